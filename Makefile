@@ -1,0 +1,74 @@
+# make demo    install with one backend, explain the embedded images, write demo/report.html
+# make test    install all three backends, run the tests once on each
+# make lint    ruff and mypy          make bench   every script of bench/ on each backend
+# make clean   remove environments, caches and outputs
+#
+# BACKEND=jax narrows demo, test and bench to one backend; TESTS=tests/test_data.py and PYTEST_ARGS="-k nan -x" narrow the
+# tests; JOBS=0 runs them in one process; ARGS= goes to the demo; PYTHON= is the Python (3.11 or newer) to start from.
+
+SHELL       := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: demo test lint bench clean
+
+PYTHON ?= python3
+VENV   ?= .venv
+JOBS   ?= auto
+TESTS  ?= tests
+BACKEND ?=
+PYTEST_ARGS ?=
+ARGS   ?=
+
+ALL_BACKENDS := tensorflow jax torch
+BACKENDS     := $(or $(BACKEND),$(ALL_BACKENDS))
+# JAX is the smallest to install.
+DEMO_BACKEND := $(or $(BACKEND),jax)
+$(if $(filter-out $(ALL_BACKENDS),$(BACKENDS)),$(error BACKEND=$(BACKEND) is not one of: $(ALL_BACKENDS)))
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements/pins.txt
+RECIPE := pyproject.toml requirements/pins.txt
+
+demo: $(VENV)/.demo-$(DEMO_BACKEND)
+	KERAS_BACKEND=$(DEMO_BACKEND) $(BIN)/python -m keras_explainable.demo $(ARGS)
+
+test: $(VENV)/.test
+	@failed=""; lines=""; \
+	for backend in $(BACKENDS); do \
+	  echo "=== $$backend"; \
+	  KERAS_BACKEND=$$backend $(BIN)/python -m pytest -n $(JOBS) --maxprocesses=4 $(PYTEST_ARGS) $(TESTS) \
+	    | tee $(VENV)/test-$$backend.log || failed="$$failed $$backend"; \
+	  lines+=$$(printf '%-12s %s' "$$backend" "$$(tail -n 1 $(VENV)/test-$$backend.log | tr -d =)")$$'\n'; \
+	done; \
+	printf '\n%s' "$$lines"; \
+	if [ -n "$$failed" ]; then echo "FAILED on:$$failed"; exit 1; fi; \
+	echo "All tests passed on: $(BACKENDS)"
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.test
+	@for script in bench/*.py; do for backend in $(BACKENDS); do \
+	  echo "=== $$script on $$backend"; KERAS_BACKEND=$$backend $(BIN)/python $$script; \
+	done; done
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist demo results
+	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp stands for an installation: it is renewed when the dependencies change, and only then.
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo-%: $(RECIPE) | $(BIN)/python
+	@echo "Installing keras-explainable with $* into $(VENV) (a minute or two, once)"
+	$(PIP) --editable ".[$(subst tensorflow,tensorflow-cpu,$*),viz,cli]"
+	@touch $@
+
+$(VENV)/.test: $(RECIPE) | $(BIN)/python
+	@echo "Installing keras-explainable with $(ALL_BACKENDS) into $(VENV) (a few minutes, once)"
+	$(PIP) --editable ".[tensorflow-cpu,jax,torch,viz,cli,dev]"
+	@touch $@
