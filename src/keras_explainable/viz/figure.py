@@ -1,0 +1,189 @@
+"""Images, maps, and maps over images in one matplotlib figure; pyplot and its global state stay untouched."""
+
+import functools
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from keras_explainable.errors import BackendError, InputError
+from keras_explainable.viz.image import (
+    SIGNED,
+    UNSIGNED,
+    ColorMap,
+    Limits,
+    as_map,
+    channels_last,
+    is_signed,
+    limits_of,
+    to_numpy,
+    unit_range,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Colors(NamedTuple):
+    """How a group of maps is coloured: the map of colours, None for matplotlib's own, and the ends of one scale for all."""
+
+    cmap: ColorMap | None
+    signed: bool
+    limits: Limits | None
+
+    def style(self, values: np.ndarray) -> dict[str, Any]:
+        """Arguments of `imshow` for one map of the group."""
+        low, high = self.limits or limits_of([values], self.signed)
+        return {"cmap": self.cmap, "vmin": low, "vmax": high if high > low else low + 1}
+
+
+def figure(
+    images: Any,
+    titles: Sequence[str | None] | None = None,
+    overlays: Any = None,
+    *,
+    overlay_alpha: float = 0.75,
+    rows: int | None = None,
+    cols: int | None = None,
+    figsize: tuple[float, float] | None = None,
+    cmap: ColorMap | None = None,
+    overlay_cmap: ColorMap | None = None,
+    signed: bool | None = None,
+    shared: bool = False,
+    subplots_ws: float = 0.0,
+    subplots_hs: float = 0.0,
+) -> "Figure":
+    """A grid of images, each under its overlay (a map of any size), if it has one.
+
+    `images`: an array (N, H, W, C), (N, H, W), or a list of (H, W) and (H, W, C), C in 1, 3, 4; None leaves a cell
+    blank. Three and four channels and one-channel integers are pictures (values as `unit_range` reads them); one
+    channel of floats is a map, drawn in `cmap`. `overlays`: as many maps as images, or K times as many in the order
+    (K, N), which repeats the images; the (N, H, W, K) that `explain` returns is put in that order.
+    `signed`: colours symmetric about zero; by default where a map goes below zero and no colour map is named.
+    `shared`: one scale for all maps, and one for all overlays.
+
+    Raises: InputError: wrong shapes or counts. BackendError: matplotlib is not installed.
+    """
+    cells, covers = _pair(as_list(images), as_list(overlays, maps=True))
+    rows, cols = _grid(len(cells), rows, cols)
+    labels = _labels(titles, len(cells))
+    pictures = [None if image is None else channels_last(image) for image in cells]
+    covers = [None if cover is None else as_map(cover) for cover in covers]
+    alone = _colors([as_map(p) for p in pictures if p is not None and _is_map(p)], cmap, None, signed, shared)
+    above = _colors([c for c in covers if c is not None], overlay_cmap, UNSIGNED, signed, shared)
+
+    canvas, axes = _canvas(rows, cols, figsize or _figsize(rows, cols, pictures + covers, any(labels)))
+    canvas.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=subplots_ws, hspace=subplots_hs)
+    for axis, picture, cover, label in zip(axes.flat, pictures, covers, labels, strict=False):
+        if picture is not None:
+            _draw(axis, picture, alone, cmap)
+        if cover is not None:
+            height, width = (cover if picture is None else picture).shape[:2]
+            extent = (-0.5, width - 0.5, height - 0.5, -0.5)  # a coarse map is stretched over the whole image
+            axis.imshow(cover, alpha=overlay_alpha, extent=extent, interpolation="bilinear", **above.style(cover))
+        axis.set_title(label, fontsize="small")
+    return canvas
+
+
+def save(canvas: "Figure", to_file: str | Path | None = None, to_buffer: BinaryIO | None = None) -> None:
+    """Write a figure to a file, in the format of its ending (folders are made), and as PNG to a binary buffer."""
+    if to_file is not None:
+        Path(to_file).parent.mkdir(parents=True, exist_ok=True)
+        canvas.savefig(to_file)
+    if to_buffer is not None:
+        canvas.savefig(to_buffer, format="png")
+
+
+def as_list(images: Any, maps: bool = False) -> list[Any]:
+    """The images, or maps, in a list, a batch, or a single array; maps (N, H, W, K) in the order (K, N)."""
+    if images is None:
+        return []
+    if not hasattr(images, "shape"):
+        return list(images)
+    array = to_numpy(images)
+    if array.ndim == 4 and maps and array.shape[1] != 1:
+        array = np.moveaxis(array, -1, 0).reshape(-1, *array.shape[1:3])
+    single = array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in ((1,) if maps else (1, 3, 4)))
+    if array.ndim not in (2, 3, 4):
+        raise InputError(f"Images must be a list or an array (N, H, W) or (N, H, W, C). Got shape {array.shape}.")
+    return [array] if single else list(array)
+
+
+def _pair(images: list[Any], overlays: list[Any]) -> tuple[list[Any], list[Any]]:
+    """Images and overlays at equal length, the images repeated under K times as many overlays."""
+    if not images and not overlays:
+        raise InputError("There is nothing to show: `images` is empty.")
+    if images and len(overlays) > len(images):
+        if len(overlays) % len(images):
+            raise InputError(
+                f"{len(overlays)} overlays do not go with {len(images)} images: expected as many, or a multiple of it."
+            )
+        images = images * (len(overlays) // len(images))
+    count = max(len(images), len(overlays))
+    return images + [None] * (count - len(images)), overlays + [None] * (count - len(overlays))
+
+
+def _grid(count: int, rows: int | None, cols: int | None) -> tuple[int, int]:
+    if (rows is not None and rows < 1) or (cols is not None and cols < 1):
+        raise InputError(f"A grid has at least one row and one column. Got rows={rows}, cols={cols}.")
+    if cols is None:
+        cols = math.ceil(count / rows) if rows else math.ceil(math.sqrt(count))
+    rows = rows or math.ceil(count / cols)
+    if rows * cols < count:
+        raise InputError(f"{count} images do not fit {rows} rows of {cols}. Leave one of the two out.")
+    return rows, cols
+
+
+def _labels(titles: Sequence[str | None] | None, count: int) -> list[str]:
+    labels = ["" if title is None else str(title) for title in ([titles] if isinstance(titles, str) else titles or ())]
+    if len(labels) > count:
+        raise InputError(f"{len(labels)} titles were given for {count} images.")
+    return labels + [""] * (count - len(labels))
+
+
+def _is_map(picture: np.ndarray) -> bool:
+    return picture.dtype.kind == "f" and (picture.ndim == 2 or picture.shape[-1] == 1)
+
+
+def _colors(maps: list[np.ndarray], cmap: Any, default: str | None, signed: bool | None, shared: bool) -> Colors:
+    signed = signed if signed is not None else cmap is None and is_signed(maps)
+    return Colors(cmap or (SIGNED if signed else default), signed, limits_of(maps, signed) if shared and maps else None)
+
+
+def _draw(axis: Any, picture: np.ndarray, colors: Colors, cmap: ColorMap | None) -> None:
+    """A map in the group's colours, a one-channel picture in grey (or the `cmap` asked for), colours as they are."""
+    if _is_map(picture):
+        values = as_map(picture)
+        axis.imshow(values, **colors.style(values))
+    elif picture.ndim == 2 or picture.shape[-1] == 1:
+        axis.imshow(unit_range(picture).reshape(picture.shape[:2]), cmap=cmap or "gray", vmin=0, vmax=1)
+    else:
+        axis.imshow(unit_range(picture))
+
+
+def _figsize(rows: int, cols: int, pictures: list[Any], titled: bool) -> tuple[float, float]:
+    height, width = next((p.shape[:2] for p in pictures if p is not None), (1, 1))
+    return 2.0 * cols, rows * (2.0 * min(max(height / width, 0.25), 4) + 0.25 * titled)
+
+
+def _canvas(rows: int, cols: int, figsize: tuple[float, float]) -> tuple["Figure", np.ndarray]:
+    """A figure of bare axes that no pyplot manages; notebooks show it even where pyplot was never imported."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise BackendError("Figures need matplotlib, which is not installed: pip install matplotlib") from None
+    canvas = Figure(figsize=figsize, layout="constrained")
+    axes = canvas.subplots(rows, cols, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    canvas._repr_png_ = functools.partial(_png, canvas)
+    return canvas, axes
+
+
+def _png(canvas: "Figure") -> bytes:
+    buffer = io.BytesIO()
+    save(canvas, to_buffer=buffer)
+    return buffer.getvalue()
