@@ -1,0 +1,25 @@
+"""Explain what an image model looked at: `scores, maps = ke.gradcam(model, x, y)`."""
+
+from keras_explainable import backend as backend  # first: it chooses the framework before Keras is imported
+from keras_explainable import demo as demo
+from keras_explainable import errors as errors
+from keras_explainable import filters as filters
+from keras_explainable import inspection as inspection
+from keras_explainable import methods as methods
+from keras_explainable import registry as registry
+from keras_explainable import utils as utils
+from keras_explainable.explaining import Explanation as Explanation
+from keras_explainable.explaining import explain as explain
+from keras_explainable.explaining import partial_explain as partial_explain
+from keras_explainable.registry import get as get
+from keras_explainable.shortcuts import cam as cam
+from keras_explainable.shortcuts import full_gradient_decomposition as full_gradient_decomposition
+from keras_explainable.shortcuts import full_gradients as full_gradients
+from keras_explainable.shortcuts import gradcam as gradcam
+from keras_explainable.shortcuts import gradcampp as gradcampp
+from keras_explainable.shortcuts import gradients as gradients
+from keras_explainable.shortcuts import scorecam as scorecam
+from keras_explainable.shortcuts import simple_full_gradients as simple_full_gradients
+from keras_explainable.shortcuts import smoothgrad as smoothgrad
+
+__version__ = "0.1.0"

@@ -1,0 +1,32 @@
+"""The few things that Keras lacks, one module per framework with the same names and signatures; this file binds one.
+
+- `compile(step, variables, jit_compile)`: `step` as a compiled function that reads the variables' present values.
+- `jacobian(run, x, at, reduce, keep)`: gradients of each column of a score at chosen signals, in one forward pass.
+- `evaluate(run, x)`: a forward pass that records nothing for differentiation.
+- `trace(run, shape, dtype)`: run on abstract (or, where there is none, blank) values, for what can be seen on the way.
+- `to_host(value)`: a NumPy array.
+"""
+
+import importlib
+
+from keras_explainable.backend.choice import SUPPORTED, choose
+from keras_explainable.errors import BackendError
+
+choose()
+
+import keras  # noqa: E402  (only after the choice above)
+
+from keras_explainable.backend.scope import read_only as read_only  # noqa: E402
+
+name = keras.backend.backend()
+if name not in SUPPORTED:
+    raise BackendError(
+        f"Keras runs on {name!r}, and keras-explainable on {', '.join(SUPPORTED)}: set KERAS_BACKEND before Keras is imported."
+    )
+
+_module = importlib.import_module(f"keras_explainable.backend.{name}")
+compile = _module.compile
+jacobian = _module.jacobian
+evaluate = _module.evaluate
+trace = _module.trace
+to_host = _module.to_host

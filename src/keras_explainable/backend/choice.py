@@ -1,0 +1,49 @@
+"""Which framework Keras runs on: the user's own setting, or else one that is installed, chosen before Keras is imported."""
+
+import json
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from keras_explainable.errors import BackendError
+
+SUPPORTED = ("tensorflow", "jax", "torch")
+
+
+def configured() -> str:
+    """The backend that Keras would take by itself: `KERAS_BACKEND`, else Keras's configuration file, else TensorFlow."""
+    if os.environ.get("KERAS_BACKEND"):
+        return os.environ["KERAS_BACKEND"]
+    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    try:
+        return json.loads((home / "keras.json").read_text())["backend"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return "tensorflow"
+
+
+def choose() -> None:
+    """Leave a working setting alone; otherwise name an installed backend, or say how to install one.
+
+    Raises:
+        BackendError: no backend is installed, the one that the user set is not, or it is none that we serve.
+    """
+    if "keras" in sys.modules:
+        return
+    wanted = configured()
+    installed = [name for name in SUPPORTED if find_spec(name)]
+    if wanted in installed:
+        return
+    if os.environ.get("KERAS_BACKEND"):
+        if wanted not in SUPPORTED:
+            raise BackendError(f"KERAS_BACKEND={wanted!r}, but keras-explainable runs on {', '.join(SUPPORTED)}: set one of these.")
+        raise BackendError(
+            f"KERAS_BACKEND={wanted!r}, but {wanted} is not installed. Run: pip install 'keras-explainable[{wanted}]'"
+            + (f", or set KERAS_BACKEND={installed[0]}, which is installed." if installed else ".")
+        )
+    if not installed:
+        raise BackendError(
+            "keras-explainable needs one of TensorFlow, JAX or PyTorch, and none is installed. "
+            "Run one of: pip install 'keras-explainable[tensorflow]', 'keras-explainable[jax]', 'keras-explainable[torch]'."
+        )
+    os.environ["KERAS_BACKEND"] = installed[0]

@@ -1,0 +1,78 @@
+"""The seam on JAX: a signal's gradient is the gradient with respect to a zero offset that is added there."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from keras_explainable.backend.scope import read_only
+
+
+def compile(step: Callable, variables: Callable, jit_compile: bool | None) -> Callable:
+    # The weights are arguments, so that training on is seen and no copy of them is baked into the program.
+    @jax.jit
+    def compiled(values, *args):
+        with read_only(tuple(zip(variables(), values, strict=True))):
+            return step(*args)
+
+    return lambda *args: compiled([v.value for v in variables()], *args)
+
+
+@jax.custom_vjp
+def perturb(value, offset):
+    """value + offset for an offset that is zero: the sum is never computed."""
+    return value
+
+
+perturb.defvjp(lambda value, offset: (value, None), lambda _, cotangent: (cotangent, cotangent))
+
+
+def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:
+    offsets: dict = {}
+
+    def probe(key, value):
+        if key in at:
+            offsets[key] = (value.shape, value.dtype)
+        return value
+
+    jax.eval_shape(lambda x: run(x, probe), x)
+
+    def forward(offsets):
+        values = {}
+
+        def tap(key, value):
+            if key not in offsets:
+                return value
+            values[key] = perturb(value, offsets[key])
+            return values[key]
+
+        return run(x, tap), values
+
+    zeros = {key: jnp.zeros(*kind) for key, kind in offsets.items()}
+    scores, pull, values = jax.vjp(forward, zeros, has_aux=True)
+
+    def column(cotangent):
+        (grads,) = pull(jnp.broadcast_to(cotangent, scores.shape))
+        return {key: reduce(key, g.astype("float32")) for key, g in grads.items()}
+
+    basis = jnp.eye(scores.shape[-1], dtype=scores.dtype)
+    if len(basis) == 1:
+        columns = {key: g[:, None] for key, g in column(basis[0]).items()}
+    else:
+        columns = {key: jnp.moveaxis(g, 0, 1) for key, g in jax.lax.map(column, basis).items()}
+    return scores, values if keep else {}, columns
+
+
+def evaluate(run: Callable, x) -> tuple:
+    values: dict = {}
+    scores = run(x, lambda key, value: values.setdefault(key, value))
+    return scores, values
+
+
+def trace(run: Callable, shape: tuple, dtype: str) -> None:
+    jax.eval_shape(run, jax.ShapeDtypeStruct(shape, dtype))
+
+
+def to_host(value) -> np.ndarray:
+    return np.asarray(value)

@@ -1,0 +1,59 @@
+"""The seam on TensorFlow: a tape that watches signals and nothing else."""
+
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+UNROLLED = 8  # more columns than this become a loop: a graph of 1000 backward passes would take minutes to build
+
+
+def compile(step: Callable, variables: Callable, jit_compile: bool | None) -> Callable:
+    # XLA is off unless asked for: on CPUs it was not faster for gradients. Variables are captured by reference.
+    return tf.function(step, jit_compile=bool(jit_compile))
+
+
+def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:
+    values: dict = {}
+    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+
+        def tap(key, value):
+            if key not in at:
+                return value
+            values[key] = tf.identity(value)
+            tape.watch(values[key])
+            return values[key]
+
+        scores = run(x, tap)
+    keys = list(values)
+
+    def column(k):
+        cotangent = tf.broadcast_to(tf.one_hot(k, tf.shape(scores)[-1], dtype=scores.dtype), tf.shape(scores))
+        sources = [values[key] for key in keys]
+        grads = tape.gradient(scores, sources, output_gradients=cotangent, unconnected_gradients="zero")
+        return [reduce(key, tf.cast(g, tf.float32)) for key, g in zip(keys, grads, strict=True)]
+
+    units = scores.shape[-1]
+    if units is not None and units <= UNROLLED:
+        columns = [tf.stack(parts, axis=1) for parts in zip(*map(column, range(units)), strict=True)]
+    else:
+        stacked = tf.map_fn(
+            column, tf.range(tf.shape(scores)[-1]), fn_output_signature=[tf.float32] * len(keys), parallel_iterations=1
+        )
+        columns = [tf.einsum("kb...->bk...", part) for part in stacked]
+    return scores, values if keep else {}, dict(zip(keys, columns, strict=True))
+
+
+def evaluate(run: Callable, x) -> tuple:
+    values: dict = {}
+    scores = run(x, lambda key, value: values.setdefault(key, value))
+    return scores, values
+
+
+def trace(run: Callable, shape: tuple, dtype: str) -> None:
+    with tf.init_scope():
+        tf.function(run).get_concrete_function(tf.TensorSpec(shape, dtype))
+
+
+def to_host(value) -> np.ndarray:
+    return np.asarray(value)

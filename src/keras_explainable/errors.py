@@ -1,0 +1,21 @@
+"""The exceptions of the library. Each message says what came, what was expected, and what to do."""
+
+
+class ExplainError(Exception):
+    """Anything this library refuses. Catch it to catch all of the below."""
+
+
+class InputError(ExplainError, ValueError):
+    """The images, units, or parameters of a call do not fit."""
+
+
+class LayerError(ExplainError, ValueError):
+    """A layer or a signal that was asked for, or that a method needs, is not in the model."""
+
+
+class ModelFileError(ExplainError, ValueError):
+    """A model or image file that cannot be read, or that is not safe to read."""
+
+
+class BackendError(ExplainError, ImportError):
+    """A framework that is not installed, or not the one Keras runs on."""

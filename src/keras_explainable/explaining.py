@@ -1,0 +1,258 @@
+"""The loop: batches in, the compiled step, NumPy out."""
+
+import inspect
+import threading
+import warnings
+import weakref
+from collections import OrderedDict, namedtuple
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_explainable import backend, data, models, registry
+from keras_explainable.errors import InputError
+from keras_explainable.models import find
+from keras_explainable.resize import resize
+
+KEPT = 64  # compiled steps per model
+
+_lock = threading.Lock()
+_steps: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
+
+class Explanation(namedtuple("Explanation", "scores maps")):
+    """`scores, maps`, and in `.about` what was explained: the method, where the score was taken, the model's layer."""
+
+    about: dict[str, Any]
+
+    def __new__(cls, scores: Any, maps: Any, about: dict[str, Any] | None = None) -> "Explanation":
+        self = super().__new__(cls, scores, maps)
+        self.about = about or {}
+        return self
+
+
+def explain(
+    method: Callable | str,
+    model: Any,
+    x: Any,
+    y: Any = None,
+    batch_size: int = 32,
+    verbose: int | str = "auto",
+    steps: int | None = None,
+    callbacks: Any = None,
+    postprocessing: Callable | None = None,
+    resizing: bool | tuple | None = True,
+    seed: int | None = None,
+    run_eagerly: bool | None = None,
+    jit_compile: bool | None = None,
+    **method_params: Any,
+) -> Explanation:
+    """Explain a model's scores on many images, batch by batch, as `model.predict` predicts them.
+
+    Args:
+        method: an explaining method, or the name of a registered one.
+        model: see the contract in `ke.methods`.
+        x: images as an array or tensor; or a `tf.data.Dataset`, torch `DataLoader`, `keras.utils.PyDataset` or generator
+            of batches, with or without the units to explain.
+        y: the units to explain, for arrays: an int, (N,) or (N, K); None for every unit.
+        batch_size: images explained at once, where `x` is no source of batches itself.
+        verbose: 0 for no progress bar.
+        steps: batches to take from `x`; needed only for sources without an end.
+        callbacks: Keras callbacks; their `on_predict_*` are called.
+        postprocessing: what is done to the maps, such as `ke.filters.normalize`; `(maps, axis=spatial axes)` or `(maps)`.
+        resizing: whether maps are resized to the images; or to which size.
+        seed: for methods that draw random numbers. The same seed gives the same maps, and none is seed 0.
+        run_eagerly, jit_compile: as in `model.compile`; by default compiled, with XLA only on JAX.
+        method_params: the method's own.
+
+    Returns:
+        NumPy arrays `scores` (N, K) and `maps` (N, *S, K), in an `Explanation`.
+
+    Raises:
+        InputError, LayerError: what came does not fit; before any work where `x` is an array.
+    """
+    method = registry.get(method) if isinstance(method, str) else method
+    if seed is not None and "seed" in inspect.signature(method).parameters:
+        method_params["seed"] = seed
+
+    def step(subject: Any, images: Any, units: Any) -> tuple:
+        scores, maps = method(subject, images, units, **method_params)
+        axis = tuple(range(1, len(maps.shape) - 1))
+        if postprocessing is not None:
+            maps = _postprocess(postprocessing, maps, axis)
+        if resizing:
+            size = find.spatial_size(keras.ops.shape(images), models.taps(subject).channels_first) if resizing is True else resizing
+            maps = resize(maps, size) if len(size) == len(axis) else maps
+        return scores, maps
+
+    key = (method, _frozen(method_params), postprocessing, _frozen(resizing))
+    source = data.batches(x, y, batch_size, steps)
+    outputs = run_steps(step, key, model, source, method_params, verbose, callbacks, run_eagerly, jit_compile)
+    results = _Results(len(x) if source.kind == "array" and steps is None else None)
+    for output in outputs:
+        results.add(output)
+    return Explanation(*results.done(), {"method": getattr(method, "__name__", str(method)), **method_params})
+
+
+def run_steps(
+    step: Callable, key: Any, model: Any, source: Any, params: dict, verbose: Any, callbacks: Any, run_eagerly: Any, jit_compile: Any
+) -> Iterator[list]:
+    """The host's copies of `step(model, images, units)` for each batch: a batch is copied while the next one is computed."""
+    if source.kind == "array":
+        _check(model, source.x, source.y, params)
+    compiled = None
+    progress = _callbacks(callbacks, model, source.count, verbose)
+    waiting = None
+    progress.on_predict_begin()
+    for i, (images, units) in enumerate(source):
+        progress.on_predict_batch_begin(i)
+        if source.kind != "array":
+            _check(model, images, units, params)
+        compiled = compiled or _compiled(step, key, model, run_eagerly, jit_compile)
+        outputs = compiled(_tensor(images), None if units is None else _units(units, len(images)))
+        if waiting is not None:
+            yield _to_host(waiting)
+        waiting = outputs
+        progress.on_predict_batch_end(i, {"outputs": outputs})
+    if waiting is not None:
+        yield _to_host(waiting)
+    progress.on_predict_end()
+
+
+def _to_host(outputs: Any) -> Any:
+    return keras.tree.map_structure(backend.to_host, outputs)
+
+
+def partial_explain(method: Callable, **defaults: Any) -> Callable:
+    """`explain` for one method, with parameters of its own."""
+
+    def explain_with(model: Any, x: Any, y: Any = None, **params: Any) -> Explanation:
+        return explain(method, model, x, y, **{**defaults, **params})
+
+    explain_with.__name__ = explain_with.__qualname__ = getattr(method, "__name__", "method")
+    explain_with.__doc__ = (method.__doc__ or "") + "\n    All arguments of `ke.explain` are taken as well."
+    return explain_with
+
+
+class _Results:
+    """Scores and maps of all batches, written in place where their number is known beforehand."""
+
+    def __init__(self, total: int | None) -> None:
+        self.total, self.filled, self.constant = total, 0, 0
+        self.arrays: list | None = None
+        self.parts: list[list] = []
+
+    def add(self, outputs: Any) -> None:
+        part = list(outputs)
+        space = tuple(range(1, part[1].ndim - 1))
+        self.constant += int((part[1].max(axis=space) == part[1].min(axis=space)).sum())
+        if self.total is None:
+            self.parts.append(part)
+            return
+        if self.arrays is None:
+            self.arrays = [np.empty((self.total, *p.shape[1:]), p.dtype) for p in part]
+        for whole, p in zip(self.arrays, part, strict=True):
+            whole[self.filled : self.filled + len(p)] = p
+        self.filled += len(part[0])
+
+    def done(self) -> tuple:
+        if self.arrays is None and not self.parts:
+            raise InputError("The source gave no images: there is nothing to explain.")
+        if self.constant:
+            warnings.warn(
+                f"{self.constant} maps are the same everywhere, so they show nothing. Likely causes: the layer has no part in the "
+                "score, every contribution is negative (try ke.filters.absolute_normalize), or a saturated output.",
+                stacklevel=3,
+            )
+        return tuple(self.arrays) if self.arrays else tuple(np.concatenate(p) for p in zip(*self.parts, strict=True))
+
+
+def _compiled(step: Callable, key: Any, model: Any, run_eagerly: Any, jit_compile: Any) -> Callable:
+    """`step` for a model, compiled once for each key and kept as long as the model lives."""
+    run_eagerly = bool(getattr(model, "run_eagerly", False)) if run_eagerly is None else run_eagerly
+    key = (key, run_eagerly, jit_compile, models.taps(model).structure())
+    with _lock:
+        steps = _steps.setdefault(model, OrderedDict())
+        if key in steps:
+            steps.move_to_end(key)
+            return steps[key]
+    reference = weakref.ref(model)  # the step must not keep the model alive, or the cache would never forget it
+
+    def run(images: Any, units: Any) -> Any:
+        return step(reference(), images, units)
+
+    def variables() -> list:
+        return models.taps(reference()).variables()
+
+    compiled = run if run_eagerly else backend.compile(run, variables, jit_compile)
+    with _lock:
+        steps[key] = compiled
+        while len(steps) > KEPT:
+            steps.popitem(last=False)
+    return compiled
+
+
+def _postprocess(filter: Callable, maps: Any, axis: tuple) -> Any:
+    try:
+        takes_axis = "axis" in inspect.signature(filter).parameters
+    except (TypeError, ValueError):
+        takes_axis = False
+    return filter(maps, axis=axis) if takes_axis else filter(maps)
+
+
+class _Same:
+    """Equal only for the same object: a key for what cannot be hashed, which is kept so that its id stays its own."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.value is other.value
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, dict):
+        return tuple(sorted((k, _frozen(v)) for k, v in value.items()))
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_frozen, value))
+    try:
+        hash(value)
+    except TypeError:
+        return _Same(value)
+    return _Same(value) if keras.ops.is_tensor(value) else value
+
+
+def _check(model: Any, x: Any, y: Any, params: dict) -> None:
+    """Refuse images and units that do not fit the model, before any work."""
+    data.check_images(x)
+    expected = models.taps(model).input_shape()
+    got = tuple(x.shape)
+    if expected and (len(expected) != len(got) or any(e not in (None, g) for e, g in zip(expected[1:], got[1:], strict=True))):
+        raise InputError(f"Images of shape {got} came, and the model takes {expected}: resize or transpose them first.")
+    models.taps(model).build(_tensor(x[:1]))
+    if y is not None and params.get("score") is None:
+        models.check_units(np.asarray(backend.to_host(y)), models.view(model, _tensor(x[:1])).unit_count())
+
+
+def _tensor(images: Any) -> Any:
+    return keras.ops.convert_to_tensor(images, "float32")
+
+
+def _units(units: Any, batch: int) -> Any:
+    units = keras.ops.convert_to_tensor(np.asarray(backend.to_host(units), "int32"))
+    return models.unit_indices(units, batch, None)
+
+
+def _callbacks(callbacks: Any, model: Any, steps: int | None, verbose: int | str) -> Any:
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return callbacks
+    verbose = 1 if verbose == "auto" else int(verbose)
+    # No history callback: it would be written to the model.
+    return keras.callbacks.CallbackList(
+        callbacks, add_history=False, add_progbar=verbose != 0, model=model, verbose=verbose, epochs=1, steps=steps
+    )

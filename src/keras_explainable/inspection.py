@@ -1,0 +1,147 @@
+"""What users ask of a Keras model: its logits layer, its biases, a nested layer, a model that exposes its signals."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_explainable import models
+from keras_explainable.errors import LayerError
+from keras_explainable.filters import SPATIAL_AXIS as SPATIAL_AXIS
+from keras_explainable.models import find
+from keras_explainable.models.keras import Exposed, effective_bias, has_bias
+from keras_explainable.models.taps import Call, Point, Trace
+
+KERNEL_AXIS = -1
+
+POOLING_LAYERS = (
+    keras.layers.Flatten,
+    keras.layers.GlobalAveragePooling1D,
+    keras.layers.GlobalAveragePooling2D,
+    keras.layers.GlobalAveragePooling3D,
+    keras.layers.GlobalMaxPooling1D,
+    keras.layers.GlobalMaxPooling2D,
+    keras.layers.GlobalMaxPooling3D,
+)
+
+
+def expose(model: Any, arguments: Any = None, outputs: Any = None) -> keras.Model:
+    """A model that returns `[score, *signals]` of `model`, whose gradients the methods then take.
+
+    Signals and the output are addressed by a layer's name, path ("resnet50/conv1", dots do as well), tuple of names, index,
+    the layer itself, or a dictionary with `name` or `layer`, `link` ("output" or "input") and `index` (which of its calls;
+    the last by default). `model` is not changed, and may be nested to any depth, subclassed, or not built yet.
+
+    Args:
+        arguments: one address or a list of them; None for the last spatial signal in execution order.
+        outputs: the address of the score, which is then taken as it is; None for the model's output before its last
+            softmax or sigmoid.
+
+    Raises:
+        LayerError: there is no such layer; the message names the nearest ones.
+    """
+    taps = models.taps(model)
+    if isinstance(model, Exposed):
+        model = model.exposed
+    outputs = _only(outputs)
+    signals = None if arguments is None else tuple(arguments) if isinstance(arguments, list) else (arguments,)
+    for address in (*(signals or ()), *([] if outputs is None else [outputs])):
+        find.find_path(taps, _named(address))
+    return Exposed(model, outputs, signals)
+
+
+def endpoints(model: Any, endpoints: Sequence[Any]) -> list[Point]:
+    """The points of a model that addresses mean (see `expose`)."""
+    return [find.resolve(trace_of(model), models.taps(model), address) for address in endpoints]
+
+
+def signals(model: Any, x: Any = None) -> list[Call]:
+    """All calls of the model's layers in execution order, with `.path`, `.call`, `.kind` and the output's `.shape`.
+
+    Args:
+        x: images, or their shape; needed where the model was not built for one.
+    """
+    return list(trace_of(model, x).calls)
+
+
+def trace_of(model: Any, x: Any = None) -> Trace:
+    """The model's run on images like `x`, or of the size that it was built for."""
+    taps = models.taps(model)
+    shape = tuple(x) if isinstance(x, (tuple, list)) else tuple(x.shape) if x is not None else taps.input_shape()
+    if shape is None:
+        raise LayerError("This model does not say which images it takes: pass some, or their shape.")
+    shape = (1, *(64 if size is None else size for size in shape[1:]))
+    taps.build(ops.zeros(shape))
+    return taps.trace(shape, "float32")
+
+
+def get_nested_layer(model: Any, name: Any) -> Any:
+    """The layer at a name, path, or tuple of names."""
+    taps = models.taps(model)
+    return taps.layer(find.find_path(taps, name))
+
+
+def get_logits_layer(model: Any, name: Any = None) -> Any:
+    """The last layer with a kernel: the one that makes the scores."""
+    return find_layer_with(model, name, properties=("kernel",))
+
+
+def get_global_pooling_layer(model: Any, name: Any = None) -> Any:
+    """The last global pooling (or flattening) layer."""
+    return find_layer_with(model, name, klass=POOLING_LAYERS)
+
+
+def find_layer_with(
+    model: Any, name: Any = None, properties: Sequence[str] | None = None, klass: Any = None, search_reversed: bool = True
+) -> Any:
+    """The last (or first) layer of a class and with all the properties, containers after what they hold.
+
+    Raises:
+        LayerError: no layer is like that.
+    """
+    if name is None and properties is None and klass is None:
+        raise LayerError("Say what to look for: name=, properties= or klass=.")
+    if name is not None:
+        return get_nested_layer(model, name)
+    layers = list(models.taps(model).paths().values())
+    for layer in reversed(layers) if search_reversed else layers:
+        if (klass is None or isinstance(layer, klass)) and all(getattr(layer, p, None) is not None for p in properties or ()):
+            return layer
+    raise LayerError(f"No layer of this model is of class {klass} with properties {properties}.")
+
+
+def layers_with_biases(model: Any, exclude: Sequence[Any] = (), return_biases: bool = True) -> Any:
+    """The layers that add a bias (batch normalisation included), and those biases."""
+    excluded = {id(layer) for layer in exclude}
+    layers = [layer for layer in models.taps(model).paths().values() if id(layer) not in excluded and _bias(layer) is not None]
+    return (layers, biases(layers)) if return_biases else layers
+
+
+def biases(layers: Sequence[Any]) -> list:
+    """What each layer adds to its channels: its bias, or for batch normalisation beta - mean gamma / sqrt(var + epsilon)."""
+    return [_bias(layer) for layer in layers]
+
+
+def gather_units(tensor: Any, indices: Any, axis: int = KERNEL_AXIS) -> Any:
+    """The chosen units of (B, units) values: for an int, (B,) or (B, K) indices, (B, K) values; all for None."""
+    tensor = ops.convert_to_tensor(tensor)
+    if indices is None:
+        return tensor
+    return ops.take_along_axis(tensor, models.unit_indices(indices, ops.shape(tensor)[0], tensor.shape[axis]), axis=axis)
+
+
+def _bias(layer: Any) -> Any:
+    return effective_bias(layer) if has_bias(layer) else None
+
+
+def _named(address: Any) -> Any:
+    return address.get("layer", address.get("name")) if isinstance(address, dict) else address
+
+
+def _only(outputs: Any) -> Any:
+    if isinstance(outputs, list):
+        if len(outputs) != 1:
+            raise LayerError(f"{len(outputs)} outputs came, and one is explained at a time: name one, and the rest as arguments.")
+        return outputs[0]
+    return outputs

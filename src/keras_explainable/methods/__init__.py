@@ -1,0 +1,24 @@
+"""Explaining methods: pure functions `(model, inputs, indices=None, **parameters) -> (scores, maps)`.
+
+The contract, for all of them:
+
+- `model`: a Keras model, also one made by `ke.inspection.expose` or with outputs `[scores, signal]` of your own.
+- `inputs`: images (B, *S, C); integers are cast to float32.
+- `indices`: the units to explain: an int, (B,) or (B, K) integers, or None for every unit.
+- `layer`: in place of the last spatial signal, the layer whose output is explained (a name, path, index or layer).
+- `score`: in place of the model's units, a function from its outputs to (B, K) scores.
+- Returns scores (B, K), taken before the last softmax or sigmoid unless you named the output yourself, and maps
+  (B, *S', K), one for each unit and never summed, at the resolution of the explained signal.
+- Raises `InputError` where images, units or parameters do not fit, `LayerError` where the model lacks what is needed.
+"""
+
+from keras_explainable.methods import cams as cams
+from keras_explainable.methods import fullgrad as fullgrad
+from keras_explainable.methods import gradient as gradient
+from keras_explainable.methods import meta as meta
+from keras_explainable.registry import METHODS, Record
+
+
+def list() -> list[Record]:
+    """The record of every method, by family."""
+    return sorted(METHODS.values(), key=lambda record: record.family)

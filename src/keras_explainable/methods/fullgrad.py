@@ -1,0 +1,145 @@
+"""Full gradients: a score is the sum of what the input and each bias contribute to it."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from keras import ops
+
+from keras_explainable import filters, models
+from keras_explainable.errors import InputError
+from keras_explainable.models import INPUT
+from keras_explainable.registry import explainer
+from keras_explainable.resize import resize
+
+EPSILON = 1e-6
+
+
+def psi_sum(v: Any) -> Any:
+    """Sum over channels of psi(v) = (|v| - min) / (max - min + epsilon), min and max over all of each sample's (*S, C).
+
+    The sum is taken first and scaled afterwards, so that nothing of v's size is written out but |v|."""
+    v = ops.abs(v)
+    axes = tuple(range(1, len(v.shape)))
+    low, high = ops.min(v, axis=axes, keepdims=True)[..., 0], ops.max(v, axis=axes, keepdims=True)[..., 0]
+    return (ops.sum(v, axis=-1) - v.shape[-1] * low) / (high - low + EPSILON)
+
+
+def psi_mean(v: Any) -> Any:
+    """Mean over channels of |v|, each channel normalised over space: the older definition of keras-explainable."""
+    return ops.mean(filters.absolute_normalize(v, axis=tuple(range(1, len(v.shape) - 1))), axis=-1)
+
+
+PSI = {"sum": psi_sum, "mean": psi_mean}
+
+
+def _maps(model: Any, inputs: Any, indices: Any, score: Any, psi: Any, factor: Callable) -> tuple:
+    """psi(grad x) + sum over layers of psi(grad * factor(point)), equal resolutions added up before they are resized."""
+    view = models.view(model, inputs, indices, score)
+    points = [p for p in view.biased() if view.is_spatial(p)]
+    psi = PSI.get(psi, psi)
+    if not callable(psi):
+        raise InputError(f"aggregation={psi!r}: use one of {', '.join(map(repr, PSI))}.")
+    images, factors = view.x, factor(view, points)
+
+    def reduce(point, g):
+        return psi(g * images) if point == INPUT else psi(g * factors[point]) if point in factors else psi(g)
+
+    scores, _, terms = view.jacobian([INPUT, *points], reduce, keep=False)
+    total, by_size = terms.pop(INPUT), {}
+    for term in terms.values():
+        size = tuple(term.shape[2:])
+        by_size[size] = by_size[size] + term if size in by_size else term
+    for term in by_size.values():
+        total = total + resize(term, view.size, align_corners=True, axis=2)
+    return scores, ops.moveaxis(total, 1, -1)
+
+
+def _biases(given: Any, view: models.View, points: list) -> dict:
+    """The bias at each point: the layers' own, at this moment, or those `given` in the order of the exposed layers."""
+    if given is None:
+        return {p: ops.cast(view.taps.bias(p.path), "float32") for p in points}
+    every = view.biased()
+    if len(given) != len(every):
+        raise InputError(
+            f"{len(given)} biases came for the {len(every)} calls of layers with a bias: leave `biases` out, and they are read from the layers."
+        )
+    return {p: ops.cast(b, "float32") for p, b in zip(every, given, strict=True) if p in points}
+
+
+@explainer("full gradient", "gradient, biases", "1 forward + K backward", "arXiv:1905.00780", postprocessing=filters.normalize)
+def full_gradients(
+    model: Any, inputs: Any, indices: Any = None, score: Any = None, biases: Any = None, aggregation: Any = "sum"
+) -> tuple:
+    """What the input and every bias of the network contribute to the score, laid over one another.
+
+    maps = sum_c psi(x dscore/dx) + sum over layers of resize(sum_c psi(b dscore/db)), psi(v) = (|v| - min)/(max - min + 1e-6)
+
+    with min and max over a sample's (*S, C), the gradient taken where the bias was just added (before a fused activation),
+    b the effective bias (of batch normalisation: beta - mean gamma/sqrt(var + epsilon)), and only layers with a spatial
+    output. The map is not complete, the decomposition is: see `full_gradient_decomposition`.
+
+    Args:
+        biases: the biases, in the order of the calls; by default they are read from the layers.
+        aggregation: "sum" (the paper's authors), "mean" (keras-explainable 0.0.2: each channel normalised by itself, mean
+            over channels), or a function from (B, *S, C) to (B, *S).
+
+    Reference: Srinivas & Fleuret, Full-Gradient Representation for Neural Network Visualization, arXiv:1905.00780.
+    """
+    return _maps(model, inputs, indices, score, aggregation, partial(_biases, biases))
+
+
+@explainer("full gradient", "gradient, biases", "1 forward + K backward", "arXiv:1905.00780", postprocessing=filters.normalize)
+def simple_full_gradients(model: Any, inputs: Any, indices: Any = None, score: Any = None, aggregation: Any = "sum") -> tuple:
+    """Full gradients without the biases' values: the gradients where biases are added, laid over one another.
+
+    maps = sum_c psi(x dscore/dx) + sum over layers with a bias of resize(sum_c psi(dscore/db)), psi as in `full_gradients`.
+
+    Reference: Srinivas & Fleuret, arXiv:1905.00780, and the authors' implementation.
+    """
+    return _maps(model, inputs, indices, score, aggregation, lambda view, points: {})
+
+
+class Completeness(NamedTuple):
+    """How nearly the contributions add up to the scores; every array is (N, K)."""
+
+    scores: Any
+    total: Any
+    absolute_gap: Any
+    relative_gap: Any  # of the larger of |score| and the largest |contribution of a layer|
+    contributions: dict  # "input" and each (layer path, call) -> (N, K)
+
+
+class Decomposition(NamedTuple):
+    """A score taken apart: score = sum(input_gradient * x) + sum over layers of sum(bias_gradients)."""
+
+    input_gradient: Any  # (N, K, *S, C)
+    bias_gradients: dict  # (layer path, call) -> bias x gradient, (N, K, *S', C')
+    completeness: Completeness
+
+
+def decomposition(model: Any, inputs: Any, indices: Any = None, score: Any = None) -> tuple:
+    """The scores (B, K), the input's gradient (B, K, *S, C), bias x gradient for every call of a layer with a bias, in the
+    order of `biased_calls`, and the sum of each over all but (B, K), the input's first."""
+    view = models.view(model, inputs, indices, score)
+    points = view.biased()
+    biases = {p: ops.cast(view.taps.bias(p.path), "float32") for p in points}
+    scores, _, terms = view.jacobian([INPUT, *points], lambda p, g: g * biases[p] if p in biases else g, keep=False)
+    g, parts = terms[INPUT], [terms[p] for p in points]
+    sums = [ops.sum(v, axis=tuple(range(2, len(v.shape)))) for v in (g * ops.expand_dims(view.x, 1), *parts)]
+    return scores, g, parts, ops.stack(sums)
+
+
+def biased_calls(model: Any, inputs: Any) -> list[tuple[str, int]]:
+    """The (layer path, call) of every call of a layer with a bias, in execution order."""
+    return [(p.path, p.call) for p in models.view(model, inputs).biased()]
+
+
+def completeness(scores: Any, sums: Any, calls: list) -> Completeness:
+    """How nearly the contributions `sums` (1 + calls, N, K), the input's first, add up to the scores."""
+    total, largest = sums.sum(0), abs(sums).max(0)
+    gap = abs(scores - total)
+    scale = np.maximum(abs(scores), largest)
+    relative = gap / (scale + (scale == 0))
+    return Completeness(scores, total, gap, relative, dict(zip(["input", *calls], sums, strict=True)))

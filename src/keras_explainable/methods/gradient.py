@@ -1,0 +1,48 @@
+"""The gradient of a score with respect to the image, and what is made of it."""
+
+from typing import Any
+
+from keras import ops
+
+from keras_explainable import filters, models
+from keras_explainable.errors import InputError
+from keras_explainable.methods.fullgrad import full_gradients as full_gradients
+from keras_explainable.methods.fullgrad import simple_full_gradients as simple_full_gradients
+from keras_explainable.registry import explainer
+
+REDUCE = {
+    "mean": lambda g: ops.mean(ops.abs(g), axis=-1),
+    "max": lambda g: ops.max(ops.abs(g), axis=-1),
+    "sum": lambda g: ops.sum(ops.abs(g), axis=-1),
+}
+
+
+def units_last(maps: Any) -> Any:
+    """(B, K, *S) as (B, *S, K)."""
+    return ops.moveaxis(maps, 1, -1)
+
+
+def reduce_channels(g: Any, reduce: str | None) -> Any:
+    """Gradients (B, K, *S, C) as maps (B, *S, K); with `reduce` None signs and channels stay: (B, K, *S, C)."""
+    if reduce is None:
+        return g
+    if reduce not in REDUCE:
+        raise InputError(f"reduce={reduce!r}: use one of {', '.join(map(repr, REDUCE))}, or None for signed gradients.")
+    return units_last(REDUCE[reduce](g))
+
+
+@explainer("gradient", "gradient", "1 forward + K backward", "arXiv:1312.6034", postprocessing=filters.normalize)
+def gradients(model: Any, inputs: Any, indices: Any = None, score: Any = None, reduce: str | None = "mean") -> tuple:
+    """How strongly each pixel moves the score: the size of its gradient.
+
+    maps[b, s, k] = mean over c of |d score[b, k] / d x[b, s, c]|
+
+    Args:
+        reduce: over channels, "mean", "max" (Simonyan et al.) or "sum" of the absolute values; None keeps signs and
+            channels, as (B, K, *S, C).
+
+    Reference: Simonyan et al., Deep Inside Convolutional Networks, arXiv:1312.6034.
+    """
+    view = models.view(model, inputs, indices, score)
+    scores, _, g = view.jacobian([models.INPUT], keep=False)
+    return scores, reduce_channels(g[models.INPUT], reduce)

@@ -1,0 +1,155 @@
+"""Where things are in a traced model: the score, the last spatial signal, the layers with biases, a user's address."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from keras_explainable.errors import LayerError
+from keras_explainable.models.taps import Call, Point, Taps, Trace
+
+FINAL = ("softmax", "sigmoid", "log_softmax", "log_sigmoid", "hard_sigmoid")
+PASSING = ("linear", "identity", "dropout", "spatialdropout2d")
+
+
+def score_point(trace: Trace, value: int | None = None) -> Point | None:
+    """Where the scores are before the last softmax or sigmoid, or None if the model ends without one."""
+    call = trace.producer(trace.outputs[0] if value is None else value)
+    if call is None or not call.inputs:
+        return None
+    function = (call.activation or call.kind).lower().replace("logsoftmax", "log_softmax")
+    if call.activation and call.has_kernel:
+        return call.linear if function in FINAL else None
+    if function in FINAL:
+        return Point(call.path, call.call, "input")
+    if function in PASSING and len(call.inputs) == 1:
+        return score_point(trace, call.inputs[0])
+    return None
+
+
+def score_call(trace: Trace, point: Point | None) -> Call | None:
+    """The call that made the scores: of the layer at `point`, or before it, or at the end of the model."""
+    if point is None:
+        return trace.producer(trace.outputs[0])
+    call = trace.at(point)
+    return trace.producer(call.inputs[0]) if call and point.link == "input" else call
+
+
+def declared(trace: Trace, taps: Taps, rank: int) -> tuple[Point | None, tuple[Point, ...]]:
+    """The score's point (None: the model's output as it is) and the signals of a model, exposed by the user or not.
+
+    A model of the user's own with outputs [score, *signals] is as good as an exposed one, and taken as it is."""
+    if taps.target is not None:
+        score = resolve(trace, taps, taps.target)
+    elif taps.signals is None and is_exposed(trace):
+        made = [trace.producer(value) for value in trace.outputs[1:]]
+        if not all(made):
+            raise LayerError("A signal that the model returns is not the output of any of its layers: expose it with ke.inspection.expose.")
+        return None, tuple(call.output for call in made if call)
+    else:
+        score = score_point(trace)
+    if taps.signals is None:
+        return score, (last_spatial(trace, rank, taps.channels_first),)
+    return score, tuple(resolve(trace, taps, address) for address in taps.signals)
+
+
+def is_exposed(trace: Trace) -> bool:
+    """Whether a model's outputs are (batch, units) scores followed by signals."""
+    first, *rest = map(len, trace.shapes)
+    return first == 2 and bool(rest) and all(r > 2 for r in rest)
+
+
+def spatial_size(shape: tuple, channels_first: bool) -> tuple:
+    return tuple(shape[2:] if channels_first else shape[1:-1])
+
+
+def is_spatial(call: Call, rank: int, channels_first: bool) -> bool:
+    """Whether a signal has the input's number of spatial axes and is larger than one pixel."""
+    return len(call.shape) == rank + 2 and any(s != 1 for s in spatial_size(call.shape, channels_first))
+
+
+def spatial_calls(trace: Trace, rank: int, channels_first: bool) -> list[Call]:
+    """The calls that end in a spatial signal which is not the model's output, in execution order."""
+    return [c for c in trace.calls if c.leaf and is_spatial(c, rank, channels_first) and not set(c.outputs) & set(trace.outputs)]
+
+
+def last_spatial(trace: Trace, rank: int, channels_first: bool) -> Point:
+    found = spatial_calls(trace, rank, channels_first)
+    if found:
+        return found[-1].output
+    shapes = ", ".join(f"{c.path} {c.shape}" for c in trace.calls if c.leaf) or "none"
+    raise LayerError(
+        f"No layer of this model gives a spatial signal with {rank} spatial axes of more than one pixel, which this method "
+        f"needs. Its signals: {shapes}. Use a method that explains the input, such as `gradients`, or name a layer with `layer=`."
+    )
+
+
+def biased(trace: Trace) -> list[Call]:
+    """The calls of layers that add a bias, in execution order."""
+    return [c for c in trace.calls if c.has_bias]
+
+
+def resolve(trace: Trace, taps: Taps, address: Any) -> Point:
+    """The point that a user means by a name, path, tuple of names, index, layer, or dictionary of
+    `name` or `layer`, `link` ("output" or "input") and `index` (of the layer's calls; "node" is an older word for it)."""
+    if isinstance(address, Point):
+        return address
+    known = {"name", "layer", "link", "index", "node"}
+    if isinstance(address, Mapping):
+        if set(address) - known:
+            raise LayerError(f"Unknown keys {sorted(set(address) - known)} in {dict(address)}: use {', '.join(sorted(known))}.")
+        name = address.get("layer", address.get("name"))
+        link, index = address.get("link", "output"), address.get("index", address.get("node", "last"))
+    else:
+        name, link, index = address, "output", "last"
+    if link not in ("input", "output", "linear"):
+        raise LayerError(f"link={link!r} for layer {name!r}: use 'input' or 'output'.")
+    path = find_path(taps, name)
+    calls = [c for c in trace.calls if c.path == path]
+    if not calls:
+        raise LayerError(f"Layer {path!r} is in the model but was not called in its forward pass, so it has no signal.")
+    call = calls[_call_number(path, index, len(calls))]
+    if link == "input":
+        # The tensor itself, where another layer made it: so that all of its consumers count.
+        made = trace.producer(call.inputs[0]) if call.inputs else None
+        return made.output if made else Point(path, call.call, "input")
+    return Point(path, call.call, link) if link == "output" else call.linear
+
+
+def _call_number(path: str, index: Any, calls: int) -> int:
+    """An index counts calls from 0; inside a nested model, that model's own construction may be counted as well."""
+    nested = "/" in path
+    if index == "last" or (nested and index == calls):
+        return calls - 1
+    if isinstance(index, int) and -calls <= index < calls:
+        return index % calls
+    raise LayerError(f"Layer {path!r} is called {calls} times: index {index!r} is none of 0 to {calls - 1}.")
+
+
+def find_path(taps: Taps, name: Any) -> str:
+    """The path of a layer, from its name, a path with dots or slashes, a tuple of names, an index, or the layer itself."""
+    paths = taps.paths()
+    if isinstance(name, int):
+        top = [p for p in paths if "/" not in p]
+        if -len(top) <= name < len(top):
+            return top[name]
+        raise LayerError(f"Layer index {name} is out of range: the model has {len(top)} layers.")
+    if isinstance(name, (tuple, list)):
+        name = "/".join(str(part) for part in name)
+    if not isinstance(name, str):
+        for path, layer in paths.items():
+            if layer is name:
+                return path
+        raise LayerError(f"{name!r} is not a layer of this model. Give a name, a path, an index, or one of its layers.")
+    if name in paths:
+        return name
+    plain = name.replace("/", ".")
+    dotted = {p: p.replace("/", ".") for p in paths}
+    matches = [p for p, d in dotted.items() if d == plain] or [p for p, d in dotted.items() if d.endswith("." + plain)]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise LayerError(f"Several layers are named {name!r}: {', '.join(matches)}. Give the full path of one.")
+    short = {p.rpartition("/")[2]: p for p in reversed(paths)}
+    near = dict.fromkeys([*difflib.get_close_matches(name, paths, 5, 0.5), *(short[s] for s in difflib.get_close_matches(name, short, 5, 0.5))])
+    hint = f" Nearest: {', '.join(list(near)[:5])}." if near else f" Its layers: {', '.join(list(paths)[:20])}."
+    raise LayerError(f"The model has no layer {name!r}.{hint}")

@@ -1,0 +1,343 @@
+"""Keras models behind the contract: while the user's model runs, the `call` (and the fused activation) of chosen layers
+is routed through a tap, in a scope that only its own thread sees and that restores everything when it ends."""
+
+import functools
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import keras
+from keras import ops, tree
+
+from keras_explainable import backend
+from keras_explainable.models import find
+from keras_explainable.models.taps import INPUT, Call, Point, Tap, Trace
+
+_session: ContextVar["Session | None"] = ContextVar("session", default=None)
+_lock = threading.RLock()
+_routed: dict[int, list] = {}  # id of a layer -> [how many scopes route it, how to undo it]
+_traces: WeakKeyDictionary = WeakKeyDictionary()
+MISSING = object()
+
+
+class Session:
+    """One run of a model in one thread: which points its tap sees, and how often each layer was called so far."""
+
+    def __init__(self, paths: dict[int, str], tap: Tap, points: frozenset[Point] | None) -> None:
+        self.paths, self.tap, self.points = paths, tap, points
+        self.counts: dict[str, int] = {}
+
+    def see(self, point: Point, value: Any) -> Any:
+        return self.tap(point, value) if self.points is None or point in self.points else value
+
+    def see_all(self, path: str, call: int, link: str, values: Any) -> Any:
+        """A structure of tensors, each through the tap."""
+        wanted = None if self.points is None else {p.index for p in self.points if p[:3] == (path, call, link)}
+        if wanted is not None and not wanted:
+            return values
+        leaves = tree.flatten(values)
+        tensors = [i for i, leaf in enumerate(leaves) if ops.is_tensor(leaf)]
+        for index, i in enumerate(tensors):
+            if wanted is None or index in wanted:
+                leaves[i] = self.tap(Point(path, call, link, index), leaves[i])
+        return tree.pack_sequence_as(values, leaves)
+
+    def call(self, layer: Any, plain: Any, args: tuple, kwargs: dict) -> Any:
+        path = self.paths[id(layer)]
+        number = self.counts[path] = self.counts.get(path, -1) + 1
+        args, kwargs = self.see_all(path, number, "input", (args, kwargs))
+        return self.see_all(path, number, "output", plain(*args, **kwargs))
+
+    def activation(self, layer: Any, value: Any) -> Any:
+        path = self.paths[id(layer)]
+        return self.see(Point(path, self.counts[path], "linear"), value)
+
+
+def _route(layer: Any) -> list:
+    """Send a layer's call and fused activation past the session of the thread that runs it; returns how to undo that."""
+    undo = []
+
+    def replace(name, value):
+        undo.append((name, layer.__dict__.get(name, MISSING)))
+        object.__setattr__(layer, name, value)
+
+    plain = getattr(layer.call, "python_function", layer.call)  # a compiled `call` would keep its signals to itself
+
+    @functools.wraps(plain)
+    def call(*args, **kwargs):
+        session = _session.get()
+        if session is None or id(layer) not in session.paths:
+            return plain(*args, **kwargs)
+        return session.call(layer, plain, args, kwargs)
+
+    replace("call", call)
+    fused = getattr(layer, "activation", None)
+    fused = keras.activations.get(fused) if isinstance(fused, str) else fused  # users write 'linear'
+    if callable(fused) and not _is_activation_layer(layer):
+
+        @functools.wraps(fused)
+        def activation(x, *args, **kwargs):
+            session = _session.get()
+            if session is not None and id(layer) in session.paths and session.paths[id(layer)] in session.counts:
+                x = session.activation(layer, x)
+            return fused(x, *args, **kwargs)
+
+        replace("activation", activation)
+    return undo
+
+
+@contextmanager
+def _routing(layers: Iterable[Any]) -> Iterator[None]:
+    """Route layers while inside. Scopes of several threads may overlap: the last one out restores the layer."""
+    held = []
+    try:
+        for layer in layers:
+            with _lock:
+                entry = _routed.get(id(layer))
+                if entry is None:
+                    entry = _routed[id(layer)] = [0, _route(layer)]
+                entry[0] += 1
+                held.append(layer)
+        yield
+    finally:
+        for layer in held:
+            with _lock:
+                entry = _routed[id(layer)]
+                entry[0] -= 1
+                if not entry[0]:
+                    for name, old in reversed(entry[1]):
+                        object.__delattr__(layer, name) if old is MISSING else object.__setattr__(layer, name, old)
+                    del _routed[id(layer)]
+
+
+@contextmanager
+def _any_size(model: Any, layers: Iterable[Any]) -> Iterator[None]:
+    """Let models that were built for one image size run at another, as their layers can."""
+    graphs = [m for m in (model, getattr(model, "_functional", None), *layers) if hasattr(m, "operations")]
+    with ExitStack() as stack:
+        for graph in graphs:
+            # The public setter of `input_spec` cannot be undone; this is the attribute behind it.
+            if "_manual_input_spec" not in graph.__dict__:
+                object.__setattr__(graph, "_manual_input_spec", None)
+                stack.callback(graph.__dict__.pop, "_manual_input_spec", None)
+        yield
+
+
+def _children(layer: Any) -> list:
+    if hasattr(layer, "operations"):  # a functional graph: also operations that are no layers
+        return [o for o in layer.operations if not isinstance(o, keras.layers.InputLayer)]
+    if isinstance(layer, keras.Layer):
+        # No public name lists the direct children of a layer that is not a model.
+        return [c for c in layer._flatten_layers(include_self=False, recursive=False) if not isinstance(c, keras.layers.InputLayer)]
+    return []
+
+
+def _is_activation_layer(layer: Any) -> bool:
+    return isinstance(layer, keras.layers.Activation)
+
+
+def _activation_name(layer: Any) -> str | None:
+    fused = getattr(layer, "activation", None)
+    if isinstance(fused, str):
+        return fused
+    return getattr(fused, "__name__", type(fused).__name__) if callable(fused) else None
+
+
+def effective_bias(layer: Any) -> Any:
+    """What a layer adds to each channel of its output, from its present weights, or None.
+
+    Batch normalisation: beta - mean gamma / sqrt(variance + epsilon), gamma and beta being optional."""
+    if isinstance(layer, keras.layers.BatchNormalization):
+        shift = -layer.moving_mean / ops.sqrt(layer.moving_variance + layer.epsilon)
+        shift = shift if layer.gamma is None else shift * layer.gamma
+        return shift if layer.beta is None else shift + layer.beta
+    if isinstance(layer, keras.layers.Normalization):
+        mean, spread = ops.reshape(layer.mean, (-1,)), ops.sqrt(ops.reshape(layer.variance, (-1,)))
+        return mean if layer.invert else -mean / ops.maximum(spread, keras.config.epsilon())
+    if isinstance(layer, keras.layers.Rescaling):
+        offset = ops.convert_to_tensor(layer.offset, "float32")
+        return ops.reshape(offset, (-1,))
+    if isinstance(layer, (keras.layers.LayerNormalization, keras.layers.GroupNormalization)):
+        return None if layer.beta is None else ops.convert_to_tensor(layer.beta)
+    bias = getattr(layer, "bias", None)
+    return ops.convert_to_tensor(bias) if isinstance(bias, keras.Variable) else None
+
+
+def has_bias(layer: Any) -> bool:
+    if isinstance(layer, keras.layers.Rescaling):
+        return bool(tree.flatten(layer.offset)) and any(o != 0 for o in tree.flatten(layer.offset))
+    if isinstance(layer, (keras.layers.BatchNormalization, keras.layers.Normalization)):
+        return True
+    if isinstance(layer, (keras.layers.LayerNormalization, keras.layers.GroupNormalization)):
+        return layer.beta is not None
+    return isinstance(getattr(layer, "bias", None), keras.Variable)
+
+
+class KerasTaps:
+    """Any Keras model: Functional, Sequential, nested, subclassed, or exposed."""
+
+    def __init__(self, model: keras.Model) -> None:
+        self.signals: tuple | None = None
+        self.target: Any = None
+        if isinstance(model, Exposed):
+            self.signals, self.target, model = model.addresses["signals"], model.addresses["target"], model.exposed
+        self.model = model
+        self.channels_first = any(getattr(l, "data_format", None) == "channels_first" for l in self.paths().values())
+
+    def paths(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        seen = {id(self.model)}
+
+        def walk(parent, prefix):
+            for child in _children(parent):
+                if id(child) in seen:
+                    continue
+                seen.add(id(child))
+                path = prefix + child.name
+                while path in found:
+                    path += "_"
+                found[path] = child
+                walk(child, path + "/")
+
+        walk(self.model, "")
+        return found
+
+    def layer(self, path: str) -> Any:
+        return self.paths()[path]
+
+    def bias(self, path: str) -> Any:
+        return effective_bias(self.layer(path))
+
+    def kernel(self, path: str) -> Any:
+        kernel = getattr(self.layer(path), "kernel", None)
+        if kernel is None:
+            return None
+        kernel = ops.convert_to_tensor(kernel)
+        return ops.reshape(kernel, (-1, kernel.shape[-1])) if all(s == 1 for s in kernel.shape[:-2]) else None
+
+    def variables(self) -> list:
+        return self.model.variables
+
+    def structure(self) -> tuple:
+        """What the model is made of, as far as a compiled or traced run depends on it."""
+        return tuple((path, id(layer), _activation_name(layer)) for path, layer in self.paths().items())
+
+    def input_shape(self) -> tuple | None:
+        """The shape of images that the model was built for, where it says so."""
+        try:
+            shape = self.model.input_shape
+        except (AttributeError, ValueError):
+            return None
+        return tuple(shape) if isinstance(shape, tuple) and all(s is None or isinstance(s, int) for s in shape) else None
+
+    def build(self, x: Any) -> None:
+        """Create the weights of a model that was never called, from a first image."""
+        if not all(getattr(layer, "built", True) for layer in (self.model, *self.paths().values())):
+            self.model(x[:1], training=False)
+
+    def run(self, x: Any, tap: Tap, points: frozenset[Point] | None) -> Any:
+        paths = self.paths()
+        chosen = paths if points is None else {p.path for p in points if p.path}
+        named = {path for path, layer in paths.items() if isinstance(getattr(layer, "activation", None), str)}
+        session = Session({id(paths[path]): path for path in chosen}, tap, points)
+        with _routing(paths[p] for p in {*chosen, *named}), _any_size(self.model, paths.values()), backend.read_only():
+            token = _session.set(session)
+            try:
+                return self.model(session.see(INPUT, x), training=False)
+            finally:
+                _session.reset(token)
+
+    def trace(self, shape: tuple, dtype: str) -> Trace:
+        paths = self.paths()
+        structure = self.structure()
+        with _lock:
+            known = _traces.setdefault(self.model, {})
+        if known.get("structure") != structure:
+            known.clear()
+            known["structure"] = structure
+        if (shape, dtype) not in known:
+            known[shape, dtype] = self._trace(paths, shape, dtype)
+        return known[shape, dtype]
+
+    def _trace(self, paths: dict[str, Any], shape: tuple, dtype: str) -> Trace:
+        numbers: dict[int, int] = {}
+        alive, events, results = [], [], []
+
+        def number(value):
+            alive.append(value)  # so that no two values share an id
+            return numbers.setdefault(id(value), len(numbers))
+
+        def tap(point, value):
+            events.append((point, number(value), tuple(value.shape)))
+            return value
+
+        def run(x):
+            outputs = self.run(x, tap, None)
+            results.append((tuple(outputs) if isinstance(outputs, dict) else (), [(number(o), tuple(o.shape)) for o in tree.flatten(outputs)]))
+            return tree.flatten(outputs)
+
+        backend.trace(run, shape, dtype)
+        names, outputs = results[-1]
+        calls = list(_calls(events, paths))
+        return Trace(tuple(calls), tuple(n for n, _ in outputs), tuple(s for _, s in outputs), names)
+
+
+def _calls(events: list, paths: dict[str, Any]) -> Iterator[Call]:
+    """The calls that a list of (point, value number, shape) tells of, each when its last output came."""
+    inputs: dict[tuple, list] = {}
+    for i, (point, value, shape) in enumerate(events):
+        key = point[:2]
+        if point.link == "input":
+            inputs.setdefault(key, []).append(value)
+        elif point.link == "output" and point.index == 0:
+            layer = paths.get(point.path)
+            if layer is None:
+                continue
+            outputs = [v for p, v, _ in events[i:] if p[:3] == point[:3]]
+            function = _activation_name(layer)
+            fused = any(p[:3] == (*key, "linear") for p, _, _ in events)
+            yield Call(
+                *key,
+                kind=str(function) if _is_activation_layer(layer) else type(layer).__name__,
+                leaf=not _children(layer),
+                inputs=tuple(inputs.get(key, ())),
+                outputs=tuple(outputs),
+                shape=shape,
+                activation=function if fused else None,
+                has_bias=has_bias(layer),
+                has_kernel=getattr(layer, "kernel", None) is not None,
+            )
+
+
+class Exposed(keras.Model):
+    """A model that returns [score, *signals] of another model: the model itself runs, and nothing of it is rebuilt.
+
+    `target` and `signals` are addresses (see `find.resolve`), looked up when the model runs; without a target the score
+    is what comes before the model's last softmax or sigmoid, and without signals there is one, the last spatial one."""
+
+    def __init__(self, model: keras.Model, target: Any, signals: tuple | None) -> None:
+        super().__init__(name=f"{model.name}_exposed")
+        self.exposed, self.addresses = model, {"target": target, "signals": signals}
+        self.built = True
+
+    def call(self, x: Any) -> list:
+        taps = KerasTaps(self)
+        trace = taps.trace((1, *x.shape[1:]), keras.backend.standardize_dtype(x.dtype))
+        score, points = find.declared(trace, taps, len(x.shape) - 2)
+        seen: dict[Point, Any] = {}
+        outputs = taps.run(x, lambda p, v: seen.setdefault(p, v), frozenset({score, *points} - {None}))
+        return [seen[score] if score else tree.flatten(outputs)[0], *(seen[p] for p in points)]
+
+    @property
+    def layers(self) -> list:
+        return self.exposed.layers
+
+    @property
+    def inputs(self) -> Any:
+        return self.exposed.inputs
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
+        return self.exposed.get_layer(name=name, index=index)

@@ -1,0 +1,108 @@
+"""The contract: what can be asked of a model, whatever it is made of.
+
+A model is run as it is, and a `tap` sees (and may replace) chosen signals on the way. Two adapters keep this contract
+(`models.keras`, `models.torch`); everything else in the library knows models only through it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+
+class Point(NamedTuple):
+    """A place in a running model: one call of one layer, at its input, before its fused activation, or at its output."""
+
+    path: str
+    call: int = 0
+    link: str = "output"  # "input", "linear" (the argument of a fused activation), or "output"
+    index: int = 0  # of several input or output tensors
+
+    def __str__(self) -> str:
+        call = f" (call {self.call})" if self.call else ""
+        return {"output": "", "linear": "pre-activation of ", "input": "input of "}[self.link] + (self.path or "the model") + call
+
+
+INPUT = Point("", link="input")
+
+Tap = Callable[[Point, Any], Any]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of one layer, seen while the model ran. Values are numbered, so that equal numbers are the same tensor."""
+
+    path: str
+    call: int
+    kind: str
+    leaf: bool
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    shape: tuple[int, ...]  # of the first output, batch included
+    activation: str | None = None  # the name of a fused one
+    has_bias: bool = False
+    has_kernel: bool = False
+
+    @property
+    def output(self) -> Point:
+        return Point(self.path, self.call)
+
+    @property
+    def linear(self) -> Point:
+        """Where this layer's bias has just been added: before a fused activation, else at the output."""
+        return Point(self.path, self.call, "linear" if self.activation else "output")
+
+
+@dataclass(frozen=True)
+class Trace:
+    """All calls in the order in which they ended, and the values that the model returned."""
+
+    calls: tuple[Call, ...]
+    outputs: tuple[int, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    names: tuple[str, ...] = field(default=())  # of the outputs, where the model returned a dictionary
+
+    def at(self, point: Point) -> Call | None:
+        return next((c for c in self.calls if (c.path, c.call) == (point.path, point.call)), None)
+
+    def producer(self, value: int) -> Call | None:
+        """The leaf call (else any) that made a value."""
+        made = [c for c in self.calls if value in c.outputs and value not in c.inputs]
+        return next((c for c in made if c.leaf), made[0] if made else None)
+
+
+class Taps(Protocol):
+    """A model seen as a pure call with visible signals."""
+
+    channels_first: bool
+    signals: tuple | None  # addresses of those that the user exposed
+    target: Any  # the address of the output that the user named, or None
+
+    def run(self, x: Any, tap: Tap, points: frozenset[Point] | None) -> Any:
+        """The model's outputs; `tap(point, value)` sees the signals at `points` (None: at all points)."""
+
+    def trace(self, shape: tuple, dtype: str) -> Trace:
+        """What happens when the model runs on images of this shape, found without computing where that is possible."""
+
+    def build(self, x: Any) -> None:
+        """Create the weights of a model that was never called, from a first image."""
+
+    def variables(self) -> list:
+        """All weights, as the backend's variables."""
+
+    def structure(self) -> tuple:
+        """What the model is made of, as far as a compiled run depends on it."""
+
+    def input_shape(self) -> tuple | None:
+        """The shape of images that the model was built for, where it says so."""
+
+    def layer(self, path: str) -> Any:
+        """The layer at a path."""
+
+    def paths(self) -> dict[str, Any]:
+        """Every layer by its path, containers too."""
+
+    def bias(self, path: str) -> Any:
+        """What a layer adds to each channel, at this moment: its effective bias, or None."""
+
+    def kernel(self, path: str) -> Any:
+        """The weights (channels, units) of the linear layer at a path, or None."""

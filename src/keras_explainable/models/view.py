@@ -1,0 +1,205 @@
+"""What a method sees: one model on one batch of images, with the units to explain chosen, and every signal channels-last."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from keras import ops, tree
+
+from keras_explainable import backend
+from keras_explainable.errors import InputError, LayerError
+from keras_explainable.models import find
+from keras_explainable.models.taps import INPUT, Point, Taps
+
+Score = Callable[[Any], Any]
+
+
+class View:
+    """A model on `inputs`, explained for `indices`: an int, (B,) or (B, K) integers, or None for every unit.
+
+    Args:
+        taps: the model.
+        inputs: (B, *S, C) images, or (B, C, *S) where the model wants them so; cast to float32.
+        indices: the units.
+        score: a function from the model's outputs, as they are, to (B, K) scores, in place of its units.
+    """
+
+    def __init__(self, taps: Taps, inputs: Any, indices: Any = None, score: Score | None = None) -> None:
+        self.taps, self.indices, self.score = taps, indices, score
+        self.inputs = ops.cast(ops.convert_to_tensor(inputs), "float32")
+        self.rank = len(self.inputs.shape) - 2
+        if self.rank < 1:
+            raise InputError(
+                f"Images of shape {tuple(self.inputs.shape)} came, and (batch, *space, channels) was expected: add the missing axis, as in x[None]."
+            )
+        taps.build(self.inputs)
+        self.trace = taps.trace((1, *self.inputs.shape[1:]), "float32")
+
+    @property
+    def x(self) -> Any:
+        """The images, channels-last."""
+        return self._last(self.inputs, 1)
+
+    @property
+    def size(self) -> tuple:
+        """The spatial size of the images."""
+        return tuple(find.spatial_size(ops.shape(self.inputs), self.taps.channels_first))
+
+    @property
+    def space(self) -> tuple[int, ...]:
+        """The spatial axes of a Jacobian (B, K, *S, C)."""
+        return tuple(range(2, 2 + self.rank))
+
+    @property
+    def target(self) -> Point | None:
+        """Where the scores are taken; None: at the model's output as it is."""
+        if self.score is not None:
+            return None
+        if self.taps.target is not None:
+            return find.resolve(self.trace, self.taps, self.taps.target)
+        return None if self.taps.signals is None and find.is_exposed(self.trace) else find.score_point(self.trace)
+
+    def signal(self, layer: Any = None) -> Point:
+        """The one spatial signal to explain: the user's `layer`, else the last one exposed, else the last one there is."""
+        rank, first = self.rank, self.taps.channels_first
+        if layer is not None:
+            point = find.resolve(self.trace, self.taps, layer)
+        elif self.taps.signals is not None or find.is_exposed(self.trace):
+            _, points = find.declared(self.trace, self.taps, rank)
+            order = [call.output[:2] for call in self.trace.calls]
+            spatial = [p for p in points if p == INPUT or find.is_spatial(self._call(p), rank, first)]
+            point = max(spatial or points, key=lambda p: order.index(p[:2]) if p != INPUT else -1)
+        else:
+            return find.last_spatial(self.trace, rank, first)
+        if point != INPUT and not find.is_spatial(self._call(point), rank, first):
+            raise LayerError(
+                f"The signal of {point} has shape {self._call(point).shape}, and one with {rank} spatial axes of more than one pixel "
+                f"is needed. Such signals: {', '.join(c.path for c in find.spatial_calls(self.trace, rank, first))}."
+            )
+        return point
+
+    def biased(self) -> list[Point]:
+        """Where biases have just been added, in execution order: in the exposed layers if there are any, else in all."""
+        calls = find.biased(self.trace)
+        if self.taps.signals is not None:
+            _, points = find.declared(self.trace, self.taps, self.rank)
+            calls = [c for c in calls if c.path in {p.path for p in points}]
+        return [c.linear for c in calls]
+
+    def is_spatial(self, point: Point) -> bool:
+        return find.is_spatial(self._call(point), self.rank, self.taps.channels_first)
+
+    def unit_count(self) -> int:
+        """How many units there are to choose from."""
+        target = self.target
+        return (self._call(target).shape if target else self.trace.shapes[0])[-1]
+
+    def head(self) -> Any:
+        """The weights (C, K') of the linear layer that makes the scores; None if the scores are means of channels."""
+        call = find.score_call(self.trace, self.target)
+        while call is not None and not call.has_kernel and len(call.inputs) == 1 and not call.kind.lower().startswith("globalav"):
+            call = self.trace.producer(call.inputs[0])
+        if call is None or not call.has_kernel:
+            return None
+        return self.taps.kernel(call.path)
+
+    def jacobian(self, at: Sequence[Point], reduce: Callable | None = None, keep: bool = True) -> tuple:
+        """Scores (B, K), the signals at `at` (B, *S', C), and the gradients (B, K, *S', C) of each unit's score there.
+
+        `reduce(point, gradient)` maps a gradient (B, *S', C) of one unit to what is kept of it, as soon as it is known;
+        with `keep` false the signals are not returned."""
+
+        def last(point, gradient):
+            gradient = self._last(gradient, 1)
+            return gradient if reduce is None else reduce(point, gradient)
+
+        scores, values, gradients = backend.jacobian(self._run(at), self.inputs, list(at), last, keep)
+        self._check_seen(at, gradients)
+        return scores, {p: self._float(v) for p, v in values.items()}, gradients
+
+    def evaluate(self, at: Sequence[Point] = (), inputs: Any = None) -> tuple:
+        """Scores (B, K) and the signals at `at`, without gradients; of other images if `inputs` are given."""
+        scores, values = backend.evaluate(self._run(at), self.inputs if inputs is None else inputs)
+        self._check_seen(at, values)
+        return scores, {p: self._float(v) for p, v in values.items()}
+
+    def units(self, values: Any) -> Any:
+        """The chosen columns of (B, units) values."""
+        if self.indices is None:
+            return values
+        return ops.take_along_axis(values, unit_indices(self.indices, ops.shape(values)[0], values.shape[-1]), axis=-1)
+
+    def _run(self, at: Sequence[Point]) -> Callable:
+        target = self.target
+        points = frozenset({*at, target} - {None})
+
+        def run(x, tap):
+            seen = {}
+
+            def see(point, value):
+                value = tap(point, value)
+                if point == target:
+                    seen["score"] = value
+                return value
+
+            outputs = self.taps.run(x, see, points)
+            return self._scores(seen["score"] if target else outputs)
+
+        return run
+
+    def _scores(self, outputs: Any) -> Any:
+        if self.score is not None:
+            scores = ops.cast(self.score(outputs), "float32")
+            if len(scores.shape) != 2:
+                raise InputError(f"score(outputs) gave shape {tuple(scores.shape)}, and (batch, units) was expected.")
+            return self.units(scores)
+        scores = ops.cast(tree.flatten(outputs)[0], "float32")
+        scores = scores[:, None] if len(scores.shape) == 1 else scores
+        if len(scores.shape) != 2:
+            raise InputError(
+                f"The model's output has shape {tuple(scores.shape)}, and (batch, units) was expected: "
+                "pass score=, a function from the model's outputs to (batch, units) scores."
+            )
+        return self.units(scores)
+
+    def _call(self, point: Point) -> Any:
+        call = self.trace.at(point)
+        if call is None:
+            raise LayerError(f"{point} is not part of the model's forward pass.")
+        return call
+
+    def _float(self, value: Any) -> Any:
+        return self._last(ops.cast(value, "float32"), 1)
+
+    def _last(self, value: Any, axis: int) -> Any:
+        """Channels moved from `axis` to the end, where the model has them first."""
+        if self.taps.channels_first and len(value.shape) == self.rank + 2:
+            return ops.moveaxis(value, axis, -1)
+        return value
+
+    def _check_seen(self, at: Sequence[Point], seen: dict) -> None:
+        missing = [str(p) for p in at if p not in seen]
+        if missing:
+            raise LayerError(f"The model did not pass through {', '.join(missing)} on images of shape {tuple(self.inputs.shape)}.")
+
+
+def unit_indices(indices: Any, batch: Any, units: int | None) -> Any:
+    """Indices as a (B, K) tensor, from an int, (B,), or (B, K); numbers that are known are checked against `units`."""
+    if isinstance(indices, (int, np.integer, list, tuple, np.ndarray)):
+        check_units(np.asarray(indices), units)
+        indices = np.asarray(indices, "int32")
+    indices = ops.cast(ops.convert_to_tensor(indices), "int32")
+    if len(indices.shape) == 0:
+        return ops.broadcast_to(indices, (batch, 1))
+    return indices[:, None] if len(indices.shape) == 1 else indices
+
+
+def check_units(indices: np.ndarray, units: int | None) -> None:
+    """Refuse what are no unit numbers of a model with so many units."""
+    if indices.dtype.kind not in "iu":
+        raise InputError(f"Unit indices of type {indices.dtype} came, and integers were expected, one per unit to explain: use y.argmax(-1) for one-hot labels.")
+    if indices.ndim > 2:
+        raise InputError(f"Unit indices of shape {indices.shape} came: give an int, (batch,) or (batch, K).")
+    if units is not None and indices.size and (indices.max() >= units or indices.min() < 0):
+        bad = indices[(indices >= units) | (indices < 0)].flat[0]
+        raise InputError(f"Unit {bad} was asked for, and the model has units 0 to {units - 1}.")

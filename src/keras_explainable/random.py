@@ -1,0 +1,40 @@
+"""Random numbers from a seed: the same on every backend, inside compiled loops, and whatever else is going on."""
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+# PyTorch has no arithmetic on 32-bit unsigned integers; 64 bits and a mask do the same.
+WIDE = keras.backend.backend() == "torch"
+DTYPE = "int64" if WIDE else "uint32"
+MASK = 0xFFFFFFFF
+
+
+def mix(x: Any) -> Any:
+    """A hash of 32-bit integers in which every bit of the input moves every bit of the output (two multiply-xor-shift rounds)."""
+    for factor in (0x7FEB352D, 0x046CA68B):
+        x = ops.bitwise_xor(x, ops.bitwise_right_shift(x, _word(16)))
+        x = ops.multiply(x, _word(factor))
+        x = ops.bitwise_and(x, _word(MASK)) if WIDE else x
+    return ops.bitwise_xor(x, ops.bitwise_right_shift(x, _word(15)))
+
+
+def _word(value: Any) -> Any:
+    return ops.cast(ops.convert_to_tensor(value & MASK, DTYPE) if isinstance(value, int) else value, DTYPE)
+
+
+def uniform(shape: tuple, seed: Any, step: Any = 0, stream: int = 0) -> Any:
+    """Numbers in (0, 1) that depend on nothing but the arguments: a hash of seed, step, stream and position."""
+    size = math.prod(shape) if all(isinstance(s, int) for s in shape) else ops.prod(ops.stack([ops.cast(s, "int32") for s in shape]))
+    key = mix(ops.bitwise_xor(mix(ops.bitwise_xor(mix(_word(seed)), _word(step))), _word(stream)))
+    bits = mix(ops.bitwise_xor(mix(ops.cast(ops.arange(size), DTYPE)), key))
+    # 24 bits are what float32 holds exactly: the same number everywhere, and never 0 or 1.
+    return ops.reshape((ops.cast(ops.bitwise_right_shift(bits, _word(8)), "float32") + 0.5) / 2.0**24, shape)
+
+
+def normal(shape: tuple, seed: Any, step: Any = 0) -> Any:
+    """Standard normal numbers that depend on nothing but the arguments (Box and Muller's transformation)."""
+    radius = ops.sqrt(-2.0 * ops.log(uniform(shape, seed, step, 0)))
+    return radius * ops.cos(2 * math.pi * uniform(shape, seed, step, 1))

@@ -1,0 +1,56 @@
+"""The one-call forms: `ke.explain` with a method and the postprocessing that is customary for it."""
+
+from typing import Any
+
+import numpy as np
+
+from keras_explainable import data, models, registry
+from keras_explainable.explaining import partial_explain, run_steps
+from keras_explainable.methods import fullgrad
+
+
+def shortcut(name: str) -> Any:
+    """`ke.explain` for a registered method, with its customary postprocessing."""
+    record = registry.METHODS[name]
+    return partial_explain(record.function, postprocessing=record.postprocessing, resizing=record.resizing)
+
+
+cam = shortcut("cam")
+gradcam = shortcut("gradcam")
+gradcampp = shortcut("gradcampp")
+scorecam = shortcut("scorecam")
+gradients = shortcut("gradients")
+smoothgrad = shortcut("smoothgrad")
+full_gradients = shortcut("full_gradients")
+simple_full_gradients = shortcut("simple_full_gradients")
+
+
+def full_gradient_decomposition(
+    model: Any, x: Any, y: Any = None, batch_size: int = 32, score: Any = None, verbose: int | str = 0
+) -> fullgrad.Decomposition:
+    """Scores taken apart into what the input and each bias contribute: exact for networks of linear layers and ReLUs.
+
+    score = sum(input_gradient * x) + sum over calls of sum(bias_gradients[path, call])
+
+    Returns:
+        `input_gradient` (N, K, *S, C), `bias_gradients` {(layer path, call): (N, K, *S', C')} and `completeness` with
+        `scores`, `total`, `absolute_gap`, `relative_gap` (of the larger of |score| and the largest |contribution of a
+        layer|) and `contributions` {"input" or (path, call): (N, K)}, each (N, K). A gap is reported, not raised: beyond
+        ReLU networks (GELU, gates, layer normalisation) it is what no bias accounts for.
+
+    Reference: Srinivas & Fleuret, arXiv:1905.00780.
+    """
+
+    def step(subject: Any, images: Any, units: Any) -> tuple:
+        return fullgrad.decomposition(subject, images, units, score)
+
+    source = data.batches(x, y, batch_size, None)
+    key = ("full_gradient_decomposition", score)
+    parts = list(run_steps(step, key, model, source, {"score": score}, verbose, None, None, None))
+    scores, gradient = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
+    terms = [np.concatenate(values) for values in zip(*(part[2] for part in parts), strict=True)]
+    sums = np.concatenate([part[3] for part in parts], axis=1)
+    *space, channels = gradient.shape[2:]
+    shape = (1, channels, *space) if models.taps(model).channels_first else (1, *space, channels)
+    calls = fullgrad.biased_calls(model, np.zeros(shape, "float32"))
+    return fullgrad.Decomposition(gradient, dict(zip(calls, terms, strict=True)), fullgrad.completeness(scores, sums, calls))
