@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Colors(NamedTuple):
-    """How a group of maps is coloured: the map of colours, None for matplotlib's own, and the ends of one scale for all."""
+    """How a group of maps is coloured: by which colour map (None: matplotlib's own), between which ends if shared."""
 
     cmap: ColorMap | None
     signed: bool
@@ -174,7 +174,7 @@ def _canvas(rows: int, cols: int, figsize: tuple[float, float]) -> tuple["Figure
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise BackendError("Figures need matplotlib, which is not installed: pip install matplotlib") from None
+        raise BackendError('Figures need matplotlib, which is missing: pip install "keras-explainable[viz]"') from None
     canvas = Figure(figsize=figsize, layout="constrained")
     axes = canvas.subplots(rows, cols, squeeze=False)
     for axis in axes.flat:

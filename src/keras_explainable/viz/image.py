@@ -55,7 +55,7 @@ def as_map(values: Any) -> np.ndarray:
     """A map as float (H, W), from (H, W), (H, W, 1) or (1, H, W). Raises: InputError: more than one channel."""
     array = channels_last(values)
     if array.ndim == 3 and array.shape[-1] != 1:
-        raise InputError(f"A map has one value per pixel, (H, W) or (H, W, 1). Got shape {array.shape}: pass each unit's.")
+        raise InputError(f"A map is (H, W) or (H, W, 1), one value per pixel. Got shape {array.shape}.")
     return array.reshape(array.shape[:2]).astype(float)
 
 
@@ -66,9 +66,9 @@ def unit_range(image: np.ndarray) -> np.ndarray:
     by 255. Anything else, as a standardised input, is stretched: (x - min) / (max - min).
     """
     low, high = float(image.min()), float(image.max())
-    if image.dtype == bool or (image.dtype.kind == "f" and 0 <= low and high <= 1):
+    if image.dtype == bool or (image.dtype.kind == "f" and low >= 0 and high <= 1):
         return image.astype(float)
-    if 0 <= low and high <= 255:
+    if low >= 0 and high <= 255:
         return image / 255.0
     return (image.astype(float) - low) / ((high - low) or 1.0)
 
@@ -120,15 +120,21 @@ def colorize(positions: np.ndarray, cmap: ColorMap = UNSIGNED) -> np.ndarray:
 
 
 def _matplotlib_map(name: str) -> Callable[[np.ndarray], Any]:
-    built_in = ", ".join(COLOR_MAPS)
     try:
         import matplotlib
-    except ImportError:
-        raise InputError(f"The colour map {name!r} needs matplotlib (pip install matplotlib). Built in: {built_in}.") from None
-    try:
+
         return matplotlib.colormaps[name]
-    except KeyError:
-        raise InputError(f"No colour map is named {name!r}. Built in: {built_in}; any of matplotlib's works too.") from None
+    except (ImportError, KeyError) as error:
+        problem = (
+            "needs matplotlib, which is missing" if isinstance(error, ImportError) else "is not one of matplotlib's"
+        )
+        raise InputError(f"The colour map {name!r} {problem}. Built in: {', '.join(COLOR_MAPS)}.") from None
+
+
+def peak(values: np.ndarray) -> tuple[int, int]:
+    """Row and column of a map's first maximum."""
+    row, column = np.unravel_index(int(np.argmax(values)), values.shape)
+    return int(row), int(column)
 
 
 def stretch(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -167,7 +173,7 @@ def pillow() -> Any:
         import PIL.ImageFont
         import PIL.ImageOps
     except ImportError:
-        raise BackendError("Reading and writing image files needs pillow, which is missing: pip install pillow") from None
+        raise BackendError('Image files need pillow, which is missing: pip install "keras-explainable[viz]"') from None
     return PIL
 
 
@@ -191,7 +197,7 @@ def read_image(path: str | Path, size: int | tuple[int, int] | None = None) -> n
     except FileNotFoundError:
         raise ModelFileError(f"There is no image at {path}. Check the path.") from None
     except pillow().UnidentifiedImageError:
-        raise ModelFileError(f"{path} is not an image that can be read here. Expected a PNG, JPEG, WebP, ... file.") from None
+        raise ModelFileError(f"{path} is not an image. Expected a PNG, JPEG, WebP, or like file.") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ModelFileError(f"{path} cannot be read as an image, it may be cut short or damaged: {error}.") from None
     return array if size is None else fit(array, (size, size) if isinstance(size, int) else size)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Rows under headers in aligned columns, as wide as they need; columns of numbers, by their first row, to the right."""
+    """Rows under headers in aligned columns, each as wide as it needs; numbers (by the first row) to the right."""
     cells = [list(headers), *([str(cell) for cell in row] for row in rows)]
     widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
     right = [len(cells) > 1 and _is_number(cell) for cell in (cells[1] if rows else headers)]

@@ -1,0 +1,66 @@
+"""Pictures as text, to stand inside an HTML file: images and maps as data URIs, masks as SVG paths."""
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+
+from keras_explainable.viz.image import (
+    SIGNED,
+    UNSIGNED,
+    as_map,
+    colorize,
+    is_signed,
+    limits_of,
+    pillow,
+    scale,
+    to_bytes,
+    to_rgb,
+)
+
+FAINTEST = 0.1  # opacity where the map is at its weakest
+
+
+def picture(image: Any) -> str:
+    """An image as a data URI (PNG)."""
+    return _data_uri(pillow().Image.fromarray(to_rgb(image)))
+
+
+def heat(values: Any) -> str:
+    """A map in colour, as a data URI, the more opaque the stronger it is, so that the image shows where little is.
+
+    Colours go from the map's minimum to its maximum; of a map that goes below zero, symmetric about zero.
+    """
+    values = as_map(values)
+    signed = is_signed([values])
+    steps = np.linspace(0, 1, 256)
+    strength = np.abs(2 * steps - 1) if signed else steps
+    file = pillow().Image.fromarray(to_bytes(scale(values, limits_of([values], signed))))
+    file.putpalette(to_bytes(colorize(steps, SIGNED if signed else UNSIGNED)).tobytes())
+    return _data_uri(file, transparency=to_bytes(FAINTEST + (1 - FAINTEST) * strength).tobytes())
+
+
+def edges(mask: np.ndarray) -> str:
+    """The border of a mask as an SVG path in pixels, one stroke for each straight run of pixel edges."""
+    padded = np.pad(np.asarray(mask, bool), 1)
+    across = padded[1:, 1:-1] != padded[:-1, 1:-1]
+    down = (padded[1:-1, 1:] != padded[1:-1, :-1]).T
+    strokes = [f"M{start} {line}h{length}" for line, start, length in _runs(across)]
+    return "".join(strokes + [f"M{line} {start}v{length}" for line, start, length in _runs(down)])
+
+
+def _runs(lines: np.ndarray) -> list[tuple[int, int, int]]:
+    """(line, start, length) of each run of True along the rows."""
+    steps = np.diff(np.pad(lines, ((0, 0), (1, 1))).astype(int), axis=1)
+    return [
+        (line, int(start), int(stop - start))
+        for line, row in enumerate(steps)
+        for start, stop in zip(np.flatnonzero(row == 1), np.flatnonzero(row == -1), strict=True)
+    ]
+
+
+def _data_uri(file: Any, **options: bytes) -> str:
+    buffer = io.BytesIO()
+    file.save(buffer, format="PNG", optimize=True, **options)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,190 @@
+"""One self-contained HTML file: methods x images, how often each map points at the object, and what each method is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html import escape
+from itertools import groupby
+from pathlib import Path
+from string import Template
+
+import numpy as np
+
+from keras_explainable.errors import InputError
+from keras_explainable.viz import inline
+from keras_explainable.viz.image import as_map, peak, to_rgb
+
+# The peak's mark, around (0, 0): a ring on the object (or where nobody knows), a cross beside it.
+RING, CROSS = '<circle r="3.4"/>', '<path d="M-3 -3L3 3M3 -3L-3 3"/>'
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A column: an image (H, W, C), the unit explained in it, and, where it is known, the object's pixels (H, W)."""
+
+    image: np.ndarray
+    group: str  # columns of one image stand together under it
+    title: str
+    note: str = ""
+    mask: np.ndarray | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        height, width = to_rgb(self.image).shape[:2]
+        return height, width
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method with its maps, (H, W) for each subject; or, without maps, a baseline of the table.
+
+    `points` is the share of peaks on the object, `mass` the share of the map's positive sum there, `seconds` per map.
+    """
+
+    name: str
+    family: str = ""
+    summary: str = ""
+    reference: str = ""
+    seconds: float | None = None
+    points: float | None = None
+    mass: float | None = None
+    maps: Sequence[np.ndarray] = field(default=(), repr=False)
+
+
+def report(title: str, lead: str, subjects: Sequence[Subject], rows: Sequence[Row], notes: Sequence[str] = ()) -> str:
+    """The report as HTML: `lead` under the title, the grid of maps, the table of methods, `notes` at the end.
+
+    Raises: InputError: a row has maps, but not one for each subject.
+    """
+    for row in rows:
+        if len(row.maps) not in (0, len(subjects)):
+            raise InputError(
+                f"{row.name} has {len(row.maps)} maps for {len(subjects)} subjects. Expected one for each."
+            )
+    photos = _photos(subjects)
+    parts = {
+        "title": escape(title),
+        "lead": escape(lead),
+        "columns": str(max(len(subjects), 1)),
+        "photos": "\n".join(_photo_rule(i, subjects[i]) for i in sorted(set(photos))),
+        "outlines": "".join(_path(i, s.mask) for i, s in enumerate(subjects) if s.mask is not None),
+        "groups": "".join(_group(name, len(list(group))) for name, group in groupby(s.group for s in subjects)),
+        "subjects": "".join(_subject(i, photos[i], subject) for i, subject in enumerate(subjects)),
+        "grid": "\n".join(_grid_row(row, photos, subjects) for row in rows if len(row.maps)),
+        "table": "\n".join(_table_row(row) for row in rows),
+        "notes": "".join(f"<li>{escape(note)}</li>" for note in notes),
+        "truth": "" if any(map(_known, subjects)) else "hidden",
+    }
+    return Template(Path(__file__).with_name("report.html").read_text(encoding="utf-8")).substitute(parts)
+
+
+def _known(subject: Subject) -> bool:
+    return subject.mask is not None
+
+
+def _photos(subjects: Sequence[Subject]) -> list[int]:
+    """For each subject the first one with the same image: the file holds each image once."""
+    first: dict[bytes, int] = {}
+    return [
+        first.setdefault(bytes(str(s.size), "ascii") + to_rgb(s.image).tobytes(), i) for i, s in enumerate(subjects)
+    ]
+
+
+def _photo_rule(index: int, subject: Subject) -> str:
+    height, width = subject.size
+    return (
+        f".s{index}{{aspect-ratio:{width}/{height}}}"
+        f".s{index}>.photo{{background-image:url({inline.picture(subject.image)})}}"
+    )
+
+
+def _group(name: str, columns: int) -> str:
+    return f'<th colspan="{columns}" scope="colgroup" class="first">{escape(name)}</th>'
+
+
+def _subject(index: int, photo: int, subject: Subject) -> str:
+    label = escape(f"{subject.group}, the object: {subject.title}" if _known(subject) else subject.group)
+    return (
+        f"<th{_start(index, photo)} scope='col'><span class='pic s{photo}' role='img' aria-label='{label}'>"
+        f"<i class='photo'></i>{_drawing(subject, _outline(index, subject))}</span>"
+        f"<b>{escape(subject.title)}</b><small>{escape(subject.note)}</small></th>"
+    )
+
+
+def _start(index: int, photo: int) -> str:
+    return ' class="first"' if index == photo else ""
+
+
+def _drawing(subject: Subject, marks: str) -> str:
+    height, width = subject.size
+    return f'<svg viewBox="0 0 {width} {height}" aria-hidden="true">{marks}</svg>'
+
+
+def _path(index: int, mask: np.ndarray) -> str:
+    return f'<path id="o{index}" d="{inline.edges(mask)}" vector-effect="non-scaling-stroke"/>'
+
+
+def _outline(index: int, subject: Subject) -> str:
+    return f'<use href="#o{index}" class="halo"/><use href="#o{index}" class="line"/>' if _known(subject) else ""
+
+
+def _grid_row(row: Row, photos: Sequence[int], subjects: Sequence[Subject]) -> str:
+    cells = "".join(_cell(row, i, photos[i], subject) for i, subject in enumerate(subjects))
+    facts = " · ".join(filter(None, [_percent(row.points), _seconds(row.seconds)]))
+    head = f"<b>{escape(row.name)}</b><small>{escape(row.family)}</small><small>{facts}</small>"
+    return f'<tr><th scope="row" title="{escape(row.summary)}">{head}</th>{cells}</tr>'
+
+
+def _cell(row: Row, index: int, photo: int, subject: Subject) -> str:
+    values = as_map(row.maps[index])
+    y, x = peak(values)
+    on = _on_object(subject, values)
+    where = "" if on is None else ("; its peak lies on the object" if on else "; its peak lies beside the object")
+    alt = escape(f"{row.name} of {subject.title} in {subject.group}{where}")
+    height, width = subject.size
+    x, y = (x + 0.5) * width / values.shape[1], (y + 0.5) * height / values.shape[0]
+    mark = CROSS if on is False else RING
+    spot = f'<g class="peak" transform="translate({x:.4g} {y:.4g}) scale({width / 96:.3g})">{mark}</g>'
+    return (
+        f'<td{_start(index, photo)}><button type="button" class="cell"><span class="pic s{photo}"><i class="photo"></i>'
+        f'<img class="heat" src="{inline.heat(values)}" alt="{alt}">'
+        f"{_drawing(subject, _outline(index, subject) + spot)}</span></button></td>"
+    )
+
+
+def _on_object(subject: Subject, values: np.ndarray) -> bool | None:
+    """Whether the map's peak lies on the object; None where the object is not known."""
+    if subject.mask is None:
+        return None
+    (y, x), (height, width) = peak(values), values.shape
+    return bool(subject.mask[y * subject.mask.shape[0] // height, x * subject.mask.shape[1] // width])
+
+
+def _table_row(row: Row) -> str:
+    kind = "" if len(row.maps) else ' class="baseline"'
+    about = f"{escape(row.summary)} <cite>{escape(row.reference)}</cite>"
+    speed = -1 if row.seconds is None else row.seconds
+    return (
+        f'<tr{kind}><th scope="row">{escape(row.name)}</th><td>{escape(row.family)}</td>'
+        f'<td class="number" data-value="{speed:.6g}">{_seconds(row.seconds) or "–"}</td>'
+        f"{_bar(row.points)}{_bar(row.mass)}<td>{about}</td></tr>"
+    )
+
+
+def _bar(share: float | None) -> str:
+    if share is None:
+        return '<td class="number share" data-value="-1">–</td>'
+    return (
+        f'<td class="number share" data-value="{share:.6g}"><span>{_percent(share)}</span>'
+        f'<i class="bar" style="--share:{share:.4f}"></i></td>'
+    )
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.0f} %"
+
+
+def _seconds(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    return f"{seconds:.2f} s" if seconds >= 0.995 else f"{1000 * seconds:.3g} ms"
