@@ -18,21 +18,40 @@ def visualize(
     rows: int | None = None,
     cols: int | None = None,
     *,
+    figsize: tuple[float, float] | None = None,
+    cmap: Any = None,
+    overlay_cmap: Any = None,
+    signed: bool | None = None,
+    shared: bool = False,
     to_file: str | Path | None = None,
     to_buffer: BinaryIO | None = None,
-    **options: Any,
+    subplots_ws: float = 0.0,
+    subplots_hs: float = 0.0,
 ) -> "Figure":
     """Show images, maps, and maps over images in a grid; returns the matplotlib figure, which notebooks display.
 
-    `to_file` and `to_buffer` write it as well (PNG in the buffer). The `options` are those of `viz.figure.figure`:
-    `figsize`, `cmap`, `overlay_cmap`, `signed`, `shared`, `subplots_ws`, `subplots_hs`.
+    `to_file` and `to_buffer` write it as well, the buffer as PNG. What images may be, and all else, is told by
+    `keras_explainable.viz.figure.figure`.
 
         ke.utils.visualize([*images, *maps], cols=4)
         ke.utils.visualize(images, overlays=maps, to_file="maps.png")
     """
     from keras_explainable.viz.figure import figure, save
 
-    grid = {"overlay_alpha": overlay_alpha, "rows": rows, "cols": cols}
-    canvas = figure(images, titles, overlays, **grid, **options)
+    canvas = figure(
+        images,
+        titles,
+        overlays,
+        overlay_alpha=overlay_alpha,
+        rows=rows,
+        cols=cols,
+        figsize=figsize,
+        cmap=cmap,
+        overlay_cmap=overlay_cmap,
+        signed=signed,
+        shared=shared,
+        subplots_ws=subplots_ws,
+        subplots_hs=subplots_hs,
+    )
     save(canvas, to_file, to_buffer)
     return canvas

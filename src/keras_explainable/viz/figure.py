@@ -75,8 +75,8 @@ def figure(
     alone = _colors([as_map(p) for p in pictures if p is not None and _is_map(p)], cmap, None, signed, shared)
     above = _colors([c for c in covers if c is not None], overlay_cmap, UNSIGNED, signed, shared)
 
-    canvas, axes = _canvas(rows, cols, figsize or _figsize(rows, cols, pictures + covers, any(labels)))
-    canvas.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=subplots_ws, hspace=subplots_hs)
+    figsize = figsize or _figsize(rows, cols, pictures + covers, any(labels))
+    canvas, axes = _canvas(rows, cols, figsize, (subplots_ws, subplots_hs))
     for axis, picture, cover, label in zip(axes.flat, pictures, covers, labels, strict=False):
         if picture is not None:
             _draw(axis, picture, alone, cmap)
@@ -169,13 +169,15 @@ def _figsize(rows: int, cols: int, pictures: list[Any], titled: bool) -> tuple[f
     return 2.0 * cols, rows * (2.0 * min(max(height / width, 0.25), 4) + 0.25 * titled)
 
 
-def _canvas(rows: int, cols: int, figsize: tuple[float, float]) -> tuple["Figure", np.ndarray]:
+def _canvas(rows: int, cols: int, figsize: tuple, space: tuple) -> tuple["Figure", np.ndarray]:
     """A figure of bare axes that no pyplot manages; notebooks show it even where pyplot was never imported."""
     try:
         from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
     except ImportError:
         raise BackendError('Figures need matplotlib, which is missing: pip install "keras-explainable[viz]"') from None
-    canvas = Figure(figsize=figsize, layout="constrained")
+    layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=space[0], hspace=space[1])
+    canvas: Any = Figure(figsize=figsize, layout=layout)
     axes = canvas.subplots(rows, cols, squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()

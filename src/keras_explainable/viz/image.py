@@ -12,7 +12,7 @@ ColorMap = str | Callable[[np.ndarray], Any]
 Limits = tuple[float, float]
 
 # Piecewise linear: (positions, values) of red, green and blue. Any other name is looked up in matplotlib.
-COLOR_MAPS = {
+COLOR_MAPS: dict[str, tuple[tuple[list[float], list[float]], ...]] = {
     "gray": (([0, 1], [0, 1]),) * 3,
     "jet": (
         ([0, 0.35, 0.66, 0.89, 1], [0, 0, 1, 1, 0.5]),
@@ -114,7 +114,7 @@ def colorize(positions: np.ndarray, cmap: ColorMap = UNSIGNED) -> np.ndarray:
     Raises: InputError: a name that neither this table nor matplotlib has.
     """
     if isinstance(cmap, str) and cmap in COLOR_MAPS:
-        return np.stack([np.interp(positions, *anchors) for anchors in COLOR_MAPS[cmap]], axis=-1)
+        return np.stack([np.interp(positions, at, level) for at, level in COLOR_MAPS[cmap]], axis=-1)
     function = _matplotlib_map(cmap) if isinstance(cmap, str) else cmap
     return np.asarray(function(positions))[..., :3]
 

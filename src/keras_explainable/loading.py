@@ -1,0 +1,209 @@
+"""Models by name or file, and how to feed them images: the demo's, `keras.applications`, `.keras` and `.h5`."""
+
+import re
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from keras_explainable.errors import InputError, ModelFileError
+
+DEMO = "demo"
+SIDE = 224  # of images for a model that takes them at any size
+HDF5 = b"\x89HDF\r\n\x1a\n"
+
+
+def _as_applications(mode: str) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda x: keras.applications.imagenet_utils.preprocess_input(x, "channels_last", mode)
+
+
+# What becomes of 8-bit values; the last three are the modes of keras.applications.
+SCALES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "raw": lambda x: x,
+    "unit": lambda x: x / 255.0,
+    **{mode: _as_applications(mode) for mode in ("tf", "torch", "caffe")},
+}
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """Callable: images uint8 (N, H, W, 3) -> what the model takes, float32, in its number and order of channels."""
+
+    scale: Callable[[np.ndarray], np.ndarray]
+    name: str
+    guessed: bool = False
+    channels: int = 3
+    channels_first: bool = False
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """The images as the model takes them."""
+        values = np.asarray(self.scale(np.array(images, "float32")), "float32")
+        if self.channels == 1:
+            values = values @ np.array([[0.299], [0.587], [0.114]], "float32")
+        return np.moveaxis(values, -1, 1) if self.channels_first else values
+
+
+class Loaded(NamedTuple):
+    """A model, how to prepare images for it, their size (H, W), and the names of its units where they are known."""
+
+    model: Any
+    preprocess: Preprocess
+    size: tuple[int, int]
+    class_names: list[str] | None
+
+
+def load(
+    name_or_path: str | Path | None = None,
+    weights: str | None = "imagenet",
+    safe_mode: bool = True,
+    scale: str | None = None,
+) -> Loaded:
+    """A model by name or file.
+
+    Args:
+        name_or_path: "demo" or None for the embedded one, a name in `keras.applications`, or a `.keras` or `.h5` file.
+        weights: of a model of `keras.applications`; None for random ones.
+        safe_mode: False to let a file bring Python code of its own, and run it.
+        scale: what a file's model takes: "raw" (0..255), "unit" (0..1), "tf" (-1..1), "torch" or "caffe" (ImageNet's
+            mean removed). None takes raw if the model has a Rescaling or Normalization layer, else guesses unit.
+
+    Raises:
+        ModelFileError: no such name or file, it is no model or damaged, its code is refused, or weights that cannot be
+            fetched. InputError: the model does not take one image, or there is no such scale.
+    """
+    if scale is not None and scale not in SCALES:
+        raise InputError(f"No scale is named {scale!r}. Expected one of: {', '.join(SCALES)}.")
+    name = str(name_or_path or DEMO)
+    if name == DEMO:
+        return _demo()
+    path = Path(name).expanduser()
+    known = {n.lower(): n for n in applications()}
+    if name.lower() in known and not path.is_file():
+        return _application(known[name.lower()], weights)
+    if path.exists():
+        model = _file(path, safe_mode)
+        return _fed(model, SCALES[scale or _guess(model)], scale or _guess(model), guessed=scale is None)
+    if path.suffix or path.parent != Path():
+        raise ModelFileError(f"There is no model file at {path}. Check the path.")
+    near = get_close_matches(name.lower(), known, 3, 0.5)
+    hint = f" Did you mean {' or '.join(known[n] for n in near)}?" if near else ""
+    raise ModelFileError(f"{name!r} is neither a file nor a model of keras.applications.{hint}")
+
+
+def applications() -> dict[str, ModuleType]:
+    """The names of `keras.applications`' models, and the module of each, which has its `preprocess_input`."""
+    modules = [m for m in vars(keras.applications).values() if hasattr(m, "preprocess_input")]
+    return {name: module for module in modules for name in vars(module) if name[0].isupper()}
+
+
+def _demo() -> Loaded:
+    from keras_explainable import demo
+
+    return _fed(demo.load_model(), SCALES["raw"], "raw", class_names=list(demo.CLASSES))
+
+
+def _application(name: str, weights: str | None) -> Loaded:
+    module = applications()[name]
+    try:
+        model = getattr(module, name)(weights=weights, classifier_activation=None)
+    except Exception as error:
+        if "fetch failure" not in str(error):
+            raise
+        raise ModelFileError(
+            f"The ImageNet weights of {name} could not be downloaded ({_first_line(error)}). Connect to the internet, "
+            "give the path of a .keras or .h5 file, or ask for random weights (--weights none), whose maps mean nothing."
+        ) from None
+
+    def preprocess(x: np.ndarray) -> np.ndarray:
+        return module.preprocess_input(x, data_format="channels_last")
+
+    return _fed(model, preprocess, name, class_names=_imagenet_names() if weights == "imagenet" else None)
+
+
+def _imagenet_names() -> list[str] | None:
+    """The thousand names, or None where their list cannot be downloaded: a map without a name is a map still."""
+    try:
+        best = keras.applications.imagenet_utils.decode_predictions(np.eye(1000), top=1)
+        return [str(ranked[0][1]) for ranked in best]
+    except Exception:
+        return None
+
+
+def _file(path: Path, safe_mode: bool) -> Any:
+    """The model in a file, the file's kind told by its first bytes and not by its name."""
+    kind = _kind(path)
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=safe_mode)
+    except Exception as error:
+        text = str(error)
+        if "safe_mode" in text or "unsafe_deserialization" in text:
+            problem = "brings Python code of its own (a Lambda layer), which safe mode refuses to run"
+            remedy = "If you trust its source, allow it: --unsafe, or safe_mode=False"
+        elif unknown := re.search(r"(?:Could not locate \w+|Unknown \w+:) '([^']+)'", text):
+            problem = f"uses {unknown[1]}, which is not known here"
+            remedy = "Load it in Python, where that can be imported, and explain the model there"
+        elif "truncated" in text or isinstance(error, zipfile.BadZipFile | EOFError):
+            problem, remedy = f"is damaged or cut short ({_first_line(error)})", "Copy or download it again"
+        else:
+            problem = f"is an intact {kind} file, but holds no whole Keras model ({_first_line(error)})"
+            remedy = "Expected what `model.save` writes, not weights alone"
+        raise ModelFileError(f"{path} {problem}. {remedy}.") from None
+
+
+def _kind(path: Path) -> str:
+    """Zip or HDF5. Raises: ModelFileError: it is neither, or has a name by which Keras would not open it."""
+    if path.is_dir():
+        raise ModelFileError(f"{path} is a folder. Expected a .keras or .h5 file, as `model.save` writes it.")
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be opened: {error.strerror}.") from None
+    if start == HDF5:
+        kind, suffixes = "HDF5", (".h5", ".hdf5", ".keras")
+    elif zipfile.is_zipfile(path):
+        kind, suffixes = "zip", (".keras",)
+    elif start.startswith(b"PK") or not start:
+        raise ModelFileError(f"{path} is empty or cut short: it is no whole .keras file. Copy or download it again.")
+    else:
+        raise ModelFileError(f"{path} is not a Keras model. Expected a .keras or .h5 file, as `model.save` writes it.")
+    if path.suffix not in suffixes:
+        raise ModelFileError(
+            f"{path} is a {kind} file, which Keras opens only if its name ends in {suffixes[0]}: rename it."
+        )
+    return kind
+
+
+def _fed(model: Any, scale: Callable, name: str, guessed: bool = False, class_names: Any = None) -> Loaded:
+    """The model with the size and order of channels of its images."""
+    shape = getattr(model, "input_shape", None)
+    if not isinstance(shape, tuple) or len(shape) != 4:
+        raise InputError(f"The model takes {shape}. Expected one batch of images, (N, H, W, C).")
+    first = shape[-1] not in (1, 3, None) and shape[1] in (1, 3)
+    channels, space = (shape[1], shape[2:]) if first else (shape[3], shape[1:3])
+    if channels not in (1, 3, None):
+        raise InputError(f"The model takes images of {channels} channels. Expected 1 or 3, as image files have.")
+    height, width = (side or SIDE for side in space)
+    return Loaded(model, Preprocess(scale, name, guessed, channels or 3, first), (height, width), class_names)
+
+
+def _guess(model: Any) -> str:
+    scalers = (keras.layers.Rescaling, keras.layers.Normalization)
+    return "raw" if any(isinstance(layer, scalers) for layer in _layers(model)) else "unit"
+
+
+def _layers(model: Any) -> Iterator[Any]:
+    for layer in getattr(model, "layers", ()):
+        yield layer
+        yield from _layers(layer)
+
+
+def _first_line(error: Exception) -> str:
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return line if len(line) <= 160 else line[:157] + "..."
