@@ -1,10 +1,10 @@
 # make demo    install with one backend, explain the embedded images, write demo/report.html
 # make test    install all three backends, run the tests once on each
-# make lint    ruff and mypy          make bench   every script of bench/ on each backend
+# make lint    ruff and mypy          make bench   what each method costs, on each backend
 # make clean   remove environments, caches and outputs
 #
 # BACKEND=jax narrows demo, test and bench to one backend; TESTS=tests/test_data.py and PYTEST_ARGS="-k nan -x" narrow the
-# tests; JOBS=0 runs them in one process; ARGS= goes to the demo; PYTHON= is the Python (3.11 or newer) to start from.
+# tests; JOBS=0 runs them in one process; ARGS= goes to demo or bench; PYTHON= is the Python (3.11 or newer) to start from.
 
 SHELL       := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -50,9 +50,7 @@ lint: $(VENV)/.test
 	$(BIN)/mypy
 
 bench: $(VENV)/.test
-	@for script in bench/*.py; do for backend in $(BACKENDS); do \
-	  echo "=== $$script on $$backend"; KERAS_BACKEND=$$backend $(BIN)/python $$script; \
-	done; done
+	@for backend in $(BACKENDS); do KERAS_BACKEND=$$backend $(BIN)/python -m bench $(ARGS); done
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist demo results

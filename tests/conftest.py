@@ -1,4 +1,4 @@
-"""What every test needs before a framework is imported: one thread per process, quiet logs, no window; and the real data."""
+"""Settings that must stand before a framework is imported (one thread per process, quiet, no window); the real data."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-# The runner starts one process per core; frameworks that each start a thread per core on top only get in each other's way.
+# The runner starts a process per core; a thread per core in each of them would only get in the others' way.
 for name, value in {
     "OMP_NUM_THREADS": "1",
     "TF_NUM_INTRAOP_THREADS": "1",
@@ -21,7 +21,7 @@ for name, value in {
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder of real networks and photos; its helper modules become importable. Tests that ask for it skip without it."""
+    """The folder of real networks and photos, its helper modules importable; without it, the test skips."""
     folder = Path(__file__).resolve().parents[2] / "shared" / "data"
     if not (folder / "networks.py").exists():
         pytest.skip("no real networks and photos: the folder ../shared/data is absent")
