@@ -17,8 +17,8 @@ LINES = 400
 FRAMEWORKS = {"tensorflow", "jax", "torch"}
 SEAM = {"backend.tensorflow": "tensorflow", "backend.jax": "jax", "backend.torch": "torch", "models.torch": "torch"}
 
-# For each room (a module or package, the longest name that fits decides) the rooms it may import. "" is the public top
-# level. Everyone may import `errors`, and a package its own modules. A room that is not listed has no arrows yet: add it.
+# For each room (a module or package; the longest name that fits decides) the rooms it may import. "" is the public top
+# level. Everyone may import `errors`, and a package its own modules. A room without a row has no arrows yet: add one.
 ARROWS = {
     "": {"*"},
     "errors": set(),
