@@ -1,0 +1,290 @@
+"""Every source of images as one iterator of batches, told apart by what the source can do; and checks of what came."""
+
+import itertools
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from keras import ops
+
+from keras_explainable import models
+from keras_explainable.errors import InputError
+
+AHEAD = 2  # batches prepared while the device works
+CHECKED_AT_ONCE = 64  # images of a host array: bounds the memory that the check takes
+SOURCES = (
+    "an array or tensor (N, *space, channels), a list of images of one size, a tf.data.Dataset, a torch DataLoader, "
+    "a keras.utils.PyDataset, or a generator of batches"
+)
+
+
+class Batches(NamedTuple):
+    """What `batches` returns.
+
+    `iterator` gives `(images, units)`: a native tensor or NumPy array, and int32 (B, K) or None. `count` is the number
+    of batches (at most), None where unknown. `kind` is one of "array", "list", "dataset", "loader", "pydataset",
+    "generator".
+    """
+
+    iterator: Iterator[tuple[Any, np.ndarray | None]]
+    count: int | None
+    kind: str
+
+
+def batches(x: Any, y: Any = None, batch_size: int = 32, steps: int | None = None) -> Batches:
+    """Cut arrays into batches, or take those that a dataset, loader or generator gives, prepared one thread ahead.
+
+    Args:
+        x: one of the sources named in `SOURCES`. Sources of batches give `x`, `(x, y)` or `(x, y, sample_weight)`;
+            weights are dropped, and `batch_size` does not apply.
+        y: an int, (N,) or (N, K) unit indices, in the order of the images; not for sources that give their own.
+        steps: batches to take at most.
+
+    Raises:
+        InputError: `x` is no such source or is empty, `y` does not fit it, or a source without an end came without
+            `steps`. What only a batch can show (as the labels of a generator) is raised when that batch is asked for.
+    """
+    _positive("batch_size", batch_size)
+    if steps is not None:
+        _positive("steps", steps)
+    units = None if y is None else unit_array(y)
+    kind = _kind(x)
+    if kind in ("array", "list"):
+        images = x if kind == "array" else _stack(x)
+        number = _length(images, units)
+        count = -(-number // batch_size)
+        count = count if steps is None else min(count, steps)
+        return Batches(_cut(images, units, batch_size, count), count, kind)
+    if units is not None and isinstance(getattr(x, "element_spec", None), tuple) and len(x.element_spec) > 1:
+        raise _two_labels()
+    count = _number(x, kind, steps)
+    source = (x[i] for i in range(count)) if kind == "pydataset" else x
+    return Batches(_ahead(_labelled(source, units, steps)), count, kind)
+
+
+def check_images(x: Any, first: int = 0) -> None:
+    """Refuse what is no batch of images: wrong rank or type, nothing in it, NaN or infinity.
+
+    Args:
+        x: (B, *space, channels), an array or tensor.
+        first: the number of its first image, for the message.
+
+    Raises:
+        InputError: names what came; for NaN or infinity, the first such image and how many there are.
+    """
+    shape = tuple(getattr(x, "shape", ()))
+    if len(shape) < 3:
+        raise InputError(
+            f"Images of shape {shape} came, and (batch, *space, channels) with at least one spatial axis was expected: "
+            "add what is missing, as in x[None] for one image or x[..., None] for grey ones."
+        )
+    if 0 in shape:
+        raise InputError(f"Images of shape {shape} came: there is nothing in them to explain.")
+    dtype = str(getattr(x.dtype, "name", x.dtype)).removeprefix("torch.")
+    if dtype.startswith(("int", "uint", "bool")):
+        return
+    if not dtype.startswith(("float", "bfloat")):
+        raise InputError(
+            f"Images of type {dtype} came, and real numbers were expected: convert them, as in x.astype('float32')."
+        )
+    finite = _finite(x)
+    if not finite.all():
+        bad = np.flatnonzero(~finite)
+        raise InputError(
+            f"Image {first + bad[0]} has NaN or infinite values, as have {len(bad)} of these {len(finite)} images: "
+            "find out where they come from, or replace them (np.nan_to_num)."
+        )
+
+
+def unit_array(y: Any) -> np.ndarray:
+    """Unit indices as int32: (), or (N, K) with K = 1 for (N,).
+
+    Raises:
+        InputError: labels (floats, booleans, one-hot rows) or anything else that is no array of unit indices came.
+    """
+    try:
+        units = _host(y)
+    except ValueError as error:
+        raise InputError("y is ragged: give every image the same number of units, as an array (N, K).") from error
+    models.check_units(units, None)
+    if _one_hot(units):
+        raise InputError(
+            f"y of shape {units.shape} has one-hot rows, and unit indices were expected: pass y.argmax(-1)."
+        )
+    if units.size and max(abs(int(units.max())), abs(int(units.min()))) > np.iinfo(np.int32).max:
+        raise InputError(f"y asks for unit {units.max()}: no model has so many.")
+    return (units[:, None] if units.ndim == 1 else units).astype("int32")
+
+
+def _kind(x: Any) -> str:
+    if hasattr(x, "shape") and hasattr(x, "dtype") and hasattr(x, "__getitem__"):
+        return "array"
+    if isinstance(x, (list, tuple)):
+        return "list"
+    if hasattr(x, "element_spec") and hasattr(x, "cardinality"):
+        return "dataset"
+    if hasattr(x, "dataset") and hasattr(x, "batch_size"):
+        return "loader"
+    if hasattr(x, "num_batches") and hasattr(x, "__getitem__"):
+        return "pydataset"
+    if isinstance(x, (str, bytes, dict)) or not hasattr(x, "__iter__"):
+        single = " A dataset of single images needs a DataLoader around it." if hasattr(x, "__getitem__") else ""
+        raise InputError(f"x of type {type(x).__name__} came, and {SOURCES} was expected.{single}")
+    return "generator"
+
+
+def _positive(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise InputError(f"{name}={value!r} came, and an integer of at least 1 was expected.")
+
+
+def _stack(images: Iterable[Any]) -> np.ndarray:
+    arrays = [_host(image) for image in images]
+    shapes = sorted({a.shape for a in arrays})
+    if not arrays:
+        raise InputError("x is an empty list: there is nothing to explain.")
+    if len(shapes) > 1:
+        raise InputError(
+            f"x lists images of shapes {', '.join(map(str, shapes))}: resize them to one, or explain them one by one."
+        )
+    return np.stack(arrays)
+
+
+def _length(images: Any, units: np.ndarray | None) -> int:
+    """The number of images, with as many units as images."""
+    shape = tuple(images.shape)
+    if not shape or shape[0] == 0:
+        raise InputError(f"x of shape {shape} came: there is no image in it.")
+    if units is not None and units.ndim and len(units) != shape[0]:
+        raise InputError(f"{shape[0]} images and units for {len(units)} came: give one row of y for each image.")
+    return shape[0]
+
+
+def _number(x: Any, kind: str, steps: int | None) -> int | None:
+    """How many batches a source will give, at most; None where it cannot say."""
+    if kind == "dataset":
+        number = int(x.cardinality())
+        endless, number = number == -1, number if number >= 0 else None
+    elif kind == "pydataset":
+        number = x.num_batches
+        endless = number is None
+    else:
+        number, endless = _len(x), False
+    if endless and steps is None:
+        raise InputError("x has no end: say how many batches to take, as in steps=10.")
+    known = [n for n in (number, steps) if n is not None]
+    return min(known) if known else None
+
+
+def _len(x: Any) -> int | None:
+    try:
+        return len(x)
+    except TypeError:
+        return None
+
+
+def _cut(images: Any, units: np.ndarray | None, size: int, count: int) -> Iterator[tuple]:
+    for start in range(0, count * size, size):
+        part = _native(images[start : start + size])
+        yield part, _rows(units, start, len(part))
+
+
+def _rows(units: np.ndarray | None, start: int, number: int) -> np.ndarray | None:
+    """The rows of units for images `start` to `start + number`."""
+    if units is None:
+        return None
+    return units[start : start + number] if units.ndim else np.full((number, 1), units)
+
+
+def _labelled(source: Iterable[Any], units: np.ndarray | None, steps: int | None) -> Iterator[tuple]:
+    """`(images, units)` of each batch that a source gives, for at most `steps` batches."""
+    start = 0
+    for batch in itertools.islice(source, steps):
+        images, own = _parts(batch)
+        if own is not None and units is not None:
+            raise _two_labels()
+        number = _length(images, own)
+        if units is not None and units.ndim and len(units) < start + number:
+            raise InputError(f"y has units for {len(units)} images, and x gave {start + number} so far.")
+        yield images, _rows(units, start, number) if own is None else _rows(own, 0, number)
+        start += number
+    if start == 0:
+        raise InputError("x gave no batch: it is empty, or has been used up before.")
+    if steps is None and units is not None and units.ndim and len(units) > start:
+        raise InputError(f"y has units for {len(units)} images, and x gave {start}: give one row of y for each image.")
+
+
+def _parts(batch: Any) -> tuple[Any, np.ndarray | None]:
+    """Images and units of what a source calls a batch."""
+    parts = batch if isinstance(batch, (tuple, list)) else (batch,)
+    if not 1 <= len(parts) <= 3:
+        raise InputError(f"A batch of {len(parts)} parts came, and x, (x, y) or (x, y, sample_weight) was expected.")
+    if isinstance(parts[0], (dict, list, tuple)):
+        raise InputError(
+            f"Images came as a {type(parts[0]).__name__}, and one array per batch was expected: map it to (x, y)."
+        )
+    return _native(parts[0]), unit_array(parts[1]) if len(parts) > 1 and parts[1] is not None else None
+
+
+def _two_labels() -> InputError:
+    return InputError("x gives its own labels with each batch, and y came as well: drop y, or map x to images alone.")
+
+
+def _ahead(items: Iterator[Any]) -> Iterator[Any]:
+    """The items of an iterator, prepared by a thread that stays at most `AHEAD` in front and ends with this one."""
+    ready: queue.SimpleQueue = queue.SimpleQueue()
+    room = threading.Semaphore(AHEAD)
+    stopped = threading.Event()
+
+    def prepare() -> None:
+        try:
+            while room.acquire() and not stopped.is_set():
+                ready.put((next(items), None))
+        except StopIteration:
+            ready.put((None, StopIteration()))
+        except BaseException as error:  # whatever it is, it is raised where the batches are used
+            ready.put((None, error))
+
+    thread = threading.Thread(target=prepare, name="keras-explainable-batches", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = ready.get()
+            room.release()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            yield item
+    finally:
+        stopped.set()
+        room.release()
+        thread.join(timeout=5)  # a source that hangs must not hang its user; the thread is a daemon
+
+
+def _native(value: Any) -> Any:
+    """A tensor of the backend as it is; anything else, another framework's tensor too, as a NumPy array."""
+    return value if ops.is_tensor(value) else _host(value)
+
+
+def _host(value: Any) -> np.ndarray:
+    if hasattr(value, "detach"):  # a torch tensor, on whatever device
+        value = value.detach().cpu()
+    return np.asarray(value)
+
+
+def _one_hot(units: np.ndarray) -> bool:
+    """Whether rows are indicators: they would ask for unit 0 twice or more, as no request for units does."""
+    if units.ndim != 2 or units.shape[1] < 3 or not units.size:
+        return False
+    return bool(np.isin(units, (0, 1)).all() and (units.sum(axis=1) == 1).all())
+
+
+def _finite(x: Any) -> np.ndarray:
+    """Whether each image has finite values only, (B,) booleans."""
+    if ops.is_tensor(x):
+        return _host(ops.all(ops.isfinite(x), axis=tuple(range(1, len(x.shape)))))
+    parts = (_host(x[i : i + CHECKED_AT_ONCE]) for i in range(0, x.shape[0], CHECKED_AT_ONCE))
+    return np.concatenate([np.isfinite(part).all(axis=tuple(range(1, part.ndim))) for part in parts])
