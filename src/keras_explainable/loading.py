@@ -96,6 +96,15 @@ def load(
     raise ModelFileError(f"{name!r} is neither a file nor a model of keras.applications.{hint}")
 
 
+def scores(loaded: Loaded, inputs: np.ndarray) -> np.ndarray:
+    """The model's outputs (N, units). Raises: InputError: it has several outputs, or not one number for each unit."""
+    outputs = loaded.model.predict(inputs, verbose=0)
+    if not isinstance(outputs, np.ndarray) or outputs.ndim != 2:
+        shape = keras.tree.map_structure(np.shape, outputs)
+        raise InputError(f"The model's outputs are of shape {shape}. Expected (N, units): explain others in Python.")
+    return outputs
+
+
 def applications() -> dict[str, ModuleType]:
     """The names of `keras.applications`' models, and the module of each, which has its `preprocess_input`."""
     modules = [m for m in vars(keras.applications).values() if hasattr(m, "preprocess_input")]
@@ -117,7 +126,7 @@ def _application(name: str, weights: str | None) -> Loaded:
             raise
         raise ModelFileError(
             f"The ImageNet weights of {name} could not be downloaded ({_first_line(error)}). Connect to the internet, "
-            "give the path of a .keras or .h5 file, or ask for random weights (--weights none), whose maps mean nothing."
+            "give the path of a .keras or .h5 file, or ask for random weights (--weights none): maps without meaning."
         ) from None
 
     def preprocess(x: np.ndarray) -> np.ndarray:
@@ -166,9 +175,9 @@ def _kind(path: Path) -> str:
     except OSError as error:
         raise ModelFileError(f"{path} cannot be opened: {error.strerror}.") from None
     if start == HDF5:
-        kind, suffixes = "HDF5", (".h5", ".hdf5", ".keras")
+        kind, suffixes = "HDF5", [".h5", ".hdf5", ".keras"]
     elif zipfile.is_zipfile(path):
-        kind, suffixes = "zip", (".keras",)
+        kind, suffixes = "zip", [".keras"]
     elif start.startswith(b"PK") or not start:
         raise ModelFileError(f"{path} is empty or cut short: it is no whole .keras file. Copy or download it again.")
     else:

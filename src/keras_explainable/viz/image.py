@@ -13,7 +13,7 @@ Limits = tuple[float, float]
 
 # Piecewise linear: (positions, values) of red, green and blue. Any other name is looked up in matplotlib.
 COLOR_MAPS: dict[str, tuple[tuple[list[float], list[float]], ...]] = {
-    "gray": (([0, 1], [0, 1]),) * 3,
+    "gray": (([0.0, 1.0], [0.0, 1.0]),) * 3,
     "jet": (
         ([0, 0.35, 0.66, 0.89, 1], [0, 0, 1, 1, 0.5]),
         ([0, 0.125, 0.375, 0.64, 0.91, 1], [0, 0, 1, 1, 0, 0]),
@@ -22,6 +22,8 @@ COLOR_MAPS: dict[str, tuple[tuple[list[float], list[float]], ...]] = {
     "bwr": (([0, 0.5, 1], [0, 1, 1]), ([0, 0.5, 1], [0, 1, 0]), ([0, 0.5, 1], [1, 1, 0])),
 }
 UNSIGNED, SIGNED = "jet", "bwr"  # what is used where no colour map is named
+LUMA = np.array([0.299, 0.587, 0.114])  # grey of red, green, blue (ITU-R BT.601)
+FAINTEST = 0.1  # opacity of the weakest value, where opacity follows strength
 
 
 def to_numpy(value: Any) -> np.ndarray:
@@ -137,7 +139,7 @@ def peak(values: np.ndarray) -> tuple[int, int]:
     return int(row), int(column)
 
 
-def stretch(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def stretch(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """A map (h, w) at another size (H, W): linear in each axis, between half-pixel centres, edges repeated."""
     for axis, size in enumerate(shape):
         source = (np.arange(size) + 0.5) * values.shape[axis] / size - 0.5
@@ -163,6 +165,20 @@ def overlay(
     colors = colorize(scale(stretch(heat, picture.shape[:2]), limits), cmap or (SIGNED if signed else UNSIGNED))
     weight = np.asarray(alpha, dtype=float)[..., None]
     return to_bytes((1 - weight) * picture + weight * colors)
+
+
+def opacity(positions: np.ndarray, signed: bool) -> np.ndarray:
+    """How opaque the colour at each position of the scale is, where the image shall show through what is weak."""
+    return FAINTEST + (1 - FAINTEST) * (np.abs(2 * positions - 1) if signed else positions)
+
+
+def highlight(image: Any, values: Any, alpha: float = 0.8) -> np.ndarray:
+    """A map over the grey image, uint8 RGB, as `overlay` draws it, but the fainter the weaker the map is."""
+    picture, heat = to_rgb(image), as_map(values)
+    signed = is_signed([heat])
+    limits = limits_of([heat], signed)
+    grey = np.rint(picture @ LUMA).astype("uint8")
+    return overlay(grey, heat, alpha * opacity(scale(stretch(heat, grey.shape), limits), signed), limits=limits)
 
 
 def pillow() -> Any:

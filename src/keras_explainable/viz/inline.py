@@ -13,13 +13,12 @@ from keras_explainable.viz.image import (
     colorize,
     is_signed,
     limits_of,
+    opacity,
     pillow,
     scale,
     to_bytes,
     to_rgb,
 )
-
-FAINTEST = 0.1  # opacity where the map is at its weakest
 
 
 def picture(image: Any) -> str:
@@ -35,10 +34,9 @@ def heat(values: Any) -> str:
     values = as_map(values)
     signed = is_signed([values])
     steps = np.linspace(0, 1, 256)
-    strength = np.abs(2 * steps - 1) if signed else steps
     file = pillow().Image.fromarray(to_bytes(scale(values, limits_of([values], signed))))
     file.putpalette(to_bytes(colorize(steps, SIGNED if signed else UNSIGNED)).tobytes())
-    return _data_uri(file, transparency=to_bytes(FAINTEST + (1 - FAINTEST) * strength).tobytes())
+    return _data_uri(file, transparency=to_bytes(opacity(steps, signed)).tobytes())
 
 
 def edges(mask: np.ndarray) -> str:

@@ -1,0 +1,344 @@
+"""The command line: `keras-explainable explain photo.jpg`. Typer loads when it is needed."""
+
+import functools
+import inspect
+import itertools
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from enum import StrEnum
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+NAME = "keras-explainable"
+HELP = (
+    "Explain what an image model looked at. Start with `keras-explainable demo`, or `keras-explainable explain IMAGE`."
+)
+METHODS_HELP = "A method of `keras-explainable methods`, or all; can be repeated."
+
+
+class Backend(StrEnum):
+    """The frameworks that Keras runs on."""
+
+    tensorflow = "tensorflow"
+    jax = "jax"
+    torch = "torch"
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 done, 1 it could not be done, 2 it was not said right."""
+    _restart(sys.argv[1:])
+    if find_spec("typer") is None:
+        sys.exit(f'The command line needs typer, which is missing: pip install "{NAME}[cli]"')
+    app()(prog_name=NAME)
+
+
+def app() -> Any:
+    """The Typer application."""
+    import typer
+
+    cli = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+    options = _options(typer)
+    for add in (_add_explain, _add_methods, _add_layers, _add_demo):
+        add(cli, options)
+    return cli
+
+
+def _restart(arguments: Sequence[str]) -> None:
+    """Begin anew where another backend is asked for: Keras took one when it was imported, before this line."""
+    import keras
+
+    match = re.search(r"(?:^|\0)--backend[=\0](\w+)", "\0".join(arguments))
+    wanted = match[1] if match else keras.backend.backend()
+    if wanted not in list(Backend) or wanted in (keras.backend.backend(), os.environ.get("KERAS_BACKEND")):
+        return
+    if find_spec(wanted) is None:
+        sys.exit(f'Error: {wanted} is not installed. Run: pip install "{NAME}[{wanted}]"')
+    os.environ["KERAS_BACKEND"] = wanted
+    os.execv(sys.executable, [sys.executable, "-m", "keras_explainable.cli", *arguments])
+
+
+def _options(typer: Any) -> SimpleNamespace:
+    """The options that several commands share."""
+    return SimpleNamespace(
+        model=typer.Option(
+            "demo", "--model", help="demo, a keras.applications name (ImageNet weights), or a .keras or .h5 file."
+        ),
+        weights=typer.Option("imagenet", help="imagenet or none (random), for a model of keras.applications."),
+        unsafe=typer.Option(
+            False, "--unsafe", help="Let a model file run Python code of its own. Only if you trust it."
+        ),
+        backend=typer.Option(None, help="Run on this framework.", show_default=False),
+        debug=typer.Option(False, "--debug", help="Show where an error comes from."),
+    )
+
+
+def friendly(command: Callable) -> Callable:
+    """The command, with errors told in one line and exit code 1, or as they are if `debug`."""
+
+    @functools.wraps(command)
+    def run(*, debug: bool, **options: Any) -> None:
+        import typer
+
+        try:
+            _check_backend(options.get("backend"))
+            command(debug=debug, **options)
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise
+        except Exception as error:
+            if debug:
+                raise
+            typer.echo(_one_line(error), err=True)
+            raise typer.Exit(1) from None
+
+    return run
+
+
+def _one_line(error: Exception) -> str:
+    from keras_explainable.errors import ExplainError
+
+    text = " ".join(str(error).split())
+    if isinstance(error, ExplainError | OSError):
+        return f"Error: {text}"
+    return f"Error: {type(error).__name__}: {text[:300]} (unexpected: --debug shows where)"
+
+
+def _check_backend(backend: str | None) -> None:
+    import keras
+
+    from keras_explainable.errors import BackendError
+
+    if backend not in (None, keras.backend.backend()):
+        raise BackendError(f"Keras runs on {keras.backend.backend()} already. Set KERAS_BACKEND={backend} beforehand.")
+
+
+def _add_explain(cli: Any, shared: SimpleNamespace) -> None:
+    import typer
+
+    images_ = typer.Argument(metavar="IMAGE...", help="Image files; each is resized and cropped to the model's size.")
+    method_ = typer.Option(["gradcam"], "--method", "-m", help=METHODS_HELP)
+    unit_ = typer.Option(
+        "top-1", "--unit", metavar="N|top-K", help="The unit to explain: a number, its name, or the K highest."
+    )
+    layer_ = typer.Option(
+        None, "--layer", metavar="PATH", help="The layer of CAM methods, from `keras-explainable layers`."
+    )
+    out_ = typer.Option(Path("explained"), "--out", "-o", metavar="DIR", help="Where the pictures go.")
+    scale_ = typer.Option(None, help="What a model file takes: raw (0..255), unit (0..1), tf (-1..1), torch, or caffe.")
+    report_ = typer.Option(False, "--report", help="Write report.html as well, with all maps side by side.")
+
+    @cli.command()
+    @friendly
+    def explain(
+        images: list[Path] = images_,
+        model: str = shared.model,
+        method: list[str] = method_,
+        unit: str = unit_,
+        layer: str | None = layer_,
+        out: Path = out_,
+        report: bool = report_,
+        weights: str = shared.weights,
+        scale: str | None = scale_,
+        unsafe: bool = shared.unsafe,
+        backend: Backend | None = shared.backend,
+        debug: bool = shared.debug,
+    ) -> None:
+        """Explain images: save each beside its maps, one picture for each image and method."""
+        methods = _methods(method, layer)
+        loaded = _load(model, weights, unsafe, scale)
+        job = Job(loaded, images, unit, {"layer": layer} if layer else {})
+        results = {name: job.run(name) for name in methods}
+        typer.echo(job.save(results, out))
+        if report:
+            typer.echo(f"Report: {job.report(results, out)}")
+
+
+def _add_methods(cli: Any, shared: SimpleNamespace) -> None:
+    import typer
+
+    @cli.command()
+    @friendly
+    def methods(debug: bool = shared.debug) -> None:
+        """List the methods."""
+        import keras_explainable as ke
+        from keras_explainable.viz.text import table
+
+        rows = [[r.name, r.family, r.needs, r.cost, r.reference, r.summary] for r in ke.registry.METHODS.values()]
+        typer.echo(table(["method", "family", "needs", "cost", "reference", "summary"], rows))
+
+
+def _add_layers(cli: Any, shared: SimpleNamespace) -> None:
+    import typer
+
+    model_ = typer.Argument(help=shared.model.help, metavar="MODEL")
+    all_ = typer.Option(False, "--all", help="Also those without a place in the image.")
+
+    @cli.command()
+    @friendly
+    def layers(
+        model: str = model_,
+        all: bool = all_,
+        weights: str = shared.weights,
+        unsafe: bool = shared.unsafe,
+        backend: Backend | None = shared.backend,
+        debug: bool = shared.debug,
+    ) -> None:
+        """List the layers that can be explained (--layer), in the order in which they run, with their shapes."""
+        import keras_explainable as ke
+        from keras_explainable.viz.text import table
+
+        loaded = _load(model, weights, unsafe)
+        blank = loaded.preprocess(np.zeros((1, *loaded.size, 3), "uint8"))
+        signals = [s for s in ke.inspection.signals(loaded.model, blank) if all or len(s.shape) == 4]
+        rows = [[s.path, s.call, s.kind, " x ".join(map(str, s.shape[1:]))] for s in signals]
+        typer.echo(table(["layer", "call", "kind", "shape"], rows))
+
+
+def _add_demo(cli: Any, shared: SimpleNamespace) -> None:
+    import typer
+
+    out_ = typer.Option(Path("demo"), "--out", "-o", metavar="DIR", help="Where the report and the pictures go.")
+    images_ = typer.Option(6, "--images", min=1, help="How many scenes to show.")
+
+    @cli.command()
+    @friendly
+    def demo(
+        out: Path = out_,
+        model: str = shared.model,
+        images: int = images_,
+        backend: Backend | None = shared.backend,
+        debug: bool = shared.debug,
+    ) -> None:
+        """Explain the sample scenes by every method, and say how often the maps point at the object."""
+        from keras_explainable.demo import gallery
+
+        typer.echo(gallery.summary(gallery.make(out, model, images)))
+
+
+def _methods(names: Sequence[str], layer: str | None) -> list[str]:
+    """The methods named, once each; a usage error if there is no such method, or a layer is given to one without."""
+    import typer
+
+    from keras_explainable.registry import METHODS
+
+    names = list(METHODS) if "all" in names else list(dict.fromkeys(names))
+    for name in names:
+        if name not in METHODS:
+            near = get_close_matches(name, METHODS, 1, 0.4)
+            hint = f"Did you mean {near[0]}?" if near else f"Expected one of: {', '.join(METHODS)}."
+            raise typer.BadParameter(f"There is no method {name!r}. {hint}", param_hint="--method")
+        if layer and "layer" not in inspect.signature(METHODS[name].function).parameters:
+            raise typer.BadParameter(f"{name} looks at the whole model, not at one layer.", param_hint="--layer")
+    return names
+
+
+def _load(model: str, weights: str, unsafe: bool, scale: str | None = None) -> Any:
+    import typer
+
+    from keras_explainable import loading
+
+    if weights not in ("imagenet", "none"):
+        raise typer.BadParameter(f"Expected imagenet or none. Got {weights!r}.", param_hint="--weights")
+    if scale not in (None, *loading.SCALES):
+        raise typer.BadParameter(f"Expected one of: {', '.join(loading.SCALES)}.", param_hint="--scale")
+    return loading.load(model, None if weights == "none" else weights, safe_mode=not unsafe, scale=scale)
+
+
+class Job:
+    """Images to be explained by a model: for each, the same number of units."""
+
+    def __init__(self, loaded: Any, paths: Sequence[Path], unit: str, params: dict[str, Any]) -> None:
+        from keras_explainable.viz.image import read_image
+
+        self.loaded, self.paths, self.params = loaded, paths, params
+        self.photos = np.stack([read_image(path, loaded.size) for path in paths])
+        self.inputs = loaded.preprocess(self.photos)
+        self.units = self._units(unit)
+
+    def run(self, name: str) -> tuple[np.ndarray, np.ndarray, float]:
+        """Scores (N, K), maps (N, H, W, K), and seconds for each map, by one method."""
+        import keras_explainable as ke
+
+        verbose = int(sys.stderr.isatty() and sys.stdout.isatty())
+        start = time.perf_counter()
+        scores, maps = getattr(ke, name)(self.loaded.model, self.inputs, self.units, verbose=verbose, **self.params)
+        return scores, maps, (time.perf_counter() - start) / self.units.size
+
+    def save(self, results: dict[str, Any], out: Path) -> str:
+        """A picture for each image and method, the image beside its maps; returns the table of what was made."""
+        from keras_explainable.viz.image import highlight
+        from keras_explainable.viz.strip import strip
+        from keras_explainable.viz.text import table
+
+        rows = []
+        for i, stem in enumerate(_stems(self.paths)):
+            for name, (scores, maps, _) in results.items():
+                labels = [
+                    f"{self._name(unit)} {score:.2f}" for unit, score in zip(self.units[i], scores[i], strict=True)
+                ]
+                panels = [(self.photos[i], self.paths[i].name)]
+                panels += [(highlight(self.photos[i], maps[i, ..., k]), label) for k, label in enumerate(labels)]
+                rows.append([strip(panels, out / f"{stem}_{name}.png"), name, ", ".join(labels)])
+        return table(["picture", "method", "unit and score"], rows)
+
+    def report(self, results: dict[str, Any], out: Path) -> Path:
+        """The maps of all methods side by side, as an HTML file."""
+        from keras_explainable.registry import METHODS
+        from keras_explainable.viz.report import Row, Subject, report
+
+        pairs = [(i, k) for i in range(len(self.paths)) for k in range(self.units.shape[1])]
+        first = next(iter(results.values()))[0]
+        subjects = [
+            Subject(self.photos[i], self.paths[i].name, self._name(self.units[i, k]), f"score {first[i, k]:.2f}")
+            for i, k in pairs
+        ]
+        rows = []
+        for name, (_, maps, seconds) in results.items():
+            about = METHODS[name]
+            each = [maps[i, ..., k] for i, k in pairs]
+            rows.append(Row(name, about.family, about.summary, about.reference, seconds, maps=each))
+        path = out / "report.html"
+        lead = f"Model {self.loaded.model.name}: each column is one unit of one image, as the model sees it."
+        path.write_text(report("What does the network look at?", lead, subjects, rows), encoding="utf-8")
+        return path
+
+    def _units(self, unit: str) -> np.ndarray:
+        """The units (N, K) that `--unit` means: the K highest of each image, or one for all by number or name."""
+        import typer
+
+        from keras_explainable import loading
+
+        highest = re.fullmatch(r"top(?:-(\d+))?", unit)
+        if highest and int(highest[1] or 1) > 0:
+            return np.argsort(-loading.scores(self.loaded, self.inputs), axis=-1)[:, : int(highest[1] or 1)]
+        names = self.loaded.class_names or []
+        if not unit.isdigit() and unit not in names:
+            near = get_close_matches(unit, names, 3, 0.5)
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            raise typer.BadParameter(
+                f"Expected a number, a unit's name, or top-K. Got {unit!r}.{hint}", param_hint="--unit"
+            )
+        return np.full((len(self.inputs), 1), int(unit) if unit.isdigit() else names.index(unit))
+
+    def _name(self, unit: int) -> str:
+        return self.loaded.class_names[unit] if self.loaded.class_names else f"unit {unit}"
+
+
+def _stems(paths: Sequence[Path]) -> list[str]:
+    """The images' names without their endings, numbered where they would be the same."""
+    stems: list[str] = []
+    for path in paths:
+        numbered = (f"{path.stem}-{n}" for n in itertools.count(2))
+        stems.append(next(stem for stem in itertools.chain([path.stem], numbered) if stem not in stems))
+    return stems
+
+
+if __name__ == "__main__":
+    main()

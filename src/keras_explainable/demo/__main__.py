@@ -1,0 +1,31 @@
+"""`python -m keras_explainable.demo`: explain the sample scenes by every method, and show the result in a report."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo and print where its files are; 1 if it cannot be run."""
+    parser = argparse.ArgumentParser(prog="python -m keras_explainable.demo", description=__doc__)
+    parser.add_argument(
+        "--out", default="demo", metavar="DIR", help="where the report and the pictures go (default: demo)"
+    )
+    parser.add_argument("--model", metavar="NAME_OR_PATH", help="a keras.applications name, or a .keras or .h5 file")
+    parser.add_argument("--images", type=int, default=6, metavar="N", help="how many scenes to show (default: 6)")
+    options = parser.parse_args(arguments)
+
+    from keras_explainable.demo import gallery
+    from keras_explainable.errors import ExplainError
+
+    try:
+        made = gallery.make(options.out, options.model, options.images)
+    except (ExplainError, OSError) as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    print(gallery.summary(made))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,220 @@
+"""The demo's main job: every method explains the sample scenes, and the scenes' masks say how well."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+import keras_explainable as ke
+from keras_explainable import loading
+from keras_explainable.viz import image, strip, text
+from keras_explainable.viz.report import Row, Subject, report
+
+SEED = 7  # training draws its scenes from other seeds: these are unseen
+BATCH = 16
+JUDGED = 64  # objects that the embedded model's maps are judged on, shown or not
+TITLE = "What does the network look at?"
+
+
+@dataclass(frozen=True)
+class Objects:
+    """What is explained, M times: a photo, the same as the model takes it, a unit, and the pixels of its object."""
+
+    scenes: np.ndarray  # (M,) the number of the scene
+    photos: np.ndarray  # (M, H, W, 3) uint8
+    inputs: np.ndarray  # (M, H, W, C), or as the model takes it
+    units: np.ndarray  # (M,)
+    masks: np.ndarray  # (M, H, W) bool
+    names: np.ndarray  # (M,) of the units
+
+    def __len__(self) -> int:
+        return len(self.units)
+
+    def of(self, chosen: Any) -> "Objects":
+        """Some of them, by a slice or a mask."""
+        return Objects(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """What was made: a row for each method and baseline, the report, the pictures, and why a method was left out."""
+
+    rows: list[Row]
+    report: Path
+    pictures: list[Path]
+    left_out: dict[str, str]
+
+    def table(self) -> str:
+        """The rows for a terminal."""
+        cells = [[r.name, r.family, _number(r.seconds), _percent(r.points), _percent(r.mass)] for r in self.rows]
+        return text.table(["method", "family", "s/image", "peak on object", "mass on object"], cells)
+
+
+def make(out: str | Path = "demo", model: str | None = None, images: int = 6, progress: bool = True) -> Gallery:
+    """Explain the sample scenes by every registered method; write a picture for each scene and method, and the report.
+
+    The embedded model explains every object of a scene; any other model the unit that it scores highest.
+
+    Raises:
+        InputError: `images` is not positive. ModelFileError: there is no such model.
+    """
+    if images < 1:
+        raise ke.errors.InputError(f"The demo explains one scene or more. Got images={images}.")
+    loaded = loading.load(model)
+    embedded = model in (None, loading.DEMO)
+    objects = every_object(loaded, images) if embedded else best_unit(loaded, images)
+    shown = objects.of(objects.scenes < images)
+    scores, rows, left_out = run_all(loaded.model, objects, embedded, progress)
+    rows = [replace(row, maps=row.maps[: len(shown)]) for row in rows]
+    pictures = [path for row in rows for path in save_pictures(row, shown, Path(out))]
+    rows += baselines(objects.masks)
+    lead, notes = words(loaded.model, objects, shown, embedded)
+    path = Path(out) / "report.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(report(TITLE, lead, subjects_of(shown, scores), rows, notes), encoding="utf-8")
+    return Gallery(rows, path, pictures, left_out)
+
+
+def run_all(
+    model: Any, objects: Objects, warm_up: bool, progress: bool
+) -> tuple[np.ndarray, list[Row], dict[str, str]]:
+    """The objects' scores, every method's row, and why a method could not run on this model."""
+    scores, rows, left_out = np.zeros(len(objects)), [], {}
+    names = list(ke.registry.METHODS)
+    bar = keras.utils.Progbar(len(names), verbose=int(progress), unit_name="method")
+    for name in names:
+        try:
+            scores, row = run(name, model, objects, warm_up)
+            rows.append(row)
+        except ke.errors.ExplainError as error:
+            left_out[name] = str(error)
+        bar.add(1)
+    return scores, rows, left_out
+
+
+def every_object(loaded: loading.Loaded, images: int) -> Objects:
+    """Each object of the first scenes, those to be shown and as many more as it takes to judge by."""
+    photos, labels, masks = ke.demo.load_scenes(images + JUDGED, SEED)
+    scenes, units = np.nonzero(labels)
+    shown = int((scenes < images).sum())
+    count = max(JUDGED, -(-shown // BATCH) * BATCH)  # whole batches: a last, smaller one would be compiled anew
+    scenes, units = scenes[:count], units[:count]
+    return _objects(loaded, scenes, photos[scenes], units, masks[scenes, units])
+
+
+def best_unit(loaded: loading.Loaded, images: int) -> Objects:
+    """One object for each scene: the highest unit of a model that knows other classes, and all objects' pixels."""
+    photos, _, masks = ke.demo.load_scenes(images, SEED)
+    photos = np.stack([image.fit(photo, loaded.size) for photo in photos])
+    units = loading.scores(loaded, loaded.preprocess(photos)).argmax(-1)
+    outlines = np.stack([image.fit(image.to_rgb(mask), loaded.size)[..., 0] > 127 for mask in np.any(masks, axis=1)])
+    return _objects(loaded, np.arange(images), photos, units, outlines)
+
+
+def _objects(loaded: loading.Loaded, scenes: Any, photos: Any, units: Any, masks: Any) -> Objects:
+    known = loaded.class_names
+    names = np.array([known[unit] if known else f"unit {unit}" for unit in units])
+    return Objects(scenes, photos, loaded.preprocess(photos), units, masks, names)
+
+
+def run(name: str, model: Any, objects: Objects, warm_up: bool) -> tuple[np.ndarray, Row]:
+    """The objects' scores, and a method's row: its maps, what they are worth, and seconds for each.
+
+    With `warm_up` a first batch is explained beforehand, so that the time is without compilation.
+    """
+    method, record = getattr(ke, name), ke.registry.METHODS[name]
+    options: dict[str, Any] = {"batch_size": BATCH, "verbose": 0}
+    if warm_up:
+        method(model, objects.inputs[:BATCH], objects.units[:BATCH], **options)
+    start = time.perf_counter()
+    scores, maps = method(model, objects.inputs, objects.units, **options)
+    seconds = (time.perf_counter() - start) / len(objects)
+    points, mass = judge(maps[..., 0], objects.masks)
+    return scores[:, 0], Row(name, record.family, record.summary, record.reference, seconds, points, mass, maps[..., 0])
+
+
+def judge(maps: np.ndarray, masks: np.ndarray) -> tuple[float, float]:
+    """How well maps (M, H, W) find masks: the mean share of their maxima there, and of their positive values.
+
+    Of several equal maxima each counts in part, so that a constant map gets what a random pixel gets.
+    """
+    space = (1, 2)
+    peaks = maps == maps.max(axis=space, keepdims=True)
+    points = (peaks & masks).sum(axis=space) / peaks.sum(axis=space)
+    positive = np.maximum(maps, 0)
+    positive = np.where(positive.any(axis=space, keepdims=True), positive, 1)
+    mass = (positive * masks).sum(axis=space) / positive.sum(axis=space)
+    return float(points.mean()), float(mass.mean())
+
+
+def baselines(masks: np.ndarray) -> list[Row]:
+    """What is reached without looking: by a pixel at random, and by the one in the centre."""
+    area = float(masks.mean(axis=(1, 2)).mean())
+    centre = masks[:, masks.shape[1] // 2, masks.shape[2] // 2]
+    return [
+        Row("random pixel", "chance", "The share of the image that the object covers.", points=area, mass=area),
+        Row("centre pixel", "chance", "The pixel in the middle of every image.", points=float(centre.mean())),
+    ]
+
+
+def subjects_of(objects: Objects, scores: np.ndarray) -> list[Subject]:
+    """The report's columns."""
+    return [
+        Subject(photo, f"Scene {scene + 1}", str(name), f"score {score:.2f}", mask)
+        for scene, photo, name, score, mask in zip(
+            objects.scenes, objects.photos, objects.names, scores, objects.masks, strict=False
+        )
+    ]
+
+
+def save_pictures(row: Row, objects: Objects, out: Path) -> Iterator[Path]:
+    """For each scene, in one picture: the photo, and a method's map of each object."""
+    for scene in np.unique(objects.scenes):
+        members = np.flatnonzero(objects.scenes == scene)
+        panels = [(objects.photos[members[0]], f"scene {scene + 1}")]
+        panels += [(image.highlight(objects.photos[i], row.maps[i]), str(objects.names[i])) for i in members.tolist()]
+        yield strip.strip(panels, out / f"scene-{scene + 1:02d}_{row.name}.png")
+
+
+def summary(made: Gallery) -> str:
+    """What was made, for a terminal."""
+    lines = [f"Left out: {name}: {reason}" for name, reason in made.left_out.items()]
+    lines += ["", made.table(), "", f"Report:   {made.report}"]
+    return "\n".join(lines + [f"Pictures: {len(made.pictures)} in {made.report.parent}, such as {made.pictures[0]}"])
+
+
+def words(model: Any, objects: Objects, shown: Objects, embedded: bool) -> tuple[str, list[str]]:
+    """The report's lead and its notes."""
+    count = len(np.unique(shown.scenes))
+    if embedded:
+        known = "Each column is one object, and its maps explain the score of that object's class."
+        source = f"{count} scenes that the network has never seen, and whose objects are known pixel by pixel."
+        timed = "Per map: seconds for one map, compilation left out."
+    else:
+        known = "Each column is one scene, and its maps explain the unit that the model scores highest."
+        source = (
+            f"{count} sample scenes. It was not trained on such objects, so what it names them is beside the point."
+        )
+        timed = "Per map: seconds for one map, compilation included."
+    lead = (
+        f"Model {model.name} on {keras.backend.backend()}, explained by every method of keras-explainable on {source}"
+    )
+    notes = [
+        known + " White lines are the true outline. Colours run from a map's lowest value to its highest.",
+        f"Judged on {len(objects)} maps for each method. Peak on object: how often the map's largest value lies on the "
+        "object. Mass on object: the share of the map's positive values that lies there.",
+        "A random pixel and the centre pixel show what is reached without looking. " + timed,
+    ]
+    return lead, notes
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.0f} %"

@@ -1,0 +1,44 @@
+"""A row of pictures with captions in one image file, drawn by pillow alone."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from keras_explainable.errors import InputError
+from keras_explainable.viz.image import fit, pillow, to_rgb
+
+HEIGHT, GAP, MARGIN, TEXT = 288, 8, 26, 15
+PAPER, INK = (255, 255, 255), (40, 40, 40)
+
+
+def strip(panels: Sequence[tuple[np.ndarray, str]], path: str | Path, height: int = HEIGHT) -> Path:
+    """Save images (H, W, C) side by side at one height, each over its caption; the file's ending is its format."""
+    if not panels:
+        raise InputError("There is nothing to save: `panels` is empty.")
+    pictures = [_at_height(to_rgb(image), height) for image, _ in panels]
+    width = sum(p.shape[1] for p in pictures) + GAP * (len(pictures) - 1)
+    sheet = pillow().Image.new("RGB", (width, height + MARGIN), PAPER)
+    draw = pillow().ImageDraw.Draw(sheet)
+    font = pillow().ImageFont.load_default(TEXT)
+    left = 0
+    for picture, (_, caption) in zip(pictures, panels, strict=True):
+        sheet.paste(pillow().Image.fromarray(picture), (left, 0))
+        draw.text((left + 2, height + 4), _shortened(caption, picture.shape[1], font), INK, font)
+        left += picture.shape[1] + GAP
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(path)
+    return path
+
+
+def _at_height(image: np.ndarray, height: int) -> np.ndarray:
+    return fit(image, (height, max(1, round(image.shape[1] * height / image.shape[0]))))
+
+
+def _shortened(caption: str, width: int, font: object) -> str:
+    """The caption, cut where it would run under the next one."""
+    text = caption
+    while text and font.getlength(text) > width - 4:  # type: ignore[attr-defined]
+        text = text[:-2].rstrip("… ") + "…" if len(text) > 2 else ""
+    return text
