@@ -224,10 +224,10 @@ class Affine:
     """y = scale x + bias, for each channel: what a normalisation is at inference."""
 
     scale: np.ndarray
-    bias: np.ndarray
+    bias: np.ndarray | None = None
 
     def call(self, x):
-        return x * self.scale + self.bias
+        return x * self.scale + (0 if self.bias is None else self.bias)
 
     def vjp(self, g, y, x):
         return (g * self.scale,)
@@ -274,6 +274,16 @@ class Softmax(Plain):
 
     def vjp(self, g, y, x):
         return (y * (g - (g * y).sum(-1, keepdims=True)),)
+
+
+class Sigmoid(Plain):
+    """1 / (1 + exp(-x))."""
+
+    def call(self, x):
+        return 1 / (1 + np.exp(-x))
+
+    def vjp(self, g, y, x):
+        return (g * y * (1 - y),)
 
 
 class Add(Plain):

@@ -27,6 +27,7 @@ OPS = {
     "batch norm": (n.batch_norm(normal(3), normal(3), normal(3), abs(normal(3)), 1e-3), [(2, 4, 5, 3)]),
     "relu": (n.Relu(), [(2, 4, 5, 3)]),
     "relu6": (n.Relu6(), [(2, 4, 5, 3)]),
+    "sigmoid": (n.Sigmoid(), [(2, 5)]),
     "softmax": (n.Softmax(), [(2, 5)]),
     "add": (n.Add(), [(2, 4, 5, 3)] * 3),
     "concat": (n.Concat(), [(2, 4, 5, 3), (2, 4, 5, 1), (2, 4, 5, 2)]),
