@@ -17,6 +17,7 @@ from keras_explainable.models import find
 from keras_explainable.resize import resize
 
 KEPT = 64  # compiled steps per model
+WHOLE = ("array", "list")  # sources whose images are all there before any work
 
 _lock = threading.Lock()
 _steps: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
@@ -74,7 +75,7 @@ def explain(
         InputError, LayerError: what came does not fit; before any work where `x` is an array.
     """
     method = registry.get(method) if isinstance(method, str) else method
-    if seed is not None and "seed" in inspect.signature(method).parameters:
+    if seed is not None and _takes(method, "seed"):
         method_params["seed"] = seed
 
     def step(subject: Any, images: Any, units: Any) -> tuple:
@@ -89,40 +90,61 @@ def explain(
 
     key = (method, _frozen(method_params), postprocessing, _frozen(resizing))
     source = data.batches(x, y, batch_size, steps)
-    outputs = run_steps(step, key, model, source, method_params, verbose, callbacks, run_eagerly, jit_compile)
-    results = _Results(len(x) if source.kind == "array" and steps is None else None)
-    for output in outputs:
-        results.add(output)
-    return Explanation(*results.done(), {"method": getattr(method, "__name__", str(method)), **method_params})
+    if source.kind in WHOLE:
+        check(model, x, y, score=method_params.get("score"))
+    outputs = run_steps(step, key, model, source, verbose, callbacks, run_eagerly, jit_compile)
+    results = _Results(len(x) if source.kind in WHOLE and steps is None else None)
+    try:
+        for shape, output in outputs:  # noqa: B007 (the last shape is described below)
+            results.add(output)
+    except Exception as error:
+        if results.filled:
+            error.partial = Explanation(*results.done())  # type: ignore[attr-defined]
+            error.add_note(f"{results.filled} images had been explained by then: they are in this exception's `.partial`.")
+        raise
+    return Explanation(*results.done(), _about(method, model, shape, method_params))
+
+
+def _about(method: Callable, model: Any, shape: tuple, params: dict) -> dict[str, Any]:
+    """The method, its parameters, and where in the model the score and the signal were taken."""
+    view = models.view(model, np.zeros((1, *shape[1:]), "float32"), score=params.get("score"))
+    score = "the function given" if params.get("score") else str(view.target or "the model's output")
+    about = {"method": getattr(method, "__name__", str(method)), **params, "score": score}
+    return about | ({"signal": str(view.signal(params.get("layer")))} if _takes(method, "layer") else {})
 
 
 def run_steps(
-    step: Callable, key: Any, model: Any, source: Any, params: dict, verbose: Any, callbacks: Any, run_eagerly: Any, jit_compile: Any
-) -> Iterator[list]:
-    """The host's copies of `step(model, images, units)` for each batch: a batch is copied while the next one is computed."""
-    if source.kind == "array":
-        _check(model, source.x, source.y, params)
-    compiled = None
+    step: Callable,
+    key: Any,
+    model: Any,
+    source: data.Batches,
+    verbose: int | str = "auto",
+    callbacks: Any = None,
+    run_eagerly: bool | None = None,
+    jit_compile: bool | None = None,
+) -> Iterator[tuple[tuple, Any]]:
+    """For each batch the shape of its images and the host's copy of `step(model, images, units)`, which is made while the
+    next batch is computed."""
+    compiled = waiting = None
     progress = _callbacks(callbacks, model, source.count, verbose)
-    waiting = None
     progress.on_predict_begin()
-    for i, (images, units) in enumerate(source):
+    for i, (images, units) in enumerate(source.iterator):
         progress.on_predict_batch_begin(i)
-        if source.kind != "array":
-            _check(model, images, units, params)
+        if source.kind not in WHOLE:
+            check(model, images, units)
         compiled = compiled or _compiled(step, key, model, run_eagerly, jit_compile)
-        outputs = compiled(_tensor(images), None if units is None else _units(units, len(images)))
+        outputs = compiled(_tensor(images), None if units is None else keras.ops.convert_to_tensor(units))
         if waiting is not None:
-            yield _to_host(waiting)
-        waiting = outputs
+            yield _to_host(*waiting)
+        waiting = tuple(images.shape), outputs
         progress.on_predict_batch_end(i, {"outputs": outputs})
     if waiting is not None:
-        yield _to_host(waiting)
+        yield _to_host(*waiting)
     progress.on_predict_end()
 
 
-def _to_host(outputs: Any) -> Any:
-    return keras.tree.map_structure(backend.to_host, outputs)
+def _to_host(shape: tuple, outputs: Any) -> tuple[tuple, Any]:
+    return shape, keras.tree.map_structure(backend.to_host, outputs)
 
 
 def partial_explain(method: Callable, **defaults: Any) -> Callable:
@@ -141,32 +163,30 @@ class _Results:
 
     def __init__(self, total: int | None) -> None:
         self.total, self.filled, self.constant = total, 0, 0
-        self.arrays: list | None = None
+        self.whole: list[np.ndarray] = []
         self.parts: list[list] = []
 
-    def add(self, outputs: Any) -> None:
-        part = list(outputs)
+    def add(self, part: Any) -> None:
         space = tuple(range(1, part[1].ndim - 1))
         self.constant += int((part[1].max(axis=space) == part[1].min(axis=space)).sum())
+        start, self.filled = self.filled, self.filled + len(part[0])
         if self.total is None:
-            self.parts.append(part)
+            self.parts.append(list(part))
             return
-        if self.arrays is None:
-            self.arrays = [np.empty((self.total, *p.shape[1:]), p.dtype) for p in part]
-        for whole, p in zip(self.arrays, part, strict=True):
-            whole[self.filled : self.filled + len(p)] = p
-        self.filled += len(part[0])
+        self.whole = self.whole or [np.empty((self.total, *p.shape[1:]), p.dtype) for p in part]
+        for whole, p in zip(self.whole, part, strict=True):
+            whole[start : self.filled] = p
 
     def done(self) -> tuple:
-        if self.arrays is None and not self.parts:
-            raise InputError("The source gave no images: there is nothing to explain.")
         if self.constant:
             warnings.warn(
                 f"{self.constant} maps are the same everywhere, so they show nothing. Likely causes: the layer has no part in the "
                 "score, every contribution is negative (try ke.filters.absolute_normalize), or a saturated output.",
                 stacklevel=3,
             )
-        return tuple(self.arrays) if self.arrays else tuple(np.concatenate(p) for p in zip(*self.parts, strict=True))
+        if self.whole:
+            return tuple(whole[: self.filled] for whole in self.whole)
+        return tuple(np.concatenate(p) for p in zip(*self.parts, strict=True))
 
 
 def _compiled(step: Callable, key: Any, model: Any, run_eagerly: Any, jit_compile: Any) -> Callable:
@@ -195,11 +215,14 @@ def _compiled(step: Callable, key: Any, model: Any, run_eagerly: Any, jit_compil
 
 
 def _postprocess(filter: Callable, maps: Any, axis: tuple) -> Any:
+    return filter(maps, axis=axis) if _takes(filter, "axis") else filter(maps)
+
+
+def _takes(function: Callable, parameter: str) -> bool:
     try:
-        takes_axis = "axis" in inspect.signature(filter).parameters
-    except (TypeError, ValueError):
-        takes_axis = False
-    return filter(maps, axis=axis) if takes_axis else filter(maps)
+        return parameter in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # some built-in functions do not tell
+        return False
 
 
 class _Same:
@@ -227,25 +250,21 @@ def _frozen(value: Any) -> Any:
     return _Same(value) if keras.ops.is_tensor(value) else value
 
 
-def _check(model: Any, x: Any, y: Any, params: dict) -> None:
-    """Refuse images and units that do not fit the model, before any work."""
+def check(model: Any, x: Any, y: Any = None, score: Any = None) -> None:
+    """Refuse images and units that do not fit the model, before any work; build the model if it was never called."""
+    x = x if hasattr(x, "shape") else np.asarray(x)
     data.check_images(x)
-    expected = models.taps(model).input_shape()
-    got = tuple(x.shape)
+    taps = models.taps(model)
+    expected, got = taps.input_shape(), tuple(x.shape)
     if expected and (len(expected) != len(got) or any(e not in (None, g) for e, g in zip(expected[1:], got[1:], strict=True))):
         raise InputError(f"Images of shape {got} came, and the model takes {expected}: resize or transpose them first.")
-    models.taps(model).build(_tensor(x[:1]))
-    if y is not None and params.get("score") is None:
-        models.check_units(np.asarray(backend.to_host(y)), models.view(model, _tensor(x[:1])).unit_count())
+    taps.build(_tensor(x[:1]))
+    if y is not None and score is None:
+        models.check_units(data.unit_array(y), models.view(model, x[:1]).unit_count())
 
 
 def _tensor(images: Any) -> Any:
     return keras.ops.convert_to_tensor(images, "float32")
-
-
-def _units(units: Any, batch: int) -> Any:
-    units = keras.ops.convert_to_tensor(np.asarray(backend.to_host(units), "int32"))
-    return models.unit_indices(units, batch, None)
 
 
 def _callbacks(callbacks: Any, model: Any, steps: int | None, verbose: int | str) -> Any:

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_explainable import data, models, registry
-from keras_explainable.explaining import partial_explain, run_steps
+from keras_explainable import data, registry
+from keras_explainable.explaining import WHOLE, check, partial_explain, run_steps
 from keras_explainable.methods import fullgrad
 
 
@@ -44,13 +44,12 @@ def full_gradient_decomposition(
     def step(subject: Any, images: Any, units: Any) -> tuple:
         return fullgrad.decomposition(subject, images, units, score)
 
-    source = data.batches(x, y, batch_size, None)
-    key = ("full_gradient_decomposition", score)
-    parts = list(run_steps(step, key, model, source, {"score": score}, verbose, None, None, None))
+    source = data.batches(x, y, batch_size)
+    if source.kind in WHOLE:
+        check(model, x, y, score)
+    shapes, parts = zip(*run_steps(step, ("full_gradient_decomposition", score), model, source, verbose), strict=True)
     scores, gradient = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
     terms = [np.concatenate(values) for values in zip(*(part[2] for part in parts), strict=True)]
     sums = np.concatenate([part[3] for part in parts], axis=1)
-    *space, channels = gradient.shape[2:]
-    shape = (1, channels, *space) if models.taps(model).channels_first else (1, *space, channels)
-    calls = fullgrad.biased_calls(model, np.zeros(shape, "float32"))
+    calls = fullgrad.biased_calls(model, np.zeros((1, *shapes[0][1:]), "float32"))
     return fullgrad.Decomposition(gradient, dict(zip(calls, terms, strict=True)), fullgrad.completeness(scores, sums, calls))

@@ -39,10 +39,10 @@ def cam(model: Any, inputs: Any, indices: Any = None, layer: Any = None) -> tupl
     point = view.signal(layer)
     scores, seen = view.evaluate([point])
     a, kernel = seen[point], view.head()
-    if kernel is None and a.shape[-1] == view.trace.shapes[0][-1]:
+    if kernel is None and view.pools():
         kernel = ops.eye(a.shape[-1])
     if kernel is None or kernel.shape[0] != a.shape[-1]:
-        rows = "no linear layer" if kernel is None else f"a linear layer with {kernel.shape[0]} inputs"
+        rows = "no linear layer right behind a global pooling" if kernel is None else f"a linear layer with {kernel.shape[0]} inputs"
         raise LayerError(
             f"CAM weighs the {a.shape[-1]} channels of {point} by the head's weights, and the model ends in {rows}. "
             "Use `gradcam`, which needs no such head."

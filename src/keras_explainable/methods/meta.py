@@ -1,6 +1,7 @@
 """Methods made of methods: each takes a method and returns one, so that they nest."""
 
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -89,6 +90,8 @@ def _tta(method: Callable, scales: tuple[float, ...], hflip: bool) -> Callable:
         x = _float(inputs)
         first = models.taps(model).channels_first
         start = 2 if first else 1
+        if params.get("layer") is None and "layer" in inspect.signature(method).parameters:
+            params["layer"] = models.view(model, x).signal()  # one signal for all sizes
         size = tuple(ops.shape(x)[start : start + len(x.shape) - 2])
 
         def run(scale, flip):

@@ -9,6 +9,7 @@ from keras_explainable.models.taps import Call, Point, Taps, Trace
 
 FINAL = ("softmax", "sigmoid", "log_softmax", "log_sigmoid", "hard_sigmoid")
 PASSING = ("linear", "identity", "dropout", "spatialdropout2d")
+RESHAPING = ("flatten", "reshape", "squeeze")
 
 
 def score_point(trace: Trace, value: int | None = None) -> Point | None:
@@ -56,6 +57,20 @@ def is_exposed(trace: Trace) -> bool:
     """Whether a model's outputs are (batch, units) scores followed by signals."""
     first, *rest = map(len, trace.shapes)
     return first == 2 and bool(rest) and all(r > 2 for r in rest)
+
+
+def linear_head(trace: Trace, point: Point | None) -> Call | None:
+    """The linear layer that makes the scores at `point` from globally pooled channels, or None if it is not like that."""
+    call = score_call(trace, point)
+    while call is not None and not call.has_kernel and call.kind.lower() in (*PASSING, *FINAL, *RESHAPING):
+        call = trace.producer(call.inputs[0])
+    if call is None or not call.has_kernel:
+        return None
+    before = trace.producer(call.inputs[0])
+    while before is not None and before.kind.lower() in (*PASSING, *RESHAPING):
+        before = trace.producer(before.inputs[0])
+    # A pooling that is no layer cannot be seen.
+    return call if before is None or "pooling" in before.kind.lower() or "avgpool" in before.kind.lower() else None
 
 
 def spatial_size(shape: tuple, channels_first: bool) -> tuple:

@@ -4,7 +4,7 @@ is routed through a tap, in a scope that only its own thread sees and that resto
 import functools
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -86,6 +86,10 @@ def _route(layer: Any) -> list:
             return fused(x, *args, **kwargs)
 
         replace("activation", activation)
+    if hasattr(layer, "operations"):
+        # Models built for one image size run at others, as their layers can. The public setter of `input_spec` could
+        # not be undone; this is the attribute behind it.
+        replace("_manual_input_spec", None)
     return undo
 
 
@@ -113,19 +117,6 @@ def _routing(layers: Iterable[Any]) -> Iterator[None]:
                     del _routed[id(layer)]
 
 
-@contextmanager
-def _any_size(model: Any, layers: Iterable[Any]) -> Iterator[None]:
-    """Let models that were built for one image size run at another, as their layers can."""
-    graphs = [m for m in (model, getattr(model, "_functional", None), *layers) if hasattr(m, "operations")]
-    with ExitStack() as stack:
-        for graph in graphs:
-            # The public setter of `input_spec` cannot be undone; this is the attribute behind it.
-            if "_manual_input_spec" not in graph.__dict__:
-                object.__setattr__(graph, "_manual_input_spec", None)
-                stack.callback(graph.__dict__.pop, "_manual_input_spec", None)
-        yield
-
-
 def _children(layer: Any) -> list:
     if hasattr(layer, "operations"):  # a functional graph: also operations that are no layers
         return [o for o in layer.operations if not isinstance(o, keras.layers.InputLayer)]
@@ -137,6 +128,11 @@ def _children(layer: Any) -> list:
 
 def _is_activation_layer(layer: Any) -> bool:
     return isinstance(layer, keras.layers.Activation)
+
+
+def _needs_route(layer: Any) -> bool:
+    """Whether a layer runs as we want only when routed: a graph of fixed size, or an activation given by its name."""
+    return hasattr(layer, "operations") or isinstance(getattr(layer, "activation", None), str)
 
 
 def _activation_name(layer: Any) -> str | None:
@@ -241,9 +237,10 @@ class KerasTaps:
     def run(self, x: Any, tap: Tap, points: frozenset[Point] | None) -> Any:
         paths = self.paths()
         chosen = paths if points is None else {p.path for p in points if p.path}
-        named = {path for path, layer in paths.items() if isinstance(getattr(layer, "activation", None), str)}
         session = Session({id(paths[path]): path for path in chosen}, tap, points)
-        with _routing(paths[p] for p in {*chosen, *named}), _any_size(self.model, paths.values()), backend.read_only():
+        routed = [layer for path, layer in paths.items() if path in chosen or _needs_route(layer)]
+        graphs = [m for m in (self.model, getattr(self.model, "_functional", None)) if hasattr(m, "operations")]
+        with _routing([*routed, *graphs]), backend.read_only():
             token = _session.set(session)
             try:
                 return self.model(session.see(INPUT, x), training=False)

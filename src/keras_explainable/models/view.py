@@ -60,7 +60,11 @@ class View:
         return None if self.taps.signals is None and find.is_exposed(self.trace) else find.score_point(self.trace)
 
     def signal(self, layer: Any = None) -> Point:
-        """The one spatial signal to explain: the user's `layer`, else the last one exposed, else the last one there is."""
+        """The one spatial signal to explain: the user's `layer`, else the last one exposed, else the last one there is.
+
+        A `Point` is taken as it is, also where images are so small that one pixel is left of it."""
+        if isinstance(layer, Point):
+            return layer
         rank, first = self.rank, self.taps.channels_first
         if layer is not None:
             point = find.resolve(self.trace, self.taps, layer)
@@ -95,13 +99,14 @@ class View:
         return (self._call(target).shape if target else self.trace.shapes[0])[-1]
 
     def head(self) -> Any:
-        """The weights (C, K') of the linear layer that makes the scores; None if the scores are means of channels."""
+        """The weights (C, units) of the linear layer that makes the scores from pooled channels, or None."""
+        call = find.linear_head(self.trace, self.target)
+        return None if call is None else self.taps.kernel(call.path)
+
+    def pools(self) -> bool:
+        """Whether the scores are pooled channels themselves, with no layer after the pooling."""
         call = find.score_call(self.trace, self.target)
-        while call is not None and not call.has_kernel and len(call.inputs) == 1 and not call.kind.lower().startswith("globalav"):
-            call = self.trace.producer(call.inputs[0])
-        if call is None or not call.has_kernel:
-            return None
-        return self.taps.kernel(call.path)
+        return call is not None and "global" in call.kind.lower()
 
     def jacobian(self, at: Sequence[Point], reduce: Callable | None = None, keep: bool = True) -> tuple:
         """Scores (B, K), the signals at `at` (B, *S', C), and the gradients (B, K, *S', C) of each unit's score there.

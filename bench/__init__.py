@@ -1,0 +1,1 @@
+"""Measurements against the bare framework: see README.md beside this file."""
