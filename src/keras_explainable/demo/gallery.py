@@ -16,7 +16,7 @@ from keras_explainable.viz.report import Row, Subject, report
 
 SEED = 7  # training draws its scenes from other seeds: these are unseen
 BATCH = 16
-JUDGED = 64  # objects that the embedded model's maps are judged on, shown or not
+JUDGED = 48  # objects that the embedded model's maps are judged on, shown or not
 TITLE = "What does the network look at?"
 
 
@@ -68,32 +68,29 @@ def make(out: str | Path = "demo", model: str | None = None, images: int = 6, pr
     embedded = model in (None, loading.DEMO)
     objects = every_object(loaded, images) if embedded else best_unit(loaded, images)
     shown = objects.of(objects.scenes < images)
-    scores, rows, left_out = run_all(loaded.model, objects, embedded, progress)
+    rows, left_out = run_all(loaded.model, objects, progress)
     rows = [replace(row, maps=row.maps[: len(shown)]) for row in rows]
     pictures = [path for row in rows for path in save_pictures(row, shown, Path(out))]
     rows += baselines(objects.masks)
     lead, notes = words(loaded.model, objects, shown, embedded)
     path = Path(out) / "report.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(report(TITLE, lead, subjects_of(shown, scores), rows, notes), encoding="utf-8")
+    path.write_text(report(TITLE, lead, subjects_of(loaded, shown), rows, notes), encoding="utf-8")
     return Gallery(rows, path, pictures, left_out)
 
 
-def run_all(
-    model: Any, objects: Objects, warm_up: bool, progress: bool
-) -> tuple[np.ndarray, list[Row], dict[str, str]]:
-    """The objects' scores, every method's row, and why a method could not run on this model."""
-    scores, rows, left_out = np.zeros(len(objects)), [], {}
+def run_all(model: Any, objects: Objects, progress: bool) -> tuple[list[Row], dict[str, str]]:
+    """Every method's row, and why a method could not run on this model."""
+    rows, left_out = [], {}
     names = list(ke.registry.METHODS)
     bar = keras.utils.Progbar(len(names), verbose=int(progress), unit_name="method")
     for name in names:
         try:
-            scores, row = run(name, model, objects, warm_up)
-            rows.append(row)
+            rows.append(run(name, model, objects))
         except ke.errors.ExplainError as error:
             left_out[name] = str(error)
         bar.add(1)
-    return scores, rows, left_out
+    return rows, left_out
 
 
 def every_object(loaded: loading.Loaded, images: int) -> Objects:
@@ -121,20 +118,20 @@ def _objects(loaded: loading.Loaded, scenes: Any, photos: Any, units: Any, masks
     return Objects(scenes, photos, loaded.preprocess(photos), units, masks, names)
 
 
-def run(name: str, model: Any, objects: Objects, warm_up: bool) -> tuple[np.ndarray, Row]:
-    """The objects' scores, and a method's row: its maps, what they are worth, and seconds for each.
+def run(name: str, model: Any, objects: Objects) -> Row:
+    """A method's row: its maps of the objects, what they are worth, and seconds for each.
 
-    With `warm_up` a first batch is explained beforehand, so that the time is without compilation.
+    The first batch is left out of the time, if there are more: it waits for the method to be compiled.
     """
-    method, record = getattr(ke, name), ke.registry.METHODS[name]
-    options: dict[str, Any] = {"batch_size": BATCH, "verbose": 0}
-    if warm_up:
-        method(model, objects.inputs[:BATCH], objects.units[:BATCH], **options)
-    start = time.perf_counter()
-    scores, maps = method(model, objects.inputs, objects.units, **options)
-    seconds = (time.perf_counter() - start) / len(objects)
-    points, mass = judge(maps[..., 0], objects.masks)
-    return scores[:, 0], Row(name, record.family, record.summary, record.reference, seconds, points, mass, maps[..., 0])
+    maps, seconds = [], []
+    for start in range(0, len(objects), BATCH):
+        batch = objects.of(slice(start, start + BATCH))
+        before = time.perf_counter()
+        maps.append(getattr(ke, name)(model, batch.inputs, batch.units, batch_size=BATCH, verbose=0)[1][..., 0])
+        seconds.append((time.perf_counter() - before) / len(batch))
+    points, mass = judge(np.concatenate(maps), objects.masks)
+    about, per_map = ke.registry.METHODS[name], float(np.mean(seconds[1:] or seconds))
+    return Row(name, about.family, about.summary, about.reference, per_map, points, mass, np.concatenate(maps))
 
 
 def judge(maps: np.ndarray, masks: np.ndarray) -> tuple[float, float]:
@@ -161,12 +158,13 @@ def baselines(masks: np.ndarray) -> list[Row]:
     ]
 
 
-def subjects_of(objects: Objects, scores: np.ndarray) -> list[Subject]:
+def subjects_of(loaded: loading.Loaded, objects: Objects) -> list[Subject]:
     """The report's columns."""
+    scores = loading.scores(loaded, objects.inputs)[np.arange(len(objects)), objects.units]
     return [
         Subject(photo, f"Scene {scene + 1}", str(name), f"score {score:.2f}", mask)
         for scene, photo, name, score, mask in zip(
-            objects.scenes, objects.photos, objects.names, scores, objects.masks, strict=False
+            objects.scenes, objects.photos, objects.names, scores, objects.masks, strict=True
         )
     ]
 
@@ -193,18 +191,19 @@ def words(model: Any, objects: Objects, shown: Objects, embedded: bool) -> tuple
     if embedded:
         known = "Each column is one object, and its maps explain the score of that object's class."
         source = f"{count} scenes that the network has never seen, and whose objects are known pixel by pixel."
-        timed = "Per map: seconds for one map, compilation left out."
+        timed = "Per map: the time for one map, compilation left out."
     else:
         known = "Each column is one scene, and its maps explain the unit that the model scores highest."
         source = (
             f"{count} sample scenes. It was not trained on such objects, so what it names them is beside the point."
         )
-        timed = "Per map: seconds for one map, compilation included."
+        timed = "Per map: the time for one map, and with few scenes also for compilation."
     lead = (
         f"Model {model.name} on {keras.backend.backend()}, explained by every method of keras-explainable on {source}"
     )
     notes = [
-        known + " White lines are the true outline. Colours run from a map's lowest value to its highest.",
+        known + " White lines are the true outline. Colours run from a map's lowest value to its highest "
+        "(the highest percent share one colour).",
         f"Judged on {len(objects)} maps for each method. Peak on object: how often the map's largest value lies on the "
         "object. Mass on object: the share of the map's positive values that lies there.",
         "A random pixel and the centre pixel show what is reached without looking. " + timed,

@@ -1,0 +1,48 @@
+"""The demo network: a small residual CNN that names the objects of a scene, and its trained weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+from keras import layers
+
+from .shapes import CLASSES
+
+MODEL_FILE = Path(__file__).with_name("model.keras")
+
+
+def load_model() -> keras.Model:
+    """Return a fresh copy of the trained network: images (B, 96, 96, 3) in 0..255 -> logits (B, 10)."""
+    return keras.models.load_model(MODEL_FILE, compile=False, safe_mode=True)
+
+
+def build_model(size: int = 96, widths: tuple[int, ...] = (16, 32, 56)) -> keras.Model:
+    """Return the untrained network: images (B, size, size, 3) in 0..255 -> logits (B, 10).
+
+    The layer `features` holds the last maps, (B, size / 8, size / 8, widths[-1]); `logits` weighs their means.
+    """
+    images = keras.Input((size, size, 3), name="images")
+    x = layers.Rescaling(1 / 127.5, offset=-1.0, name="rescale")(images)
+    x = _convolve(x, widths[0], "stem", stride=2)
+    x = layers.ReLU(name="stem_relu")(x)
+    x = _residual(x, widths[0], "block1")
+    x = _residual(x, widths[1], "block2", stride=2)
+    x = _residual(x, widths[2], "block3", stride=2)
+    x = _residual(x, widths[2], "block4", output="features")
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(images, layers.Dense(len(CLASSES), name="logits")(x), name="demo")
+
+
+def _convolve(x: keras.KerasTensor, width: int, name: str, kernel: int = 3, stride: int = 1) -> keras.KerasTensor:
+    """A convolution whose bias is that of the batch normalisation behind it."""
+    x = layers.Conv2D(width, kernel, strides=stride, padding="same", use_bias=False, name=f"{name}_conv")(x)
+    return layers.BatchNormalization(momentum=0.95, name=f"{name}_norm")(x)
+
+
+def _residual(x: keras.KerasTensor, width: int, name: str, stride: int = 1, output: str = "") -> keras.KerasTensor:
+    """relu(x + f(x)) with two convolutions in f, and one on the short cut where the shape changes."""
+    short = x if stride == 1 else _convolve(x, width, f"{name}_short", kernel=stride, stride=stride)
+    x = layers.ReLU(name=f"{name}_relu")(_convolve(x, width, f"{name}_first", stride=stride))
+    x = layers.Add(name=f"{name}_add")([short, _convolve(x, width, f"{name}_second")])
+    return layers.ReLU(name=output or f"{name}_output")(x)

@@ -1,0 +1,202 @@
+"""Photographic-looking scenes with known labels and pixel masks, drawn from a seed.
+
+Scene i of a seed depends on (seed, i) and on `objects` only, never on how many scenes are asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import InputError
+from .shapes import CLASSES, KINDS
+from .textures import direction, fractal, illuminate, mix, palette, smoothstep, surface
+
+# 96 pixels leave a network of stride 8 a 12 x 12 map, fine enough to point at an object of 26 to 64 pixels.
+SIZE = 96
+MOST = 3
+RADII = {1: (15.0, 31.0), 2: (13.0, 25.0), 3: (13.0, 20.0)}
+
+Array = np.ndarray
+
+
+@dataclass
+class Frame:
+    """A square window of the canvas with the coordinates (x, y) of its pixels around a centre, in radii."""
+
+    window: tuple[slice, slice]
+    x: Array
+    y: Array
+    pixel: float
+
+    def coverage(self, distance: Array) -> Array:
+        """How much of each pixel (h, w, 1) lies inside a shape of this signed distance."""
+        return np.clip(0.5 - distance / self.pixel, 0.0, 1.0)[..., None]
+
+
+@dataclass
+class Thing:
+    """One object of a scene: its class, and where and how large it is, in pixels."""
+
+    kind: int
+    x: float
+    y: float
+    radius: float
+
+
+def load_scenes(n: int, seed: int = 0, objects: int | None = None) -> tuple[Array, Array, Array]:
+    """Draw `n` scenes of one to three objects (or of exactly `objects`) of different classes.
+
+    Returns images (n, 96, 96, 3) uint8, labels (n, 10) int8 of zeros and ones, and masks (n, 10, 96, 96) bool
+    of each class's visible pixels; classes are in the order of `CLASSES`.
+
+    Raises InputError where `n` or `seed` is negative or `objects` is not None, 1, 2 or 3.
+    """
+    if n < 0 or seed < 0:
+        raise InputError(f"load_scenes got n={n}, seed={seed}; both must be 0 or more.")
+    if objects is not None and objects not in RADII:
+        raise InputError(f"load_scenes got objects={objects!r}; ask for 1, 2 or 3, or leave None for a mixture.")
+    images = np.empty((n, SIZE, SIZE, 3), np.uint8)
+    owners = np.empty((n, SIZE, SIZE), np.int8)
+    labels = np.zeros((n, len(CLASSES)), np.int8)
+    for i in range(n):
+        images[i], owners[i], kinds = draw_scene(seed, i, objects)
+        labels[i, kinds] = 1
+    masks = owners[:, None] == np.arange(len(CLASSES), dtype=np.int8)[None, :, None, None]
+    return images, labels, masks
+
+
+def draw_scene(seed: int, index: int, objects: int | None = None, paint: bool = True) -> tuple[Array, Array, list[int]]:
+    """Draw one scene: image (H, W, 3) uint8, the class (H, W) int8 each pixel shows (-1: none), the classes.
+
+    Without `paint` the objects stay invisible and everything else, their shadows included, is as it was.
+    """
+    rng = np.random.Generator(np.random.PCG64([seed, index]))
+    light = direction(rng)
+    canvas = _backdrop(rng, light)
+    owner = np.full((SIZE, SIZE), -1, np.int8)
+    things = _arrange(rng, objects or 1 + int(rng.random() * MOST))
+    for thing in things:
+        _put(rng, canvas, owner, thing, light, paint)
+        if rng.random() < 0.35:
+            _cover(rng, canvas, owner, thing)
+    image = np.clip(illuminate(rng, canvas), 0.0, 1.0)
+    return (image * 255.0 + 0.5).astype(np.uint8), owner, [thing.kind for thing in things]
+
+
+def _backdrop(rng: np.random.Generator, light: tuple[float, float]) -> Array:
+    """One material, or two that meet at a ragged edge, strewn with specks."""
+    canvas = surface(rng, SIZE, light)
+    if rng.random() < 0.5:
+        frame = _frame(rng, rng.uniform(0.2, 0.8) * SIZE, rng.uniform(0.2, 0.8) * SIZE, 2.0 * SIZE)
+        edge = frame.y * 2 + rng.uniform(0, 0.6) * (fractal(rng, SIZE, 3, 4) - 0.5)
+        softness = rng.uniform(0.01, 0.2)
+        canvas = mix(canvas, surface(rng, SIZE, light), smoothstep(edge, -softness, softness)[..., None])
+    for _ in range(4 + int(rng.random() * 14)):
+        _speck(rng, canvas, light)
+    return canvas
+
+
+def _speck(rng: np.random.Generator, canvas: Array, light: tuple[float, float]) -> None:
+    """A pebble of no class, with its shade: an ellipse of at most seven pixels."""
+    radius = rng.uniform(1.2, 3.5)
+    frame = _frame(rng, rng.random() * SIZE, rng.random() * SIZE, radius, rng.uniform(0.4, 1.0), reach=2.0)
+    distance = np.sqrt(frame.x**2 + frame.y**2) - 1.0
+    patch = canvas[frame.window]
+    patch *= 1 - 0.35 * np.clip(1 - distance, 0.0, 1.0)[..., None]
+    colour = palette(rng) * (1.0 + 0.3 * (light[0] * frame.x + light[1] * frame.y))[..., None]
+    patch[:] = mix(patch, colour, frame.coverage(distance))
+
+
+def _frame(
+    rng: np.random.Generator, x: float, y: float, radius: float, squeeze: float = 1.0, reach: float = 1.3
+) -> Frame:
+    """Turn at random and squeeze the coordinates around (x, y); the window reaches `reach` radii far."""
+    far = reach * radius + 1
+    rows, columns = (slice(max(0, int(c - far)), max(0, min(SIZE, int(c + far) + 1))) for c in (y, x))
+    down = ((np.arange(rows.start, rows.stop, dtype=np.float32) + 0.5 - y) / radius)[:, None]
+    right = ((np.arange(columns.start, columns.stop, dtype=np.float32) + 0.5 - x) / radius)[None, :]
+    cosine, sine = direction(rng)
+    return Frame((rows, columns), cosine * right + sine * down, (cosine * down - sine * right) / squeeze, 1 / radius)
+
+
+def _arrange(rng: np.random.Generator, count: int) -> list[Thing]:
+    """Choose different classes, sizes, and places that overlap little: of 20 tries, the first good or the best."""
+    kinds = np.argsort(rng.random(len(KINDS)))[:count]
+    things: list[Thing] = []
+    for kind in kinds:
+        radius = rng.uniform(*RADII[count])
+        low, high = 0.75 * radius, SIZE - 0.75 * radius
+        best, gap = Thing(int(kind), SIZE / 2, SIZE / 2, radius), -np.inf
+        for _ in range(20):
+            x, y = rng.uniform(low, high), rng.uniform(low, high)
+            room = min((math.hypot(x - t.x, y - t.y) - 0.85 * (radius + t.radius) for t in things), default=0.0)
+            if room > gap:
+                best, gap = Thing(int(kind), x, y, radius), room
+            if gap >= 0:
+                break
+        things.append(best)
+    return things
+
+
+def _put(
+    rng: np.random.Generator, canvas: Array, owner: Array, thing: Thing, light: tuple[float, float], paint: bool
+) -> None:
+    """Lay an object on the canvas over its shadow, and enter its pixels in `owner`."""
+    pattern, shape = KINDS[thing.kind]
+    frame = _frame(rng, thing.x, thing.y, thing.radius, rng.uniform(0.8, 1.0), reach=1.7)
+    patch, behind = canvas[frame.window], canvas[int(thing.y), int(thing.x)].copy()
+    distance = shape(frame.x, frame.y)
+    cast = 0.18 * rng.random()
+    shade = shape(frame.x + cast, frame.y + cast)
+    patch *= 1 - rng.uniform(0.2, 0.6) * smoothstep(-shade, -rng.uniform(0.1, 0.35), 0.1)[..., None]
+    main, second = _colours(rng, behind)
+    period = rng.uniform(0.42, 0.58)
+    across, down = (period * (rng.random() - 0.5) for _ in "xy")
+    weave = pattern(frame.x + across, frame.y + down, period, frame.pixel)
+    colour = mix(main, second, weave[..., None]) * _shading(rng, frame, distance, light)[..., None]
+    covered = frame.coverage(distance)
+    if paint:
+        patch[:] = mix(patch, colour, covered)
+    owner[frame.window][covered[..., 0] > 0.5] = thing.kind
+
+
+def _colours(rng: np.random.Generator, behind: Array) -> tuple[Array, Array]:
+    """Of some random pairs of colours, the one that stands out best, from each other and from what is behind."""
+    pairs = [rng.random((2, 3), dtype=np.float32) * 0.9 + 0.05 for _ in range(4)]
+    main, second = max(pairs, key=lambda pair: min(_contrast(*pair), _contrast(pair[0], behind)))
+    return main, second
+
+
+def _contrast(a: Array, b: Array) -> float:
+    """How far two colours (3,) are apart; green counts twice, as it does to the eye."""
+    red, green, blue = (abs(float(x - y)) for x, y in zip(a, b, strict=True))
+    return red + 2 * green + blue
+
+
+def _shading(rng: np.random.Generator, frame: Frame, distance: Array, light: tuple[float, float]) -> Array:
+    """Brightness (h, w) of the object: lit from one side, darker at the rim, with grain and a highlight."""
+    slope = light[0] * frame.x + light[1] * frame.y
+    shade = 1 + rng.uniform(0.05, 0.35) * slope
+    shade = shade - rng.uniform(0.1, 0.4) * smoothstep(distance, -0.25, 0.0)
+    grain = fractal(rng, SIZE, rng.uniform(4, 10), 3, 0.7)[frame.window]
+    shade = shade * (1 + rng.uniform(0.1, 0.5) * (grain - 0.5))
+    far = (frame.x - 0.4 * light[0]) ** 2 + (frame.y - 0.4 * light[1]) ** 2
+    return shade + rng.uniform(0, 0.35) / (1 + 12 * far)
+
+
+def _cover(rng: np.random.Generator, canvas: Array, owner: Array, thing: Thing) -> None:
+    """Lay a twig across the object, beside its centre."""
+    side, width = direction(rng), rng.uniform(0.06, 0.13)
+    frame = _frame(
+        rng, thing.x + 0.4 * thing.radius * side[0], thing.y + 0.4 * thing.radius * side[1], thing.radius, reach=1.5
+    )
+    bend = rng.uniform(-0.3, 0.3)
+    distance = np.maximum(abs(frame.y + bend * frame.x * frame.x) - width, abs(frame.x) - rng.uniform(0.9, 1.4))
+    patch = canvas[frame.window]
+    colour = palette(rng) * (1 - 0.4 * frame.y / width * (abs(frame.y) < 2 * width))[..., None]
+    covered = frame.coverage(distance)
+    patch[:] = mix(patch, colour, covered)
+    owner[frame.window][covered[..., 0] > 0.5] = -1
