@@ -23,6 +23,7 @@ COLOR_MAPS: dict[str, tuple[tuple[list[float], list[float]], ...]] = {
 }
 UNSIGNED, SIGNED = "jet", "bwr"  # what is used where no colour map is named
 LUMA = np.array([0.299, 0.587, 0.114])  # grey of red, green, blue (ITU-R BT.601)
+BRIGHTEST = 99.0  # percentile that gets the full colour, where a picture is for looking at only
 FAINTEST = 0.1  # opacity of the weakest value, where opacity follows strength
 
 
@@ -95,13 +96,16 @@ def is_signed(maps: Sequence[np.ndarray]) -> bool:
     return any(float(m.min()) < 0 for m in maps)
 
 
-def limits_of(maps: Sequence[np.ndarray], signed: bool) -> Limits:
-    """The values at the two ends of the colour scale: (-m, m), m = max |map|, if signed; else (min, max)."""
-    low, high = min(float(m.min()) for m in maps), max(float(m.max()) for m in maps)
-    if signed:
-        high = max(-low, high)
-        return -high, high
-    return low, high
+def limits_of(maps: Sequence[np.ndarray], signed: bool, percentile: float = 100) -> Limits:
+    """The values at the two ends of the colour scale: (-m, m), m = max |map|, if signed; else (min, max).
+
+    With a percentile less than 100, that takes the maximum's place, unless it is no more than the minimum: a few pixels
+    that stand far out, as in maps of gradients, would leave all others dark.
+    """
+    size = np.concatenate([np.abs(m).ravel() if signed else m.ravel() for m in maps])
+    low, top = (0.0 if signed else float(size.min())), float(np.percentile(size, percentile))
+    high = top if top > low else float(size.max())
+    return (-high, high) if signed else (low, high)
 
 
 def scale(values: np.ndarray, limits: Limits) -> np.ndarray:
@@ -173,10 +177,10 @@ def opacity(positions: np.ndarray, signed: bool) -> np.ndarray:
 
 
 def highlight(image: Any, values: Any, alpha: float = 0.8) -> np.ndarray:
-    """A map over the grey image, uint8 RGB, as `overlay` draws it, but the fainter the weaker the map is."""
+    """A map over the grey image, uint8 RGB, the fainter the weaker it is; its highest percent gets the full colour."""
     picture, heat = to_rgb(image), as_map(values)
     signed = is_signed([heat])
-    limits = limits_of([heat], signed)
+    limits = limits_of([heat], signed, BRIGHTEST)
     grey = np.rint(picture @ LUMA).astype("uint8")
     return overlay(grey, heat, alpha * opacity(scale(stretch(heat, grey.shape), limits), signed), limits=limits)
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_explainable.viz.image import (
+    BRIGHTEST,
     SIGNED,
     UNSIGNED,
     as_map,
@@ -29,12 +30,12 @@ def picture(image: Any) -> str:
 def heat(values: Any) -> str:
     """A map in colour, as a data URI, the more opaque the stronger it is, so that the image shows where little is.
 
-    Colours go from the map's minimum to its maximum; of a map that goes below zero, symmetric about zero.
+    Colours go from the map's minimum to its 99th percentile; of a map that goes below zero, symmetric about zero.
     """
     values = as_map(values)
     signed = is_signed([values])
     steps = np.linspace(0, 1, 256)
-    file = pillow().Image.fromarray(to_bytes(scale(values, limits_of([values], signed))))
+    file = pillow().Image.fromarray(to_bytes(scale(values, limits_of([values], signed, BRIGHTEST))))
     file.putpalette(to_bytes(colorize(steps, SIGNED if signed else UNSIGNED)).tobytes())
     return _data_uri(file, transparency=to_bytes(opacity(steps, signed)).tobytes())
 

@@ -48,7 +48,7 @@ class Row:
     seconds: float | None = None
     points: float | None = None
     mass: float | None = None
-    maps: Sequence[np.ndarray] = field(default=(), repr=False)
+    maps: Sequence[np.ndarray] | np.ndarray = field(default=(), repr=False)
 
 
 def report(title: str, lead: str, subjects: Sequence[Subject], rows: Sequence[Row], notes: Sequence[str] = ()) -> str:
