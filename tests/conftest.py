@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 # The runner starts a process per core; a thread per core in each of them would only get in the others' way.
@@ -17,6 +18,12 @@ for name, value in {
     "MPLBACKEND": "Agg",
 }.items():
     os.environ.setdefault(name, value)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers, the same in every run and on every backend."""
+    return np.random.default_rng(0)
 
 
 @pytest.fixture(scope="session")

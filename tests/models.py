@@ -161,7 +161,8 @@ def shared(seed: int = 0) -> keras.Model:
     x = inputs = keras.Input((*SIZE, 3), name="image")
     twice = L.Conv2D(8, 3, padding="same", activation="relu", name="twice")
     x = twice(L.Conv2D(8, 3, strides=2, activation="relu", name="stem")(x))
-    x = twice(L.AveragePooling2D(3, strides=2, padding="same", name="pool")(x))
+    # Strides of 1: with an odd pixel of padding, Keras's average on PyTorch is another than on TensorFlow and JAX.
+    x = twice(L.AveragePooling2D(3, strides=1, padding="same", name="pool")(x))
     x = L.GlobalAveragePooling2D(name="avg_pool")(x)
     return randomize(keras.Model(inputs, L.Dense(UNITS, name="logits")(x), name="shared"), seed)
 

@@ -22,13 +22,12 @@ def _weighted(a: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def cam(net: Net, x: np.ndarray, y: Any = None, layer: str | None = None) -> Maps:
-    """The signal's channels, weighted by the last Dense layer's kernel for the unit."""
+    """The signal's channels, weighted by the last Dense layer's kernel, or the unit's own channel without one."""
     values = forward(net, x)
     head = net.op(net.score)
-    if not isinstance(head, Dense):
-        raise TypeError(f"{net.score} is no Dense layer")
+    kernel = head.kernel if isinstance(head, Dense) else np.eye(values[net.score].shape[-1])
     chosen = choose(y, *values[net.score].shape)
-    return scores_of(net, values, y), _weighted(values[layer or net.signal], head.kernel.T[chosen])
+    return scores_of(net, values, y), _weighted(values[layer or net.signal], kernel.T[chosen])
 
 
 def _gradient_weighted(net: Net, x: np.ndarray, y: Any, layer: str | None, weight: Callable) -> Maps:
