@@ -83,8 +83,8 @@ def assert_batches(found, units=Y):
 @pytest.mark.parametrize("source", LABELLED)
 def test_every_source_gives_the_same_batches(source):
     x, y = LABELLED[source]()
-    iterator, count, kind = data.batches(x, y, batch_size=3)
-    assert count == (None if kind == "generator" else 3)
+    iterator, number, kind = data.batches(x, y, batch_size=3)
+    assert number == (None if kind == "generator" else 3)
     assert_batches(iterator)
 
 
@@ -117,9 +117,9 @@ def test_no_units_stay_none():
 @pytest.mark.parametrize("source", LABELLED)
 def test_steps_limit_the_batches(source):
     x, y = LABELLED[source]()
-    iterator, count, _ = data.batches(x, y, batch_size=3, steps=2)
+    iterator, number, _ = data.batches(x, y, batch_size=3, steps=2)
     found = list(iterator)
-    assert count == len(found) == 2
+    assert number == len(found) == 2
     np.testing.assert_array_equal(to_host(found[1][0]), X[3:6])
     np.testing.assert_array_equal(found[1][1], Y[3:6])
 
@@ -140,8 +140,8 @@ def test_sources_known_to_be_endless_need_steps():
 
 
 def test_lengths_that_are_not_known_are_none():
-    assert data.batches(dataset(X, Y).filter(lambda x, y: True)).count is None
-    assert data.batches(generator(X)).count is None
+    assert data.batches(dataset(X, Y).filter(lambda x, y: True)).number is None
+    assert data.batches(generator(X)).number is None
 
 
 REFUSED = {

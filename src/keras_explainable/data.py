@@ -1,6 +1,7 @@
 """Every source of images as one iterator of batches, told apart by what the source can do; and checks of what came."""
 
 import itertools
+import math
 import queue
 import threading
 from collections.abc import Iterable, Iterator
@@ -23,13 +24,13 @@ SOURCES = (
 class Batches(NamedTuple):
     """What `batches` returns.
 
-    `iterator` gives `(images, units)`: a native tensor or NumPy array, and int32 (B, K) or None. `count` is the number
-    of batches (at most), None where unknown. `kind` is one of "array", "list", "dataset", "loader", "pydataset",
+    `iterator` gives `(images, units)`: a native tensor or NumPy array, and int32 (B, K) or None. `number` is how many
+    there will be (at most), None where unknown. `kind` is one of "array", "list", "dataset", "loader", "pydataset",
     "generator".
     """
 
     iterator: Iterator[tuple[Any, np.ndarray | None]]
-    count: int | None
+    number: int | None
     kind: str
 
 
@@ -53,15 +54,16 @@ def batches(x: Any, y: Any = None, batch_size: int = 32, steps: int | None = Non
     kind = _kind(x)
     if kind in ("array", "list"):
         images = x if kind == "array" else _stack(x)
-        number = _length(images, units)
-        count = -(-number // batch_size)
-        count = count if steps is None else min(count, steps)
-        return Batches(_cut(images, units, batch_size, count), count, kind)
+        number = _least(-(-_length(images, units) // batch_size), steps)
+        return Batches(itertools.islice(_cut(images, units, batch_size), steps), number, kind)
     if units is not None and isinstance(getattr(x, "element_spec", None), tuple) and len(x.element_spec) > 1:
         raise _two_labels()
-    count = _number(x, kind, steps)
-    source = (x[i] for i in range(count)) if kind == "pydataset" else x
-    return Batches(_ahead(_labelled(source, units, steps)), count, kind)
+    total = _total(x, kind)
+    if total == math.inf and steps is None:
+        raise InputError("x has no end: say how many batches to take, as in steps=10.")
+    number = _least(total, steps)
+    source = map(x.__getitem__, itertools.islice(itertools.count(), number)) if kind == "pydataset" else x
+    return Batches(_ahead(_labelled(source, units, steps)), number, kind)
 
 
 def check_images(x: Any, first: int = 0) -> None:
@@ -162,31 +164,26 @@ def _length(images: Any, units: np.ndarray | None) -> int:
     return shape[0]
 
 
-def _number(x: Any, kind: str, steps: int | None) -> int | None:
-    """How many batches a source will give, at most; None where it cannot say."""
+def _total(x: Any, kind: str) -> float | None:
+    """How many batches a source has: infinity for one without an end, None where it cannot say."""
+    if kind == "pydataset":
+        return math.inf if x.num_batches is None else x.num_batches
     if kind == "dataset":
-        number = int(x.cardinality())
-        endless, number = number == -1, number if number >= 0 else None
-    elif kind == "pydataset":
-        number = x.num_batches
-        endless = number is None
-    else:
-        number, endless = _len(x), False
-    if endless and steps is None:
-        raise InputError("x has no end: say how many batches to take, as in steps=10.")
-    known = [n for n in (number, steps) if n is not None]
-    return min(known) if known else None
-
-
-def _len(x: Any) -> int | None:
+        return {-1: math.inf, -2: None}.get(cardinality := int(x.cardinality()), cardinality)
     try:
         return len(x)
     except TypeError:
         return None
 
 
-def _cut(images: Any, units: np.ndarray | None, size: int, count: int) -> Iterator[tuple]:
-    for start in range(0, count * size, size):
+def _least(*numbers: float | None) -> int | None:
+    """The smallest of those that are known."""
+    known = [number for number in numbers if number is not None]
+    return int(min(known)) if known else None
+
+
+def _cut(images: Any, units: np.ndarray | None, size: int) -> Iterator[tuple]:
+    for start in range(0, images.shape[0], size):
         part = _native(images[start : start + size])
         yield part, _rows(units, start, len(part))
 
