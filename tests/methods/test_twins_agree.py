@@ -1,0 +1,135 @@
+"""Every method equals its slow NumPy twin, on every kind of model."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_explainable as ke
+import models
+from convert import as_reference
+from keras_explainable import random
+from reference import cams, fullgrad, gradient, meta
+
+MIXED = {"mixed_float16": 0.05, "mixed_bfloat16": 0.2}
+EXACT = [name for name in [*models.KINDS, *models.EXTRAS] if name not in MIXED]
+UNITS = np.array([[1, 4], [0, 0], [3, 2]])
+
+TWINS = {
+    "gradients": gradient.gradients,
+    "full_gradients": fullgrad.full_gradients,
+    "simple_full_gradients": fullgrad.simple_full_gradients,
+    "cam": cams.cam,
+    "gradcam": cams.gradcam,
+    "gradcampp": cams.gradcampp,
+    "scorecam": cams.scorecam,
+    "smoothgrad": None,  # below: its draws are given to the twin
+}
+
+
+def units(name):
+    return UNITS * (name != "one_unit")
+
+
+def explained(method, name, **params):
+    model, x = models.build(name), models.images(name)
+    return ke.explain(method, model, x, units(name), verbose=0, resizing=False, **params)
+
+
+def twin(method, name, **params):
+    x = models.channels_last(name, models.images(name).astype("float64"))
+    return method(as_reference(models.build(name)), x, units(name), **params)
+
+
+def agree(ours, theirs, tolerance=1e-4):
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, atol=tolerance * max(abs(b).max(), 1e-12), rtol=0)
+
+
+def test_every_method_has_a_twin():
+    assert set(TWINS) >= set(ke.registry.METHODS)
+
+
+@pytest.mark.filterwarnings("ignore:.*the same everywhere")
+@pytest.mark.parametrize("method", [m for m in TWINS if TWINS[m]])
+@pytest.mark.parametrize("name", EXACT)
+def test_method_equals_its_twin(method, name):
+    if method == "cam" and name == "flatten":
+        pytest.skip("no head with one weight per channel: see test_cam_needs_a_pooled_head")
+    agree(explained(method, name), twin(TWINS[method], name))
+
+
+@pytest.mark.parametrize("method", ["gradients", "full_gradients", "gradcam"])
+@pytest.mark.parametrize("name", MIXED)
+def test_mixed_precision_is_near_the_twin(method, name):
+    agree(explained(method, name), twin(TWINS[method], name), MIXED[name])
+
+
+@pytest.mark.parametrize("reduce", ["max", "sum", None])
+@pytest.mark.parametrize("name", ["functional", "channels_first"])
+def test_gradients_reduce_channels(name, reduce):
+    ours, theirs = explained("gradients", name, reduce=reduce), twin(gradient.gradients, name, reduce=reduce)
+    agree(ours, theirs)
+
+
+@pytest.mark.parametrize("name", ["functional", "fused", "shared"])
+def test_full_gradients_mean_aggregation(name):
+    agree(explained("full_gradients", name, aggregation="mean"), twin(fullgrad.full_gradients, name, aggregation="mean"))
+
+
+def test_full_gradients_takes_any_aggregation():
+    def squares(v):
+        return keras.ops.sum(v**2, axis=-1)
+
+    _, ours = explained("full_gradients", "functional", aggregation=squares)
+    assert np.isfinite(ours).all() and ours.min() >= 0 and ours.max() > 0
+
+
+@pytest.mark.parametrize("kind", ["range", "absolute"])
+@pytest.mark.parametrize("name", ["functional", "nested_sequential"])
+def test_smoothgrad_equals_its_twin(name, kind):
+    x = models.images(name).astype("float64")
+    scale = meta.ranges(x) if kind == "range" else 1.0
+    draws = [keras.ops.convert_to_numpy(random.normal((1, *x.shape[1:]), 7, i)).astype("float64") for i in range(4)]
+    theirs = meta.smoothgrad(as_reference(models.build(name)), x, units(name), [0.2 * scale * d for d in draws])
+    ours = explained("smoothgrad", name, repetitions=4, noise=0.2, noise_kind=kind, seed=7)
+    agree(ours, theirs)
+
+
+@pytest.mark.parametrize("method", ["gradients", "gradcam"])
+def test_smooth_averages_any_method(method):
+    name = "functional"
+    x = models.images(name).astype("float64")
+    draws = [keras.ops.convert_to_numpy(random.normal((1, *x.shape[1:]), 0, i)).astype("float64") for i in range(3)]
+    smoothed = ke.methods.meta.smooth(ke.get(method), repetitions=3, noise=0.3)
+    theirs = meta.smooth(TWINS[method], [0.3 * d for d in draws])(as_reference(models.build(name)), x, units(name))
+    agree(explained(smoothed, name), theirs)
+
+
+@pytest.mark.parametrize("name", ["functional", "channels_first"])
+@pytest.mark.parametrize("hflip", [True, False])
+def test_tta_equals_its_twin(name, hflip):
+    scales = [0.5, 1.0, 1.5]
+    ours = explained(ke.methods.meta.tta(ke.methods.cams.gradcam, scales, hflip), name)
+    agree(ours, twin(meta.tta(cams.gradcam, scales, hflip), name))
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_decomposition_equals_its_twin(name):
+    model, x, y = models.build(name), models.images(name), units(name)
+    ours = ke.full_gradient_decomposition(model, x, y)
+    net, x64 = as_reference(models.build(name)), models.channels_last(name, x.astype("float64"))
+    scores, g, terms = fullgrad.decomposition(net, x64, y)
+    agree((ours.completeness.scores, ours.input_gradient), (scores, g))
+    theirs = sorted(float(abs(t).sum()) for t in terms.values())
+    np.testing.assert_allclose(sorted(float(abs(t).sum()) for t in ours.bias_gradients.values()), theirs, rtol=1e-4, atol=1e-6)
+    total = sum(c for c in ours.completeness.contributions.values())
+    np.testing.assert_allclose(ours.completeness.total, total, rtol=1e-5, atol=1e-5)
+    gap = abs(scores - sum(fullgrad.contributions(net, x64, y).values()))
+    np.testing.assert_allclose(ours.completeness.absolute_gap, gap, atol=1e-4 * abs(scores).max())
+    assert (ours.completeness.relative_gap.max() < 1e-4) == (name != "clipped")
+
+
+def test_cam_needs_a_pooled_head():
+    with pytest.raises(ke.errors.LayerError, match="Use `gradcam`"):
+        explained("cam", "flatten")
