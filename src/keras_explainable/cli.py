@@ -5,6 +5,8 @@ import inspect
 import itertools
 import os
 import re
+import runpy
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -122,7 +124,7 @@ def _check_backend(backend: str | None) -> None:
 def _add_explain(cli: Any, shared: SimpleNamespace) -> None:
     import typer
 
-    images_ = typer.Argument(metavar="IMAGE...", help="Image files; each is resized and cropped to the model's size.")
+    images_ = typer.Argument(metavar="IMAGE", help="Image files; each is resized and cropped to the model's size.")
     method_ = typer.Option(["gradcam"], "--method", "-m", help=METHODS_HELP)
     unit_ = typer.Option(
         "top-1", "--unit", metavar="N|top-K", help="The unit to explain: a number, its name, or the K highest."
@@ -153,6 +155,10 @@ def _add_explain(cli: Any, shared: SimpleNamespace) -> None:
         """Explain images: save each beside its maps, one picture for each image and method."""
         methods = _methods(method, layer)
         loaded = _load(model, weights, unsafe, scale)
+        if loaded.preprocess.guessed:
+            typer.echo(
+                f"Images are fed at the scale {loaded.preprocess.name!r}, a guess: --scale says better.", err=True
+            )
         job = Job(loaded, images, unit, {"layer": layer} if layer else {})
         results = {name: job.run(name) for name in methods}
         typer.echo(job.save(results, out))
@@ -167,11 +173,10 @@ def _add_methods(cli: Any, shared: SimpleNamespace) -> None:
     @friendly
     def methods(debug: bool = shared.debug) -> None:
         """List the methods."""
-        import keras_explainable as ke
-        from keras_explainable.viz.text import table
+        from keras_explainable import registry
 
-        rows = [[r.name, r.family, r.needs, r.cost, r.reference, r.summary] for r in ke.registry.METHODS.values()]
-        typer.echo(table(["method", "family", "needs", "cost", "reference", "summary"], rows))
+        rows = [[r.name, r.family, r.needs, r.cost, r.reference, r.summary] for r in registry.METHODS.values()]
+        typer.echo(_fitted(_table(["method", "family", "needs", "cost", "reference", "summary"], rows)))
 
 
 def _add_layers(cli: Any, shared: SimpleNamespace) -> None:
@@ -191,14 +196,13 @@ def _add_layers(cli: Any, shared: SimpleNamespace) -> None:
         debug: bool = shared.debug,
     ) -> None:
         """List the layers that can be explained (--layer), in the order in which they run, with their shapes."""
-        import keras_explainable as ke
-        from keras_explainable.viz.text import table
+        from keras_explainable import inspection
 
         loaded = _load(model, weights, unsafe)
         blank = loaded.preprocess(np.zeros((1, *loaded.size, 3), "uint8"))
-        signals = [s for s in ke.inspection.signals(loaded.model, blank) if all or len(s.shape) == 4]
+        signals = [s for s in inspection.signals(loaded.model, blank) if all or len(s.shape) == 4]
         rows = [[s.path, s.call, s.kind, " x ".join(map(str, s.shape[1:]))] for s in signals]
-        typer.echo(table(["layer", "call", "kind", "shape"], rows))
+        typer.echo(_table(["layer", "call", "kind", "shape"], rows))
 
 
 def _add_demo(cli: Any, shared: SimpleNamespace) -> None:
@@ -217,24 +221,24 @@ def _add_demo(cli: Any, shared: SimpleNamespace) -> None:
         debug: bool = shared.debug,
     ) -> None:
         """Explain the sample scenes by every method, and say how often the maps point at the object."""
-        from keras_explainable.demo import gallery
-
-        typer.echo(gallery.summary(gallery.make(out, model, images)))
+        words = ["--out", str(out), "--model", model, "--images", str(images), *["--debug"] * debug]
+        raise typer.Exit(runpy.run_module("keras_explainable.demo")["main"](words))  # a program of its own
 
 
 def _methods(names: Sequence[str], layer: str | None) -> list[str]:
     """The methods named, once each; a usage error if there is no such method, or a layer is given to one without."""
     import typer
 
-    from keras_explainable.registry import METHODS
+    from keras_explainable import registry
 
-    names = list(METHODS) if "all" in names else list(dict.fromkeys(names))
+    known = registry.METHODS
+    names = list(known) if "all" in names else list(dict.fromkeys(names))
     for name in names:
-        if name not in METHODS:
-            near = get_close_matches(name, METHODS, 1, 0.4)
-            hint = f"Did you mean {near[0]}?" if near else f"Expected one of: {', '.join(METHODS)}."
+        if name not in known:
+            near = get_close_matches(name, known, 1, 0.4)
+            hint = f"Did you mean {near[0]}?" if near else f"Expected one of: {', '.join(known)}."
             raise typer.BadParameter(f"There is no method {name!r}. {hint}", param_hint="--method")
-        if layer and "layer" not in inspect.signature(METHODS[name].function).parameters:
+        if layer and "layer" not in inspect.signature(known[name].function).parameters:
             raise typer.BadParameter(f"{name} looks at the whole model, not at one layer.", param_hint="--layer")
     return names
 
@@ -255,10 +259,10 @@ class Job:
     """Images to be explained by a model: for each, the same number of units."""
 
     def __init__(self, loaded: Any, paths: Sequence[Path], unit: str, params: dict[str, Any]) -> None:
-        from keras_explainable.viz.image import read_image
+        from keras_explainable import viz
 
         self.loaded, self.paths, self.params = loaded, paths, params
-        self.photos = np.stack([read_image(path, loaded.size) for path in paths])
+        self.photos = np.stack([viz.image.read_image(path, loaded.size) for path in paths])
         self.inputs = loaded.preprocess(self.photos)
         self.units = self._units(unit)
 
@@ -273,9 +277,7 @@ class Job:
 
     def save(self, results: dict[str, Any], out: Path) -> str:
         """A picture for each image and method, the image beside its maps; returns the table of what was made."""
-        from keras_explainable.viz.image import highlight
-        from keras_explainable.viz.strip import strip
-        from keras_explainable.viz.text import table
+        from keras_explainable import viz
 
         rows = []
         for i, stem in enumerate(_stems(self.paths)):
@@ -284,29 +286,32 @@ class Job:
                     f"{self._name(unit)} {score:.2f}" for unit, score in zip(self.units[i], scores[i], strict=True)
                 ]
                 panels = [(self.photos[i], self.paths[i].name)]
-                panels += [(highlight(self.photos[i], maps[i, ..., k]), label) for k, label in enumerate(labels)]
-                rows.append([strip(panels, out / f"{stem}_{name}.png"), name, ", ".join(labels)])
-        return table(["picture", "method", "unit and score"], rows)
+                panels += [
+                    (viz.image.highlight(self.photos[i], maps[i, ..., k]), label) for k, label in enumerate(labels)
+                ]
+                rows.append([viz.strip.strip(panels, out / f"{stem}_{name}.png"), name, ", ".join(labels)])
+        return _table(["picture", "method", "unit and score"], rows)
 
     def report(self, results: dict[str, Any], out: Path) -> Path:
         """The maps of all methods side by side, as an HTML file."""
-        from keras_explainable.registry import METHODS
-        from keras_explainable.viz.report import Row, Subject, report
+        from keras_explainable import registry, viz
 
         pairs = [(i, k) for i in range(len(self.paths)) for k in range(self.units.shape[1])]
         first = next(iter(results.values()))[0]
         subjects = [
-            Subject(self.photos[i], self.paths[i].name, self._name(self.units[i, k]), f"score {first[i, k]:.2f}")
+            viz.report.Subject(
+                self.photos[i], self.paths[i].name, self._name(self.units[i, k]), f"score {first[i, k]:.2f}"
+            )
             for i, k in pairs
         ]
         rows = []
         for name, (_, maps, seconds) in results.items():
-            about = METHODS[name]
+            about = registry.METHODS[name]
             each = [maps[i, ..., k] for i, k in pairs]
-            rows.append(Row(name, about.family, about.summary, about.reference, seconds, maps=each))
+            rows.append(viz.report.Row(name, about.family, about.summary, about.reference, seconds, maps=each))
         path = out / "report.html"
         lead = f"Model {self.loaded.model.name}: each column is one unit of one image, as the model sees it."
-        path.write_text(report("What does the network look at?", lead, subjects, rows), encoding="utf-8")
+        path.write_text(viz.report.report("What does the network look at?", lead, subjects, rows), encoding="utf-8")
         return path
 
     def _units(self, unit: str) -> np.ndarray:
@@ -329,6 +334,20 @@ class Job:
 
     def _name(self, unit: int) -> str:
         return self.loaded.class_names[unit] if self.loaded.class_names else f"unit {unit}"
+
+
+def _table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    from keras_explainable import viz
+
+    return viz.text.table(headers, rows)
+
+
+def _fitted(text: str) -> str:
+    """Lines cut to the terminal's width; whole where they go to a file or a pipe."""
+    if not sys.stdout.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    return "\n".join(line if len(line) <= width else line[: width - 1] + "…" for line in text.splitlines())
 
 
 def _stems(paths: Sequence[Path]) -> list[str]:

@@ -13,6 +13,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--model", metavar="NAME_OR_PATH", help="a keras.applications name, or a .keras or .h5 file")
     parser.add_argument("--images", type=int, default=6, metavar="N", help="how many scenes to show (default: 6)")
+    parser.add_argument("--debug", action="store_true", help="show where an error comes from")
     options = parser.parse_args(arguments)
 
     from keras_explainable.demo import gallery
@@ -21,6 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         made = gallery.make(options.out, options.model, options.images)
     except (ExplainError, OSError) as error:
+        if options.debug:
+            raise
         print(f"Error: {error}", file=sys.stderr)
         return 1
     print(gallery.summary(made))

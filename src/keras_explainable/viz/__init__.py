@@ -1,1 +1,8 @@
-"""Pictures of maps: `image` (NumPy and pillow), `figure` (matplotlib), `report` (one HTML file), `text` (tables)."""
+"""Pictures of maps. Matplotlib and pillow load where they are used."""
+
+from keras_explainable.viz import figure as figure  # images and maps in a matplotlib figure
+from keras_explainable.viz import image as image  # arrays to colours, image files
+from keras_explainable.viz import inline as inline  # pictures as text
+from keras_explainable.viz import report as report  # one HTML file
+from keras_explainable.viz import strip as strip  # a row of pictures in an image file
+from keras_explainable.viz import text as text  # tables for terminals
