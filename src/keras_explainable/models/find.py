@@ -7,9 +7,14 @@ from typing import Any
 from keras_explainable.errors import LayerError
 from keras_explainable.models.taps import Call, Point, Taps, Trace
 
-FINAL = ("softmax", "sigmoid", "log_softmax", "log_sigmoid", "hard_sigmoid")
+FINAL = ("softmax", "sigmoid", "logsoftmax", "logsigmoid", "hardsigmoid")
 PASSING = ("linear", "identity", "dropout", "spatialdropout2d")
 RESHAPING = ("flatten", "reshape", "squeeze")
+
+
+def kind(call: Call) -> str:
+    """What a call does, as one word: the name of its fused activation, else its kind."""
+    return (call.activation or call.kind).lower().replace("_", "")
 
 
 def score_point(trace: Trace, value: int | None = None) -> Point | None:
@@ -17,9 +22,9 @@ def score_point(trace: Trace, value: int | None = None) -> Point | None:
     call = trace.producer(trace.outputs[0] if value is None else value)
     if call is None or not call.inputs:
         return None
-    function = (call.activation or call.kind).lower().replace("logsoftmax", "log_softmax")
-    if call.activation and call.has_kernel:
-        return call.linear if function in FINAL else None
+    function = kind(call)
+    if call.has_kernel:
+        return call.linear if call.activation and function in FINAL else None
     if function in FINAL:
         return Point(call.path, call.call, "input")
     if function in PASSING and len(call.inputs) == 1:
@@ -49,7 +54,7 @@ def declared(trace: Trace, taps: Taps, rank: int) -> tuple[Point | None, tuple[P
     else:
         score = score_point(trace)
     if taps.signals is None:
-        return score, (last_spatial(trace, rank, taps.channels_first),)
+        return score, (last_spatial(trace, rank),)
     return score, tuple(resolve(trace, taps, address) for address in taps.signals)
 
 
@@ -62,33 +67,39 @@ def is_exposed(trace: Trace) -> bool:
 def linear_head(trace: Trace, point: Point | None) -> Call | None:
     """The linear layer that makes the scores at `point` from globally pooled channels, or None if it is not like that."""
     call = score_call(trace, point)
-    while call is not None and not call.has_kernel and call.kind.lower() in (*PASSING, *FINAL, *RESHAPING):
+    while call is not None and not call.has_kernel and kind(call) in (*PASSING, *FINAL, *RESHAPING):
         call = trace.producer(call.inputs[0])
     if call is None or not call.has_kernel:
         return None
     before = trace.producer(call.inputs[0])
-    while before is not None and before.kind.lower() in (*PASSING, *RESHAPING):
+    while before is not None and kind(before) in (*PASSING, *RESHAPING):
         before = trace.producer(before.inputs[0])
     # A pooling that is no layer cannot be seen.
-    return call if before is None or "pooling" in before.kind.lower() or "avgpool" in before.kind.lower() else None
+    return call if before is None or "pooling" in kind(before) or "avgpool" in kind(before) else None
 
 
 def spatial_size(shape: tuple, channels_first: bool) -> tuple:
     return tuple(shape[2:] if channels_first else shape[1:-1])
 
 
-def is_spatial(call: Call, rank: int, channels_first: bool) -> bool:
+def is_spatial(call: Call, rank: int) -> bool:
     """Whether a signal has the input's number of spatial axes and is larger than one pixel."""
-    return len(call.shape) == rank + 2 and any(s != 1 for s in spatial_size(call.shape, channels_first))
+    return len(call.shape) == rank + 2 and any(s != 1 for s in spatial_size(call.shape, call.channels_first))
 
 
-def spatial_calls(trace: Trace, rank: int, channels_first: bool) -> list[Call]:
-    """The calls that end in a spatial signal which is not the model's output, in execution order."""
-    return [c for c in trace.calls if c.leaf and is_spatial(c, rank, channels_first) and not set(c.outputs) & set(trace.outputs)]
+def spatial_calls(trace: Trace, rank: int) -> list[Call]:
+    """The calls that end in a spatial signal which is not the model's output, in execution order: of layers without
+    layers inside, and of others where they make something of their own out of what those gave."""
+    known, found = set(trace.outputs), []
+    for call in trace.calls:
+        if is_spatial(call, rank) and not set(call.outputs) & (set(trace.outputs) if call.leaf else known):
+            found.append(call)
+        known.update(call.outputs)
+    return found
 
 
-def last_spatial(trace: Trace, rank: int, channels_first: bool) -> Point:
-    found = spatial_calls(trace, rank, channels_first)
+def last_spatial(trace: Trace, rank: int) -> Point:
+    found = spatial_calls(trace, rank)
     if found:
         return found[-1].output
     shapes = ", ".join(f"{c.path} {c.shape}" for c in trace.calls if c.leaf) or "none"
@@ -144,7 +155,7 @@ def find_path(taps: Taps, name: Any) -> str:
     """The path of a layer, from its name, a path with dots or slashes, a tuple of names, an index, or the layer itself."""
     paths = taps.paths()
     if isinstance(name, int):
-        top = [p for p in paths if "/" not in p]
+        top = [p for p in paths if taps.separator not in p]
         if -len(top) <= name < len(top):
             return top[name]
         raise LayerError(f"Layer index {name} is out of range: the model has {len(top)} layers.")
@@ -164,7 +175,7 @@ def find_path(taps: Taps, name: Any) -> str:
         return matches[0]
     if matches:
         raise LayerError(f"Several layers are named {name!r}: {', '.join(matches)}. Give the full path of one.")
-    short = {p.rpartition("/")[2]: p for p in reversed(paths)}
+    short = {d.rpartition(".")[2]: p for p, d in reversed(dotted.items())}
     near = dict.fromkeys([*difflib.get_close_matches(name, paths, 5, 0.5), *(short[s] for s in difflib.get_close_matches(name, short, 5, 0.5))])
     hint = f" Nearest: {', '.join(list(near)[:5])}." if near else f" Its layers: {', '.join(list(paths)[:20])}."
     raise LayerError(f"The model has no layer {name!r}.{hint}")

@@ -2,52 +2,30 @@
 is routed through a tap, in a scope that only its own thread sees and that restores everything when it ends."""
 
 import functools
-import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import keras
 from keras import ops, tree
 
 from keras_explainable import backend
-from keras_explainable.models import find
+from keras_explainable.models import find, recording
 from keras_explainable.models.taps import INPUT, Call, Point, Tap, Trace
 
 _session: ContextVar["Session | None"] = ContextVar("session", default=None)
-_lock = threading.RLock()
-_routed: dict[int, list] = {}  # id of a layer -> [how many scopes route it, how to undo it]
-_traces: WeakKeyDictionary = WeakKeyDictionary()
+_traces = recording.Traces()
 MISSING = object()
 
 
-class Session:
-    """One run of a model in one thread: which points its tap sees, and how often each layer was called so far."""
-
-    def __init__(self, paths: dict[int, str], tap: Tap, points: frozenset[Point] | None) -> None:
-        self.paths, self.tap, self.points = paths, tap, points
-        self.counts: dict[str, int] = {}
-
-    def see(self, point: Point, value: Any) -> Any:
-        return self.tap(point, value) if self.points is None or point in self.points else value
-
-    def see_all(self, path: str, call: int, link: str, values: Any) -> Any:
-        """A structure of tensors, each through the tap."""
-        wanted = None if self.points is None else {p.index for p in self.points if p[:3] == (path, call, link)}
-        if wanted is not None and not wanted:
-            return values
-        leaves = tree.flatten(values)
-        tensors = [i for i, leaf in enumerate(leaves) if ops.is_tensor(leaf)]
-        for index, i in enumerate(tensors):
-            if wanted is None or index in wanted:
-                leaves[i] = self.tap(Point(path, call, link, index), leaves[i])
-        return tree.pack_sequence_as(values, leaves)
+class Session(recording.Session):
+    """One run, whose layers' calls and fused activations are routed through it."""
 
     def call(self, layer: Any, plain: Any, args: tuple, kwargs: dict) -> Any:
         path = self.paths[id(layer)]
-        number = self.counts[path] = self.counts.get(path, -1) + 1
+        number = self.begin(path)
         args, kwargs = self.see_all(path, number, "input", (args, kwargs))
         return self.see_all(path, number, "output", plain(*args, **kwargs))
 
@@ -56,11 +34,11 @@ class Session:
         return self.see(Point(path, self.counts[path], "linear"), value)
 
 
-def _route(layer: Any) -> list:
+def _route(layer: Any) -> Callable[[], None]:
     """Send a layer's call and fused activation past the session of the thread that runs it; returns how to undo that."""
     undo = []
 
-    def replace(name, value):
+    def put(name, value):
         undo.append((name, layer.__dict__.get(name, MISSING)))
         object.__setattr__(layer, name, value)
 
@@ -73,7 +51,7 @@ def _route(layer: Any) -> list:
             return plain(*args, **kwargs)
         return session.call(layer, plain, args, kwargs)
 
-    replace("call", call)
+    put("call", call)
     fused = getattr(layer, "activation", None)
     fused = keras.activations.get(fused) if isinstance(fused, str) else fused  # users write 'linear'
     if callable(fused) and not _is_activation_layer(layer):
@@ -85,36 +63,20 @@ def _route(layer: Any) -> list:
                 x = session.activation(layer, x)
             return fused(x, *args, **kwargs)
 
-        replace("activation", activation)
+        put("activation", activation)
     if hasattr(layer, "operations"):
         # Models built for one image size run at others, as their layers can. The public setter of `input_spec` could
         # not be undone; this is the attribute behind it.
-        replace("_manual_input_spec", None)
-    return undo
+        put("_manual_input_spec", None)
+
+    def restore():
+        for name, old in reversed(undo):
+            object.__delattr__(layer, name) if old is MISSING else object.__setattr__(layer, name, old)
+
+    return restore
 
 
-@contextmanager
-def _routing(layers: Iterable[Any]) -> Iterator[None]:
-    """Route layers while inside. Scopes of several threads may overlap: the last one out restores the layer."""
-    held = []
-    try:
-        for layer in layers:
-            with _lock:
-                entry = _routed.get(id(layer))
-                if entry is None:
-                    entry = _routed[id(layer)] = [0, _route(layer)]
-                entry[0] += 1
-                held.append(layer)
-        yield
-    finally:
-        for layer in held:
-            with _lock:
-                entry = _routed[id(layer)]
-                entry[0] -= 1
-                if not entry[0]:
-                    for name, old in reversed(entry[1]):
-                        object.__delattr__(layer, name) if old is MISSING else object.__setattr__(layer, name, old)
-                    del _routed[id(layer)]
+_routing = recording.Shared(_route)
 
 
 def _children(layer: Any) -> list:
@@ -175,6 +137,8 @@ def has_bias(layer: Any) -> bool:
 class KerasTaps:
     """Any Keras model: Functional, Sequential, nested, subclassed, or exposed."""
 
+    separator = "/"
+
     def __init__(self, model: keras.Model) -> None:
         self.signals: tuple | None = None
         self.target: Any = None
@@ -229,6 +193,15 @@ class KerasTaps:
             return None
         return tuple(shape) if isinstance(shape, tuple) and all(s is None or isinstance(s, int) for s in shape) else None
 
+    def images(self, x: Any) -> Any:
+        return ops.cast(ops.convert_to_tensor(x), "float32")
+
+    def device(self) -> AbstractContextManager:
+        return nullcontext()  # Keras places its models itself
+
+    def scores(self, outputs: Any) -> Any:
+        return tree.flatten(outputs)[0]
+
     def build(self, x: Any) -> None:
         """Create the weights of a model that was never called, from a first image."""
         if not all(getattr(layer, "built", True) for layer in (self.model, *self.paths().values())):
@@ -248,65 +221,35 @@ class KerasTaps:
                 _session.reset(token)
 
     def trace(self, shape: tuple, dtype: str) -> Trace:
-        paths = self.paths()
-        structure = self.structure()
-        with _lock:
-            known = _traces.setdefault(self.model, {})
-        if known.get("structure") != structure:
-            known.clear()
-            known["structure"] = structure
-        if (shape, dtype) not in known:
-            known[shape, dtype] = self._trace(paths, shape, dtype)
-        return known[shape, dtype]
+        return _traces.get(self.model, self.structure(), (shape, dtype), lambda: self._trace(shape, dtype))
 
-    def _trace(self, paths: dict[str, Any], shape: tuple, dtype: str) -> Trace:
-        numbers: dict[int, int] = {}
-        alive, events, results = [], [], []
-
-        def number(value):
-            alive.append(value)  # so that no two values share an id
-            return numbers.setdefault(id(value), len(numbers))
-
-        def tap(point, value):
-            events.append((point, number(value), tuple(value.shape)))
-            return value
+    def _trace(self, shape: tuple, dtype: str) -> Trace:
+        recorder, results = recording.Recorder(), []
 
         def run(x):
-            outputs = self.run(x, tap, None)
-            results.append((tuple(outputs) if isinstance(outputs, dict) else (), [(number(o), tuple(o.shape)) for o in tree.flatten(outputs)]))
-            return tree.flatten(outputs)
+            outputs = self.run(x, recorder, None)
+            leaves = tree.flatten(outputs)
+            results.append((outputs, [(recorder.number(o), tuple(o.shape)) for o in leaves]))
+            return leaves
 
         backend.trace(run, shape, dtype)
-        names, outputs = results[-1]
-        calls = list(_calls(events, paths))
-        return Trace(tuple(calls), tuple(n for n, _ in outputs), tuple(s for _, s in outputs), names)
+        outputs, numbered = results[-1]
+        names = tuple(outputs) if isinstance(outputs, dict) else ()
+        calls = recorder.calls(functools.partial(self._describe, self.paths(), len(shape)))
+        return Trace(tuple(calls), tuple(n for n, _ in numbered), tuple(s for _, s in numbered), names)
 
-
-def _calls(events: list, paths: dict[str, Any]) -> Iterator[Call]:
-    """The calls that a list of (point, value number, shape) tells of, each when its last output came."""
-    inputs: dict[tuple, list] = {}
-    for i, (point, value, shape) in enumerate(events):
-        key = point[:2]
-        if point.link == "input":
-            inputs.setdefault(key, []).append(value)
-        elif point.link == "output" and point.index == 0:
-            layer = paths.get(point.path)
-            if layer is None:
-                continue
-            outputs = [v for p, v, _ in events[i:] if p[:3] == point[:3]]
-            function = _activation_name(layer)
-            fused = any(p[:3] == (*key, "linear") for p, _, _ in events)
-            yield Call(
-                *key,
-                kind=str(function) if _is_activation_layer(layer) else type(layer).__name__,
-                leaf=not _children(layer),
-                inputs=tuple(inputs.get(key, ())),
-                outputs=tuple(outputs),
-                shape=shape,
-                activation=function if fused else None,
-                has_bias=has_bias(layer),
-                has_kernel=getattr(layer, "kernel", None) is not None,
-            )
+    def _describe(self, paths: dict[str, Any], rank: int, call: Call, fused: bool) -> Call:
+        layer = paths[call.path]
+        function = _activation_name(layer)
+        return replace(
+            call,
+            kind=str(function) if _is_activation_layer(layer) else type(layer).__name__,
+            leaf=not _children(layer),
+            activation=function if fused else None,
+            has_bias=has_bias(layer),
+            has_kernel=getattr(layer, "kernel", None) is not None,
+            channels_first=self.channels_first and len(call.shape) == rank,
+        )
 
 
 class Exposed(keras.Model):

@@ -5,7 +5,9 @@ A model is run as it is, and a `tap` sees (and may replace) chosen signals on th
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 
@@ -41,6 +43,7 @@ class Call:
     activation: str | None = None  # the name of a fused one
     has_bias: bool = False
     has_kernel: bool = False
+    channels_first: bool = False  # whether the output's channels are axis 1, and not the last one
 
     @property
     def output(self) -> Point:
@@ -62,7 +65,11 @@ class Trace:
     names: tuple[str, ...] = field(default=())  # of the outputs, where the model returned a dictionary
 
     def at(self, point: Point) -> Call | None:
-        return next((c for c in self.calls if (c.path, c.call) == (point.path, point.call)), None)
+        return self._by_number.get(point[:2])
+
+    @cached_property
+    def _by_number(self) -> dict[tuple[str, int], Call]:
+        return {(c.path, c.call): c for c in self.calls}
 
     def producer(self, value: int) -> Call | None:
         """The leaf call (else any) that made a value."""
@@ -73,7 +80,8 @@ class Trace:
 class Taps(Protocol):
     """A model seen as a pure call with visible signals."""
 
-    channels_first: bool
+    channels_first: bool  # of the images
+    separator: str  # between the names in a path
     signals: tuple | None  # addresses of those that the user exposed
     target: Any  # the address of the output that the user named, or None
 
@@ -82,6 +90,15 @@ class Taps(Protocol):
 
     def trace(self, shape: tuple, dtype: str) -> Trace:
         """What happens when the model runs on images of this shape, found without computing where that is possible."""
+
+    def images(self, x: Any) -> Any:
+        """Images as the backend's float32 tensor, where the model is."""
+
+    def device(self) -> AbstractContextManager:
+        """A scope in which the backend computes where the model is."""
+
+    def scores(self, outputs: Any) -> Any:
+        """The tensor of scores among the model's outputs, where the user names none; None if there is no tensor."""
 
     def build(self, x: Any) -> None:
         """Create the weights of a model that was never called, from a first image."""

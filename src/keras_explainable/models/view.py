@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from keras import ops, tree
+from keras import ops
 
 from keras_explainable import backend
 from keras_explainable.errors import InputError, LayerError
@@ -26,7 +26,7 @@ class View:
 
     def __init__(self, taps: Taps, inputs: Any, indices: Any = None, score: Score | None = None) -> None:
         self.taps, self.indices, self.score = taps, indices, score
-        self.inputs = ops.cast(ops.convert_to_tensor(inputs), "float32")
+        self.inputs = taps.images(inputs)
         self.rank = len(self.inputs.shape) - 2
         if self.rank < 1:
             raise InputError(
@@ -38,7 +38,7 @@ class View:
     @property
     def x(self) -> Any:
         """The images, channels-last."""
-        return self._last(self.inputs, 1)
+        return self._last(INPUT, self.inputs, 1)
 
     @property
     def size(self) -> tuple:
@@ -65,20 +65,20 @@ class View:
         A `Point` is taken as it is, also where images are so small that one pixel is left of it."""
         if isinstance(layer, Point):
             return layer
-        rank, first = self.rank, self.taps.channels_first
+        rank = self.rank
         if layer is not None:
             point = find.resolve(self.trace, self.taps, layer)
         elif self.taps.signals is not None or find.is_exposed(self.trace):
             _, points = find.declared(self.trace, self.taps, rank)
             order = [call.output[:2] for call in self.trace.calls]
-            spatial = [p for p in points if p == INPUT or find.is_spatial(self._call(p), rank, first)]
+            spatial = [p for p in points if p == INPUT or find.is_spatial(self._call(p), rank)]
             point = max(spatial or points, key=lambda p: order.index(p[:2]) if p != INPUT else -1)
         else:
-            return find.last_spatial(self.trace, rank, first)
-        if point != INPUT and not find.is_spatial(self._call(point), rank, first):
+            return find.last_spatial(self.trace, rank)
+        if point != INPUT and not find.is_spatial(self._call(point), rank):
             raise LayerError(
                 f"The signal of {point} has shape {self._call(point).shape}, and one with {rank} spatial axes of more than one pixel "
-                f"is needed. Such signals: {', '.join(c.path for c in find.spatial_calls(self.trace, rank, first))}."
+                f"is needed. Such signals: {', '.join(c.path for c in find.spatial_calls(self.trace, rank))}."
             )
         return point
 
@@ -91,7 +91,7 @@ class View:
         return [c.linear for c in calls]
 
     def is_spatial(self, point: Point) -> bool:
-        return find.is_spatial(self._call(point), self.rank, self.taps.channels_first)
+        return find.is_spatial(self._call(point), self.rank)
 
     def unit_count(self) -> int:
         """How many units there are to choose from."""
@@ -115,18 +115,18 @@ class View:
         with `keep` false the signals are not returned."""
 
         def last(point, gradient):
-            gradient = self._last(gradient, 1)
+            gradient = self._last(point, gradient, 1)
             return gradient if reduce is None else reduce(point, gradient)
 
         scores, values, gradients = backend.jacobian(self._run(at), self.inputs, list(at), last, keep)
         self._check_seen(at, gradients)
-        return scores, {p: self._float(v) for p, v in values.items()}, gradients
+        return scores, {p: self._float(p, v) for p, v in values.items()}, gradients
 
     def evaluate(self, at: Sequence[Point] = (), inputs: Any = None) -> tuple:
         """Scores (B, K) and the signals at `at`, without gradients; of other images if `inputs` are given."""
         scores, values = backend.evaluate(self._run(at), self.inputs if inputs is None else inputs)
         self._check_seen(at, values)
-        return scores, {p: self._float(v) for p, v in values.items()}
+        return scores, {p: self._float(p, v) for p, v in values.items()}
 
     def units(self, values: Any) -> Any:
         """The chosen columns of (B, units) values."""
@@ -158,7 +158,10 @@ class View:
             if len(scores.shape) != 2:
                 raise InputError(f"score(outputs) gave shape {tuple(scores.shape)}, and (batch, units) was expected.")
             return self.units(scores)
-        scores = ops.cast(tree.flatten(outputs)[0], "float32")
+        scores = self.taps.scores(outputs)
+        if scores is None:
+            raise InputError(f"The model returned a {type(outputs).__name__} without a tensor that we can find: pass score=.")
+        scores = ops.cast(scores, "float32")
         scores = scores[:, None] if len(scores.shape) == 1 else scores
         if len(scores.shape) != 2:
             raise InputError(
@@ -173,14 +176,13 @@ class View:
             raise LayerError(f"{point} is not part of the model's forward pass.")
         return call
 
-    def _float(self, value: Any) -> Any:
-        return self._last(ops.cast(value, "float32"), 1)
+    def _float(self, point: Point, value: Any) -> Any:
+        return self._last(point, ops.cast(value, "float32"), 1)
 
-    def _last(self, value: Any, axis: int) -> Any:
-        """Channels moved from `axis` to the end, where the model has them first."""
-        if self.taps.channels_first and len(value.shape) == self.rank + 2:
-            return ops.moveaxis(value, axis, -1)
-        return value
+    def _last(self, point: Point, value: Any, axis: int) -> Any:
+        """Channels moved from `axis` to the end, where the signal has them first."""
+        first = self.taps.channels_first if point == INPUT else self._call(point).channels_first
+        return ops.moveaxis(value, axis, -1) if first else value
 
     def _check_seen(self, at: Sequence[Point], seen: dict) -> None:
         missing = [str(p) for p in at if p not in seen]

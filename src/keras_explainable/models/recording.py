@@ -1,0 +1,118 @@
+"""What both adapters need to watch a model run: changes that threads share, one run's session, and a trace of its calls."""
+
+import threading
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from keras import ops, tree
+
+from keras_explainable.models.taps import Call, Point, Tap, Trace
+
+
+class Shared:
+    """A change to objects for the time of a scope. Scopes of several threads may overlap: the first one in makes the
+    change, with `make(object)`, and the last one out calls what that returned."""
+
+    def __init__(self, make: Callable[[Any], Callable[[], None]]) -> None:
+        self.make, self.lock = make, threading.RLock()
+        self.held: dict[int, list] = {}  # id of an object -> [how many scopes hold it, how to undo the change]
+
+    @contextmanager
+    def __call__(self, objects: Iterable[Any]) -> Iterator[None]:
+        inside = []
+        try:
+            for one in objects:
+                with self.lock:
+                    entry = self.held.get(id(one))
+                    if entry is None:
+                        entry = self.held[id(one)] = [0, self.make(one)]
+                    entry[0] += 1
+                    inside.append(one)
+            yield
+        finally:
+            for one in reversed(inside):
+                with self.lock:
+                    entry = self.held[id(one)]
+                    entry[0] -= 1
+                    if not entry[0]:
+                        del self.held[id(one)]
+                        entry[1]()
+
+
+class Session:
+    """One run of a model in one thread: which points its tap sees, and how often each layer was called so far."""
+
+    def __init__(self, paths: dict[int, str], tap: Tap, points: frozenset[Point] | None) -> None:
+        self.paths, self.tap, self.points = paths, tap, points
+        self.counts: dict[str, int] = {}
+
+    def begin(self, path: str) -> int:
+        """The number of the call of a layer that begins now."""
+        number = self.counts[path] = self.counts.get(path, -1) + 1
+        return number
+
+    def see(self, point: Point, value: Any) -> Any:
+        return self.tap(point, value) if self.points is None or point in self.points else value
+
+    def see_all(self, path: str, call: int, link: str, values: Any) -> Any:
+        """A structure of tensors, each through the tap."""
+        wanted = None if self.points is None else {p.index for p in self.points if p[:3] == (path, call, link)}
+        if wanted is not None and not wanted:
+            return values
+        leaves = tree.flatten(values)
+        tensors = [i for i, leaf in enumerate(leaves) if ops.is_tensor(leaf)]
+        for index, i in enumerate(tensors):
+            if wanted is None or index in wanted:
+                leaves[i] = self.tap(Point(path, call, link, index), leaves[i])
+        return tree.pack_sequence_as(values, leaves)
+
+
+class Recorder:
+    """A tap that notes what it sees, under equal numbers for values with equal keys: the same tensors."""
+
+    def __init__(self, key: Callable[[Any], Hashable] = id) -> None:
+        self.key, self.numbers = key, {}  # type: ignore[var-annotated]
+        self.alive: list[Any] = []  # so that no two values share an id
+        self.events: list[tuple[Point, int, tuple[int, ...]]] = []
+
+    def number(self, value: Any) -> int:
+        self.alive.append(value)
+        return self.numbers.setdefault(self.key(value), len(self.numbers))
+
+    def __call__(self, point: Point, value: Any) -> Any:
+        self.events.append((point, self.number(value), tuple(value.shape)))
+        return value
+
+    def calls(self, describe: Callable[[Call, bool], Call]) -> Iterator[Call]:
+        """The calls, in the order in which they ended; `describe(call, fused)` adds what only the adapter knows, `fused`
+        telling whether a fused activation was seen."""
+        seen: dict[tuple, dict[str, list]] = {}
+        for point, value, shape in self.events:
+            links = seen.setdefault(point[:2], {})
+            if point.link == "output":
+                seen[point[:2]] = seen.pop(point[:2])  # to the end
+            links.setdefault(point.link, []).append((value, shape))
+        for key, links in seen.items():
+            if key[0] and "output" in links:
+                values = {link: tuple(value for value, _ in pairs) for link, pairs in links.items()}
+                call = Call(*key, "", True, values.get("input", ()), values["output"], links["output"][0][1])
+                yield describe(call, "linear" in links)
+
+
+class Traces:
+    """Traces, kept as long as their model lives and has the same structure."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.known: WeakKeyDictionary = WeakKeyDictionary()
+
+    def get(self, model: Any, structure: tuple, key: Hashable, make: Callable[[], Trace]) -> Trace:
+        with self.lock:
+            old, found = self.known.get(model, (None, {}))
+            if old != structure:
+                self.known[model] = structure, found = structure, {}
+        if key not in found:
+            found[key] = make()
+        return found[key]
