@@ -9,6 +9,7 @@ import runpy
 import shutil
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from enum import StrEnum
@@ -23,6 +24,7 @@ NAME = "keras-explainable"
 HELP = (
     "Explain what an image model looked at. Start with `keras-explainable demo`, or `keras-explainable explain IMAGE`."
 )
+TIMED = "Per map: the time for one map, and also for compilation, of which each run of the command line does its own."
 METHODS_HELP = "A method of `keras-explainable methods`, or all; can be repeated."
 
 
@@ -39,6 +41,7 @@ def main() -> None:
     _restart(sys.argv[1:])
     if find_spec("typer") is None:
         sys.exit(f'The command line needs typer, which is missing: pip install "{NAME}[cli]"')
+    warnings.formatwarning = lambda message, *_, **__: f"Note: {message}\n"
     app()(prog_name=NAME)
 
 
@@ -296,12 +299,10 @@ class Job:
         """The maps of all methods side by side, as an HTML file."""
         from keras_explainable import registry, viz
 
-        pairs = [(i, k) for i in range(len(self.paths)) for k in range(self.units.shape[1])]
+        pairs, stems = list(np.ndindex(self.units.shape)), _stems(self.paths)
         first = next(iter(results.values()))[0]
         subjects = [
-            viz.report.Subject(
-                self.photos[i], self.paths[i].name, self._name(self.units[i, k]), f"score {first[i, k]:.2f}"
-            )
+            viz.report.Subject(self.photos[i], stems[i], self._name(self.units[i, k]), f"score {first[i, k]:.2f}")
             for i, k in pairs
         ]
         rows = []
@@ -311,7 +312,9 @@ class Job:
             rows.append(viz.report.Row(name, about.family, about.summary, about.reference, seconds, maps=each))
         path = out / "report.html"
         lead = f"Model {self.loaded.model.name}: each column is one unit of one image, as the model sees it."
-        path.write_text(viz.report.report("What does the network look at?", lead, subjects, rows), encoding="utf-8")
+        path.write_text(
+            viz.report.report("What does the network look at?", lead, subjects, rows, [TIMED]), encoding="utf-8"
+        )
         return path
 
     def _units(self, unit: str) -> np.ndarray:
@@ -332,7 +335,7 @@ class Job:
             )
         return np.full((len(self.inputs), 1), int(unit) if unit.isdigit() else names.index(unit))
 
-    def _name(self, unit: int) -> str:
+    def _name(self, unit: Any) -> str:
         return self.loaded.class_names[unit] if self.loaded.class_names else f"unit {unit}"
 
 

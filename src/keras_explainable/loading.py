@@ -88,7 +88,8 @@ def load(
         return _application(known[name.lower()], weights)
     if path.exists():
         model = _file(path, safe_mode)
-        return _fed(model, SCALES[scale or _guess(model)], scale or _guess(model), guessed=scale is None)
+        chosen = scale or ("raw" if _scales_itself(model) else "unit")
+        return _fed(model, SCALES[chosen], chosen, guessed=scale is None and chosen == "unit")
     if path.suffix or path.parent != Path():
         raise ModelFileError(f"There is no model file at {path}. Check the path.")
     near = get_close_matches(name.lower(), known, 3, 0.5)
@@ -107,8 +108,15 @@ def scores(loaded: Loaded, inputs: np.ndarray) -> np.ndarray:
 
 def applications() -> dict[str, ModuleType]:
     """The names of `keras.applications`' models, and the module of each, which has its `preprocess_input`."""
-    modules = [m for m in vars(keras.applications).values() if hasattr(m, "preprocess_input")]
-    return {name: module for module in modules for name in vars(module) if name[0].isupper()}
+    modules = {k: m for k, m in vars(keras.applications).items() if hasattr(m, "preprocess_input")}
+    names = [name for name in vars(keras.applications) if name[0].isupper()]
+
+    def module(name: str) -> ModuleType:
+        own = [m for m in modules.values() if hasattr(m, name)]
+        prefixed = [m for k, m in modules.items() if name.lower().startswith(k.replace("_", ""))]  # MobileNetV3's
+        return (own or prefixed)[0]
+
+    return {name: module(name) for name in names}
 
 
 def _demo() -> Loaded:
@@ -120,7 +128,7 @@ def _demo() -> Loaded:
 def _application(name: str, weights: str | None) -> Loaded:
     module = applications()[name]
     try:
-        model = getattr(module, name)(weights=weights, classifier_activation=None)
+        model = getattr(keras.applications, name)(weights=weights, classifier_activation=None)
     except Exception as error:
         if "fetch failure" not in str(error):
             raise
@@ -202,9 +210,8 @@ def _fed(model: Any, scale: Callable, name: str, guessed: bool = False, class_na
     return Loaded(model, Preprocess(scale, name, guessed, channels or 3, first), (height, width), class_names)
 
 
-def _guess(model: Any) -> str:
-    scalers = (keras.layers.Rescaling, keras.layers.Normalization)
-    return "raw" if any(isinstance(layer, scalers) for layer in _layers(model)) else "unit"
+def _scales_itself(model: Any) -> bool:
+    return any(isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization) for layer in _layers(model))
 
 
 def _layers(model: Any) -> Iterator[Any]:

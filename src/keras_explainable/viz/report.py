@@ -73,7 +73,7 @@ def report(title: str, lead: str, subjects: Sequence[Subject], rows: Sequence[Ro
         "grid": "\n".join(_grid_row(row, photos, subjects) for row in rows if len(row.maps)),
         "table": "\n".join(_table_row(row) for row in rows),
         "notes": "".join(f"<li>{escape(note)}</li>" for note in notes),
-        "truth": "" if any(map(_known, subjects)) else "hidden",
+        "truth": "truth" if any(map(_known, subjects)) else "no-truth",
     }
     return Template(Path(__file__).with_name("report.html").read_text(encoding="utf-8")).substitute(parts)
 
@@ -137,27 +137,26 @@ def _grid_row(row: Row, photos: Sequence[int], subjects: Sequence[Subject]) -> s
 
 def _cell(row: Row, index: int, photo: int, subject: Subject) -> str:
     values = as_map(row.maps[index])
-    y, x = peak(values)
-    on = _on_object(subject, values)
-    where = "" if on is None else ("; its peak lies on the object" if on else "; its peak lies beside the object")
-    alt = escape(f"{row.name} of {subject.title} in {subject.group}{where}")
-    height, width = subject.size
-    x, y = (x + 0.5) * width / values.shape[1], (y + 0.5) * height / values.shape[0]
-    mark = CROSS if on is False else RING
-    spot = f'<g class="peak" transform="translate({x:.4g} {y:.4g}) scale({width / 96:.3g})">{mark}</g>'
+    where, mark = _peak(subject, values)
+    alt = escape(f"{row.name} of {subject.title} in {subject.group}; {where}")
     return (
         f'<td{_start(index, photo)}><button type="button" class="cell"><span class="pic s{photo}"><i class="photo"></i>'
         f'<img class="heat" src="{inline.heat(values)}" alt="{alt}">'
-        f"{_drawing(subject, _outline(index, subject) + spot)}</span></button></td>"
+        f"{_drawing(subject, _outline(index, subject) + mark)}</span></button></td>"
     )
 
 
-def _on_object(subject: Subject, values: np.ndarray) -> bool | None:
-    """Whether the map's peak lies on the object; None where the object is not known."""
-    if subject.mask is None:
-        return None
-    (y, x), (height, width) = peak(values), values.shape
-    return bool(subject.mask[y * subject.mask.shape[0] // height, x * subject.mask.shape[1] // width])
+def _peak(subject: Subject, values: np.ndarray) -> tuple[str, str]:
+    """Where a map's peak lies, in words and as a mark: none if the map is the same everywhere."""
+    if values.min() == values.max():
+        return "it is the same everywhere", ""
+    (y, x), (height, width) = peak(values), subject.size
+    x, y = (x + 0.5) * width / values.shape[1], (y + 0.5) * height / values.shape[0]
+    where, mark = f"its peak lies at {x / width:.0%} from the left, {y / height:.0%} from the top", RING
+    if subject.mask is not None:
+        on = subject.mask[int(y * subject.mask.shape[0] / height), int(x * subject.mask.shape[1] / width)]
+        where, mark = ("its peak lies on the object", RING) if on else ("its peak lies beside the object", CROSS)
+    return where, f'<g class="peak" transform="translate({x:.4g} {y:.4g}) scale({width / 96:.3g})">{mark}</g>'
 
 
 def _table_row(row: Row) -> str:
