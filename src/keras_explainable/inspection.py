@@ -1,32 +1,21 @@
-"""What users ask of a Keras model: its logits layer, its biases, a nested layer, a model that exposes its signals."""
+"""What users ask of a model: its logits layer, its biases, a nested layer, a model that exposes its signals."""
 
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 from keras import ops
 
 from keras_explainable import models
 from keras_explainable.errors import LayerError
 from keras_explainable.filters import SPATIAL_AXIS as SPATIAL_AXIS
 from keras_explainable.models import find
-from keras_explainable.models.keras import Exposed, effective_bias, has_bias
+from keras_explainable.models.keras import POOLING_LAYERS as POOLING_LAYERS
 from keras_explainable.models.taps import Call, Point, Trace
 
 KERNEL_AXIS = -1
 
-POOLING_LAYERS = (
-    keras.layers.Flatten,
-    keras.layers.GlobalAveragePooling1D,
-    keras.layers.GlobalAveragePooling2D,
-    keras.layers.GlobalAveragePooling3D,
-    keras.layers.GlobalMaxPooling1D,
-    keras.layers.GlobalMaxPooling2D,
-    keras.layers.GlobalMaxPooling3D,
-)
 
-
-def expose(model: Any, arguments: Any = None, outputs: Any = None) -> keras.Model:
+def expose(model: Any, arguments: Any = None, outputs: Any = None) -> Any:
     """A model that returns `[score, *signals]` of `model`, whose gradients the methods then take.
 
     Signals and the output are addressed by a layer's name, path ("resnet50/conv1", dots do as well), tuple of names, index,
@@ -42,18 +31,16 @@ def expose(model: Any, arguments: Any = None, outputs: Any = None) -> keras.Mode
         LayerError: there is no such layer; the message names the nearest ones.
     """
     taps = models.taps(model)
-    if isinstance(model, Exposed):
-        model = model.exposed
     outputs = _only(outputs)
     signals = None if arguments is None else tuple(arguments) if isinstance(arguments, list) else (arguments,)
     for address in (*(signals or ()), *([] if outputs is None else [outputs])):
         find.find_path(taps, _named(address))
-    return Exposed(model, outputs, signals)
+    return taps.expose(outputs, signals)
 
 
-def endpoints(model: Any, endpoints: Sequence[Any]) -> list[Point]:
-    """The points of a model that addresses mean (see `expose`)."""
-    return [find.resolve(trace_of(model), models.taps(model), address) for address in endpoints]
+def endpoints(model: Any, endpoints: Sequence[Any], x: Any = None) -> list[Point]:
+    """The points of a model that addresses mean (see `expose`, and `signals` for `x`)."""
+    return [find.resolve(trace_of(model, x), models.taps(model), address) for address in endpoints]
 
 
 def signals(model: Any, x: Any = None) -> list[Call]:
@@ -82,14 +69,26 @@ def get_nested_layer(model: Any, name: Any) -> Any:
     return taps.layer(find.find_path(taps, name))
 
 
-def get_logits_layer(model: Any, name: Any = None) -> Any:
-    """The last layer with a kernel: the one that makes the scores."""
-    return find_layer_with(model, name, properties=("kernel",))
+def get_logits_layer(model: Any, name: Any = None, x: Any = None) -> Any:
+    """The last layer with a kernel, which makes the scores: last to run, if images `x` or their shape are given, else
+    last to have been built.
+
+    Raises:
+        LayerError: no layer has a kernel.
+    """
+    if name is not None:
+        return get_nested_layer(model, name)
+    taps = models.taps(model)
+    ran = taps.paths() if x is None else [call.path for call in trace_of(model, x).calls]
+    layers = [layer for layer in map(taps.layer, ran) if taps.has_kernel(layer)]
+    if not layers:
+        raise LayerError("No layer of this model has a kernel: name the one that makes the scores.")
+    return layers[-1]
 
 
 def get_global_pooling_layer(model: Any, name: Any = None) -> Any:
     """The last global pooling (or flattening) layer."""
-    return find_layer_with(model, name, klass=POOLING_LAYERS)
+    return find_layer_with(model, name, klass=models.taps(model).pooling)
 
 
 def find_layer_with(
@@ -114,13 +113,14 @@ def find_layer_with(
 def layers_with_biases(model: Any, exclude: Sequence[Any] = (), return_biases: bool = True) -> Any:
     """The layers that add a bias (batch normalisation included), and those biases."""
     excluded = {id(layer) for layer in exclude}
-    layers = [layer for layer in models.taps(model).paths().values() if id(layer) not in excluded and _bias(layer) is not None]
+    every = models.taps(model).paths().values()
+    layers = [layer for layer in every if id(layer) not in excluded and models.bias(layer) is not None]
     return (layers, biases(layers)) if return_biases else layers
 
 
 def biases(layers: Sequence[Any]) -> list:
     """What each layer adds to its channels: its bias, or for batch normalisation beta - mean gamma / sqrt(var + epsilon)."""
-    return [_bias(layer) for layer in layers]
+    return [models.bias(layer) for layer in layers]
 
 
 def gather_units(tensor: Any, indices: Any, axis: int = KERNEL_AXIS) -> Any:
@@ -129,10 +129,6 @@ def gather_units(tensor: Any, indices: Any, axis: int = KERNEL_AXIS) -> Any:
     if indices is None:
         return tensor
     return ops.take_along_axis(tensor, models.unit_indices(indices, ops.shape(tensor)[0], tensor.shape[axis]), axis=axis)
-
-
-def _bias(layer: Any) -> Any:
-    return effective_bias(layer) if has_bias(layer) else None
 
 
 def _named(address: Any) -> Any:

@@ -12,7 +12,9 @@ def compile(step: Callable, variables: Callable, jit_compile: bool | None) -> Ca
 
 def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:
     values: dict = {}
+    like: dict = {}
     leaves: dict = {}
+    nodes: set = set()  # of the graph, where the taps are
     arrived: dict = {}
 
     def arrive(key):
@@ -25,28 +27,49 @@ def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:
         if key not in at:
             return value
         torch.set_grad_enabled(True)  # from here on; `no_grad` below ends it
-        if value.requires_grad:
+        if value.requires_grad and _follows(value.grad_fn, nodes):
             value.register_hook(arrive(key))
-            values[key] = value
-            return value.clone() if keep else value
-        leaves[key] = values[key] = value.detach().clone().requires_grad_()
-        return values[key].clone()  # a copy: what follows may work in place
+            nodes.add(value.grad_fn)
+            # What follows may work in place: the hook sees the gradient of the value before, except on a view.
+            seen = value.clone() if keep or value._is_view() else value
+        else:  # nothing before it is asked for, though weights may be: the graph begins here
+            leaves[key] = (value.detach().clone() if keep else value.detach()).requires_grad_()
+            seen = leaves[key].clone()
+            nodes.add(seen.grad_fn)
+        like[key] = torch.zeros((), device=value.device).expand(value.shape)
+        if keep:
+            values[key] = value.detach()
+        return seen
 
     with torch.inference_mode(False), torch.no_grad():
         scores = run(x.clone() if x.is_inference() else x, tap)
+    with torch.inference_mode(False), torch.no_grad():
         columns = []
         for k in range(scores.shape[-1]):
             arrived.clear()
             if scores.requires_grad:
-                last = k + 1 == scores.shape[-1]
-                grads = torch.autograd.grad(scores[:, k].sum(), list(leaves.values()), retain_graph=not last, allow_unused=True)
+                more = k + 1 < scores.shape[-1]
+                unit = torch.zeros_like(scores)
+                unit[:, k] = 1
+                grads = torch.autograd.grad(scores, list(leaves.values()), unit, retain_graph=more, allow_unused=True)
                 for key, grad in zip(leaves, grads, strict=True):
                     if grad is not None:
                         arrived[key] = reduce(key, grad.float())
-            columns.append({key: arrived[key] if key in arrived else reduce(key, torch.zeros_like(v).float()) for key, v in values.items()})
-        stacked = {key: torch.stack([column[key] for column in columns], dim=1) for key in values} if columns else {}
-        kept = {key: value.detach() for key, value in values.items()} if keep else {}
-        return scores.detach(), kept, stacked
+            columns.append({k: arrived[k] if k in arrived else reduce(k, zeros.clone()) for k, zeros in like.items()})
+        return scores.detach(), values, {k: torch.stack([column[k] for column in columns], dim=1) for k in like}
+
+
+def _follows(node, known: set) -> bool:
+    """Whether a node of the graph depends on one of those known."""
+    waiting, passed = [node], set()
+    while waiting:
+        node = waiting.pop()
+        if node in known:
+            return True
+        if node is not None and node not in passed:
+            passed.add(node)
+            waiting.extend(before for before, _ in reversed(node.next_functions))
+    return False
 
 
 def evaluate(run: Callable, x) -> tuple:
@@ -63,6 +86,10 @@ def evaluate(run: Callable, x) -> tuple:
 def trace(run: Callable, shape: tuple, dtype: str) -> None:
     with torch.inference_mode(False), torch.no_grad():
         run(torch.zeros(shape, dtype=getattr(torch, dtype)))
+
+
+def is_traced(value) -> bool:
+    return False
 
 
 def to_host(value) -> np.ndarray:

@@ -1,8 +1,9 @@
 """What can be asked of a model: `view(model, inputs, indices, score)` is all that a method needs."""
 
+import sys
 from typing import Any
 
-from keras_explainable.errors import InputError
+from keras_explainable.errors import BackendError, InputError
 from keras_explainable.models.taps import INPUT as INPUT
 from keras_explainable.models.taps import Point as Point
 from keras_explainable.models.taps import Taps
@@ -19,9 +20,46 @@ def taps(model: Any) -> Taps:
         from keras_explainable.models.keras import KerasTaps
 
         return KerasTaps(model)
-    raise InputError(f"A {type(model).__module__}.{type(model).__name__} came, and a keras.Model was expected.")
+    if _is_module(model) and not isinstance(model, keras.Layer):
+        if keras.backend.backend() != "torch":
+            raise BackendError(
+                f"A torch.nn.Module came, and Keras runs on {keras.backend.backend()}, which cannot differentiate it. "
+                "Start over in a new process with KERAS_BACKEND=torch set before Keras is imported, as by "
+                "os.environ['KERAS_BACKEND'] = 'torch' in the first line."
+            )
+        from keras_explainable.models.torch import TorchTaps
+
+        return TorchTaps(model)
+    raise InputError(
+        f"A {type(model).__module__}.{type(model).__name__} came, and a keras.Model or torch.nn.Module was expected."
+    )
+
+
+def bias(layer: Any) -> Any:
+    """What a Keras layer or PyTorch module adds to each channel of its output, at this moment, or None."""
+    import keras
+
+    if _is_module(layer) and not isinstance(layer, keras.Layer):
+        from keras_explainable.models import torch as adapter
+    else:
+        from keras_explainable.models import keras as adapter
+    return adapter.effective_bias(layer) if adapter.has_bias(layer) else None
+
+
+def _is_module(model: Any) -> bool:
+    """Whether this is a torch.nn.Module: there is none where nobody has imported PyTorch."""
+    nn = getattr(sys.modules.get("torch"), "nn", None)
+    return nn is not None and isinstance(model, nn.Module)
 
 
 def view(model: Any, inputs: Any, indices: Any = None, score: Any = None) -> View:
     """A model on a batch of images, for chosen units (see `View`)."""
     return View(taps(model), inputs, indices, score)
+
+
+def units(model: Any, inputs: Any, indices: Any, score: Any = None) -> Any:
+    """Unit indices as a (B, K) tensor, checked where they are known; None for every unit."""
+    if indices is None:
+        return None
+    seen = view(model, inputs)
+    return unit_indices(indices, seen.batch, seen.unit_count() if score is None else None)

@@ -1,7 +1,7 @@
 """Where things are in a traced model: the score, the last spatial signal, the layers with biases, a user's address."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from keras_explainable.errors import LayerError
@@ -10,6 +10,22 @@ from keras_explainable.models.taps import Call, Point, Taps, Trace
 FINAL = ("softmax", "sigmoid", "logsoftmax", "logsigmoid", "hardsigmoid")
 PASSING = ("linear", "identity", "dropout", "spatialdropout2d")
 RESHAPING = ("flatten", "reshape", "squeeze")
+
+
+def exposed(taps: Taps, x: Any, keep: Callable) -> list:
+    """What a model that exposes signals returns on images: its score, and those signals, in the model's own layout.
+
+    `keep` copies a signal, where what follows may work in place."""
+    trace = taps.trace((1, *x.shape[1:]), "float32")
+    score, signals = declared(trace, taps, len(x.shape) - 2)
+    seen: dict[Point, Any] = {}
+
+    def see(point, value):
+        seen[point] = value
+        return keep(value)
+
+    outputs = taps.run(x, see, frozenset([*([score] if score else []), *signals]))
+    return [seen[score] if score else taps.scores(outputs), *(seen[point] for point in signals)]
 
 
 def kind(call: Call) -> str:

@@ -18,6 +18,15 @@ from keras_explainable.models.taps import INPUT, Call, Point, Tap, Trace
 _session: ContextVar["Session | None"] = ContextVar("session", default=None)
 _traces = recording.Traces()
 MISSING = object()
+POOLING_LAYERS = (
+    keras.layers.Flatten,
+    keras.layers.GlobalAveragePooling1D,
+    keras.layers.GlobalAveragePooling2D,
+    keras.layers.GlobalAveragePooling3D,
+    keras.layers.GlobalMaxPooling1D,
+    keras.layers.GlobalMaxPooling2D,
+    keras.layers.GlobalMaxPooling3D,
+)
 
 
 class Session(recording.Session):
@@ -138,6 +147,7 @@ class KerasTaps:
     """Any Keras model: Functional, Sequential, nested, subclassed, or exposed."""
 
     separator = "/"
+    pooling = POOLING_LAYERS
 
     def __init__(self, model: keras.Model) -> None:
         self.signals: tuple | None = None
@@ -167,6 +177,12 @@ class KerasTaps:
 
     def layer(self, path: str) -> Any:
         return self.paths()[path]
+
+    def expose(self, target: Any, signals: tuple | None) -> "Exposed":
+        return Exposed(self.model, target, signals)
+
+    def has_kernel(self, layer: Any) -> bool:
+        return getattr(layer, "kernel", None) is not None
 
     def bias(self, path: str) -> Any:
         return effective_bias(self.layer(path))
@@ -247,7 +263,7 @@ class KerasTaps:
             leaf=not _children(layer),
             activation=function if fused else None,
             has_bias=has_bias(layer),
-            has_kernel=getattr(layer, "kernel", None) is not None,
+            has_kernel=self.has_kernel(layer),
             channels_first=self.channels_first and len(call.shape) == rank,
         )
 
@@ -264,12 +280,7 @@ class Exposed(keras.Model):
         self.built = True
 
     def call(self, x: Any) -> list:
-        taps = KerasTaps(self)
-        trace = taps.trace((1, *x.shape[1:]), keras.backend.standardize_dtype(x.dtype))
-        score, points = find.declared(trace, taps, len(x.shape) - 2)
-        seen: dict[Point, Any] = {}
-        outputs = taps.run(x, lambda p, v: seen.setdefault(p, v), frozenset({score, *points} - {None}))
-        return [seen[score] if score else tree.flatten(outputs)[0], *(seen[p] for p in points)]
+        return find.exposed(KerasTaps(self), x, keep=lambda value: value)
 
     @property
     def layers(self) -> list:

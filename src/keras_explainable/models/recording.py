@@ -1,4 +1,4 @@
-"""What both adapters need to watch a model run: changes that threads share, one run's session, and a trace of its calls."""
+"""What both adapters need to watch a model run: changes that threads share, one run's session, a trace of its calls."""
 
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -86,8 +86,8 @@ class Recorder:
         return value
 
     def calls(self, describe: Callable[[Call, bool], Call]) -> Iterator[Call]:
-        """The calls, in the order in which they ended; `describe(call, fused)` adds what only the adapter knows, `fused`
-        telling whether a fused activation was seen."""
+        """The calls, in the order in which they ended; `describe(call, fused)` adds what only the adapter knows, where
+        `fused` tells whether a fused activation was seen."""
         seen: dict[tuple, dict[str, list]] = {}
         for point, value, shape in self.events:
             links = seen.setdefault(point[:2], {})
@@ -97,7 +97,8 @@ class Recorder:
         for key, links in seen.items():
             if key[0] and "output" in links:
                 values = {link: tuple(value for value, _ in pairs) for link, pairs in links.items()}
-                call = Call(*key, "", True, values.get("input", ()), values["output"], links["output"][0][1])
+                made = values["output"], links["output"][0][1]
+                call = Call(key[0], key[1], "", True, values.get("input", ()), *made)
                 yield describe(call, "linear" in links)
 
 

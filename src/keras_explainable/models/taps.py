@@ -82,6 +82,7 @@ class Taps(Protocol):
 
     channels_first: bool  # of the images
     separator: str  # between the names in a path
+    pooling: tuple[type, ...]  # layers that end a model's spatial part
     signals: tuple | None  # addresses of those that the user exposed
     target: Any  # the address of the output that the user named, or None
 
@@ -117,6 +118,12 @@ class Taps(Protocol):
 
     def paths(self) -> dict[str, Any]:
         """Every layer by its path, containers too."""
+
+    def expose(self, target: Any, signals: tuple | None) -> Any:
+        """A model that returns [score, *signals], whose signals the methods then take."""
+
+    def has_kernel(self, layer: Any) -> bool:
+        """Whether a layer multiplies by weights: it is linear, or a convolution."""
 
     def bias(self, path: str) -> Any:
         """What a layer adds to each channel, at this moment: its effective bias, or None."""

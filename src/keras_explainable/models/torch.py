@@ -1,0 +1,321 @@
+"""Plain `torch.nn.Module`s behind the contract: for the time of a run, hooks on the modules that matter show their
+signals to the thread that runs, and the module is in evaluation mode; afterwards it is as it was, flag by flag."""
+
+import functools
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
+from dataclasses import replace
+from itertools import chain
+from typing import Any
+
+import keras
+import torch
+from keras import ops
+from torch import nn
+
+from keras_explainable import backend
+from keras_explainable.errors import InputError
+from keras_explainable.models import find, recording
+from keras_explainable.models.taps import INPUT, Call, Point, Tap, Trace
+
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+NORMS = (*BATCH_NORMS, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.GroupNorm)
+POOLING = (*(getattr(nn, f"Adaptive{kind}Pool{n}d") for kind in ("Avg", "Max") for n in (1, 2, 3)), nn.Flatten)
+KERNELS = (nn.Linear, *CONVOLUTIONS)
+WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+IMAGE_CHANNELS = (1, 3, 4)
+
+_session: ContextVar["Session | None"] = ContextVar("session", default=None)
+_traces = recording.Traces()
+
+
+class Session(recording.Session):
+    """One run, whose modules' calls come by through hooks."""
+
+    def __init__(self, paths: dict[int, str], tap: Tap, points: frozenset[Point] | None, fused: set[str]) -> None:
+        super().__init__(paths, tap, points)
+        self.fused = fused  # layers with a bias that call an activation of their own afterwards
+        self.open: list[tuple[str, int]] = []
+        self.activated: set[tuple[str, int]] = set()
+
+    def before(self, path: str, values: tuple) -> tuple:
+        if self.open and self.open[-1][0] in self.fused and self.open[-1] not in self.activated:
+            self.activated.add(self.open[-1])
+            values = self.see_all(*self.open[-1], "linear", values)
+        self.open.append((path, self.begin(path)))
+        return self.see_all(*self.open[-1], "input", values)
+
+    def after(self, output: Any) -> Any:
+        return self.see_all(*self.open.pop(), "output", output)
+
+
+def _before(module: nn.Module, args: tuple, kwargs: dict | None = None) -> tuple | None:
+    session = _session.get()
+    known = session is not None and id(module) in session.paths
+    return session.before(session.paths[id(module)], (args, kwargs)) if session and known else None
+
+
+def _after(module: nn.Module, args: tuple, output: Any) -> Any:
+    session = _session.get()
+    return session.after(output) if session is not None and id(module) in session.paths else output
+
+
+def _hook(module: nn.Module) -> Callable[[], None]:
+    handles = module.register_forward_pre_hook(_before, with_kwargs=True), module.register_forward_hook(_after)
+
+    def restore():
+        for handle in handles:
+            handle.remove()
+
+    return restore
+
+
+def _settle(module: nn.Module) -> Callable[[], None]:
+    """Evaluation mode, uncompiled. The flags are set one by one: `module.eval()` may be overridden to do more."""
+    undo, own = [], module.__dict__
+
+    def put(name, value):
+        undo.append((name, own[name]))
+        own[name] = value
+
+    if own.get("_compiled_call_impl") is not None:  # by `module.compile()`
+        put("_compiled_call_impl", None)
+    if "_orig_mod" in own.get("_modules", ()) and "forward" in own:  # by `torch.compile(module)`
+        put("forward", module._orig_mod.__call__)
+    training = module.training
+    if training:
+        module.training = False
+
+    def restore():
+        own.update(undo)
+        if training:
+            module.training = True
+
+    return restore
+
+
+_hooking, _settling = recording.Shared(_hook), recording.Shared(_settle)
+
+
+def unwrap(module: nn.Module) -> nn.Module:
+    """The module inside of `DataParallel`, `DistributedDataParallel` and `torch.compile`."""
+    while True:
+        inner = module.module if isinstance(module, WRAPPERS) else getattr(module, "_orig_mod", None)
+        if not isinstance(inner, nn.Module):
+            return module
+        module = inner
+
+
+def _children(module: nn.Module) -> dict[str, nn.Module]:
+    """The modules inside of a module that can be seen to run, and are not there to compute its weights."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return {}
+    return {name: child for name, child in module.named_children() if name != "parametrizations"}
+
+
+def _own(module: nn.Module, name: str) -> torch.Tensor | None:
+    """A parameter or buffer of the module itself, by its name."""
+    value = getattr(module, name, None)
+    if not isinstance(value, torch.Tensor):
+        return None
+    return value if any(value is own for own in (*module.parameters(False), *module.buffers(False))) else None
+
+
+def has_bias(module: nn.Module) -> bool:
+    """Whether a module adds something to each channel of what it computes."""
+    if _own(module, "running_mean") is not None:
+        return True
+    bias = _own(module, "bias")
+    return bias is not None and (bias.ndim == 1 or isinstance(module, nn.LayerNorm))
+
+
+def effective_bias(module: nn.Module) -> torch.Tensor | None:
+    """What a module adds to each channel of its output, from its present weights, or None.
+
+    With running statistics: beta - mean gamma / sqrt(variance + eps), gamma and beta being optional; without, beta."""
+    if not has_bias(module):
+        return None
+    mean, gamma, beta = (getattr(module, name, None) for name in ("running_mean", "weight", "bias"))
+    if mean is None:
+        beta = beta.detach().float()
+        return beta if beta.ndim == 1 else beta.movedim(0, -1)  # layer normalisation over (C, *S)
+    shift = -mean.float() / torch.sqrt(module.running_var.float() + module.eps)
+    shift = shift if gamma is None else shift * gamma.detach().float()
+    return shift if beta is None else shift + beta.detach().float()
+
+
+def _channels_first(module: nn.Module, shape: tuple) -> bool | None:
+    """Where a module has its channels, if it says so by its kind."""
+    if isinstance(module, nn.LayerNorm):
+        plain = type(module).forward is nn.LayerNorm.forward
+        return len(module.normalized_shape) > 1 or (not plain and shape[1] == module.normalized_shape[0])
+    if isinstance(module, nn.Linear):
+        return False
+    return True if isinstance(module, (*CONVOLUTIONS, *NORMS)) else None
+
+
+def _describe(paths: dict[str, nn.Module], ndim: int, layouts: dict, call: Call, fused: bool) -> Call:
+    """`layouts` remembers the shape of each value and whether its channels are first: many modules keep those of their
+    input, and say nothing about it themselves."""
+    module = paths[call.path]
+    first, inside = _channels_first(module, call.shape), list(_children(module).values())
+    if first is None:
+        same = [layouts[v][1] for v in (*call.outputs, *call.inputs) if layouts.get(v, [None])[0] == call.shape]
+        first = same[0] if same else len(call.shape) == ndim
+    layouts.update(dict.fromkeys(call.outputs[:1], (call.shape, first)))
+    per_channel = not isinstance(module, nn.LayerNorm) or len(module.normalized_shape) in (1, ndim - 1)
+    return replace(
+        call,
+        kind=type(module).__name__,
+        leaf=not inside,
+        activation=type(inside[-1]).__name__ if fused else None,
+        has_bias=has_bias(module) and per_channel,
+        has_kernel=isinstance(module, KERNELS),
+        channels_first=first,
+    )
+
+
+def first_tensor(outputs: Any) -> torch.Tensor | None:
+    """What a module returned, or its `logits`, or else the first tensor in it."""
+    if isinstance(outputs, torch.Tensor):
+        return outputs
+    parts = outputs if isinstance(outputs, Mapping) else getattr(outputs, "__dict__", {})
+    if isinstance(parts.get("logits"), torch.Tensor):
+        return parts["logits"]
+    values = outputs if isinstance(outputs, (tuple, list)) else parts.values()
+    return next((found for found in map(first_tensor, values) if found is not None), None)
+
+
+class TorchTaps:
+    """Any `torch.nn.Module` that takes one tensor of images (N, C, *S). Paths are dotted, as in `named_modules`."""
+
+    channels_first = True
+    separator = "."
+    pooling = POOLING
+
+    def __init__(self, module: nn.Module) -> None:
+        self.signals: tuple | None = None
+        self.target: Any = None
+        module = unwrap(module)
+        if isinstance(module, Exposed):
+            self.signals, self.target = module.addresses["signals"], module.addresses["target"]
+            module = unwrap(module.exposed)
+        self.module = module
+
+    def paths(self) -> dict[str, nn.Module]:
+        found: dict[str, nn.Module] = {}
+        seen = {id(self.module)}
+
+        def walk(parent, prefix):
+            for name, child in _children(parent).items():
+                if id(child) not in seen:
+                    seen.add(id(child))
+                    found[prefix + name] = child
+                    walk(child, f"{prefix}{name}.")
+
+        walk(self.module, "")
+        return found
+
+    def layer(self, path: str) -> nn.Module:
+        return self.module.get_submodule(path)
+
+    def expose(self, target: Any, signals: tuple | None) -> "Exposed":
+        return Exposed(self.module, target, signals)
+
+    def bias(self, path: str) -> torch.Tensor | None:
+        return effective_bias(self.layer(path))
+
+    def has_kernel(self, layer: Any) -> bool:
+        return isinstance(layer, KERNELS)
+
+    def kernel(self, path: str) -> torch.Tensor | None:
+        module = self.layer(path)
+        if not isinstance(module, KERNELS) or getattr(module, "groups", 1) > 1 or isinstance(module, TRANSPOSED):
+            return None
+        weight = module.weight.detach()
+        return weight.flatten(1).T if weight[0, 0].numel() == 1 else None
+
+    def variables(self) -> list:
+        return list(self.module.parameters())
+
+    def structure(self) -> tuple:
+        return tuple((path, id(module), has_bias(module)) for path, module in self.paths().items())
+
+    def input_shape(self) -> tuple | None:
+        return None
+
+    def images(self, x: Any) -> torch.Tensor:
+        return ops.convert_to_tensor(x).detach().to(self._place()["device"], torch.float32)
+
+    def device(self) -> AbstractContextManager:
+        device = self._place()["device"]
+        return nullcontext() if device is None else keras.device(str(device))
+
+    def scores(self, outputs: Any) -> torch.Tensor | None:
+        return first_tensor(outputs)
+
+    def build(self, x: Any) -> None:
+        if any(nn.parameter.is_lazy(p) for p in self.module.parameters()):
+            self.run(x[:1], lambda point, value: value, frozenset())
+
+    def _place(self) -> dict[str, Any]:
+        """Device and type of the module's weights."""
+        tensors = [t for t in chain(self.module.parameters(), self.module.buffers()) if t.is_floating_point()]
+        return {"device": tensors[0].device, "dtype": tensors[0].dtype} if tensors else {"device": None, "dtype": None}
+
+    def _fused(self, paths: dict[str, nn.Module]) -> set[str]:
+        return {p for p, m in paths.items() if isinstance(m, (*NORMS, nn.LayerNorm)) and _children(m)}
+
+    def run(self, x: Any, tap: Tap, points: frozenset[Point] | None) -> Any:
+        paths = self.paths()
+        fused = self._fused(paths)
+        chosen = set(paths if points is None else {p.path for p in points if p.path})
+        chosen |= {p for p in paths if p.rpartition(".")[0] in chosen & fused}
+        session = Session({id(paths[path]): path for path in chosen}, tap, points, fused)
+        with _hooking(paths[path] for path in chosen), _settling(self.module.modules()):
+            token = _session.set(session)
+            try:
+                return self.module(session.see(INPUT, x).to(**self._place()))
+            finally:
+                _session.reset(token)
+
+    def trace(self, shape: tuple, dtype: str) -> Trace:
+        return _traces.get(self.module, self.structure(), (shape, dtype), lambda: self._trace(shape, dtype))
+
+    def _trace(self, shape: tuple, dtype: str) -> Trace:
+        recorder = recording.Recorder(lambda value: (id(value), value._version))  # in-place results are new values
+        scores: list[tuple[int, tuple]] = []
+
+        def run(x):
+            found = first_tensor(self.run(x, recorder, None))
+            scores.extend([] if found is None else [(recorder.number(found), tuple(found.shape))])
+
+        norms = (m for m in self.module.modules() if isinstance(m, BATCH_NORMS))
+        try:  # statistics of a batch need more than one image
+            backend.trace(run, (max(shape[0], 1 + any(m.running_mean is None for m in norms)), *shape[1:]), dtype)
+        except RuntimeError as error:
+            if shape[-1] in IMAGE_CHANNELS and shape[1] not in IMAGE_CHANNELS:
+                raise InputError(
+                    f"Images of shape (N, {', '.join(map(str, shape[1:]))}) came, and this module could not take them. "
+                    "PyTorch's convolutions want channels first, (N, C, *space): try x.transpose(0, 3, 1, 2)."
+                ) from error
+            raise
+        calls = recorder.calls(functools.partial(_describe, self.paths(), len(shape), {}))
+        return Trace(tuple(calls), tuple(n for n, _ in scores), tuple(s for _, s in scores))
+
+
+class Exposed(nn.Module):
+    """A module that returns [score, *signals] of another one, which runs as it is, in evaluation mode.
+
+    `target` and `signals` are addresses (see `find.resolve`), looked up when the module runs; without a target the
+    score is what comes before the last softmax or sigmoid, and without signals there is one, the last spatial one."""
+
+    def __init__(self, module: nn.Module, target: Any, signals: tuple | None) -> None:
+        super().__init__()
+        self.exposed, self.addresses = module, {"target": target, "signals": signals}
+
+    def forward(self, x: torch.Tensor) -> list:
+        return find.exposed(TorchTaps(self), x, keep=torch.clone)
