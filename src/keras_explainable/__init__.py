@@ -8,6 +8,8 @@ from keras_explainable import inspection as inspection
 from keras_explainable import methods as methods
 from keras_explainable import registry as registry
 from keras_explainable import utils as utils
+from keras_explainable.compiling import cache_info as cache_info
+from keras_explainable.compiling import clear_cache as clear_cache
 from keras_explainable.explaining import Explanation as Explanation
 from keras_explainable.explaining import explain as explain
 from keras_explainable.explaining import partial_explain as partial_explain

@@ -1,10 +1,9 @@
 """The loop: batches in, the compiled step, NumPy out."""
 
+import functools
 import inspect
-import threading
 import warnings
-import weakref
-from collections import OrderedDict, namedtuple
+from collections import namedtuple
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,15 +11,12 @@ import keras
 import numpy as np
 
 from keras_explainable import backend, data, models, registry
+from keras_explainable.compiling import compiled, frozen, options
 from keras_explainable.errors import InputError
 from keras_explainable.models import find
 from keras_explainable.resize import resize
 
-KEPT = 64  # compiled steps per model
 WHOLE = ("array", "list")  # sources whose images are all there before any work
-
-_lock = threading.Lock()
-_steps: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 class Explanation(namedtuple("Explanation", "scores maps")):
@@ -88,15 +84,16 @@ def explain(
             maps = resize(maps, size) if len(size) == len(axis) else maps
         return scores, maps
 
-    key = (method, _frozen(method_params), postprocessing, _frozen(resizing))
+    key = None if getattr(method, "repeats", False) else frozen([method, method_params, postprocessing, resizing])
     source = data.batches(x, y, batch_size, steps)
     if source.kind in WHOLE:
         check(model, x, y, score=method_params.get("score"))
-    outputs = run_steps(step, key, model, source, verbose, callbacks, run_eagerly, jit_compile)
+    outputs = run_steps(step, key, model, source, verbose, callbacks)
     results = _Results(len(x) if source.kind in WHOLE and steps is None else None)
     try:
-        for shape, output in outputs:  # noqa: B007 (the last shape is described below)
-            results.add(output)
+        with options(run_eagerly, jit_compile):
+            for shape, output in outputs:  # noqa: B007 (the last shape is described below)
+                results.add(output)
     except Exception as error:
         if results.filled:
             error.partial = Explanation(*results.done())  # type: ignore[attr-defined]
@@ -114,26 +111,19 @@ def _about(method: Callable, model: Any, shape: tuple, params: dict) -> dict[str
 
 
 def run_steps(
-    step: Callable,
-    key: Any,
-    model: Any,
-    source: data.Batches,
-    verbose: int | str = "auto",
-    callbacks: Any = None,
-    run_eagerly: bool | None = None,
-    jit_compile: bool | None = None,
+    step: Callable, key: Any, model: Any, source: data.Batches, verbose: int | str = "auto", callbacks: Any = None
 ) -> Iterator[tuple[tuple, Any]]:
     """For each batch the shape of its images and the host's copy of `step(model, images, units)`, which is made while the
-    next batch is computed."""
-    compiled = waiting = None
+    next batch is computed. The step is compiled under `key`, or run as it is for None."""
+    run = waiting = None
     progress = _callbacks(callbacks, model, source.count, verbose)
     progress.on_predict_begin()
     for i, (images, units) in enumerate(source.iterator):
         progress.on_predict_batch_begin(i)
         if source.kind not in WHOLE:
             check(model, images, units)
-        compiled = compiled or _compiled(step, key, model, run_eagerly, jit_compile)
-        outputs = compiled(_tensor(images), None if units is None else keras.ops.convert_to_tensor(units))
+        run = run or (functools.partial(step, model) if key is None else compiled(step, key, model))
+        outputs = run(_tensor(images), None if units is None else keras.ops.convert_to_tensor(units))
         if waiting is not None:
             yield _to_host(*waiting)
         waiting = tuple(images.shape), outputs
@@ -189,31 +179,6 @@ class _Results:
         return tuple(np.concatenate(p) for p in zip(*self.parts, strict=True))
 
 
-def _compiled(step: Callable, key: Any, model: Any, run_eagerly: Any, jit_compile: Any) -> Callable:
-    """`step` for a model, compiled once for each key and kept as long as the model lives."""
-    run_eagerly = bool(getattr(model, "run_eagerly", False)) if run_eagerly is None else run_eagerly
-    key = (key, run_eagerly, jit_compile, models.taps(model).structure())
-    with _lock:
-        steps = _steps.setdefault(model, OrderedDict())
-        if key in steps:
-            steps.move_to_end(key)
-            return steps[key]
-    reference = weakref.ref(model)  # the step must not keep the model alive, or the cache would never forget it
-
-    def run(images: Any, units: Any) -> Any:
-        return step(reference(), images, units)
-
-    def variables() -> list:
-        return models.taps(reference()).variables()
-
-    compiled = run if run_eagerly else backend.compile(run, variables, jit_compile)
-    with _lock:
-        steps[key] = compiled
-        while len(steps) > KEPT:
-            steps.popitem(last=False)
-    return compiled
-
-
 def _postprocess(filter: Callable, maps: Any, axis: tuple) -> Any:
     return filter(maps, axis=axis) if _takes(filter, "axis") else filter(maps)
 
@@ -223,31 +188,6 @@ def _takes(function: Callable, parameter: str) -> bool:
         return parameter in inspect.signature(function).parameters
     except (TypeError, ValueError):  # some built-in functions do not tell
         return False
-
-
-class _Same:
-    """Equal only for the same object: a key for what cannot be hashed, which is kept so that its id stays its own."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __hash__(self) -> int:
-        return id(self.value)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self.value is other.value
-
-
-def _frozen(value: Any) -> Any:
-    if isinstance(value, dict):
-        return tuple(sorted((k, _frozen(v)) for k, v in value.items()))
-    if isinstance(value, (list, tuple)):
-        return tuple(map(_frozen, value))
-    try:
-        hash(value)
-    except TypeError:
-        return _Same(value)
-    return _Same(value) if keras.ops.is_tensor(value) else value
 
 
 def check(model: Any, x: Any, y: Any = None, score: Any = None) -> None:

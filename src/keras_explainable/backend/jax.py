@@ -8,6 +8,8 @@ import numpy as np
 
 from keras_explainable.backend.scope import read_only
 
+AT_ONCE = 16  # units: more would take that many times the memory; and a loop, as for more, is slow on CPUs
+
 
 def compile(step: Callable, variables: Callable, jit_compile: bool | None) -> Callable:
     # The weights are arguments, so that training on is seen and no copy of them is baked into the program.
@@ -57,10 +59,11 @@ def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:
         return {key: reduce(key, g.astype("float32")) for key, g in grads.items()}
 
     basis = jnp.eye(scores.shape[-1], dtype=scores.dtype)
-    if len(basis) == 1:
-        columns = {key: g[:, None] for key, g in column(basis[0]).items()}
+    if len(basis) <= AT_ONCE:
+        stacked = jax.vmap(column)(basis)
     else:
-        columns = {key: jnp.moveaxis(g, 0, 1) for key, g in jax.lax.map(column, basis).items()}
+        stacked = jax.lax.map(column, basis, batch_size=AT_ONCE)
+    columns = {key: jnp.moveaxis(g, 0, 1) for key, g in stacked.items()}
     return scores, values if keep else {}, columns
 
 
@@ -72,6 +75,10 @@ def evaluate(run: Callable, x) -> tuple:
 
 def trace(run: Callable, shape: tuple, dtype: str) -> None:
     jax.eval_shape(run, jax.ShapeDtypeStruct(shape, dtype))
+
+
+def is_traced(value) -> bool:
+    return isinstance(value, jax.core.Tracer)
 
 
 def to_host(value) -> np.ndarray:

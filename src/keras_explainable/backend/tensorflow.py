@@ -55,5 +55,9 @@ def trace(run: Callable, shape: tuple, dtype: str) -> None:
         tf.function(run).get_concrete_function(tf.TensorSpec(shape, dtype))
 
 
+def is_traced(value) -> bool:
+    return not tf.executing_eagerly()
+
+
 def to_host(value) -> np.ndarray:
     return np.asarray(value)

@@ -7,7 +7,8 @@ from typing import Any
 
 from keras import ops
 
-from keras_explainable import filters, models, random
+from keras_explainable import backend, filters, models, random
+from keras_explainable.compiling import frozen, repeated, repeats
 from keras_explainable.errors import InputError
 from keras_explainable.methods.gradient import gradients, reduce_channels
 from keras_explainable.registry import explainer
@@ -47,21 +48,20 @@ def smooth(method: Callable, repetitions: int = 20, noise: float = 0.1, noise_ki
     if noise_kind not in NOISE_KINDS:
         raise InputError(f"noise_kind={noise_kind!r}: use one of {', '.join(map(repr, NOISE_KINDS))}.")
 
+    @repeats
     def smoothed(model: Any, inputs: Any, indices: Any = None, seed: int | None = None, **params: Any) -> tuple:
-        x = _float(inputs)
-        sigma = noise
-        if noise_kind == "range":
-            axes = tuple(range(1, len(x.shape)))
-            sigma = noise * (ops.max(x, axis=axes, keepdims=True) - ops.min(x, axis=axes, keepdims=True))
-
-        def draw(step):
+        def draw(subject, x, units, step):
+            sigma: Any = noise
+            if noise_kind == "range":
+                axes = tuple(range(1, len(x.shape)))
+                sigma = noise * (ops.max(x, axis=axes, keepdims=True) - ops.min(x, axis=axes, keepdims=True))
             e = random.normal((1, *ops.shape(x)[1:]), seed or 0, step)
-            return method(model, x + sigma * e, indices, **params)
+            return tuple(method(subject, x + sigma * e, units, **params))
 
-        def add(step, sums):
-            return tuple(total + new for total, new in zip(sums, draw(step), strict=True))
-
-        scores, maps = ops.fori_loop(1, repetitions, add, tuple(draw(0)))
+        x = _float(inputs)
+        units = models.units(model, x, indices, params.get("score"))
+        run = repeated(draw, frozen(["smooth", method, noise, noise_kind, seed, params]), model, method, x)
+        scores, maps = _sum(run, x, units, repetitions)
         return scores / repetitions, maps / repetitions
 
     smoothed.__name__ = f"{_named(method)}_smooth"
@@ -86,36 +86,56 @@ def tta(method: Callable, scales: Sequence[float] = (0.5, 1.5, 2.0), hflip: bool
 def _tta(method: Callable, scales: tuple[float, ...], hflip: bool) -> Callable:
     passes = [(scale, flip) for scale in (None, *scales) for flip in ((False, True) if hflip else (False,))]
 
+    @repeats
     def augmented(model: Any, inputs: Any, indices: Any = None, **params: Any) -> tuple:
         x = _float(inputs)
-        first = models.taps(model).channels_first
-        start = 2 if first else 1
+        units = models.units(model, x, indices, params.get("score"))
+        view = models.view(model, x)
+        start = 2 if view.taps.channels_first else 1
         if params.get("layer") is None and "layer" in inspect.signature(method).parameters:
-            params["layer"] = models.view(model, x).signal()  # one signal for all sizes
-        size = tuple(ops.shape(x)[start : start + len(x.shape) - 2])
+            params["layer"] = view.signal()  # one signal for all sizes
 
-        def run(scale, flip):
-            seen = ops.flip(x, axis=-1 if first else -2) if flip else x
+        def once(subject, x, units, scale, flip):
+            size = tuple(ops.shape(x)[start : start + len(x.shape) - 2])
+            seen = ops.flip(x, axis=-1 if start == 2 else -2) if flip else x
             if scale is not None:
                 seen = resize(seen, [_scaled(s, scale) for s in size], axis=start)
-            scores, maps = method(model, seen, indices, **params)
+            scores, maps = method(subject, seen, units, **params)
             maps = resize(maps, size)
             return scores, ops.flip(maps, axis=-2) if flip else maps
 
-        scores, maps = run(*passes[0])
-        for scale, flip in passes[1:]:
-            more_scores, more_maps = run(scale, flip)
-            scores, maps = scores + more_scores, maps + more_maps
-        return scores / len(passes), maps / len(passes)
+        total = None
+        for scale, flip in passes:
+            run = repeated(
+                functools.partial(once, scale=scale, flip=flip), frozen(["tta", method, scale, flip, params]), model, method, x
+            )
+            new = run(x, units)
+            total = new if total is None else tuple(a + b for a, b in zip(total, new, strict=True))
+        return tuple(value / len(passes) for value in total)
 
     augmented.__name__ = f"{_named(method)}_tta"
     return augmented
+
+
+def _sum(run: Callable, x: Any, units: Any, repetitions: int) -> tuple:
+    """The sum of `run(x, units, step)` over the steps: in a loop of the program that this is part of, or of the host."""
+
+    def add(step, sums):
+        return tuple(total + new for total, new in zip(sums, run(x, units, step), strict=True))
+
+    if backend.is_traced(x):
+        return ops.fori_loop(1, repetitions, add, run(x, units, 0))
+    sums = run(x, units, ops.convert_to_tensor(0, "int32"))
+    for step in range(1, repetitions):
+        sums = add(ops.convert_to_tensor(step, "int32"), sums)
+    return sums
 
 
 def _scaled(size: Any, scale: float) -> Any:
     return int(size * scale) if isinstance(size, int) else ops.cast(ops.cast(size, "float32") * scale, "int32")
 
 
+@repeats
 @explainer("gradient", "gradient", "n (forward + K backward)", "arXiv:1706.03825", postprocessing=filters.normalize)
 def smoothgrad(
     model: Any,

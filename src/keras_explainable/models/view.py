@@ -41,6 +41,11 @@ class View:
         return self._last(INPUT, self.inputs, 1)
 
     @property
+    def batch(self) -> Any:
+        """The number of images."""
+        return ops.shape(self.inputs)[0]
+
+    @property
     def size(self) -> tuple:
         """The spatial size of the images."""
         return tuple(find.spatial_size(ops.shape(self.inputs), self.taps.channels_first))

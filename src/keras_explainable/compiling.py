@@ -1,0 +1,121 @@
+"""Compiled functions of a model: made once for each key, kept as long as the model lives, and hung on nothing of its."""
+
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+import keras
+
+from keras_explainable import backend, models
+
+KEPT = 64  # compiled functions per model
+
+_lock = threading.Lock()
+_kept: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+_options: ContextVar[tuple] = ContextVar("options", default=(None, None))
+_counts = {"hits": 0, "misses": 0}
+
+
+class CacheInfo(NamedTuple):
+    """How often a compiled function was there already, how often it had to be made, and how many are kept."""
+
+    hits: int
+    misses: int
+    models: int
+    functions: int
+
+
+def cache_info() -> CacheInfo:
+    """The state of the cache of compiled functions."""
+    with _lock:
+        return CacheInfo(_counts["hits"], _counts["misses"], len(_kept), sum(map(len, _kept.values())))
+
+
+def clear_cache() -> None:
+    """Forget all compiled functions."""
+    with _lock:
+        _kept.clear()
+        _counts.update(hits=0, misses=0)
+
+
+@contextmanager
+def options(run_eagerly: bool | None, jit_compile: bool | None) -> Iterator[None]:
+    """How functions are compiled inside: not at all, with XLA, or (None) as the model and the backend have it."""
+    token = _options.set((run_eagerly, jit_compile))
+    try:
+        yield
+    finally:
+        _options.reset(token)
+
+
+def compiled(function: Callable, key: Any, model: Any) -> Callable:
+    """`function(model, *args)` as a compiled function of `args`, which are tensors or None."""
+    run_eagerly, jit_compile = _options.get()
+    run_eagerly = bool(getattr(model, "run_eagerly", False)) if run_eagerly is None else run_eagerly
+    if run_eagerly:
+        return lambda *args: function(model, *args)
+    key = (key, jit_compile, models.taps(model).structure())
+    with _lock:
+        kept = _kept.setdefault(model, OrderedDict())
+        if key in kept:
+            kept.move_to_end(key)
+            _counts["hits"] += 1
+            return kept[key]
+        _counts["misses"] += 1
+        reference = weakref.ref(model)  # a function that kept the model alive would never be forgotten
+
+        def run(*args: Any) -> Any:
+            return function(reference(), *args)
+
+        def variables() -> list:
+            return models.taps(reference()).variables()
+
+        kept[key] = backend.compile(run, variables, jit_compile)
+        while len(kept) > KEPT:
+            kept.popitem(last=False)
+        return kept[key]
+
+
+def repeats(method: Callable) -> Callable:
+    """Mark a method that calls compiled functions of its own many times, so that it is not compiled as a whole: loops of
+    gradients inside one program are slow on some processors (a while loop of XLA on CPUs: 10 to 30 times)."""
+    method.repeats = True  # type: ignore[attr-defined]
+    return method
+
+
+def repeated(function: Callable, key: Any, model: Any, method: Callable, x: Any) -> Callable:
+    """`function(model, *args)` for a method that repeats: compiled, or as it is where it already runs inside a program or
+    where `method`, which it calls, repeats as well."""
+    if backend.is_traced(x) or getattr(method, "repeats", False):
+        return lambda *args: function(model, *args)
+    return compiled(function, key, model)
+
+
+class _Same:
+    """Equal only for the same object: a key for what cannot be hashed, which is kept so that its id stays its own."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.value is other.value
+
+
+def frozen(value: Any) -> Any:
+    """Something hashable that is equal for equal parameters; tensors and other unhashable things equal only themselves."""
+    if isinstance(value, dict):
+        return tuple(sorted((k, frozen(v)) for k, v in value.items()))
+    if isinstance(value, (list, tuple)):
+        return tuple(map(frozen, value))
+    try:
+        hash(value)
+    except TypeError:
+        return _Same(value)
+    return _Same(value) if keras.ops.is_tensor(value) else value
