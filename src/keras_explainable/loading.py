@@ -113,8 +113,8 @@ def applications() -> dict[str, ModuleType]:
 
     def module(name: str) -> ModuleType:
         own = [m for m in modules.values() if hasattr(m, name)]
-        prefixed = [m for k, m in modules.items() if name.lower().startswith(k.replace("_", ""))]  # MobileNetV3's
-        return (own or prefixed)[0]
+        prefixes = [k for k in modules if name.lower().startswith(k.replace("_", ""))]  # MobileNetV3's has no model
+        return own[0] if own else modules[max(prefixes, key=len)]
 
     return {name: module(name) for name in names}
 

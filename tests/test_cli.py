@@ -1,0 +1,232 @@
+"""The command line: what it writes and says, its exit codes, and errors in one line."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import keras_explainable as ke
+
+pytest.importorskip("typer")
+from typer.testing import CliRunner
+
+from keras_explainable import cli
+
+OTHER = {"jax": "torch", "torch": "jax", "tensorflow": "jax"}[keras.backend.backend()]
+
+
+def run(*words):
+    return CliRunner().invoke(cli.app(), [str(word) for word in words])
+
+
+def program(*words, **environment):
+    """The command line as a program of its own, with an environment of its own."""
+    root = Path(__file__).resolve().parents[1]
+    environment = {**os.environ, "PYTHONPATH": str(root / "src"), **environment}
+    command = [sys.executable, "-m", "keras_explainable.cli", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+
+
+def fails(result, code, *words):
+    """The command ended with this code, and said these words on stderr, with no traceback."""
+    assert result.exit_code == code, result.output
+    said = " ".join(result.stderr.replace("│", " ").split())
+    for word in words:
+        assert word in said, said
+    assert "Traceback" not in said and isinstance(result.exception, SystemExit)
+    if code == 1:
+        assert result.stderr.startswith("Error: ") and result.stderr.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return ke.demo.load_scenes(2, seed=7)
+
+
+@pytest.fixture
+def photo(tmp_path, scenes):
+    path = tmp_path / "photo.png"
+    Image.fromarray(scenes[0][0]).save(path)
+    return path
+
+
+def test_explain_saves_the_photo_beside_the_map_of_its_best_unit(photo, tmp_path, scenes):
+    result = run("explain", photo, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    (path,) = (tmp_path / "out").iterdir()
+    assert path.name == "photo_gradcam.png" and str(path) in result.stdout
+    logits = ke.demo.load_model().predict(scenes[0][:1].astype("float32"), verbose=0)[0]
+    assert f"{ke.demo.CLASSES[logits.argmax()]} {logits.max():.2f}" in result.stdout
+
+    picture = np.asarray(Image.open(path).convert("RGB"))
+    assert picture.shape == (288 + 26, 2 * 288 + 8, 3)
+    shown = np.asarray(Image.fromarray(picture[:288, :288]).resize((96, 96)))
+    assert abs(shown.astype(int) - scenes[0][0]).mean() < 4  # the photo, on the left
+
+    model, x = ke.demo.load_model(), scenes[0][:1]
+    _, maps = ke.gradcam(model, x, np.array([[logits.argmax()]]), verbose=0)
+    row, column = np.unravel_index(maps[0, ..., 0].argmax(), (96, 96))
+    red, green, blue = picture[3 * row + 1, 296 + 3 * column + 1].astype(int)
+    assert red > 80 and red > 2 * green and red > 2 * blue  # the hot spot, on the right
+    centre = scenes[2][0, logits.argmax()]
+    assert centre[row, column]  # and it lies on the object
+
+
+def test_explain_several_images_methods_and_units(photo, tmp_path, scenes):
+    (tmp_path / "b").mkdir()
+    Image.fromarray(scenes[0][1]).resize((200, 120)).save(tmp_path / "b" / "photo.jpg")
+    out = tmp_path / "out"
+    words = ["-m", "gradcam", "-m", "cam", "--unit", "top-2", "--out", out, "--report"]
+    result = run("explain", photo, tmp_path / "b" / "photo.jpg", *words)
+    assert result.exit_code == 0, result.output
+    names = {path.name for path in out.iterdir()}
+    assert names == {f"photo{n}_{m}.png" for n in ("", "-2") for m in ("gradcam", "cam")} | {"report.html"}
+    assert Image.open(out / "photo_cam.png").size[0] == 3 * 288 + 2 * 8
+    page = (out / "report.html").read_text()
+    assert page.count('class="heat"') == 8 and page.count("url(data:") == 2
+    assert page.count("colgroup") == 2
+
+
+@pytest.mark.parametrize("unit", ["3", ke.demo.CLASSES[3]])
+def test_a_unit_by_number_or_name(photo, tmp_path, unit, scenes):
+    result = run("explain", photo, "--unit", unit, "--out", tmp_path / "out")
+    score = ke.demo.load_model().predict(scenes[0][:1].astype("float32"), verbose=0)[0, 3]
+    assert result.exit_code == 0 and f"{ke.demo.CLASSES[3]} {score:.2f}" in result.stdout
+
+
+def test_the_layer_changes_the_map(photo, tmp_path):
+    pictures = []
+    for layer in ("features", "block1_output"):
+        assert run("explain", photo, "--layer", layer, "--out", tmp_path / layer).exit_code == 0
+        pictures.append(np.asarray(Image.open(tmp_path / layer / "photo_gradcam.png")).astype(int))
+    assert abs(pictures[0] - pictures[1])[:288, 296:].mean() > 5
+    assert abs(pictures[0] - pictures[1])[:288, :288].max() == 0
+
+
+def test_methods_lists_the_registry():
+    result = run("methods")
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()[2:]
+    assert [line.split()[0] for line in lines] == list(ke.registry.METHODS)
+    for line, record in zip(lines, ke.registry.METHODS.values(), strict=True):
+        assert record.family in line and record.reference in line
+
+
+def test_layers_lists_what_can_be_explained_with_shapes():
+    rows = [line.split() for line in run("layers", "demo").stdout.splitlines()[2:]]
+    paths = [row[0] for row in rows]
+    assert "features" in paths and "pool" not in paths and paths.index("stem_conv") < paths.index("features")
+    features = rows[paths.index("features")]
+    assert features[2:] == ["ReLU", "12", "x", "12", "x", "56"]
+    every = [line.split()[0] for line in run("layers", "demo", "--all").stdout.splitlines()[2:]]
+    assert {"pool", "logits"} < set(every) and set(paths) < set(every)
+
+
+def test_a_models_file_and_its_scale(photo, tmp_path):
+    path = tmp_path / "model.keras"
+    images = keras.Input((24, 24, 3))
+    x = keras.layers.Conv2D(4, 3, activation="relu")(images)
+    keras.Model(images, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x))).save(path)
+    guessed = run("explain", photo, "--model", path, "--unit", 1, "--out", tmp_path)
+    assert guessed.exit_code == 0 and "guess" in guessed.stderr and "unit 1" in guessed.stdout
+    told = run("explain", photo, "--model", path, "--unit", 1, "--out", tmp_path, "--scale", "unit")
+    assert told.exit_code == 0 and told.stderr == "" and told.stdout == guessed.stdout
+    raw = run("explain", photo, "--model", path, "--unit", 1, "--out", tmp_path, "--scale", "raw")
+    assert raw.stdout != guessed.stdout
+
+
+def test_the_demo_writes_pictures_a_report_and_a_table(tmp_path, monkeypatch):
+    methods = {name: ke.registry.METHODS[name] for name in ("gradcam", "gradients")}
+    monkeypatch.setattr(ke.registry, "METHODS", methods)
+    result = run("demo", "--out", tmp_path / "demo", "--images", 2)
+    assert result.exit_code == 0, result.output
+    names = {path.name for path in (tmp_path / "demo").iterdir()}
+    assert names == {f"scene-0{i}_{m}.png" for i in (1, 2) for m in methods} | {"report.html"}
+    rows = {line.split("  ")[0]: line for line in result.stdout.splitlines()}
+    points = {name: float(row.split("%")[0].split()[-1]) for name, row in rows.items() if "%" in row}
+    assert set(points) == {*methods, "random pixel", "centre pixel"}
+    assert points["gradcam"] > 80 and points["gradcam"] > 3 * points["random pixel"] > 0
+
+
+def test_the_judge_counts_peaks_and_mass():
+    from keras_explainable.demo.gallery import baselines, judge
+
+    masks = np.zeros((3, 4, 4), bool)
+    masks[:, :2, :2] = True
+    maps = np.zeros((3, 4, 4))
+    maps[0, 0, 0], maps[0, 3, 3] = 3, 1  # peak on it, 3/4 of the mass
+    maps[1, 1, 3], maps[1, 1, 1], maps[1, 2, 2] = 2, 1, -9  # peak beside it, 1/3 of the mass
+    points, mass = judge(maps, masks)  # the last is constant: a random pixel's 4/16 for both
+    assert points == pytest.approx((1 + 0 + 0.25) / 3)
+    assert mass == pytest.approx((0.75 + 1 / 3 + 0.25) / 3)
+    random, centre = baselines(masks)
+    assert (random.points, random.mass, centre.points) == (0.25, 0.25, 0.0)
+
+
+# Errors.
+
+
+def test_words_that_are_not_right_end_with_2(photo):
+    fails(run("explain"), 2, "Missing argument 'IMAGE'")
+    fails(run("explain", photo, "-m", "gradcm"), 2, "no method 'gradcm'", "Did you mean gradcam?")
+    fails(run("explain", photo, "--unit", "top-0"), 2, "--unit", "top-K")
+    fails(run("explain", photo, "--unit", "striped disc"), 2, "Did you mean striped disk")
+    fails(run("explain", photo, "--weights", "mine"), 2, "imagenet or none")
+    fails(run("explain", photo, "--scale", "percent"), 2, "raw, unit, tf, torch, caffe")
+    fails(run("explain", photo, "--backend", "mxnet"), 2, "mxnet")
+    fails(run("explain", photo, "-m", "gradients", "--layer", "features"), 2, "the whole model")
+    fails(run("demo", "--images", 0), 2, "--images")
+    fails(run("explode"), 2, "explode")
+
+
+def test_what_cannot_be_done_ends_with_1_and_one_line(photo, tmp_path):
+    (tmp_path / "text.png").write_text("no image")
+    (tmp_path / "cut.keras").write_bytes(b"PK\x03\x04")
+    fails(run("explain", tmp_path / "none.png"), 1, "no image at")
+    fails(run("explain", tmp_path / "text.png"), 1, "is not an image")
+    fails(run("explain", photo, "--model", tmp_path / "cut.keras"), 1, "cut short")
+    fails(run("explain", photo, "--model", "MobileNetV9"), 1, "Did you mean")
+    fails(run("explain", photo, "--unit", "99"), 1, "99")
+    fails(run("explain", photo, "--layer", "featurs"), 1, "features")
+    fails(run("explain", photo, "--backend", OTHER), 1, f"KERAS_BACKEND={OTHER}")
+    fails(run("layers", "qqq"), 1, "qqq")
+    (tmp_path / "file").write_text("")
+    fails(run("explain", photo, "--out", tmp_path / "file"), 1, "file")
+
+
+def test_debug_shows_where(tmp_path):
+    result = run("explain", tmp_path / "none.png", "--debug")
+    assert isinstance(result.exception, ke.errors.ModelFileError)
+
+
+def test_an_unexpected_error_is_one_line_too(photo, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("several\nlines")
+
+    monkeypatch.setattr(ke, "gradcam", broken)
+    fails(run("explain", photo), 1, "RuntimeError: several lines", "--debug")
+
+
+@pytest.mark.slow
+def test_backend_is_taken_by_the_program_whatever_the_environment_says(photo, tmp_path):
+    pytest.importorskip(OTHER)
+    result = program("explain", photo, "--backend", OTHER, "--out", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "out" / "photo_gradcam.png").exists()
+
+
+@pytest.mark.slow
+def test_without_typer_the_program_says_how_to_get_it():
+    code = (
+        "import sys\nfrom keras_explainable import cli\nsys.argv = ['keras-explainable', 'methods']\n"
+        "cli.find_spec = lambda name: None\ncli.main()"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1] / "src")}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=300)
+    assert result.returncode == 1 and 'pip install "keras-explainable[cli]"' in result.stderr
+    assert "Traceback" not in result.stderr
