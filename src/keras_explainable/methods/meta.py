@@ -61,8 +61,7 @@ def smooth(method: Callable, repetitions: int = 20, noise: float = 0.1, noise_ki
         x = _float(inputs)
         units = models.units(model, x, indices, params.get("score"))
         run = repeated(draw, frozen(["smooth", method, noise, noise_kind, seed, params]), model, method, x)
-        scores, maps = _sum(run, x, units, repetitions)
-        return scores / repetitions, maps / repetitions
+        return tuple(total / repetitions for total in _sum(run, x, units, repetitions))
 
     smoothed.__name__ = f"{_named(method)}_smooth"
     return smoothed
