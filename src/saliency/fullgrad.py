@@ -1,0 +1,63 @@
+"""FullGrad (Srinivas & Fleuret, arXiv:1905.00780): `FullGrad(model).saliency(image)`."""
+
+import torch
+
+from saliency._explainer import IMAGE, Explainer, Target, in_layout, ke, like
+
+COMPLETE = 1e-4  # the relative gap up to which a decomposition counts as complete
+Report = ke.methods.fullgrad.Completeness
+
+
+class FullGrad(Explainer):
+    """What the input and every bias of a module contribute to a score; `im_size` is the (C, H, W) of its images."""
+
+    def __init__(self, model: torch.nn.Module, im_size: tuple[int, int, int] = IMAGE) -> None:
+        super().__init__(model)
+        self.im_size = (1, *im_size)
+
+    def saliency(self, image: torch.Tensor, target_class: Target = None) -> torch.Tensor:
+        """The maps (N, 1, H, W) of images (N, C, H, W), as `ke.methods.fullgrad.full_gradients` defines them.
+
+        The class is an int, (N,), (N, 1), or None for each image's highest score.
+        """
+        return self._map(ke.methods.fullgrad.full_gradients, image, target_class)
+
+    def fullGradientDecompose(
+        self, image: torch.Tensor, target_class: Target = None
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """The input's gradient (N, C, H, W), and bias x gradient of every call of a layer with a bias, in that order.
+
+        score = sum(input_gradient * image) + sum of all bias_gradients, for networks of linear layers and ReLUs.
+        """
+        units = self._units(image, target_class)
+        _, gradient, parts, _ = ke.methods.fullgrad.decomposition(self.model, image.detach(), units)
+        view = ke.models.view(self.model, image.detach())
+        points = [ke.models.INPUT, *view.biased()]
+        terms = zip(points, [gradient, *parts], strict=True)
+        gradient, *parts = (like(image, in_layout(view, point, values)) for point, values in terms)
+        return gradient, parts
+
+    def checkCompleteness(self, image: torch.Tensor | None = None, target_class: Target = None) -> Report:
+        """Print whether the decomposition adds up to the score; return the numbers for each image, (N, 1).
+
+        Without an image, a random one of size `im_size`. See `ke.full_gradient_decomposition`.
+        """
+        image = ke.random.normal(self.im_size, seed=0) if image is None else image
+        units = self._units(image, target_class)
+        report = ke.full_gradient_decomposition(self.model, image.detach(), units).completeness
+        print(verdict(report))
+        return report
+
+
+def verdict(report: Report) -> str:
+    """What a report of completeness says about the image with the largest gap."""
+    worst = report.relative_gap.argmax()
+    score, total, gap = (float(v.flat[worst]) for v in (report.scores, report.total, report.relative_gap))
+    parts = f"the input and {len(report.contributions) - 1} biases add up to {total:.6g}"
+    numbers = f"{parts}, and the score is {score:.6g} (relative gap {gap:.1e})."
+    if gap <= COMPLETE:
+        return f"FullGrad is complete here: {numbers}"
+    return (
+        f"FullGrad is not complete here: {numbers} The rest comes from layers that are neither linear nor ReLUs, "
+        "and no bias accounts for it."
+    )

@@ -1,0 +1,40 @@
+"""Grad-CAM (Selvaraju et al., arXiv:1610.02391) at the last convolution, as fullgrad-saliency defines it."""
+
+from typing import Any
+
+import torch
+
+from saliency._explainer import Explainer, Target, ke
+
+
+def rectified_gradcam(model: Any, inputs: Any, indices: Any = None) -> tuple:
+    """maps = resize(relu(sum_c mean_s(d score / d A_c) relu(A_c))), A the last convolution's output; align_corners.
+
+    Raises:
+        LayerError: there is no convolution.
+    """
+    view = ke.models.view(model, inputs, indices)
+    point = last_convolution(view)
+    scores, a, g = view.jacobian([point])
+    maps = ke.methods.cams.weighted(a[point].relu(), g[point].mean(view.space))
+    return scores, ke.resize.resize(maps.relu(), view.size, align_corners=True)
+
+
+def last_convolution(view: ke.models.View) -> ke.models.Point:
+    """Where the convolution that runs last, of those with more than one pixel left, gives its output."""
+    calls = ke.models.find.spatial_calls(view.trace, view.rank)
+    convolutions = [call for call in calls if isinstance(view.taps.layer(call.path), ke.models.torch.CONVOLUTIONS)]
+    if not convolutions:
+        raise ke.errors.LayerError(
+            "This module has no convolution with a spatial output, which this Grad-CAM explains. Name another layer: "
+            "ke.gradcam(module, x, y, layer=...)."
+        )
+    return convolutions[-1].output
+
+
+class GradCAM(Explainer):
+    """The channels of the last convolution, weighted by their mean gradients (raw activations: `ke.gradcam`)."""
+
+    def saliency(self, image: torch.Tensor, target_class: Target = None) -> torch.Tensor:
+        """The maps (N, 1, H, W), not normalised; arguments as in `FullGrad.saliency`."""
+        return self._map(rectified_gradcam, image, target_class)
