@@ -116,7 +116,7 @@ def run_steps(
     """For each batch the shape of its images and the host's copy of `step(model, images, units)`, which is made while the
     next batch is computed. The step is compiled under `key`, or run as it is for None."""
     run = waiting = None
-    progress = _callbacks(callbacks, model, source.count, verbose)
+    progress = _callbacks(callbacks, model, source.number, verbose)
     progress.on_predict_begin()
     for i, (images, units) in enumerate(source.iterator):
         progress.on_predict_batch_begin(i)

@@ -22,12 +22,12 @@ def compile(step: Callable, variables: Callable, jit_compile: bool | None) -> Ca
 
 
 @jax.custom_vjp
-def perturb(value, offset):
+def _perturb(value, offset):
     """value + offset for an offset that is zero: the sum is never computed."""
     return value
 
 
-perturb.defvjp(lambda value, offset: (value, None), lambda _, cotangent: (cotangent, cotangent))
+_perturb.defvjp(lambda value, offset: (value, None), lambda _, cotangent: (cotangent, cotangent))
 
 
 def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:
@@ -46,7 +46,7 @@ def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:
         def tap(key, value):
             if key not in offsets:
                 return value
-            values[key] = perturb(value, offsets[key])
+            values[key] = _perturb(value, offsets[key])
             return values[key]
 
         return run(x, tap), values

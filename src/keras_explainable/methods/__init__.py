@@ -12,6 +12,8 @@ The contract, for all of them:
 - Raises `InputError` where images, units or parameters do not fit, `LayerError` where the model lacks what is needed.
 """
 
+from collections.abc import Sequence
+
 from keras_explainable.methods import cams as cams
 from keras_explainable.methods import fullgrad as fullgrad
 from keras_explainable.methods import gradient as gradient
@@ -19,6 +21,6 @@ from keras_explainable.methods import meta as meta
 from keras_explainable.registry import METHODS, Record
 
 
-def list() -> list[Record]:
+def list() -> Sequence[Record]:
     """The record of every method, by family."""
     return sorted(METHODS.values(), key=lambda record: record.family)

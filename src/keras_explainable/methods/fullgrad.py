@@ -47,7 +47,8 @@ def _maps(model: Any, inputs: Any, indices: Any, score: Any, psi: Any, factor: C
         return psi(g * images) if point == INPUT else psi(g * factors[point]) if point in factors else psi(g)
 
     scores, _, terms = view.jacobian([INPUT, *points], reduce, keep=False)
-    total, by_size = terms.pop(INPUT), {}
+    total = terms.pop(INPUT)
+    by_size: dict[tuple, Any] = {}
     for term in terms.values():
         size = tuple(term.shape[2:])
         by_size[size] = by_size[size] + term if size in by_size else term

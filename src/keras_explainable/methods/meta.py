@@ -23,7 +23,8 @@ def _float(inputs: Any) -> Any:
 
 
 def _named(method: Callable) -> str:
-    return getattr(method, "__name__", None) or getattr(getattr(method, "func", None), "__name__", type(method).__name__)
+    method = getattr(method, "func", method)  # of a partial function
+    return str(getattr(method, "__name__", type(method).__name__))
 
 
 @functools.lru_cache(maxsize=256)  # the same arguments give the same function, which is compiled only once
@@ -103,14 +104,13 @@ def _tta(method: Callable, scales: tuple[float, ...], hflip: bool) -> Callable:
             maps = resize(maps, size)
             return scores, ops.flip(maps, axis=-2) if flip else maps
 
-        total = None
+        scores, maps = 0.0, 0.0
         for scale, flip in passes:
-            run = repeated(
-                functools.partial(once, scale=scale, flip=flip), frozen(["tta", method, scale, flip, params]), model, method, x
-            )
-            new = run(x, units)
-            total = new if total is None else tuple(a + b for a, b in zip(total, new, strict=True))
-        return tuple(value / len(passes) for value in total)
+            key = frozen(["tta", method, scale, flip, params])
+            run = repeated(functools.partial(once, scale=scale, flip=flip), key, model, method, x)
+            new_scores, new_maps = run(x, units)
+            scores, maps = scores + new_scores, maps + new_maps
+        return scores / len(passes), maps / len(passes)
 
     augmented.__name__ = f"{_named(method)}_tta"
     return augmented
