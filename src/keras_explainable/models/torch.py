@@ -219,6 +219,9 @@ class TorchTaps:
         walk(self.module, "")
         return found
 
+    def children(self) -> list[nn.Module]:
+        return list(_children(self.module).values())
+
     def layer(self, path: str) -> nn.Module:
         return self.module.get_submodule(path)
 
@@ -278,7 +281,8 @@ class TorchTaps:
         with _hooking(paths[path] for path in chosen), _settling(self.module.modules()):
             token = _session.set(session)
             try:
-                return self.module(session.see(INPUT, x).to(**self._place()))
+                # A copy: the module may work in place on what it gets.
+                return self.module(session.see(INPUT, x.clone()).to(**self._place()))
             finally:
                 _session.reset(token)
 
