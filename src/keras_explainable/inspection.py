@@ -34,7 +34,8 @@ def expose(model: Any, arguments: Any = None, outputs: Any = None) -> Any:
     outputs = _only(outputs)
     signals = None if arguments is None else tuple(arguments) if isinstance(arguments, list) else (arguments,)
     for address in (*(signals or ()), *([] if outputs is None else [outputs])):
-        find.find_path(taps, _named(address))
+        if not isinstance(address, Point):
+            find.find_path(taps, find.parts(address)[0])
     return taps.expose(outputs, signals)
 
 
@@ -129,10 +130,6 @@ def gather_units(tensor: Any, indices: Any, axis: int = KERNEL_AXIS) -> Any:
     if indices is None:
         return tensor
     return ops.take_along_axis(tensor, models.unit_indices(indices, ops.shape(tensor)[0], tensor.shape[axis]), axis=axis)
-
-
-def _named(address: Any) -> Any:
-    return address.get("layer", address.get("name")) if isinstance(address, dict) else address
 
 
 def _only(outputs: Any) -> Any:

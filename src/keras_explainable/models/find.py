@@ -135,16 +135,7 @@ def resolve(trace: Trace, taps: Taps, address: Any) -> Point:
     `name` or `layer`, `link` ("output" or "input") and `index` (of the layer's calls; "node" is an older word for it)."""
     if isinstance(address, Point):
         return address
-    known = {"name", "layer", "link", "index", "node"}
-    if isinstance(address, Mapping):
-        if set(address) - known:
-            raise LayerError(f"Unknown keys {sorted(set(address) - known)} in {dict(address)}: use {', '.join(sorted(known))}.")
-        name = address.get("layer", address.get("name"))
-        link, index = address.get("link", "output"), address.get("index", address.get("node", "last"))
-    else:
-        name, link, index = address, "output", "last"
-    if link not in ("input", "output", "linear"):
-        raise LayerError(f"link={link!r} for layer {name!r}: use 'input' or 'output'.")
+    name, link, index = parts(address)
     path = find_path(taps, name)
     calls = [c for c in trace.calls if c.path == path]
     if not calls:
@@ -155,6 +146,19 @@ def resolve(trace: Trace, taps: Taps, address: Any) -> Point:
         made = trace.producer(call.inputs[0]) if call.inputs else None
         return made.output if made else Point(path, call.call, "input")
     return Point(path, call.call, link) if link == "output" else call.linear
+
+
+def parts(address: Any) -> tuple[Any, str, Any]:
+    """The name, link, and call number that an address means."""
+    known = {"name", "layer", "link", "index", "node"}
+    if not isinstance(address, Mapping):
+        return address, "output", "last"
+    if set(address) - known or not {"name", "layer"} & set(address):
+        raise LayerError(f"{dict(address)} came: use 'name' or 'layer', and of {', '.join(sorted(known))} what else is needed.")
+    name, link = address.get("layer", address.get("name")), address.get("link", "output")
+    if link not in ("input", "output", "linear"):
+        raise LayerError(f"link={link!r} for layer {name!r}: use 'input' or 'output'.")
+    return name, link, address.get("index", address.get("node", "last"))
 
 
 def _call_number(path: str, index: Any, calls: int) -> int:
@@ -171,10 +175,10 @@ def find_path(taps: Taps, name: Any) -> str:
     """The path of a layer, from its name, a path with dots or slashes, a tuple of names, an index, or the layer itself."""
     paths = taps.paths()
     if isinstance(name, int):
-        top = [p for p in paths if taps.separator not in p]
-        if -len(top) <= name < len(top):
-            return top[name]
-        raise LayerError(f"Layer index {name} is out of range: the model has {len(top)} layers.")
+        top = taps.children()
+        if not -len(top) <= name < len(top):
+            raise LayerError(f"Layer index {name} is out of range: the model has {len(top)} layers.")
+        name = top[name]
     if isinstance(name, (tuple, list)):
         name = "/".join(str(part) for part in name)
     if not isinstance(name, str):

@@ -178,6 +178,9 @@ class KerasTaps:
     def layer(self, path: str) -> Any:
         return self.paths()[path]
 
+    def children(self) -> list:
+        return self.model.layers
+
     def expose(self, target: Any, signals: tuple | None) -> "Exposed":
         return Exposed(self.model, target, signals)
 

@@ -116,6 +116,9 @@ class Taps(Protocol):
     def layer(self, path: str) -> Any:
         """The layer at a path."""
 
+    def children(self) -> list:
+        """The model's own layers, as its user counts them."""
+
     def paths(self) -> dict[str, Any]:
         """Every layer by its path, containers too."""
 
