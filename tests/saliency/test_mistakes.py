@@ -1,0 +1,406 @@
+"""What the reference gets wrong, one test for each, against values by hand or by plain automatic differentiation."""
+
+import keras
+import numpy as np
+import pytest
+
+if keras.backend.backend() != "torch":
+    pytest.skip("the package saliency explains modules of PyTorch: KERAS_BACKEND=torch", allow_module_level=True)
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from keras_explainable import random
+from keras_explainable.errors import InputError, LayerError
+from saliency.fullgrad import FullGrad
+from saliency.grad import InputGradient
+from saliency.gradcam import GradCAM
+from saliency.simple_fullgrad import SimpleFullGrad
+from saliency.smooth_fullgrad import SmoothFullGrad
+from saliency.smoothgrad import SmoothGrad
+from saliency.tensor_extractor import FullGradExtractor
+
+EXPLAINERS = {
+    "FullGrad": FullGrad,
+    "SimpleFullGrad": SimpleFullGrad,
+    "SmoothFullGrad": lambda module: SmoothFullGrad(module, num_samples=2),
+    "GradCAM": GradCAM,
+    "InputGradient": InputGradient,
+    "SmoothGrad": lambda module: SmoothGrad(module, num_samples=2),
+}
+SIZE = (3, 12, 18)
+
+
+class Winding(nn.Module):
+    """Modules registered in another order than they run, one of them twice, one never, one ReLU in place for all."""
+
+    def __init__(self, units=4):
+        super().__init__()
+        self.head = nn.Linear(8, units)
+        self.unused = nn.Conv2d(8, 8, 3)
+        self.relu = nn.ReLU(inplace=True)
+        self.second, self.norm, self.first = nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Conv2d(3, 8, 3)
+
+    def forward(self, x):
+        x = self.relu(self.norm(self.first(x)))
+        x = self.relu(self.second(self.relu(self.second(x))))
+        return self.head(x.mean((2, 3)))
+
+
+def randomized(module, seed=0):
+    """The module in evaluation mode, its weights, biases and statistics drawn from a seed."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, value in module.state_dict().items():
+        if value.is_floating_point():
+            drawn = torch.randn(value.shape, generator=generator) * (
+                0.5 if value.ndim == 1 else (value[0].numel()) ** -0.5
+            )
+            value.copy_(drawn.abs() + 0.5 if name.endswith("running_var") else drawn)
+    return module.eval()
+
+
+def images(n=2, seed=0, size=SIZE):
+    return torch.randn(n, *size, generator=torch.Generator().manual_seed(seed))
+
+
+def plain_gradient(module, x, y):
+    """d score / dx by plain automatic differentiation, of a module in evaluation mode."""
+    leaf = x.detach().clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(module(leaf).gather(1, y.reshape(-1, 1)).sum(), leaf)
+    return gradient
+
+
+def close(actual, expected, rtol=1e-5):
+    assert actual.shape == expected.shape
+    torch.testing.assert_close(actual, expected, rtol=rtol, atol=rtol * float(expected.abs().max()))
+
+
+def every(test):
+    return pytest.mark.parametrize("make", EXPLAINERS.values(), ids=EXPLAINERS)(test)
+
+
+# Biases and gradients were paired by order, registered forwards and executed backwards.
+
+
+def test_biases_belong_to_their_gradients_whatever_the_order_of_modules():
+    module, x = randomized(Winding()), images()
+    scores = module(x).detach()
+    gradient, parts = FullGrad(module).fullGradientDecompose(x, torch.tensor([1, 3]))
+    assert [tuple(part.shape[1:]) for part in parts] == [(8, 10, 16)] * 4 + [(4,)]
+    total = (gradient * x).sum((1, 2, 3)) + sum(part.flatten(1).sum(1) for part in parts)
+    close(total, scores[[0, 1], [1, 3]])
+    biases = FullGradExtractor(module, SIZE).getBiases()
+    shift = module.norm.bias - module.norm.running_mean * module.norm.weight / (module.norm.running_var + 1e-5).sqrt()
+    second = module.second.bias
+    for bias, expected in zip(biases, [module.first.bias, shift, second, second, module.head.bias], strict=True):
+        close(bias, expected.detach())
+
+
+# Biases were copied when the object was made, and batch normalisation had to have all of its parts.
+
+
+def test_weights_loaded_afterwards_are_seen():
+    module, x = randomized(Winding()), images()
+    before = FullGrad(module)
+    old = before.saliency(x, 1)
+    randomized(module, seed=1)
+    close(before.saliency(x, 1), FullGrad(module).saliency(x, 1))
+    assert float((before.saliency(x, 1) - old).abs().max()) > 0.1
+
+
+@pytest.mark.parametrize("options", [{"affine": False}, {"track_running_stats": False}], ids=str)
+def test_batch_normalisation_without_some_of_its_parts(options):
+    module = Winding()
+    module.norm = nn.BatchNorm2d(8, **options)
+    maps = FullGrad(randomized(module)).saliency(images(), 0)
+    assert maps.shape == (2, 1, 12, 18) and bool(maps.isfinite().all())
+
+
+# The constructor ran the module on a random image and asserted a relative tolerance; hooks were left on the module.
+
+
+class Refuses(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x):
+        raise RuntimeError("this module was run")
+
+
+def hooks(module):
+    names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return sum(len(getattr(m, name)) for m in module.modules() for name in names)
+
+
+@pytest.mark.parametrize("make", [*EXPLAINERS.values(), FullGradExtractor], ids=[*EXPLAINERS, "FullGradExtractor"])
+def test_making_an_object_does_nothing_to_the_module(make):
+    module = Refuses().train()
+    make(module)
+    assert hooks(module) == 0 and module.training
+    with pytest.raises(RuntimeError, match="this module was run"):
+        (make(module).getBiases if make is FullGradExtractor else lambda: make(module).saliency(images(), 0))()
+    assert hooks(module) == 0 and module.training
+
+
+def test_completeness_is_reported_and_never_asserted(capsys):
+    class Curved(Winding):
+        def forward(self, x):
+            return self.head(F.gelu(self.second(F.gelu(self.first(x)))).mean((2, 3)))
+
+    module = randomized(Curved())
+    x, y = images(1), torch.tensor([2])
+    report = FullGrad(module, SIZE).checkCompleteness(x, y)
+    told = capsys.readouterr().out
+    score, gradient = module(x)[0, 2].item(), plain_gradient(module, x, y)
+    parts = FullGrad(module).fullGradientDecompose(x, y)[1]
+    total = float((gradient * x).sum() + sum(part.sum() for part in parts))
+    np.testing.assert_allclose([report.scores[0, 0], report.total[0, 0]], [score, total], rtol=1e-5)
+    assert report.absolute_gap[0, 0] == pytest.approx(abs(score - total), rel=1e-3)
+    assert told.startswith("FullGrad is not complete here") and f"{total:.3g}" in told and f"{score:.3g}" in told
+
+
+def test_completeness_of_a_score_that_is_nearly_zero(capsys):
+    module, x = randomized(Winding()), images(1)
+    with torch.no_grad():
+        module.head.bias -= module(x)[0]  # the scores are rounding errors now: no relative tolerance holds of them
+    report = FullGrad(module).checkCompleteness(x, 0)
+    assert abs(report.scores[0, 0]) < 1e-6 and report.relative_gap[0, 0] < 1e-5
+    assert "is complete here" in capsys.readouterr().out
+
+
+# The caller's image was made to require a gradient, gradients of weights were wiped, maps hung on the graph.
+
+
+class Standardizing(Winding):
+    def forward(self, x):
+        return super().forward((x - 0.5) / 0.25)
+
+
+class StandardizingInPlace(Winding):
+    def forward(self, x):
+        return super().forward(x.sub_(0.5).div_(0.25))
+
+
+@every
+def test_the_image_the_weights_and_the_mode_stay_as_they_were(make):
+    module, x = randomized(StandardizingInPlace()).train(), images()
+    module.norm.eval()  # a mode of its own, as where a backbone is frozen
+    module.head.weight.grad = torch.ones_like(module.head.weight)
+    image, state = x.clone(), {name: value.clone() for name, value in module.state_dict().items()}
+    modes = [m.training for m in module.modules()]
+    maps = make(module).saliency(x)
+    close(maps, make(randomized(Standardizing())).saliency(image))
+    assert not maps.requires_grad and maps.grad_fn is None
+    assert not x.requires_grad and x.grad is None and torch.equal(x, image)
+    assert all(torch.equal(value, state[name]) for name, value in module.state_dict().items())
+    assert [m.training for m in module.modules()] == modes and hooks(module) == 0
+    assert bool((module.head.weight.grad == 1).all()) and module.first.weight.grad is None
+    assert all(p.requires_grad for p in module.parameters())
+
+
+@every
+def test_an_image_with_a_gradient_and_a_scope_without_one(make):
+    module, x = randomized(Winding()), images()
+    expected = make(module).saliency(x, 1)
+    leaf = x.clone().requires_grad_()
+    maps = make(module).saliency(leaf * 1.0, 1)
+    assert leaf.grad is None and not maps.requires_grad
+    close(maps, expected)
+    with torch.no_grad():
+        close(make(module).saliency(x, 1), expected)
+    with torch.inference_mode():
+        maps = make(module).saliency(x, 1)
+    close(maps.clone(), expected)
+
+
+@every
+def test_frozen_weights_change_nothing(make):
+    module, x = randomized(Winding()), images()
+    expected = make(module).saliency(x, 1)
+    close(make(module.requires_grad_(False)).saliency(x, 1), expected)
+
+
+# `view` failed on other memory formats, and a constant map was divided by zero.
+
+
+@every
+def test_channels_last_memory(make):
+    module, x = randomized(Winding()), images()
+    expected = make(module).saliency(x, 1)
+    turned = module.to(memory_format=torch.channels_last)
+    close(make(turned).saliency(x.to(memory_format=torch.channels_last), 1), expected)
+
+
+@every
+def test_an_image_of_nothing_gives_numbers(make):
+    assert bool(make(randomized(Winding())).saliency(torch.zeros(1, *SIZE), 1).isfinite().all())
+
+
+# A class of shape (N, 1) failed in some classes, and one of shape (N,) in others.
+
+
+@every
+def test_a_class_in_every_form(make):
+    module, x = randomized(Winding()), images(3)
+    best = module(x).argmax(1)
+    expected = torch.cat([make(module).saliency(x[i : i + 1], int(best[i])) for i in range(3)])
+    for form in (None, best, best[:, None], best.int(), best.tolist()):
+        close(make(module).saliency(x, form), expected)
+    close(make(module).saliency(x[:1], best[0]), expected[:1])
+    close(make(module).saliency(x, 2), make(module).saliency(x, torch.full((3,), 2)))
+
+
+@pytest.mark.parametrize(
+    "bad", [torch.tensor([1, 2]), torch.ones(3, 2, dtype=int), 4, -1, torch.rand(3), "dog"], ids=str
+)
+def test_what_is_no_class_for_each_image_is_refused(bad):
+    with pytest.raises(InputError):
+        FullGrad(randomized(Winding())).saliency(images(3), bad)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [torch.zeros(SIZE), np.zeros((1, *SIZE)), None, torch.full((1, *SIZE), torch.nan)],
+    ids=["3d", "numpy", "none", "nan"],
+)
+def test_what_is_no_batch_of_images_is_refused(bad):
+    with pytest.raises(InputError):
+        InputGradient(randomized(Winding())).saliency(bad)
+
+
+def test_a_keras_model_is_sent_to_the_functions_for_it():
+    with pytest.raises(InputError, match="ke.full_gradients"):
+        FullGrad(keras.Sequential([keras.layers.Dense(2)]))
+
+
+# Noise was scaled by the whole batch, and the class chosen anew for each noisy image.
+
+
+class Torn(nn.Module):
+    """Two classes of which the first barely leads on an image of ones, and noise turns them round."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 1)
+
+    def forward(self, x):
+        first, second = self.conv(x).relu().mean((2, 3)).T
+        return torch.stack([first + 1e-3, second], 1)
+
+
+@pytest.mark.parametrize("make", [SmoothGrad, SmoothFullGrad])
+def test_the_class_stays_that_of_the_clean_image(make):
+    module = randomized(Torn())
+    with torch.no_grad():
+        module.conv.weight[1], module.conv.bias[1] = module.conv.weight[0].flip(0), module.conv.bias[0]
+    x = images(1).abs()
+    x = (x + x.flip(1)) / 2  # both classes see the same
+    drawn = torch.stack([module(x + random.normal((1, *SIZE), 0, i) * 0.5)[0].argmax() for i in range(8)])
+    assert module(x).argmax() == 0 and len(drawn.unique()) == 2
+    explainer = make(module, num_samples=8, std_spread=0.5)
+    close(explainer.saliency(x), explainer.saliency(x, 0))
+    assert float((explainer.saliency(x) - explainer.saliency(x, 1)).abs().max()) > 1e-3 * float(
+        explainer.saliency(x).max()
+    )
+
+
+@pytest.mark.parametrize("make", [SmoothGrad, SmoothFullGrad])
+def test_an_image_is_explained_alike_in_every_company(make):
+    module, x = randomized(Winding()), images()
+    x[1] *= 10
+    explainer = make(module, num_samples=4)
+    together = explainer.saliency(x, 1)
+    close(together, torch.cat([explainer.saliency(x[i : i + 1], 1) for i in range(2)]))
+    close(explainer.saliency(x, 1), together, rtol=0)
+    assert float((make(module, num_samples=4, seed=1).saliency(x, 1) - together).abs().max()) > 0
+
+
+def noisy(x, n, spread, seed=0):
+    ranges = x.amax((1, 2, 3), keepdim=True) - x.amin((1, 2, 3), keepdim=True)
+    return [x + spread * ranges * random.normal((1, *x.shape[1:]), seed, i) for i in range(n)]
+
+
+def test_smoothgrad_is_the_size_of_the_mean_gradient():
+    module, x, y = randomized(Winding()), images(), torch.tensor([0, 2])
+    mean = sum(plain_gradient(module, copy, y) for copy in noisy(x, 5, 0.3, seed=3)) / 5
+    maps = SmoothGrad(module, num_samples=5, std_spread=0.3, seed=3).saliency(x, y)
+    close(maps, mean.abs().sum(1, keepdim=True))
+
+
+def test_smooth_fullgrad_is_fullgrad_of_the_mean_contributions():
+    module, x, y = randomized(Winding()), images(), torch.tensor([0, 2])
+    terms = []
+    for copy in noisy(x, 5, 0.3):
+        gradient, parts = FullGrad(module).fullGradientDecompose(copy, y)
+        terms.append([gradient * copy, *parts[:-1]])  # the last one is the head's, which has no place
+    expected = torch.zeros(2, 1, *SIZE[1:])
+    for draws in zip(*terms, strict=True):
+        size = (sum(draws) / 5).abs()
+        low, high = size.amin((1, 2, 3), keepdim=True), size.amax((1, 2, 3), keepdim=True)
+        psi = (size - low) / (high - low + 1e-6)
+        expected += F.interpolate(psi, size=SIZE[1:], mode="bilinear", align_corners=True).sum(1, keepdim=True)
+    close(SmoothFullGrad(module, num_samples=5, std_spread=0.3).saliency(x, y), expected)
+
+
+# Grad-CAM took the first Linear layer for the head, and made squares of images that are none.
+
+
+class Squeezed(nn.Module):
+    """A gate of Linear layers in the middle, two convolutions after it, and a head that may be none."""
+
+    def __init__(self, head=True):
+        super().__init__()
+        self.first, self.gate = nn.Conv2d(3, 6, 3), nn.Sequential(nn.Linear(6, 2), nn.ReLU(), nn.Linear(2, 6))
+        self.middle, self.last = nn.Conv2d(6, 6, 3, stride=2), nn.Conv2d(6, 5, 3)
+        self.head = nn.Linear(5, 4) if head else nn.Identity()
+
+    def forward(self, x):
+        x = self.first(x).relu()
+        x = x * torch.sigmoid(self.gate(x.mean((2, 3))))[:, :, None, None]
+        return self.head(self.last(self.middle(x).relu()).relu().mean((2, 3)))
+
+
+@pytest.mark.parametrize("head", [True, False], ids=["linear head", "no head"])
+def test_gradcam_looks_at_the_last_convolution_and_keeps_the_aspect(head):
+    module, x, y = randomized(Squeezed(head)), images(), torch.tensor([3, 1])
+    seen = []
+    with module.last.register_forward_hook(lambda m, args, output: seen.append(output)):
+        scores = module(x)
+    (g,) = torch.autograd.grad(scores.gather(1, y[:, None]).sum(), seen)
+    cam = (seen[0].detach().relu() * g.mean((2, 3), keepdim=True)).sum(1, keepdim=True).relu()
+    assert float(cam.max()) > 0
+    close(GradCAM(module).saliency(x, y), F.interpolate(cam, SIZE[1:], mode="bilinear", align_corners=True))
+
+
+def test_gradcam_of_a_module_without_a_convolution_says_what_to_do():
+    with pytest.raises(LayerError, match="layer="):
+        GradCAM(nn.Sequential(nn.Flatten(), nn.Linear(3 * 12 * 18, 4))).saliency(images())
+
+
+# And what is no mistake: the loss, types, devices.
+
+
+def test_the_gradient_of_the_loss():
+    module, x, y = randomized(Winding()), images(), torch.tensor([0, 2])
+    leaf = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(F.cross_entropy(module(leaf), y, reduction="sum"), leaf)
+    close(InputGradient(module, loss=True).saliency(x, y), gradient.abs().sum(1, keepdim=True))
+
+
+@every
+def test_results_are_of_the_images_type(make):
+    module, x = randomized(Winding()), images()
+    expected = make(module).saliency(x, 1)
+    assert expected.dtype == torch.float32
+    double = make(module).saliency(x.double(), 1)
+    assert double.dtype == torch.float64
+    close(double.float(), expected)
+    assert make(module).saliency((x * 50).byte(), 1).dtype == torch.float32
+
+
+def test_a_score_is_no_class():
+    module, x = randomized(Winding()), images(1)
+    with pytest.raises(InputError, match="expected a class"):
+        FullGradExtractor(module, SIZE).getFeatureGrads(x, module(x)[0, 1])
