@@ -4,6 +4,7 @@
 - `jacobian(run, x, at, reduce, keep)`: gradients of each column of a score at chosen signals, in one forward pass.
 - `evaluate(run, x)`: a forward pass that records nothing for differentiation.
 - `trace(run, shape, dtype)`: run on abstract (or, where there is none, blank) values, for what can be seen on the way.
+- `by_image(function, values)`: a function of a batch that treats each image by itself, on few at once where that is faster.
 - `is_traced(value)`: whether a tensor is part of a program that is being built.
 - `to_host(value)`: a NumPy array.
 """
@@ -30,5 +31,6 @@ compile = _module.compile
 jacobian = _module.jacobian
 evaluate = _module.evaluate
 trace = _module.trace
+by_image = _module.by_image
 is_traced = _module.is_traced
 to_host = _module.to_host

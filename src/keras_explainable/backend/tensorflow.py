@@ -55,6 +55,10 @@ def trace(run: Callable, shape: tuple, dtype: str) -> None:
         tf.function(run).get_concrete_function(tf.TensorSpec(shape, dtype))
 
 
+def by_image(function: Callable, values):
+    return function(values)
+
+
 def is_traced(value) -> bool:
     return not tf.executing_eagerly()
 

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+AT_ONCE = 1 << 20  # values
+
 
 def compile(step: Callable, variables: Callable, jit_compile: bool | None) -> Callable:
     return step
@@ -86,6 +88,12 @@ def evaluate(run: Callable, x) -> tuple:
 def trace(run: Callable, shape: tuple, dtype: str) -> None:
     with torch.inference_mode(False), torch.no_grad():
         run(torch.zeros(shape, dtype=getattr(torch, dtype)))
+
+
+def by_image(function: Callable, values):
+    # On a CPU, memory that is new costs more than the arithmetic on it: small temporaries are used again.
+    pieces = values.numel() // AT_ONCE if values.device.type == "cpu" else 0
+    return torch.cat([function(part) for part in values.chunk(pieces)]) if pieces > 1 else function(values)
 
 
 def is_traced(value) -> bool:

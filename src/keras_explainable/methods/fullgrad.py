@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from keras_explainable import filters, models
+from keras_explainable import backend, filters, models
 from keras_explainable.errors import InputError
 from keras_explainable.models import INPUT
 from keras_explainable.registry import explainer
@@ -44,7 +44,9 @@ def _maps(model: Any, inputs: Any, indices: Any, score: Any, psi: Any, factor: C
     images, factors = view.x, factor(view, points)
 
     def reduce(point, g):
-        return psi(g * images) if point == INPUT else psi(g * factors[point]) if point in factors else psi(g)
+        if point == INPUT:
+            return psi(g * images)
+        return backend.by_image(lambda part: psi(part * factors[point] if point in factors else part), g)
 
     scores, _, terms = view.jacobian([INPUT, *points], reduce, keep=False)
     total = terms.pop(INPUT)
