@@ -63,7 +63,7 @@ def method(request):
     return request.param
 
 
-on_every_kind = pytest.mark.parametrize("pair", pairs())
+on_every_kind = pytest.mark.parametrize("pair", list(pairs()))
 
 
 @on_every_kind
