@@ -44,6 +44,7 @@ def explain(
     seed: int | None = None,
     run_eagerly: bool | None = None,
     jit_compile: bool | None = None,
+    as_numpy: bool = True,
     **method_params: Any,
 ) -> Explanation:
     """Explain a model's scores on many images, batch by batch, as `model.predict` predicts them.
@@ -62,10 +63,11 @@ def explain(
         resizing: whether maps are resized to the images; or to which size.
         seed: for methods that draw random numbers. The same seed gives the same maps, and none is seed 0.
         run_eagerly, jit_compile: as in `model.compile`; by default compiled, with XLA only on JAX.
+        as_numpy: whether NumPy arrays are returned, or the backend's own tensors, where the model is.
         method_params: the method's own.
 
     Returns:
-        NumPy arrays `scores` (N, K) and `maps` (N, *S, K), in an `Explanation`.
+        `scores` (N, K) and `maps` (N, *S, K), in an `Explanation`.
 
     Raises:
         InputError, LayerError: what came does not fit; before any work where `x` is an array.
@@ -88,18 +90,19 @@ def explain(
     source = data.batches(x, y, batch_size, steps)
     if source.kind in WHOLE:
         check(model, x, y, score=method_params.get("score"))
-    outputs = run_steps(step, key, model, source, verbose, callbacks)
-    results = _Results(len(x) if source.kind in WHOLE and steps is None else None)
-    try:
-        with options(run_eagerly, jit_compile):
+    total = len(x) if source.kind in WHOLE and steps is None else None
+    fetch, results = (backend.to_host, _Results(total)) if as_numpy else (keras.ops.stop_gradient, _Tensors())
+    outputs = run_steps(step, key, model, source, verbose, callbacks, fetch)
+    with options(run_eagerly, jit_compile), models.taps(model).device():
+        try:
             for shape, output in outputs:  # noqa: B007 (the last shape is described below)
                 results.add(output)
-    except Exception as error:
-        if results.filled:
-            error.partial = Explanation(*results.done())  # type: ignore[attr-defined]
-            error.add_note(f"{results.filled} images had been explained by then: they are in this exception's `.partial`.")
-        raise
-    return Explanation(*results.done(), _about(method, model, shape, method_params))
+        except Exception as error:
+            if results.filled:
+                error.partial = Explanation(*results.done())  # type: ignore[attr-defined]
+                error.add_note(f"{results.filled} images had been explained by then: see this exception's `.partial`.")
+            raise
+        return Explanation(*results.done(), _about(method, model, shape, method_params))
 
 
 def _about(method: Callable, model: Any, shape: tuple, params: dict) -> dict[str, Any]:
@@ -111,10 +114,16 @@ def _about(method: Callable, model: Any, shape: tuple, params: dict) -> dict[str
 
 
 def run_steps(
-    step: Callable, key: Any, model: Any, source: data.Batches, verbose: int | str = "auto", callbacks: Any = None
+    step: Callable,
+    key: Any,
+    model: Any,
+    source: data.Batches,
+    verbose: int | str = "auto",
+    callbacks: Any = None,
+    fetch: Callable = backend.to_host,
 ) -> Iterator[tuple[tuple, Any]]:
-    """For each batch the shape of its images and the host's copy of `step(model, images, units)`, which is made while the
-    next batch is computed. The step is compiled under `key`, or run as it is for None."""
+    """For each batch the shape of its images and `step(model, images, units)`, whose tensors are fetched while the next
+    batch is computed. The step is compiled under `key`, or run as it is for None."""
     run = waiting = None
     progress = _callbacks(callbacks, model, source.number, verbose)
     progress.on_predict_begin()
@@ -125,16 +134,16 @@ def run_steps(
         run = run or (functools.partial(step, model) if key is None else compiled(step, key, model))
         outputs = run(_tensor(images), None if units is None else keras.ops.convert_to_tensor(units))
         if waiting is not None:
-            yield _to_host(*waiting)
+            yield _fetched(fetch, *waiting)
         waiting = tuple(images.shape), outputs
         progress.on_predict_batch_end(i, {"outputs": outputs})
     if waiting is not None:
-        yield _to_host(*waiting)
+        yield _fetched(fetch, *waiting)
     progress.on_predict_end()
 
 
-def _to_host(shape: tuple, outputs: Any) -> tuple[tuple, Any]:
-    return shape, keras.tree.map_structure(backend.to_host, outputs)
+def _fetched(fetch: Callable, shape: tuple, outputs: Any) -> tuple[tuple, Any]:
+    return shape, keras.tree.map_structure(fetch, outputs)
 
 
 def partial_explain(method: Callable, **defaults: Any) -> Callable:
@@ -168,15 +177,38 @@ class _Results:
             whole[start : self.filled] = p
 
     def done(self) -> tuple:
-        if self.constant:
-            warnings.warn(
-                f"{self.constant} maps are the same everywhere, so they show nothing. Likely causes: the layer has no part in the "
-                "score, every contribution is negative (try ke.filters.absolute_normalize), or a saturated output.",
-                stacklevel=3,
-            )
+        _warn_of_constant(self.constant)
         if self.whole:
             return tuple(whole[: self.filled] for whole in self.whole)
         return tuple(np.concatenate(p) for p in zip(*self.parts, strict=True))
+
+
+class _Tensors:
+    """The same, as the backend's tensors and where they are."""
+
+    def __init__(self) -> None:
+        self.filled = 0
+        self.parts: list[tuple] = []
+
+    def add(self, part: Any) -> None:
+        self.parts.append(tuple(part))
+        self.filled += len(part[0])
+
+    def done(self) -> tuple:
+        scores, maps = (keras.ops.concatenate(p) for p in zip(*self.parts, strict=True))
+        space = tuple(range(1, len(maps.shape) - 1))
+        constant = keras.ops.max(maps, axis=space) == keras.ops.min(maps, axis=space)
+        _warn_of_constant(int(keras.ops.sum(keras.ops.cast(constant, "int32"))))
+        return scores, maps
+
+
+def _warn_of_constant(maps: int) -> None:
+    if maps:
+        warnings.warn(
+            f"{maps} maps are the same everywhere, so they show nothing. Likely causes: the layer has no part in the "
+            "score, every contribution is negative (try ke.filters.absolute_normalize), or a saturated output.",
+            stacklevel=4,
+        )
 
 
 def _postprocess(filter: Callable, maps: Any, axis: tuple) -> Any:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_explainable import data, registry
+from keras_explainable import data, models, registry
 from keras_explainable.explaining import WHOLE, check, partial_explain, run_steps
 from keras_explainable.methods import fullgrad
 
@@ -47,7 +47,9 @@ def full_gradient_decomposition(
     source = data.batches(x, y, batch_size)
     if source.kind in WHOLE:
         check(model, x, y, score)
-    shapes, parts = zip(*run_steps(step, ("full_gradient_decomposition", score), model, source, verbose), strict=True)
+    with models.taps(model).device():
+        batches = list(run_steps(step, ("full_gradient_decomposition", score), model, source, verbose))
+    shapes, parts = zip(*batches, strict=True)
     scores, gradient = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
     terms = [np.concatenate(values) for values in zip(*(part[2] for part in parts), strict=True)]
     sums = np.concatenate([part[3] for part in parts], axis=1)
