@@ -10,6 +10,11 @@ import keras_explainable as ke
 import models
 from keras_explainable.errors import InputError, LayerError
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The structure of `inputs`"),  # of models made with `model.inputs`, which is a list
+    pytest.mark.filterwarnings("ignore:`build..` was called on layer"),
+]
+
 SHAPE, UNITS = (12, 14, 3), 4
 DOTTED = "mobilenetv2_1.00_224"  # as keras.applications names its networks
 
@@ -199,6 +204,18 @@ def test_the_model_is_not_rebuilt_and_not_changed(x):
     assert exposed.get_layer("logits") is model.get_layer("logits")
     model.get_layer("logits").bias.assign(np.full(UNITS, 5, "float32"))  # training on is seen
     assert abs(values(exposed(x))[0] - before).min() > 1
+
+
+def test_weights_given_by_a_stateless_scope_are_used(x):
+    model, other = nested(), nested()
+    other.set_weights([2 * w for w in other.get_weights()])
+    expected = values(ke.inspection.expose(other)(x))
+    given = [[2 * ops.convert_to_tensor(v) for v in vs] for vs in (model.trainable_variables, model.non_trainable_variables)]
+    exposed = ke.inspection.expose(model)
+    close(values(exposed.stateless_call(*given, x)[0]), expected)
+    with keras.StatelessScope(list(zip(model.variables, [2 * ops.convert_to_tensor(v) for v in model.variables], strict=True))):
+        scores, maps = ke.methods.cams.gradcam(model, x, 1)
+    close(values([scores, maps]), values(ke.methods.cams.gradcam(other, x, 1)))
 
 
 # What is not there

@@ -4,6 +4,8 @@
 class ExplainError(Exception):
     """Anything this library refuses. Catch it to catch all of the below."""
 
+    __init__ = Exception.__init__  # by which `tf.function` knows that it can raise the same class again
+
 
 class InputError(ExplainError, ValueError):
     """The images, units, or parameters of a call do not fit."""

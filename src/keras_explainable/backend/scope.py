@@ -2,21 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 
 import keras
 
-_values: ContextVar[tuple] = ContextVar("values", default=())
-
 
 @contextmanager
-def read_only(values: tuple | None = None) -> Iterator[None]:
-    """Inside, variables read as `values` (pairs of variable and tensor; those of the enclosing scope if None) or as
-    they are, and every write (losses, counters, seeds) is kept from the model."""
-    values = _values.get() if values is None else values
-    token = _values.set(values)
-    try:
-        with keras.StatelessScope(state_mapping=values, collect_losses=True):
-            yield
-    finally:
-        _values.reset(token)
+def read_only(values: tuple = ()) -> Iterator[None]:
+    """Inside, variables read as `values` (pairs of variable and tensor), else as around this scope, and every write
+    (losses, counters, seeds) is kept from the model."""
+    with keras.StatelessScope(state_mapping=values, collect_losses=True) as scope:
+        if scope.original_scope is not None:  # ours, or that of `model.stateless_call` or `predict`
+            scope.state_mapping = scope.original_scope.state_mapping | scope.state_mapping
+        yield

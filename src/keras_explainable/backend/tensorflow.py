@@ -10,7 +10,8 @@ UNROLLED = 8  # more columns than this become a loop: a graph of 1000 backward p
 
 def compile(step: Callable, variables: Callable, jit_compile: bool | None) -> Callable:
     # XLA is off unless asked for: on CPUs it was not faster for gradients. Variables are captured by reference.
-    return tf.function(step, jit_compile=bool(jit_compile))
+    # AutoGraph is off, as in `model.predict`: it takes time and rewrites exceptions.
+    return tf.function(step, jit_compile=bool(jit_compile), autograph=False)
 
 
 def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:

@@ -283,7 +283,9 @@ class Exposed(keras.Model):
         self.built = True
 
     def call(self, x: Any) -> list:
-        return find.exposed(KerasTaps(self), x, keep=lambda value: value)
+        taps = KerasTaps(self)
+        taps.build(x)
+        return find.exposed(taps, x, keep=lambda value: value)
 
     @property
     def layers(self) -> list:
