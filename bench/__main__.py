@@ -11,7 +11,13 @@ import numpy as np  # isort: skip
 from bench.floors import floors  # isort: skip
 from bench.measure import alternate, ratio  # isort: skip
 
-ROWS = {"gradcam": "forward", "cam": "forward", "gradcampp": "forward", "gradients": "gradient", "full_gradients": "gradient"}
+ROWS = {
+    "gradcam": "forward",
+    "cam": "forward",
+    "gradcampp": "forward",
+    "gradients": "gradient",
+    "full_gradients": "gradient",
+}
 
 
 def main() -> None:

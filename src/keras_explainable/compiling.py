@@ -1,4 +1,4 @@
-"""Compiled functions of a model: made once for each key, kept as long as the model lives, and hung on nothing of its."""
+"""Compiled functions of a model: made once for each key, kept as long as the model lives, hung on nothing of its."""
 
 import threading
 import weakref
@@ -81,15 +81,16 @@ def compiled(function: Callable, key: Any, model: Any) -> Callable:
 
 
 def repeats(method: Callable) -> Callable:
-    """Mark a method that calls compiled functions of its own many times, so that it is not compiled as a whole: loops of
-    gradients inside one program are slow on some processors (a while loop of XLA on CPUs: 10 to 30 times)."""
+    """Mark a method that calls compiled functions of its own many times, so that it is not compiled as a whole.
+
+    Loops of gradients inside one program are slow on some processors (a while loop of XLA on CPUs: 10 to 30 times)."""
     method.repeats = True  # type: ignore[attr-defined]
     return method
 
 
 def repeated(function: Callable, key: Any, model: Any, method: Callable, x: Any) -> Callable:
-    """`function(model, *args)` for a method that repeats: compiled, or as it is where it already runs inside a program or
-    where `method`, which it calls, repeats as well."""
+    """`function(model, *args)` for a method that repeats: compiled, or as it is where it already runs inside a program
+    or where `method`, which it calls, repeats as well."""
     if backend.is_traced(x) or getattr(method, "repeats", False):
         return lambda *args: function(model, *args)
     return compiled(function, key, model)
@@ -109,7 +110,7 @@ class _Same:
 
 
 def frozen(value: Any) -> Any:
-    """Something hashable that is equal for equal parameters; tensors and other unhashable things equal only themselves."""
+    """Something hashable that is equal for equal parameters; what cannot be hashed equals only itself."""
     if isinstance(value, dict):
         return tuple(sorted((k, frozen(v)) for k, v in value.items()))
     if isinstance(value, (list, tuple)):

@@ -13,7 +13,7 @@ MASK = 0xFFFFFFFF
 
 
 def mix(x: Any) -> Any:
-    """A hash of 32-bit integers in which every bit of the input moves every bit of the output (two multiply-xor-shift rounds)."""
+    """A hash of 32-bit integers: every bit of the input moves every bit of the output (two multiply-xor-shift rounds)."""
     for factor in (0x7FEB352D, 0x046CA68B):
         x = ops.bitwise_xor(x, ops.bitwise_right_shift(x, _word(16)))
         x = ops.multiply(x, _word(factor))
@@ -27,7 +27,11 @@ def _word(value: Any) -> Any:
 
 def uniform(shape: tuple, seed: Any, step: Any = 0, stream: int = 0) -> Any:
     """Numbers in (0, 1) that depend on nothing but the arguments: a hash of seed, step, stream and position."""
-    size = math.prod(shape) if all(isinstance(s, int) for s in shape) else ops.prod(ops.stack([ops.cast(s, "int32") for s in shape]))
+    size = (
+        math.prod(shape)
+        if all(isinstance(s, int) for s in shape)
+        else ops.prod(ops.stack([ops.cast(s, "int32") for s in shape]))
+    )
     key = mix(ops.bitwise_xor(mix(ops.bitwise_xor(mix(_word(seed)), _word(step))), _word(stream)))
     bits = mix(ops.bitwise_xor(mix(ops.cast(ops.arange(size), DTYPE)), key))
     # 24 bits are what float32 holds exactly: the same number everywhere, and never 0 or 1.

@@ -35,8 +35,8 @@ def full_gradient_decomposition(
     Returns:
         `input_gradient` (N, K, *S, C), `bias_gradients` {(layer path, call): (N, K, *S', C')} and `completeness` with
         `scores`, `total`, `absolute_gap`, `relative_gap` (of the larger of |score| and the largest |contribution of a
-        layer|) and `contributions` {"input" or (path, call): (N, K)}, each (N, K). A gap is reported, not raised: beyond
-        ReLU networks (GELU, gates, layer normalisation) it is what no bias accounts for.
+        layer|) and `contributions` {"input" or (path, call): (N, K)}, each (N, K). A gap is reported, not raised:
+        beyond ReLU networks (GELU, gates, layer normalisation) it is what no bias accounts for.
 
     Reference: Srinivas & Fleuret, arXiv:1905.00780.
     """
@@ -54,4 +54,6 @@ def full_gradient_decomposition(
     terms = [np.concatenate(values) for values in zip(*(part[2] for part in parts), strict=True)]
     sums = np.concatenate([part[3] for part in parts], axis=1)
     calls = fullgrad.biased_calls(model, np.zeros((1, *shapes[0][1:]), "float32"))
-    return fullgrad.Decomposition(gradient, dict(zip(calls, terms, strict=True)), fullgrad.completeness(scores, sums, calls))
+    return fullgrad.Decomposition(
+        gradient, dict(zip(calls, terms, strict=True)), fullgrad.completeness(scores, sums, calls)
+    )

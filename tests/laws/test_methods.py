@@ -34,8 +34,13 @@ def fingerprint(model):
         return {
             key: id(value)
             for key, value in vars(layer).items()
-            if key not in ("_called", "_losses", "_backward_hooks") and not isinstance(value, (int, float, str, bool, type(None)))
-        }, {key: value for key, value in vars(layer).items() if isinstance(value, (int, float, str, bool)) and key != "_called"}
+            if key not in ("_called", "_losses", "_backward_hooks")
+            and not isinstance(value, (int, float, str, bool, type(None)))
+        }, {
+            key: value
+            for key, value in vars(layer).items()
+            if isinstance(value, (int, float, str, bool)) and key != "_called"
+        }
 
     layers = [model, *model._flatten_layers(include_self=False)]
     grads = [getattr(w.value, "grad", None) for w in model.weights] if keras.backend.backend() == "torch" else []
@@ -54,7 +59,9 @@ def pairs():
     """Every method on every kind; where each must be compiled, all but the representative ones count as slow."""
     for method in METHODS:
         for kind in EXACT:
-            quick = keras.backend.backend() == "torch" or kind == "functional" or method in ("gradcam", "full_gradients")
+            quick = (
+                keras.backend.backend() == "torch" or kind == "functional" or method in ("gradcam", "full_gradients")
+            )
             yield pytest.param((method, kind), id=f"{method}-{kind}", marks=() if quick else pytest.mark.slow)
 
 
@@ -140,11 +147,17 @@ def test_permuted_units_permute_maps(method):
 
 
 def test_frozen_is_trainable(method):
-    close(explain(method, models.build("frozen"), models.images("frozen")), explain(method, models.build("functional"), models.images("functional")), 1e-5)
+    close(
+        explain(method, models.build("frozen"), models.images("frozen")),
+        explain(method, models.build("functional"), models.images("functional")),
+        1e-5,
+    )
 
 
 def test_nested_is_flat(method):
-    a, b = (explain(method, models.build(kind), models.images(kind)) for kind in ("nested_functional", "nested_sequential"))
+    a, b = (
+        explain(method, models.build(kind), models.images(kind)) for kind in ("nested_functional", "nested_sequential")
+    )
     assert a.maps.shape == b.maps.shape == (3, *models.SIZE, 2)
     close(a, b, 1e-5)
 

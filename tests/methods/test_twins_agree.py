@@ -74,7 +74,9 @@ def test_gradients_reduce_channels(name, reduce):
 
 @pytest.mark.parametrize("name", ["functional", "fused", "shared"])
 def test_full_gradients_mean_aggregation(name):
-    agree(explained("full_gradients", name, aggregation="mean"), twin(fullgrad.full_gradients, name, aggregation="mean"))
+    agree(
+        explained("full_gradients", name, aggregation="mean"), twin(fullgrad.full_gradients, name, aggregation="mean")
+    )
 
 
 def test_full_gradients_takes_any_aggregation():
@@ -122,7 +124,9 @@ def test_decomposition_equals_its_twin(name):
     scores, g, terms = fullgrad.decomposition(net, x64, y)
     agree((ours.completeness.scores, ours.input_gradient), (scores, g))
     theirs = sorted(float(abs(t).sum()) for t in terms.values())
-    np.testing.assert_allclose(sorted(float(abs(t).sum()) for t in ours.bias_gradients.values()), theirs, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        sorted(float(abs(t).sum()) for t in ours.bias_gradients.values()), theirs, rtol=1e-4, atol=1e-6
+    )
     total = sum(c for c in ours.completeness.contributions.values())
     np.testing.assert_allclose(ours.completeness.total, total, rtol=1e-5, atol=1e-5)
     gap = abs(scores - sum(fullgrad.contributions(net, x64, y).values()))

@@ -4,7 +4,8 @@
 - `jacobian(run, x, at, reduce, keep)`: gradients of each column of a score at chosen signals, in one forward pass.
 - `evaluate(run, x)`: a forward pass that records nothing for differentiation.
 - `trace(run, shape, dtype)`: run on abstract (or, where there is none, blank) values, for what can be seen on the way.
-- `by_image(function, values)`: a function of a batch that treats each image by itself, on few at once where that is faster.
+- `by_image(function, values)`: a function of a batch that treats each image by itself, on few at once if that is
+  faster.
 - `is_traced(value)`: whether a tensor is part of a program that is being built.
 - `to_host(value)`: a NumPy array.
 """
@@ -23,7 +24,8 @@ from keras_explainable.backend.scope import read_only as read_only  # noqa: E402
 name = keras.backend.backend()
 if name not in SUPPORTED:
     raise BackendError(
-        f"Keras runs on {name!r}, and keras-explainable on {', '.join(SUPPORTED)}: set KERAS_BACKEND before Keras is imported."
+        f"Keras runs on {name!r}, and keras-explainable on {', '.join(SUPPORTED)}: "
+        "set KERAS_BACKEND before Keras is imported."
     )
 
 _module = importlib.import_module(f"keras_explainable.backend.{name}")

@@ -1,4 +1,4 @@
-"""Which framework Keras runs on: the user's own setting, or else one that is installed, chosen before Keras is imported."""
+"""Which framework Keras runs on: the user's own setting, or else an installed one, chosen before Keras is imported."""
 
 import json
 import os
@@ -12,7 +12,7 @@ SUPPORTED = ("tensorflow", "jax", "torch")
 
 
 def configured() -> str:
-    """The backend that Keras would take by itself: `KERAS_BACKEND`, else Keras's configuration file, else TensorFlow."""
+    """The backend that Keras takes by itself: `KERAS_BACKEND`, else Keras's configuration file, else TensorFlow."""
     if os.environ.get("KERAS_BACKEND"):
         return os.environ["KERAS_BACKEND"]
     home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
@@ -36,7 +36,9 @@ def choose() -> None:
         return
     if os.environ.get("KERAS_BACKEND"):
         if wanted not in SUPPORTED:
-            raise BackendError(f"KERAS_BACKEND={wanted!r}, but keras-explainable runs on {', '.join(SUPPORTED)}: set one of these.")
+            raise BackendError(
+                f"KERAS_BACKEND={wanted!r}, but keras-explainable runs on {', '.join(SUPPORTED)}: set one of these."
+            )
         raise BackendError(
             f"KERAS_BACKEND={wanted!r}, but {wanted} is not installed. Run: pip install 'keras-explainable[{wanted}]'"
             + (f", or set KERAS_BACKEND={installed[0]}, which is installed." if installed else ".")
@@ -44,6 +46,7 @@ def choose() -> None:
     if not installed:
         raise BackendError(
             "keras-explainable needs one of TensorFlow, JAX or PyTorch, and none is installed. "
-            "Run one of: pip install 'keras-explainable[tensorflow]', 'keras-explainable[jax]', 'keras-explainable[torch]'."
+            "Run one of: pip install 'keras-explainable[tensorflow]', 'keras-explainable[jax]', "
+            "'keras-explainable[torch]'."
         )
     os.environ["KERAS_BACKEND"] = installed[0]

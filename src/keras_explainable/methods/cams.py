@@ -42,7 +42,11 @@ def cam(model: Any, inputs: Any, indices: Any = None, layer: Any = None) -> tupl
     if kernel is None and view.pools():
         kernel = ops.eye(a.shape[-1])
     if kernel is None or kernel.shape[0] != a.shape[-1]:
-        rows = "no linear layer right behind a global pooling" if kernel is None else f"a linear layer with {kernel.shape[0]} inputs"
+        rows = (
+            "no linear layer right behind a global pooling"
+            if kernel is None
+            else f"a linear layer with {kernel.shape[0]} inputs"
+        )
         raise LayerError(
             f"CAM weighs the {a.shape[-1]} channels of {point} by the head's weights, and the model ends in {rows}. "
             "Use `gradcam`, which needs no such head."
@@ -81,7 +85,9 @@ def gradcampp(model: Any, inputs: Any, indices: Any = None, layer: Any = None, s
     total = ops.sum(a, axis=tuple(range(1, 1 + view.rank)), keepdims=True)[:, None]
     # g^2 cancels: alpha = 1 / (2 + g sum A). What is left cannot underflow for the small gradients of a last layer.
     below = 2 + g * total
-    alpha = ops.where((below != 0) & (g != 0), 1 / ops.where(below != 0, below, ops.ones_like(below)), ops.zeros_like(below))
+    alpha = ops.where(
+        (below != 0) & (g != 0), 1 / ops.where(below != 0, below, ops.ones_like(below)), ops.zeros_like(below)
+    )
     return scores, weighted(a, ops.sum(alpha * ops.relu(g), axis=view.space))
 
 
@@ -91,7 +97,7 @@ def scorecam(
 ) -> tuple:
     """The channels of a signal, weighted by the score of the image seen through each of them.
 
-    maps = sum_c softmax_c(f(x o H_c + baseline (1 - H_c)) - f(baseline)) A_c, H_c = A_c resized to the image, then min-max.
+    maps = sum_c softmax_c(f(x o H_c + baseline (1 - H_c)) - f(baseline)) A_c, H_c = A_c resized to the image, min-max.
 
     Args:
         baseline: the colour behind the mask, in the model's input range.

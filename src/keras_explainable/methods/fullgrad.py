@@ -35,7 +35,7 @@ PSI = {"sum": psi_sum, "mean": psi_mean}
 
 
 def _maps(model: Any, inputs: Any, indices: Any, score: Any, psi: Any, factor: Callable) -> tuple:
-    """psi(grad x) + sum over layers of psi(grad * factor(point)), equal resolutions added up before they are resized."""
+    """psi(grad x) + sum over layers of psi(grad * factor), equal resolutions added up before they are resized."""
     view = models.view(model, inputs, indices, score)
     points = [p for p in view.biased() if view.is_spatial(p)]
     psi = PSI.get(psi, psi)
@@ -66,38 +66,46 @@ def _biases(given: Any, view: models.View, points: list) -> dict:
     every = view.biased()
     if len(given) != len(every):
         raise InputError(
-            f"{len(given)} biases came for the {len(every)} calls of layers with a bias: leave `biases` out, and they are read from the layers."
+            f"{len(given)} biases came for the {len(every)} calls of layers with a bias: "
+            "leave `biases` out, and they are read from the layers."
         )
     return {p: ops.cast(b, "float32") for p, b in zip(every, given, strict=True) if p in points}
 
 
-@explainer("full gradient", "gradient, biases", "1 forward + K backward", "arXiv:1905.00780", postprocessing=filters.normalize)
+@explainer(
+    "full gradient", "gradient, biases", "1 forward + K backward", "arXiv:1905.00780", postprocessing=filters.normalize
+)
 def full_gradients(
     model: Any, inputs: Any, indices: Any = None, score: Any = None, biases: Any = None, aggregation: Any = "sum"
 ) -> tuple:
     """What the input and every bias of the network contribute to the score, laid over one another.
 
-    maps = sum_c psi(x dscore/dx) + sum over layers of resize(sum_c psi(b dscore/db)), psi(v) = (|v| - min)/(max - min + 1e-6)
+    maps = sum_c psi(x dscore/dx) + sum over layers of resize(sum_c psi(b dscore/db)),
+    psi(v) = (|v| - min)/(max - min + 1e-6)
 
-    with min and max over a sample's (*S, C), the gradient taken where the bias was just added (before a fused activation),
-    b the effective bias (of batch normalisation: beta - mean gamma/sqrt(var + epsilon)), and only layers with a spatial
-    output. The map is not complete, the decomposition is: see `full_gradient_decomposition`.
+    with min and max over a sample's (*S, C), the gradient taken where the bias was just added (before a fused
+    activation), b the effective bias (of batch normalisation: beta - mean gamma/sqrt(var + epsilon)), and only layers
+    with a spatial output. The map is not complete, the decomposition is: see `full_gradient_decomposition`.
 
     Args:
         biases: the biases, in the order of the calls; by default they are read from the layers.
-        aggregation: "sum" (the paper's authors), "mean" (keras-explainable 0.0.2: each channel normalised by itself, mean
-            over channels), or a function from (B, *S, C) to (B, *S).
+        aggregation: "sum" (the paper's authors), "mean" (keras-explainable 0.0.2: each channel normalised by itself,
+            mean over channels), or a function from (B, *S, C) to (B, *S).
 
     Reference: Srinivas & Fleuret, Full-Gradient Representation for Neural Network Visualization, arXiv:1905.00780.
     """
     return _maps(model, inputs, indices, score, aggregation, partial(_biases, biases))
 
 
-@explainer("full gradient", "gradient, biases", "1 forward + K backward", "arXiv:1905.00780", postprocessing=filters.normalize)
-def simple_full_gradients(model: Any, inputs: Any, indices: Any = None, score: Any = None, aggregation: Any = "sum") -> tuple:
+@explainer(
+    "full gradient", "gradient, biases", "1 forward + K backward", "arXiv:1905.00780", postprocessing=filters.normalize
+)
+def simple_full_gradients(
+    model: Any, inputs: Any, indices: Any = None, score: Any = None, aggregation: Any = "sum"
+) -> tuple:
     """Full gradients without the biases' values: the gradients where biases are added, laid over one another.
 
-    maps = sum_c psi(x dscore/dx) + sum over layers with a bias of resize(sum_c psi(dscore/db)), psi as in `full_gradients`.
+    maps = sum_c psi(x dscore/dx) + sum over layers with a bias of resize(sum_c psi(dscore/db)), psi of `full_gradients`.
 
     Reference: Srinivas & Fleuret, arXiv:1905.00780, and the authors' implementation.
     """
@@ -123,8 +131,8 @@ class Decomposition(NamedTuple):
 
 
 def decomposition(model: Any, inputs: Any, indices: Any = None, score: Any = None) -> tuple:
-    """The scores (B, K), the input's gradient (B, K, *S, C), bias x gradient for every call of a layer with a bias, in the
-    order of `biased_calls`, and the sum of each over all but (B, K), the input's first."""
+    """The scores (B, K), the input's gradient (B, K, *S, C), bias x gradient for every call of a layer with a bias, in
+    the order of `biased_calls`, and the sum of each over all but (B, K), the input's first."""
     view = models.view(model, inputs, indices, score)
     points = view.biased()
     biases = {p: ops.cast(view.taps.bias(p.path), "float32") for p in points}

@@ -117,7 +117,7 @@ def _tta(method: Callable, scales: tuple[float, ...], hflip: bool) -> Callable:
 
 
 def _sum(run: Callable, x: Any, units: Any, repetitions: int) -> tuple:
-    """The sum of `run(x, units, step)` over the steps: in a loop of the program that this is part of, or of the host."""
+    """The sum of `run(x, units, step)` over the steps: in a loop of the program it is part of, or of the host."""
 
     def add(step, sums):
         return tuple(total + new for total, new in zip(sums, run(x, units, step), strict=True))
