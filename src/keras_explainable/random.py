@@ -13,7 +13,7 @@ MASK = 0xFFFFFFFF
 
 
 def mix(x: Any) -> Any:
-    """A hash of 32-bit integers: every bit of the input moves every bit of the output (two multiply-xor-shift rounds)."""
+    """A hash of 32-bit integers: each bit of the input moves each bit of the output (two multiply-xor-shift rounds)."""
     for factor in (0x7FEB352D, 0x046CA68B):
         x = ops.bitwise_xor(x, ops.bitwise_right_shift(x, _word(16)))
         x = ops.multiply(x, _word(factor))

@@ -105,7 +105,7 @@ def simple_full_gradients(
 ) -> tuple:
     """Full gradients without the biases' values: the gradients where biases are added, laid over one another.
 
-    maps = sum_c psi(x dscore/dx) + sum over layers with a bias of resize(sum_c psi(dscore/db)), psi of `full_gradients`.
+    maps = sum_c psi(x dscore/dx) + sum over layers with a bias of resize(sum_c psi(dscore/db)), psi as there.
 
     Reference: Srinivas & Fleuret, arXiv:1905.00780, and the authors' implementation.
     """
