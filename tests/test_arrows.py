@@ -48,6 +48,7 @@ ARROWS = {
     "viz": set(),
     "utils": {"viz"},
     "demo": {"", "loading", "viz"},
+    "dump": {"", "loading", "viz"},
     "cli": {""},
     "web": {""},
     "distributed": {""},

@@ -51,7 +51,7 @@ def app() -> Any:
 
     cli = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
     options = _options(typer)
-    for add in (_add_explain, _add_methods, _add_layers, _add_demo):
+    for add in (_add_explain, _add_dump, _add_methods, _add_layers, _add_demo):
         add(cli, options)
     return cli
 
@@ -76,6 +76,7 @@ def _options(typer: Any) -> SimpleNamespace:
         model=typer.Option(
             "demo", "--model", help="demo, a keras.applications name (ImageNet weights), or a .keras or .h5 file."
         ),
+        scale=typer.Option(None, help="What a model file takes: raw (0..255), unit (0..1), tf (-1..1), torch, caffe."),
         weights=typer.Option("imagenet", help="imagenet or none (random), for a model of keras.applications."),
         unsafe=typer.Option(
             False, "--unsafe", help="Let a model file run Python code of its own. Only if you trust it."
@@ -136,7 +137,6 @@ def _add_explain(cli: Any, shared: SimpleNamespace) -> None:
         None, "--layer", metavar="PATH", help="The layer of CAM methods, from `keras-explainable layers`."
     )
     out_ = typer.Option(Path("explained"), "--out", "-o", metavar="DIR", help="Where the pictures go.")
-    scale_ = typer.Option(None, help="What a model file takes: raw (0..255), unit (0..1), tf (-1..1), torch, or caffe.")
     report_ = typer.Option(False, "--report", help="Write report.html as well, with all maps side by side.")
 
     @cli.command()
@@ -150,7 +150,7 @@ def _add_explain(cli: Any, shared: SimpleNamespace) -> None:
         out: Path = out_,
         report: bool = report_,
         weights: str = shared.weights,
-        scale: str | None = scale_,
+        scale: str | None = shared.scale,
         unsafe: bool = shared.unsafe,
         backend: Backend | None = shared.backend,
         debug: bool = shared.debug,
@@ -158,15 +158,42 @@ def _add_explain(cli: Any, shared: SimpleNamespace) -> None:
         """Explain images: save each beside its maps, one picture for each image and method."""
         methods = _methods(method, layer)
         loaded = _load(model, weights, unsafe, scale)
-        if loaded.preprocess.guessed:
-            typer.echo(
-                f"Images are fed at the scale {loaded.preprocess.name!r}, a guess: --scale says better.", err=True
-            )
+        _tell_guess(loaded)
         job = Job(loaded, images, unit, {"layer": layer} if layer else {})
         results = {name: job.run(name) for name in methods}
         typer.echo(job.save(results, out))
         if report:
             typer.echo(f"Report: {job.report(results, out)}")
+
+
+def _add_dump(cli: Any, shared: SimpleNamespace) -> None:
+    import typer
+
+    folder_ = typer.Argument(None, metavar="[DIR]", help="A folder of images; the sample scenes if none is given.")
+    method_ = typer.Option(["all"], "--method", "-m", help=METHODS_HELP)
+    out_ = typer.Option(Path("results"), "--out", "-o", metavar="DIR", help="Where the pictures go.")
+
+    @cli.command()
+    @friendly
+    def dump(
+        folder: Path | None = folder_,
+        model: str = shared.model,
+        method: list[str] = method_,
+        out: Path = out_,
+        weights: str = shared.weights,
+        scale: str | None = shared.scale,
+        unsafe: bool = shared.unsafe,
+        backend: Backend | None = shared.backend,
+        debug: bool = shared.debug,
+    ) -> None:
+        """Lay maps over all images of a folder: one picture of the image's size for each image and method."""
+        from keras_explainable import dump as dumping
+
+        methods, loaded = _methods(method, None), _load(model, weights, unsafe, scale)
+        _tell_guess(loaded)
+        made = dumping.make(loaded, folder, out, methods, progress=sys.stdout.isatty())
+        typer.echo(str(made))
+        raise typer.Exit(0 if made.pictures else 1)
 
 
 def _add_methods(cli: Any, shared: SimpleNamespace) -> None:
@@ -256,6 +283,11 @@ def _load(model: str, weights: str, unsafe: bool, scale: str | None = None) -> A
     if scale not in (None, *loading.SCALES):
         raise typer.BadParameter(f"Expected one of: {', '.join(loading.SCALES)}.", param_hint="--scale")
     return loading.load(model, None if weights == "none" else weights, safe_mode=not unsafe, scale=scale)
+
+
+def _tell_guess(loaded: Any) -> None:
+    if loaded.preprocess.guessed:
+        print(f"Images are fed at the scale {loaded.preprocess.name!r}, a guess: --scale says better.", file=sys.stderr)
 
 
 class Job:

@@ -1,0 +1,21 @@
+"""Save every method's map of every image in a folder, laid over the image, in results/.
+
+    python dump_images.py                          the sample scenes, by the embedded model
+    python dump_images.py photos --model ResNet50
+
+The same as `keras-explainable dump`, and run from here without installing it; `--help` lists the options.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    source = str(Path(__file__).resolve().parent / "src")
+    sys.path.insert(0, source)
+    # For the process that `--backend` starts anew.
+    os.environ["PYTHONPATH"] = os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])
+    from keras_explainable.cli import main
+
+    sys.argv.insert(1, "dump")
+    main()
