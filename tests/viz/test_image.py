@@ -90,6 +90,15 @@ def test_a_percentile_takes_the_place_of_the_maximum_unless_it_is_the_minimum(ma
     assert image.limits_of(maps, False, 99) == (0.0, top if top > 0 else 5.0)
 
 
+def test_the_peak_is_the_maximum_or_the_middle_of_several(rng):
+    values = rng.random((5, 7))
+    values[3, 1] = 2
+    assert image.peak(values) == (3, 1)
+    values[2:5, 2:7] = 2  # and a block around (3, 4)
+    values[3, 1] = 0
+    assert image.peak(values) == (3, 4)
+
+
 def test_stretching_is_the_bilinear_interpolation_of_pillow(rng):
     values = rng.random((4, 3)).astype("float32")
     expected = Image.fromarray(values).resize((11, 9), Image.Resampling.BILINEAR)

@@ -138,8 +138,9 @@ def _matplotlib_map(name: str) -> Callable[[np.ndarray], Any]:
 
 
 def peak(values: np.ndarray) -> tuple[int, int]:
-    """Row and column of a map's first maximum."""
-    row, column = np.unravel_index(int(np.argmax(values)), values.shape)
+    """Row and column of a map's maximum; of several that are equal, the one nearest to their middle."""
+    highest = np.argwhere(values == values.max())
+    row, column = highest[np.argmin(((highest - highest.mean(axis=0)) ** 2).sum(axis=1))]
     return int(row), int(column)
 
 

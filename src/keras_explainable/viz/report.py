@@ -130,7 +130,8 @@ def _outline(index: int, subject: Subject) -> str:
 
 def _grid_row(row: Row, photos: Sequence[int], subjects: Sequence[Subject]) -> str:
     cells = "".join(_cell(row, i, photos[i], subject) for i, subject in enumerate(subjects))
-    facts = " · ".join(filter(None, [_percent(row.points), _seconds(row.seconds)]))
+    points = "" if row.points is None else f"peak {_percent(row.points)}"
+    facts = " · ".join(filter(None, [points, _seconds(row.seconds)]))
     head = f"<b>{escape(row.name)}</b><small>{escape(row.family)}</small><small>{facts}</small>"
     return f'<tr><th scope="row" title="{escape(row.summary)}">{head}</th>{cells}</tr>'
 
