@@ -114,7 +114,7 @@ def find_layer_with(
 def layers_with_biases(model: Any, exclude: Sequence[Any] = (), return_biases: bool = True) -> Any:
     """The layers that add a bias (batch normalisation included), and those biases."""
     excluded = {id(layer) for layer in exclude}
-    every = models.taps(model).paths().values()
+    every = dict.fromkeys(models.taps(model).paths().values())
     layers = [layer for layer in every if id(layer) not in excluded and models.bias(layer) is not None]
     return (layers, biases(layers)) if return_biases else layers
 

@@ -137,15 +137,16 @@ def resolve(trace: Trace, taps: Taps, address: Any) -> Point:
         return address
     name, link, index = parts(address)
     path = find_path(taps, name)
-    calls = [c for c in trace.calls if c.path == path]
+    layers = taps.paths()
+    calls = [c for c in trace.calls if layers[c.path] is layers[path]]
     if not calls:
         raise LayerError(f"Layer {path!r} is in the model but was not called in its forward pass, so it has no signal.")
     call = calls[_call_number(path, index, len(calls))]
     if link == "input":
         # The tensor itself, where another layer made it: so that all of its consumers count.
         made = trace.producer(call.inputs[0]) if call.inputs else None
-        return made.output if made else Point(path, call.call, "input")
-    return Point(path, call.call, link) if link == "output" else call.linear
+        return made.output if made else Point(call.path, call.call, "input")
+    return call.output if link == "output" else call.linear
 
 
 def parts(address: Any) -> tuple[Any, str, Any]:

@@ -206,17 +206,16 @@ class TorchTaps:
         self.module = module
 
     def paths(self) -> dict[str, nn.Module]:
+        """Modules by path; one with several names comes under each of them, and its calls under the first."""
         found: dict[str, nn.Module] = {}
-        seen = {id(self.module)}
 
-        def walk(parent, prefix):
+        def walk(parent, prefix, above):
             for name, child in _children(parent).items():
-                if id(child) not in seen:
-                    seen.add(id(child))
+                if id(child) not in above:
                     found[prefix + name] = child
-                    walk(child, f"{prefix}{name}.")
+                    walk(child, f"{prefix}{name}.", {*above, id(child)})
 
-        walk(self.module, "")
+        walk(self.module, "", {id(self.module)})
         return found
 
     def children(self) -> list[nn.Module]:
@@ -275,10 +274,10 @@ class TorchTaps:
     def run(self, x: Any, tap: Tap, points: frozenset[Point] | None) -> Any:
         paths = self.paths()
         fused = self._fused(paths)
-        chosen = set(paths if points is None else {p.path for p in points if p.path})
-        chosen |= {p for p in paths if p.rpartition(".")[0] in chosen & fused}
-        session = Session({id(paths[path]): path for path in chosen}, tap, points, fused)
-        with _hooking(paths[path] for path in chosen), _settling(self.module.modules()):
+        wanted = set(paths if points is None else {p.path for p in points})
+        chosen = [p for p in paths if p in wanted or p.rpartition(".")[0] in wanted & fused]
+        session = Session({id(paths[p]): p for p in reversed(chosen)}, tap, points, fused)
+        with _hooking(paths[p] for p in chosen), _settling(self.module.modules()):
             token = _session.set(session)
             try:
                 # A copy: the module may work in place on what it gets.
