@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import os
 import warnings
 from collections import namedtuple
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from keras_explainable.errors import InputError
 from keras_explainable.models import find
 from keras_explainable.resize import resize
 
+HOME = os.path.dirname(__file__)  # no line in here is to blame for a warning
 WHOLE = ("array", "list")  # sources whose images are all there before any work
 
 
@@ -207,7 +209,7 @@ def _warn_of_constant(maps: int) -> None:
         warnings.warn(
             f"{maps} maps are the same everywhere, so they show nothing. Likely causes: the layer has no part in the "
             "score, every contribution is negative (try ke.filters.absolute_normalize), or a saturated output.",
-            stacklevel=4,
+            stacklevel=1 + next(i for i, frame in enumerate(inspect.stack(0)) if not frame.filename.startswith(HOME)),
         )
 
 

@@ -1,5 +1,6 @@
 """The gradient of a score with respect to the image, and what is made of it."""
 
+from collections.abc import Callable
 from typing import Any
 
 from keras import ops
@@ -22,13 +23,13 @@ def units_last(maps: Any) -> Any:
     return ops.moveaxis(maps, 1, -1)
 
 
-def reduce_channels(g: Any, reduce: str | None) -> Any:
-    """Gradients (B, K, *S, C) as maps (B, *S, K); with `reduce` None signs and channels stay: (B, K, *S, C)."""
+def channel_reducer(reduce: str | None) -> Callable:
+    """From gradients (B, K, *S, C) to maps (B, *S, K); with `reduce` None signs and channels stay: (B, K, *S, C)."""
     if reduce is None:
-        return g
+        return lambda g: g
     if reduce not in REDUCE:
         raise InputError(f"reduce={reduce!r}: use one of {', '.join(map(repr, REDUCE))}, or None for signed gradients.")
-    return units_last(REDUCE[reduce](g))
+    return lambda g: units_last(REDUCE[reduce](g))
 
 
 @explainer("gradient", "gradient", "1 forward + K backward", "arXiv:1312.6034", postprocessing=filters.normalize)
@@ -43,6 +44,7 @@ def gradients(model: Any, inputs: Any, indices: Any = None, score: Any = None, r
 
     Reference: Simonyan et al., Deep Inside Convolutional Networks, arXiv:1312.6034.
     """
+    reduced = channel_reducer(reduce)
     view = models.view(model, inputs, indices, score)
     scores, _, g = view.jacobian([models.INPUT], keep=False)
-    return scores, reduce_channels(g[models.INPUT], reduce)
+    return scores, reduced(g[models.INPUT])

@@ -10,7 +10,7 @@ from keras import ops
 from keras_explainable import backend, filters, models, random
 from keras_explainable.compiling import frozen, repeated, repeats
 from keras_explainable.errors import InputError
-from keras_explainable.methods.gradient import gradients, reduce_channels
+from keras_explainable.methods.gradient import channel_reducer, gradients
 from keras_explainable.registry import explainer
 from keras_explainable.resize import resize
 
@@ -157,6 +157,7 @@ def smoothgrad(
 
     Reference: Smilkov et al., SmoothGrad, arXiv:1706.03825.
     """
+    reduced = channel_reducer(reduce)
     smoothed = smooth(signed_gradients, repetitions, noise, noise_kind)
     scores, g = smoothed(model, inputs, indices, seed, score=score)
-    return scores, reduce_channels(g, reduce)
+    return scores, reduced(g)
