@@ -244,7 +244,9 @@ class TorchTaps:
         return list(self.module.parameters())
 
     def structure(self) -> tuple:
-        return tuple((path, id(module), has_bias(module)) for path, module in self.paths().items())
+        paths = self.paths()
+        adds = [(getattr(m, "bias", None) is None, getattr(m, "running_mean", None) is None) for m in paths.values()]
+        return tuple(zip(paths, map(id, paths.values()), adds, strict=True))
 
     def input_shape(self) -> tuple | None:
         return None
@@ -265,8 +267,9 @@ class TorchTaps:
 
     def _place(self) -> dict[str, Any]:
         """Device and type of the module's weights."""
-        tensors = [t for t in chain(self.module.parameters(), self.module.buffers()) if t.is_floating_point()]
-        return {"device": tensors[0].device, "dtype": tensors[0].dtype} if tensors else {"device": None, "dtype": None}
+        tensors = chain(self.module.parameters(), self.module.buffers())
+        first = next((t for t in tensors if t.is_floating_point()), None)
+        return {"device": None, "dtype": None} if first is None else {"device": first.device, "dtype": first.dtype}
 
     def _fused(self, paths: dict[str, nn.Module]) -> set[str]:
         return {p for p, m in paths.items() if isinstance(m, (*NORMS, nn.LayerNorm)) and _children(m)}
