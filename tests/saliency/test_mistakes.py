@@ -201,7 +201,7 @@ def test_the_image_the_weights_and_the_mode_stay_as_they_were(make):
 
 
 @every
-def test_an_image_with_a_gradient_and_a_scope_without_one(make):
+def test_an_image_with_a_gradient_a_scope_without_one_and_frozen_weights(make):
     module, x = randomized(Winding()), images()
     expected = make(module).saliency(x, 1)
     leaf = x.clone().requires_grad_()
@@ -213,12 +213,6 @@ def test_an_image_with_a_gradient_and_a_scope_without_one(make):
     with torch.inference_mode():
         maps = make(module).saliency(x, 1)
     close(maps.clone(), expected)
-
-
-@every
-def test_frozen_weights_change_nothing(make):
-    module, x = randomized(Winding()), images()
-    expected = make(module).saliency(x, 1)
     close(make(module.requires_grad_(False)).saliency(x, 1), expected)
 
 
