@@ -14,7 +14,6 @@ import numpy as np
 from keras_explainable import backend, data, models, registry
 from keras_explainable.compiling import compiled, frozen, options
 from keras_explainable.errors import InputError
-from keras_explainable.models import find
 from keras_explainable.resize import resize
 
 HOME = os.path.dirname(__file__)  # no line in here is to blame for a warning
@@ -54,14 +53,15 @@ def explain(
     Args:
         method: an explaining method, or the name of a registered one.
         model: see the contract in `ke.methods`.
-        x: images as an array or tensor; or a `tf.data.Dataset`, torch `DataLoader`, `keras.utils.PyDataset` or generator
-            of batches, with or without the units to explain.
+        x: images as an array or tensor; or a `tf.data.Dataset`, torch `DataLoader`, `keras.utils.PyDataset` or
+            generator of batches, with or without the units to explain.
         y: the units to explain, for arrays: an int, (N,) or (N, K); None for every unit.
         batch_size: images explained at once, where `x` is no source of batches itself.
         verbose: 0 for no progress bar.
         steps: batches to take from `x`; needed only for sources without an end.
         callbacks: Keras callbacks; their `on_predict_*` are called.
-        postprocessing: what is done to the maps, such as `ke.filters.normalize`; `(maps, axis=spatial axes)` or `(maps)`.
+        postprocessing: what is done to the maps, such as `ke.filters.normalize`: a function of `(maps, axis=spatial
+            axes)` or `(maps)`.
         resizing: whether maps are resized to the images; or to which size.
         seed: for methods that draw random numbers. The same seed gives the same maps, and none is seed 0.
         run_eagerly, jit_compile: as in `model.compile`; by default compiled, with XLA only on JAX.
@@ -84,7 +84,7 @@ def explain(
         if postprocessing is not None:
             maps = _postprocess(postprocessing, maps, axis)
         if resizing:
-            size = find.spatial_size(keras.ops.shape(images), models.taps(subject).channels_first) if resizing is True else resizing
+            size: Any = models.view(subject, images).size if resizing is True else resizing
             maps = resize(maps, size) if len(size) == len(axis) else maps
         return scores, maps
 
@@ -104,7 +104,8 @@ def explain(
                 error.partial = Explanation(*results.done())  # type: ignore[attr-defined]
                 error.add_note(f"{results.filled} images had been explained by then: see this exception's `.partial`.")
             raise
-        return Explanation(*results.done(), _about(method, model, shape, method_params))
+        scores, maps = results.done()
+        return Explanation(scores, maps, _about(method, model, shape, method_params))
 
 
 def _about(method: Callable, model: Any, shape: tuple, params: dict) -> dict[str, Any]:
@@ -230,7 +231,9 @@ def check(model: Any, x: Any, y: Any = None, score: Any = None) -> None:
     data.check_images(x)
     taps = models.taps(model)
     expected, got = taps.input_shape(), tuple(x.shape)
-    if expected and (len(expected) != len(got) or any(e not in (None, g) for e, g in zip(expected[1:], got[1:], strict=True))):
+    if expected and (
+        len(expected) != len(got) or any(e not in (None, g) for e, g in zip(expected[1:], got[1:], strict=True))
+    ):
         raise InputError(f"Images of shape {got} came, and the model takes {expected}: resize or transpose them first.")
     taps.build(_tensor(x[:1]))
     if y is not None and score is None:

@@ -18,9 +18,9 @@ KERNEL_AXIS = -1
 def expose(model: Any, arguments: Any = None, outputs: Any = None) -> Any:
     """A model that returns `[score, *signals]` of `model`, whose gradients the methods then take.
 
-    Signals and the output are addressed by a layer's name, path ("resnet50/conv1", dots do as well), tuple of names, index,
-    the layer itself, or a dictionary with `name` or `layer`, `link` ("output" or "input") and `index` (which of its calls;
-    the last by default). `model` is not changed, and may be nested to any depth, subclassed, or not built yet.
+    Signals and the output are addressed by a layer's name, path ("resnet50/conv1", dots do as well), tuple of names,
+    index, the layer itself, or a dictionary with `name` or `layer`, `link` ("output" or "input") and `index` (which of
+    its calls; the last by default). `model` is not changed, and may be nested to any depth, subclassed, or not built.
 
     Args:
         arguments: one address or a list of them; None for the last spatial signal in execution order.
@@ -93,7 +93,11 @@ def get_global_pooling_layer(model: Any, name: Any = None) -> Any:
 
 
 def find_layer_with(
-    model: Any, name: Any = None, properties: Sequence[str] | None = None, klass: Any = None, search_reversed: bool = True
+    model: Any,
+    name: Any = None,
+    properties: Sequence[str] | None = None,
+    klass: Any = None,
+    search_reversed: bool = True,
 ) -> Any:
     """The last (or first) layer of a class and with all the properties, containers after what they hold.
 
@@ -106,7 +110,9 @@ def find_layer_with(
         return get_nested_layer(model, name)
     layers = list(models.taps(model).paths().values())
     for layer in reversed(layers) if search_reversed else layers:
-        if (klass is None or isinstance(layer, klass)) and all(getattr(layer, p, None) is not None for p in properties or ()):
+        if (klass is None or isinstance(layer, klass)) and all(
+            getattr(layer, p, None) is not None for p in properties or ()
+        ):
             return layer
     raise LayerError(f"No layer of this model is of class {klass} with properties {properties}.")
 
@@ -120,7 +126,7 @@ def layers_with_biases(model: Any, exclude: Sequence[Any] = (), return_biases: b
 
 
 def biases(layers: Sequence[Any]) -> list:
-    """What each layer adds to its channels: its bias, or for batch normalisation beta - mean gamma / sqrt(var + epsilon)."""
+    """What each layer adds to its channels: of batch normalisation, beta - mean gamma / sqrt(var + epsilon)."""
     return [models.bias(layer) for layer in layers]
 
 
@@ -129,12 +135,16 @@ def gather_units(tensor: Any, indices: Any, axis: int = KERNEL_AXIS) -> Any:
     tensor = ops.convert_to_tensor(tensor)
     if indices is None:
         return tensor
-    return ops.take_along_axis(tensor, models.unit_indices(indices, ops.shape(tensor)[0], tensor.shape[axis]), axis=axis)
+    return ops.take_along_axis(
+        tensor, models.unit_indices(indices, ops.shape(tensor)[0], tensor.shape[axis]), axis=axis
+    )
 
 
 def _only(outputs: Any) -> Any:
     if isinstance(outputs, list):
         if len(outputs) != 1:
-            raise LayerError(f"{len(outputs)} outputs came, and one is explained at a time: name one, and the rest as arguments.")
+            raise LayerError(
+                f"{len(outputs)} outputs came, and one is explained at a time: name one, and the rest as arguments."
+            )
         return outputs[0]
     return outputs

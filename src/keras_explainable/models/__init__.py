@@ -40,10 +40,12 @@ def bias(layer: Any) -> Any:
     import keras
 
     if _is_module(layer) and not isinstance(layer, keras.Layer):
-        from keras_explainable.models import torch as adapter
-    else:
-        from keras_explainable.models import keras as adapter
-    return adapter.effective_bias(layer) if adapter.has_bias(layer) else None
+        from keras_explainable.models import torch as modules
+
+        return modules.effective_bias(layer) if modules.has_bias(layer) else None
+    from keras_explainable.models import keras as layers
+
+    return layers.effective_bias(layer) if layers.has_bias(layer) else None
 
 
 def _is_module(model: Any) -> bool:

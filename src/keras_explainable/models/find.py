@@ -60,12 +60,16 @@ def declared(trace: Trace, taps: Taps, rank: int) -> tuple[Point | None, tuple[P
     """The score's point (None: the model's output as it is) and the signals of a model, exposed by the user or not.
 
     A model of the user's own with outputs [score, *signals] is as good as an exposed one, and taken as it is."""
+    score: Point | None
     if taps.target is not None:
         score = resolve(trace, taps, taps.target)
     elif taps.signals is None and is_exposed(trace):
         made = [trace.producer(value) for value in trace.outputs[1:]]
         if not all(made):
-            raise LayerError("A signal that the model returns is not the output of any of its layers: expose it with ke.inspection.expose.")
+            raise LayerError(
+                "A signal that the model returns is not the output of any of its layers: "
+                "expose it with ke.inspection.expose."
+            )
         return None, tuple(call.output for call in made if call)
     else:
         score = score_point(trace)
@@ -81,7 +85,7 @@ def is_exposed(trace: Trace) -> bool:
 
 
 def linear_head(trace: Trace, point: Point | None) -> Call | None:
-    """The linear layer that makes the scores at `point` from globally pooled channels, or None if it is not like that."""
+    """The linear layer that makes the scores at `point` from globally pooled channels, or None if there is none."""
     call = score_call(trace, point)
     while call is not None and not call.has_kernel and kind(call) in (*PASSING, *FINAL, *RESHAPING):
         call = trace.producer(call.inputs[0])
@@ -95,6 +99,7 @@ def linear_head(trace: Trace, point: Point | None) -> Call | None:
 
 
 def spatial_size(shape: tuple, channels_first: bool) -> tuple:
+    """The sizes of the spatial axes of a shape (batch, ...)."""
     return tuple(shape[2:] if channels_first else shape[1:-1])
 
 
@@ -115,13 +120,15 @@ def spatial_calls(trace: Trace, rank: int) -> list[Call]:
 
 
 def last_spatial(trace: Trace, rank: int) -> Point:
+    """The output of the last call that ends in a spatial signal."""
     found = spatial_calls(trace, rank)
     if found:
         return found[-1].output
     shapes = ", ".join(f"{c.path} {c.shape}" for c in trace.calls if c.leaf) or "none"
     raise LayerError(
-        f"No layer of this model gives a spatial signal with {rank} spatial axes of more than one pixel, which this method "
-        f"needs. Its signals: {shapes}. Use a method that explains the input, such as `gradients`, or name a layer with `layer=`."
+        f"No layer of this model gives a spatial signal with {rank} spatial axes of more than one pixel, which this "
+        f"method needs. Its signals: {shapes}. Use a method that explains the input, such as `gradients`, or name a "
+        "layer with `layer=`."
     )
 
 
@@ -132,7 +139,7 @@ def biased(trace: Trace) -> list[Call]:
 
 def resolve(trace: Trace, taps: Taps, address: Any) -> Point:
     """The point that a user means by a name, path, tuple of names, index, layer, or dictionary of
-    `name` or `layer`, `link` ("output" or "input") and `index` (of the layer's calls; "node" is an older word for it)."""
+    `name` or `layer`, `link` ("output" or "input") and `index` (of the layer's calls; "node" is an older word)."""
     if isinstance(address, Point):
         return address
     name, link, index = parts(address)
@@ -155,7 +162,9 @@ def parts(address: Any) -> tuple[Any, str, Any]:
     if not isinstance(address, Mapping):
         return address, "output", "last"
     if set(address) - known or not {"name", "layer"} & set(address):
-        raise LayerError(f"{dict(address)} came: use 'name' or 'layer', and of {', '.join(sorted(known))} what else is needed.")
+        raise LayerError(
+            f"{dict(address)} came: use 'name' or 'layer', and of {', '.join(sorted(known))} what else is needed."
+        )
     name, link = address.get("layer", address.get("name")), address.get("link", "output")
     if link not in ("input", "output", "linear"):
         raise LayerError(f"link={link!r} for layer {name!r}: use 'input' or 'output'.")
@@ -173,7 +182,7 @@ def _call_number(path: str, index: Any, calls: int) -> int:
 
 
 def find_path(taps: Taps, name: Any) -> str:
-    """The path of a layer, from its name, a path with dots or slashes, a tuple of names, an index, or the layer itself."""
+    """The path of a layer, from its name, a path with dots or slashes, a tuple of names, an index, or the layer."""
     paths = taps.paths()
     if isinstance(name, int):
         top = taps.children()
@@ -197,6 +206,11 @@ def find_path(taps: Taps, name: Any) -> str:
     if matches:
         raise LayerError(f"Several layers are named {name!r}: {', '.join(matches)}. Give the full path of one.")
     short = {d.rpartition(".")[2]: p for p, d in reversed(dotted.items())}
-    near = dict.fromkeys([*difflib.get_close_matches(name, paths, 5, 0.5), *(short[s] for s in difflib.get_close_matches(name, short, 5, 0.5))])
+    near = dict.fromkeys(
+        [
+            *difflib.get_close_matches(name, paths, 5, 0.5),
+            *(short[s] for s in difflib.get_close_matches(name, short, 5, 0.5)),
+        ]
+    )
     hint = f" Nearest: {', '.join(list(near)[:5])}." if near else f" Its layers: {', '.join(list(paths)[:20])}."
     raise LayerError(f"The model has no layer {name!r}.{hint}")

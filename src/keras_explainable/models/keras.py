@@ -44,7 +44,7 @@ class Session(recording.Session):
 
 
 def _route(layer: Any) -> Callable[[], None]:
-    """Send a layer's call and fused activation past the session of the thread that runs it; returns how to undo that."""
+    """Send a layer's call and fused activation past the session of the thread that runs it; returns how to undo it."""
     undo = []
 
     def put(name, value):
@@ -93,7 +93,11 @@ def _children(layer: Any) -> list:
         return [o for o in layer.operations if not isinstance(o, keras.layers.InputLayer)]
     if isinstance(layer, keras.Layer):
         # No public name lists the direct children of a layer that is not a model.
-        return [c for c in layer._flatten_layers(include_self=False, recursive=False) if not isinstance(c, keras.layers.InputLayer)]
+        return [
+            c
+            for c in layer._flatten_layers(include_self=False, recursive=False)
+            if not isinstance(c, keras.layers.InputLayer)
+        ]
     return []
 
 
@@ -134,6 +138,7 @@ def effective_bias(layer: Any) -> Any:
 
 
 def has_bias(layer: Any) -> bool:
+    """Whether a layer adds a bias, without computing it."""
     if isinstance(layer, keras.layers.Rescaling):
         return bool(tree.flatten(layer.offset)) and any(o != 0 for o in tree.flatten(layer.offset))
     if isinstance(layer, (keras.layers.BatchNormalization, keras.layers.Normalization)):
@@ -155,7 +160,9 @@ class KerasTaps:
         if isinstance(model, Exposed):
             self.signals, self.target, model = model.addresses["signals"], model.addresses["target"], model.exposed
         self.model = model
-        self.channels_first = any(getattr(l, "data_format", None) == "channels_first" for l in self.paths().values())
+        self.channels_first = any(
+            getattr(layer, "data_format", None) == "channels_first" for layer in self.paths().values()
+        )
 
     def paths(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -210,7 +217,9 @@ class KerasTaps:
             shape = self.model.input_shape
         except (AttributeError, ValueError):
             return None
-        return tuple(shape) if isinstance(shape, tuple) and all(s is None or isinstance(s, int) for s in shape) else None
+        return (
+            tuple(shape) if isinstance(shape, tuple) and all(s is None or isinstance(s, int) for s in shape) else None
+        )
 
     def images(self, x: Any) -> Any:
         return ops.cast(ops.convert_to_tensor(x), "float32")

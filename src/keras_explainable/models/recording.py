@@ -58,7 +58,7 @@ class Session:
 
     def see_all(self, path: str, call: int, link: str, values: Any) -> Any:
         """A structure of tensors, each through the tap."""
-        wanted = None if self.points is None else {p.index for p in self.points if p[:3] == (path, call, link)}
+        wanted = None if self.points is None else {p.part for p in self.points if p[:3] == (path, call, link)}
         if wanted is not None and not wanted:
             return values
         leaves = tree.flatten(values)

@@ -12,16 +12,20 @@ from typing import Any, NamedTuple, Protocol
 
 
 class Point(NamedTuple):
-    """A place in a running model: one call of one layer, at its input, before its fused activation, or at its output."""
+    """A place in a running model: a call of a layer, at its input, before its fused activation, or at its output."""
 
     path: str
     call: int = 0
     link: str = "output"  # "input", "linear" (the argument of a fused activation), or "output"
-    index: int = 0  # of several input or output tensors
+    part: int = 0  # of several input or output tensors
 
     def __str__(self) -> str:
         call = f" (call {self.call})" if self.call else ""
-        return {"output": "", "linear": "pre-activation of ", "input": "input of "}[self.link] + (self.path or "the model") + call
+        return (
+            {"output": "", "linear": "pre-activation of ", "input": "input of "}[self.link]
+            + (self.path or "the model")
+            + call
+        )
 
 
 INPUT = Point("", link="input")
@@ -31,7 +35,7 @@ Tap = Callable[[Point, Any], Any]
 
 @dataclass(frozen=True)
 class Call:
-    """One call of one layer, seen while the model ran. Values are numbered, so that equal numbers are the same tensor."""
+    """One call of one layer, seen while the model ran. Values are numbered: equal numbers are the same tensor."""
 
     path: str
     call: int
@@ -82,7 +86,7 @@ class Taps(Protocol):
 
     channels_first: bool  # of the images
     separator: str  # between the names in a path
-    pooling: tuple[type, ...]  # layers that end a model's spatial part
+    pooling: tuple[Any, ...]  # classes of layers that end a model's spatial part
     signals: tuple | None  # addresses of those that the user exposed
     target: Any  # the address of the output that the user named, or None
 

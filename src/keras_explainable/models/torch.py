@@ -140,6 +140,8 @@ def effective_bias(module: nn.Module) -> torch.Tensor | None:
         return None
     mean, gamma, beta = (getattr(module, name, None) for name in ("running_mean", "weight", "bias"))
     if mean is None:
+        if beta is None:
+            return None
         beta = beta.detach().float()
         return beta if beta.ndim == 1 else beta.movedim(0, -1)  # layer normalisation over (C, *S)
     shift = -mean.float() / torch.sqrt(module.running_var.float() + module.eps)

@@ -1,4 +1,4 @@
-"""What a method sees: one model on one batch of images, with the units to explain chosen, and every signal channels-last."""
+"""What a method sees: a model on a batch of images, with the units to explain chosen and every signal channels-last."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -30,7 +30,8 @@ class View:
         self.rank = len(self.inputs.shape) - 2
         if self.rank < 1:
             raise InputError(
-                f"Images of shape {tuple(self.inputs.shape)} came, and (batch, *space, channels) was expected: add the missing axis, as in x[None]."
+                f"Images of shape {tuple(self.inputs.shape)} came, and (batch, *space, channels) was expected: "
+                "add the missing axis, as in x[None]."
             )
         taps.build(self.inputs)
         self.trace = taps.trace((1, *self.inputs.shape[1:]), "float32")
@@ -82,17 +83,18 @@ class View:
             return find.last_spatial(self.trace, rank)
         if point != INPUT and not find.is_spatial(self._call(point), rank):
             raise LayerError(
-                f"The signal of {point} has shape {self._call(point).shape}, and one with {rank} spatial axes of more than one pixel "
-                f"is needed. Such signals: {', '.join(c.path for c in find.spatial_calls(self.trace, rank))}."
+                f"The signal of {point} has shape {self._call(point).shape}, and one with {rank} spatial axes of more "
+                "than one pixel is needed. "
+                f"Such signals: {', '.join(c.path for c in find.spatial_calls(self.trace, rank))}."
             )
         return point
 
     def biased(self) -> list[Point]:
-        """Where biases have just been added, in execution order: in the exposed layers if there are any, else in all."""
+        """Where biases have just been added, in execution order: in the exposed layers if any are, else in all."""
         if not self.trace.calls:
             raise LayerError(
-                "This model shows none of its layers while it runs (TorchScript and exported programs do not), so their "
-                "biases cannot be found: give the module that it was made from, or use `gradients`."
+                "This model shows none of its layers while it runs (TorchScript and exported programs do not), so "
+                "their biases cannot be found: give the module that it was made from, or use `gradients`."
             )
         calls = find.biased(self.trace)
         if self.taps.signals is not None:
@@ -146,7 +148,7 @@ class View:
 
     def _run(self, at: Sequence[Point]) -> Callable:
         target = self.target
-        points = frozenset({*at, target} - {None})
+        points = frozenset(at) if target is None else frozenset((*at, target))
 
         def run(x, tap):
             seen = {}
@@ -170,7 +172,9 @@ class View:
             return self.units(scores)
         scores = self.taps.scores(outputs)
         if scores is None:
-            raise InputError(f"The model returned a {type(outputs).__name__} without a tensor that we can find: pass score=.")
+            raise InputError(
+                f"The model returned a {type(outputs).__name__} without a tensor that we can find: pass score=."
+            )
         scores = ops.cast(scores, "float32")
         scores = scores[:, None] if len(scores.shape) == 1 else scores
         if len(scores.shape) != 2:
@@ -197,7 +201,9 @@ class View:
     def _check_seen(self, at: Sequence[Point], seen: dict) -> None:
         missing = [str(p) for p in at if p not in seen]
         if missing:
-            raise LayerError(f"The model did not pass through {', '.join(missing)} on images of shape {tuple(self.inputs.shape)}.")
+            raise LayerError(
+                f"The model did not pass through {', '.join(missing)} on images of shape {tuple(self.inputs.shape)}."
+            )
 
 
 def unit_indices(indices: Any, batch: Any, units: int | None) -> Any:
@@ -214,7 +220,10 @@ def unit_indices(indices: Any, batch: Any, units: int | None) -> Any:
 def check_units(indices: np.ndarray, units: int | None) -> None:
     """Refuse what are no unit numbers of a model with so many units."""
     if indices.dtype.kind not in "iu":
-        raise InputError(f"Unit indices of type {indices.dtype} came, and integers were expected, one per unit to explain: use y.argmax(-1) for one-hot labels.")
+        raise InputError(
+            f"Unit indices of type {indices.dtype} came, and integers were expected, one per unit to explain: "
+            "use y.argmax(-1) for one-hot labels."
+        )
     if indices.ndim > 2:
         raise InputError(f"Unit indices of shape {indices.shape} came: give an int, (batch,) or (batch, K).")
     if units is not None and indices.size and (indices.max() >= units or indices.min() < 0):
