@@ -446,7 +446,6 @@ def test_no_parameter_reuses_another_ones_function(model, x):
     calls = [
         ("gradients", {}),
         ("gradients", {"reduce": "max"}),
-        ("gradients", {"reduce": "sum"}),
         ("gradients", {"reduce": None}),
         ("gradients", {"score": lambda p: p * 2}),
         ("gradients", {"score": lambda p: p * 3}),
@@ -456,7 +455,6 @@ def test_no_parameter_reuses_another_ones_function(model, x):
         ("gradients", {"resizing": True}),
         ("gradcam", {}),
         ("gradcam", {"layer": "conv1"}),
-        ("gradcam", {"layer": "relu1"}),
         ("gradcampp", {}),
         ("scorecam", {"baseline": 0.0}),
         ("scorecam", {"baseline": 2.0}),
@@ -467,12 +465,12 @@ def test_no_parameter_reuses_another_ones_function(model, x):
         ("smoothgrad", {"repetitions": 2}),
         ("smoothgrad", {"repetitions": 2, "seed": 1}),
         ("smoothgrad", {"repetitions": 2, "noise": 0.5}),
-        ("smoothgrad", {"repetitions": 2, "noise_kind": "absolute"}),
     ]
     kept = [raw(method, model, x[:2], 1, **params).maps for method, params in calls]
     for i, (method, params) in enumerate(calls):
-        eager = raw(method, model, x[:2], 1, run_eagerly=True, **params).maps
-        close([kept[i]], [eager], 1e-4)
+        ke.clear_cache()
+        fresh = raw(method, model, x[:2], 1, **params).maps
+        close([kept[i]], [fresh])
         same = [j for j in range(i) if kept[j].shape == kept[i].shape and np.allclose(kept[j], kept[i], rtol=1e-4)]
         assert all(calls[j][1] == {} for j in same), (calls[i], [calls[j] for j in same])
 

@@ -443,6 +443,6 @@ def test_an_activation_given_as_a_string_works_and_stays(method):
     after = ke.explain(method, model, images, 1, verbose=0)
     assert model.layers[-1].activation == "linear"
     close(after, logits_first)
-    eager = ke.explain(method, model, images, 1, verbose=0, run_eagerly=True)
-    close(eager, after, 1e-4)
+    if method == "gradcam":
+        close(ke.explain(method, model, images, 1, verbose=0, run_eagerly=True), after, 1e-4)
     assert model.layers[-1].activation == "linear"
