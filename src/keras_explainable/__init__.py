@@ -14,14 +14,8 @@ from keras_explainable.explaining import Explanation as Explanation
 from keras_explainable.explaining import explain as explain
 from keras_explainable.explaining import partial_explain as partial_explain
 from keras_explainable.registry import get as get
-from keras_explainable.shortcuts import cam as cam
+from keras_explainable.shortcuts import __dir__ as __dir__
+from keras_explainable.shortcuts import __getattr__ as __getattr__  # every registered method: ke.gradcam, ...
 from keras_explainable.shortcuts import full_gradient_decomposition as full_gradient_decomposition
-from keras_explainable.shortcuts import full_gradients as full_gradients
-from keras_explainable.shortcuts import gradcam as gradcam
-from keras_explainable.shortcuts import gradcampp as gradcampp
-from keras_explainable.shortcuts import gradients as gradients
-from keras_explainable.shortcuts import scorecam as scorecam
-from keras_explainable.shortcuts import simple_full_gradients as simple_full_gradients
-from keras_explainable.shortcuts import smoothgrad as smoothgrad
 
 __version__ = "0.1.0"

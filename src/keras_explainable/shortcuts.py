@@ -1,5 +1,8 @@
 """The one-call forms: `ke.explain` with a method and the postprocessing that is customary for it."""
 
+import functools
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,20 +12,24 @@ from keras_explainable.explaining import WHOLE, check, partial_explain, run_step
 from keras_explainable.methods import fullgrad
 
 
-def shortcut(name: str) -> Any:
+@functools.cache
+def shortcut(name: str) -> Callable:
     """`ke.explain` for a registered method, with its customary postprocessing."""
     record = registry.METHODS[name]
     return partial_explain(record.function, postprocessing=record.postprocessing, resizing=record.resizing)
 
 
-cam = shortcut("cam")
-gradcam = shortcut("gradcam")
-gradcampp = shortcut("gradcampp")
-scorecam = shortcut("scorecam")
-gradients = shortcut("gradients")
-smoothgrad = shortcut("smoothgrad")
-full_gradients = shortcut("full_gradients")
-simple_full_gradients = shortcut("simple_full_gradients")
+def __getattr__(name: str) -> Any:
+    """Every registered method under its name: `ke.gradcam` and so on."""
+    if name in registry.METHODS:
+        return shortcut(name)
+    raise AttributeError(
+        f"module 'keras_explainable' has no attribute {name!r}; its methods: {', '.join(registry.METHODS)}"
+    )
+
+
+def __dir__() -> list[str]:
+    return sorted({*vars(sys.modules["keras_explainable"]), *registry.METHODS})
 
 
 def full_gradient_decomposition(
