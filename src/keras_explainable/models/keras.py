@@ -228,7 +228,7 @@ class KerasTaps:
         return nullcontext()  # Keras places its models itself
 
     def scores(self, outputs: Any) -> Any:
-        return tree.flatten(outputs)[0]
+        return outputs if ops.is_tensor(outputs) else tree.flatten(outputs)[0]
 
     def build(self, x: Any) -> None:
         """Create the weights of a model that was never called, from a first image."""

@@ -3,10 +3,11 @@
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from keras import ops, tree
+from keras import ops
 
 from keras_explainable.models.taps import Call, Point, Tap, Trace
 
@@ -61,12 +62,30 @@ class Session:
         wanted = None if self.points is None else {p.part for p in self.points if p[:3] == (path, call, link)}
         if wanted is not None and not wanted:
             return values
-        leaves = tree.flatten(values)
-        tensors = [i for i, leaf in enumerate(leaves) if ops.is_tensor(leaf)]
-        for index, i in enumerate(tensors):
-            if wanted is None or index in wanted:
-                leaves[i] = self.tap(Point(path, call, link, index), leaves[i])
-        return tree.pack_sequence_as(values, leaves)
+        numbers = count()
+
+        def see(value):
+            index = next(numbers)
+            return self.tap(Point(path, call, link, index), value) if wanted is None or index in wanted else value
+
+        return each(values, see)
+
+
+def each(values: Any, see: Callable) -> Any:
+    """A structure with every tensor in it replaced by what `see` makes of it; what does not change is the same object.
+
+    Not `keras.tree`: on PyTorch it leaves its tensors in reference cycles, and with them the graph of a whole run."""
+    if ops.is_tensor(values):
+        return see(values)
+    if not isinstance(values, (tuple, list, dict)):
+        return values
+    old = list(values.values() if isinstance(values, dict) else values)
+    new = [each(value, see) for value in old]
+    if all(a is b for a, b in zip(new, old, strict=True)):
+        return values
+    if isinstance(values, dict):
+        return type(values)(zip(values, new, strict=True))
+    return type(values)(*new) if hasattr(values, "_fields") else type(values)(new)
 
 
 class Recorder:

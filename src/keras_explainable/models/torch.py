@@ -2,7 +2,7 @@
 signals to the thread that runs, and the module is in evaluation mode; afterwards it is as it was, flag by flag."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import replace
@@ -116,6 +116,13 @@ def _children(module: nn.Module) -> dict[str, nn.Module]:
     return {name: child for name, child in module.named_children() if name != "parametrizations"}
 
 
+def _walk(module: nn.Module, above: tuple, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    for name, child in _children(module).items():
+        if not any(child is parent for parent in above):
+            yield prefix + name, child
+            yield from _walk(child, (*above, child), f"{prefix}{name}.")
+
+
 def _own(module: nn.Module, name: str) -> torch.Tensor | None:
     """A parameter or buffer of the module itself, by its name."""
     value = getattr(module, name, None)
@@ -209,16 +216,7 @@ class TorchTaps:
 
     def paths(self) -> dict[str, nn.Module]:
         """Modules by path; one with several names comes under each of them, and its calls under the first."""
-        found: dict[str, nn.Module] = {}
-
-        def walk(parent, prefix, above):
-            for name, child in _children(parent).items():
-                if id(child) not in above:
-                    found[prefix + name] = child
-                    walk(child, f"{prefix}{name}.", {*above, id(child)})
-
-        walk(self.module, "", {id(self.module)})
-        return found
+        return dict(_walk(self.module, (self.module,)))
 
     def children(self) -> list[nn.Module]:
         return list(_children(self.module).values())
