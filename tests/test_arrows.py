@@ -15,7 +15,14 @@ ROOT = "keras_explainable"
 LINES = 400
 
 FRAMEWORKS = {"tensorflow", "jax", "torch"}
-SEAM = {"backend.tensorflow": "tensorflow", "backend.jax": "jax", "backend.torch": "torch", "models.torch": "torch"}
+SEAM = {
+    "backend.tensorflow": "tensorflow",
+    "backend.jax": "jax",
+    "backend.torch": "torch",
+    "models.torch": "torch",
+    "models.torch_files": "torch",  # what PyTorch saved, only PyTorch reads
+    "demo.module": "torch",  # a network written as PyTorch's users write theirs, and imported when it is asked for
+}
 
 # For each room (a module or package; the longest name that fits decides) the rooms it may import. "" is the public top
 # level. Everyone may import `errors`, and a package its own modules. A room without a row has no arrows yet: add one.
@@ -38,13 +45,14 @@ ARROWS = {
     "models.recording": {"models.taps"},
     "models.keras": {"models.taps", "models.kinds", "models.find", "models.recording", "backend"},
     "models.torch": {"models.taps", "models.kinds", "models.find", "models.recording", "backend"},
+    "models.torch_files": set(),
     "methods": {"models", "compiling", "backend", "filters", "resize", "random", "registry"},
     "metrics": {"models", "backend", "filters", "resize", "random", "registry"},
     "data": {"models", "backend", "filters"},
     "explaining": {"data", "compiling", "models", "backend", "filters", "resize", "registry"},
     "shortcuts": {"explaining", "methods", "data", "models", "registry"},
     "inspection": {"models", "backend", "filters"},
-    "loading": {"demo"},
+    "loading": {"demo", "models"},
     "viz": set(),
     "utils": {"viz"},
     "demo": {"", "loading", "viz"},

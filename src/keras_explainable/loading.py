@@ -1,5 +1,6 @@
-"""Models by name or file, and how to feed them images: the demo's, `keras.applications`, `.keras` and `.h5`."""
+"""Models by name or file, and how to feed them images: the demo's, `keras.applications`, files of Keras and PyTorch."""
 
+import importlib
 import re
 import zipfile
 from collections.abc import Callable, Iterator
@@ -12,9 +13,13 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_explainable.errors import InputError, ModelFileError
+from keras_explainable import models
+from keras_explainable.errors import BackendError, InputError, ModelFileError
 
 DEMO = "demo"
+TORCH_FILES = (".pt", ".pth", ".pt2")
+FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")  # package.module:function
+BATCH = 32
 SIDE = 224  # of images for a model that takes them at any size
 HDF5 = b"\x89HDF\r\n\x1a\n"
 
@@ -63,19 +68,25 @@ def load(
     weights: str | None = "imagenet",
     safe_mode: bool = True,
     scale: str | None = None,
+    size: tuple[int, int] | None = None,
 ) -> Loaded:
     """A model by name or file.
 
     Args:
-        name_or_path: "demo" or None for the embedded one, a name in `keras.applications`, or a `.keras` or `.h5` file.
+        name_or_path: "demo" or None for the embedded one, a name in `keras.applications`, a `.keras` or `.h5` file, a
+            TorchScript file (`.pt`, `.pth`), an archive of `torch.export` (`.pt2`), or "package.module:factory", a
+            function that returns a keras.Model or torch.nn.Module. Modules need Keras's torch backend.
         weights: of a model of `keras.applications`; None for random ones.
-        safe_mode: False to let a file bring Python code of its own, and run it.
+        safe_mode: False to let a file bring Python code of its own, and run it; never by unpickling.
         scale: what a file's model takes: "raw" (0..255), "unit" (0..1), "tf" (-1..1), "torch" or "caffe" (ImageNet's
-            mean removed). None takes raw if the model has a Rescaling or Normalization layer, else guesses unit.
+            mean removed). None guesses "torch" for a module; for a Keras model it takes raw if there is a Rescaling or
+            Normalization layer, else guesses unit.
+        size: (H, W) of its images, where the model takes any; 224 by 224 for None.
 
     Raises:
         ModelFileError: no such name or file, it is no model or damaged, its code is refused, or weights that cannot be
-            fetched. InputError: the model does not take one image, or there is no such scale.
+            fetched. InputError: the model does not take one image, or there is no such scale. BackendError: a module,
+            and Keras does not run on PyTorch.
     """
     if scale is not None and scale not in SCALES:
         raise InputError(f"No scale is named {scale!r}. Expected one of: {', '.join(SCALES)}.")
@@ -86,10 +97,11 @@ def load(
     known = {n.lower(): n for n in applications()}
     if name.lower() in known and not path.is_file():
         return _application(known[name.lower()], weights)
+    if FACTORY.fullmatch(name) and not path.exists():
+        return _fed_as_told(_made(name), scale, size)
     if path.exists():
-        model = _file(path, safe_mode)
-        chosen = scale or ("raw" if _scales_itself(model) else "unit")
-        return _fed(model, SCALES[chosen], chosen, guessed=scale is None and chosen == "unit")
+        file = _torch_file if path.suffix in TORCH_FILES and path.is_file() else _file
+        return _fed_as_told(file(path, safe_mode), scale, size)
     if path.suffix or path.parent != Path():
         raise ModelFileError(f"There is no model file at {path}. Check the path.")
     near = get_close_matches(name.lower(), known, 3, 0.5)
@@ -99,11 +111,18 @@ def load(
 
 def scores(loaded: Loaded, inputs: np.ndarray) -> np.ndarray:
     """The model's outputs (N, units). Raises: InputError: it has several outputs, or not one number for each unit."""
+    if not isinstance(loaded.model, keras.Model):
+        return _module_scores(loaded.model, inputs)
     outputs = loaded.model.predict(inputs, verbose=0)
     if not isinstance(outputs, np.ndarray) or outputs.ndim != 2:
         shape = keras.tree.map_structure(np.shape, outputs)
         raise InputError(f"The model's outputs are of shape {shape}. Expected (N, units): explain others in Python.")
     return outputs
+
+
+def _module_scores(model: Any, inputs: np.ndarray) -> np.ndarray:
+    batches = (inputs[i : i + BATCH] for i in range(0, len(inputs), BATCH))
+    return np.concatenate([keras.ops.convert_to_numpy(models.view(model, batch).evaluate()[0]) for batch in batches])
 
 
 def applications() -> dict[str, ModuleType]:
@@ -173,6 +192,39 @@ def _file(path: Path, safe_mode: bool) -> Any:
         raise ModelFileError(f"{path} {problem}. {remedy}.") from None
 
 
+def _torch_file(path: Path, safe_mode: bool) -> Any:
+    if keras.backend.backend() != "torch":
+        raise BackendError(
+            f"{path} is a file of PyTorch, and Keras runs on {keras.backend.backend()}. Run it with --backend torch, "
+            "or with KERAS_BACKEND=torch set before Keras is imported."
+        )
+    from keras_explainable.models import torch_files
+
+    return torch_files.load(path)
+
+
+def _made(name: str) -> Any:
+    """What the function at "package.module:function" returns, which has to be a model."""
+    module_name, _, function = name.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if not f"{module_name}.".startswith(f"{error.name}."):
+            raise
+        raise ModelFileError(
+            f"There is no module {error.name!r} to import {name} from. Is its folder on PYTHONPATH?"
+        ) from None
+    factory = getattr(module, function, None)
+    if not callable(factory):
+        raise ModelFileError(f"{module_name} has no function {function!r}. Expected package.module:factory.")
+    model = factory()
+    try:
+        models.taps(model)
+    except InputError as error:
+        raise ModelFileError(f"{name} did not return a model. {error}") from None
+    return model
+
+
 def _kind(path: Path) -> str:
     """Zip or HDF5. Raises: ModelFileError: it is neither, or has a name by which Keras would not open it."""
     if path.is_dir():
@@ -195,6 +247,21 @@ def _kind(path: Path) -> str:
             f"{path} is a {kind} file, which Keras opens only if its name ends in {suffixes[0]}: rename it."
         )
     return kind
+
+
+def _fed_as_told(model: Any, scale: str | None, size: tuple[int, int] | None) -> Loaded:
+    """The model with the scale and size of its images, or a guess."""
+    if isinstance(model, keras.Model):
+        chosen = scale or ("raw" if _scales_itself(model) else "unit")
+        loaded = _fed(model, SCALES[chosen], chosen, guessed=scale is None and chosen == "unit")
+    else:
+        from keras_explainable.models import torch_files
+
+        chosen = scale or "torch"
+        channels = torch_files.channels(model)
+        preprocess = Preprocess(SCALES[chosen], chosen, scale is None, channels, channels_first=True)
+        loaded = Loaded(model, preprocess, torch_files.size(model) or (SIDE, SIDE), None)
+    return loaded._replace(size=size or loaded.size)
 
 
 def _fed(model: Any, scale: Callable, name: str, guessed: bool = False, class_names: Any = None) -> Loaded:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import keras
 from keras import layers
 
+from ..errors import BackendError
 from .shapes import CLASSES
 
 MODEL_FILE = Path(__file__).with_name("model.keras")
@@ -15,6 +17,23 @@ MODEL_FILE = Path(__file__).with_name("model.keras")
 def load_model() -> keras.Model:
     """Return a fresh copy of the trained network: images (B, 96, 96, 3) in 0..255 -> logits (B, 10)."""
     return keras.models.load_model(MODEL_FILE, compile=False, safe_mode=True)
+
+
+def load_module() -> Any:
+    """Return the same network as a torch.nn.Module: images (B, 3, 96, 96) in 0..255 -> logits (B, 10).
+
+    Raises:
+        BackendError: PyTorch is not installed.
+    """
+    try:
+        from . import module
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise BackendError(
+            "PyTorch, which this module is for, is not installed. Run: pip install 'keras-explainable[torch]'"
+        ) from None
+    return module.load_module()
 
 
 def build_model(size: int = 96, widths: tuple[int, ...] = (16, 32, 56)) -> keras.Model:

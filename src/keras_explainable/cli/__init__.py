@@ -2,13 +2,10 @@
 
 import functools
 import inspect
-import itertools
 import os
 import re
 import runpy
-import shutil
 import sys
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
@@ -20,11 +17,12 @@ from typing import Any
 
 import numpy as np
 
+from keras_explainable.cli.job import Job, fitted, table
+
 NAME = "keras-explainable"
 HELP = (
     "Explain what an image model looked at. Start with `keras-explainable demo`, or `keras-explainable explain IMAGE`."
 )
-TIMED = "Per map: the time for one map, and also for compilation, of which each run of the command line does its own."
 METHODS_HELP = "A method of `keras-explainable methods`, or all; can be repeated."
 
 
@@ -61,7 +59,9 @@ def _restart(arguments: Sequence[str]) -> None:
     import keras
 
     match = re.search(r"(?:^|\0)--backend[=\0](\w+)", "\0".join(arguments))
-    wanted = match[1] if match else keras.backend.backend()
+    torch_file = any(word.endswith((".pt", ".pth", ".pt2")) for word in arguments)
+    free = torch_file and not os.environ.get("KERAS_BACKEND")
+    wanted = match[1] if match else "torch" if free else keras.backend.backend()
     if wanted not in list(Backend) or wanted in (keras.backend.backend(), os.environ.get("KERAS_BACKEND")):
         return
     if find_spec(wanted) is None:
@@ -74,7 +74,13 @@ def _options(typer: Any) -> SimpleNamespace:
     """The options that several commands share."""
     return SimpleNamespace(
         model=typer.Option(
-            "demo", "--model", help="demo, a keras.applications name (ImageNet weights), or a .keras or .h5 file."
+            "demo",
+            "--model",
+            help="demo, a keras.applications name (ImageNet weights), a .keras or .h5 file; on torch also a "
+            "TorchScript file (.pt, .pth), a torch.export archive (.pt2), or package.module:factory.",
+        ),
+        size=typer.Option(
+            None, metavar="HxW", help="Size of the images, such as 32 or 240x320, for a model that takes any."
         ),
         scale=typer.Option(None, help="What a model file takes: raw (0..255), unit (0..1), tf (-1..1), torch, caffe."),
         weights=typer.Option("imagenet", help="imagenet or none (random), for a model of keras.applications."),
@@ -151,13 +157,14 @@ def _add_explain(cli: Any, shared: SimpleNamespace) -> None:
         report: bool = report_,
         weights: str = shared.weights,
         scale: str | None = shared.scale,
+        size: str | None = shared.size,
         unsafe: bool = shared.unsafe,
         backend: Backend | None = shared.backend,
         debug: bool = shared.debug,
     ) -> None:
         """Explain images: save each beside its maps, one picture for each image and method."""
         methods = _methods(method, layer)
-        loaded = _load(model, weights, unsafe, scale)
+        loaded = _load(model, weights, unsafe, scale, size)
         _tell_guess(loaded)
         job = Job(loaded, images, unit, {"layer": layer} if layer else {})
         results = {name: job.run(name) for name in methods}
@@ -182,6 +189,7 @@ def _add_dump(cli: Any, shared: SimpleNamespace) -> None:
         out: Path = out_,
         weights: str = shared.weights,
         scale: str | None = shared.scale,
+        size: str | None = shared.size,
         unsafe: bool = shared.unsafe,
         backend: Backend | None = shared.backend,
         debug: bool = shared.debug,
@@ -189,7 +197,7 @@ def _add_dump(cli: Any, shared: SimpleNamespace) -> None:
         """Lay maps over all images of a folder: one picture of the image's size for each image and method."""
         from keras_explainable import dump as dumping
 
-        methods, loaded = _methods(method, None), _load(model, weights, unsafe, scale)
+        methods, loaded = _methods(method, None), _load(model, weights, unsafe, scale, size)
         _tell_guess(loaded)
         made = dumping.make(loaded, folder, out, methods, progress=sys.stdout.isatty())
         typer.echo(str(made))
@@ -206,7 +214,7 @@ def _add_methods(cli: Any, shared: SimpleNamespace) -> None:
         from keras_explainable import registry
 
         rows = [[r.name, r.family, r.needs, r.cost, r.reference, r.summary] for r in registry.METHODS.values()]
-        typer.echo(_fitted(_table(["method", "family", "needs", "cost", "reference", "summary"], rows)))
+        typer.echo(fitted(table(["method", "family", "needs", "cost", "reference", "summary"], rows)))
 
 
 def _add_layers(cli: Any, shared: SimpleNamespace) -> None:
@@ -221,6 +229,7 @@ def _add_layers(cli: Any, shared: SimpleNamespace) -> None:
         model: str = model_,
         all: bool = all_,
         weights: str = shared.weights,
+        size: str | None = shared.size,
         unsafe: bool = shared.unsafe,
         backend: Backend | None = shared.backend,
         debug: bool = shared.debug,
@@ -228,11 +237,11 @@ def _add_layers(cli: Any, shared: SimpleNamespace) -> None:
         """List the layers that can be explained (--layer), in the order in which they run, with their shapes."""
         from keras_explainable import inspection
 
-        loaded = _load(model, weights, unsafe)
+        loaded = _load(model, weights, unsafe, size=size)
         blank = loaded.preprocess(np.zeros((1, *loaded.size, 3), "uint8"))
         signals = [s for s in inspection.signals(loaded.model, blank) if all or len(s.shape) == 4]
         rows = [[s.path, s.call, s.kind, " x ".join(map(str, s.shape[1:]))] for s in signals]
-        typer.echo(_table(["layer", "call", "kind", "shape"], rows))
+        typer.echo(table(["layer", "call", "kind", "shape"], rows))
 
 
 def _add_demo(cli: Any, shared: SimpleNamespace) -> None:
@@ -273,7 +282,7 @@ def _methods(names: Sequence[str], layer: str | None) -> list[str]:
     return names
 
 
-def _load(model: str, weights: str, unsafe: bool, scale: str | None = None) -> Any:
+def _load(model: str, weights: str, unsafe: bool, scale: str | None = None, size: str | None = None) -> Any:
     import typer
 
     from keras_explainable import loading
@@ -282,117 +291,16 @@ def _load(model: str, weights: str, unsafe: bool, scale: str | None = None) -> A
         raise typer.BadParameter(f"Expected imagenet or none. Got {weights!r}.", param_hint="--weights")
     if scale not in (None, *loading.SCALES):
         raise typer.BadParameter(f"Expected one of: {', '.join(loading.SCALES)}.", param_hint="--scale")
-    return loading.load(model, None if weights == "none" else weights, safe_mode=not unsafe, scale=scale)
+    if size and not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", size):
+        raise typer.BadParameter(f"Expected a number, or HxW as in 240x320. Got {size!r}.", param_hint="--size")
+    sides = [int(side) for side in size.split("x")] if size else []
+    if ":" in model and "" not in sys.path:
+        sys.path.insert(0, "")  # as `python -m` has it: a factory may be in a file right here
+    return loading.load(
+        model, None if weights == "none" else weights, not unsafe, scale, (sides[0], sides[-1]) if sides else None
+    )
 
 
 def _tell_guess(loaded: Any) -> None:
     if loaded.preprocess.guessed:
         print(f"Images are fed at the scale {loaded.preprocess.name!r}, a guess: --scale says better.", file=sys.stderr)
-
-
-class Job:
-    """Images to be explained by a model: for each, the same number of units."""
-
-    def __init__(self, loaded: Any, paths: Sequence[Path], unit: str, params: dict[str, Any]) -> None:
-        from keras_explainable import viz
-
-        self.loaded, self.paths, self.params = loaded, paths, params
-        self.photos = np.stack([viz.image.read_image(path, loaded.size) for path in paths])
-        self.inputs = loaded.preprocess(self.photos)
-        self.units = self._units(unit)
-
-    def run(self, name: str) -> tuple[np.ndarray, np.ndarray, float]:
-        """Scores (N, K), maps (N, H, W, K), and seconds for each map, by one method."""
-        import keras_explainable as ke
-
-        verbose = int(sys.stderr.isatty() and sys.stdout.isatty())
-        start = time.perf_counter()
-        scores, maps = getattr(ke, name)(self.loaded.model, self.inputs, self.units, verbose=verbose, **self.params)
-        return scores, maps, (time.perf_counter() - start) / self.units.size
-
-    def save(self, results: dict[str, Any], out: Path) -> str:
-        """A picture for each image and method, the image beside its maps; returns the table of what was made."""
-        from keras_explainable import viz
-
-        rows = []
-        for i, stem in enumerate(_stems(self.paths)):
-            for name, (scores, maps, _) in results.items():
-                labels = [
-                    f"{self._name(unit)} {score:.2f}" for unit, score in zip(self.units[i], scores[i], strict=True)
-                ]
-                panels = [(self.photos[i], self.paths[i].name)]
-                panels += [
-                    (viz.image.highlight(self.photos[i], maps[i, ..., k]), label) for k, label in enumerate(labels)
-                ]
-                rows.append([viz.strip.strip(panels, out / f"{stem}_{name}.png"), name, ", ".join(labels)])
-        return _table(["picture", "method", "unit and score"], rows)
-
-    def report(self, results: dict[str, Any], out: Path) -> Path:
-        """The maps of all methods side by side, as an HTML file."""
-        from keras_explainable import registry, viz
-
-        pairs, stems = list(np.ndindex(self.units.shape)), _stems(self.paths)
-        first = next(iter(results.values()))[0]
-        subjects = [
-            viz.report.Subject(self.photos[i], stems[i], self._name(self.units[i, k]), f"score {first[i, k]:.2f}")
-            for i, k in pairs
-        ]
-        rows = []
-        for name, (_, maps, seconds) in results.items():
-            about = registry.METHODS[name]
-            each = [maps[i, ..., k] for i, k in pairs]
-            rows.append(viz.report.Row(name, about.family, about.summary, about.reference, seconds, maps=each))
-        path = out / "report.html"
-        lead = f"Model {self.loaded.model.name}: each column is one unit of one image, as the model sees it."
-        path.write_text(
-            viz.report.report("What does the network look at?", lead, subjects, rows, [TIMED]), encoding="utf-8"
-        )
-        return path
-
-    def _units(self, unit: str) -> np.ndarray:
-        """The units (N, K) that `--unit` means: the K highest of each image, or one for all by number or name."""
-        import typer
-
-        from keras_explainable import loading
-
-        highest = re.fullmatch(r"top(?:-(\d+))?", unit)
-        if highest and int(highest[1] or 1) > 0:
-            return np.argsort(-loading.scores(self.loaded, self.inputs), axis=-1)[:, : int(highest[1] or 1)]
-        names = self.loaded.class_names or []
-        if not unit.isdigit() and unit not in names:
-            near = get_close_matches(unit, names, 3, 0.5)
-            hint = f" Did you mean {' or '.join(near)}?" if near else ""
-            raise typer.BadParameter(
-                f"Expected a number, a unit's name, or top-K. Got {unit!r}.{hint}", param_hint="--unit"
-            )
-        return np.full((len(self.inputs), 1), int(unit) if unit.isdigit() else names.index(unit))
-
-    def _name(self, unit: Any) -> str:
-        return self.loaded.class_names[unit] if self.loaded.class_names else f"unit {unit}"
-
-
-def _table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    from keras_explainable import viz
-
-    return viz.text.table(headers, rows)
-
-
-def _fitted(text: str) -> str:
-    """Lines cut to the terminal's width; whole where they go to a file or a pipe."""
-    if not sys.stdout.isatty():
-        return text
-    width = shutil.get_terminal_size().columns
-    return "\n".join(line if len(line) <= width else line[: width - 1] + "…" for line in text.splitlines())
-
-
-def _stems(paths: Sequence[Path]) -> list[str]:
-    """The images' names without their endings, numbered where they would be the same."""
-    stems: list[str] = []
-    for path in paths:
-        numbered = (f"{path.stem}-{n}" for n in itertools.count(2))
-        stems.append(next(stem for stem in itertools.chain([path.stem], numbered) if stem not in stems))
-    return stems
-
-
-if __name__ == "__main__":
-    main()

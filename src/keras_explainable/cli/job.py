@@ -1,0 +1,121 @@
+"""What the commands do with images, and print."""
+
+import itertools
+import re
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+TIMED = "Per map: the time for one map, and also for compilation, of which each run of the command line does its own."
+
+
+class Job:
+    """Images to be explained by a model: for each, the same number of units."""
+
+    def __init__(self, loaded: Any, paths: Sequence[Path], unit: str, params: dict[str, Any]) -> None:
+        from keras_explainable import viz
+
+        self.loaded, self.paths, self.params = loaded, paths, params
+        self.photos = np.stack([viz.image.read_image(path, loaded.size) for path in paths])
+        self.inputs = loaded.preprocess(self.photos)
+        self.units = self._units(unit)
+
+    def run(self, name: str) -> tuple[np.ndarray, np.ndarray, float]:
+        """Scores (N, K), maps (N, H, W, K), and seconds for each map, by one method."""
+        import keras_explainable as ke
+
+        verbose = int(sys.stderr.isatty() and sys.stdout.isatty())
+        start = time.perf_counter()
+        scores, maps = getattr(ke, name)(self.loaded.model, self.inputs, self.units, verbose=verbose, **self.params)
+        return scores, maps, (time.perf_counter() - start) / self.units.size
+
+    def save(self, results: dict[str, Any], out: Path) -> str:
+        """A picture for each image and method, the image beside its maps; returns the table of what was made."""
+        from keras_explainable import viz
+
+        rows = []
+        for i, stem in enumerate(stems(self.paths)):
+            for name, (scores, maps, _) in results.items():
+                labels = [
+                    f"{self._name(unit)} {score:.2f}" for unit, score in zip(self.units[i], scores[i], strict=True)
+                ]
+                panels = [(self.photos[i], self.paths[i].name)]
+                panels += [
+                    (viz.image.highlight(self.photos[i], maps[i, ..., k]), label) for k, label in enumerate(labels)
+                ]
+                rows.append([viz.strip.strip(panels, out / f"{stem}_{name}.png"), name, ", ".join(labels)])
+        return table(["picture", "method", "unit and score"], rows)
+
+    def report(self, results: dict[str, Any], out: Path) -> Path:
+        """The maps of all methods side by side, as an HTML file."""
+        from keras_explainable import registry, viz
+
+        pairs, names = list(np.ndindex(self.units.shape)), stems(self.paths)
+        first = next(iter(results.values()))[0]
+        subjects = [
+            viz.report.Subject(self.photos[i], names[i], self._name(self.units[i, k]), f"score {first[i, k]:.2f}")
+            for i, k in pairs
+        ]
+        rows = []
+        for name, (_, maps, seconds) in results.items():
+            about = registry.METHODS[name]
+            each = [maps[i, ..., k] for i, k in pairs]
+            rows.append(viz.report.Row(name, about.family, about.summary, about.reference, seconds, maps=each))
+        path = out / "report.html"
+        model = getattr(self.loaded.model, "name", type(self.loaded.model).__name__)
+        lead = f"Model {model}: each column is one unit of one image, as the model sees it."
+        path.write_text(
+            viz.report.report("What does the network look at?", lead, subjects, rows, [TIMED]), encoding="utf-8"
+        )
+        return path
+
+    def _units(self, unit: str) -> np.ndarray:
+        """The units (N, K) that `--unit` means: the K highest of each image, or one for all by number or name."""
+        import typer
+
+        from keras_explainable import loading
+
+        highest = re.fullmatch(r"top(?:-(\d+))?", unit)
+        if highest and int(highest[1] or 1) > 0:
+            return np.argsort(-loading.scores(self.loaded, self.inputs), axis=-1)[:, : int(highest[1] or 1)]
+        names = self.loaded.class_names or []
+        if not unit.isdigit() and unit not in names:
+            near = get_close_matches(unit, names, 3, 0.5)
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            raise typer.BadParameter(
+                f"Expected a number, a unit's name, or top-K. Got {unit!r}.{hint}", param_hint="--unit"
+            )
+        return np.full((len(self.inputs), 1), int(unit) if unit.isdigit() else names.index(unit))
+
+    def _name(self, unit: Any) -> str:
+        return self.loaded.class_names[unit] if self.loaded.class_names else f"unit {unit}"
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Rows under their headers, aligned."""
+    from keras_explainable import viz
+
+    return viz.text.table(headers, rows)
+
+
+def fitted(text: str) -> str:
+    """Lines cut to the terminal's width; whole where they go to a file or a pipe."""
+    if not sys.stdout.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    return "\n".join(line if len(line) <= width else line[: width - 1] + "…" for line in text.splitlines())
+
+
+def stems(paths: Sequence[Path]) -> list[str]:
+    """The images' names without their endings, numbered where they would be the same."""
+    made: list[str] = []
+    for path in paths:
+        numbered = (f"{path.stem}-{n}" for n in itertools.count(2))
+        made.append(next(stem for stem in itertools.chain([path.stem], numbered) if stem not in made))
+    return made

@@ -1,0 +1,88 @@
+"""The demo network as a plain `torch.nn.Module`, its layers named as in Keras: the two give equal maps."""
+
+import keras
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from .network import load_model
+from .shapes import CLASSES
+
+BLOCKS = {"block1": (16, 16, 1), "block2": (16, 32, 2), "block3": (32, 56, 2), "block4": (56, 56, 1)}
+NAMES = {  # of weights, in Keras and here
+    "kernel": "weight",
+    "gamma": "weight",
+    "bias": "bias",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+
+
+class Rescale(nn.Module):
+    """x / 127.5 - 1, whose offset is a bias like that of any layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("bias", torch.full((3,), -1.0), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x / 127.5 + self.bias[:, None, None]
+
+
+class Conv2d(nn.Conv2d):
+    """Without a bias, and padded as Keras pads: the odd pixel behind, for sizes that the stride divides."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        missing = self.kernel_size[0] - self.stride[0]
+        return super().forward(F.pad(x, (missing // 2, missing - missing // 2) * 2))
+
+
+class Network(nn.Module):
+    """Images (B, 3, 96, 96) in 0..255 -> logits (B, 10)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rescale = Rescale()
+        self._convolution("stem", 3, 16, stride=2)
+        self.stem_relu = nn.ReLU()
+        for name, (inside, outside, stride) in BLOCKS.items():
+            if stride > 1:
+                self._convolution(f"{name}_short", inside, outside, stride, kernel=stride)
+            self._convolution(f"{name}_first", inside, outside, stride)
+            self.add_module(f"{name}_relu", nn.ReLU())
+            self._convolution(f"{name}_second", outside, outside)
+            self.add_module("features" if name == "block4" else f"{name}_output", nn.ReLU())
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.logits = nn.Linear(56, len(CLASSES))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem_relu(self._convolve(self.rescale(x), "stem"))
+        for name, (_, _, stride) in BLOCKS.items():
+            short = self._convolve(x, f"{name}_short") if stride > 1 else x
+            x = getattr(self, f"{name}_relu")(self._convolve(x, f"{name}_first"))
+            x = short + self._convolve(x, f"{name}_second")
+            x = getattr(self, "features" if name == "block4" else f"{name}_output")(x)
+        return self.logits(self.pool(x).flatten(1))
+
+    def _convolution(self, name: str, inside: int, outside: int, stride: int = 1, kernel: int = 3) -> None:
+        self.add_module(f"{name}_conv", Conv2d(inside, outside, kernel, stride, bias=False))
+        self.add_module(f"{name}_norm", nn.BatchNorm2d(outside, eps=1e-3))
+
+    def _convolve(self, x: torch.Tensor, name: str) -> torch.Tensor:
+        return getattr(self, f"{name}_norm")(getattr(self, f"{name}_conv")(x))
+
+
+def load_module() -> nn.Module:
+    """The trained network, in evaluation mode: images (B, 3, 96, 96) in 0..255 -> logits (B, 10)."""
+    state = {}
+    for weight in load_model().weights:
+        layer, name = weight.path.split("/")[-2:]
+        value = keras.ops.convert_to_numpy(weight.value)
+        if name == "kernel":
+            value = np.moveaxis(value, (-1, -2), (0, 1))
+        state[f"{layer}.{NAMES[name]}"] = torch.tensor(value)
+    module = Network()
+    module.load_state_dict(state)
+    return module.eval()

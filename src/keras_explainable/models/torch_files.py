@@ -1,0 +1,109 @@
+"""Files of PyTorch that hold a whole model, read without unpickling: TorchScript and `torch.export` archives."""
+
+import os
+import threading
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from keras_explainable.errors import ModelFileError
+
+SAFE = (
+    "Expected what `torch.jit.save` or `torch.export.save` writes. Or name a function of yours, as in "
+    "package.module:factory, which makes the module and loads its weights with torch.load(..., weights_only=True) or "
+    "from safetensors"
+)
+OBJECTS = ("custom_obj_", "opaque_obj_")  # members of an archive that only unpickling makes objects of
+_loading = threading.Lock()
+
+
+def load(path: Path) -> nn.Module:
+    """The module in a TorchScript file or an archive of `torch.export`, the kind told by what is inside.
+
+    Raises:
+        ModelFileError: it is damaged, neither of the two, or could only be unpickled, which may run any code.
+    """
+    names = _names(path)
+    inside = {name.partition("/")[2] for name in names} | {Path(name).name for name in names}
+    try:
+        if "constants.pkl" in inside and any("/code/" in name for name in names):
+            return torch.jit.load(path, map_location="cpu")
+        if "archive_format" in inside or "serialized_exported_program.json" in inside:
+            return _exported(path, names)
+    except ModelFileError:
+        raise
+    except Exception as error:
+        line = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+        raise ModelFileError(f"{path} cannot be read ({line}). Save it again, with the PyTorch that is here.") from None
+    raise ModelFileError(f"{path} holds pickled Python objects, or weights alone, and is not loaded. {SAFE}.")
+
+
+def channels(module: nn.Module) -> int:
+    """Of the images that a module takes, by its first convolution: 1 or 3."""
+    kernels = (p for p in module.parameters() if p.ndim == 4)
+    return 1 if next((k.shape[1] for k in kernels), 3) == 1 else 3
+
+
+def size(module: nn.Module) -> tuple[int, int] | None:
+    """Height and width of the images that an exported module takes; None for any other, which does not say."""
+    shape = _input_shape(module)
+    return (shape[2], shape[3]) if shape and all(isinstance(side, int) for side in shape[2:]) else None
+
+
+def _names(path: Path) -> list[str]:
+    """Of the members of an archive; none of what is older than archives, and pickled."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except zipfile.BadZipFile:
+        with path.open("rb") as file:
+            start = file.read(2)
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be opened: {error.strerror}.") from None
+    if start[:1] == b"\x80":
+        return []
+    if start in (b"PK", b""):
+        raise ModelFileError(f"{path} is empty or cut short. Copy or download it again.")
+    raise ModelFileError(f"{path} is not a file of PyTorch. {SAFE}.")
+
+
+def _exported(path: Path, names: list[str]) -> nn.Module:
+    if any(Path(name).name.startswith(OBJECTS) and not name.endswith(".json") for name in names):
+        raise ModelFileError(f"{path} holds pickled Python objects, and is not loaded. {SAFE}.")
+    with _weights_only():
+        module = torch.export.load(path).module()
+    shape = _input_shape(module)
+    if shape and len(shape) == 4 and isinstance(shape[0], int):
+        raise ModelFileError(
+            f"{path} takes batches of {shape[0]} and no others. Export it for any: torch.export.export(module, (x,), "
+            'dynamic_shapes=({0: torch.export.Dim("batch")},)) with more than one image in x.'
+        )
+    return module
+
+
+def _input_shape(module: nn.Module) -> tuple | None:
+    """Of the one tensor that an exported module takes; sizes that vary are no integers."""
+    graph = getattr(module, "graph", None)
+    if not isinstance(module, torch.fx.GraphModule) or graph is None:
+        return None
+    taken = [node.meta.get("val") for node in graph.nodes if node.op == "placeholder"]
+    return tuple(taken[0].shape) if len(taken) == 1 and isinstance(taken[0], torch.Tensor) else None
+
+
+@contextmanager
+def _weights_only() -> Iterator[None]:
+    """`torch.export.load` unpickles what else it cannot read; this setting of PyTorch's forbids it."""
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    with _loading:
+        before = os.environ.get(name)
+        os.environ[name] = "1"
+        try:
+            yield
+        finally:
+            del os.environ[name]
+            if before is not None:
+                os.environ[name] = before

@@ -1,0 +1,75 @@
+"""Input gradients and Grad-CAM of torch modules, beside Captum's."""
+
+import keras
+import numpy as np
+import pytest
+
+if keras.backend.backend() != "torch":
+    pytest.skip("modules are explained on the torch backend", allow_module_level=True)
+import torch
+from torch import nn
+
+import keras_explainable as ke
+
+attr = pytest.importorskip("captum.attr", reason="Captum, to compare with, is not installed: pip install captum")
+UNITS = [1, 4, 2]
+
+
+def small():
+    torch.manual_seed(5)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 6, 3, stride=2),
+        nn.SiLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(6, 5),
+    ).eval()
+
+
+def noise():
+    return torch.randn(3, 3, 18, 22, generator=torch.Generator().manual_seed(1))
+
+
+def scenes():
+    return torch.from_numpy(ke.demo.load_scenes(3, seed=4)[0].transpose(0, 3, 1, 2).astype("float32"))
+
+
+CASES = {
+    "small": (small, noise, ["2", "3", "4"]),
+    "demo": (lambda: ke.demo.load_module(), scenes, ["stem_norm", "block2_output", "features"]),
+}
+
+
+@pytest.fixture(params=CASES)
+def case(request):
+    make, images, layers = CASES[request.param]
+    return make(), images(), layers
+
+
+def close(ours, theirs):
+    theirs = theirs.detach().numpy()
+    assert np.ptp(theirs) > 0
+    np.testing.assert_allclose(ours, theirs, atol=1e-5 * abs(theirs).max(), rtol=0)
+
+
+def test_input_gradients_are_saliency(case):
+    module, x, _ = case
+    signed = attr.Saliency(module).attribute(x.clone().requires_grad_(), UNITS, abs=False)
+    close(np.moveaxis(ke.explain("gradients", module, x, UNITS, reduce=None, verbose=0).maps[:, 0], -1, 1), signed)
+    absolute = attr.Saliency(module).attribute(x.clone().requires_grad_(), UNITS, abs=True)
+    close(ke.explain("gradients", module, x, UNITS, verbose=0).maps[..., 0], absolute.mean(1))
+    close(ke.explain("gradients", module, x, UNITS, reduce="sum", verbose=0).maps[..., 0], absolute.sum(1))
+    close(ke.explain("gradients", module, x, UNITS, reduce="max", verbose=0).maps[..., 0], absolute.amax(1))
+
+
+def test_gradcam_is_layer_gradcam(case):
+    module, x, layers = case
+    for layer in layers:
+        theirs = attr.LayerGradCam(module, module.get_submodule(layer)).attribute(
+            x.clone(), UNITS, relu_attributions=True
+        )
+        ours = ke.explain("gradcam", module, x, UNITS, layer=layer, resizing=False, verbose=0).maps
+        close(np.maximum(ours[..., 0], 0), theirs[:, 0])
