@@ -33,34 +33,54 @@ def __dir__() -> list[str]:
 
 
 def full_gradient_decomposition(
-    model: Any, x: Any, y: Any = None, batch_size: int = 32, score: Any = None, verbose: int | str = 0
+    model: Any,
+    x: Any,
+    y: Any = None,
+    batch_size: int = 32,
+    score: Any = None,
+    verbose: int | str = 0,
+    *,
+    implicit: bool = False,
 ) -> fullgrad.Decomposition:
     """Scores taken apart into what the input and each bias contribute: exact for networks of linear layers and ReLUs.
 
     score = sum(input_gradient * x) + sum over calls of sum(bias_gradients[path, call])
 
+    Args:
+        implicit: an extension that is not in the paper, and exact for any network: `contributions` are then measured,
+            <dscore/dy, y> - <dscore/dx, x> of every call (inputs x, outputs y) of every layer without layers inside,
+            the gradient at an input being that through this call alone. What is left of the score is that of all
+            operations that are no such layer, under "operations"; so the gap is zero by definition, and a large
+            contribution of "operations" says that much happens outside of layers, or in layers whose signals do not
+            have the images on their first axis. `unexplained` is what the biases leave out.
+
     Returns:
         `input_gradient` (N, K, *S, C), `bias_gradients` {(layer path, call): (N, K, *S', C')} and `completeness` with
         `scores`, `total`, `absolute_gap`, `relative_gap` (of the larger of |score| and the largest |contribution of a
         layer|) and `contributions` {"input" or (path, call): (N, K)}, each (N, K). A gap is reported, not raised:
-        beyond ReLU networks (GELU, gates, layer normalisation) it is what no bias accounts for.
+        beyond ReLU networks (GELU, gates, layer normalisation) it is what no bias accounts for. With `implicit`, also
+        `unexplained` {(path, call) or "operations": (N, K)}, measured contributions less those of the biases: they
+        add up to the gap of the biases, and name the layers that cause it.
 
     Reference: Srinivas & Fleuret, arXiv:1905.00780.
     """
 
     def step(subject: Any, images: Any, units: Any) -> tuple:
-        return fullgrad.decomposition(subject, images, units, score)
+        terms = fullgrad.decomposition(subject, images, units, score)
+        return (*terms, fullgrad.implicit_biases(subject, images, units, score)) if implicit else terms
 
     source = data.batches(x, y, batch_size)
     if source.kind in WHOLE:
         check(model, x, y, score)
     with models.taps(model).device():
-        batches = list(run_steps(step, ("full_gradient_decomposition", score), model, source, verbose))
+        batches = list(run_steps(step, ("full_gradient_decomposition", score, implicit), model, source, verbose))
     shapes, parts = zip(*batches, strict=True)
     scores, gradient = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
     terms = [np.concatenate(values) for values in zip(*(part[2] for part in parts), strict=True)]
-    sums = np.concatenate([part[3] for part in parts], axis=1)
-    calls = fullgrad.biased_calls(model, np.zeros((1, *shapes[0][1:]), "float32"))
-    return fullgrad.Decomposition(
-        gradient, dict(zip(calls, terms, strict=True)), fullgrad.completeness(scores, sums, calls)
-    )
+    sums, *measured = (np.concatenate(values, axis=1) for values in zip(*(part[3:] for part in parts), strict=True))
+    blank = np.zeros((1, *shapes[0][1:]), "float32")
+    calls = fullgrad.biased_calls(model, blank)
+    report = fullgrad.completeness(scores, sums, calls)
+    if implicit:
+        report = fullgrad.implicit_completeness(scores, *measured, fullgrad.measured_calls(model, blank), report)
+    return fullgrad.Decomposition(gradient, dict(zip(calls, terms, strict=True)), report)

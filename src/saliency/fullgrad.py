@@ -40,17 +40,23 @@ class FullGrad(Explainer):
     def checkCompleteness(self, image: torch.Tensor | None = None, target_class: Target = None) -> Report:
         """Print whether the decomposition adds up to the score; return the numbers for each image, (N, 1).
 
-        Without an image, a random one of size `im_size`. See `ke.full_gradient_decomposition`.
+        Without an image, a random one of size `im_size`. Where it does not, the layers that cause it are named, by
+        their implicit biases. See `ke.full_gradient_decomposition`.
         """
         image = ke.random.normal(self.im_size, seed=0) if image is None else image
         units = self._units(image, target_class)
         report = ke.full_gradient_decomposition(self.model, image.detach(), units).completeness
-        print(verdict(report))
+        causes = None
+        if report.relative_gap.max() > COMPLETE:
+            measured = ke.full_gradient_decomposition(self.model, image.detach(), units, implicit=True)
+            causes = measured.completeness.unexplained
+        print(verdict(report, causes))
         return report
 
 
-def verdict(report: Report) -> str:
-    """What a report of completeness says about the image with the largest gap."""
+def verdict(report: Report, causes: dict | None = None) -> str:
+    """What a report of completeness says about the image with the largest gap, and which `causes` (what the biases of
+    each call leave unexplained) are the largest."""
     worst = report.relative_gap.argmax()
     score, total, gap = (float(v.flat[worst]) for v in (report.scores, report.total, report.relative_gap))
     parts = f"the input and {len(report.contributions) - 1} biases add up to {total:.6g}"
@@ -59,5 +65,16 @@ def verdict(report: Report) -> str:
         return f"FullGrad is complete here: {numbers}"
     return (
         f"FullGrad is not complete here: {numbers} The rest comes from layers that are neither linear nor ReLUs, "
-        "and no bias accounts for it."
+        "and no bias accounts for it" + (f": {largest(causes, worst)}." if causes else ".")
     )
+
+
+def largest(causes: dict, worst: int, most: int = 5) -> str:
+    """The largest of the causes of a gap, by name, and how much of the score each of them is."""
+    shares = sorted(((float(v.flat[worst]), key) for key, v in causes.items()), key=lambda pair: -abs(pair[0]))
+    named = [
+        f"{'operations outside of layers' if key == 'operations' else ke.models.Point(*key)} {value:+.3g}"
+        for value, key in shares[:most]
+        if abs(value) > COMPLETE * abs(shares[0][0])
+    ]
+    return ", ".join(named) + (f", and {len(shares) - most} smaller ones" if len(shares) > most else "")

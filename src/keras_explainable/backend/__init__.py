@@ -1,7 +1,8 @@
 """The few things that Keras lacks, one module per framework with the same names and signatures; this file binds one.
 
 - `compile(step, variables, jit_compile)`: `step` as a compiled function that reads the variables' present values.
-- `jacobian(run, x, at, reduce, keep)`: gradients of each column of a score at chosen signals, in one forward pass.
+- `jacobian(run, x, at, reduce, keep)`: gradients of each column of a score at chosen signals, in one forward pass, each
+  given to `reduce(key, gradient, value)`, with the signal's value where it is to be kept.
 - `evaluate(run, x)`: a forward pass that records nothing for differentiation.
 - `trace(run, shape, dtype)`: run on abstract (or, where there is none, blank) values, for what can be seen on the way.
 - `by_image(function, values)`: a function of a batch that treats each image by itself, on few at once if that is

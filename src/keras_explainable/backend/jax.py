@@ -56,7 +56,7 @@ def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:
 
     def column(cotangent):
         (grads,) = pull(jnp.broadcast_to(cotangent, scores.shape))
-        return {key: reduce(key, g.astype("float32")) for key, g in grads.items()}
+        return {key: reduce(key, g.astype("float32"), values[key]) for key, g in grads.items()}
 
     basis = jnp.eye(scores.shape[-1], dtype=scores.dtype)
     if len(basis) <= AT_ONCE:

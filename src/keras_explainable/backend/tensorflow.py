@@ -32,7 +32,7 @@ def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:
         cotangent = tf.broadcast_to(tf.one_hot(k, tf.shape(scores)[-1], dtype=scores.dtype), tf.shape(scores))
         sources = [values[key] for key in keys]
         grads = tape.gradient(scores, sources, output_gradients=cotangent, unconnected_gradients="zero")
-        return [reduce(key, tf.cast(g, tf.float32)) for key, g in zip(keys, grads, strict=True)]
+        return [reduce(key, tf.cast(g, tf.float32), values[key]) for key, g in zip(keys, grads, strict=True)]
 
     units = scores.shape[-1]
     if units is not None and units <= UNROLLED:

@@ -21,7 +21,7 @@ def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:
 
     def arrive(key):
         def hook(grad):
-            arrived[key] = reduce(key, grad.detach().float())
+            arrived[key] = reduce(key, grad.detach().float(), values.get(key))
 
         return hook
 
@@ -29,18 +29,19 @@ def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:
         if key not in at:
             return value
         torch.set_grad_enabled(True)  # from here on; `no_grad` below ends it
+        shared = key.link == "input"  # with others that also take it, or work on it in place
         if value.requires_grad and _follows(value.grad_fn, nodes):
-            value.register_hook(arrive(key))
-            nodes.add(value.grad_fn)
             # What follows may work in place: the hook sees the gradient of the value before, except on a view.
-            seen = value.clone() if keep or value._is_view() else value
+            seen = value.clone() if keep or shared or value._is_view() else value
+            seen.register_hook(arrive(key))
+            nodes.add(seen.grad_fn)
         else:  # nothing before it is asked for, though weights may be: the graph begins here
             leaves[key] = (value.detach().clone() if keep else value.detach()).requires_grad_()
             seen = leaves[key].clone()
             nodes.add(seen.grad_fn)
         like[key] = torch.zeros((), device=value.device).expand(value.shape)
         if keep:
-            values[key] = value.detach()
+            values[key] = value.detach().clone() if shared else value.detach()
         return seen
 
     with torch.inference_mode(False), torch.no_grad():
@@ -56,8 +57,11 @@ def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:
                 grads = torch.autograd.grad(scores, list(leaves.values()), unit, retain_graph=more, allow_unused=True)
                 for key, grad in zip(leaves, grads, strict=True):
                     if grad is not None:
-                        arrived[key] = reduce(key, grad.float())
-            columns.append({k: arrived[k] if k in arrived else reduce(k, zeros.clone()) for k, zeros in like.items()})
+                        arrived[key] = reduce(key, grad.float(), values.get(key))
+            for key, zeros in like.items():
+                if key not in arrived:
+                    arrived[key] = reduce(key, zeros.clone(), values.get(key))
+            columns.append({key: arrived[key] for key in like})
         return scores.detach(), values, {k: torch.stack([column[k] for column in columns], dim=1) for k in like}
 
 

@@ -119,7 +119,8 @@ class Completeness(NamedTuple):
     total: Any
     absolute_gap: Any
     relative_gap: Any  # of the larger of |score| and the largest |contribution of a layer|
-    contributions: dict  # "input" and each (layer path, call) -> (N, K)
+    contributions: dict  # "input", each (layer path, call), and with implicit biases "operations" -> (N, K)
+    unexplained: dict | None = None  # implicit less explicit, by (layer path, call) and "operations" -> (N, K)
 
 
 class Decomposition(NamedTuple):
@@ -147,6 +148,27 @@ def biased_calls(model: Any, inputs: Any) -> list[tuple[str, int]]:
     return [(p.path, p.call) for p in models.view(model, inputs).biased()]
 
 
+def implicit_biases(model: Any, inputs: Any, indices: Any = None, score: Any = None) -> Any:
+    """What every call of a layer contributes beyond its part that is linear in its inputs, (1 + calls, B, K), the
+    input's <dscore/dx, x> first and then in the order of `measured_calls`.
+
+    contribution = sum over outputs of <dscore/dy, y> - sum over inputs of <dscore/dx, x>
+
+    with each gradient at an input taken through that call only: sum(bias * gradient) for a linear layer, 0 for a ReLU,
+    for anything else what curves or gates."""
+    view = models.view(model, inputs, indices, score)
+    layers = view.layers()
+    points = dict.fromkeys([INPUT, *(p for ins, outs in layers.values() for p in (*ins, *outs))])
+    _, product = view.products(list(points))
+    own = [sum(product[p] for p in outs) - sum(product[p] for p in ins) for ins, outs in layers.values()]
+    return ops.stack([product[INPUT], *own])
+
+
+def measured_calls(model: Any, inputs: Any) -> list[tuple[str, int]]:
+    """The (layer path, call) of every call whose implicit bias can be measured, in the order in which they ended."""
+    return list(models.view(model, inputs).layers())
+
+
 def completeness(scores: Any, sums: Any, calls: list) -> Completeness:
     """How nearly the contributions `sums` (1 + calls, N, K), the input's first, add up to the scores."""
     total, largest = sums.sum(0), abs(sums).max(0)
@@ -154,3 +176,12 @@ def completeness(scores: Any, sums: Any, calls: list) -> Completeness:
     scale = np.maximum(abs(scores), largest)
     relative = gap / (scale + (scale == 0))
     return Completeness(scores, total, gap, relative, dict(zip(["input", *calls], sums, strict=True)))
+
+
+def implicit_completeness(scores: Any, sums: Any, calls: list, explicit: Completeness) -> Completeness:
+    """The same of measured contributions, what is missing being that of "operations", beside those of the biases."""
+    calls = [*calls, "operations"]
+    report = completeness(scores, np.concatenate([sums, (scores - sums.sum(0))[None]]), calls)
+    ours, theirs = report.contributions, explicit.contributions
+    keys = [key for key in dict.fromkeys([*calls, *theirs]) if key != "input"]
+    return report._replace(unexplained={key: ours.get(key, 0) - theirs.get(key, 0) for key in keys})

@@ -137,6 +137,29 @@ def biased(trace: Trace) -> list[Call]:
     return [c for c in trace.calls if c.has_bias]
 
 
+def measured(
+    trace: Trace, wider: Trace, score: Point | None
+) -> dict[tuple[str, int], tuple[list[Point], list[Point]]]:
+    """Where floating numbers come into and go out of each call of a layer with no call inside, by (path, call).
+
+    `wider` is the trace of twice as many images: calls with a signal whose first axis does not grow with it, so that
+    its numbers belong to no image, are left out. The layer that makes the scores ends at `score`."""
+    found = {}
+    for call in trace.calls:
+        twin = wider.at(call.output)
+        if call.holds_calls or twin is None or len(twin.signals) != len(call.signals):
+            continue
+        pairs = zip(call.signals, twin.signals, strict=True)
+        if not all(one and two[:1] == (2 * one[0],) for (_, one), (_, two) in pairs):
+            continue
+        ins, outs = ([p for p, _ in call.signals if p.link == link] for link in ("input", "output"))
+        if score is not None and score == call.linear:
+            outs = [score]
+        if ins and outs:
+            found[call.path, call.call] = ins, outs
+    return found
+
+
 def resolve(trace: Trace, taps: Taps, address: Any) -> Point:
     """The point that a user means by a name, path, tuple of names, index, layer, or dictionary of
     `name` or `layer`, `link` ("output" or "input") and `index` (of the layer's calls; "node" is an older word)."""

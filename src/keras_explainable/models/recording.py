@@ -3,10 +3,12 @@
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import count
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import keras
 from keras import ops
 
 from keras_explainable.models.taps import Call, Point, Tap, Trace
@@ -95,6 +97,7 @@ class Recorder:
         self.key, self.numbers = key, {}  # type: ignore[var-annotated]
         self.alive: list[Any] = []  # so that no two values share an id
         self.events: list[tuple[Point, int, tuple[int, ...]]] = []
+        self.floating: set[Point] = set()
 
     def number(self, value: Any) -> int:
         self.alive.append(value)
@@ -102,22 +105,33 @@ class Recorder:
 
     def __call__(self, point: Point, value: Any) -> Any:
         self.events.append((point, self.number(value), tuple(value.shape)))
+        if "float" in keras.backend.standardize_dtype(value.dtype):
+            self.floating.add(point)
         return value
 
     def calls(self, describe: Callable[[Call, bool], Call]) -> Iterator[Call]:
         """The calls, in the order in which they ended; `describe(call, fused)` adds what only the adapter knows, where
         `fused` tells whether a fused activation was seen."""
         seen: dict[tuple, dict[str, list]] = {}
-        for point, value, shape in self.events:
-            links = seen.setdefault(point[:2], {})
+        signals: dict[tuple, list] = {}
+        spans: dict[tuple, list[int]] = {}
+        for i, (point, value, shape) in enumerate(self.events):
+            key = point[:2]
+            links = seen.setdefault(key, {})
             if point.link == "output":
-                seen[point[:2]] = seen.pop(point[:2])  # to the end
+                seen[key] = seen.pop(key)  # to the end
             links.setdefault(point.link, []).append((value, shape))
+            spans.setdefault(key, []).append(i)
+            if point in self.floating and point.link != "linear":
+                signals.setdefault(key, []).append((point, shape))
         for key, links in seen.items():
             if key[0] and "output" in links:
                 values = {link: tuple(value for value, _ in pairs) for link, pairs in links.items()}
                 made = values["output"], links["output"][0][1]
                 call = Call(key[0], key[1], "", True, values.get("input", ()), *made)
+                span = spans[key]
+                holds = span[-1] - span[0] >= len(span)  # events of other calls lie between its own
+                call = replace(call, signals=tuple(signals.get(key, ())), holds_calls=holds)
                 yield describe(call, "linear" in links)
 
 

@@ -48,6 +48,8 @@ class Call:
     has_bias: bool = False
     has_kernel: bool = False
     channels_first: bool = False  # whether the output's channels are axis 1, and not the last one
+    signals: tuple[tuple[Point, tuple[int, ...]], ...] = ()  # where floating numbers come in and go out, their shapes
+    holds_calls: bool = False  # whether other calls took place inside of it
 
     @property
     def output(self) -> Point:

@@ -126,13 +126,29 @@ class View:
         `reduce(point, gradient)` maps a gradient (B, *S', C) of one unit to what is kept of it, as soon as it is known;
         with `keep` false the signals are not returned."""
 
-        def last(point, gradient):
+        def last(point, gradient, value):
             gradient = self._last(point, gradient, 1)
             return gradient if reduce is None else reduce(point, gradient)
 
         scores, values, gradients = backend.jacobian(self._run(at), self.inputs, list(at), last, keep)
         self._check_seen(at, gradients)
         return scores, {p: self._float(p, v) for p, v in values.items()}, gradients
+
+    def products(self, at: Sequence[Point]) -> tuple:
+        """Scores (B, K), and at each point <dscore/dsignal, signal> (B, K), the gradient at an input being that through
+        the layer whose input it is, and through no other."""
+
+        def inner(point, gradient, value):
+            return ops.sum(ops.reshape(gradient * ops.cast(value, "float32"), (self.batch, -1)), axis=-1)
+
+        scores, _, products = backend.jacobian(self._run(at), self.inputs, list(at), inner, True)
+        self._check_seen(at, products)
+        return scores, products
+
+    def layers(self) -> dict[tuple[str, int], tuple[list[Point], list[Point]]]:
+        """The inputs and the outputs of every call of a layer with no other call inside (see `find.measured`)."""
+        wider = self.taps.trace((2, *self.inputs.shape[1:]), "float32")
+        return find.measured(self.trace, wider, self.target)
 
     def evaluate(self, at: Sequence[Point] = (), inputs: Any = None) -> tuple:
         """Scores (B, K) and the signals at `at`, without gradients; of other images if `inputs` are given."""
