@@ -198,6 +198,7 @@ def words(model: Any, objects: Objects, shown: Objects, embedded: bool) -> tuple
             f"{count} sample scenes. It was not trained on such objects, so what it names them is beside the point."
         )
         timed = "Per map: the time for one map, and with few scenes also for compilation."
+    name = getattr(model, "name", type(model).__name__)
     lead = f"Model {name} on {keras.backend.backend()}, explained by every method of keras-explainable on {source}"
     notes = [
         known + " White lines are the true outline. Colours run from a map's lowest value to its highest "
