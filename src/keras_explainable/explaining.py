@@ -14,6 +14,7 @@ import numpy as np
 from keras_explainable import backend, data, models, registry
 from keras_explainable.compiling import compiled, frozen, options
 from keras_explainable.errors import InputError
+from keras_explainable.models.recording import each
 from keras_explainable.resize import resize
 
 HOME = os.path.dirname(__file__)  # no line in here is to blame for a warning
@@ -146,7 +147,7 @@ def run_steps(
 
 
 def _fetched(fetch: Callable, shape: tuple, outputs: Any) -> tuple[tuple, Any]:
-    return shape, keras.tree.map_structure(fetch, outputs)
+    return shape, each(outputs, fetch)
 
 
 def partial_explain(method: Callable, **defaults: Any) -> Callable:
