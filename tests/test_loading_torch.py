@@ -1,5 +1,6 @@
 """Modules of PyTorch by file or factory: read without unpickling, fed as they expect, explained by the command line."""
 
+import os
 import pickle
 import sys
 import zipfile
@@ -235,3 +236,16 @@ def test_the_command_line_explains_and_lists_modules(module, factory, tmp_path):
     assert scripted.exit_code == 1 and "such as `gradients`" in scripted.stderr
     assert run(*words, "--model", tmp_path / "scripted.pt", "-m", "gradients").exit_code == 0
     assert run(*words[:-1], "12x").exit_code == 2
+
+
+@pytest.mark.parametrize("words", [["--model", "m.pt"], ["--model=m.pth"], ["m.pt2"]])
+@pytest.mark.parametrize(("setting", "begins"), [("", True), (keras.backend.backend(), False)])
+def test_a_file_of_pytorch_makes_the_command_line_begin_on_torch(monkeypatch, words, setting, begins):
+    pytest.importorskip("typer")
+    from keras_explainable import cli
+
+    begun = []
+    monkeypatch.setenv("KERAS_BACKEND", setting)
+    monkeypatch.setattr(os, "execv", lambda *_: begun.append(os.environ["KERAS_BACKEND"]))
+    cli._restart(["explain", "photo.png", *words])
+    assert begun == (["torch"] if begins and keras.backend.backend() != "torch" else [])

@@ -82,7 +82,11 @@ def _options(typer: Any) -> SimpleNamespace:
         size=typer.Option(
             None, metavar="HxW", help="Size of the images, such as 32 or 240x320, for a model that takes any."
         ),
-        scale=typer.Option(None, help="What a model file takes: raw (0..255), unit (0..1), tf (-1..1), torch, caffe."),
+        scale=typer.Option(
+            None,
+            help="What a model file takes: raw (0..255), unit (0..1), tf (-1..1), torch (ImageNet's mean and spread "
+            "removed: the guess for modules of PyTorch), caffe.",
+        ),
         weights=typer.Option("imagenet", help="imagenet or none (random), for a model of keras.applications."),
         unsafe=typer.Option(
             False, "--unsafe", help="Let a model file run Python code of its own. Only if you trust it."

@@ -11,7 +11,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--out", default="demo", metavar="DIR", help="where the report and the pictures go (default: demo)"
     )
-    parser.add_argument("--model", metavar="NAME_OR_PATH", help="a keras.applications name, or a .keras or .h5 file")
+    parser.add_argument("--model", metavar="NAME_OR_PATH", help="as of keras-explainable explain")
     parser.add_argument("--images", type=int, default=6, metavar="N", help="how many scenes to show (default: 6)")
     parser.add_argument("--debug", action="store_true", help="show where an error comes from")
     options = parser.parse_args(arguments)
