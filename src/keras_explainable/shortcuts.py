@@ -82,5 +82,5 @@ def full_gradient_decomposition(
     calls = fullgrad.biased_calls(model, blank)
     report = fullgrad.completeness(scores, sums, calls)
     if implicit:
-        report = fullgrad.implicit_completeness(scores, *measured, fullgrad.measured_calls(model, blank), report)
+        report = fullgrad.implicit_completeness(scores, measured[0], fullgrad.measured_calls(model, blank), report)
     return fullgrad.Decomposition(gradient, dict(zip(calls, terms, strict=True)), report)
