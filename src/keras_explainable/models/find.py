@@ -80,8 +80,8 @@ def declared(trace: Trace, taps: Taps, rank: int) -> tuple[Point | None, tuple[P
 
 def is_exposed(trace: Trace) -> bool:
     """Whether a model's outputs are (batch, units) scores followed by signals."""
-    first, *rest = map(len, trace.shapes)
-    return first == 2 and bool(rest) and all(r > 2 for r in rest)
+    ranks = [len(shape) for shape in trace.shapes]
+    return ranks[:1] == [2] and len(ranks) > 1 and min(ranks[1:]) > 2
 
 
 def linear_head(trace: Trace, point: Point | None) -> Call | None:
@@ -137,9 +137,7 @@ def biased(trace: Trace) -> list[Call]:
     return [c for c in trace.calls if c.has_bias]
 
 
-def measured(
-    trace: Trace, wider: Trace, score: Point | None
-) -> dict[tuple[str, int], tuple[list[Point], list[Point]]]:
+def measured(trace: Trace, wider: Trace, score: Point | None) -> dict[tuple[str, int], tuple[list[Point], list[Point]]]:
     """Where floating numbers come into and go out of each call of a layer with no call inside, by (path, call).
 
     `wider` is the trace of twice as many images: calls with a signal whose first axis does not grow with it, so that

@@ -2,7 +2,7 @@
 signals to the thread that runs, and the module is in evaluation mode; afterwards it is as it was, flag by flag."""
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import replace
@@ -116,13 +116,6 @@ def _children(module: nn.Module) -> dict[str, nn.Module]:
     return {name: child for name, child in module.named_children() if name != "parametrizations"}
 
 
-def _walk(module: nn.Module, above: tuple, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-    for name, child in _children(module).items():
-        if not any(child is parent for parent in above):
-            yield prefix + name, child
-            yield from _walk(child, (*above, child), f"{prefix}{name}.")
-
-
 def _own(module: nn.Module, name: str) -> torch.Tensor | None:
     """A parameter or buffer of the module itself, by its name."""
     value = getattr(module, name, None)
@@ -216,7 +209,12 @@ class TorchTaps:
 
     def paths(self) -> dict[str, nn.Module]:
         """Modules by path; one with several names comes under each of them, and its calls under the first."""
-        return dict(_walk(self.module, (self.module,)))
+        # TorchScript takes no hooks.
+        scripts = (path for path, module in self.module.named_modules() if isinstance(module, torch.jit.ScriptModule))
+        hidden = tuple(path and f"{path}." for path in scripts)
+        every = self.module.named_modules(remove_duplicate=False)
+        seen = ((p, m) for p, m in every if p and not f"{p}.".startswith(hidden))
+        return {path: module for path, module in seen if "parametrizations" not in path.split(".")}
 
     def children(self) -> list[nn.Module]:
         return list(_children(self.module).values())

@@ -63,6 +63,11 @@ class View:
             return None
         if self.taps.target is not None:
             return find.resolve(self.trace, self.taps, self.taps.target)
+        if not self.trace.outputs:
+            raise InputError(
+                "The model returns no tensor that we can find: "
+                "pass score=, a function from what it returns to (batch, units) scores."
+            )
         return None if self.taps.signals is None and find.is_exposed(self.trace) else find.score_point(self.trace)
 
     def signal(self, layer: Any = None) -> Point:
@@ -186,12 +191,7 @@ class View:
             if len(scores.shape) != 2:
                 raise InputError(f"score(outputs) gave shape {tuple(scores.shape)}, and (batch, units) was expected.")
             return self.units(scores)
-        scores = self.taps.scores(outputs)
-        if scores is None:
-            raise InputError(
-                f"The model returned a {type(outputs).__name__} without a tensor that we can find: pass score=."
-            )
-        scores = ops.cast(scores, "float32")
+        scores = ops.cast(self.taps.scores(outputs), "float32")
         scores = scores[:, None] if len(scores.shape) == 1 else scores
         if len(scores.shape) != 2:
             raise InputError(
