@@ -250,6 +250,11 @@ def _callbacks(callbacks: Any, model: Any, steps: int | None, verbose: int | str
         return callbacks
     verbose = 1 if verbose == "auto" else int(verbose)
     # No history callback: it would be written to the model.
-    return keras.callbacks.CallbackList(
-        callbacks, add_history=False, add_progbar=verbose != 0, model=model, verbose=verbose, epochs=1, steps=steps
+    listed = keras.callbacks.CallbackList(
+        callbacks, add_history=False, add_progbar=verbose != 0, verbose=verbose, epochs=1, steps=steps
     )
+    for (
+        callback
+    ) in listed.callbacks:  # each by itself: the list asks whether the model is true, which modules may not be
+        callback.set_model(model)
+    return listed
