@@ -69,9 +69,15 @@ def test_every_form_of_units_means_the_same(model, x):
     close(gradcam(model, x, np.full(N, 3)), (scores[:, 3:4], maps[..., 3:4]))
     y = np.array([4, 0, 1, 1, 2])
     for form in (y, y.tolist(), y[:, None], y.astype("uint8"), ops.convert_to_tensor(y)):
-        close(gradcam(model, x, form, batch_size=2), (scores[np.arange(N), y][:, None], maps[np.arange(N), ..., y][..., None]))
+        close(
+            gradcam(model, x, form, batch_size=2),
+            (scores[np.arange(N), y][:, None], maps[np.arange(N), ..., y][..., None]),
+        )
     pairs = np.stack([y, y[::-1]], axis=1)
-    close(gradcam(model, x, pairs, batch_size=2), (np.take_along_axis(scores, pairs, 1), np.take_along_axis(maps, pairs[:, None, None], 3)))
+    close(
+        gradcam(model, x, pairs, batch_size=2),
+        (np.take_along_axis(scores, pairs, 1), np.take_along_axis(maps, pairs[:, None, None], 3)),
+    )
 
 
 def model_logits(model, x):
@@ -98,7 +104,10 @@ BAD = {
     "NaN": ((changed((1, 2, 3, 0), np.nan), 1), "Image 1 has NaN or infinite values, as have 1 of these 3"),
     "infinity": ((changed((2, 0, 0, 0), np.inf), 1), "Image 2 has NaN or infinite values"),
     "no image": ((X[:0], 1), r"\(0, 20, 24, 3\) came: there is no"),
-    "wrong size": ((np.zeros((2, 30, 24, 3), "float32"), 1), r"\(2, 30, 24, 3\) came, and the model takes \(None, 20, 24, 3\)"),
+    "wrong size": (
+        (np.zeros((2, 30, 24, 3), "float32"), 1),
+        r"\(2, 30, 24, 3\) came, and the model takes \(None, 20, 24, 3\)",
+    ),
     "wrong channels": ((X[..., :1], 1), r"\(3, 20, 24, 1\) came, and the model takes \(None, 20, 24, 3\)"),
     "words": ((np.full((3, *SHAPE), "a"), 1), "real numbers were expected"),
     "unit too large": ((X, 5), "Unit 5 was asked for, and the model has units 0 to 4"),
@@ -161,10 +170,14 @@ def test_a_model_without_a_spatial_signal(pixel):
     model = Pooled(pixel)
     x = models.images("functional")
     for method in ("gradcam", "gradcampp", "scorecam", "cam"):
-        with pytest.raises(LayerError, match="No layer of this model gives a spatial signal .* more than one pixel.*gradients"):
+        with pytest.raises(
+            LayerError, match="No layer of this model gives a spatial signal .* more than one pixel.*gradients"
+        ):
             raw(method, model, x, 1)
     if pixel:
-        with pytest.raises(LayerError, match=r"'?all'? has shape \(1, 1, 1, 4\), and one with 2 spatial axes of more than one pixel"):
+        with pytest.raises(
+            LayerError, match=r"'?all'? has shape \(1, 1, 1, 4\), and one with 2 spatial axes of more than one pixel"
+        ):
             gradcam(model, x, 1, layer="all")
     scores, maps = raw("gradients", model, x, 1)  # needs none
     assert np.isfinite(maps).all()
@@ -172,7 +185,12 @@ def test_a_model_without_a_spatial_signal(pixel):
 
 
 def test_a_pixel_at_the_end_is_passed_over():
-    stack = [keras.Input(SHAPE), L.Conv2D(6, 3, activation="relu", name="conv"), L.MaxPooling2D(18, name="pool"), L.Conv2D(8, 1, name="pixel")]
+    stack = [
+        keras.Input(SHAPE),
+        L.Conv2D(6, 3, activation="relu", name="conv"),
+        L.MaxPooling2D(18, name="pool"),
+        L.Conv2D(8, 1, name="pixel"),
+    ]
     model = models.randomize(keras.Sequential([*stack, L.Flatten(), L.Dense(3)]))
     x = models.images("functional")
     close(gradcam(model, x, 1), gradcam(model, x, 1, layer="conv"))
@@ -187,7 +205,9 @@ def test_layers_that_are_not_there_and_methods_that_do_not_fit():
     with pytest.raises(LayerError, match=r"\(1, 5\), and one with 2 spatial axes .* Such signals: .*rectify"):
         gradcam(model, X, 1, layer="logits")
     flat = models.build("flatten")
-    with pytest.raises(LayerError, match="CAM weighs the 8 channels .* a linear layer with 240 inputs|no linear layer .* Use `gradcam`"):
+    with pytest.raises(
+        LayerError, match="CAM weighs the 8 channels .* a linear layer with 240 inputs|no linear layer .* Use `gradcam`"
+    ):
         ke.cam(flat, X, 1, verbose=0)
     with pytest.raises(KeyError, match="No method is named 'grad_cam'. There are: .*gradcam"):
         ke.explain("grad_cam", model, X)
@@ -272,7 +292,12 @@ def test_every_source_of_batches(model, x):
     if BACKEND == "torch":
         import torch
 
-        close(gradcam(model, torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.tensor(x), torch.tensor(y)), 2)), expected)
+        close(
+            gradcam(
+                model, torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.tensor(x), torch.tensor(y)), 2)
+            ),
+            expected,
+        )
 
 
 def test_a_source_that_breaks_leaves_what_was_done(model, x):
@@ -328,7 +353,14 @@ def test_callbacks_are_called_as_in_predict_and_the_model_gets_no_history(model,
     history = getattr(model, "history", None)
     callback = Noted()
     gradcam(model, x, 1, batch_size=3, callbacks=[callback])
-    assert seen == ["begin", ("batch begin", 0), ("batch end", 0, (3, 1)), ("batch begin", 1), ("batch end", 1, (2, 1)), "end"]
+    assert seen == [
+        "begin",
+        ("batch begin", 0),
+        ("batch end", 0, (3, 1)),
+        ("batch begin", 1),
+        ("batch end", 1, (2, 1)),
+        "end",
+    ]
     assert callback.model is model
     assert getattr(model, "history", None) is history
     seen.clear()
@@ -350,7 +382,11 @@ def test_an_explanation_says_what_was_explained(model, x):
     explained = gradcam(model, x, 1)
     scores, maps = explained
     assert explained.scores is scores
-    assert explained.about == {"method": "gradcam", "score": "pre-activation of predictions", "signal": "backbone/conv2"}
+    assert explained.about == {
+        "method": "gradcam",
+        "score": "pre-activation of predictions",
+        "signal": "backbone/conv2",
+    }
     about = ke.gradcam(ke.inspection.expose(model, "relu1", "predictions"), x, 1, verbose=0).about
     assert (about["score"], about["signal"]) == ("predictions", "backbone/relu1")
     assert gradcam(model, x, 1, layer="conv1").about["signal"] == "backbone/conv1"
@@ -368,12 +404,18 @@ def test_a_score_of_ones_own(x):
     f = x.reshape(N, -1) @ kernel + bias
     image = lambda g: g.reshape(N, *SHAPE)  # noqa: E731
 
-    scores, maps = raw("gradients", model, x, score=lambda f: ops.stack([f[:, 0] * f[:, 1], ops.sum(f, axis=1)], axis=1), reduce=None)
+    scores, maps = raw(
+        "gradients", model, x, score=lambda f: ops.stack([f[:, 0] * f[:, 1], ops.sum(f, axis=1)], axis=1), reduce=None
+    )
     close([scores], [np.stack([f[:, 0] * f[:, 1], f.sum(1)], 1)], 1e-4)
     product = f[:, :1] * kernel[:, 1] + f[:, 1:2] * kernel[:, 0]
     close([maps[:, 0], maps[:, 1]], [image(product), np.broadcast_to(kernel.sum(1).reshape(SHAPE), (N, *SHAPE))], 1e-4)
     # y chooses among the columns of the score.
-    close(raw("gradients", model, x, 1, score=lambda f: f[:, 2:] * 2, reduce=None), (2 * f[:, 3:], np.broadcast_to(2 * kernel[:, 3].reshape(SHAPE), (N, 1, *SHAPE))), 1e-4)
+    close(
+        raw("gradients", model, x, 1, score=lambda f: f[:, 2:] * 2, reduce=None),
+        (2 * f[:, 3:], np.broadcast_to(2 * kernel[:, 3].reshape(SHAPE), (N, 1, *SHAPE))),
+        1e-4,
+    )
 
 
 def test_a_score_makes_segmentation_and_dictionaries_explainable(x):
@@ -489,7 +531,9 @@ def test_the_cache_keeps_no_model_alive(x):
     gc.collect()
     largest, alive = 0, []
     for i in range(20):
-        model = keras.Sequential([keras.Input(SHAPE), L.Conv2D(2, 3, name="conv"), L.GlobalAveragePooling2D(), L.Dense(2)])
+        model = keras.Sequential(
+            [keras.Input(SHAPE), L.Conv2D(2, 3, name="conv"), L.GlobalAveragePooling2D(), L.Dense(2)]
+        )
         exposed = ke.inspection.expose(model, "conv") if i % 2 else model
         gradcam(exposed, x[:1], 1, layer=model.layers[0] if i % 4 == 0 else None)
         alive.append(weakref.ref(model))

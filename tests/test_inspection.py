@@ -11,7 +11,9 @@ import models
 from keras_explainable.errors import InputError, LayerError
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:The structure of `inputs`"),  # of models made with `model.inputs`, which is a list
+    pytest.mark.filterwarnings(
+        "ignore:The structure of `inputs`"
+    ),  # of models made with `model.inputs`, which is a list
     pytest.mark.filterwarnings("ignore:`build..` was called on layer"),
 ]
 
@@ -41,9 +43,18 @@ def nested(name=DOTTED):
 
 def nested_twice():
     """Sequential in Functional in Sequential."""
-    inner = [keras.Input(SHAPE), L.Conv2D(8, 3, name="conv"), L.ReLU(name="relu"), L.GlobalAveragePooling2D(name="avg_pool")]
+    inner = [
+        keras.Input(SHAPE),
+        L.Conv2D(8, 3, name="conv"),
+        L.ReLU(name="relu"),
+        L.GlobalAveragePooling2D(name="avg_pool"),
+    ]
     image = keras.Input(SHAPE, name="middle_image")
-    middle = keras.Model(image, L.Dense(10, activation="relu", name="hidden")(keras.Sequential(inner, name="inner")(image)), name="middle")
+    middle = keras.Model(
+        image,
+        L.Dense(10, activation="relu", name="hidden")(keras.Sequential(inner, name="inner")(image)),
+        name="middle",
+    )
     outer = [keras.Input(SHAPE), middle, L.Dense(UNITS, activation="softmax", name="predictions")]
     return models.randomize(keras.Sequential(outer, name="outer"))
 
@@ -120,7 +131,14 @@ def test_a_path_reaches_two_levels_down(x):
     a = by_hand(x, *inner.layers[:2])
     pooled = by_hand(a, inner.get_layer("avg_pool"), middle.get_layer("hidden"))
     kernel, bias = model.get_layer("predictions").get_weights()
-    for address in (None, "middle/inner/relu", "middle.inner.relu", ("middle", "inner", "relu"), "inner/relu", inner.get_layer("relu")):
+    for address in (
+        None,
+        "middle/inner/relu",
+        "middle.inner.relu",
+        ("middle", "inner", "relu"),
+        "inner/relu",
+        inner.get_layer("relu"),
+    ):
         close(values(ke.inspection.expose(model, address)(x)), (pooled @ kernel + bias, a))
     # A fused softmax that is named is what the user wants; its argument is asked for with link="linear".
     named = ke.inspection.expose(model, "inner/relu", "predictions")
@@ -158,7 +176,10 @@ def test_one_layer_called_twice_has_two_signals(x):
     second = by_hand(first, model.get_layer("pool"), twice)
     for index, a in ((0, first), (1, second), (-1, second), ("last", second)):
         close([values(ke.inspection.expose(model, {"name": "twice", "index": index})(x))[1]], [a])
-    close([values(ke.inspection.expose(model, {"name": "twice", "link": "input", "index": 1})(x))[1]], [by_hand(first, model.get_layer("pool"))])
+    close(
+        [values(ke.inspection.expose(model, {"name": "twice", "link": "input", "index": 1})(x))[1]],
+        [by_hand(first, model.get_layer("pool"))],
+    )
     close([values(ke.inspection.expose(model, "twice")(x))[1]], [second])
     with pytest.raises(LayerError, match="'twice' is called 2 times: index 2 is none of 0 to 1"):
         ke.inspection.expose(model, {"name": "twice", "index": 2})(x)
@@ -185,11 +206,20 @@ def test_a_users_own_exposed_model_is_as_good(x):
     own = keras.Model(model.inputs, [model.output, model.get_layer("avg_pool").input])
     raw = {"postprocessing": None, "resizing": False, "verbose": 0}
     expected = expected_gradcam(logits, a, kernel, y)
-    for subject, params in ((model, {}), (own, {}), (ke.inspection.expose(model), {}), (ke.inspection.expose(model, "relu"), {}), (model, {"layer": "relu"})):
+    for subject, params in (
+        (model, {}),
+        (own, {}),
+        (ke.inspection.expose(model), {}),
+        (ke.inspection.expose(model, "relu"), {}),
+        (model, {"layer": "relu"}),
+    ):
         close(ke.gradcam(subject, x, y, **raw, **params), expected)
     # Another signal than the default: the three ways agree, and differ from the above.
     first = keras.Model(model.inputs, [model.output, model.get_layer("conv1").output])
-    ways = [ke.gradcam(s, x, y, **raw, **p) for s, p in ((model, {"layer": "conv1"}), (first, {}), (ke.inspection.expose(model, "conv1"), {}))]
+    ways = [
+        ke.gradcam(s, x, y, **raw, **p)
+        for s, p in ((model, {"layer": "conv1"}), (first, {}), (ke.inspection.expose(model, "conv1"), {}))
+    ]
     close(ways[1], ways[0])
     close(ways[2], ways[0])
     assert ways[0].maps.shape != expected[1].shape
@@ -210,10 +240,14 @@ def test_weights_given_by_a_stateless_scope_are_used(x):
     model, other = nested(), nested()
     other.set_weights([2 * w for w in other.get_weights()])
     expected = values(ke.inspection.expose(other)(x))
-    given = [[2 * ops.convert_to_tensor(v) for v in vs] for vs in (model.trainable_variables, model.non_trainable_variables)]
+    given = [
+        [2 * ops.convert_to_tensor(v) for v in vs] for vs in (model.trainable_variables, model.non_trainable_variables)
+    ]
     exposed = ke.inspection.expose(model)
     close(values(exposed.stateless_call(*given, x)[0]), expected)
-    with keras.StatelessScope(list(zip(model.variables, [2 * ops.convert_to_tensor(v) for v in model.variables], strict=True))):
+    with keras.StatelessScope(
+        list(zip(model.variables, [2 * ops.convert_to_tensor(v) for v in model.variables], strict=True))
+    ):
         scores, maps = ke.methods.cams.gradcam(model, x, 1)
     close(values([scores, maps]), values(ke.methods.cams.gradcam(other, x, 1)))
 
@@ -225,7 +259,10 @@ REFUSED = {
     "near, of a path": ({"arguments": f"{DOTTED}/rellu"}, rf"Nearest: {DOTTED}/relu"),
     "far": ({"arguments": "zzz"}, rf"no layer 'zzz'\. Its layers: {DOTTED}, "),
     "output": ({"outputs": "logit"}, "Nearest: logits"),
-    "key": ({"arguments": {"name": "relu", "nod": 1}}, r"'nod': 1} came: use 'name' or 'layer', and of index, layer, link, name, node"),
+    "key": (
+        {"arguments": {"name": "relu", "nod": 1}},
+        r"'nod': 1} came: use 'name' or 'layer', and of index, layer, link, name, node",
+    ),
     "link": ({"arguments": {"name": "relu", "link": "out"}}, "link='out' for layer 'relu': use 'input' or 'output'"),
     "no name": ({"arguments": {"link": "input"}}, "came: use 'name' or 'layer'"),
     "two outputs": ({"outputs": ["logits", "relu"]}, "2 outputs came, and one is explained at a time"),
@@ -244,7 +281,9 @@ def test_an_ambiguous_name_lists_its_layers():
     image = keras.Input(SHAPE)
     pooled = L.Concatenate()([body("left")(image), body("right")(image)])
     model = keras.Model(image, L.Dense(UNITS, name="logits")(pooled))
-    with pytest.raises(LayerError, match=r"Several layers are named 'relu': left/relu, right/relu\. Give the full path"):
+    with pytest.raises(
+        LayerError, match=r"Several layers are named 'relu': left/relu, right/relu\. Give the full path"
+    ):
         ke.inspection.expose(model, "relu")
     assert ke.inspection.get_nested_layer(model, "right.relu") is model.get_layer("right").get_layer("relu")
 
@@ -262,6 +301,7 @@ def test_a_layer_that_does_not_run_has_no_signal(x):
 
 
 # Questions
+
 
 def test_the_logits_layer_is_the_last_with_a_kernel():
     model = nested_twice()
@@ -287,7 +327,9 @@ def test_the_logits_layer_of_a_model_that_declares_it_early():
 
 def test_the_last_global_pooling():
     model = nested_twice()
-    assert ke.inspection.get_global_pooling_layer(model) is model.get_layer("middle").get_layer("inner").get_layer("avg_pool")
+    assert ke.inspection.get_global_pooling_layer(model) is model.get_layer("middle").get_layer("inner").get_layer(
+        "avg_pool"
+    )
     flat = models.build("flatten")
     assert ke.inspection.get_global_pooling_layer(flat) is flat.get_layer("flatten")
     with pytest.raises(LayerError, match="No layer"):
@@ -327,7 +369,9 @@ def test_signals_tell_what_runs_in_its_order():
 
 
 def test_endpoints_are_the_points_of_addresses():
-    points = ke.inspection.endpoints(nested(), ["relu", {"name": "avg_pool", "link": "input"}, {"name": "conv1", "link": "linear"}])
+    points = ke.inspection.endpoints(
+        nested(), ["relu", {"name": "avg_pool", "link": "input"}, {"name": "conv1", "link": "linear"}]
+    )
     assert [(p.path, p.call, p.link) for p in points] == [
         (f"{DOTTED}/relu", 0, "output"),
         (f"{DOTTED}/relu", 0, "output"),
@@ -350,7 +394,9 @@ BIASED = {
     "Rescaling": lambda: L.Rescaling(2.0, 0.75),
     "Rescaling by channel": lambda: L.Rescaling(2.0, [0.5, -0.25, 0.0, 1.0]),
     "Normalization": lambda: L.Normalization(mean=[1.0, 2.0, -1.0, 0.5], variance=[4.0, 1.0, 0.25, 9.0]),
-    "inverted Normalization": lambda: L.Normalization(mean=[1.0, 2.0, -1.0, 0.5], variance=[4.0, 1.0, 0.25, 9.0], invert=True),
+    "inverted Normalization": lambda: L.Normalization(
+        mean=[1.0, 2.0, -1.0, 0.5], variance=[4.0, 1.0, 0.25, 9.0], invert=True
+    ),
     "Conv2D": lambda: L.Conv2D(5, 3, padding="same"),
     "SeparableConv2D": lambda: L.SeparableConv2D(5, 3),
     "DepthwiseConv2D": lambda: L.DepthwiseConv2D(3, depth_multiplier=2),
@@ -376,13 +422,21 @@ def around(layer, channels=4):
 def test_the_bias_is_what_a_zero_image_gives(case, rng):
     """An affine layer gives its bias for zeros; normalisations by the image itself give beta for constants."""
     layer = BIASED[case]()
-    model = around(layer) if "Normalization(" not in case and "Normalization" != case and "inverted" not in case else keras.Model(i := keras.Input((6, 8, 4)), layer(i))
+    model = (
+        around(layer)
+        if "Normalization(" not in case and case != "Normalization" and "inverted" not in case
+        else keras.Model(i := keras.Input((6, 8, 4)), layer(i))
+    )
     layers, biases = ke.inspection.layers_with_biases(model)
     assert layers == [layer]
     expected = ops.convert_to_numpy(model(np.zeros((1, 6, 8, 4), "float32")))
-    np.testing.assert_allclose(np.broadcast_to(ops.convert_to_numpy(biases[0]), expected.shape), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        np.broadcast_to(ops.convert_to_numpy(biases[0]), expected.shape), expected, rtol=1e-5, atol=1e-6
+    )
     assert abs(expected).max() > 0.01
-    np.testing.assert_array_equal(ops.convert_to_numpy(ke.inspection.biases([layer])[0]), ops.convert_to_numpy(biases[0]))
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(ke.inspection.biases([layer])[0]), ops.convert_to_numpy(biases[0])
+    )
 
 
 @pytest.mark.parametrize("case", UNBIASED)
@@ -424,7 +478,9 @@ def test_units_are_gathered_for_every_form_of_index(rng):
     np.testing.assert_array_equal(gather(None), scores)
     np.testing.assert_array_equal(gather(2), scores[:, 2:3])
     np.testing.assert_array_equal(gather(np.int64(2)), scores[:, 2:3])
-    np.testing.assert_array_equal(gather([4, 0, 1]), scores[rows, np.array([[4], [0], [1]])])  # one per sample, not (3, 3)
+    np.testing.assert_array_equal(
+        gather([4, 0, 1]), scores[rows, np.array([[4], [0], [1]])]
+    )  # one per sample, not (3, 3)
     np.testing.assert_array_equal(gather([[4, 0], [1, 1], [2, 3]]), scores[rows, np.array([[4, 0], [1, 1], [2, 3]])])
     np.testing.assert_array_equal(gather(ops.convert_to_tensor([4, 0, 1])), gather([4, 0, 1]))
     for bad, message in ((5, "Unit 5"), (-1, "Unit -1"), ([0.5, 1, 2], "float64"), (np.zeros((3, 1, 1), int), "shape")):

@@ -96,7 +96,9 @@ def gradient_of(model, x, units):
     """The framework's own gradient of each unit's logit (B, H, W, C, K)."""
 
     def total(x, k):
-        return ops.sum(ops.take_along_axis(model(x, training=False), ops.convert_to_tensor(units[:, k : k + 1]), axis=1))
+        return ops.sum(
+            ops.take_along_axis(model(x, training=False), ops.convert_to_tensor(units[:, k : k + 1]), axis=1)
+        )
 
     def one(k):
         if BACKEND == "tensorflow":
@@ -154,7 +156,10 @@ def test_a_layer_inside_a_nested_model(rn50, x):
     nested = keras.Model(image, keras.layers.Dense(10, name="predictions")(body(image)))
     nested.get_layer("predictions").set_weights(rn50.get_layer("predictions").get_weights())
     expected = ke.gradcam(rn50, x, y, verbose=0)
-    for address in ({"name": "rn50.avg_pool", "link": "input", "index": 1}, {"name": "rn50.avg_pool", "link": "input", "node": 1}):
+    for address in (
+        {"name": "rn50.avg_pool", "link": "input", "index": 1},
+        {"name": "rn50.avg_pool", "link": "input", "node": 1},
+    ):
         model = ke.inspection.expose(nested, arguments=address, outputs="predictions")
         close(ke.gradcam(model, x, y, verbose=0), expected, 1e-5)
     close(ke.gradcam(nested, x, y, verbose=0), expected, 1e-5)
