@@ -133,8 +133,9 @@ def last_spatial(trace: Trace, rank: int) -> Point:
 
 
 def biased(trace: Trace) -> list[Call]:
-    """The calls of layers that add a bias, in execution order."""
-    return [c for c in trace.calls if c.has_bias]
+    """The calls of layers that add a bias, in execution order, where the images are on the signal's first axis (a trace
+    has one)."""
+    return [c for c in trace.calls if c.has_bias and c.shape[:1] == (1,)]
 
 
 def measured(trace: Trace, wider: Trace, score: Point | None) -> dict[tuple[str, int], tuple[list[Point], list[Point]]]:
