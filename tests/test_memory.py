@@ -27,7 +27,9 @@ NOISY_IMAGES = 6 * 256 * 256 * 3 * 4 / 2**20  # megabytes
 def peaks(repetitions):
     paths = [str(Path(__file__).resolve().parents[1] / "src"), os.environ.get("PYTHONPATH", "")]
     env = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "KERAS_BACKEND": keras.backend.backend()}
-    run = subprocess.run([sys.executable, "-c", RUN, str(repetitions)], env=env, capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", RUN, str(repetitions)], env=env, capture_output=True, text=True, check=True
+    )
     before, after = map(float, run.stdout.split("megabytes")[1].split())
     print(f"{repetitions} repetitions: {before:.0f} MB, then {after:.0f} MB")
     return after - before

@@ -117,7 +117,9 @@ def judged(maps, masks):
 METHODS = {"gradcam": {}, "full_gradients": {}, "smoothgrad": {"repetitions": 4}}
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=slow_on_jax) for name in ("mobilenet_v2", "squeezenet_v1_1")])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=slow_on_jax) for name in ("mobilenet_v2", "squeezenet_v1_1")]
+)
 def test_maps_find_the_objects(networks, real_data, name):
     found = [*masked_photos(networks, real_data), *boxed_photos(networks, real_data)]
     images, masks = np.stack([f[0] for f in found]), np.stack([f[1] for f in found])
