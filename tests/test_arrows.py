@@ -20,6 +20,7 @@ SEAM = {
     "backend.jax": "jax",
     "backend.torch": "torch",
     "models.torch": "torch",
+    "models.torch_kinds": "torch",
     "models.torch_files": "torch",  # what PyTorch saved, only PyTorch reads
     "demo.module": "torch",  # a network written as PyTorch's users write theirs, and imported when it is asked for
 }
@@ -44,7 +45,8 @@ ARROWS = {
     "models.find": {"models.taps", "models.kinds"},
     "models.recording": {"models.taps"},
     "models.keras": {"models.taps", "models.kinds", "models.find", "models.recording", "backend"},
-    "models.torch": {"models.taps", "models.kinds", "models.find", "models.recording", "backend"},
+    "models.torch": {"models.taps", "models.torch_kinds", "models.find", "models.recording", "backend"},
+    "models.torch_kinds": set(),
     "models.torch_files": set(),
     "methods": {"models", "compiling", "backend", "filters", "resize", "random", "registry"},
     "metrics": {"models", "backend", "filters", "resize", "random", "registry"},

@@ -40,7 +40,7 @@ def bias(layer: Any) -> Any:
     import keras
 
     if _is_module(layer) and not isinstance(layer, keras.Layer):
-        from keras_explainable.models import torch as modules
+        from keras_explainable.models import torch_kinds as modules
 
         return modules.effective_bias(layer) if modules.has_bias(layer) else None
     from keras_explainable.models import keras as layers

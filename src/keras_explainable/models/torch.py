@@ -17,14 +17,9 @@ from torch import nn
 from keras_explainable import backend
 from keras_explainable.errors import InputError
 from keras_explainable.models import find, recording
+from keras_explainable.models import torch_kinds as kinds
 from keras_explainable.models.taps import INPUT, Call, Point, Tap, Trace
 
-TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-NORMS = (*BATCH_NORMS, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.GroupNorm)
-POOLING = (*(getattr(nn, f"Adaptive{kind}Pool{n}d") for kind in ("Avg", "Max") for n in (1, 2, 3)), nn.Flatten)
-KERNELS = (nn.Linear, *CONVOLUTIONS)
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 IMAGE_CHANNELS = (1, 3, 4)
 
@@ -116,54 +111,11 @@ def _children(module: nn.Module) -> dict[str, nn.Module]:
     return {name: child for name, child in module.named_children() if name != "parametrizations"}
 
 
-def _own(module: nn.Module, name: str) -> torch.Tensor | None:
-    """A parameter or buffer of the module itself, by its name."""
-    value = getattr(module, name, None)
-    if not isinstance(value, torch.Tensor):
-        return None
-    return value if any(value is own for own in (*module.parameters(False), *module.buffers(False))) else None
-
-
-def has_bias(module: nn.Module) -> bool:
-    """Whether a module adds something to each channel of what it computes."""
-    if _own(module, "running_mean") is not None:
-        return True
-    bias = _own(module, "bias")
-    return bias is not None and (bias.ndim == 1 or isinstance(module, nn.LayerNorm))
-
-
-def effective_bias(module: nn.Module) -> torch.Tensor | None:
-    """What a module adds to each channel of its output, from its present weights, or None.
-
-    With running statistics: beta - mean gamma / sqrt(variance + eps), gamma and beta being optional; without, beta."""
-    if not has_bias(module):
-        return None
-    mean, gamma, beta = (getattr(module, name, None) for name in ("running_mean", "weight", "bias"))
-    if mean is None:
-        if beta is None:
-            return None
-        beta = beta.detach().float()
-        return beta if beta.ndim == 1 else beta.movedim(0, -1)  # layer normalisation over (C, *S)
-    shift = -mean.float() / torch.sqrt(module.running_var.float() + module.eps)
-    shift = shift if gamma is None else shift * gamma.detach().float()
-    return shift if beta is None else shift + beta.detach().float()
-
-
-def _channels_first(module: nn.Module, shape: tuple) -> bool | None:
-    """Where a module has its channels, if it says so by its kind."""
-    if isinstance(module, nn.LayerNorm):
-        plain = type(module).forward is nn.LayerNorm.forward
-        return len(module.normalized_shape) > 1 or (not plain and shape[1] == module.normalized_shape[0])
-    if isinstance(module, nn.Linear):
-        return False
-    return True if isinstance(module, (*CONVOLUTIONS, *NORMS)) else None
-
-
 def _describe(paths: dict[str, nn.Module], ndim: int, layouts: dict, call: Call, fused: bool) -> Call:
     """`layouts` remembers the shape of each value and whether its channels are first: many modules keep those of their
     input, and say nothing about it themselves."""
     module = paths[call.path]
-    first, inside = _channels_first(module, call.shape), list(_children(module).values())
+    first, inside = kinds.channels_first(module, call.shape), list(_children(module).values())
     if first is None:
         same = [layouts[v][1] for v in (*call.outputs, *call.inputs) if layouts.get(v, [None])[0] == call.shape]
         first = same[0] if same else len(call.shape) == ndim
@@ -174,8 +126,8 @@ def _describe(paths: dict[str, nn.Module], ndim: int, layouts: dict, call: Call,
         kind=type(module).__name__,
         leaf=not inside,
         activation=type(inside[-1]).__name__ if fused else None,
-        has_bias=has_bias(module) and per_channel,
-        has_kernel=isinstance(module, KERNELS),
+        has_bias=kinds.has_bias(module) and per_channel,
+        has_kernel=isinstance(module, kinds.KERNELS),
         channels_first=first,
     )
 
@@ -196,7 +148,7 @@ class TorchTaps:
 
     channels_first = True
     separator = "."
-    pooling = POOLING
+    pooling = kinds.POOLING
 
     def __init__(self, module: nn.Module) -> None:
         self.signals: tuple | None = None
@@ -226,17 +178,13 @@ class TorchTaps:
         return Exposed(self.module, target, signals)
 
     def bias(self, path: str) -> torch.Tensor | None:
-        return effective_bias(self.layer(path))
+        return kinds.effective_bias(self.layer(path))
 
     def has_kernel(self, layer: Any) -> bool:
-        return isinstance(layer, KERNELS)
+        return isinstance(layer, kinds.KERNELS)
 
     def kernel(self, path: str) -> torch.Tensor | None:
-        module = self.layer(path)
-        if not isinstance(module, KERNELS) or getattr(module, "groups", 1) > 1 or isinstance(module, TRANSPOSED):
-            return None
-        weight = module.weight.detach()
-        return weight.flatten(1).T if weight[0, 0].numel() == 1 else None
+        return kinds.kernel(self.layer(path))
 
     def variables(self) -> list:
         return list(self.module.parameters())
@@ -269,12 +217,9 @@ class TorchTaps:
         first = next((t for t in tensors if t.is_floating_point()), None)
         return {"device": None, "dtype": None} if first is None else {"device": first.device, "dtype": first.dtype}
 
-    def _fused(self, paths: dict[str, nn.Module]) -> set[str]:
-        return {p for p, m in paths.items() if isinstance(m, (*NORMS, nn.LayerNorm)) and _children(m)}
-
     def run(self, x: Any, tap: Tap, points: frozenset[Point] | None) -> Any:
         paths = self.paths()
-        fused = self._fused(paths)
+        fused = {p for p, m in paths.items() if isinstance(m, (*kinds.NORMS, nn.LayerNorm)) and _children(m)}
         wanted = set(paths if points is None else {p.path for p in points})
         chosen = [p for p in paths if p in wanted or p.rpartition(".")[0] in wanted & fused]
         session = Session({id(paths[p]): p for p in reversed(chosen)}, tap, points, fused)
@@ -297,7 +242,7 @@ class TorchTaps:
             found = first_tensor(self.run(x, recorder, None))
             scores.extend([] if found is None else [(recorder.number(found), tuple(found.shape))])
 
-        norms = (m for m in self.module.modules() if isinstance(m, BATCH_NORMS))
+        norms = (m for m in self.module.modules() if isinstance(m, kinds.BATCH_NORMS))
         try:  # statistics of a batch need more than one image
             backend.trace(run, (max(shape[0], 1 + any(m.running_mean is None for m in norms)), *shape[1:]), dtype)
         except RuntimeError as error:

@@ -1,0 +1,60 @@
+"""What PyTorch's layers add to each channel, what they multiply by, and where they have their channels."""
+
+import torch
+from torch import nn
+
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+NORMS = (*BATCH_NORMS, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.GroupNorm)
+POOLING = (*(getattr(nn, f"Adaptive{kind}Pool{n}d") for kind in ("Avg", "Max") for n in (1, 2, 3)), nn.Flatten)
+KERNELS = (nn.Linear, *CONVOLUTIONS)
+
+
+def _own(module: nn.Module, name: str) -> torch.Tensor | None:
+    """A parameter or buffer of the module itself, by its name."""
+    value = getattr(module, name, None)
+    if not isinstance(value, torch.Tensor):
+        return None
+    return value if any(value is own for own in (*module.parameters(False), *module.buffers(False))) else None
+
+
+def has_bias(module: nn.Module) -> bool:
+    """Whether a module adds something to each channel of what it computes."""
+    if _own(module, "running_mean") is not None:
+        return True
+    bias = _own(module, "bias")
+    return bias is not None and (bias.ndim == 1 or isinstance(module, nn.LayerNorm))
+
+
+def effective_bias(module: nn.Module) -> torch.Tensor | None:
+    """What a module adds to each channel of its output, from its present weights, or None.
+
+    With running statistics: beta - mean gamma / sqrt(variance + eps), gamma and beta being optional; without, beta."""
+    if not has_bias(module):
+        return None
+    found = (getattr(module, name, None) for name in ("running_mean", "weight", "bias"))
+    mean, gamma, beta = (None if value is None else value.detach().float() for value in found)
+    if mean is None:
+        return beta if beta is None or beta.ndim == 1 else beta.movedim(0, -1)  # layer normalisation over (C, *S)
+    shift = -mean / torch.sqrt(module.running_var.float() + module.eps)
+    shift = shift if gamma is None else shift * gamma
+    return shift if beta is None else shift + beta
+
+
+def channels_first(module: nn.Module, shape: tuple) -> bool | None:
+    """Where a module has its channels, if it says so by its kind."""
+    if isinstance(module, nn.LayerNorm):
+        plain = type(module).forward is nn.LayerNorm.forward
+        return len(module.normalized_shape) > 1 or (not plain and shape[1] == module.normalized_shape[0])
+    if isinstance(module, nn.Linear):
+        return False
+    return True if isinstance(module, (*CONVOLUTIONS, *NORMS)) else None
+
+
+def kernel(module: nn.Module) -> torch.Tensor | None:
+    """The weights (channels, units) of a linear layer or a convolution of one pixel, else None."""
+    if not isinstance(module, KERNELS) or getattr(module, "groups", 1) > 1 or isinstance(module, TRANSPOSED):
+        return None
+    weight = module.weight.detach()
+    return weight.flatten(1).T if weight[0, 0].numel() == 1 else None
