@@ -1,8 +1,4 @@
-"""The loop: what comes in, what is refused, what is compiled, what comes out."""
-
-import functools
-import gc
-import weakref
+"""The loop: what comes in, and what comes out."""
 
 import keras
 import numpy as np
@@ -12,12 +8,11 @@ from keras import ops
 
 import keras_explainable as ke
 import models
-from keras_explainable.errors import InputError, LayerError
+from helpers import BACKEND, SHAPE, close, gradcam, raw
+from keras_explainable.errors import InputError
 from reference import filters as slow_filters
 from reference.resize import bilinear as slow_resize
 
-BACKEND = keras.backend.backend()
-SHAPE = (*models.SIZE, 3)
 N = 5
 
 
@@ -29,35 +24,6 @@ def model():
 @pytest.fixture(scope="module")
 def x():
     return models.images("nested_sequential", N)
-
-
-gradcam = functools.partial(ke.gradcam, verbose=0)
-raw = functools.partial(ke.explain, verbose=0, resizing=False)
-
-
-def close(a, b, tolerance=1e-5):
-    for u, v in zip(a, b, strict=True):
-        assert u.shape == v.shape
-        np.testing.assert_allclose(u, v, atol=tolerance * max(abs(v).max(), 1e-12), rtol=0)
-
-
-def counted():
-    """A model, and the batch sizes that it was called with."""
-    calls = []
-
-    class Counted(models.Twice):
-        def call(self, x, training=None):
-            calls.append(x.shape[0])
-            return super().call(x, training)
-
-    model = Counted()
-    model(np.zeros((1, *SHAPE), "float32"))
-    models.randomize(model)
-    calls.clear()
-    return model, calls
-
-
-# Units
 
 
 def test_every_form_of_units_means_the_same(model, x):
@@ -86,156 +52,6 @@ def model_logits(model, x):
     return ops.convert_to_numpy(model.layers[0](x)) @ kernel + bias
 
 
-# Refused
-
-X = np.zeros((3, *SHAPE), "float32")
-
-
-def changed(index, value):
-    x = X.copy()
-    x[index] = value
-    return x
-
-
-BAD = {
-    "one image": ((X[0], 1), r"Images of shape .*takes|takes .*Images of shape"),
-    "rank 2": ((X[0, :, :, 0], 1), r"Images of shape \(20, 24\) came, and \(batch, \*space, channels\)"),
-    "rank 5": ((X[None], 1), r"\(1, 3, 20, 24, 3\)"),
-    "NaN": ((changed((1, 2, 3, 0), np.nan), 1), "Image 1 has NaN or infinite values, as have 1 of these 3"),
-    "infinity": ((changed((2, 0, 0, 0), np.inf), 1), "Image 2 has NaN or infinite values"),
-    "no image": ((X[:0], 1), r"\(0, 20, 24, 3\) came: there is no"),
-    "wrong size": (
-        (np.zeros((2, 30, 24, 3), "float32"), 1),
-        r"\(2, 30, 24, 3\) came, and the model takes \(None, 20, 24, 3\)",
-    ),
-    "wrong channels": ((X[..., :1], 1), r"\(3, 20, 24, 1\) came, and the model takes \(None, 20, 24, 3\)"),
-    "words": ((np.full((3, *SHAPE), "a"), 1), "real numbers were expected"),
-    "unit too large": ((X, 5), "Unit 5 was asked for, and the model has units 0 to 4"),
-    "unit too large, in an array": ((X, [0, 1, 9]), "Unit 9 .* 0 to 4"),
-    "negative unit": ((X, -1), "Unit -1 .* 0 to 4"),
-    "y too short": ((X, [0, 1]), "3 images and units for 2 came"),
-    "y too long": ((X, np.zeros((4, 2), int)), "3 images and units for 4 came"),
-    "y of floats": ((X, np.array([0.0, 1.0, 2.0])), "float64.*integers were expected"),
-    "y one-hot": ((X, np.eye(5, dtype=int)[[0, 1, 2]]), "one-hot rows.*argmax"),
-    "y of rank 3": ((X, np.zeros((3, 1, 1), int)), r"shape \(3, 1, 1\)"),
-    "y ragged": ((X, [[0, 1], [2], [3]]), "ragged"),
-    "batch size": ((X, 1, {"batch_size": 0}), "batch_size=0"),
-    "steps": ((X, 1, {"steps": 0}), "steps=0"),
-    "a path": (("dog.png", 1), "str came"),
-    "not a model": ((X, 1, {"model": "resnet"}), "str came, and a keras.Model"),
-}
-# These need no run of the model at all, the others only an abstract one of a single image.
-BEFORE_ANY_CALL = [case for case in BAD if not case.startswith(("unit", "negative"))]
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_refused_before_any_work(case):
-    model, calls = sized()
-    (x, y, *rest), message = BAD[case]
-    params = {"model": model, **(rest[0] if rest else {})}
-    for function in (ke.gradcam, ke.gradients, ke.full_gradient_decomposition):
-        if "steps" in params and function is ke.full_gradient_decomposition:
-            continue
-        with pytest.raises(InputError, match=message):
-            function(x=x, y=y, verbose=0, **params)
-    assert 3 not in calls
-    assert not (calls and case in BEFORE_ANY_CALL)
-
-
-def sized():
-    """A counted model around which a Functional one says the images' size."""
-    inner, calls = counted()
-    image = keras.Input(SHAPE)
-    model = keras.Model(image, inner(image))
-    calls.clear()
-    return model, calls
-
-
-class Pooled(keras.Model):
-    """No spatial signal but, perhaps, one of a single pixel."""
-
-    def __init__(self, pixel):
-        super().__init__()
-        self.pixel = pixel
-        self.all = L.Conv2D(4, models.SIZE, name="all")
-        self.logits = L.Dense(models.UNITS, name="logits")
-
-    def call(self, x):
-        return self.logits(self.all(x)[:, 0, 0] if self.pixel else ops.mean(x, axis=(1, 2)))
-
-
-@pytest.mark.filterwarnings("ignore:.*the same everywhere", "ignore:`build..` was called on layer")
-@pytest.mark.parametrize("pixel", [False, True])
-def test_a_model_without_a_spatial_signal(pixel):
-    model = Pooled(pixel)
-    x = models.images("functional")
-    for method in ("gradcam", "gradcampp", "scorecam", "cam"):
-        with pytest.raises(
-            LayerError, match="No layer of this model gives a spatial signal .* more than one pixel.*gradients"
-        ):
-            raw(method, model, x, 1)
-    if pixel:
-        with pytest.raises(
-            LayerError, match=r"'?all'? has shape \(1, 1, 1, 4\), and one with 2 spatial axes of more than one pixel"
-        ):
-            gradcam(model, x, 1, layer="all")
-    scores, maps = raw("gradients", model, x, 1)  # needs none
-    assert np.isfinite(maps).all()
-    assert maps.max() > 0
-
-
-def test_a_pixel_at_the_end_is_passed_over():
-    stack = [
-        keras.Input(SHAPE),
-        L.Conv2D(6, 3, activation="relu", name="conv"),
-        L.MaxPooling2D(18, name="pool"),
-        L.Conv2D(8, 1, name="pixel"),
-    ]
-    model = models.randomize(keras.Sequential([*stack, L.Flatten(), L.Dense(3)]))
-    x = models.images("functional")
-    close(gradcam(model, x, 1), gradcam(model, x, 1, layer="conv"))
-    with pytest.raises(LayerError, match=r"\(1, 1, 1, 8\).* Such signals: conv\."):
-        gradcam(model, x, 1, layer="pixel")
-
-
-def test_layers_that_are_not_there_and_methods_that_do_not_fit():
-    model, calls = counted()
-    with pytest.raises(LayerError, match="no layer 'twic'.* Nearest: twice"):
-        gradcam(model, X, 1, layer="twic")
-    with pytest.raises(LayerError, match=r"\(1, 5\), and one with 2 spatial axes .* Such signals: .*rectify"):
-        gradcam(model, X, 1, layer="logits")
-    flat = models.build("flatten")
-    with pytest.raises(
-        LayerError, match="CAM weighs the 8 channels .* a linear layer with 240 inputs|no linear layer .* Use `gradcam`"
-    ):
-        ke.cam(flat, X, 1, verbose=0)
-    with pytest.raises(KeyError, match="No method is named 'grad_cam'. There are: .*gradcam"):
-        ke.explain("grad_cam", model, X)
-    for name, params, message in (
-        ("gradients", {"reduce": "median"}, "reduce='median': use one of 'mean', 'max', 'sum'"),
-        ("full_gradients", {"aggregation": "max"}, "aggregation='max': use one of 'sum', 'mean'"),
-        ("full_gradients", {"biases": [np.zeros(3)]}, "1 biases came for the 5 calls"),
-        ("smoothgrad", {"repetitions": 0}, "repetitions=0"),
-        ("smoothgrad", {"reduce": "median"}, "reduce='median'"),
-        ("smoothgrad", {"noise_kind": "std"}, "noise_kind='std'"),
-        ("gradcam", {"no_such": 1}, "no_such"),
-    ):
-        with pytest.raises((InputError, TypeError), match=message):
-            raw(name, model, X, 1, **params)
-    assert 3 not in calls
-
-
-def test_outputs_that_are_no_scores(x):
-    model = keras.Sequential([keras.Input(SHAPE), L.Conv2D(4, 3, padding="same", name="segment")])
-    with pytest.raises(InputError, match=r"output has shape .*20, 24, 4.*pass score="):
-        raw("gradients", model, x)
-    with pytest.raises(InputError, match=r"score\(outputs\) gave shape .*20, 24, 4"):
-        raw("gradients", model, x, score=lambda outputs: outputs)
-
-
-# What comes out
-
-
 def test_maps_are_postprocessed_then_resized(model, x):
     scores, maps = raw("gradcam", model, x, 1)
     assert maps.shape == (N, 8, 10, 1)
@@ -245,6 +61,17 @@ def test_maps_are_postprocessed_then_resized(model, x):
     close(gradcam(model, x, 1, postprocessing=None), (scores, slow_resize(maps.astype("float64"), models.SIZE)))
     for function in (lambda maps: 2 * maps + 1, lambda maps, axis: 2 * maps + 1):
         close(raw("gradcam", model, x, 1, postprocessing=function), (scores, 2 * maps + 1))
+
+    # Signed gradients (B, K, *S, C) have their spatial axes elsewhere.
+    signed = raw("gradients", model, x, [[1, 2]] * N, reduce=None).maps
+    close(
+        [raw("gradients", model, x, [[1, 2]] * N, reduce=None, postprocessing=ke.filters.normalize).maps[:, 1]],
+        [slow_filters.normalize(signed[:, 1].astype("float64"))],
+    )
+    close(
+        [ke.explain("gradients", model, x, 2, reduce=None, resizing=(7, 8), verbose=0).maps[:, 0]],
+        [slow_resize(signed[:, 1], (7, 8))],
+    )
 
     def told(maps, axis):
         return maps / ops.sum(ops.abs(maps), axis=axis, keepdims=True)
@@ -435,136 +262,3 @@ def test_a_score_makes_segmentation_and_dictionaries_explainable(x):
     close([maps[..., 0]], [hidden @ kernel[:, 2] / np.prod(models.SIZE)])  # the mean gradient over all pixels
     scores, _ = raw("gradcam", model, x, 0, score=lambda outputs: outputs["area"], layer="hidden")
     close([scores], [ops.convert_to_numpy(model(x)["area"])])
-
-
-# Compiled once
-
-
-def test_a_second_call_compiles_nothing(x):
-    model, calls = counted()
-    runs = []
-    for _ in range(3):
-        gradcam(model, x, 1, batch_size=2)  # the last batch is smaller
-        runs.append(len(calls))
-    if BACKEND == "torch":
-        assert runs[2] - runs[1] == runs[1] - runs[0] == 3  # a call for each batch, and none besides
-    else:
-        assert runs[2] == runs[1] == runs[0] < 12
-
-
-def test_repetitions_and_passes_compile_nothing_twice(x):
-    model, calls = counted()
-    smoothed = ke.methods.meta.smooth(ke.methods.gradient.gradients, repetitions=3, noise=0.1)
-    flipped = ke.methods.meta.tta(ke.methods.cams.gradcam, scales=[1.5], hflip=True)
-    for method in (smoothed, flipped, "smoothgrad"):
-        runs = [len(calls)]
-        for _ in range(3):
-            raw(method, model, x, 1, **({"repetitions": 3} if method == "smoothgrad" else {}))
-            runs.append(len(calls))
-        if BACKEND == "torch":
-            assert runs[3] - runs[2] == (4 if method is flipped else 3)
-        else:
-            assert runs[3] == runs[2] == runs[1]
-
-
-@pytest.mark.skipif(BACKEND == "torch", reason="runs as it is")
-def test_the_cache_says_what_it_holds(x):
-    ke.clear_cache()
-    gc.collect()
-    model, _ = counted()
-    gradcam(model, x, 1)
-    first = ke.cache_info()
-    assert (first.misses, first.models, first.functions) == (1, 1, 1)
-    gradcam(model, x, 2)
-    assert ke.cache_info() == first._replace(hits=first.hits + 1)
-    ke.gradients(model, x, 1, verbose=0)
-    assert ke.cache_info().functions == 2
-    ke.clear_cache()
-    assert ke.cache_info() == (0, 0, 0, 0)
-
-
-def test_no_parameter_reuses_another_ones_function(model, x):
-    """Each in the order in which a function kept by name alone would answer for the next."""
-    calls = [
-        ("gradients", {}),
-        ("gradients", {"reduce": "max"}),
-        ("gradients", {"reduce": None}),
-        ("gradients", {"score": lambda p: p * 2}),
-        ("gradients", {"score": lambda p: p * 3}),
-        ("gradients", {"postprocessing": ke.filters.normalize}),
-        ("gradients", {"postprocessing": lambda maps: maps + 1}),
-        ("gradients", {"resizing": (5, 5)}),
-        ("gradients", {"resizing": True}),
-        ("gradcam", {}),
-        ("gradcam", {"layer": "conv1"}),
-        ("gradcampp", {}),
-        ("scorecam", {"baseline": 0.0}),
-        ("scorecam", {"baseline": 2.0}),
-        ("full_gradients", {"aggregation": "sum"}),
-        ("full_gradients", {"aggregation": "mean"}),
-        ("full_gradients", {"biases": [np.ones(1, "float32")] * 3}),
-        ("full_gradients", {"biases": [np.zeros(1, "float32")] * 3}),
-        ("smoothgrad", {"repetitions": 2}),
-        ("smoothgrad", {"repetitions": 2, "seed": 1}),
-        ("smoothgrad", {"repetitions": 2, "noise": 0.5}),
-    ]
-    kept = [raw(method, model, x[:2], 1, **params).maps for method, params in calls]
-    for i, (method, params) in enumerate(calls):
-        ke.clear_cache()
-        fresh = raw(method, model, x[:2], 1, **params).maps
-        close([kept[i]], [fresh])
-        same = [j for j in range(i) if kept[j].shape == kept[i].shape and np.allclose(kept[j], kept[i], rtol=1e-4)]
-        assert all(calls[j][1] == {} for j in same), (calls[i], [calls[j] for j in same])
-
-
-def test_a_change_of_the_model_is_seen(x):
-    model = models.build("fused")
-    before = ke.gradients(model, x, 1, verbose=0)
-    model.get_layer("last").activation = keras.activations.tanh
-    after = ke.gradients(model, x, 1, verbose=0)
-    assert abs(before.scores - after.scores).max() > 0.01
-    close(after, ke.gradients(model, x, 1, verbose=0, run_eagerly=True), 1e-4)
-
-
-def test_the_cache_keeps_no_model_alive(x):
-    ke.clear_cache()
-    gc.collect()
-    largest, alive = 0, []
-    for i in range(20):
-        model = keras.Sequential(
-            [keras.Input(SHAPE), L.Conv2D(2, 3, name="conv"), L.GlobalAveragePooling2D(), L.Dense(2)]
-        )
-        exposed = ke.inspection.expose(model, "conv") if i % 2 else model
-        gradcam(exposed, x[:1], 1, layer=model.layers[0] if i % 4 == 0 else None)
-        alive.append(weakref.ref(model))
-        del model, exposed
-        gc.collect()
-        largest = max(largest, ke.cache_info().models)
-    assert largest <= 2
-    assert sum(ref() is not None for ref in alive) <= 2
-    assert ke.cache_info().functions <= 2
-
-
-def test_eager_runs_call_the_model_and_compile_nothing(x):
-    model, calls = counted()
-    compiled = gradcam(model, x, 1)
-    info, before = ke.cache_info(), len(calls)
-    eager = gradcam(model, x, 1, run_eagerly=True)
-    gradcam(model, x, 1, run_eagerly=True)
-    assert len(calls) - before >= 2
-    assert ke.cache_info() == info
-    close(eager, compiled, 1e-4)
-    model.compile(run_eagerly=True)  # what the user set on the model counts as well
-    before = len(calls)
-    gradcam(model, x, 1)
-    gradcam(model, x, 1)
-    assert len(calls) - before >= 2
-    assert ke.cache_info() == info
-
-
-@pytest.mark.parametrize("method", ["gradcam", "gradients", "full_gradients", "smoothgrad"])
-@pytest.mark.skipif(BACKEND == "torch", reason="has no XLA")
-def test_xla_gives_the_same(method, x):
-    model = models.build("functional")
-    params = {"repetitions": 2} if method == "smoothgrad" else {}
-    close(raw(method, model, x, [1] * N, jit_compile=True, **params), raw(method, model, x, [1] * N, **params), 1e-4)

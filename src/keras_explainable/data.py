@@ -115,7 +115,7 @@ def unit_array(y: Any) -> np.ndarray:
         raise InputError(
             f"y of shape {units.shape} has one-hot rows, and unit indices were expected: pass y.argmax(-1)."
         )
-    if units.size and max(abs(int(units.max())), abs(int(units.min()))) > np.iinfo(np.int32).max:
+    if max(abs(int(units.max())), abs(int(units.min()))) > np.iinfo(np.int32).max:
         raise InputError(f"y asks for unit {units.max()}: no model has so many.")
     return (units[:, None] if units.ndim == 1 else units).astype("int32")
 
@@ -137,8 +137,13 @@ def _kind(x: Any) -> str:
     return "generator"
 
 
+def is_count(value: Any) -> bool:
+    """Whether this is an integer of at least 1."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) >= 1
+
+
 def _positive(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+    if not is_count(value):
         raise InputError(f"{name}={value!r} came, and an integer of at least 1 was expected.")
 
 
@@ -274,14 +279,16 @@ def _host(value: Any) -> np.ndarray:
 
 def _one_hot(units: np.ndarray) -> bool:
     """Whether rows are indicators: they would ask for unit 0 twice or more, as no request for units does."""
-    if units.ndim != 2 or units.shape[1] < 3 or not units.size:
+    if units.ndim != 2 or units.shape[1] < 3:
         return False
     return bool(np.isin(units, (0, 1)).all() and (units.sum(axis=1) == 1).all())
 
 
 def _finite(x: Any) -> np.ndarray:
-    """Whether each image has finite values only, (B,) booleans."""
+    """Whether each image has finite values only, as the model sees them: in single precision. (B,) booleans."""
     if ops.is_tensor(x):
-        return _host(ops.all(ops.isfinite(x), axis=tuple(range(1, len(x.shape)))))
+        return _host(ops.all(ops.isfinite(ops.cast(x, "float32")), axis=tuple(range(1, len(x.shape)))))
     parts = (_host(x[i : i + CHECKED_AT_ONCE]) for i in range(0, x.shape[0], CHECKED_AT_ONCE))
-    return np.concatenate([np.isfinite(part).all(axis=tuple(range(1, part.ndim))) for part in parts])
+    with np.errstate(over="ignore"):
+        seen = (part.astype("float32", copy=False) for part in parts)
+        return np.concatenate([np.isfinite(part).all(axis=tuple(range(1, part.ndim))) for part in seen])

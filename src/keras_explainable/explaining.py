@@ -76,17 +76,21 @@ def explain(
         InputError, LayerError: what came does not fit; before any work where `x` is an array.
     """
     method = registry.get(method) if isinstance(method, str) else method
+    _check_arguments(method, postprocessing, resizing)
     if seed is not None and _takes(method, "seed"):
         method_params["seed"] = seed
 
     def step(subject: Any, images: Any, units: Any) -> tuple:
+        rank = len(images.shape) - 2
+        if isinstance(resizing, (tuple, list)) and len(resizing) != rank:
+            raise InputError(f"resizing={resizing} came for images with {rank} spatial axes: give a size for each.")
         scores, maps = method(subject, images, units, **method_params)
-        axis = tuple(range(1, len(maps.shape) - 1))
+        axis = tuple(range(max(1, len(maps.shape) - rank - 1), len(maps.shape) - 1))  # signed gradients: (B, K, *S, C)
         if postprocessing is not None:
             maps = _postprocess(postprocessing, maps, axis)
         if resizing:
             size: Any = models.view(subject, images).size if resizing is True else resizing
-            maps = resize(maps, size) if len(size) == len(axis) else maps
+            maps = resize(maps, size, axis=axis[0]) if len(size) == len(axis) else maps
         return scores, maps
 
     key = None if getattr(method, "repeats", False) else frozen([method, method_params, postprocessing, resizing])
@@ -224,6 +228,16 @@ def _takes(function: Callable, parameter: str) -> bool:
         return parameter in inspect.signature(function).parameters
     except (TypeError, ValueError):  # some built-in functions do not tell
         return False
+
+
+def _check_arguments(method: Any, postprocessing: Any, resizing: Any) -> None:
+    """Refuse what could only fail after the first batch."""
+    for name, function in (("method", method), ("postprocessing", postprocessing)):
+        if not callable(function) and not (name == "postprocessing" and function is None):
+            raise InputError(f"{name}={function!r} came, and a function was expected, such as ke.filters.normalize.")
+    sizes = resizing if isinstance(resizing, (tuple, list)) else ()
+    if not (resizing is None or isinstance(resizing, bool) or sizes) or not all(data.is_count(s) for s in sizes):
+        raise InputError(f"resizing={resizing!r} came, and True, False, or a size such as (224, 224) was expected.")
 
 
 def check(model: Any, x: Any, y: Any = None, score: Any = None) -> None:

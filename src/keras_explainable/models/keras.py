@@ -12,6 +12,7 @@ import keras
 from keras import ops, tree
 
 from keras_explainable import backend
+from keras_explainable.errors import InputError
 from keras_explainable.models import find, recording
 from keras_explainable.models.taps import INPUT, Call, Point, Tap, Trace
 
@@ -213,13 +214,15 @@ class KerasTaps:
 
     def input_shape(self) -> tuple | None:
         """The shape of images that the model was built for, where it says so."""
-        try:
-            shape = self.model.input_shape
-        except (AttributeError, ValueError):
+        inputs = getattr(self.model, "inputs", None)  # of functional models and of Sequential ones that are built
+        if not inputs or not all(isinstance(i, keras.KerasTensor) for i in inputs):
             return None
-        return (
-            tuple(shape) if isinstance(shape, tuple) and all(s is None or isinstance(s, int) for s in shape) else None
-        )
+        if len(inputs) > 1:
+            raise InputError(
+                f"The model takes {len(inputs)} inputs ({', '.join(i.name for i in inputs)}), and images alone can be "
+                "explained: make a keras.Model that takes the images and feeds the rest itself."
+            )
+        return tuple(inputs[0].shape)
 
     def images(self, x: Any) -> Any:
         return ops.cast(ops.convert_to_tensor(x), "float32")

@@ -242,6 +242,10 @@ def check_units(indices: np.ndarray, units: int | None) -> None:
         )
     if indices.ndim > 2:
         raise InputError(f"Unit indices of shape {indices.shape} came: give an int, (batch,) or (batch, K).")
-    if units is not None and indices.size and (indices.max() >= units or indices.min() < 0):
+    if not indices.size:
+        raise InputError(
+            f"Unit indices of shape {indices.shape} came, with none in them: leave them out for every unit."
+        )
+    if units is not None and (indices.max() >= units or indices.min() < 0):
         bad = indices[(indices >= units) | (indices < 0)].flat[0]
         raise InputError(f"Unit {bad} was asked for, and the model has units 0 to {units - 1}.")

@@ -1,0 +1,211 @@
+"""What cannot be explained is refused before any work, with the way out."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers as L
+from keras import ops
+
+import keras_explainable as ke
+import models
+from helpers import SHAPE, close, counted, gradcam, raw
+from keras_explainable.errors import InputError, LayerError
+
+N = 5
+
+
+@pytest.fixture(scope="module")
+def model():
+    return models.build("nested_sequential")
+
+
+@pytest.fixture(scope="module")
+def x():
+    return models.images("nested_sequential", N)
+
+
+X = np.zeros((3, *SHAPE), "float32")
+
+
+def changed(index, value):
+    x = X.copy()
+    x[index] = value
+    return x
+
+
+BAD = {
+    "one image": ((X[0], 1), r"Images of shape .*takes|takes .*Images of shape"),
+    "rank 2": ((X[0, :, :, 0], 1), r"Images of shape \(20, 24\) came, and \(batch, \*space, channels\)"),
+    "rank 5": ((X[None], 1), r"\(1, 3, 20, 24, 3\)"),
+    "NaN": ((changed((1, 2, 3, 0), np.nan), 1), "Image 1 has NaN or infinite values, as have 1 of these 3"),
+    "infinity": ((changed((2, 0, 0, 0), np.inf), 1), "Image 2 has NaN or infinite values"),
+    "no image": ((X[:0], 1), r"\(0, 20, 24, 3\) came: there is no"),
+    "wrong size": (
+        (np.zeros((2, 30, 24, 3), "float32"), 1),
+        r"\(2, 30, 24, 3\) came, and the model takes \(None, 20, 24, 3\)",
+    ),
+    "wrong channels": ((X[..., :1], 1), r"\(3, 20, 24, 1\) came, and the model takes \(None, 20, 24, 3\)"),
+    "words": ((np.full((3, *SHAPE), "a"), 1), "real numbers were expected"),
+    "unit too large": ((X, 5), "Unit 5 was asked for, and the model has units 0 to 4"),
+    "unit too large, in an array": ((X, [0, 1, 9]), "Unit 9 .* 0 to 4"),
+    "negative unit": ((X, -1), "Unit -1 .* 0 to 4"),
+    "y too short": ((X, [0, 1]), "3 images and units for 2 came"),
+    "y too long": ((X, np.zeros((4, 2), int)), "3 images and units for 4 came"),
+    "y of floats": ((X, np.array([0.0, 1.0, 2.0])), "float64.*integers were expected"),
+    "y one-hot": ((X, np.eye(5, dtype=int)[[0, 1, 2]]), "one-hot rows.*argmax"),
+    "y of rank 3": ((X, np.zeros((3, 1, 1), int)), r"shape \(3, 1, 1\)"),
+    "y ragged": ((X, [[0, 1], [2], [3]]), "ragged"),
+    "batch size": ((X, 1, {"batch_size": 0}), "batch_size=0"),
+    "steps": ((X, 1, {"steps": 0}), "steps=0"),
+    "beyond single precision": ((changed((0, 0, 0, 0), 1).astype("float64") * 1e300, 1), "Image 0 has NaN or infinite"),
+    "y of no units": ((X, np.zeros((3, 0), int)), r"shape \(3, 0\) came, with none in them"),
+    "resizing": ((X, 1, {"resizing": 7}), "resizing=7 came, and True, False, or a size such as"),
+    "resizing to nothing": ((X, 1, {"resizing": (0, 5)}), r"resizing=\(0, 5\) came"),
+    "resizing one axis": ((X, 1, {"resizing": (5,)}), r"resizing=\(5,\) came for images with 2 spatial axes"),
+    "postprocessing": ((X, 1, {"postprocessing": "normalize"}), "postprocessing='normalize' came, and a function"),
+    "a path": (("dog.png", 1), "str came"),
+    "not a model": ((X, 1, {"model": "resnet"}), "str came, and a keras.Model"),
+}
+# These need no run of the model at all, the others only an abstract one of a single image.
+BEFORE_ANY_CALL = [case for case in BAD if not case.startswith(("unit", "negative", "resizing one"))]
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_refused_before_any_work(case):
+    model, calls = sized()
+    (x, y, *rest), message = BAD[case]
+    params = {"model": model, **(rest[0] if rest else {})}
+    for function in (ke.gradcam, ke.gradients, ke.full_gradient_decomposition):
+        if {"steps", "resizing", "postprocessing"} & set(params) and function is ke.full_gradient_decomposition:
+            continue
+        with pytest.raises(InputError, match=message):
+            function(x=x, y=y, verbose=0, **params)
+    assert 3 not in calls
+    assert not (calls and case in BEFORE_ANY_CALL)
+
+
+def sized():
+    """A counted model around which a Functional one says the images' size."""
+    inner, calls = counted()
+    image = keras.Input(SHAPE)
+    model = keras.Model(image, inner(image))
+    calls.clear()
+    return model, calls
+
+
+class Pooled(keras.Model):
+    """No spatial signal but, perhaps, one of a single pixel."""
+
+    def __init__(self, pixel):
+        super().__init__()
+        self.pixel = pixel
+        self.all = L.Conv2D(4, models.SIZE, name="all")
+        self.logits = L.Dense(models.UNITS, name="logits")
+
+    def call(self, x):
+        return self.logits(self.all(x)[:, 0, 0] if self.pixel else ops.mean(x, axis=(1, 2)))
+
+
+@pytest.mark.filterwarnings("ignore:.*the same everywhere", "ignore:`build..` was called on layer")
+@pytest.mark.parametrize("pixel", [False, True])
+def test_a_model_without_a_spatial_signal(pixel):
+    model = Pooled(pixel)
+    x = models.images("functional")
+    for method in ("gradcam", "gradcampp", "scorecam", "cam"):
+        with pytest.raises(
+            LayerError, match="No layer of this model gives a spatial signal .* more than one pixel.*gradients"
+        ):
+            raw(method, model, x, 1)
+    if pixel:
+        with pytest.raises(
+            LayerError, match=r"'?all'? has shape \(1, 1, 1, 4\), and one with 2 spatial axes of more than one pixel"
+        ):
+            gradcam(model, x, 1, layer="all")
+    scores, maps = raw("gradients", model, x, 1)  # needs none
+    assert np.isfinite(maps).all()
+    assert maps.max() > 0
+
+
+def test_a_pixel_at_the_end_is_passed_over():
+    stack = [
+        keras.Input(SHAPE),
+        L.Conv2D(6, 3, activation="relu", name="conv"),
+        L.MaxPooling2D(18, name="pool"),
+        L.Conv2D(8, 1, name="pixel"),
+    ]
+    model = models.randomize(keras.Sequential([*stack, L.Flatten(), L.Dense(3)]))
+    x = models.images("functional")
+    close(gradcam(model, x, 1), gradcam(model, x, 1, layer="conv"))
+    with pytest.raises(LayerError, match=r"\(1, 1, 1, 8\).* Such signals: conv\."):
+        gradcam(model, x, 1, layer="pixel")
+
+
+def test_layers_that_are_not_there_and_methods_that_do_not_fit():
+    model, calls = counted()
+    with pytest.raises(LayerError, match="no layer 'twic'.* Nearest: twice"):
+        gradcam(model, X, 1, layer="twic")
+    with pytest.raises(LayerError, match=r"\(1, 5\), and one with 2 spatial axes .* Such signals: .*rectify"):
+        gradcam(model, X, 1, layer="logits")
+    flat = models.build("flatten")
+    with pytest.raises(
+        LayerError, match="CAM weighs the 8 channels .* a linear layer with 240 inputs|no linear layer .* Use `gradcam`"
+    ):
+        ke.cam(flat, X, 1, verbose=0)
+    with pytest.raises(KeyError, match="No method is named 'grad_cam'. There are: .*gradcam"):
+        ke.explain("grad_cam", model, X)
+    for name, params, message in (
+        ("gradients", {"reduce": "median"}, "reduce='median': use one of 'mean', 'max', 'sum'"),
+        ("full_gradients", {"aggregation": "max"}, "aggregation='max': use one of 'sum', 'mean'"),
+        ("full_gradients", {"biases": [np.zeros(3)]}, "1 biases came for the 5 calls"),
+        ("smoothgrad", {"repetitions": 0}, "repetitions=0"),
+        ("smoothgrad", {"reduce": "median"}, "reduce='median'"),
+        ("smoothgrad", {"noise_kind": "std"}, "noise_kind='std'"),
+        ("gradcam", {"no_such": 1}, "no_such"),
+    ):
+        with pytest.raises((InputError, TypeError), match=message):
+            raw(name, model, X, 1, **params)
+    assert 3 not in calls
+
+
+def test_a_model_of_several_inputs_is_refused_with_the_way_out(x):
+    image, number = keras.Input(SHAPE, name="image"), keras.Input((2,), name="number")
+    y = L.GlobalAveragePooling2D()(L.Conv2D(4, 3, name="conv")(image))
+    model = models.randomize(keras.Model([image, number], L.Dense(3, name="logits")(L.Concatenate()([y, number]))))
+    with pytest.raises(InputError, match=r"takes 2 inputs \(image, number\).* make a keras.Model"):
+        gradcam(model, x, 1)
+
+    class Fed(keras.Model):
+        def __init__(self, model):
+            super().__init__()
+            self.model = model
+
+        def call(self, x):
+            return self.model([x, ops.ones((ops.shape(x)[0], 2))])
+
+    scores, maps = raw("gradcam", Fed(model), x, 1)
+    kernel = model.get_layer("logits").get_weights()[0][:4, 1]
+    hidden = ops.convert_to_numpy(model.get_layer("conv")(x))
+    close([scores], [ops.convert_to_numpy(model([x, np.ones((N, 2), "float32")]))[:, 1:2]])
+    close([maps[..., 0]], [hidden @ kernel / np.prod(hidden.shape[1:3])])
+
+
+def test_one_of_several_outputs_is_explained(x):
+    image = keras.Input(SHAPE)
+    y = L.GlobalAveragePooling2D()(L.Conv2D(4, 3, name="conv")(image))
+    outputs = {"kind": L.Dense(3, activation="softmax", name="kind")(y), "age": L.Dense(2, name="age")(y)}
+    model = models.randomize(keras.Model(image, outputs))
+    age = ops.convert_to_numpy(model(x)["age"])
+    assert gradcam(model, x, 1).about["score"] in ("pre-activation of kind", "age", "the model's output")
+    scores, maps = gradcam(ke.inspection.expose(model, "conv", "age"), x, 1)
+    close([scores], [age[:, 1:]])
+    close(gradcam(model, x, 1, score=lambda outputs: outputs["age"]), (scores, maps))
+    with pytest.raises(InputError, match="Unit 2 .* 0 to 1"):
+        gradcam(ke.inspection.expose(model, "conv", "age"), x, 2)
+
+
+def test_outputs_that_are_no_scores(x):
+    model = keras.Sequential([keras.Input(SHAPE), L.Conv2D(4, 3, padding="same", name="segment")])
+    with pytest.raises(InputError, match=r"output has shape .*20, 24, 4.*pass score="):
+        raw("gradients", model, x)
+    with pytest.raises(InputError, match=r"score\(outputs\) gave shape .*20, 24, 4"):
+        raw("gradients", model, x, score=lambda outputs: outputs)
