@@ -52,7 +52,9 @@ def _route(layer: Any) -> Callable[[], None]:
         undo.append((name, layer.__dict__.get(name, MISSING)))
         object.__setattr__(layer, name, value)
 
-    plain = getattr(layer.call, "python_function", layer.call)  # a compiled `call` would keep its signals to itself
+    name = "quantized_call" if getattr(layer, "quantization_mode", None) else "call"
+    plain = getattr(layer, name)
+    plain = getattr(plain, "python_function", plain)  # a compiled `call` would keep its signals to itself
 
     @functools.wraps(plain)
     def call(*args, **kwargs):
@@ -61,7 +63,9 @@ def _route(layer: Any) -> Callable[[], None]:
             return plain(*args, **kwargs)
         return session.call(layer, plain, args, kwargs)
 
-    put("call", call)
+    put(name, call)
+    if getattr(layer, "_remat_mode", None) is not None:
+        put("_remat_mode", None)  # so would one that is run again for the backward pass; no public name turns that off
     fused = getattr(layer, "activation", None)
     fused = keras.activations.get(fused) if isinstance(fused, str) else fused  # users write 'linear'
     if callable(fused) and not _is_activation_layer(layer):
@@ -107,8 +111,10 @@ def _is_activation_layer(layer: Any) -> bool:
 
 
 def _needs_route(layer: Any) -> bool:
-    """Whether a layer runs as we want only when routed: a graph of fixed size, or an activation given by its name."""
-    return hasattr(layer, "operations") or isinstance(getattr(layer, "activation", None), str)
+    """Whether a layer runs as we want only when routed: a graph of fixed size, an activation given by its name, or what
+    runs again for the backward pass."""
+    named = isinstance(getattr(layer, "activation", None), str)
+    return named or hasattr(layer, "operations") or getattr(layer, "_remat_mode", None) is not None
 
 
 def _activation_name(layer: Any) -> str | None:
@@ -243,7 +249,7 @@ class KerasTaps:
         chosen = paths if points is None else {p.path for p in points if p.path}
         session = Session({id(paths[path]): path for path in chosen}, tap, points)
         routed = [layer for path, layer in paths.items() if path in chosen or _needs_route(layer)]
-        graphs = [m for m in (self.model, getattr(self.model, "_functional", None)) if hasattr(m, "operations")]
+        graphs = [m for m in (self.model, getattr(self.model, "_functional", None)) if _needs_route(m)]
         with _routing([*routed, *graphs]), backend.read_only():
             token = _session.set(session)
             try:

@@ -1,0 +1,173 @@
+"""Models that are put together in other ways: each is explained as it is, and its score adds up."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers as L
+from keras import ops
+
+import keras_explainable as ke
+import models
+from helpers import close, gradcam, raw
+
+SHAPE, UNITS = (12, 14, 3), 3
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*the same everywhere"),
+    pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize`"),
+]
+
+
+def head(image, y):
+    return models.randomize(keras.Model(image, L.Dense(UNITS, name="logits")(y)))
+
+
+def encoder():
+    image = keras.Input(SHAPE)
+    y = L.Conv2D(4, 3, activation="relu", name="conv")(image)
+    return keras.Model(image, L.GlobalAveragePooling2D(name="pool")(y), name="encoder")
+
+
+def siamese():
+    """One nested model, called twice."""
+    image, twice = keras.Input(SHAPE), encoder()
+    return head(image, L.Subtract()([twice(image), twice(2.0 * image)]))
+
+
+class Lists(keras.Model):
+    """Layers of equal names in a list, the head in a dictionary."""
+
+    def __init__(self):
+        super().__init__()
+        self.blocks = [L.Conv2D(4, 3, activation="relu", name="conv") for _ in range(2)]
+        self.heads = {"first": L.Dense(UNITS, name="logits")}
+
+    def call(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return self.heads["first"](ops.mean(x, axis=(1, 2)))
+
+
+def lists():
+    model = Lists()
+    model(np.zeros((1, *SHAPE), "float32"))
+    return models.randomize(model)
+
+
+class Block(L.Layer):
+    """A layer of layers, with an operation that is none."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.conv, self.norm = L.Conv2D(4, 3, padding="same", name="conv"), L.BatchNormalization(name="norm")
+
+    def build(self, shape):
+        self.conv.build(shape)
+        self.norm.build((*shape[:-1], 4))
+
+    def call(self, x):
+        return ops.relu(self.norm(self.conv(x)))
+
+
+def blocks():
+    image = keras.Input(SHAPE)
+    return head(image, L.GlobalAveragePooling2D()(Block(name="second")(Block(name="first")(image))))
+
+
+def video():
+    image = keras.Input((4, *SHAPE))
+    y = L.TimeDistributed(L.Conv2D(4, 3, activation="relu", name="conv"), name="frames")(image)
+    return head(image, L.GlobalAveragePooling3D()(y))
+
+
+def shared_activation():
+    """A layer that is the fused activation of one layer and stands alone behind another."""
+    image, relu = keras.Input(SHAPE), L.ReLU(name="relu")
+    y = L.Conv2D(4, 3, activation=relu, name="first")(image)
+    return head(image, L.GlobalMaxPooling2D()(relu(L.Conv2D(4, 3, name="second")(y))))
+
+
+def only_in_training():
+    image = keras.Input(SHAPE)
+    y = L.GaussianNoise(0.5)(L.RandomFlip()(image))
+    y = L.SpatialDropout2D(0.5, name="drop")(L.Conv2D(4, 3, activation="relu", name="conv")(y))
+    return head(image, L.Dropout(0.5)(L.GlobalAveragePooling2D()(y)))
+
+
+def rising():
+    """Up and down: separable and transposed convolutions, a learned slope, regularisers."""
+    image = keras.Input(SHAPE)
+    y = L.SeparableConv2D(4, 3, strides=2, activation="relu", name="separable")(image)
+    y = L.Conv2DTranspose(4, 3, strides=2, kernel_regularizer="l2", activity_regularizer="l2", name="transposed")(y)
+    return head(image, L.GlobalAveragePooling2D()(L.PReLU(shared_axes=[1, 2], name="slope")(y)))
+
+
+def plain(activation=None):
+    stack = [keras.Input(SHAPE), L.Conv2D(4, 3, activation="relu", name="conv"), L.GlobalAveragePooling2D()]
+    return models.randomize(keras.Sequential([*stack, L.Dense(UNITS, activation=activation, name="logits")]))
+
+
+def fitted():
+    model = plain()
+    model.compile("sgd", "mse")
+    model.fit(np.zeros((2, *SHAPE), "float32"), np.zeros((2, UNITS), "float32"), verbose=0)
+    return model
+
+
+BUILDERS = {
+    siamese: (["encoder/conv", "encoder/conv", "logits"], "encoder/conv (call 1)"),
+    lists: (["conv", "conv_", "logits"], "conv_"),
+    blocks: (["first/conv", "first/norm", "second/conv", "second/norm", "logits"], "second"),
+    video: (["frames/conv"] * 4 + ["logits"], "frames"),
+    shared_activation: (["first", "second", "logits"], "first/relu (call 1)"),
+    only_in_training: (["conv", "logits"], "drop"),
+    rising: (["separable", "transposed", "logits"], "slope"),
+    fitted: (["conv", "logits"], "conv"),
+}
+
+
+@pytest.mark.parametrize("build", BUILDERS, ids=lambda build: build.__name__)
+def test_scores_are_the_models_and_add_up(build, rng):
+    model = build()
+    x = rng.normal(size=(2, *(model.input_shape[1:] if build is not lists else SHAPE))).astype("float32")
+    _, terms, completeness = ke.full_gradient_decomposition(model, x, [[0, 2], [1, 1]])
+    expected = ops.convert_to_numpy(model(x, training=False))
+    close([completeness.scores], [np.take_along_axis(expected, np.array([[0, 2], [1, 1]]), 1)])
+    assert completeness.relative_gap.max() < 1e-5
+    biased, signal = BUILDERS[build]
+    assert [path for path, _ in terms] == biased
+    assert gradcam(model, x, 1).about["signal"] == signal
+
+
+def test_each_call_of_a_nested_model_has_its_own_signal(rng):
+    model, x = siamese(), rng.normal(size=(2, *SHAPE)).astype("float32")
+    conv = model.get_layer("encoder").get_layer("conv")
+    addresses = [{"name": "encoder.conv", "index": index} for index in (0, 1)]
+    _, first, second = map(ops.convert_to_numpy, ke.inspection.expose(model, addresses)(x))
+    close((first, second), [ops.convert_to_numpy(conv(v)) for v in (x, 2 * x)])
+    kernel = model.get_layer("logits").get_weights()[0][:, 1]
+    for index, a, sign in ((0, first, 1), (1, second, -1)):
+        maps = raw("gradcam", model, x, 1, layer=addresses[index]).maps
+        close([maps[..., 0]], [sign * a @ kernel / np.prod(a.shape[1:3])])
+
+
+def test_layers_that_run_again_for_the_backward_pass(rng):
+    x = rng.normal(size=(2, *SHAPE)).astype("float32")
+    with keras.RematScope(mode="full"):
+        model = plain()
+    before = [layer._remat_mode for layer in (model, *model.layers)]
+    close(gradcam(model, x, 1), gradcam(plain(), x, 1))
+    assert ke.full_gradient_decomposition(model, x).completeness.relative_gap.max() < 1e-5
+    assert [layer._remat_mode for layer in (model, *model.layers)] == before
+    assert before[1] is not None
+
+
+def test_quantized_layers(rng):
+    x = rng.normal(size=(2, *SHAPE)).astype("float32")
+    model = plain("softmax")
+    exact = gradcam(model, x, 1)
+    model.quantize("int8")
+    explained = gradcam(model, x, 1)
+    assert explained.about["score"] == "pre-activation of logits"
+    close(explained, exact, 0.02)
+    terms = ke.full_gradient_decomposition(model, x, 1).bias_gradients
+    assert [path for path, _ in terms] == ["conv", "logits"]
