@@ -287,7 +287,8 @@ def _one_hot(units: np.ndarray) -> bool:
 def _finite(x: Any) -> np.ndarray:
     """Whether each image has finite values only, as the model sees them: in single precision. (B,) booleans."""
     if ops.is_tensor(x):
-        return _host(ops.all(ops.isfinite(ops.cast(x, "float32")), axis=tuple(range(1, len(x.shape)))))
+        zeros = ops.cast(x, "float32") * 0  # and NaN for what is not finite: several times as fast as asking each value
+        return _host(ops.sum(zeros, axis=tuple(range(1, len(x.shape)))) == 0)
     parts = (_host(x[i : i + CHECKED_AT_ONCE]) for i in range(0, x.shape[0], CHECKED_AT_ONCE))
     with np.errstate(over="ignore"):
         seen = (part.astype("float32", copy=False) for part in parts)

@@ -259,10 +259,19 @@ def _tensor(images: Any) -> Any:
     return keras.ops.convert_to_tensor(images, "float32")
 
 
+class _Nobody:
+    """Callbacks where there are none: a list of Keras's would start a thread for them."""
+
+    def __getattr__(self, name: str) -> Callable:
+        return lambda *args: None
+
+
 def _callbacks(callbacks: Any, model: Any, steps: int | None, verbose: int | str) -> Any:
     if isinstance(callbacks, keras.callbacks.CallbackList):
         return callbacks
     verbose = 1 if verbose == "auto" else int(verbose)
+    if not callbacks and not verbose:
+        return _Nobody()
     # No history callback: it would be written to the model.
     listed = keras.callbacks.CallbackList(
         callbacks, add_history=False, add_progbar=verbose != 0, verbose=verbose, epochs=1, steps=steps

@@ -197,20 +197,19 @@ def test_memory_is_flat():
         objects = gc.get_objects()
         return sum(o.numel() for o in objects if issubclass(type(o), torch.Tensor)), len(objects)
 
-    for call in calls * 3:
-        call(module, x, Y, verbose=0)
-    gc.collect()
-    before = alive()
-    gc.disable()  # what is not freed at once would wait for the collector, with all that hangs on it
-    try:
-        for i in range(201):
-            calls[i % 3](module, x, Y, verbose=0)
-        values = alive()[0]
-    finally:
-        gc.enable()
-    gc.collect()
-    assert values < before[0] + x.size
-    assert alive()[1] < before[1] + 201  # not one for each call
+    counts = []
+    for _ in range(4):
+        gc.collect()
+        values, objects = alive()
+        counts.append(objects)
+        gc.disable()  # what is not freed at once would wait for the collector, with all that hangs on it
+        try:
+            for i in range(51):
+                calls[i % 3](module, x, Y, verbose=0)
+            assert alive()[0] < values + x.size
+        finally:
+            gc.enable()
+    assert min(np.diff(counts)) < 51  # not one object a call; PyTorch's own caches may grow now and then
 
 
 def test_threads_do_not_see_one_another():

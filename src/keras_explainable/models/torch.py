@@ -161,12 +161,14 @@ class TorchTaps:
 
     def paths(self) -> dict[str, nn.Module]:
         """Modules by path; one with several names comes under each of them, and its calls under the first."""
-        # TorchScript takes no hooks.
-        scripts = (path for path, module in self.module.named_modules() if isinstance(module, torch.jit.ScriptModule))
-        hidden = tuple(path and f"{path}." for path in scripts)
-        every = self.module.named_modules(remove_duplicate=False)
-        seen = ((p, m) for p, m in every if p and not f"{p}.".startswith(hidden))
-        return {path: module for path, module in seen if "parametrizations" not in path.split(".")}
+        found: dict[str, nn.Module] = {}
+        hidden: tuple[str, ...] = ()
+        for path, module in self.module.named_modules(remove_duplicate=False):
+            if isinstance(module, torch.jit.ScriptModule):  # takes no hooks, nor does what is inside
+                hidden += (path and f"{path}.",)
+            if path and not f"{path}.".startswith(hidden) and "parametrizations." not in f"{path}.":
+                found[path] = module
+        return found
 
     def children(self) -> list[nn.Module]:
         return list(_children(self.module).values())
@@ -208,8 +210,7 @@ class TorchTaps:
         return first_tensor(outputs)
 
     def build(self, x: Any) -> None:
-        if any(nn.parameter.is_lazy(p) for p in self.module.parameters()):
-            self.run(x[:1], lambda point, value: value, frozenset())
+        pass  # the trace does, as any first run of a lazy module
 
     def _place(self) -> dict[str, Any]:
         """Device and type of the module's weights."""
