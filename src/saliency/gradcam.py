@@ -23,7 +23,8 @@ def rectified_gradcam(model: Any, inputs: Any, indices: Any = None) -> tuple:
 def last_convolution(view: ke.models.View) -> ke.models.Point:
     """Where the convolution that runs last, of those with more than one pixel left, gives its output."""
     calls = ke.models.find.spatial_calls(view.trace, view.rank)
-    convolutions = [call for call in calls if isinstance(view.taps.layer(call.path), ke.models.torch_kinds.CONVOLUTIONS)]
+    kinds = ke.models.torch_kinds.CONVOLUTIONS
+    convolutions = [call for call in calls if isinstance(view.taps.layer(call.path), kinds)]
     if not convolutions:
         raise ke.errors.LayerError(
             "This module has no convolution with a spatial output, which this Grad-CAM explains. Name another layer: "
