@@ -153,6 +153,7 @@ class TorchTaps:
     def __init__(self, module: nn.Module) -> None:
         self.signals: tuple | None = None
         self.target: Any = None
+        self.found: dict[str, nn.Module] | None = None
         module = unwrap(module)
         if isinstance(module, Exposed):
             self.signals, self.target = module.addresses["signals"], module.addresses["target"]
@@ -161,6 +162,11 @@ class TorchTaps:
 
     def paths(self) -> dict[str, nn.Module]:
         """Modules by path; one with several names comes under each of them, and its calls under the first."""
+        if self.found is None:  # adapters live as long as one question
+            self.found = self._paths()
+        return self.found
+
+    def _paths(self) -> dict[str, nn.Module]:
         found: dict[str, nn.Module] = {}
         hidden: tuple[str, ...] = ()
         for path, module in self.module.named_modules(remove_duplicate=False):
@@ -193,7 +199,7 @@ class TorchTaps:
 
     def structure(self) -> tuple:
         paths = self.paths()
-        adds = [(getattr(m, "bias", None) is None, getattr(m, "running_mean", None) is None) for m in paths.values()]
+        adds = [(m._parameters.get("bias") is None, m._buffers.get("running_mean") is None) for m in paths.values()]
         return tuple(zip(paths, map(id, paths.values()), adds, strict=True))
 
     def input_shape(self) -> tuple | None:
