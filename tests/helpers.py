@@ -1,15 +1,30 @@
 """What several tests need: small calls, comparisons, and a model that counts its runs."""
 
 import functools
+import inspect
 
 import keras
 import numpy as np
+import pytest
 
 import keras_explainable as ke
 import models
 
 BACKEND = keras.backend.backend()
 SHAPE = (*models.SIZE, 3)
+
+# Where every test must be compiled, the whole of the laws is tried on these, and of the others what is quick.
+REPRESENTATIVE = {
+    "gradients",
+    "smoothgrad",
+    "full_gradients",
+    "gradcam",
+    "scorecam",
+    "integrated_gradients",
+    "lrp_epsilon_plus",
+    "occlusion",
+    "attention_rollout",
+}
 
 gradcam = functools.partial(ke.gradcam, verbose=0)
 raw = functools.partial(ke.explain, verbose=0, resizing=False)
@@ -36,3 +51,24 @@ def counted():
     models.randomize(model)
     calls.clear()
     return model, calls
+
+
+def few(method):
+    """Parameters with which a method that repeats is quick."""
+    function = ke.registry.METHODS[method].function
+    return {"repetitions": 3} if "repetitions" in inspect.signature(function).parameters else {}
+
+
+def subject(method):
+    """The kind of model of `models` that a method is tried on where one is enough."""
+    return "transformer" if "attention" in ke.registry.METHODS[method].needs else "functional"
+
+
+def quick(method):
+    """Marks of a test of this method: slow where it must be compiled, but for the representative ones."""
+    return () if BACKEND == "torch" or method in REPRESENTATIVE else pytest.mark.slow
+
+
+def every_method(names=None):
+    """The methods as parameters of a test."""
+    return [pytest.param(name, marks=quick(name)) for name in names or ke.registry.METHODS]

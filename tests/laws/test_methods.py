@@ -8,9 +8,8 @@ import pytest
 
 import keras_explainable as ke
 import models
+from helpers import BACKEND, REPRESENTATIVE, every_method, few, subject
 
-# Repetition methods with few draws, so that the laws are quick to try.
-PARAMS = {"smoothgrad": {"repetitions": 3}}
 EXACT = [name for name in models.KINDS if not name.startswith("mixed")]
 METHODS = list(ke.registry.METHODS)
 UNITS = np.array([[1, 4], [0, 0], [3, 2]])
@@ -19,7 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*the same everywhere")
 
 
 def explain(method, model, x, y=UNITS, **params):
-    return ke.explain(method, model, x, y, verbose=0, **{**PARAMS.get(method, {}), **params})
+    return ke.explain(method, model, x, y, verbose=0, **{**few(method), **params})
 
 
 def close(a, b, tolerance=1e-5):
@@ -56,16 +55,18 @@ def same(before, after):
 
 
 def pairs():
-    """Every method on every kind; where each must be compiled, all but the representative ones count as slow."""
-    for method in METHODS:
-        for kind in EXACT:
-            quick = (
-                keras.backend.backend() == "torch" or kind == "functional" or method in ("gradcam", "full_gradients")
-            )
-            yield pytest.param((method, kind), id=f"{method}-{kind}", marks=() if quick else pytest.mark.slow)
+    """Every method on every kind; all but the representative ones in turn, the rest counts as slow."""
+    for number, method in enumerate(METHODS):
+        kinds = EXACT if subject(method) == "functional" else [subject(method)]
+        for kind in kinds:
+            if method in REPRESENTATIVE:
+                many = BACKEND == "torch" or kind == subject(method) or method in ("gradcam", "full_gradients")
+            else:
+                many = BACKEND == "torch" and kind in (subject(method), kinds[number % len(kinds)])
+            yield pytest.param((method, kind), id=f"{method}-{kind}", marks=() if many else pytest.mark.slow)
 
 
-@pytest.fixture(params=METHODS)
+@pytest.fixture(params=every_method())
 def method(request):
     return request.param
 
@@ -96,10 +97,10 @@ def test_units_are_columns(pair):
 
 
 def test_compiled_is_eager_and_direct(method):
-    model, x = models.build("functional"), models.images("functional")
+    model, x = models.build(subject(method)), models.images(subject(method))
     compiled = explain(method, model, x, postprocessing=None, resizing=False)
     close(explain(method, model, x, run_eagerly=True, resizing=False), compiled, 1e-4)
-    direct = ke.get(method)(model, x, UNITS, **PARAMS.get(method, {}))
+    direct = ke.get(method)(model, x, UNITS, **few(method))
     close([keras.ops.convert_to_numpy(v) for v in direct], compiled, 1e-4)
 
 
@@ -131,15 +132,15 @@ def test_the_model_is_left_as_it_was_by_a_call_that_raised(pair):
 
 
 def test_same_seed_same_map(method):
-    model, x = models.build("functional"), models.images("functional")
+    model, x = models.build(subject(method)), models.images(subject(method))
     for seed in (None, 3):
         a, b = (explain(method, model, x, seed=seed) for _ in range(2))
         close(a, b, 0)
 
 
 def test_permuted_units_permute_maps(method):
-    model, x = models.build("functional"), models.images("functional")
-    permuted, order = models.build("functional"), [3, 0, 4, 1, 2]
+    model, x = models.build(subject(method)), models.images(subject(method))
+    permuted, order = models.build(subject(method)), [3, 0, 4, 1, 2]
     kernel, bias = permuted.layers[-1].get_weights()
     permuted.layers[-1].set_weights([kernel[:, order], bias[order]])
     scores, maps = explain(method, model, x, None)
@@ -147,14 +148,15 @@ def test_permuted_units_permute_maps(method):
 
 
 def test_frozen_is_trainable(method):
-    close(
-        explain(method, models.build("frozen"), models.images("frozen")),
-        explain(method, models.build("functional"), models.images("functional")),
-        1e-5,
-    )
+    model, x = models.build(subject(method)), models.images(subject(method))
+    before = explain(method, model, x)
+    model.trainable = False
+    close(explain(method, model, x), before, 1e-5)
 
 
 def test_nested_is_flat(method):
+    if subject(method) != "functional":
+        pytest.skip("the nested kinds have no attention")
     a, b = (
         explain(method, models.build(kind), models.images(kind)) for kind in ("nested_functional", "nested_sequential")
     )
@@ -163,16 +165,16 @@ def test_nested_is_flat(method):
 
 
 def test_training_on_is_seen(method):
-    model, x = models.build("functional"), models.images("functional")
+    model, x = models.build(subject(method)), models.images(subject(method))
     before = explain(method, model, x)
-    model.set_weights(models.build("functional", seed=1).get_weights())
+    model.set_weights(models.build(subject(method), seed=1).get_weights())
     after = explain(method, model, x)
-    close(after, explain(method, models.build("functional", seed=1), x), 1e-5)
+    close(after, explain(method, models.build(subject(method), seed=1), x), 1e-5)
     assert abs(before.scores - after.scores).max() > 0.1
 
 
 def test_integer_images_are_floats(method):
-    model = models.build("functional")
+    model = models.build(subject(method))
     x = np.random.default_rng(0).integers(0, 255, (2, *models.SIZE, 3), "uint8")
     close(explain(method, model, x, 1), explain(method, model, x.astype("float64"), [[1], [1]]), 0)
 
@@ -203,6 +205,8 @@ def test_eight_threads_are_one(method, kind):
 
 
 def test_mixed_precision_scores_and_maps_are_float32(method):
+    if subject(method) != "functional":
+        pytest.skip("the mixed kinds have no attention")
     for kind in ("mixed_float16", "mixed_bfloat16"):
         scores, maps = explain(method, models.build(kind), models.images(kind))
         assert scores.dtype == maps.dtype == np.float32

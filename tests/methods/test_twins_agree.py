@@ -1,27 +1,41 @@
 """Every method equals its slow NumPy twin, on every kind of model."""
 
+import importlib
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 
 import keras_explainable as ke
 import models
+import reference
 from convert import as_reference
+from helpers import quick, subject
 from keras_explainable import random
 from reference import cams, fullgrad, gradient, meta
 
 MIXED = {"mixed_float16": 0.05, "mixed_bfloat16": 0.2}
-EXACT = [name for name in [*models.KINDS, *models.EXTRAS] if name not in MIXED]
+EXACT = [name for name in [*models.KINDS, *models.EXTRAS] if name not in {*MIXED, "transformer"}]
 UNITS = np.array([[1, 4], [0, 0], [3, 2]])
 
-# A method's twin is the function of its name.
-TWINS = {
-    name: vars(module)[name]
-    for module in (gradient, fullgrad, cams, meta)
-    for name in ke.registry.METHODS
-    if name in vars(module)
-}
-GIVEN_DRAWS = {"smoothgrad"}  # tested by themselves below: the twin needs the random numbers
+# A method's twin is the function of its name, in any module of `reference`.
+MODULES = [
+    importlib.import_module(f"reference.{path.stem}")
+    for path in sorted(Path(reference.__path__[0]).glob("*.py"))
+    if not path.stem.startswith("test_")
+]
+TWINS = {name: vars(module)[name] for module in MODULES for name in ke.registry.METHODS if name in vars(module)}
+# Tested by themselves, because the twin needs to be given what the method draws or finds.
+GIVEN = {"smoothgrad"}
+
+
+def pairs():
+    """Every method on every kind that it is for; of what must be compiled, a part counts as slow."""
+    for method in sorted(TWINS.keys() - GIVEN):
+        for name in EXACT if subject(method) == "functional" else [subject(method)]:
+            marks = () if name in ("functional", "channels_first", "transformer") else quick(method)
+            yield pytest.param(method, name, id=f"{method}-{name}", marks=marks)
 
 
 def units(name):
@@ -52,8 +66,7 @@ def test_every_method_has_a_twin_and_a_shortcut():
 
 
 @pytest.mark.filterwarnings("ignore:.*the same everywhere")
-@pytest.mark.parametrize("method", sorted(TWINS.keys() - GIVEN_DRAWS))
-@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize(("method", "name"), list(pairs()))
 def test_method_equals_its_twin(method, name):
     if method == "cam" and name == "flatten":
         pytest.skip("no head with one weight per channel: see test_cam_needs_a_pooled_head")

@@ -10,13 +10,13 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from torch import nn  # noqa: E402
 
 import torch_nets as nets  # noqa: E402
+from helpers import few, subject  # noqa: E402
 
 pytestmark = [
     pytest.mark.skipif(keras.backend.backend() != "torch", reason="modules need Keras on PyTorch"),
     pytest.mark.filterwarnings("ignore:.*the same everywhere"),
 ]
-METHODS = sorted(ke.registry.METHODS)
-PARAMS = {"smoothgrad": {"repetitions": 3}}
+METHODS = [name for name in sorted(ke.registry.METHODS) if subject(name) == "functional"]
 UNITS = np.array([[1, 4], [0, 0], [3, 2]])
 
 
@@ -31,7 +31,7 @@ def x():
 
 
 def explain(method, module, x, y=UNITS, **params):
-    return ke.explain(method, module, x, y, verbose=0, **{**PARAMS.get(method, {}), **params})
+    return ke.explain(method, module, x, y, verbose=0, **{**few(method), **params})
 
 
 def close(a, b, tolerance=1e-5):

@@ -15,17 +15,17 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from torch import nn  # noqa: E402
 
 import torch_nets as nets  # noqa: E402
+from helpers import few, subject  # noqa: E402
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "torch", reason="modules need Keras on PyTorch")
 Y = np.array([1, 4, 0])
-METHODS = sorted(ke.registry.METHODS)
-PARAMS = {"smoothgrad": {"repetitions": 3}}
+METHODS = [name for name in sorted(ke.registry.METHODS) if subject(name) == "functional"]
 
 
 def explain(name, module, x, y=Y, **params):
     """The maps of a method that suits the module; None where it is refused."""
     try:
-        return ke.explain(name, module, x, y, verbose=0, **{**PARAMS.get(name, {}), **params}).maps
+        return ke.explain(name, module, x, y, verbose=0, **{**few(name), **params}).maps
     except LayerError:
         return None
 
@@ -84,7 +84,7 @@ def test_nothing_is_left_after_an_exception():
     before = state(module)
     for name in METHODS:
         with pytest.raises(RuntimeError, match="out of luck"):
-            ke.explain(name, module, x, Y, verbose=0, **PARAMS.get(name, {}))
+            ke.explain(name, module, x, Y, verbose=0, **few(name))
         same(before, state(module))
     module.head = nn.Identity()
     close(ke.gradcam(module, x, Y, verbose=0).maps, ke.gradcam(module.eval(), x, Y, verbose=0).maps)
