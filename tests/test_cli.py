@@ -230,3 +230,7 @@ def test_without_typer_the_program_says_how_to_get_it():
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=300)
     assert result.returncode == 1 and 'pip install "keras-explainable[cli]"' in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_version():
+    assert run("--version").stdout.strip() == f"keras-explainable {ke.__version__}"

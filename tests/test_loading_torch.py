@@ -207,8 +207,9 @@ def test_every_method_is_dumped_or_says_why_not(module, factory, tmp_path):
     some = dump.make(
         loading.load(save(module, tmp_path / "scripted.pt"), size=(32, 32)), None, tmp_path / "some", None, False
     )
-    assert {p.name.split(".")[-2] for p in some.pictures} == {"gradients", "smoothgrad"}
-    assert set(some.left_out) == set(ke.registry.METHODS) - {"gradients", "smoothgrad"}
+    ready = {name for name, record in ke.registry.METHODS.items() if record.needs in ("gradient", "black box")}
+    assert {p.name.split(".")[-2] for p in some.pictures} == ready
+    assert set(some.left_out) == set(ke.registry.METHODS) - ready
 
 
 @on_torch
@@ -233,6 +234,7 @@ def test_the_command_line_explains_and_lists_modules(module, factory, tmp_path):
     layers = run("layers", factory(), "--size", "20").stdout
     assert layers.splitlines()[2].split() == ["0", "0", "Conv2d", "4", "x", "18", "x", "18"]
     scripted = run(*words, "--model", save(module, tmp_path / "scripted.pt"))
+    assert "shows none of its layers" in run("layers", tmp_path / "scripted.pt").stdout
     assert scripted.exit_code == 1 and "such as `gradients`" in scripted.stderr
     assert run(*words, "--model", tmp_path / "scripted.pt", "-m", "gradients").exit_code == 0
     assert run(*words[:-1], "12x").exit_code == 2
@@ -249,3 +251,24 @@ def test_a_file_of_pytorch_makes_the_command_line_begin_on_torch(monkeypatch, wo
     monkeypatch.setattr(os, "execv", lambda *_: begun.append(os.environ["KERAS_BACKEND"]))
     cli._restart(["explain", "photo.png", *words])
     assert begun == (["torch"] if begins and keras.backend.backend() != "torch" else [])
+
+
+def test_a_factory_of_a_module_makes_the_command_line_begin_on_torch(monkeypatch):
+    pytest.importorskip("typer")
+    import typer
+
+    from keras_explainable import cli
+
+    begun = []
+    monkeypatch.setattr(os, "execv", lambda *_: begun.append(os.environ["KERAS_BACKEND"]))
+    monkeypatch.setattr(sys, "argv", ["keras-explainable", "layers", "nets:make"])
+
+    @cli.friendly
+    def command(debug):
+        raise BackendError("a module came")
+
+    for setting, expected in ((keras.backend.backend(), []), ("", ["torch"])):
+        monkeypatch.setenv("KERAS_BACKEND", setting)
+        with pytest.raises(typer.Exit):
+            command(debug=False)
+        assert begun == expected

@@ -1,5 +1,6 @@
 """The seam on TensorFlow: a tape that watches signals and nothing else."""
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -11,7 +12,8 @@ UNROLLED = 8  # more columns than this become a loop: a graph of 1000 backward p
 def compile(step: Callable, variables: Callable, jit_compile: bool | None) -> Callable:
     # XLA is off unless asked for: on CPUs it was not faster for gradients. Variables are captured by reference.
     # AutoGraph is off, as in `model.predict`: it takes time and rewrites exceptions.
-    return tf.function(step, jit_compile=bool(jit_compile), autograph=False)
+    # A partial has no code of its own: TensorFlow counts tracings by code, and would warn of many methods as of one.
+    return tf.function(functools.partial(step), jit_compile=bool(jit_compile), autograph=False)
 
 
 def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:

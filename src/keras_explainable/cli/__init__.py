@@ -49,9 +49,26 @@ def app() -> Any:
 
     cli = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
     options = _options(typer)
+    cli.callback()(_version(typer))
     for add in (_add_explain, _add_dump, _add_methods, _add_layers, _add_demo):
         add(cli, options)
     return cli
+
+
+def _version(typer: Any) -> Callable:
+    def show(wanted: bool) -> None:
+        if wanted:
+            import keras_explainable
+
+            typer.echo(f"{NAME} {keras_explainable.__version__}")
+            raise typer.Exit
+
+    def version(
+        version: bool = typer.Option(False, "--version", callback=show, is_eager=True, help="Show the version."),
+    ) -> None:
+        pass
+
+    return version
 
 
 def _restart(arguments: Sequence[str]) -> None:
@@ -66,8 +83,19 @@ def _restart(arguments: Sequence[str]) -> None:
         return
     if find_spec(wanted) is None:
         sys.exit(f'Error: {wanted} is not installed. Run: pip install "{NAME}[{wanted}]"')
-    os.environ["KERAS_BACKEND"] = wanted
+    _again(wanted, arguments)
+
+
+def _again(backend: str, arguments: Sequence[str]) -> None:
+    """The same command in this process, on another backend."""
+    os.environ["KERAS_BACKEND"] = backend
     os.execv(sys.executable, [sys.executable, "-m", "keras_explainable.cli", *arguments])
+
+
+def _is_free() -> bool:
+    """Whether nobody has chosen a backend, and PyTorch could be the one."""
+    chosen = os.environ.get("KERAS_BACKEND") or any(word.startswith("--backend") for word in sys.argv)
+    return not chosen and find_spec("torch") is not None
 
 
 def _options(typer: Any) -> SimpleNamespace:
@@ -103,12 +131,16 @@ def friendly(command: Callable) -> Callable:
     def run(*, debug: bool, **options: Any) -> None:
         import typer
 
+        from keras_explainable.errors import BackendError
+
         try:
             _check_backend(options.get("backend"))
             command(debug=debug, **options)
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
         except Exception as error:
+            if isinstance(error, BackendError) and _is_free():  # a factory made a module of PyTorch
+                _again("torch", sys.argv[1:])
             if debug:
                 raise
             typer.echo(_one_line(error), err=True)
@@ -245,7 +277,8 @@ def _add_layers(cli: Any, shared: SimpleNamespace) -> None:
         blank = loaded.preprocess(np.zeros((1, *loaded.size, 3), "uint8"))
         signals = [s for s in inspection.signals(loaded.model, blank) if all or len(s.shape) == 4]
         rows = [[s.path, s.call, s.kind, " x ".join(map(str, s.shape[1:]))] for s in signals]
-        typer.echo(table(["layer", "call", "kind", "shape"], rows))
+        hidden = "This model shows none of its layers (TorchScript and exported programs do not): explain its input."
+        typer.echo(table(["layer", "call", "kind", "shape"], rows) if rows else hidden)
 
 
 def _add_demo(cli: Any, shared: SimpleNamespace) -> None:
