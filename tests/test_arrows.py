@@ -34,6 +34,7 @@ ARROWS = {
     "filters": set(),
     "resize": set(),
     "random": set(),
+    "scores": {"backend"},
     "compiling": {"models", "backend"},
     "backend": set(),
     "backend.tensorflow": {"backend.scope"},

@@ -7,6 +7,7 @@ from keras_explainable import filters as filters
 from keras_explainable import inspection as inspection
 from keras_explainable import methods as methods
 from keras_explainable import registry as registry
+from keras_explainable import scores as scores
 from keras_explainable import utils as utils
 from keras_explainable.compiling import cache_info as cache_info
 from keras_explainable.compiling import clear_cache as clear_cache

@@ -60,8 +60,8 @@ def view(model: Any, inputs: Any, indices: Any = None, score: Any = None) -> Vie
 
 
 def units(model: Any, inputs: Any, indices: Any, score: Any = None) -> Any:
-    """Unit indices as a (B, K) tensor, checked where they are known; None for every unit."""
+    """Unit indices as a (B, K) tensor, checked where they are known, or as the score chooses; None for every unit."""
     if indices is None:
-        return None
+        return view(model, inputs, None, score).indices if hasattr(score, "choose") else None
     seen = view(model, inputs)
     return unit_indices(indices, seen.batch, seen.unit_count() if score is None else None)

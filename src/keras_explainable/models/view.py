@@ -21,7 +21,8 @@ class View:
         taps: the model.
         inputs: (B, *S, C) images, or (B, C, *S) where the model wants them so; cast to float32.
         indices: the units.
-        score: a function from the model's outputs, as they are, to (B, K) scores, in place of its units.
+        score: a function from the model's outputs, as they are, to (B, K) scores, in place of its units; one with
+            `before_activation` set takes what units are taken from, and one with `choose(scores)` only chooses them.
     """
 
     def __init__(self, taps: Taps, inputs: Any, indices: Any = None, score: Score | None = None) -> None:
@@ -35,6 +36,10 @@ class View:
             )
         taps.build(self.inputs)
         self.trace = taps.trace((1, *self.inputs.shape[1:]), "float32")
+        choose = getattr(score, "choose", None)
+        if choose is not None:  # by the images as they are, so that perturbed copies are explained for the same units
+            self.score = None
+            self.indices = choose(self.evaluate()[0]) if indices is None else indices
 
     @property
     def x(self) -> Any:
@@ -59,7 +64,7 @@ class View:
     @property
     def target(self) -> Point | None:
         """Where the scores are taken; None: at the model's output as it is."""
-        if self.score is not None:
+        if self.score is not None and not self._of_units:
             return None
         if self.taps.target is not None:
             return find.resolve(self.trace, self.taps, self.taps.target)
@@ -69,6 +74,11 @@ class View:
                 "pass score=, a function from what it returns to (batch, units) scores."
             )
         return None if self.taps.signals is None and find.is_exposed(self.trace) else find.score_point(self.trace)
+
+    @property
+    def _of_units(self) -> bool:
+        """Whether the score given is made of units, and so taken where they are."""
+        return bool(getattr(self.score, "before_activation", False))
 
     def signal(self, layer: Any = None) -> Point:
         """The one spatial signal to explain: the user's `layer`, else the last one exposed, else the last one there is.
@@ -155,9 +165,11 @@ class View:
         wider = self.taps.trace((2, *self.inputs.shape[1:]), "float32")
         return find.measured(self.trace, wider, self.target)
 
-    def evaluate(self, at: Sequence[Point] = (), inputs: Any = None) -> tuple:
-        """Scores (B, K) and the signals at `at`, without gradients; of other images if `inputs` are given."""
-        scores, values = backend.evaluate(self._run(at), self.inputs if inputs is None else inputs)
+    def evaluate(self, at: Sequence[Point] = (), inputs: Any = None, replace: dict | None = None) -> tuple:
+        """Scores (B, K) and the signals at `at`, without gradients; of other images if `inputs` are given.
+
+        `replace` {point: function} runs the model with `function(signal)` (B, *S', C) in place of these signals."""
+        scores, values = backend.evaluate(self._run(at, replace), self.inputs if inputs is None else inputs)
         self._check_seen(at, values)
         return scores, {p: self._float(p, v) for p, v in values.items()}
 
@@ -167,14 +179,16 @@ class View:
             return values
         return ops.take_along_axis(values, unit_indices(self.indices, ops.shape(values)[0], values.shape[-1]), axis=-1)
 
-    def _run(self, at: Sequence[Point]) -> Callable:
-        target = self.target
-        points = frozenset(at) if target is None else frozenset((*at, target))
+    def _run(self, at: Sequence[Point], replace: dict | None = None) -> Callable:
+        target, replace = self.target, replace or {}
+        points = frozenset((*at, *replace, *([target] if target else [])))
 
         def run(x, tap):
             seen = {}
 
             def see(point, value):
+                if point in replace:
+                    value = self._replaced(point, value, replace[point])
                 value = tap(point, value)
                 if point == target:
                     seen["score"] = value
@@ -187,6 +201,7 @@ class View:
 
     def _scores(self, outputs: Any) -> Any:
         if self.score is not None:
+            outputs = self.taps.scores(outputs) if self._of_units else outputs
             scores = ops.cast(self.score(outputs), "float32")
             if len(scores.shape) != 2:
                 raise InputError(f"score(outputs) gave shape {tuple(scores.shape)}, and (batch, units) was expected.")
@@ -213,6 +228,11 @@ class View:
         """Channels moved from `axis` to the end, where the signal has them first."""
         first = self.taps.channels_first if point == INPUT else self._call(point).channels_first
         return ops.moveaxis(value, axis, -1) if first else value
+
+    def _replaced(self, point: Point, value: Any, function: Callable) -> Any:
+        new = ops.cast(function(self._last(point, value, 1)), value.dtype)
+        first = self.taps.channels_first if point == INPUT else self._call(point).channels_first
+        return ops.moveaxis(new, -1, 1) if first else new
 
     def _check_seen(self, at: Sequence[Point], seen: dict) -> None:
         missing = [str(p) for p in at if p not in seen]
