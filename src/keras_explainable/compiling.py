@@ -58,7 +58,7 @@ def compiled(function: Callable, key: Any, model: Any) -> Callable:
     run_eagerly = bool(getattr(model, "run_eagerly", False)) if run_eagerly is None else run_eagerly
     if run_eagerly:
         return lambda *args: function(model, *args)
-    key = (key, jit_compile, models.taps(model).structure())
+    key = (key, jit_compile, models.current_precision(), models.taps(model).structure())
     with _lock:
         kept = _kept.setdefault(model, OrderedDict())
         if key in kept:

@@ -46,6 +46,7 @@ def explain(
     seed: int | None = None,
     run_eagerly: bool | None = None,
     jit_compile: bool | None = None,
+    precision: str | None = None,
     as_numpy: bool = True,
     **method_params: Any,
 ) -> Explanation:
@@ -66,6 +67,8 @@ def explain(
         resizing: whether maps are resized to the images; or to which size.
         seed: for methods that draw random numbers. The same seed gives the same maps, and none is seed 0.
         run_eagerly, jit_compile: as in `model.compile`; by default compiled, with XLA only on JAX.
+        precision: "bfloat16" or "float16", for what a model of float32 computes, also its gradients; sums over them,
+            scores and maps stay float32, and nothing of the model is changed. None is the model's own.
         as_numpy: whether NumPy arrays are returned, or the backend's own tensors, where the model is.
         method_params: the method's own.
 
@@ -100,7 +103,7 @@ def explain(
     total = len(x) if source.kind in WHOLE and steps is None else None
     fetch, results = (backend.to_host, _Results(total)) if as_numpy else (keras.ops.stop_gradient, _Tensors())
     outputs = run_steps(step, key, model, source, verbose, callbacks, fetch)
-    with options(run_eagerly, jit_compile), models.taps(model).device():
+    with options(run_eagerly, jit_compile), models.computing_in(precision), models.taps(model).device():
         try:
             for shape, output in outputs:  # noqa: B007 (the last shape is described below)
                 results.add(output)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_explainable import data, models, registry
+from keras_explainable.errors import InputError
 from keras_explainable.explaining import WHOLE, check, partial_explain, run_steps
 from keras_explainable.methods import fullgrad
 
@@ -41,6 +42,7 @@ def full_gradient_decomposition(
     verbose: int | str = 0,
     *,
     implicit: bool = False,
+    precision: str | None = None,
 ) -> fullgrad.Decomposition:
     """Scores taken apart into what the input and each bias contribute: exact for networks of linear layers and ReLUs.
 
@@ -53,6 +55,7 @@ def full_gradient_decomposition(
             operations that are no such layer, under "operations"; so the gap is zero by definition, and a large
             contribution of "operations" says that much happens outside of layers, or in layers whose signals do not
             have the images on their first axis. `unexplained` is what the biases leave out.
+        precision: refused where it is lower than float32.
 
     Returns:
         `input_gradient` (N, K, *S, C), `bias_gradients` {(layer path, call): (N, K, *S', C')} and `completeness` with
@@ -69,6 +72,8 @@ def full_gradient_decomposition(
         terms = fullgrad.decomposition(subject, images, units, score)
         return (*terms, fullgrad.implicit_biases(subject, images, units, score)) if implicit else terms
 
+    if precision not in (None, "float32"):
+        raise InputError(f"precision={precision!r} came: parts that are rounded do not add up, so float32 is needed.")
     source = data.batches(x, y, batch_size)
     if source.kind in WHOLE:
         check(model, x, y, score)

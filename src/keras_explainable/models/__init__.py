@@ -4,6 +4,10 @@ import sys
 from typing import Any
 
 from keras_explainable.errors import BackendError, InputError
+from keras_explainable.models.black_box import BlackBox as BlackBox
+from keras_explainable.models.black_box import BlackBoxTaps as BlackBoxTaps
+from keras_explainable.models.precision import computing_in as computing_in
+from keras_explainable.models.precision import current_precision as current_precision
 from keras_explainable.models.taps import INPUT as INPUT
 from keras_explainable.models.taps import Point as Point
 from keras_explainable.models.taps import Taps
@@ -30,8 +34,11 @@ def taps(model: Any) -> Taps:
         from keras_explainable.models.torch import TorchTaps
 
         return TorchTaps(model)
+    if callable(model) and not isinstance(model, (type, keras.Layer)):
+        return BlackBoxTaps(model)
     raise InputError(
-        f"A {type(model).__module__}.{type(model).__name__} came, and a keras.Model or torch.nn.Module was expected."
+        f"A {type(model).__module__}.{type(model).__name__} came, and a keras.Model, torch.nn.Module or function from "
+        "images to scores was expected."
     )
 
 

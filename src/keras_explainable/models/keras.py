@@ -13,7 +13,7 @@ from keras import ops, tree
 
 from keras_explainable import backend
 from keras_explainable.errors import InputError
-from keras_explainable.models import find, recording
+from keras_explainable.models import find, precision, recording
 from keras_explainable.models.taps import INPUT, Call, Point, Tap, Trace
 
 _session: ContextVar["Session | None"] = ContextVar("session", default=None)
@@ -158,6 +158,7 @@ def has_bias(layer: Any) -> bool:
 class KerasTaps:
     """Any Keras model: Functional, Sequential, nested, subclassed, or exposed."""
 
+    black_box = False
     separator = "/"
     pooling = POOLING_LAYERS
 
@@ -250,7 +251,8 @@ class KerasTaps:
         session = Session({id(paths[path]): path for path in chosen}, tap, points)
         routed = [layer for path, layer in paths.items() if path in chosen or _needs_route(layer)]
         graphs = [m for m in (self.model, getattr(self.model, "_functional", None)) if _needs_route(m)]
-        with _routing([*routed, *graphs]), backend.read_only():
+        layers = [self.model, *paths.values()]
+        with _routing([*routed, *graphs]), precision.lowered(layers), backend.read_only():
             token = _session.set(session)
             try:
                 return self.model(session.see(INPUT, x), training=False)

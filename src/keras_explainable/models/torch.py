@@ -16,7 +16,7 @@ from torch import nn
 
 from keras_explainable import backend
 from keras_explainable.errors import InputError
-from keras_explainable.models import find, recording
+from keras_explainable.models import find, precision, recording
 from keras_explainable.models import torch_kinds as kinds
 from keras_explainable.models.taps import INPUT, Call, Point, Tap, Trace
 
@@ -95,6 +95,12 @@ def _settle(module: nn.Module) -> Callable[[], None]:
 _hooking, _settling = recording.Shared(_hook), recording.Shared(_settle)
 
 
+def _lowered(device: str) -> AbstractContextManager:
+    """A scope in which this thread computes in the precision asked for."""
+    wanted = precision.current_precision()
+    return nullcontext() if wanted is None else torch.autocast(device, getattr(torch, wanted))
+
+
 def unwrap(module: nn.Module) -> nn.Module:
     """The module inside of `DataParallel`, `DistributedDataParallel` and `torch.compile`."""
     while True:
@@ -146,6 +152,7 @@ def first_tensor(outputs: Any) -> torch.Tensor | None:
 class TorchTaps:
     """Any `torch.nn.Module` that takes one tensor of images (N, C, *S). Paths are dotted, as in `named_modules`."""
 
+    black_box = False
     channels_first = True
     separator = "."
     pooling = kinds.POOLING
@@ -234,7 +241,9 @@ class TorchTaps:
             token = _session.set(session)
             try:
                 # A copy: the module may work in place on what it gets.
-                return self.module(session.see(INPUT, x.clone()).to(**self._place()))
+                x = session.see(INPUT, x.clone()).to(**self._place())
+                with _lowered(x.device.type):
+                    return self.module(x)
             finally:
                 _session.reset(token)
 
