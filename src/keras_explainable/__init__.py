@@ -14,6 +14,7 @@ from keras_explainable.compiling import clear_cache as clear_cache
 from keras_explainable.explaining import Explanation as Explanation
 from keras_explainable.explaining import explain as explain
 from keras_explainable.explaining import partial_explain as partial_explain
+from keras_explainable.models import BlackBox as BlackBox
 from keras_explainable.registry import get as get
 from keras_explainable.shortcuts import __dir__ as __dir__
 from keras_explainable.shortcuts import __getattr__ as __getattr__  # every registered method: ke.gradcam, ...

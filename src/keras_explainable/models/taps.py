@@ -86,6 +86,7 @@ class Trace:
 class Taps(Protocol):
     """A model seen as a pure call with visible signals."""
 
+    black_box: bool  # whether nothing but its scores can be had: no gradients, no signals
     channels_first: bool  # of the images
     separator: str  # between the names in a path
     pooling: tuple[Any, ...]  # classes of layers that end a model's spatial part

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_explainable import backend
 from keras_explainable.errors import InputError, LayerError
-from keras_explainable.models import find
+from keras_explainable.models import black_box, find
 from keras_explainable.models.taps import INPUT, Point, Taps
 
 Score = Callable[[Any], Any]
@@ -64,7 +64,7 @@ class View:
     @property
     def target(self) -> Point | None:
         """Where the scores are taken; None: at the model's output as it is."""
-        if self.score is not None and not self._of_units:
+        if self.taps.black_box or (self.score is not None and not self._of_units):
             return None
         if self.taps.target is not None:
             return find.resolve(self.trace, self.taps, self.taps.target)
@@ -122,6 +122,8 @@ class View:
 
     def unit_count(self) -> int:
         """How many units there are to choose from."""
+        if self.taps.black_box:  # only a call can tell
+            return View(self.taps, self.inputs[:1]).evaluate()[0].shape[-1]
         target = self.target
         return (self._call(target).shape if target else self.trace.shapes[0])[-1]
 
@@ -180,6 +182,8 @@ class View:
         return ops.take_along_axis(values, unit_indices(self.indices, ops.shape(values)[0], values.shape[-1]), axis=-1)
 
     def _run(self, at: Sequence[Point], replace: dict | None = None) -> Callable:
+        if at and self.taps.black_box:
+            black_box.refuse()
         target, replace = self.target, replace or {}
         points = frozenset((*at, *replace, *([target] if target else [])))
 

@@ -1,0 +1,135 @@
+"""Functions from images to scores behind the contract: they can be called, and nothing inside them can be seen."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NoReturn
+
+import numpy as np
+from keras import ops, tree
+
+from keras_explainable import backend
+from keras_explainable.errors import InputError, LayerError
+from keras_explainable.models.taps import INPUT, Point, Tap
+
+
+class BlackBox:
+    """Any function from a batch of images to (batch, units) scores, as a model that black-box methods explain.
+
+    A plain function `f` is taken as `BlackBox(f)`. It runs as it is and is never compiled, so it may call anything: a
+    pipeline of scikit-learn, an ONNX session, another framework, a server.
+
+    Args:
+        function: takes float32 images; returns an array or tensor of scores, or, with `score=`, any outputs.
+        channels_first: whether its images are (batch, channels, *space).
+        tensors: whether it takes the tensors of the framework that Keras runs on, and not NumPy arrays.
+    """
+
+    run_eagerly = True
+
+    def __init__(self, function: Callable, *, channels_first: bool = False, tensors: bool = False) -> None:
+        if not callable(function):
+            raise InputError(f"A {type(function).__name__} came, and a function from images to scores was expected.")
+        self.function, self.channels_first, self.tensors = function, channels_first, tensors
+
+    def __call__(self, images: Any) -> Any:
+        return self.function(images)
+
+
+class Hidden:
+    """The trace of what cannot be traced."""
+
+    outputs = (0,)
+    names = ()
+
+    @property
+    def calls(self) -> NoReturn:
+        refuse()
+
+    shapes = calls
+
+    def at(self, point: Point) -> NoReturn:
+        refuse()
+
+    def producer(self, value: int) -> NoReturn:
+        refuse()
+
+
+def refuse(*_: Any) -> NoReturn:
+    """Say what a function lacks."""
+    raise LayerError(
+        "This model is a function that can only be called: it shows no gradients and no layers. Use a method that "
+        "needs nothing but a black box, such as `occlusion`, `rise` or `kernel_shap`."
+    )
+
+
+class BlackBoxTaps:
+    """Any callable that is neither a Keras model nor a PyTorch module."""
+
+    separator = "/"
+    pooling = ()
+    signals: tuple | None = None
+    target: Any = None
+    black_box = True
+
+    def __init__(self, model: Any) -> None:
+        self.model = model if isinstance(model, BlackBox) else BlackBox(model)
+        self.channels_first = self.model.channels_first
+
+    def run(self, x: Any, tap: Tap, points: frozenset[Point] | None) -> Any:
+        if points is None or INPUT in points:
+            x = tap(INPUT, x)
+        if self.model.tensors:
+            outputs = self.model(x)
+        elif backend.is_traced(x):
+            raise InputError(
+                "A function of NumPy arrays cannot be part of a compiled program: explain it outside of tf.function "
+                "and jax.jit, or make it a function of tensors: ke.BlackBox(function, tensors=True)."
+            )
+        else:
+            outputs = self.model(backend.to_host(x))
+        return tree.map_structure(_tensor, outputs)
+
+    def scores(self, outputs: Any) -> Any:
+        if not ops.is_tensor(outputs):
+            raise InputError(
+                f"The function returned a {type(outputs).__name__}, and an array of (batch, units) scores was "
+                "expected: pass score=, a function from what it returns to such scores."
+            )
+        return outputs
+
+    def trace(self, shape: tuple, dtype: str) -> Any:
+        return Hidden()
+
+    def images(self, x: Any) -> Any:
+        return ops.cast(ops.convert_to_tensor(x), "float32")
+
+    def device(self) -> AbstractContextManager:
+        return nullcontext()
+
+    def build(self, x: Any) -> None:
+        pass
+
+    def variables(self) -> list:
+        return []
+
+    def structure(self) -> tuple:
+        return ()
+
+    def input_shape(self) -> tuple | None:
+        return None
+
+    layer = bias = kernel = has_kernel = staticmethod(refuse)
+    children = paths = expose = staticmethod(refuse)
+
+
+def _tensor(value: Any) -> Any:
+    """What a function returned, as the backend's tensor where it is an array or a tensor of any framework."""
+    if ops.is_tensor(value):
+        return value
+    value = value.detach().cpu() if hasattr(value, "detach") else value
+    if not hasattr(value, "__array__"):
+        return value
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        return value
+    return ops.convert_to_tensor(array.astype("float32") if array.dtype.kind == "f" else array)

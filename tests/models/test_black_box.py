@@ -1,0 +1,81 @@
+"""Functions as models: explained where scores are enough, refused where more is needed."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+
+import keras_explainable as ke
+import models
+from helpers import SHAPE, few
+from keras_explainable.errors import ExplainError, InputError, LayerError
+
+W = np.random.default_rng(5).normal(size=(*SHAPE, 4))
+
+
+def linear(images):
+    """Scores (B, 4), in double precision, as functions of NumPy arrays are wont to give."""
+    assert isinstance(images, np.ndarray) and images.dtype == np.float32
+    return np.einsum("bhwc,hwck->bk", images.astype("float64"), W)
+
+
+class Served:
+    """A method of an object, and an object that is called."""
+
+    def __call__(self, images):
+        return linear(images)
+
+    def predict(self, images):
+        return linear(images)
+
+
+CALLABLES = {
+    "function": linear,
+    "method": Served().predict,
+    "object": Served(),
+    "partial": functools.partial(lambda scale, images: scale * linear(images), 1.0),
+    "wrapped": ke.BlackBox(linear),
+    "tensors": ke.BlackBox(lambda images: keras.ops.einsum("bhwc,hwck->bk", images, W.astype("float32")), tensors=True),
+}
+
+
+@pytest.mark.parametrize("name", CALLABLES)
+def test_scores_are_the_functions(name):
+    x = models.images("functional")
+    view = ke.methods.gradient.models.view(CALLABLES[name], x, np.array([[1], [3], [0]]))
+    scores, _ = view.evaluate()
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(scores)[:, 0], linear(x)[[0, 1, 2], [1, 3, 0]], rtol=1e-4)
+    assert view.unit_count() == 4
+
+
+BLIND = [name for name, record in ke.registry.METHODS.items() if record.needs != "black box"]
+
+
+@pytest.mark.parametrize("method", BLIND)
+def test_what_needs_more_is_refused(method):
+    x = models.images("functional")
+    for function in (linear, ke.BlackBox(linear)):
+        with pytest.raises(ExplainError, match="Use a method that needs nothing but a black box"):
+            ke.explain(method, function, x, 1, verbose=0, **few(method))
+
+
+@pytest.mark.parametrize("question", [ke.inspection.layers_with_biases, ke.inspection.expose])
+def test_it_has_no_layers(question):
+    with pytest.raises((LayerError, InputError)):
+        question(linear)
+
+
+def test_what_is_no_scores_is_refused():
+    x = models.images("functional")
+    view = ke.methods.gradient.models.view
+    with pytest.raises(InputError, match="returned a dict"):
+        view(lambda images: {"a": images}, x).evaluate()
+    with pytest.raises(InputError, match="Unit 4 was asked for, and the model has units 0 to 3"):
+        ke.gradients(linear, x, 4, verbose=0)
+    with pytest.raises(InputError, match="a function from images to scores"):
+        ke.BlackBox("model.onnx")
+    with pytest.raises(InputError, match="or function from images to scores was expected"):
+        ke.gradients("model.onnx", x, 4, verbose=0)
+    picked = view(lambda images: {"a": linear(images)}, x, score=ke.scores.output("a")).evaluate()[0]
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(picked), linear(x), rtol=1e-4, atol=1e-4)
