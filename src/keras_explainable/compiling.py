@@ -52,8 +52,10 @@ def options(run_eagerly: bool | None, jit_compile: bool | None) -> Iterator[None
         _options.reset(token)
 
 
-def compiled(function: Callable, key: Any, model: Any) -> Callable:
-    """`function(model, *args)` as a compiled function of `args`, which are tensors or None."""
+def compiled(function: Callable, key: Any, model: Any, spread: bool = False) -> Callable:
+    """`function(model, *args)` as a compiled function of `args`, which are tensors or None.
+
+    With `spread`, what comes in and goes out has images on its first axis, and several devices may share them."""
     run_eagerly, jit_compile = _options.get()
     run_eagerly = bool(getattr(model, "run_eagerly", False)) if run_eagerly is None else run_eagerly
     if run_eagerly:
@@ -74,7 +76,7 @@ def compiled(function: Callable, key: Any, model: Any) -> Callable:
         def variables() -> list:
             return models.taps(reference()).variables()
 
-        kept[key] = backend.compile(run, variables, jit_compile)
+        kept[key] = backend.compile(run, variables, jit_compile, spread)
         while len(kept) > KEPT:
             kept.popitem(last=False)
         return kept[key]

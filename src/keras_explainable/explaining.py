@@ -1,24 +1,19 @@
-"""The loop: batches in, the compiled step, NumPy out."""
+"""`explain`: a method on many images, from its arguments to what it returns."""
 
-import functools
 import inspect
-import os
 import warnings
 from collections import namedtuple
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 
 from keras_explainable import backend, data, models, registry
-from keras_explainable.compiling import compiled, frozen, options
+from keras_explainable.compiling import frozen, options
 from keras_explainable.errors import InputError
-from keras_explainable.models.recording import each
 from keras_explainable.resize import resize
-
-HOME = os.path.dirname(__file__)  # no line in here is to blame for a warning
-WHOLE = ("array", "list")  # sources whose images are all there before any work
+from keras_explainable.running import WHOLE, check, outside, run_steps
 
 
 class Explanation(namedtuple("Explanation", "scores maps")):
@@ -124,39 +119,6 @@ def _about(method: Callable, model: Any, shape: tuple, params: dict) -> dict[str
     return about | ({"signal": str(view.signal(params.get("layer")))} if _takes(method, "layer") else {})
 
 
-def run_steps(
-    step: Callable,
-    key: Any,
-    model: Any,
-    source: data.Batches,
-    verbose: int | str = "auto",
-    callbacks: Any = None,
-    fetch: Callable = backend.to_host,
-) -> Iterator[tuple[tuple, Any]]:
-    """For each batch the shape of its images and `step(model, images, units)`, whose tensors are fetched while the next
-    batch is computed. The step is compiled under `key`, or run as it is for None."""
-    run = waiting = None
-    progress = _callbacks(callbacks, model, source.number, verbose)
-    progress.on_predict_begin()
-    for i, (images, units) in enumerate(source.iterator):
-        progress.on_predict_batch_begin(i)
-        if source.kind not in WHOLE:
-            check(model, images, units)
-        run = run or (functools.partial(step, model) if key is None else compiled(step, key, model))
-        outputs = run(_tensor(images), None if units is None else keras.ops.convert_to_tensor(units))
-        if waiting is not None:
-            yield _fetched(fetch, *waiting)
-        waiting = tuple(images.shape), outputs
-        progress.on_predict_batch_end(i, {"outputs": outputs})
-    if waiting is not None:
-        yield _fetched(fetch, *waiting)
-    progress.on_predict_end()
-
-
-def _fetched(fetch: Callable, shape: tuple, outputs: Any) -> tuple[tuple, Any]:
-    return shape, each(outputs, fetch)
-
-
 def partial_explain(method: Callable, **defaults: Any) -> Callable:
     """`explain` for one method, with parameters of its own."""
 
@@ -218,7 +180,7 @@ def _warn_of_constant(maps: int) -> None:
         warnings.warn(
             f"{maps} maps are the same everywhere, so they show nothing. Likely causes: the layer has no part in the "
             "score, every contribution is negative (try ke.filters.absolute_normalize), or a saturated output.",
-            stacklevel=1 + next(i for i, frame in enumerate(inspect.stack(0)) if not frame.filename.startswith(HOME)),
+            stacklevel=outside(),
         )
 
 
@@ -241,46 +203,3 @@ def _check_arguments(method: Any, postprocessing: Any, resizing: Any) -> None:
     sizes = resizing if isinstance(resizing, (tuple, list)) else ()
     if not (resizing is None or isinstance(resizing, bool) or sizes) or not all(data.is_count(s) for s in sizes):
         raise InputError(f"resizing={resizing!r} came, and True, False, or a size such as (224, 224) was expected.")
-
-
-def check(model: Any, x: Any, y: Any = None, score: Any = None) -> None:
-    """Refuse images and units that do not fit the model, before any work; build the model if it was never called."""
-    x = x if hasattr(x, "shape") else np.asarray(x)
-    data.check_images(x)
-    taps = models.taps(model)
-    expected, got = taps.input_shape(), tuple(x.shape)
-    if expected and (
-        len(expected) != len(got) or any(e not in (None, g) for e, g in zip(expected[1:], got[1:], strict=True))
-    ):
-        raise InputError(f"Images of shape {got} came, and the model takes {expected}: resize or transpose them first.")
-    taps.build(_tensor(x[:1]))
-    if y is not None and score is None:
-        models.check_units(data.unit_array(y), models.view(model, x[:1]).unit_count())
-
-
-def _tensor(images: Any) -> Any:
-    return keras.ops.convert_to_tensor(images, "float32")
-
-
-class _Nobody:
-    """Callbacks where there are none: a list of Keras's would start a thread for them."""
-
-    def __getattr__(self, name: str) -> Callable:
-        return lambda *args: None
-
-
-def _callbacks(callbacks: Any, model: Any, steps: int | None, verbose: int | str) -> Any:
-    if isinstance(callbacks, keras.callbacks.CallbackList):
-        return callbacks
-    verbose = 1 if verbose == "auto" else int(verbose)
-    if not callbacks and not verbose:
-        return _Nobody()
-    # No history callback: it would be written to the model.
-    listed = keras.callbacks.CallbackList(
-        callbacks, add_history=False, add_progbar=verbose != 0, verbose=verbose, epochs=1, steps=steps
-    )
-    for (
-        callback
-    ) in listed.callbacks:  # each by itself: the list asks whether the model is true, which modules may not be
-        callback.set_model(model)
-    return listed

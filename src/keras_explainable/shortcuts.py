@@ -9,8 +9,9 @@ import numpy as np
 
 from keras_explainable import data, models, registry
 from keras_explainable.errors import InputError
-from keras_explainable.explaining import WHOLE, check, partial_explain, run_steps
+from keras_explainable.explaining import partial_explain
 from keras_explainable.methods import fullgrad
+from keras_explainable.running import WHOLE, check, run_steps
 
 
 @functools.cache
@@ -82,7 +83,9 @@ def full_gradient_decomposition(
     shapes, parts = zip(*batches, strict=True)
     scores, gradient = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
     terms = [np.concatenate(values) for values in zip(*(part[2] for part in parts), strict=True)]
-    sums, *measured = (np.concatenate(values, axis=1) for values in zip(*(part[3:] for part in parts), strict=True))
+    sums, *measured = (
+        np.moveaxis(np.concatenate(values), 1, 0) for values in zip(*(part[3:] for part in parts), strict=True)
+    )
     blank = np.zeros((1, *shapes[0][1:]), "float32")
     calls = fullgrad.biased_calls(model, blank)
     report = fullgrad.completeness(scores, sums, calls)

@@ -61,7 +61,7 @@ class Explainer:
                 f"A {got} came, and a tensor with a batch of images (N, C, H, W) was expected: "
                 "torch.as_tensor(image) makes one, and image[None] adds the axis of the batch."
             )
-        ke.explaining.check(self.model, image.detach(), target_class)
+        ke.running.check(self.model, image.detach(), target_class)
         if target_class is None:
             return ke.models.view(self.model, image.detach()).evaluate()[0].argmax(-1, keepdim=True)
         units = ke.data.unit_array(target_class)

@@ -4,11 +4,15 @@
 - `jacobian(run, x, at, reduce, keep)`: gradients of each column of a score at chosen signals, in one forward pass, each
   given to `reduce(key, gradient, value)`, with the signal's value where it is to be kept.
 - `evaluate(run, x)`: a forward pass that records nothing for differentiation.
+- `reroute(inputs, output, rule)`: `output`, as if made of `inputs` alone: a cotangent g that arrives there goes on to them
+  as `rule(g, inputs, output)`, and nothing through what really made it.
+- `vjp(function, x)`: `function(x)`, and the function that takes a cotangent there to one of x, once.
 - `trace(run, shape, dtype)`: run on abstract (or, where there is none, blank) values, for what can be seen on the way.
 - `by_image(function, values)`: a function of a batch that treats each image by itself, on few at once if that is
   faster.
 - `is_traced(value)`: whether a tensor is part of a program that is being built.
 - `to_host(value)`: a NumPy array.
+- `is_out_of_memory(error)`: whether an exception says that the device has too little memory.
 """
 
 import importlib
@@ -33,7 +37,10 @@ _module = importlib.import_module(f"keras_explainable.backend.{name}")
 compile = _module.compile
 jacobian = _module.jacobian
 evaluate = _module.evaluate
+reroute = _module.reroute
+vjp = _module.vjp
 trace = _module.trace
 by_image = _module.by_image
 is_traced = _module.is_traced
 to_host = _module.to_host
+is_out_of_memory = _module.is_out_of_memory

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import keras
 import numpy as np
 
 from keras_explainable.backend.scope import read_only
@@ -11,14 +12,27 @@ from keras_explainable.backend.scope import read_only
 AT_ONCE = 16  # units: more would take that many times the memory; and a loop, as for more, is slow on CPUs
 
 
-def compile(step: Callable, variables: Callable, jit_compile: bool | None) -> Callable:
+def compile(step: Callable, variables: Callable, jit_compile: bool | None, spread: bool) -> Callable:
     # The weights are arguments, so that training on is seen and no copy of them is baked into the program.
     @jax.jit
     def compiled(values, *args):
         with read_only(tuple(zip(variables(), values, strict=True))):
             return step(*args)
 
-    return lambda *args: compiled([v.value for v in variables()], *args)
+    return lambda images, *args: compiled([v.value for v in variables()], _spread(images), *args)
+
+
+def _spread(images):
+    """Images laid out over the devices of a `keras.distribution`, if they can be divided among them; to a program an
+    array means the same wherever its parts are."""
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return images
+    mesh = distribution.device_mesh
+    devices = dict(zip(mesh.axis_names, mesh.shape, strict=True))[distribution.batch_dim_name]
+    if len(images) % devices:
+        return images
+    return keras.distribution.distribute_tensor(images, distribution.get_data_layout(images.shape))
 
 
 @jax.custom_vjp
@@ -73,6 +87,23 @@ def evaluate(run: Callable, x) -> tuple:
     return scores, values
 
 
+def reroute(inputs: tuple, output, rule: Callable):
+    @jax.custom_vjp
+    def through(inputs, output):
+        return output
+
+    def backward(kept, g):
+        return tuple(rule(g, *kept)), jnp.zeros_like(kept[1])
+
+    through.defvjp(lambda inputs, output: (output, (inputs, output)), backward)
+    return through(tuple(inputs), jax.lax.stop_gradient(output))
+
+
+def vjp(function: Callable, x) -> tuple:
+    y, pull = jax.vjp(function, x)
+    return y, lambda g: pull(g)[0]
+
+
 def trace(run: Callable, shape: tuple, dtype: str) -> None:
     jax.eval_shape(run, jax.ShapeDtypeStruct(shape, dtype))
 
@@ -87,3 +118,7 @@ def is_traced(value) -> bool:
 
 def to_host(value) -> np.ndarray:
     return np.asarray(value)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)

@@ -9,11 +9,40 @@ import tensorflow as tf
 UNROLLED = 8  # more columns than this become a loop: a graph of 1000 backward passes would take minutes to build
 
 
-def compile(step: Callable, variables: Callable, jit_compile: bool | None) -> Callable:
+def compile(step: Callable, variables: Callable, jit_compile: bool | None, spread: bool) -> Callable:
     # XLA is off unless asked for: on CPUs it was not faster for gradients. Variables are captured by reference.
     # AutoGraph is off, as in `model.predict`: it takes time and rewrites exceptions.
     # A partial has no code of its own: TensorFlow counts tracings by code, and would warn of many methods as of one.
-    return tf.function(functools.partial(step), jit_compile=bool(jit_compile), autograph=False)
+    function = functools.partial(tf.function, jit_compile=bool(jit_compile), autograph=False)
+    alone, shared = function(functools.partial(step)), function(functools.partial(_on_each, step))
+
+    def run(images, *args):
+        strategy = _strategy(variables()) if spread else None
+        if strategy is None or len(images) < strategy.num_replicas_in_sync:
+            return alone(images, *args)
+        return shared(strategy, images, *args)
+
+    return run
+
+
+def _strategy(variables: list):
+    """The strategy under which a model was made, if it has several devices."""
+    found = (getattr(v.value, "distribute_strategy", None) for v in variables)
+    return next((s for s in found if s is not None and s.num_replicas_in_sync > 1), None)
+
+
+def _on_each(step: Callable, strategy, *args):
+    """A step on every device of a strategy, with a part of the images each."""
+    devices = strategy.num_replicas_in_sync
+
+    def part(value, context):
+        return None if value is None else tf.experimental.numpy.array_split(value, devices)[context.replica_id]
+
+    def divided(value):
+        return strategy.experimental_distribute_values_from_function(functools.partial(part, value))
+
+    results = strategy.run(step, [None if value is None else divided(value) for value in args])
+    return tf.nest.map_structure(lambda value: strategy.gather(value, axis=0), results)
 
 
 def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:
@@ -53,6 +82,24 @@ def evaluate(run: Callable, x) -> tuple:
     return scores, values
 
 
+def reroute(inputs: tuple, output, rule: Callable):
+    @tf.custom_gradient
+    def through(output, *inputs):
+        def backward(g):
+            return tf.zeros_like(output), *rule(g, inputs, output)
+
+        return tf.identity(output), backward
+
+    return through(tf.stop_gradient(output), *inputs)
+
+
+def vjp(function: Callable, x) -> tuple:
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(x)
+        y = function(x)
+    return y, lambda g: tape.gradient(y, x, output_gradients=g, unconnected_gradients="zero")
+
+
 def trace(run: Callable, shape: tuple, dtype: str) -> None:
     with tf.init_scope():
         tf.function(run).get_concrete_function(tf.TensorSpec(shape, dtype))
@@ -68,3 +115,7 @@ def is_traced(value) -> bool:
 
 def to_host(value) -> np.ndarray:
     return np.asarray(value)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, tf.errors.ResourceExhaustedError)

@@ -8,8 +8,8 @@ import torch
 AT_ONCE = 1 << 20  # values
 
 
-def compile(step: Callable, variables: Callable, jit_compile: bool | None) -> Callable:
-    return step
+def compile(step: Callable, variables: Callable, jit_compile: bool | None, spread: bool) -> Callable:
+    return step  # PyTorch has a process for each device: each explains images of its own
 
 
 def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:
@@ -89,6 +89,31 @@ def evaluate(run: Callable, x) -> tuple:
         return run(x.clone() if x.is_inference() else x, tap), values
 
 
+class _Reroute(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, rule, output, *inputs):
+        ctx.rule = rule
+        return output.clone()  # what follows may work in place
+
+    @staticmethod
+    def backward(ctx, g):
+        return None, None, *ctx.rule(g)
+
+
+def reroute(inputs: tuple, output, rule: Callable):
+    if not torch.is_grad_enabled():  # nothing is asked for above the first signal
+        return output
+    kept, plain = tuple(value.detach() for value in inputs), output.detach()
+    return _Reroute.apply(lambda g: rule(g, kept, plain), plain, *inputs)
+
+
+def vjp(function: Callable, x) -> tuple:
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        y = function(x)
+    return y.detach(), lambda g: torch.autograd.grad(y, x, g, allow_unused=True, materialize_grads=True)[0]
+
+
 def trace(run: Callable, shape: tuple, dtype: str) -> None:
     with torch.inference_mode(False), torch.no_grad():
         run(torch.zeros(shape, dtype=getattr(torch, dtype)))
@@ -106,3 +131,8 @@ def is_traced(value) -> bool:
 
 def to_host(value) -> np.ndarray:
     return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    host = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return host or isinstance(error, torch.OutOfMemoryError)

@@ -133,14 +133,14 @@ class Decomposition(NamedTuple):
 
 def decomposition(model: Any, inputs: Any, indices: Any = None, score: Any = None) -> tuple:
     """The scores (B, K), the input's gradient (B, K, *S, C), bias x gradient for every call of a layer with a bias, in
-    the order of `biased_calls`, and the sum of each over all but (B, K), the input's first."""
+    the order of `biased_calls`, and the sum of each (B, 1 + calls, K), the input's first."""
     view = models.view(model, inputs, indices, score)
     points = view.biased()
     biases = {p: ops.cast(view.taps.bias(p.path), "float32") for p in points}
     scores, _, terms = view.jacobian([INPUT, *points], lambda p, g: g * biases[p] if p in biases else g, keep=False)
     g, parts = terms[INPUT], [terms[p] for p in points]
     sums = [ops.sum(v, axis=tuple(range(2, len(v.shape)))) for v in (g * ops.expand_dims(view.x, 1), *parts)]
-    return scores, g, parts, ops.stack(sums)
+    return scores, g, parts, ops.stack(sums, axis=1)
 
 
 def biased_calls(model: Any, inputs: Any) -> list[tuple[str, int]]:
@@ -149,7 +149,7 @@ def biased_calls(model: Any, inputs: Any) -> list[tuple[str, int]]:
 
 
 def implicit_biases(model: Any, inputs: Any, indices: Any = None, score: Any = None) -> Any:
-    """What every call of a layer contributes beyond its part that is linear in its inputs, (1 + calls, B, K), the
+    """What every call of a layer contributes beyond its part that is linear in its inputs, (B, 1 + calls, K), the
     input's <dscore/dx, x> first and then in the order of `measured_calls`.
 
     contribution = sum over outputs of <dscore/dy, y> - sum over inputs of <dscore/dx, x>
@@ -161,7 +161,7 @@ def implicit_biases(model: Any, inputs: Any, indices: Any = None, score: Any = N
     points = dict.fromkeys([INPUT, *(p for ins, outs in layers.values() for p in (*ins, *outs))])
     _, product = view.products(list(points))
     own = [sum(product[p] for p in outs) - sum(product[p] for p in ins) for ins, outs in layers.values()]
-    return ops.stack([product[INPUT], *own])
+    return ops.stack([product[INPUT], *own], axis=1)
 
 
 def measured_calls(model: Any, inputs: Any) -> list[tuple[str, int]]:

@@ -1,0 +1,145 @@
+"""The loop: batches in, the compiled step, its results fetched while the next batch is computed."""
+
+import functools
+import inspect
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_explainable import backend, data, models
+from keras_explainable.compiling import compiled
+from keras_explainable.errors import InputError
+from keras_explainable.models.recording import each
+
+HOME = os.path.dirname(__file__)  # no line in here is to blame for a warning
+WHOLE = ("array", "list")  # sources whose images are all there before any work
+
+
+def run_steps(
+    step: Callable,
+    key: Any,
+    model: Any,
+    source: data.Batches,
+    verbose: int | str = "auto",
+    callbacks: Any = None,
+    fetch: Callable = backend.to_host,
+) -> Iterator[tuple[tuple, Any]]:
+    """For each batch the shape of its images and `step(model, images, units)`, whose tensors are fetched while the next
+    batch is computed: they have the images on their first axis. The step is compiled under `key`, or run as it is for
+    None. When the device has too little memory, batches are halved from there on."""
+    frugal, waiting = _Frugal(step, key, model), None
+    progress = _callbacks(callbacks, model, source.number, verbose)
+    progress.on_predict_begin()
+    for i, (images, units) in enumerate(source.iterator):
+        progress.on_predict_batch_begin(i)
+        if source.kind not in WHOLE:
+            check(model, images, units)
+        outputs = frugal(images, units)
+        if waiting is not None:
+            yield frugal.fetched(fetch, *waiting)
+        waiting = images, units, outputs
+        progress.on_predict_batch_end(i, {"outputs": outputs})
+    if waiting is not None:
+        yield frugal.fetched(fetch, *waiting)
+    progress.on_predict_end()
+
+
+class _Frugal:
+    """A step on batches; on halves of them from the first one on for which the device has too little memory."""
+
+    def __init__(self, step: Callable, key: Any, model: Any) -> None:
+        self.step, self.key, self.model, self.halved = step, key, model, False
+        self.ready: Callable | None = None  # compiled with the first batch, which may build the model
+
+    def __call__(self, images: Any, units: Any) -> Any:
+        try:
+            return self.halves(images, units) if self.halved else self.run(images, units)
+        except Exception as error:
+            self.halve(error, len(images))
+        return self.halves(images, units)
+
+    def fetched(self, fetch: Callable, images: Any, units: Any, outputs: Any) -> tuple[tuple, Any]:
+        """The shape of the images, and the outputs where they are wanted."""
+        shape = tuple(images.shape)
+        try:
+            return shape, each(outputs, fetch)
+        except Exception as error:  # of work that was only begun before
+            self.halve(error, len(images))
+        return shape, each(self.halves(images, units), fetch)
+
+    def run(self, images: Any, units: Any) -> Any:
+        images, units = _tensor(images), None if units is None else keras.ops.convert_to_tensor(units)
+        if self.ready is None:
+            whole = self.key is not None
+            self.ready = (
+                compiled(self.step, self.key, self.model) if whole else functools.partial(self.step, self.model)
+            )
+        return self.ready(images, units)
+
+    def halves(self, images: Any, units: Any) -> Any:
+        middle = -(-len(images) // 2)
+        parts = (slice(0, middle), slice(middle, None)) if middle < len(images) else (slice(None),)
+        done = [self.run(images[part], None if units is None else units[part]) for part in parts]
+        return keras.tree.map_structure(lambda *values: keras.ops.concatenate(values), *done)
+
+    def halve(self, error: Exception, number: int) -> None:
+        if self.halved or number < 2 or not backend.is_out_of_memory(error):
+            raise error
+        self.halved, half = True, -(-number // 2)
+        warnings.warn(
+            f"The device has too little memory for {number} images at once, and goes on with {half}: "
+            f"batch_size={half} begins with that.",
+            stacklevel=outside(),
+        )
+
+
+def outside() -> int:
+    """The `stacklevel` of a warning whose caller is the user's own line."""
+    return next(i for i, frame in enumerate(inspect.stack(0)) if not frame.filename.startswith(HOME))
+
+
+def check(model: Any, x: Any, y: Any = None, score: Any = None) -> None:
+    """Refuse images and units that do not fit the model, before any work; build the model if it was never called."""
+    x = x if hasattr(x, "shape") else np.asarray(x)
+    data.check_images(x)
+    taps = models.taps(model)
+    expected, got = taps.input_shape(), tuple(x.shape)
+    if expected and (
+        len(expected) != len(got) or any(e not in (None, g) for e, g in zip(expected[1:], got[1:], strict=True))
+    ):
+        raise InputError(f"Images of shape {got} came, and the model takes {expected}: resize or transpose them first.")
+    taps.build(_tensor(x[:1]))
+    if y is not None and score is None:
+        models.check_units(data.unit_array(y), models.view(model, x[:1]).unit_count())
+
+
+def _tensor(images: Any) -> Any:
+    return keras.ops.convert_to_tensor(images, "float32")
+
+
+class _Nobody:
+    """Callbacks where there are none: a list of Keras's would start a thread for them."""
+
+    def __getattr__(self, name: str) -> Callable:
+        return lambda *args: None
+
+
+def _callbacks(callbacks: Any, model: Any, steps: int | None, verbose: int | str) -> Any:
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return callbacks
+    verbose = 1 if verbose == "auto" else int(verbose)
+    if not callbacks and not verbose:
+        return _Nobody()
+    # No history callback: it would be written to the model.
+    listed = keras.callbacks.CallbackList(
+        callbacks, add_history=False, add_progbar=verbose != 0, verbose=verbose, epochs=1, steps=steps
+    )
+    for (
+        callback
+    ) in listed.callbacks:  # each by itself: the list asks whether the model is true, which modules may not be
+        callback.set_model(model)
+    return listed
