@@ -43,3 +43,8 @@ def test_neighbours_are_independent():
     x = normal((N,), 5)
     for lag in (1, 2, 3, 224):
         assert abs(np.corrcoef(x[:-lag], x[lag:])[0, 1]) < 5 / np.sqrt(N)
+
+
+def test_the_same_on_the_host():
+    for arguments in [((5, 7), 3, 7, 1), ((1000,), -2, 0, 0), ((3,), 2**40 + 5, 2, 9)]:
+        np.testing.assert_array_equal(random.on_host(*arguments), uniform(*arguments))

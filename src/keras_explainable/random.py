@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 # PyTorch has no arithmetic on 32-bit unsigned integers; 64 bits and a mask do the same.
@@ -42,3 +43,20 @@ def normal(shape: tuple, seed: Any, step: Any = 0) -> Any:
     """Standard normal numbers that depend on nothing but the arguments (Box and Muller's transformation)."""
     radius = ops.sqrt(-2.0 * ops.log(uniform(shape, seed, step, 0)))
     return radius * ops.cos(2 * math.pi * uniform(shape, seed, step, 1))
+
+
+def on_host(shape: tuple, seed: int, step: int = 0, stream: int = 0) -> np.ndarray:
+    """The numbers of `uniform` in NumPy, for what is drawn before anything runs on the device."""
+
+    def word(value: Any) -> np.ndarray:
+        return np.asarray(value & MASK, "uint32")
+
+    def scatter(x: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore"):
+            for factor in (0x7FEB352D, 0x046CA68B):
+                x = (x ^ (x >> np.uint32(16))) * np.uint32(factor)
+        return x ^ (x >> np.uint32(15))
+
+    key = scatter(scatter(scatter(word(seed)) ^ word(step)) ^ word(stream))
+    bits = scatter(scatter(np.arange(math.prod(shape), dtype="uint32")) ^ key)
+    return (((bits >> np.uint32(8)).astype("float32") + np.float32(0.5)) / np.float32(2**24)).reshape(shape)

@@ -173,7 +173,8 @@ def test_permuted_units_permute_maps(method):
     ("other", "plain"), [("frozen", "residual"), ("channels_last", "residual"), ("training", "sequential")]
 )
 def test_what_changes_no_score_changes_no_map(method, other, plain):
-    close(explain(method, KINDS[other](), images()), explain(method, KINDS[plain](), images()), 1e-5)
+    small = method == "sobol"  # squares of small differences of scores, whose rounding shows
+    close(explain(method, KINDS[other](), images()), explain(method, KINDS[plain](), images()), 1e-4 if small else 1e-5)
 
 
 @pytest.mark.parametrize("guard", [torch.no_grad, torch.inference_mode])

@@ -1,0 +1,276 @@
+"""What a score does when parts of the image are covered: masks are data, and one loop runs them, few at a time.
+
+All methods here need nothing of a model but its scores. Copies x o m + baseline o (1 - m) of each image are evaluated,
+a mask m being 1 where the image is seen. Their common parameters:
+
+- `baseline`: what is behind the mask, in the images' range: a number, a colour (C,), images, or "mean" for each image's
+  own mean colour.
+- `at_once`: perturbed images that are evaluated together; at least one copy of each image of the batch is.
+- `score`, `indices`: see `ke.methods`.
+"""
+
+import functools
+import string
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_explainable import backend, filters, models, random
+from keras_explainable.compiling import frozen, repeated, repeats
+from keras_explainable.errors import InputError
+from keras_explainable.registry import explainer
+
+AT_ONCE = 32
+
+
+class Probe:
+    """A model on covered copies of a batch of images.
+
+    A mask function takes `rows` of what masks are made of, each (P, ...), and `places`, a tensor or None, and returns
+    masks (P, *S) or (B, P, *S)."""
+
+    def __init__(self, model: Any, inputs: Any, indices: Any, score: Any, baseline: Any, at_once: int) -> None:
+        if at_once < 1:
+            raise InputError(f"at_once={at_once}: images evaluated together, 1 or more, was expected.")
+        self.view = models.view(model, inputs)
+        self.model, self.score, self.at_once = model, score, at_once
+        self.x, self.first = self.view.x, self.view.taps.channels_first
+        self.units = models.units(model, inputs, indices, score)
+        self.background = background(self.view, baseline)
+        self.size = self.view.size
+        self.scores = self._repeated("scores", self._evaluate)(self.x, self.units)  # of the images as they are
+
+    def sum(self, key: Any, masks: Callable, rows: Sequence[np.ndarray], combine: Callable, places: Any = None) -> Any:
+        """The sum over masks of what `combine(change, masks, live, *rows)` makes of the change of scores (B, P, K) that
+        P masks cause. Rows that fill up the last P are zeros, and `live` (P,) is 0 there and otherwise 1."""
+
+        def step(subject, x, behind, units, scores, places, live, *rows):
+            seen = masks(*rows, places)
+            return combine(self._change(subject, x, behind, units, scores, seen), seen, live, *rows)
+
+        run = functools.partial(self._repeated(key, step), *self._state(places))
+        chunks = self._chunks((np.ones(len(rows[0]), "float32"), *rows))
+
+        def add(i, total):
+            new = run(*(chunk[i] for chunk in chunks))
+            return tuple(a + b for a, b in zip(total, new, strict=True))
+
+        total = run(*(chunk[0] for chunk in chunks))
+        if backend.is_traced(self.x):
+            return ops.fori_loop(1, len(chunks[0]), add, total)
+        for i in range(1, len(chunks[0])):
+            total = add(i, total)
+        return total
+
+    def changes(self, key: Any, masks: Callable, places: Any = None) -> Callable:
+        """A function from rows, each (M, ...), to the change of scores (B, M, K) that each of their masks causes."""
+
+        def step(subject, x, behind, units, scores, places, *rows):
+            return self._change(subject, x, behind, units, scores, masks(*rows, places))
+
+        run = functools.partial(self._repeated(key, step), *self._state(places))
+
+        def evaluated(*rows):
+            chunks = self._chunks(rows)
+            parts = [run(*(chunk[i] for chunk in chunks)) for i in range(len(chunks[0]))]
+            return ops.concatenate(parts, axis=1)[:, : len(rows[0])]
+
+        return evaluated
+
+    def _state(self, places: Any) -> tuple:
+        return self.x, self.background, self.units, self.scores, places
+
+    def _chunks(self, rows: Sequence[np.ndarray]) -> list:
+        """Rows (M, ...) as tensors (steps, P, ...), of equal parts, filled up with zeros."""
+        number, batch = len(rows[0]), self.view.batch
+        at_once = max(1, self.at_once // batch) if isinstance(batch, int) else 1
+        steps = -(-number // at_once)
+        at_once = -(-number // steps)
+        fill = steps * at_once - number
+        padded = (np.concatenate([r, np.zeros((fill, *r.shape[1:]), r.dtype)]) for r in rows)
+        return [ops.convert_to_tensor(r.reshape(steps, at_once, *r.shape[1:]), "float32") for r in padded]
+
+    def _repeated(self, key: Any, step: Callable) -> Callable:
+        if self.view.taps.black_box:  # a function is no program, and stays none
+            return functools.partial(step, self.model)
+        return repeated(step, frozen([key, self.score]), self.model, step, self.x)
+
+    def _evaluate(self, subject: Any, images: Any, units: Any) -> Any:
+        """The scores of images (N, *S, C)."""
+        images = ops.moveaxis(images, -1, 1) if self.first else images
+        return models.view(subject, images, units, self.score).evaluate()[0]
+
+    def _change(self, subject: Any, x: Any, behind: Any, units: Any, scores: Any, masks: Any) -> Any:
+        """The scores (B, P, K) of images seen through masks, less those of the images as they are."""
+        masks = masks[None] if len(masks.shape) == len(x.shape) - 1 else masks
+        copies, seen = masks.shape[1], masks[..., None]
+        images = x[:, None] * seen + behind[:, None] * (1 - seen)
+        images = ops.reshape(images, (-1, *ops.shape(x)[1:]))
+        units = None if units is None else ops.repeat(units, copies, axis=0)
+        found = self._evaluate(subject, images, units)
+        return ops.reshape(found, (-1, copies, found.shape[-1])) - scores[:, None]
+
+
+def background(view: models.View, baseline: Any) -> Any:
+    """What is behind the masks, as (B or 1, *S or 1s, C or 1)."""
+    shape = tuple(view.x.shape)
+    if isinstance(baseline, str):
+        if baseline != "mean":
+            raise InputError(f"baseline={baseline!r}: a number, a colour, images or 'mean' was expected.")
+        return ops.mean(view.x, axis=tuple(range(1, len(shape) - 1)), keepdims=True)
+    given = ops.cast(ops.convert_to_tensor(baseline), "float32")
+    if len(given.shape) <= 1:
+        given = ops.reshape(given, (1,) * (len(shape) - 1) + (-1,))
+    elif len(given.shape) == len(shape) - 1:
+        given = given[None]
+    if len(given.shape) == len(shape):
+        given = ops.moveaxis(given, 1, -1) if view.taps.channels_first and len(np.shape(baseline)) > 1 else given
+        if all(g in (1, n) or None in (g, n) for g, n in zip(given.shape, shape, strict=True)):
+            return given
+    raise InputError(
+        f"A baseline of shape {tuple(np.shape(baseline))} came for images of shape {tuple(view.inputs.shape)}: give a "
+        "number, a colour with a value for each channel, or images of their shape."
+    )
+
+
+def sizes(name: str, value: Any, size: tuple) -> tuple[int, ...]:
+    """A number for each spatial axis, from one number or as many, none above the axis's size."""
+    if not all(isinstance(s, int) for s in size):
+        raise InputError("Masks are made for images of one size: give images whose size is known.")
+    given = tuple(value) if isinstance(value, (tuple, list)) else (value,) * len(size)
+    if len(given) != len(size) or not all(isinstance(v, (int, np.integer)) and v > 0 for v in given):
+        raise InputError(f"{name}={value!r}: a number, or {len(size)} of them, 1 or more, was expected.")
+    return tuple(min(int(v), s) for v, s in zip(given, size, strict=True))
+
+
+def check_repetitions(repetitions: int) -> None:
+    """Refuse what is no number of repetitions."""
+    if not isinstance(repetitions, (int, np.integer)) or repetitions < 1:
+        raise InputError(f"repetitions={repetitions!r}: at least one is needed.")
+
+
+def laid(change: Any, masks: Any) -> tuple:
+    """The sums over P of change (B, P, K) times mask (P, *S), and of the masks: (B, *S, K) and (1, *S, 1)."""
+    space = string.ascii_lowercase[: len(masks.shape) - 1]
+    space = space.translate(str.maketrans("bkp", "xyz"))
+    return ops.einsum(f"p{space},bpk->b{space}k", masks, change), ops.sum(masks, axis=0)[None, ..., None]
+
+
+@repeats
+@explainer(
+    "perturbation", "black box", "1 + windows forward", "arXiv:1311.2901", postprocessing=filters.positive_normalize
+)
+def occlusion(
+    model: Any,
+    inputs: Any,
+    indices: Any = None,
+    score: Any = None,
+    *,
+    patch: int | Sequence[int] | None = None,
+    stride: int | Sequence[int] | None = None,
+    baseline: Any = 0.0,
+    at_once: int = AT_ONCE,
+) -> tuple:
+    """How much the score falls when a patch is covered: simple, and true to any model.
+
+    maps[b, s, k] = mean over the windows w that cover s of f(x)[b, k] - f(x with w covered)[b, k]
+
+    Windows begin at every multiple of the stride; the last ones end with the image.
+
+    Args:
+        patch: the window's size in pixels, for all axes or each; by default a seventh of the image.
+        stride: the distance of windows, at most the patch; by default half the patch.
+        baseline, at_once: see `ke.methods.perturbation`.
+
+    Reference: Zeiler & Fergus, Visualizing and Understanding Convolutional Networks, arXiv:1311.2901.
+    """
+    probe = Probe(model, inputs, indices, score, baseline, at_once)
+    size = probe.size
+    patches = sizes("patch", tuple(-(-s // 7) for s in sizes("size", size, size)) if patch is None else patch, size)
+    strides = sizes("stride", tuple(-(-p // 2) for p in patches) if stride is None else stride, size)
+    if any(s > p for s, p in zip(strides, patches, strict=True)):
+        raise InputError(f"stride={strides} is above patch={patches}: some pixels would never be covered.")
+    counts = [-(-(n - p) // s) + 1 for n, p, s in zip(size, patches, strides, strict=True)]
+    starts = np.stack(np.meshgrid(*map(np.arange, counts), indexing="ij"), axis=-1).reshape(-1, len(size)) * strides
+
+    def masks(start, places):
+        covered = 1.0
+        for axis, (n, p) in enumerate(zip(size, patches, strict=True)):
+            at = ops.arange(n, dtype="float32") - start[:, axis : axis + 1]
+            inside = ops.cast((at >= 0) & (at < p), "float32")
+            covered = covered * ops.reshape(inside, (-1, *(n if a == axis else 1 for a in range(len(size)))))
+        return 1.0 - covered
+
+    def combine(change, seen, live, start):
+        return laid(-change, (1 - seen) * ops.reshape(live, (-1, *(1,) * len(size))))
+
+    total, count = probe.sum(["occlusion", patches], masks, [starts.astype("float32")], combine)
+    return probe.scores, total / count
+
+
+@repeats
+@explainer("perturbation", "black box", "1 + n forward", "arXiv:1806.07421", postprocessing=filters.normalize)
+def rise(
+    model: Any,
+    inputs: Any,
+    indices: Any = None,
+    score: Any = None,
+    *,
+    repetitions: int = 1000,
+    grid: int | Sequence[int] = 7,
+    p: float = 0.5,
+    baseline: Any = 0.0,
+    at_once: int = AT_ONCE,
+    seed: int | None = None,
+) -> tuple:
+    """How high the score is on average when a pixel is seen, among images seen through random soft masks.
+
+    maps[b, s, k] = sum_m f(x o M_m)[b, k] M_m[s] / sum_m M_m[s], an estimate of E[f(x o M) | s is seen]
+
+    A mask is a grid of cells, each seen with probability p, linearly resized to one cell more than the image and cut
+    out at random. (The authors divide by n p, to which the sum of the masks tends.)
+
+    Args:
+        repetitions: n, the number of masks.
+        grid: cells along all axes or each.
+        baseline, at_once: see `ke.methods.perturbation`.
+
+    Reference: Petsiuk et al., RISE: Randomized Input Sampling for Explanation of Black-box Models, arXiv:1806.07421.
+    """
+    check_repetitions(repetitions)
+    if not 0 < p < 1:
+        raise InputError(f"p={p}: a probability between 0 and 1 was expected.")
+    probe = Probe(model, inputs, indices, score, baseline, at_once)
+    cells = sizes("grid", grid, probe.size)
+    rows = rise_rows(repetitions, cells, probe.size, p, seed or 0)
+
+    def masks(seen, shift, places):
+        return shifted(seen, shift, cells, probe.size)
+
+    def combine(change, seen, live, *rows):
+        return laid(change, seen * ops.reshape(live, (-1, *(1,) * len(cells))))
+
+    total, count = probe.sum(["rise", cells], masks, rows, combine)
+    return probe.scores, ops.expand_dims(probe.scores, tuple(range(1, 1 + len(cells)))) + total / count
+
+
+def rise_rows(number: int, cells: tuple, size: tuple, p: float, seed: int) -> list[np.ndarray]:
+    """Which cells are seen, (M, *cells), and by how many pixels the masks are shifted, (M, axes)."""
+    seen = (random.on_host((number, *cells), seed, 0, 0) < p).astype("float32")
+    cell = np.array([-(-n // g) for n, g in zip(size, cells, strict=True)])
+    return [seen, np.floor(random.on_host((number, len(size)), seed, 0, 1) * cell).astype("float32")]
+
+
+def shifted(seen: Any, shift: Any, cells: tuple, size: tuple) -> Any:
+    """Cells (P, *cells) resized to (g + 1) pixels-per-cell along each axis, and cut to `size` after `shift` pixels."""
+    letters = "abcd"[: len(size)]
+    for axis, (n, g) in enumerate(zip(size, cells, strict=True)):
+        whole = (g + 1) * -(-n // g)
+        at = (ops.arange(n, dtype="float32") + shift[:, axis : axis + 1] + 0.5) * (g / whole) - 0.5
+        at = ops.clip(at, 0.0, g - 1.0)[..., None]  # (P, n, 1)
+        weights = ops.maximum(1 - ops.abs(at - ops.arange(g, dtype="float32")), 0.0)
+        a = letters[axis]
+        seen = ops.einsum(f"pz{a},p{letters}->p{letters.replace(a, 'z')}", weights, seen)
+    return seen

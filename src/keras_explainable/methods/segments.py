@@ -1,0 +1,74 @@
+"""Pieces of an image that are covered together: a grid, superpixels, or what the user gives."""
+
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_explainable import backend, models
+from keras_explainable.errors import InputError
+from keras_explainable.methods.perturbation import sizes
+
+
+def segment(view: models.View, segments: Any) -> tuple[Any, int]:
+    """The number of each pixel's segment, (B or 1, *S) integers from 0, and how many segments an image has at most.
+
+    `segments`: cells of a grid along all axes or each; "slic" for superpixels; labels (*S) or (B, *S); or a function
+    from images (B, *S, C), a NumPy array, to such labels."""
+    if isinstance(segments, (int, np.integer)) or (isinstance(segments, tuple) and len(segments) == view.rank):
+        labels, number = grid(view.size, sizes("segments", segments, view.size))
+        return ops.convert_to_tensor(labels[None]), number
+    if isinstance(segments, str) or callable(segments):
+        if backend.is_traced(view.x):
+            raise InputError("Superpixels are found on the host: explain outside of tf.function and jax.jit.")
+        images = backend.to_host(view.x)
+        if isinstance(segments, str) and segments != "slic":
+            raise InputError(f"segments={segments!r}: a number of cells, 'slic', labels or a function was expected.")
+        segments = np.stack([slic(image) for image in images]) if isinstance(segments, str) else segments(images)
+    labels = np.asarray(backend.to_host(segments) if ops.is_tensor(segments) else segments)
+    size = tuple(view.size)
+    labels = labels[None] if labels.shape == size else labels
+    if labels.dtype.kind not in "iu" or labels.shape not in ((1, *size), (view.batch, *size)):
+        raise InputError(
+            f"Segments of shape {labels.shape} and type {labels.dtype} came for {view.batch} images of size {size}: "
+            "integer labels of one image, or of each image of the batch, were expected. Where images come in several "
+            "batches, give a function from images to labels."
+        )
+    numbered = [np.unique(image, return_inverse=True)[1].reshape(size) for image in labels]
+    return ops.convert_to_tensor(np.stack(numbered).astype("int32")), 1 + max(int(image.max()) for image in numbered)
+
+
+def grid(size: tuple, cells: tuple) -> tuple[np.ndarray, int]:
+    """Labels (*S) of a grid of cells that differ by a pixel at most, numbered row after row."""
+    axes = [np.arange(n) * g // n for n, g in zip(size, cells, strict=True)]
+    return np.ravel_multi_index(np.meshgrid(*axes, indexing="ij"), cells).astype("int32"), int(np.prod(cells))
+
+
+def slic(image: np.ndarray) -> np.ndarray:
+    """About 50 superpixels of an image (*S, C), by scikit-image."""
+    try:
+        from skimage.segmentation import slic as superpixels
+    except ModuleNotFoundError as error:
+        raise InputError(
+            "segments='slic' needs scikit-image, which is not installed. Run: pip install scikit-image. "
+            "Or use a grid, as in segments=7."
+        ) from error
+    if image.ndim not in (3, 4):
+        raise InputError(f"segments='slic' is for images of 2 or 3 dimensions, and {image.ndim - 1} came: use a grid.")
+    low, high = image.min(), image.max()
+    scaled = (image - low) / (high - low + (high == low))
+    return superpixels(scaled, n_segments=50, compactness=10, start_label=0, channel_axis=-1, convert2lab=None)
+
+
+def seen(z: Any, labels: Any) -> Any:
+    """The mask function of segments: rows z (P, n) of what is seen, as masks (B or 1, P, *S)."""
+    return ops.moveaxis(ops.take(z, labels, axis=1), 0, 1)
+
+
+def spread(values: Any, labels: Any) -> Any:
+    """Values of segments (B, n, K) as maps (B, *S, K)."""
+    shape = ops.shape(labels)
+    flat = ops.reshape(labels, (shape[0], -1, 1))
+    flat = ops.broadcast_to(flat, (ops.shape(values)[0], flat.shape[1], 1))
+    maps = ops.take_along_axis(values, ops.broadcast_to(flat, (*ops.shape(flat)[:2], values.shape[-1])), axis=1)
+    return ops.reshape(maps, (-1, *shape[1:], values.shape[-1]))

@@ -1,0 +1,314 @@
+"""Perturbation methods: their twins on given masks, closed forms of linear and additive scores, what they are called
+on, Captum's definitions, and what they refuse."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_explainable as ke
+import models
+from convert import as_reference
+from helpers import BACKEND, SHAPE, close, counted, raw
+from keras_explainable import random
+from keras_explainable.errors import InputError
+from keras_explainable.methods import perturbation, segments, surrogate
+from reference import perturbation as twins
+
+UNITS = np.array([[1, 4], [0, 0], [3, 2]])
+KINDS = ["functional", "channels_first", "one_dimensional", "three_dimensional"]
+KINDS = KINDS[: 1 if BACKEND != "torch" else None]  # one is enough of what must be compiled, with the laws
+quick = pytest.mark.skipif(BACKEND != "torch", reason="about NumPy alone, which is quickest on PyTorch")
+SEED = 5
+SPACE = models.SIZE
+
+
+def subject(kind):
+    """The model and images of a kind, its twin and theirs, the images' size, and a baseline for both."""
+    model, x = models.build(kind), models.images(kind)
+    x64 = models.channels_last(kind, x.astype("float64"))
+    colour = np.linspace(-0.5, 0.5, x64.shape[-1]).astype("float32")
+    return (model, x, UNITS), (as_reference(model), x64, UNITS), x64.shape[1:-1], colour
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_occlusion_equals_its_twin(kind):
+    ours, theirs, size, colour = subject(kind)
+    patch, stride = [(n + 2) // 3 for n in size], [(n + 3) // 4 for n in size]
+    params = {"patch": tuple(patch), "stride": tuple(stride), "baseline": colour}
+    close(raw("occlusion", *ours, at_once=7, **params), twins.occlusion(*theirs, **params), 1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rise_equals_its_twin(kind):
+    ours, theirs, size, colour = subject(kind)
+    cells = tuple(2 + axis for axis in range(len(size)))
+    seen, shifts = perturbation.rise_rows(9, cells, size, 0.4, SEED)
+    params = {"repetitions": 9, "grid": cells, "p": 0.4, "seed": SEED, "baseline": colour}
+    close(raw("rise", *ours, **params), twins.rise(*theirs, seen, shifts, colour), 1e-4)
+
+
+def grid(size):
+    """Six segments, and what names them."""
+    cells = (6,) if len(size) == 1 else (2, 3, *(1,) * (len(size) - 2))
+    return {"segments": cells, "seed": SEED}, segments.grid(size, cells)[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lime_equals_its_twin(kind):
+    ours, theirs, size, colour = subject(kind)
+    params, labels = grid(size)
+    expected = twins.lime(*theirs, labels, surrogate.lime_rows(20, 6, SEED), 0.3, 0.5, colour)
+    close(raw("lime", *ours, repetitions=20, width=0.3, ridge=0.5, baseline=colour, **params), expected, 1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_kernel_shap_of_all_coalitions_is_the_shapley_values(kind):
+    ours, theirs, size, colour = subject(kind)
+    params, labels = grid(size)
+    close(
+        raw("kernel_shap", *ours, repetitions=62, baseline=colour, **params),
+        twins.kernel_shap(*theirs, labels, colour),
+        1e-4,
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sobol_equals_its_twin(kind):
+    ours, theirs, size, colour = subject(kind)
+    params, labels = grid(size)
+    a, b = (random.on_host((4, 6), SEED, 0, stream) for stream in (0, 1))
+    close(
+        raw("sobol", *ours, repetitions=4, baseline=colour, **params),
+        twins.sobol(*theirs, labels, a, b, colour),
+        1e-4,
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hsic_equals_its_twin(kind):
+    ours, theirs, size, colour = subject(kind)
+    params, labels = grid(size)
+    z = random.on_host((21, 6), SEED) < 0.5
+    close(raw("hsic", *ours, repetitions=21, baseline=colour, **params), twins.hsic(*theirs, labels, z, colour), 1e-4)
+
+
+W = np.random.default_rng(5).normal(size=(*SHAPE, 4))
+
+
+def linear(images):
+    """Scores <x, w_k> (B, 4), a function of NumPy arrays."""
+    assert isinstance(images, np.ndarray)
+    return np.einsum("bhwc,hwck->bk", images, W)
+
+
+def contributions(x, baseline, labels):
+    """Of each segment to a linear score: sum of w (x - baseline), (B, n, K)."""
+    products = ((x - baseline)[..., None] * W).sum(axis=3)
+    return np.stack([products[:, labels == j].sum(axis=1) for j in range(labels.max() + 1)], axis=1)
+
+
+@pytest.fixture
+def x():
+    return models.images("functional")
+
+
+@quick
+@pytest.mark.parametrize("baseline", [0.3, "mean", "images"])
+def test_on_a_linear_score_each_part_has_its_own(x, baseline):
+    given = models.images("functional", seed=8) if baseline == "images" else baseline
+    behind = x.mean(axis=(1, 2), keepdims=True) if baseline == "mean" else given
+    labels = segments.grid(SPACE, (4, 4))[0]
+    parts = contributions(x.astype("float64"), behind, labels)
+    expected = np.moveaxis(parts, 1, -1)[..., labels].transpose(0, 2, 3, 1)
+    scores = linear(x)
+    ours = raw("occlusion", linear, x, patch=(5, 6), stride=(5, 6), baseline=given)
+    close(ours, [scores, expected], 1e-4)
+    close(raw("kernel_shap", linear, x, repetitions=200, segments=4, baseline=given), [scores, expected], 1e-3)
+    close(raw("lime", linear, x, repetitions=200, segments=4, ridge=0.0, baseline=given), [scores, expected], 1e-3)
+
+
+@quick
+def test_sobol_and_hsic_of_a_linear_score_rise_with_its_parts(x):
+    labels = segments.grid(SPACE, (2, 3))[0]
+    parts = contributions(x.astype("float64"), 0.0, labels)
+    share = parts**2 / (parts**2).sum(axis=1, keepdims=True)  # additive: total indices are shares of the variance
+    found = raw("sobol", linear, x, repetitions=1500, segments=(2, 3), at_once=4000).maps
+    np.testing.assert_allclose(found[:, labels == 4][:, 0], share[:, 4], atol=0.05)
+    first = np.stack([found[:, labels == j][:, 0] for j in range(6)], axis=1)
+    np.testing.assert_allclose(first, share, atol=0.08)
+    hsic = raw("hsic", linear, x, repetitions=800, segments=(2, 3), at_once=4000).maps
+    dependence = np.stack([hsic[:, labels == j][:, 0] for j in range(6)], axis=1)
+    assert (dependence.argmax(axis=1) == share.argmax(axis=1)).all()
+
+
+def test_shapley_values_are_complete_symmetric_and_zero_for_a_dummy(x):
+    def product(images):  # of two segments of four; the others play no part
+        left, right = images[:, :10, :12].mean(axis=(1, 2, 3)), images[:, 10:, 12:].mean(axis=(1, 2, 3))
+        return (left * right)[:, None]
+
+    scores, maps = raw("kernel_shap", product, x, segments=2)
+    np.testing.assert_allclose(maps[:, 0, 0], maps[:, -1, -1], rtol=1e-4)
+    np.testing.assert_allclose(2 * maps[:, 0, 0], scores, rtol=1e-4)
+    assert abs(maps[:, 0, -1]).max() < 1e-6 * abs(maps).max()
+
+
+@quick
+def test_drawn_coalitions_solve_the_weighted_regression():
+    rng = np.random.default_rng(0)
+    z, weights = surrogate.coalitions(60, 7, 3)
+    assert len(z) == 60 and (weights == 1).all() and set(z.sum(axis=1)) <= set(range(1, 7))
+    np.testing.assert_array_equal(z[::2] + z[1::2], 1)
+    f, empty, full = rng.normal(size=60), 0.7, 2.0
+    # The Lagrange conditions of least squares under sum phi = full - empty.
+    system = np.block([[z.T @ z, np.ones((7, 1))], [np.ones((1, 7)), np.zeros((1, 1))]])
+    phi = np.linalg.solve(system, np.append(z.T @ (f - empty), full - empty))[:7]
+    ours = surrogate.shapley_coefficients(z, weights).T @ (np.append(empty, f) - full)
+    np.testing.assert_allclose(ours, phi, rtol=1e-8)
+    sizes = surrogate.coalitions(40_000, 18, 3)[0].sum(axis=1)
+    share = np.array([1 / (s * (18 - s)) for s in range(1, 18)])
+    np.testing.assert_allclose(np.bincount(sizes.astype(int))[1:] / 40_000, share / share.sum(), atol=0.01)
+
+
+@quick
+def test_drawn_coalitions_come_near_the_shapley_values(x):
+    model = models.build("functional")
+    exact = raw("kernel_shap", model, x, UNITS, segments=3, repetitions=510).maps
+    drawn = raw("kernel_shap", model, x, UNITS, segments=3, repetitions=300).maps
+    assert np.corrcoef(exact.ravel(), drawn.ravel())[0, 1] > 0.9
+
+
+def test_segments_are_a_grid_labels_or_a_function(x):
+    labels = segments.grid(SPACE, (2, 3))[0]
+    same = {"repetitions": 62}
+    expected = raw("kernel_shap", linear, x, segments=(2, 3), **same)
+    many = np.stack([labels, labels * 7 + 2, labels[::-1]])
+    one = raw("kernel_shap", linear, x, segments=labels, **same)
+    per_image = raw("kernel_shap", linear, x, segments=many, **same)
+    close(one, expected)
+    close([per_image.maps[:2]], [expected.maps[:2]])
+    by_function = raw("kernel_shap", linear, x, segments=lambda images: np.stack([labels] * len(images)), batch_size=2)
+    close(by_function, expected, 1e-4)
+    with pytest.raises(InputError, match="give a function from images to labels"):
+        raw("kernel_shap", linear, x, segments=many, batch_size=2)
+
+
+def test_superpixels_are_of_one_colour():
+    pytest.importorskip("skimage", reason="scikit-image, which finds superpixels, is not installed")
+    images = np.zeros((1, *SHAPE), "float32")
+    images[:, 4:12, 6:15] = 1
+    maps = raw("kernel_shap", lambda x: x.mean(axis=(1, 2, 3))[:, None], images, segments="slic").maps[0, ..., 0]
+    inside = np.zeros(SPACE, bool)
+    inside[4:12, 6:15] = True
+    assert (maps * inside).sum() > 0.95 * maps.sum()
+
+
+def test_few_images_are_evaluated_at_once():
+    model, calls = counted()
+    x = models.images("functional")
+    raw("rise", model, x, 1, repetitions=20, at_once=7, run_eagerly=True)
+    assert max(calls) == 6 and sum(calls) <= 3 * (20 + 4)  # three images, two copies of each
+
+
+def test_a_function_of_numpy_arrays_is_explained_as_the_model_that_it_calls(x):
+    model = models.build("functional")
+
+    def served(images):
+        return keras.ops.convert_to_numpy(model(images, training=False)).astype("float64")
+
+    for method, params in [("rise", {"repetitions": 10}), ("sobol", {"repetitions": 1, "segments": 2})]:
+        close(raw(method, served, x, UNITS, **params), raw(method, model, x, UNITS, **params), 1e-4)
+    first = ke.BlackBox(lambda images: served(images.transpose(0, 2, 3, 1)), channels_first=True)
+    expected = raw("occlusion", model, x, UNITS, patch=10)
+    close(raw("occlusion", first, x.transpose(0, 3, 1, 2), UNITS, patch=10), expected, 1e-4)
+    smooth = ke.methods.meta.smooth(ke.get("occlusion"), repetitions=2)
+    close(raw(smooth, served, x, UNITS, patch=10), raw(smooth, model, x, UNITS, patch=10), 1e-4)
+
+
+def test_scores_choose_what_is_explained(x):
+    whole = raw("occlusion", linear, x, patch=6)
+    top = raw("occlusion", linear, x, patch=6, score=ke.scores.top_k(2))
+    order = linear(x).argsort(axis=1)[:, ::-1][:, :2]
+    close(top, raw("occlusion", linear, x, order, patch=6), 1e-4)
+    apart = raw("occlusion", linear, x, patch=6, score=ke.scores.margin(1, 3)).maps
+    close([apart], [whole.maps[..., 1:2] - whole.maps[..., 3:4]], 1e-4)
+
+
+REFUSED = {
+    "stride": (("occlusion", {"patch": 3, "stride": 4}), "some pixels would never be covered"),
+    "patch": (("occlusion", {"patch": (3, 4, 5)}), r"patch=\(3, 4, 5\): a number, or 2 of them"),
+    "zero": (("occlusion", {"patch": 0}), "patch=0"),
+    "baseline": (("occlusion", {"baseline": [1.0, 2.0]}), r"A baseline of shape \(2,\)"),
+    "a word": (("occlusion", {"baseline": "median"}), "baseline='median'"),
+    "at once": (("occlusion", {"at_once": 0}), "at_once=0"),
+    "probability": (("rise", {"p": 1.0}), "p=1.0"),
+    "repetitions": (("lime", {"repetitions": 0}), "repetitions=0"),
+    "width": (("lime", {"width": 0.0}), "positive width"),
+    "segments": (("sobol", {"segments": "quickshift"}), "segments='quickshift'"),
+    "labels": (("hsic", {"segments": np.zeros(SPACE)}), "integer labels"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_does_not_fit_is_refused(case, x):
+    (method, params), message = REFUSED[case]
+    with pytest.raises(InputError, match=message):
+        raw(method, linear, x, 1, **params)
+
+
+def test_captum_says_the_same(x):
+    attr = pytest.importorskip("captum.attr", reason="Captum, to compare with, is not installed")
+    if BACKEND != "torch":
+        pytest.skip("Captum is PyTorch's")
+    import torch
+
+    model = models.build("channels_first")
+    images = torch.from_numpy(models.images("channels_first"))
+    units = torch.tensor([1, 4, 2])
+
+    def forward(images):
+        return model(images, training=False)
+
+    with torch.no_grad():
+        theirs = attr.Occlusion(forward).attribute(images, (3, 6, 5), (3, 4, 3), target=units, baselines=0.25)
+        ours = raw("occlusion", model, images, units.numpy(), patch=(6, 5), stride=(4, 3), baseline=0.25)
+        close([ours.maps[..., 0]], [theirs[:, 0].numpy()], 1e-4)
+        labels = torch.from_numpy(segments.grid(SPACE, (2, 2))[0]).long()
+        theirs = attr.ShapleyValues(forward).attribute(images, target=units, feature_mask=labels, baselines=0.25)
+        ours = raw("kernel_shap", model, images, units.numpy(), segments=2, baseline=0.25)
+        close([ours.maps[..., 0]], [theirs[:, 0].numpy()], 1e-4)
+
+
+def test_captum_s_regressions_say_the_same():
+    attr = pytest.importorskip("captum.attr", reason="Captum, to compare with, is not installed")
+    pytest.importorskip("sklearn", reason="scikit-learn, which Captum's regressions need, is not installed")
+    if BACKEND != "torch":
+        pytest.skip("Captum is PyTorch's")
+    import torch
+    from captum._utils.models.linear_model import SkLearnRidge
+
+    model, x = models.build("channels_first"), torch.from_numpy(models.images("channels_first")[:1])
+    labels = torch.from_numpy(segments.grid(SPACE, (2, 3))[0]).long()
+
+    def forward(images):
+        with torch.no_grad():
+            return model(images, training=False)
+
+    torch.manual_seed(0)
+    drawn = attr.KernelShap(forward).attribute(x, target=1, feature_mask=labels, n_samples=2000)
+    exact = raw("kernel_shap", model, x, 1, segments=(2, 3)).maps[..., 0]
+    np.testing.assert_allclose(drawn[:, 0].numpy(), exact, atol=1e-3 * abs(exact).max())
+    # Their Lime draws z on its own, and measures distances on pixels: both are told ours.
+    z = surrogate.lime_rows(60, 6, SEED)
+    rows = iter(torch.from_numpy(z).float())
+    lime = attr.LimeBase(
+        forward,
+        SkLearnRidge(alpha=0.5),
+        lambda *args, **kwargs: torch.tensor(np.exp(-((1 - np.sqrt(args[2].double().mean())) ** 2) / (2 * 0.25**2))),
+        lambda *args, **kwargs: next(rows)[None],
+        True,
+        lambda z, original, **kwargs: original * z[0][labels],
+        None,
+    )
+    weights = lime.attribute(x, target=1, n_samples=60, show_progress=False)[0].numpy()
+    ours = raw("lime", model, x, 1, segments=(2, 3), repetitions=60, ridge=0.5, seed=SEED).maps[0, ..., 0]
+    np.testing.assert_allclose(ours, weights[labels.numpy()], atol=1e-4 * abs(weights).max())
