@@ -1,7 +1,7 @@
 """What can be asked of a model: `view(model, inputs, indices, score)` is all that a method needs."""
 
 import sys
-from typing import Any
+from typing import Any, cast
 
 from keras_explainable.errors import BackendError, InputError
 from keras_explainable.models.black_box import BlackBox as BlackBox
@@ -35,7 +35,7 @@ def taps(model: Any) -> Taps:
 
         return TorchTaps(model)
     if callable(model) and not isinstance(model, (type, keras.Layer)):
-        return BlackBoxTaps(model)
+        return cast(Taps, BlackBoxTaps(model))  # which refuses what it has not
     raise InputError(
         f"A {type(model).__module__}.{type(model).__name__} came, and a keras.Model, torch.nn.Module or function from "
         "images to scores was expected."
