@@ -26,6 +26,9 @@ REPRESENTATIVE = {
     "attention_rollout",
 }
 
+# Kinds with operations that are no layers: of `models`, and of the modules in `laws.test_modules`.
+UNSEEN = {"subclassed", "residual"}
+
 gradcam = functools.partial(ke.gradcam, verbose=0)
 raw = functools.partial(ke.explain, verbose=0, resizing=False)
 
@@ -72,3 +75,8 @@ def quick(method):
 def every_method(names=None):
     """The methods as parameters of a test."""
     return [pytest.param(name, marks=quick(name)) for name in names or ke.registry.METHODS]
+
+
+def refuses(method, kind):
+    """Whether a method must refuse a kind of model: what goes back layer by layer must know each operation."""
+    return "propagation" in ke.registry.METHODS[method].function.__module__ and kind in UNSEEN

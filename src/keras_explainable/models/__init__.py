@@ -14,6 +14,9 @@ from keras_explainable.models.taps import Taps
 from keras_explainable.models.view import View
 from keras_explainable.models.view import check_units as check_units
 from keras_explainable.models.view import unit_indices as unit_indices
+from keras_explainable.models.wiring import Rule as Rule
+from keras_explainable.models.wiring import Step as Step
+from keras_explainable.models.wiring import Wiring as Wiring
 
 
 def taps(model: Any) -> Taps:

@@ -12,8 +12,8 @@ import keras
 from keras import ops, tree
 
 from keras_explainable import backend
-from keras_explainable.errors import InputError
-from keras_explainable.models import find, precision, recording
+from keras_explainable.errors import InputError, LayerError
+from keras_explainable.models import find, kinds, precision, recording
 from keras_explainable.models.taps import INPUT, Call, Point, Tap, Trace
 
 _session: ContextVar["Session | None"] = ContextVar("session", default=None)
@@ -211,6 +211,50 @@ class KerasTaps:
             return None
         kernel = ops.convert_to_tensor(kernel)
         return ops.reshape(kernel, (-1, kernel.shape[-1])) if all(s == 1 for s in kernel.shape[:-2]) else None
+
+    def role(self, call: Call) -> str | None:
+        layer = self.layer(call.path)
+        if _is_activation_layer(layer):
+            return kinds.of_name(_activation_name(layer))
+        found = None if getattr(layer, "quantization_mode", None) else kinds.of_layer(layer, "call")
+        return found if call.leaf or found != "other" else None
+
+    def weight(self, path: str, scale: Any = None) -> Any:
+        layer = self.layer(path)
+        if not isinstance(layer.kernel, keras.Variable):
+            raise LayerError(f"The kernel of {path} is computed (by LoRA?), and a plain one is needed: merge it first.")
+        kernel = ops.cast(ops.convert_to_tensor(layer.kernel), "float32")
+        if scale is None:
+            return kernel
+        name = type(layer).__name__
+        if "Depthwise" in name:
+            return kernel * ops.reshape(scale, kernel.shape[-2:])
+        return kernel * (scale[:, None] if "Transpose" in name else scale)
+
+    def scale(self, path: str) -> Any:
+        layer = self.layer(path)
+        scale = 1 / ops.sqrt(ops.cast(layer.moving_variance, "float32") + layer.epsilon)
+        return scale if layer.gamma is None else scale * layer.gamma
+
+    def apply(self, path: str, x: Any, kernel: Any = None) -> Any:
+        layer, seen = self.layer(path), []
+
+        def see(_, value):
+            seen.append(value)
+            return value
+
+        put = [] if kernel is None else [(layer.kernel, kernel)]
+        if kernel is not None and isinstance(layer.bias, keras.Variable):
+            put.append((layer.bias, ops.zeros(layer.bias.shape)))
+        point = Point(path, link="linear")
+        session = Session({id(layer): path}, see, frozenset([point]))
+        with _routing([layer]), backend.read_only(tuple(put)):
+            token = _session.set(session)
+            try:
+                output = layer.call(x)
+            finally:
+                _session.reset(token)
+        return seen[0] if seen else output
 
     def variables(self) -> list:
         return self.model.variables

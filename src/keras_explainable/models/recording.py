@@ -98,14 +98,21 @@ class Recorder:
         self.alive: list[Any] = []  # so that no two values share an id
         self.events: list[tuple[Point, int, tuple[int, ...]]] = []
         self.floating: set[Point] = set()
+        self.latest: dict[tuple, tuple[str, int]] = {}  # the type and number of the last value of a shape
 
     def number(self, value: Any) -> int:
         self.alive.append(value)
         return self.numbers.setdefault(self.key(value), len(self.numbers))
 
     def __call__(self, point: Point, value: Any) -> Any:
-        self.events.append((point, self.number(value), tuple(value.shape)))
-        if "float" in keras.backend.standardize_dtype(value.dtype):
+        dtype, shape = keras.backend.standardize_dtype(value.dtype), tuple(value.shape)
+        before, number = self.latest.get(shape, (dtype, -1))
+        if point.link == "input" and before != dtype and "float" in before and "float" in dtype:
+            self.numbers.setdefault(self.key(value), number)  # layers of mixed precision cast what they get
+        number = self.number(value)
+        self.latest[shape] = dtype, number
+        self.events.append((point, number, shape))
+        if "float" in dtype:
             self.floating.add(point)
         return value
 

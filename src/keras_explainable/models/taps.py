@@ -140,3 +140,15 @@ class Taps(Protocol):
 
     def kernel(self, path: str) -> Any:
         """The weights (channels, units) of the linear layer at a path, or None."""
+
+    def role(self, call: Call) -> str | None:
+        """What a call does, as one of the groups of `models.kinds`; None if it is none of them."""
+
+    def weight(self, path: str, scale: Any = None) -> Any:
+        """The kernel of a linear layer as float32, in the layer's own layout, its outputs times `scale` (channels,)."""
+
+    def scale(self, path: str) -> Any:
+        """What a normalisation multiplies each channel by, at this moment."""
+
+    def apply(self, path: str, x: Any, kernel: Any = None) -> Any:
+        """One layer alone, without its fused activation; with `kernel`, that in place of its own, and no bias."""

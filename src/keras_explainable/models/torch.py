@@ -18,6 +18,7 @@ from keras_explainable import backend
 from keras_explainable.errors import InputError
 from keras_explainable.models import find, precision, recording
 from keras_explainable.models import torch_kinds as kinds
+from keras_explainable.models.kinds import of_layer
 from keras_explainable.models.taps import INPUT, Call, Point, Tap, Trace
 
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
@@ -200,6 +201,19 @@ class TorchTaps:
 
     def kernel(self, path: str) -> torch.Tensor | None:
         return kinds.kernel(self.layer(path))
+
+    def role(self, call: Call) -> str | None:
+        found = of_layer(self.layer(call.path), "forward")
+        return found if call.leaf or found != "other" else None
+
+    def weight(self, path: str, scale: Any = None) -> torch.Tensor:
+        return kinds.weight(self.layer(path), scale)
+
+    def scale(self, path: str) -> torch.Tensor:
+        return kinds.scale(self.layer(path))
+
+    def apply(self, path: str, x: torch.Tensor, kernel: torch.Tensor | None = None) -> torch.Tensor:
+        return kinds.apply(self.layer(path), x, kernel)
 
     def variables(self) -> list:
         return list(self.module.parameters())

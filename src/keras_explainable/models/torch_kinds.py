@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
@@ -58,3 +59,33 @@ def kernel(module: nn.Module) -> torch.Tensor | None:
         return None
     weight = module.weight.detach()
     return weight.flatten(1).T if weight[0, 0].numel() == 1 else None
+
+
+def scale(module: nn.Module) -> torch.Tensor:
+    """What a batch normalisation multiplies each channel by: gamma / sqrt(variance + eps)."""
+    factor = 1 / torch.sqrt(module.running_var.float() + module.eps)
+    return factor if module.weight is None else factor * module.weight.detach().float()
+
+
+def weight(module: nn.Module, factor: torch.Tensor | None = None) -> torch.Tensor:
+    """The weight of a linear layer or convolution, its outputs times `factor`."""
+    found = module.weight.detach().float()
+    if factor is None:
+        return found
+    if not isinstance(module, TRANSPOSED):  # (outputs, ...)
+        return found * factor.reshape(-1, *(1,) * (found.ndim - 1))
+    parts = found.unflatten(0, (module.groups, -1))  # (groups, inputs, outputs, ...) of each group
+    return (parts * factor.reshape(module.groups, 1, -1, *(1,) * (found.ndim - 2))).flatten(0, 1)
+
+
+def apply(module: nn.Module, x: torch.Tensor, kernel: torch.Tensor | None = None) -> torch.Tensor:
+    """A module alone, past its hooks; with `kernel`, that in place of its weight, and without a bias."""
+    if kernel is None:
+        return type(module).forward(module, x)
+    if isinstance(module, nn.Linear):
+        return functional.linear(x, kernel)
+    if isinstance(module, TRANSPOSED):
+        run = getattr(functional, f"conv_transpose{kernel.ndim - 2}d")
+        shape = (module.stride, module.padding, module.output_padding, module.groups, module.dilation)
+        return run(x, kernel, None, *shape)
+    return module._conv_forward(x, kernel, None)  # no public name runs a convolution with its mode of padding

@@ -10,6 +10,7 @@ from keras_explainable import backend
 from keras_explainable.errors import InputError, LayerError
 from keras_explainable.models import black_box, find
 from keras_explainable.models.taps import INPUT, Point, Taps
+from keras_explainable.models.wiring import Step, Wiring, steps
 
 Score = Callable[[Any], Any]
 
@@ -137,17 +138,19 @@ class View:
         call = find.score_call(self.trace, self.target)
         return call is not None and "global" in call.kind.lower()
 
-    def jacobian(self, at: Sequence[Point], reduce: Callable | None = None, keep: bool = True) -> tuple:
+    def jacobian(
+        self, at: Sequence[Point], reduce: Callable | None = None, keep: bool = True, wiring: Wiring | None = None
+    ) -> tuple:
         """Scores (B, K), the signals at `at` (B, *S', C), and the gradients (B, K, *S', C) of each unit's score there.
 
         `reduce(point, gradient)` maps a gradient (B, *S', C) of one unit to what is kept of it, as soon as it is known;
-        with `keep` false the signals are not returned."""
+        with `keep` false the signals are not returned. `wiring` puts rules of its own in the place of gradients."""
 
         def last(point, gradient, value):
             gradient = self._last(point, gradient, 1)
             return gradient if reduce is None else reduce(point, gradient)
 
-        scores, values, gradients = backend.jacobian(self._run(at), self.inputs, list(at), last, keep)
+        scores, values, gradients = backend.jacobian(self._run(at, wiring=wiring), self.inputs, list(at), last, keep)
         self._check_seen(at, gradients)
         return scores, {p: self._float(p, v) for p, v in values.items()}, gradients
 
@@ -181,19 +184,27 @@ class View:
             return values
         return ops.take_along_axis(values, unit_indices(self.indices, ops.shape(values)[0], values.shape[-1]), axis=-1)
 
-    def _run(self, at: Sequence[Point], replace: dict | None = None) -> Callable:
+    def steps(self, stop: Point | None = None) -> list[Step]:
+        """The calls that the scores depend on, from the images or the signal at `stop` on (see `wiring.steps`)."""
+        if self.taps.black_box:
+            black_box.refuse()
+        return steps(self.taps, self.trace, self.target, stop)
+
+    def _run(self, at: Sequence[Point], replace: dict | None = None, wiring: Wiring | None = None) -> Callable:
         if at and self.taps.black_box:
             black_box.refuse()
         target, replace = self.target, replace or {}
-        points = frozenset((*at, *replace, *([target] if target else [])))
+        rewired = wiring.points if wiring else ()
+        points = frozenset((*at, *replace, *rewired, *([target] if target else [])))
 
         def run(x, tap):
             seen = {}
+            rewire = wiring.start() if wiring else None
 
             def see(point, value):
                 if point in replace:
                     value = self._replaced(point, value, replace[point])
-                value = tap(point, value)
+                value = tap(point, rewire(point, value) if rewire else value)
                 if point == target:
                     seen["score"] = value
                 return value

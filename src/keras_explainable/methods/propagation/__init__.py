@@ -1,0 +1,3 @@
+"""Methods that send a score back through a network layer by layer, by rules of their own in the place of gradients."""
+
+from keras_explainable.methods.propagation import rectified as rectified

@@ -1,0 +1,85 @@
+"""Gradients that pass each ReLU in another way than its own."""
+
+from collections.abc import Callable
+from typing import Any
+
+from keras import ops
+
+from keras_explainable import filters, models
+from keras_explainable.errors import LayerError
+from keras_explainable.methods.gradient import channel_reducer
+from keras_explainable.models import INPUT, Rule, Step, View, Wiring
+from keras_explainable.registry import explainer
+
+
+def _positive(g: Any, inputs: tuple, output: Any) -> tuple:
+    return (ops.relu(g),)
+
+
+def _rectified(view: View, rule: Callable[[Step], Rule]) -> Wiring:
+    """A rule at every ReLU, fused or not, that the scores depend on."""
+    steps = view.steps()
+    unknown = [step.name for step in steps if step.role is None]
+    if unknown:
+        raise LayerError(
+            f"Whether there are ReLUs in {', '.join(unknown)} cannot be seen: make such a layer of "
+            "layers for all that it does. Or use `gradients`, which needs no ReLUs."
+        )
+    rules = [rule(step) for step in steps if "relu" in (step.role, step.fused)]
+    if not rules:
+        raise LayerError(
+            f"This model has no ReLU, and without one this is the gradient: use `gradients`. "
+            f"Its layers: {', '.join(step.name for step in steps)}."
+        )
+    return Wiring(rules)
+
+
+def _explain(model: Any, inputs: Any, indices: Any, score: Any, reduce: str | None, rule: Callable) -> tuple:
+    reduced = channel_reducer(reduce)
+    view = models.view(model, inputs, indices, score)
+    scores, _, g = view.jacobian([INPUT], keep=False, wiring=_rectified(view, rule))
+    return scores, reduced(g[INPUT])
+
+
+@explainer("gradient", "gradient, ReLUs", "1 forward + K backward", "arXiv:1412.6806", postprocessing=filters.normalize)
+def guided_backprop(
+    model: Any, inputs: Any, indices: Any = None, score: Any = None, reduce: str | None = "mean"
+) -> tuple:
+    """Sharp outlines of what excites a unit: gradients that pass ReLUs only where they are positive.
+
+    g_in = relu(g_out) [z > 0] at each ReLU, z what comes in (for one that ends at 6, [0 < z < 6]); elsewhere gradients.
+    Known to depend little on the unit (arXiv:1810.03292): good to look at, not to judge a model by.
+
+    Args:
+        reduce: over channels, as in `gradients`.
+
+    Raises:
+        LayerError: the model has no ReLU, or operations or layers in which one could hide.
+
+    Reference: Springenberg et al., Striving for Simplicity: The All Convolutional Net, arXiv:1412.6806.
+    """
+    return _explain(
+        model, inputs, indices, score, reduce, lambda step: Rule(step.call.output, (step.call.output,), _positive)
+    )
+
+
+@explainer("gradient", "gradient, ReLUs", "1 forward + K backward", "arXiv:1311.2901", postprocessing=filters.normalize)
+def deconvnet(model: Any, inputs: Any, indices: Any = None, score: Any = None, reduce: str | None = "mean") -> tuple:
+    """The pattern that a unit would draw: what is sent back is rectified at each ReLU, whether that was on or off.
+
+    g_in = relu(g_out) at each ReLU; elsewhere gradients. It depends little on the unit, as `guided_backprop`.
+
+    Args:
+        reduce: over channels, as in `gradients`.
+
+    Raises:
+        LayerError: the model has no ReLU, or operations or layers in which one could hide.
+
+    Reference: Zeiler and Fergus, Visualizing and Understanding Convolutional Networks, arXiv:1311.2901.
+    """
+
+    def rule(step):
+        before = step.call.linear if step.fused else step.inputs[0]
+        return Rule(step.call.output, (before,), _positive)
+
+    return _explain(model, inputs, indices, score, reduce, rule)

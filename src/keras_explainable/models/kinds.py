@@ -1,0 +1,73 @@
+"""What a call does, for methods that send something through a network layer by layer: by the names of layer classes and
+operations, which the adapters of both frameworks look up here."""
+
+from typing import Any
+
+
+def _named(pattern: str, *, dims: tuple = (1, 2, 3), torch: bool = True) -> list[str]:
+    """ "Conv{}" as Keras (Conv2D) and PyTorch (Conv2d) write it."""
+    return [pattern.format(f"{n}{letter}") for n in dims for letter in ("Dd" if torch else "D")]
+
+
+GROUPS: dict[str, list[str]] = {
+    # y = W x + b, with a kernel that can be replaced; convolutions and all others
+    "convolution": [*_named("Conv{}"), *_named("Conv{}Transpose", torch=False), *_named("ConvTranspose{}")]
+    + _named("DepthwiseConv{}", torch=False),
+    "dense": ["Dense", "Linear"],
+    # a scale and a shift for each channel
+    "norm": ["BatchNormalization", *_named("BatchNorm{}"), "SyncBatchNorm"],
+    "scaling": ["Rescaling", "Normalization"],
+    # functions of single numbers
+    "relu": ["ReLU", "relu", "Relu", "ReLU6", "relu6", "Relu6"],
+    "activation": [
+        "LeakyReLU",
+        "leaky_relu",
+        "LeakyRelu",
+        "PReLU",
+        "prelu",
+        "ELU",
+        "elu",
+        "Elu",
+        "SELU",
+        "selu",
+        "Selu",
+    ]
+    + ["CELU", "celu", "Celu", "GELU", "gelu", "Gelu", "SiLU", "silu", "Silu", "swish", "Hardswish", "hardswish"]
+    + ["hard_silu", "HardSilu", "hard_swish", "HardSwish", "Softplus", "softplus", "Tanh", "tanh", "Mish", "mish"],
+    "sigmoid": ["Sigmoid", "sigmoid", "Hardsigmoid", "hard_sigmoid", "HardSigmoid", "hardsigmoid"],
+    "average": [*_named("AveragePooling{}", torch=False), *_named("GlobalAveragePooling{}", torch=False)]
+    + [*_named("AvgPool{}"), *_named("AdaptiveAvgPool{}"), "Mean", "mean", "avg_pool1d", "avg_pool2d", "avg_pool3d"]
+    + ["adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d"],
+    "maximum": [*_named("MaxPooling{}", torch=False), *_named("GlobalMaxPooling{}", torch=False)]
+    + [*_named("MaxPool{}"), *_named("AdaptiveMaxPool{}"), "max_pool1d", "max_pool2d", "max_pool3d"]
+    + ["adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d"],
+    "sum": ["Add", "add", "iadd"],
+    # every output is one input, or nothing
+    "moving": ["Flatten", "flatten", "Reshape", "reshape", "view", "Permute", "permute", "Transpose", "transpose"]
+    + ["Concatenate", "concatenate", "cat", "concat", "Squeeze", "squeeze", "unsqueeze", "ExpandDims", "Unflatten"]
+    + [*_named("ZeroPadding{}"), *_named("ZeroPad{}"), "pad", "Pad", *_named("Cropping{}"), "GetItem", "getitem"]
+    + [*_named("UpSampling{}"), "Identity", "identity", "linear", "Dropout", "dropout", *_named("SpatialDropout{}")]
+    + [*_named("Dropout{}"), "AlphaDropout", "GaussianNoise", "GaussianDropout", "ActivityRegularization", "contiguous"]
+    + ["clone", "split", "chunk", "Split", "StochasticDepth", "InputLayer"],
+}
+ROLES = {name: group for group, names in GROUPS.items() for name in names}
+HOUSES = ("keras", "torch", "torchvision")  # whose classes these are; a user's class of such a name may do anything
+LINEAR = ("convolution", "dense")
+ELEMENTWISE = ("relu", "activation", "sigmoid")
+
+
+def of_name(name: str | None) -> str | None:
+    """What an activation or operation of a name does, or None if we do not know."""
+    return ROLES.get(name) if name else None
+
+
+def of_layer(layer: Any, entry: str) -> str | None:
+    """What a layer does, by its class or the nearest one above; "other" where that is the framework's but none of ours,
+    None for a user's own, also where a class in between has a method `entry` (`call`, `forward`) of its own."""
+    for one in type(layer).__mro__:
+        framework = one.__module__.partition(".")[0] in HOUSES
+        if framework and one.__name__ in ROLES:
+            return ROLES[one.__name__]
+        if entry in vars(one):
+            return "other" if framework else None
+    return None

@@ -1,0 +1,107 @@
+"""Where a cotangent goes on its way back through a model: layer by layer, by rules, and nowhere unnoticed."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from keras import ops
+
+from keras_explainable import backend
+from keras_explainable.errors import LayerError
+from keras_explainable.models import kinds
+from keras_explainable.models.taps import Call, Point, Taps, Trace
+
+IMAGES = 0  # values are numbered from the images on
+
+
+class Rule(NamedTuple):
+    """What arrives at a signal goes on to others as `send(g, inputs, output) -> cotangents of the inputs`, all float32.
+
+    With `of` = (at,) it is the arriving cotangent that is changed, and the layer keeps its own gradient."""
+
+    at: Point
+    of: tuple[Point, ...]
+    send: Callable[[Any, tuple, Any], Sequence]
+
+
+class Wiring:
+    """Rules for a run of a model."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self.rules = {rule.at: rule for rule in rules}
+        self.sources = frozenset(point for rule in rules for point in rule.of if point != rule.at)
+        self.points = self.sources | self.rules.keys()
+
+    def start(self) -> Callable[[Point, Any], Any]:
+        """A tap for one run, which puts the rules in place."""
+        kept: dict[Point, Any] = {}
+
+        def rewire(point, value):
+            rule = self.rules.get(point)
+            if rule is not None:
+                value = backend.reroute(tuple(kept.get(p, value) for p in rule.of), value, _in_float(rule.send))
+            if point in self.sources:
+                kept[point] = ops.copy(value)  # what follows may work in place
+            return value
+
+        return rewire
+
+
+def _in_float(send: Callable) -> Callable:
+    def sent(g, inputs, output):
+        g, output, *values = (ops.cast(value, "float32") for value in (g, output, *inputs))
+        return [ops.cast(new, old.dtype) for new, old in zip(send(g, tuple(values), output), inputs, strict=True)]
+
+    return sent
+
+
+class Step(NamedTuple):
+    """A call that a score depends on: what it does, and what its fused activation does, if that is on the way."""
+
+    call: Call
+    role: str | None
+    fused: str | None
+
+    @property
+    def inputs(self) -> tuple[Point, ...]:
+        return tuple(point for point, _ in self.call.signals if point.link == "input")
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return f"{self.call.path} ({self.call.kind})"
+
+
+def steps(taps: Taps, trace: Trace, target: Point | None, stop: Point | None = None) -> list[Step]:
+    """The calls between the images, or the signal at `stop`, and the scores, in execution order.
+
+    Raises:
+        LayerError: between two of them is an operation that is no layer.
+    """
+    waiting: list[tuple[int, str]] = [(value, "the model's output") for value in trace.outputs]
+    found: set[tuple[str, int]] = set()
+    bare = None  # the call whose fused activation is behind the scores
+    if target is not None:
+        call = trace.at(target)
+        if call is None:
+            raise LayerError(f"{target} is not part of the model's forward pass.")
+        waiting = [(call.inputs[0] if target.link == "input" else call.outputs[0], str(target))]
+        bare = (call.path, call.call) if target.link == "linear" else None
+    while waiting:
+        value, user = waiting.pop()
+        call = trace.producer(value)
+        if call is None and value != IMAGES:
+            raise LayerError(
+                f"Before {user} an operation takes place that is no layer, and what it does to a relevance is not "
+                "known: make it a layer (keras.layers.ReLU, Add, Flatten, ...; torch.nn.ReLU, ...)."
+            )
+        if call is None or (call.path, call.call) in found or (stop is not None and call.output[:2] == stop[:2]):
+            continue
+        found.add((call.path, call.call))
+        waiting.extend((number, call.path) for number in call.inputs)
+    calls = [c for c in trace.calls if (c.path, c.call) in found]
+    return [
+        Step(c, taps.role(c), kinds.of_name(c.activation) or "unknown")
+        if c.activation and (c.path, c.call) != bare
+        else Step(c, taps.role(c), None)
+        for c in calls
+    ]
