@@ -296,14 +296,14 @@ def test_captum_s_regressions_say_the_same():
     torch.manual_seed(0)
     drawn = attr.KernelShap(forward).attribute(x, target=1, feature_mask=labels, n_samples=2000)
     exact = raw("kernel_shap", model, x, 1, segments=(2, 3)).maps[..., 0]
-    np.testing.assert_allclose(drawn[:, 0].numpy(), exact, atol=1e-3 * abs(exact).max())
+    np.testing.assert_allclose(drawn[:, 0].numpy(), exact, atol=0.03 * abs(exact).max())  # theirs is drawn
     # Their Lime draws z on its own, and measures distances on pixels: both are told ours.
     z = surrogate.lime_rows(60, 6, SEED)
     rows = iter(torch.from_numpy(z).float())
     lime = attr.LimeBase(
         forward,
         SkLearnRidge(alpha=0.5),
-        lambda *args, **kwargs: torch.tensor(np.exp(-((1 - np.sqrt(args[2].double().mean())) ** 2) / (2 * 0.25**2))),
+        lambda *args, **kwargs: torch.tensor(np.exp(-((1 - np.sqrt(float(args[2].mean()))) ** 2) / (2 * 0.25**2))),
         lambda *args, **kwargs: next(rows)[None],
         True,
         lambda z, original, **kwargs: original * z[0][labels],
