@@ -63,10 +63,16 @@ def gradcampp(net: Net, x: np.ndarray, y: Any = None, layer: str | None = None) 
     return _gradient_weighted(net, x, y, layer, _share)
 
 
-def scorecam(net: Net, x: np.ndarray, y: Any = None, layer: str | None = None, baseline: float = 0.0) -> Maps:
-    """The signal's channels, weighted by the softmax over them of f(seen through it) - f(baseline); no ReLU."""
+def scorecam(
+    net: Net, x: np.ndarray, y: Any = None, layer: str | None = None, baseline: float = 0.0, max_channels: Any = None
+) -> Maps:
+    """The signal's channels, weighted by the softmax over them of f(seen through it) - f(baseline); no ReLU. With
+    `max_channels` an image has only that many channels, those that vary most."""
     values = forward(net, x)
     a = values[layer or net.signal]
+    spread = a.reshape(len(a), -1, a.shape[-1]).var(1)
+    order = np.argsort(-spread, axis=-1)[:, :max_channels] if max_channels else np.tile(range(a.shape[-1]), (len(a), 1))
+    a = np.stack([image[..., channels] for image, channels in zip(a, order, strict=True)])
     masks = normalize(bilinear(a, x.shape[1:-1]))
     background = scores_of(net, forward(net, np.full_like(x, baseline, dtype="float64")), y)
     gains = []
@@ -75,3 +81,69 @@ def scorecam(net: Net, x: np.ndarray, y: Any = None, layer: str | None = None, b
         gains.append(scores_of(net, forward(net, masked), y) - background)
     e = np.exp(np.array(gains) - np.max(gains, axis=0))
     return scores_of(net, values, y), _weighted(a, np.moveaxis(e / e.sum(0), 0, -1))
+
+
+def _placewise(net: Net, x: np.ndarray, y: Any, layer: str | None, product: Callable) -> Maps:
+    """maps[b, ..., k] = sum over c of product(a, g)."""
+    layer = layer or net.signal
+    scores, values, g = jacobian(net, x, y, [layer])
+    maps = [product(values[layer], g[layer][:, k]).sum(-1) for k in range(scores.shape[1])]
+    return scores, np.stack(maps, axis=-1)
+
+
+def hirescam(net: Net, x: np.ndarray, y: Any = None, layer: str | None = None) -> Maps:
+    """Gradient times signal, summed over channels."""
+    return _placewise(net, x, y, layer, lambda a, g: g * a)
+
+
+def layercam(net: Net, x: np.ndarray, y: Any = None, layer: str | None = None, layers: list[str] | None = None) -> Maps:
+    """Positive gradient times signal, summed over channels; of several layers the maximum of their positive maps, each
+    over its maximum and at the largest size."""
+    found = [_placewise(net, x, y, one, lambda a, g: np.maximum(g, 0) * a) for one in layers or [layer]]
+    if layers is None:
+        return found[0]
+    size = np.max([maps.shape[1:-1] for _, maps in found], axis=0)
+    fused = []
+    for _, maps in found:
+        positive = np.maximum(maps, 0)
+        for b in range(positive.shape[0]):
+            for k in range(positive.shape[-1]):
+                high = positive[b, ..., k].max()
+                positive[b, ..., k] /= high if high > 0 else 1
+        fused.append(bilinear(positive, size))
+    return found[0][0], np.max(fused, axis=0)
+
+
+def _mean_where_active(a: np.ndarray, g: np.ndarray) -> float:
+    return (a * g).sum() / a.sum() if abs(a.sum()) > 1e-6 * abs(a).sum() else 0.0
+
+
+def xgradcam(net: Net, x: np.ndarray, y: Any = None, layer: str | None = None) -> Maps:
+    """The signal's channels, weighted by the mean of the gradient, in which each place counts as much as its value."""
+    return _gradient_weighted(net, x, y, layer, _mean_where_active)
+
+
+def finercam(net: Net, x: np.ndarray, y: Any = None, layer: str | None = None, others: Any = 3, gamma=0.6) -> Maps:
+    """Grad-CAM of a unit less gamma times the mean of that of the others: those given, or the nearest in score."""
+    scores, values, _ = jacobian(net, x, y, [])
+    every = gradcam(net, x, None, layer)[1]
+    chosen, maps = choose(y, *values[net.score].shape), []
+    for b, row in enumerate(values[net.score]):
+        for k in chosen[b]:
+            near = sorted((abs(row[o] - row[k]), o) for o in range(len(row)) if o != k)
+            compared = [o for _, o in near[:others]] if isinstance(others, int) else others
+            theirs = [every[b, ..., o] for o in compared] or [np.zeros(every.shape[1:-1])]
+            maps.append(every[b, ..., k] - gamma * np.mean(theirs, axis=0))
+    return scores, np.moveaxis(np.reshape(maps, (*chosen.shape, *every.shape[1:-1])), 1, -1)
+
+
+def ablationcam(net: Net, x: np.ndarray, y: Any = None, layer: str | None = None) -> Maps:
+    """The signal's channels, weighted by the part of the score that is lost when one is set to zero."""
+    layer = layer or net.signal
+    values = forward(net, x)
+    a, scores = values[layer], scores_of(net, values, y)
+    weights = np.zeros((*scores.shape, a.shape[-1]))
+    for c in range(a.shape[-1]):
+        less = np.where(np.arange(a.shape[-1]) == c, -a, 0)
+        weights[..., c] = (scores - scores_of(net, forward(net, x, {layer: less}), y)) / abs(scores)
+    return scores, _weighted(a, weights)

@@ -15,6 +15,9 @@ The contract, for all of them:
 from collections.abc import Sequence
 
 from keras_explainable.methods import cams as cams
+from keras_explainable.methods import cams_forward as cams_forward
+from keras_explainable.methods import cams_smooth as cams_smooth
+from keras_explainable.methods import cams_spectral as cams_spectral
 from keras_explainable.methods import fullgrad as fullgrad
 from keras_explainable.methods import gradient as gradient
 from keras_explainable.methods import meta as meta

@@ -1,13 +1,18 @@
-"""Class activation maps: weighted sums of the channels A (B, *S', C) of one spatial signal."""
+"""Class activation maps: sums of the channels A (B, *S', C) of a spatial signal, weighted by a head or by gradients."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from keras import ops
 
 from keras_explainable import filters, models
-from keras_explainable.errors import LayerError
+from keras_explainable.errors import InputError, LayerError
+from keras_explainable.methods.gradient import units_last
 from keras_explainable.registry import explainer
 from keras_explainable.resize import resize
+
+CANCELS = 1e-6  # of the sum of absolute values: what is left of a sum by rounding alone
 
 
 def weighted(a: Any, weights: Any) -> Any:
@@ -15,7 +20,7 @@ def weighted(a: Any, weights: Any) -> Any:
     return ops.einsum("b...c,bkc->b...k", a, weights)
 
 
-def _at(model: Any, inputs: Any, indices: Any, layer: Any, score: Any) -> tuple:
+def at_signal(model: Any, inputs: Any, indices: Any, layer: Any, score: Any) -> tuple:
     """The view, and the scores, signal and Jacobian (B, K, *S', C) at its spatial signal."""
     view = models.view(model, inputs, indices, score)
     point = view.signal(layer)
@@ -67,7 +72,7 @@ def gradcam(model: Any, inputs: Any, indices: Any = None, layer: Any = None, sco
 
     Reference: Selvaraju et al., Grad-CAM, arXiv:1610.02391.
     """
-    view, scores, a, g = _at(model, inputs, indices, layer, score)
+    view, scores, a, g = at_signal(model, inputs, indices, layer, score)
     return scores, weighted(a, ops.mean(g, axis=view.space))
 
 
@@ -81,7 +86,7 @@ def gradcampp(model: Any, inputs: Any, indices: Any = None, layer: Any = None, s
 
     Reference: Chattopadhay et al., Grad-CAM++, arXiv:1710.11063.
     """
-    view, scores, a, g = _at(model, inputs, indices, layer, score)
+    view, scores, a, g = at_signal(model, inputs, indices, layer, score)
     total = ops.sum(a, axis=tuple(range(1, 1 + view.rank)), keepdims=True)[:, None]
     # g^2 cancels: alpha = 1 / (2 + g sum A). What is left cannot underflow for the small gradients of a last layer.
     below = 2 + g * total
@@ -91,31 +96,125 @@ def gradcampp(model: Any, inputs: Any, indices: Any = None, layer: Any = None, s
     return scores, weighted(a, ops.sum(alpha * ops.relu(g), axis=view.space))
 
 
-@explainer("cam", "hidden signal", "1 + C forward", "arXiv:1910.01279", postprocessing=filters.positive_normalize)
-def scorecam(
-    model: Any, inputs: Any, indices: Any = None, layer: Any = None, score: Any = None, *, baseline: float = 0.0
-) -> tuple:
-    """The channels of a signal, weighted by the score of the image seen through each of them.
+@explainer("cam", "hidden signal, gradient", "1 forward", "arXiv:2011.08891", postprocessing=filters.positive_normalize)
+def hirescam(model: Any, inputs: Any, indices: Any = None, layer: Any = None, score: Any = None) -> tuple:
+    """The channels of a signal, each place weighted by its own gradient: exact where only linear layers follow.
 
-    maps = sum_c softmax_c(f(x o H_c + baseline (1 - H_c)) - f(baseline)) A_c, H_c = A_c resized to the image, min-max.
+    maps[b, s, k] = sum_c d score[b, k] / d A[b, s, c] A[b, s, c]
+
+    Reference: Draelos & Carin, HiResCAM, arXiv:2011.08891.
+    """
+    _, scores, a, g = at_signal(model, inputs, indices, layer, score)
+    return scores, units_last(ops.sum(g * a[:, None], axis=-1))
+
+
+@explainer("cam", "hidden signal, gradient", "1 forward", "arXiv:2008.02312", postprocessing=filters.positive_normalize)
+def xgradcam(model: Any, inputs: Any, indices: Any = None, layer: Any = None, score: Any = None) -> tuple:
+    """The channels of a signal, weighted by the mean gradient where they are active.
+
+    maps = sum_c w_c A_c, w_c = sum_s A_c g_c / sum_s A_c, 0 for a channel whose values cancel.
+
+    Reference: Fu et al., Axiom-based Grad-CAM, arXiv:2008.02312.
+    """
+    view, scores, a, g = at_signal(model, inputs, indices, layer, score)
+    space = tuple(range(1, 1 + view.rank))
+    total, size = ops.sum(a, axis=space), ops.sum(ops.abs(a), axis=space)
+    cancels = ops.abs(total) <= CANCELS * size
+    products = ops.sum(g * a[:, None], axis=view.space)
+    weights = products / ops.where(cancels, ops.ones_like(total), total)[:, None]
+    return scores, weighted(a, ops.where(cancels[:, None], ops.zeros_like(weights), weights))
+
+
+@explainer(
+    "cam", "hidden signal, gradient", "1 forward", "10.1109/TIP.2021.3089943", postprocessing=filters.positive_normalize
+)
+def layercam(
+    model: Any,
+    inputs: Any,
+    indices: Any = None,
+    layer: Any = None,
+    score: Any = None,
+    *,
+    layers: Sequence | None = None,
+) -> tuple:
+    """The channels of a signal, each place weighted by its own gradient if that is positive: fine also in early layers.
+
+    maps[b, s, k] = sum_c relu(d score[b, k] / d A[b, s, c]) A[b, s, c]
 
     Args:
-        baseline: the colour behind the mask, in the model's input range.
+        layers: several layers, in place of one. Their maps are put together: each is made positive, divided by its
+            maximum, resized to the largest of them, and the maximum of all is taken.
 
-    Reference: Wang et al., Score-CAM, arXiv:1910.01279.
+    Reference: Jiang et al., LayerCAM, IEEE TIP 2021, doi:10.1109/TIP.2021.3089943.
     """
     view = models.view(model, inputs, indices, score)
-    point = view.signal(layer)
-    scores, seen = view.evaluate([point])
-    a, space = seen[point], tuple(range(1, 1 + view.rank))
+    if layers is not None and (isinstance(layers, str) or not len(layers)):
+        raise InputError(f"layers={layers!r} came, and a list of layers was expected; for a single one use layer=.")
+    points = [view.signal(one) for one in ([layer] if layers is None else layers)]
+    scores, a, g = view.jacobian(list(dict.fromkeys(points)))
+    maps = [units_last(ops.sum(ops.relu(g[p]) * a[p][:, None], axis=-1)) for p in points]
+    return scores, maps[0] if layers is None else fused(maps)
 
-    def seen_through(c):
-        mask = resize(ops.take(a, c, axis=-1)[..., None], view.size)
-        mask = filters.normalize(mask, axis=space)
-        if view.taps.channels_first:
-            mask = ops.moveaxis(mask, -1, 1)
-        return view.evaluate(inputs=baseline + (view.inputs - baseline) * mask)[0]
 
-    background = view.evaluate(inputs=ops.full_like(view.inputs, baseline))[0]
-    gains = ops.map(seen_through, ops.arange(a.shape[-1])) - background[None]
-    return scores, weighted(a, ops.einsum("cbk->bkc", ops.softmax(gains, axis=0)))
+def fused(maps: Sequence) -> Any:
+    """Maps (B, *S', K) of several sizes as one: positive, over their maxima, as large as the largest, their maximum."""
+    space = tuple(range(1, len(maps[0].shape) - 1))
+    size = [max(m.shape[axis] for m in maps) for axis in space]
+    found = None
+    for m in map(ops.relu, maps):
+        high = ops.max(m, axis=space, keepdims=True)
+        m = resize(m / ops.where(high > 0, high, ops.ones_like(high)), size)
+        found = m if found is None else ops.maximum(found, m)
+    return found
+
+
+@explainer("cam", "hidden signal, gradient", "2 forward", "arXiv:2501.11309", postprocessing=filters.positive_normalize)
+def finercam(
+    model: Any,
+    inputs: Any,
+    indices: Any = None,
+    layer: Any = None,
+    score: Any = None,
+    *,
+    others: int | Sequence[int] = 3,
+    gamma: float = 0.6,
+) -> tuple:
+    """What tells a class from those that look like it: Grad-CAM of its score less the mean of theirs.
+
+    maps = sum_c mean_s(d(f_k - gamma mean_o f_o) / d A_c) A_c
+
+    Args:
+        others: the units to compare with, or how many of those whose scores are nearest to that of the explained unit.
+        gamma: how much they count; 0 is Grad-CAM. So is a model with nothing to compare with, of a single unit.
+
+    Reference: Zhang et al., Finer-CAM, arXiv:2501.11309.
+    """
+    view = models.view(model, inputs, indices, score)
+    every = models.View(view.taps, inputs, None, view.score).evaluate()[0]
+    units, n = every.shape[-1], ops.shape(every)[0]
+    chosen = ops.arange(units) if view.indices is None else models.unit_indices(view.indices, n, units)
+    chosen = ops.broadcast_to(chosen, (n, chosen.shape[-1]))
+    compared = nearest(every, chosen, others)  # (B, K, O)
+    pairs = ops.concatenate([chosen[..., None], compared], axis=-1)
+    wide = models.View(view.taps, inputs, ops.reshape(pairs, (n, -1)), view.score)
+    point = wide.signal(layer)
+    found, a, means = wide.jacobian([point], lambda point, g: ops.mean(g, axis=tuple(range(1, 1 + view.rank))))
+    share = [1.0] + [-gamma / max(1, compared.shape[-1])] * compared.shape[-1]
+    weights = ops.reshape(means[point], (n, chosen.shape[-1], len(share), -1))
+    weights = ops.einsum("bkoc,o->bkc", weights, ops.convert_to_tensor(share, "float32"))
+    return ops.take_along_axis(every, chosen, axis=-1), weighted(a[point], weights)
+
+
+def nearest(scores: Any, chosen: Any, others: int | Sequence[int]) -> Any:
+    """For each chosen unit (B, K) the units to compare it with (B, K, O): those given, or so many nearest in score."""
+    units, n = scores.shape[-1], ops.shape(scores)[0]
+    if isinstance(others, int):
+        if others < 1:
+            raise InputError(f"others={others}: 1 or more units to compare with, or their indices, was expected.")
+        distance = ops.abs(scores[:, None] - ops.take_along_axis(scores, chosen, axis=-1)[..., None])
+        itself = ops.arange(units) == ops.cast(chosen, "int32")[..., None]
+        distance = ops.where(itself, ops.full_like(distance, -1.0), distance)  # the first, and left out
+        return ops.cast(ops.argsort(distance, axis=-1), "int32")[..., 1 : 1 + others]
+    models.check_units(np.asarray(others), units)
+    given = ops.convert_to_tensor(np.asarray(others, "int32").ravel())
+    return ops.broadcast_to(given, (n, chosen.shape[-1], given.shape[0]))

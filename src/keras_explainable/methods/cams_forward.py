@@ -1,0 +1,118 @@
+"""Class activation maps from scores alone: what a score is when channels of a signal are shown, or taken away."""
+
+from collections.abc import Callable
+from typing import Any
+
+from keras import ops
+
+from keras_explainable import filters, models
+from keras_explainable.errors import InputError
+from keras_explainable.methods.cams import weighted
+from keras_explainable.registry import explainer
+from keras_explainable.resize import resize
+
+AT_ONCE = 32
+
+
+@explainer("cam", "hidden signal", "1 + C forward", "arXiv:1910.01279", postprocessing=filters.positive_normalize)
+def scorecam(
+    model: Any,
+    inputs: Any,
+    indices: Any = None,
+    layer: Any = None,
+    score: Any = None,
+    *,
+    baseline: float = 0.0,
+    max_channels: int | None = None,
+    at_once: int = AT_ONCE,
+) -> tuple:
+    """The channels of a signal, weighted by the score of the image seen through each of them.
+
+    maps = sum_c softmax_c(f(x o H_c + baseline (1 - H_c)) - f(baseline)) A_c, H_c = A_c resized to the image, min-max.
+
+    Args:
+        baseline: the colour behind the mask, in the model's input range.
+        max_channels: of each image only so many channels, those that vary most over space; in time proportional to it.
+        at_once: masked images that are evaluated together; at least one copy of each image of the batch is.
+
+    Reference: Wang et al., Score-CAM, arXiv:1910.01279; fewer channels: Li et al., FasterScore-CAM.
+    """
+    view = models.view(model, inputs, indices, score)
+    point = view.signal(layer)
+    scores, seen = view.evaluate([point])
+    a, space = strongest(seen[point], max_channels), tuple(range(1, 1 + view.rank))
+
+    def seen_through(channels):
+        masks = filters.normalize(resize(ops.take(a, channels, axis=-1), view.size), axis=space)
+        masks = ops.moveaxis(masks, -1, 0)[..., None]  # (P, B, *S, 1)
+        masks = ops.moveaxis(masks, -1, 2) if view.taps.channels_first else masks
+        return evaluated(view, baseline + (view.inputs - baseline)[None] * masks)
+
+    background = view.evaluate(inputs=ops.full_like(view.inputs, baseline))[0]
+    gains = by_channel(seen_through, a.shape[-1], view.batch, at_once) - background[None]
+    return scores, weighted(a, ops.einsum("cbk->bkc", ops.softmax(gains, axis=0)))
+
+
+@explainer(
+    "cam", "hidden signal", "1 + C forward", "10.1109/WACV45572.2020.9093360", postprocessing=filters.positive_normalize
+)
+def ablationcam(
+    model: Any, inputs: Any, indices: Any = None, layer: Any = None, score: Any = None, *, at_once: int = AT_ONCE
+) -> tuple:
+    """The channels of a signal, weighted by how much of the score is lost without each of them.
+
+    maps = sum_c w_c A_c, w_c = (f - f with A_c = 0) / |f|
+
+    Args:
+        at_once: images with a channel less that are evaluated together; at least one copy of each of the batch is.
+
+    Reference: Desai & Ramaswamy, Ablation-CAM, WACV 2020, doi:10.1109/WACV45572.2020.9093360.
+    """
+    view = models.view(model, inputs, indices, score)
+    point = view.signal(layer)
+    scores, seen = view.evaluate([point])
+    a = seen[point]
+
+    def without(channels):
+        kept = ops.cast(ops.arange(a.shape[-1]) != ops.repeat(channels, view.batch)[:, None], "float32")
+        kept = ops.reshape(kept, (-1, *(1,) * view.rank, a.shape[-1]))
+        copies = ops.broadcast_to(view.inputs[None], (channels.shape[0], *ops.shape(view.inputs)))
+        return evaluated(view, copies, {point: lambda value: value * ops.cast(kept, value.dtype)})
+
+    losses = scores[None] - by_channel(without, a.shape[-1], view.batch, at_once)
+    size = ops.abs(scores)
+    return scores, weighted(a, ops.einsum("cbk->bkc", losses / ops.where(size > 0, size, ops.ones_like(size))))
+
+
+def strongest(a: Any, number: int | None) -> Any:
+    """Of channels (B, *S', C) those `number` of each image that vary most over space."""
+    if number is not None and number < 1:
+        raise InputError(f"max_channels={number}: 1 or more channels, or None for all, was expected.")
+    if number is None or number >= a.shape[-1]:
+        return a
+    space = tuple(range(1, len(a.shape) - 1))
+    _, kept = ops.top_k(ops.var(a, axis=space), number)
+    return ops.take_along_axis(a, ops.expand_dims(kept, space), axis=-1)
+
+
+def evaluated(view: models.View, copies: Any, replace: dict | None = None) -> Any:
+    """The scores (P, B, K) of P copies of each image, (P, B, *image), for the units of the view."""
+    number, shape = copies.shape[0], ops.shape(copies)
+    units = view.indices
+    if units is not None:
+        units = ops.tile(models.unit_indices(units, view.batch, None), (number, 1))
+    many = models.View(view.taps, ops.reshape(copies, (-1, *shape[2:])), units, view.score)
+    scores = many.evaluate(replace=replace)[0]
+    return ops.reshape(scores, (number, -1, scores.shape[-1]))
+
+
+def by_channel(function: Callable, channels: int, batch: Any, at_once: int) -> Any:
+    """`function` of the numbers of P channels, which gives (P, B, K), for all channels (C, B, K), few at a time."""
+    if at_once < 1:
+        raise InputError(f"at_once={at_once}: images evaluated together, 1 or more, was expected.")
+    together = max(1, at_once // batch) if isinstance(batch, int) else 1
+    steps = -(-channels // together)
+    together = -(-channels // steps)
+    numbers = ops.minimum(ops.arange(steps * together), channels - 1)  # the last one fills up
+    found = ops.map(function, ops.reshape(numbers, (steps, together)))
+    return ops.reshape(found, (steps * together, -1, found.shape[-1]))[:channels]

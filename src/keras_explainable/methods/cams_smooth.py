@@ -1,0 +1,65 @@
+"""Class activation maps from gradients of many noisy copies of an image."""
+
+from typing import Any
+
+from keras import ops
+
+from keras_explainable import filters, models, random
+from keras_explainable.compiling import frozen, repeated, repeats
+from keras_explainable.errors import InputError
+from keras_explainable.methods.cams import weighted
+from keras_explainable.methods.meta import _sum
+from keras_explainable.registry import explainer
+
+
+@repeats
+@explainer(
+    "cam", "hidden signal, gradient", "1 + n forward", "arXiv:1908.01224", postprocessing=filters.positive_normalize
+)
+def smooth_gradcampp(
+    model: Any,
+    inputs: Any,
+    indices: Any = None,
+    layer: Any = None,
+    score: Any = None,
+    *,
+    repetitions: int = 25,
+    noise: float = 0.15,
+    seed: int | None = None,
+) -> tuple:
+    """Grad-CAM++ with derivatives that are averaged over noisy copies of the image.
+
+    maps = sum_c w_c A_c, w_c = sum_s alpha relu(D1), alpha = D2 / (2 D2 + D3 sum_s A), 0 where that is undefined,
+    Dp = mean over draws of g(x + sigma e)^p, A the signal of the image as it is.
+
+    Args:
+        repetitions: how many copies. Time grows with it, memory does not.
+        noise: sigma, as a fraction of each image's max - min.
+
+    Reference: Omeiza et al., Smooth Grad-CAM++, arXiv:1908.01224.
+    """
+    if repetitions < 1:
+        raise InputError(f"repetitions={repetitions}: at least one is needed.")
+    view = models.view(model, inputs, indices, score)
+    x, point, units = view.inputs, view.signal(layer), models.units(model, inputs, indices, score)
+
+    def plain(subject, x, units):
+        scores, seen = models.view(subject, x, units, score).evaluate([point])
+        return scores, seen[point]
+
+    def draw(subject, x, units, step):
+        axes = tuple(range(1, len(x.shape)))
+        sigma = noise * (ops.max(x, axis=axes, keepdims=True) - ops.min(x, axis=axes, keepdims=True))
+        noisy = x + sigma * random.normal((1, *ops.shape(x)[1:]), seed or 0, step)
+        _, _, found = models.view(subject, noisy, units, score).jacobian([point], keep=False)
+        g = found[point]
+        return g, g**2, g**3
+
+    key = frozen(["smooth_gradcampp", point, score, noise, seed])
+    scores, a = repeated(plain, (key, "plain"), model, plain, x)(x, units)
+    means = [total / repetitions for total in _sum(repeated(draw, key, model, draw, x), x, units, repetitions)]
+    total = ops.sum(a, axis=tuple(range(1, 1 + view.rank)), keepdims=True)[:, None]
+    below = 2 * means[1] + total * means[2]
+    fits = below != 0
+    alpha = ops.where(fits, means[1] / ops.where(fits, below, ops.ones_like(below)), ops.zeros_like(below))
+    return scores, weighted(a, ops.sum(alpha * ops.relu(means[0]), axis=view.space))

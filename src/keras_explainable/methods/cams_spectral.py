@@ -1,0 +1,58 @@
+"""Class activation maps from the first principal component of a signal: what most of its channels agree on."""
+
+from typing import Any
+
+from keras import ops
+
+from keras_explainable import filters, models
+from keras_explainable.methods.cams import at_signal
+from keras_explainable.methods.gradient import units_last
+from keras_explainable.registry import explainer
+
+
+@explainer("cam", "hidden signal", "1 forward", "arXiv:2008.00299", postprocessing=filters.positive_normalize)
+def eigencam(model: Any, inputs: Any, indices: Any = None, layer: Any = None, score: Any = None) -> tuple:
+    """What the channels of a signal have in common, whatever the class: no score and no gradient takes part.
+
+    maps = (A - mean_s A) v, v the first right singular vector of the centred channels (S', C), of the sign with which
+    the map goes with the mean over channels. Every unit has the same map.
+
+    Reference: Muhammad & Yeasin, Eigen-CAM, arXiv:2008.00299 (who do not centre the channels).
+    """
+    view = models.view(model, inputs, indices, score)
+    point = view.signal(layer)
+    scores, seen = view.evaluate([point])
+    maps = first_component(seen[point], view.rank)[..., None]
+    return scores, maps * ops.reshape(ops.ones_like(scores), (-1, *(1,) * view.rank, scores.shape[-1]))
+
+
+@explainer("cam", "hidden signal, gradient", "1 forward", "arXiv:2008.00299", postprocessing=filters.positive_normalize)
+def eigengradcam(model: Any, inputs: Any, indices: Any = None, layer: Any = None, score: Any = None) -> tuple:
+    """What the channels of a signal, each place weighted by its gradient, have in common: Eigen-CAM for a class.
+
+    maps = (P - mean_s P) v, P = A dscore/dA, v the first right singular vector of the centred P (S', C), of the sign
+    with which the map goes with the mean of P over channels.
+
+    Reference: Eigen-CAM, arXiv:2008.00299, of the products that HiResCAM sums.
+    """
+    view, scores, a, g = at_signal(model, inputs, indices, layer, score)
+    return scores, units_last(first_component(g * a[:, None], view.rank))
+
+
+def first_component(values: Any, rank: int) -> Any:
+    """The projection (..., *S') of values (..., *S', C) with `rank` spatial axes on their first principal component."""
+    shape = ops.shape(values)
+    x = ops.reshape(values, (*shape[: -1 - rank], -1, shape[-1]))
+    x = x - ops.mean(x, axis=-2, keepdims=True)
+    size = ops.max(ops.abs(x), axis=(-2, -1), keepdims=True)
+    x = x / ops.where(size > 0, size, ops.ones_like(size))  # squares of small gradients would vanish
+    pixels, channels = x.shape[-2:]
+    if pixels is not None and pixels < channels:  # the smaller of the two matrices of products
+        values, vectors = ops.eigh(ops.einsum("...sc,...tc->...st", x, x))
+        along = vectors[..., -1] * ops.sqrt(ops.relu(values[..., -1:]))
+    else:
+        _, vectors = ops.eigh(ops.einsum("...sc,...sd->...cd", x, x))
+        along = ops.einsum("...sc,...c->...s", x, vectors[..., -1])
+    goes = ops.sum(along * ops.mean(x, axis=-1), axis=-1, keepdims=True)
+    along = ops.where(goes < 0, -along, along) * size[..., 0]
+    return ops.reshape(along, shape[:-1])

@@ -1,0 +1,156 @@
+"""Class activation maps where a closed form or another method says what they must be."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers as L
+
+import keras_explainable as ke
+import models
+from convert import as_reference
+from helpers import close, raw
+from keras_explainable import random
+from reference import cams, cams_smooth, meta
+
+UNITS = np.array([[1, 4], [0, 0], [3, 2]])
+
+
+def pooled():
+    """Global pooling and a linear layer behind the signal, whose ReLU leaves no channel empty."""
+    return models.build("sequential"), models.images("sequential")
+
+
+def test_where_a_linear_head_follows_gradient_cams_are_cam():
+    model, x = pooled()
+    plain = raw("cam", model, x, UNITS)
+    pixels = 8 * 10
+    for method in ("gradcam", "hirescam", "xgradcam"):
+        scores, maps = raw(method, model, x, UNITS)
+        close((scores, maps * pixels), plain, 1e-4)
+
+
+def test_hirescam_and_ablationcam_add_up_to_the_score_without_its_bias():
+    model, x = pooled()
+    bias = np.asarray(model.get_layer("logits").bias)[UNITS]
+    scores, maps = raw("hirescam", model, x, UNITS)
+    close([maps.sum((1, 2))], [scores - bias], 1e-4)
+    # Without a channel the score lacks what the channel adds to it: w_c |f| = W_c mean(A_c).
+    signal = keras.Model(model.inputs, model.get_layer("conv2").output).predict(x, verbose=0)
+    kernel = np.asarray(model.get_layer("logits").kernel)
+    weights = kernel.T[UNITS] * signal.mean((1, 2))[:, None] / abs(scores)[..., None]
+    close([raw("ablationcam", model, x, UNITS).maps], [np.einsum("bhwc,bkc->bhwk", signal, weights)], 1e-4)
+
+
+def test_layercam_is_hirescam_of_positive_gradients():
+    model, x = pooled()
+    kernel, bias = model.get_layer("logits").get_weights()
+    model.get_layer("logits").set_weights([abs(kernel), bias])
+    close(raw("layercam", model, x, UNITS), raw("hirescam", model, x, UNITS))
+
+
+@pytest.mark.parametrize("name", ["functional", "channels_first", "one_dimensional"])
+def test_layercam_of_several_layers(name):
+    layers = ["conv1", "conv2"] if name == "one_dimensional" else ["bn1", "pool", "relu3"]
+    model, x = models.build(name), models.images(name)
+    last = models.channels_last(name, x.astype("float64"))
+    theirs = cams.layercam(as_reference(models.build(name)), last, UNITS, layers=layers)
+    close(raw("layercam", model, x, UNITS, layers=layers), theirs, 1e-4)
+
+
+def test_layers_are_a_list():
+    model, x = pooled()
+    for layers in ("conv1", []):
+        with pytest.raises(ke.errors.InputError, match="a list of layers"):
+            raw("layercam", model, x, UNITS, layers=layers)
+
+
+def planted(places, size=(6, 7)):
+    """A model whose last signal is a pattern in some channels: the image's first channel times a number for each."""
+    x = image = keras.Input((*size, 1))
+    x = L.Conv2D(len(places), 1, use_bias=False, name="signal")(x)
+    model = keras.Model(image, L.Dense(2, name="logits")(L.GlobalAveragePooling2D()(x)))
+    head = model.get_layer("logits")
+    model.get_layer("signal").set_weights([np.array(places, "float32").reshape(1, 1, 1, -1)])
+    head.set_weights([np.ones((len(places), 2), "float32"), np.zeros(2, "float32")])
+    return model
+
+
+@pytest.mark.parametrize("factors", [[1.0, 2.0, -1.0], [-1.0, -2.0, 1.0]])
+def test_eigencam_finds_the_one_pattern_and_its_sign(factors, rng):
+    x = rng.normal(size=(2, 6, 7, 1)).astype("float32")
+    _, maps = raw("eigencam", planted(factors), x)
+    pattern = (x - x.mean((1, 2), keepdims=True)) * np.sign(sum(factors)) * np.linalg.norm(factors)
+    close([maps], [np.repeat(pattern, 2, -1)], 1e-4)
+    _, maps = raw("eigengradcam", planted(factors), x)
+    close([maps], [np.repeat(pattern, 2, -1) / 42], 1e-4)
+
+
+def test_eigencam_is_the_same_of_channels_and_of_places(rng):
+    for channels in (5, 60):  # fewer and more than the 42 places
+        factors = np.abs(rng.normal(size=channels))
+        x = rng.normal(size=(2, 6, 7, 1)).astype("float32")
+        pattern = (x - x.mean((1, 2), keepdims=True)) * np.linalg.norm(factors)
+        close([raw("eigencam", planted(factors), x).maps[..., :1]], [pattern], 1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:.*the same everywhere")
+def test_a_constant_signal_has_no_component():
+    for method in ("eigencam", "eigengradcam"):
+        assert not raw(method, planted([1.0, 2.0]), np.ones((1, 6, 7, 1), "float32")).maps.any()
+
+
+@pytest.mark.parametrize("name", ["functional", "channels_first"])
+def test_scorecam_of_the_channels_that_vary_most(name):
+    model, x = models.build(name), models.images(name)
+    last = models.channels_last(name, x.astype("float64"))
+    theirs = cams.scorecam(as_reference(models.build(name)), last, UNITS, baseline=0.3, max_channels=5)
+    for at_once in (1, 7, 32):
+        ours = raw("scorecam", model, x, UNITS, baseline=0.3, max_channels=5, at_once=at_once)
+        close(ours, theirs, 1e-4)
+    close(raw("scorecam", model, x, UNITS, max_channels=99), raw("scorecam", model, x, UNITS), 0)
+
+
+@pytest.mark.parametrize("params", [{"max_channels": 0}, {"at_once": 0}])
+def test_scorecam_needs_a_channel(params):
+    with pytest.raises(ke.errors.InputError, match="1 or more"):
+        raw("scorecam", *pooled(), UNITS, **params)
+
+
+def test_finercam_is_gradcam_of_a_difference():
+    model, x = pooled()
+    scores, maps = raw("finercam", model, x, 1, others=[0, 3], gamma=0.5)
+    every = raw("gradcam", model, x)
+    close((scores, maps), (every.scores[:, 1:2], (every.maps @ [-0.25, 1, 0, -0.25, 0])[..., None]), 1e-4)
+    close(raw("finercam", model, x, UNITS, gamma=0.0), raw("gradcam", model, x, UNITS))
+    with pytest.raises(ke.errors.InputError, match="units 0 to 4"):
+        raw("finercam", model, x, 1, others=[5])
+    with pytest.raises(ke.errors.InputError, match="others=0"):
+        raw("finercam", model, x, 1, others=0)
+
+
+def test_finercam_compares_with_the_nearest_scores():
+    model, x = pooled()
+    scores = raw("gradcam", model, x).scores
+    for b, row in enumerate(scores):
+        near = np.argsort(abs(row - row[2]))[1:3]
+        one = x[b : b + 1]
+        close(raw("finercam", model, one, 2, others=2), raw("finercam", model, one, 2, others=near.tolist()))
+
+
+@pytest.mark.parametrize("name", ["functional", "channels_first", "three_dimensional"])
+def test_smooth_gradcampp_equals_its_twin(name):
+    x = models.images(name).astype("float64")
+    draws = [keras.ops.convert_to_numpy(random.normal((1, *x.shape[1:]), 7, i)).astype("float64") for i in range(4)]
+    noises = [models.channels_last(name, 0.2 * meta.ranges(x) * d) for d in draws]
+    net, last = as_reference(models.build(name)), models.channels_last(name, x)
+    theirs = cams_smooth.smooth_gradcampp(net, last, UNITS, noises)
+    ours = raw("smooth_gradcampp", models.build(name), models.images(name), UNITS, repetitions=4, noise=0.2, seed=7)
+    close(ours, theirs, 1e-4)
+
+
+def test_smooth_gradcampp_without_noise_is_gradcampp():
+    model, x = pooled()
+    smooth = raw("smooth_gradcampp", model, x, UNITS, repetitions=2, noise=0.0)
+    close(smooth, raw("gradcampp", model, x, UNITS), 1e-4)
+    with pytest.raises(ke.errors.InputError, match="at least one"):
+        raw("smooth_gradcampp", model, x, UNITS, repetitions=0)
