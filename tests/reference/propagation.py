@@ -1,11 +1,28 @@
 """The slow twins of `keras_explainable.methods.propagation`: one node of the net after another, backwards."""
 
+import copy
 from typing import Any
 
 import numpy as np
 
 from reference.gradient import reduce_channels
-from reference.net import Maps, Net, Relu, Relu6, choose, forward, scores_of
+from reference.net import (
+    Add,
+    Affine,
+    AvgPool,
+    Conv,
+    Dense,
+    DepthwiseConv,
+    GlobalAvgPool,
+    Maps,
+    Net,
+    Node,
+    Relu,
+    Relu6,
+    choose,
+    forward,
+    scores_of,
+)
 
 
 def backwards(net: Net, values: dict, start: np.ndarray, rule: Any) -> np.ndarray:
@@ -47,3 +64,141 @@ def deconvnet(net: Net, x: np.ndarray, y: Any = None, reduce: str | None = "mean
         return (np.maximum(g, 0),) if isinstance(node.op, (Relu, Relu6)) else node.op.vjp(g, y, *xs)
 
     return _gradients(net, x, y, reduce, rule)
+
+
+# Layer-wise relevance propagation
+
+
+def stabilized(z: np.ndarray, epsilon: float = 1e-6) -> np.ndarray:
+    return z + np.where(z < 0, -epsilon, epsilon)
+
+
+def share(op: Any, r: np.ndarray, parts: list, bias: Any, epsilon: float = 1e-6) -> np.ndarray:
+    """Of each output's relevance, every input's part of the sum that `parts`, inputs and kernels, make with the bias."""
+    total, layers = bias, []
+    for x, kernel in parts:
+        layer = copy.copy(op)
+        layer.kernel, layer.bias = kernel, None
+        layers.append(layer)
+        total = total + layer.call(x)
+    given = r / stabilized(total, epsilon)
+    return sum(x * layer.vjp(given, None, x)[0] for (x, _), layer in zip(parts, layers, strict=True))
+
+
+def up(v: Any) -> Any:
+    return np.maximum(v, 0)
+
+
+def down(v: Any) -> Any:
+    return np.minimum(v, 0)
+
+
+def epsilon_rule(op, w, b, x, r):
+    return share(op, r, [(x, w)], b)
+
+
+def plus_rule(op, w, b, x, r):
+    return share(op, r, [(up(x), up(w)), (down(x), down(w))], up(b))
+
+
+def alpha2_beta1_rule(op, w, b, x, r):
+    return 2 * plus_rule(op, w, b, x, r) - share(op, r, [(up(x), down(w)), (down(x), up(w))], down(b))
+
+
+def gamma_rule(op, w, b, x, r):
+    plain = copy.copy(op)
+    plain.kernel, plain.bias = w, None
+    y = plain.call(x) + b
+    more, less = (lambda v: v + 0.25 * up(v)), (lambda v: v + 0.25 * down(v))
+    raised = share(op, r * (y > 0), [(up(x), more(w)), (down(x), less(w))], more(b))
+    return raised + share(op, r * (y < 0), [(up(x), less(w)), (down(x), more(w))], less(b))
+
+
+def flat_rule(op, w, b, x, r):
+    return share(op, r, [(np.ones_like(x), np.ones_like(w))], 0.0)
+
+
+def excitation_rule(op, w, b, x, r):
+    return share(op, r, [(up(x), up(w))], 0.0)
+
+
+def box_rule(low: np.ndarray, high: np.ndarray) -> Any:
+    return lambda op, w, b, x, r: share(op, r, [(x, w), (-low, up(w)), (-high, down(w))], 0.0)
+
+
+def normalisations(net: Net) -> dict[str, Affine]:
+    """The affine operation right behind a linear one, where nothing else takes what that gives."""
+    linear = {node.name for node in net.nodes if isinstance(node.op, (Conv, Dense))}
+    found = {}
+    for node in net.nodes:
+        users = sum(node.inputs[0] in other.inputs for other in net.nodes)
+        if isinstance(node.op, Affine) and node.inputs[0] in linear and users == 1:
+            found[node.inputs[0]] = node.op
+    return found
+
+
+def first_layers(net: Net) -> list[Node]:
+    """The linear operations that the images reach through no other one."""
+    raw, found = {"input"}, []
+    for node in net.nodes:
+        if raw & set(node.inputs):
+            if isinstance(node.op, (Conv, Dense)):
+                found.append(node)
+            else:
+                raw.add(node.name)
+    return found
+
+
+def passing(net: Net, conv: Any, dense: Any, first: Any = None) -> Any:
+    """What each node does with relevance."""
+    merged, beginning = normalisations(net), [node.name for node in first_layers(net)]
+
+    def rule(node, r, y, xs):
+        op = node.op
+        if isinstance(op, (Conv, Dense)):
+            norm = merged.get(node.name)
+            w, b = op.kernel, 0.0 if op.bias is None else op.bias
+            if norm is not None:
+                w = w * (norm.scale.reshape(w.shape[-2:]) if isinstance(op, DepthwiseConv) else norm.scale)
+                b = b * norm.scale + norm.bias
+            chosen = first if first is not None and node.name in beginning else conv if isinstance(op, Conv) else dense
+            return (chosen(op, w, b, xs[0], r),)
+        if isinstance(op, (AvgPool, GlobalAvgPool)):
+            return (xs[0] * op.vjp(r / stabilized(y), y, *xs)[0],)
+        if isinstance(op, Add) and len(xs) > 1:
+            return [x * r / stabilized(y) for x in xs]
+        return [r] if isinstance(op, (Affine, Relu, Relu6, Add)) else op.vjp(r, y, *xs)
+
+    return rule
+
+
+def _relevance(net: Net, x: np.ndarray, y: Any, *rules: Any) -> Maps:
+    values = forward(net, x)
+    rule = passing(net, *rules)
+    starts = [start * values[net.score] for start in units(net, values, y)]
+    maps = [backwards(net, values, start, rule)["input"].sum(-1) for start in starts]
+    return scores_of(net, values, y), np.stack(maps, axis=-1)
+
+
+def lrp_epsilon(net: Net, x: np.ndarray, y: Any = None) -> Maps:
+    return _relevance(net, x, y, epsilon_rule, epsilon_rule)
+
+
+def lrp_epsilon_plus(net: Net, x: np.ndarray, y: Any = None) -> Maps:
+    return _relevance(net, x, y, plus_rule, epsilon_rule)
+
+
+def lrp_epsilon_plus_flat(net: Net, x: np.ndarray, y: Any = None) -> Maps:
+    return _relevance(net, x, y, plus_rule, epsilon_rule, flat_rule)
+
+
+def lrp_epsilon_alpha2_beta1(net: Net, x: np.ndarray, y: Any = None) -> Maps:
+    return _relevance(net, x, y, alpha2_beta1_rule, epsilon_rule)
+
+
+def lrp_epsilon_gamma_box(net: Net, x: np.ndarray, y: Any = None) -> Maps:
+    axes = tuple(range(1, x.ndim))
+    bounds = [np.broadcast_to(f(x, axis=axes, keepdims=True), x.shape) for f in (np.min, np.max)]
+    name = first_layers(net)[0].inputs[0]
+    seen = [forward(net, bound)[name] for bound in bounds]
+    return _relevance(net, x, y, gamma_rule, epsilon_rule, box_rule(np.minimum(*seen), np.maximum(*seen)))

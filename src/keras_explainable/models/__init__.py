@@ -8,10 +8,12 @@ from keras_explainable.models.black_box import BlackBox as BlackBox
 from keras_explainable.models.black_box import BlackBoxTaps as BlackBoxTaps
 from keras_explainable.models.precision import computing_in as computing_in
 from keras_explainable.models.precision import current_precision as current_precision
+from keras_explainable.models.taps import IMAGES as IMAGES
 from keras_explainable.models.taps import INPUT as INPUT
+from keras_explainable.models.taps import Call as Call
 from keras_explainable.models.taps import Point as Point
-from keras_explainable.models.taps import Taps
-from keras_explainable.models.view import View
+from keras_explainable.models.taps import Taps as Taps
+from keras_explainable.models.view import View as View
 from keras_explainable.models.view import check_units as check_units
 from keras_explainable.models.view import unit_indices as unit_indices
 from keras_explainable.models.wiring import Rule as Rule

@@ -16,19 +16,21 @@ class Point(NamedTuple):
 
     path: str
     call: int = 0
-    link: str = "output"  # "input", "linear" (the argument of a fused activation), or "output"
+    link: str = "output"  # "input", "linear" (the argument of a fused activation), "output", or "attention" (its
+    # probabilities: batch, heads, tokens, tokens)
     part: int = 0  # of several input or output tensors
 
     def __str__(self) -> str:
         call = f" (call {self.call})" if self.call else ""
         return (
-            {"output": "", "linear": "pre-activation of ", "input": "input of "}[self.link]
+            {"output": "", "linear": "pre-activation of ", "input": "input of "}.get(self.link, f"{self.link} of ")
             + (self.path or "the model")
             + call
         )
 
 
 INPUT = Point("", link="input")
+IMAGES = 0  # values are numbered from the images on
 
 Tap = Callable[[Point, Any], Any]
 
@@ -50,6 +52,7 @@ class Call:
     channels_first: bool = False  # whether the output's channels are axis 1, and not the last one
     signals: tuple[tuple[Point, tuple[int, ...]], ...] = ()  # where floating numbers come in and go out, their shapes
     holds_calls: bool = False  # whether other calls took place inside of it
+    operation: bool = False  # whether this is no layer: `x + y`, a function
 
     @property
     def output(self) -> Point:
@@ -96,8 +99,9 @@ class Taps(Protocol):
     def run(self, x: Any, tap: Tap, points: frozenset[Point] | None) -> Any:
         """The model's outputs; `tap(point, value)` sees the signals at `points` (None: at all points)."""
 
-    def trace(self, shape: tuple, dtype: str) -> Trace:
-        """What happens when the model runs on images of this shape, found without computing where that is possible."""
+    def trace(self, shape: tuple, dtype: str, operations: bool = False) -> Trace:
+        """What happens when the model runs on images of this shape, found without computing where that is possible; of
+        a module with its `operations` outside of layers, if asked for."""
 
     def images(self, x: Any) -> Any:
         """Images as the backend's float32 tensor, where the model is."""

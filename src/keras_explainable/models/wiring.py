@@ -8,9 +8,7 @@ from keras import ops
 from keras_explainable import backend
 from keras_explainable.errors import LayerError
 from keras_explainable.models import kinds
-from keras_explainable.models.taps import Call, Point, Taps, Trace
-
-IMAGES = 0  # values are numbered from the images on
+from keras_explainable.models.taps import IMAGES, Call, Point, Taps, Trace
 
 
 class Rule(NamedTuple):

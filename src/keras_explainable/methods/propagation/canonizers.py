@@ -1,0 +1,56 @@
+"""What a network is, seen so that rules fit: layers merged, and nothing of the model changed."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from keras import ops
+
+from keras_explainable.methods.propagation.rules import Linear
+from keras_explainable.models import Call, Step, Taps
+from keras_explainable.models.kinds import LINEAR
+from keras_explainable.models.taps import IMAGES
+
+Number = tuple[str, int]  # of a call
+
+
+def norms(steps: Sequence[Step]) -> dict[Number, Call]:
+    """The normalisation that each linear call is merged with: the only one to take what it gives."""
+    made = {step.call.outputs[0]: step.call for step in steps if step.role in LINEAR and plain(step.call)}
+    users = Counter(value for step in steps for value in step.call.inputs)
+    found = {}
+    for step in steps:
+        before = made.get(step.call.inputs[0]) if step.role == "norm" else None
+        if before is not None and users[step.call.inputs[0]] == 1:
+            found[before.output[:2]] = step.call
+    return found
+
+
+def plain(call: Call) -> bool:
+    """Whether no activation is fused into a call."""
+    return call.activation in (None, "linear")
+
+
+def linear(taps: Taps, call: Call, norm: Call | None) -> Linear:
+    """A linear layer as it is now, with the normalisation behind it: s (W x + b) + t = (s W) x + s b + t."""
+    scale = None if norm is None else taps.scale(norm.path)
+    bias = taps.bias(call.path)
+    bias = 0.0 if bias is None else ops.cast(bias, "float32")
+    if norm is not None:
+        bias = bias * scale + ops.cast(taps.bias(norm.path), "float32")
+    if not isinstance(bias, float) and call.channels_first:
+        bias = ops.reshape(bias, (-1, *(1,) * (len(call.shape) - 2)))
+    kernel = taps.weight(call.path, scale)
+    return Linear(lambda x, kernel: taps.apply(call.path, x, kernel), kernel, ops.convert_to_tensor(bias, "float32"))
+
+
+def first(steps: Sequence[Step]) -> list[Step]:
+    """The linear layers that images reach through no other one."""
+    raw, found = {IMAGES}, []
+    for step in steps:
+        if raw.isdisjoint(step.call.inputs):
+            continue
+        if step.role in LINEAR:
+            found.append(step)
+        else:
+            raw.update(step.call.outputs)
+    return found

@@ -1,0 +1,216 @@
+"""Layer-wise relevance propagation: the score is given back from layer to layer, until the pixels have it.
+
+maps[b, s, k] = the relevance of pixel s, summed over channels. What the pixels have adds up to the score, less what
+biases and stabilisers keep. All methods here merge a batch normalisation with the linear layer before it; any other,
+and activations, pass relevance on; the largest of a pooling has it all, and averages and sums give it by what is added.
+
+They raise `LayerError` for a layer that no rule covers, and for an operation that is no layer.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from keras import ops
+
+from keras_explainable import filters, models
+from keras_explainable.errors import LayerError
+from keras_explainable.methods.gradient import units_last
+from keras_explainable.methods.propagation import canonizers, composites, rules
+from keras_explainable.methods.propagation.composites import Composite
+from keras_explainable.models import IMAGES, INPUT, Point, Rule, Step, View, Wiring
+from keras_explainable.models.kinds import LINEAR
+from keras_explainable.registry import explainer
+
+COST, NEEDS = "1 forward + 3 K backward", "gradient, known layers"
+
+
+def _pass(g: Any, inputs: tuple, output: Any) -> tuple:
+    return (g,)
+
+
+def _sum(g: Any, inputs: tuple, output: Any) -> list:
+    return rules.summed(inputs, g)
+
+
+def wiring(view: View, composite: Composite, steps: Sequence[Step]) -> list[Rule]:
+    """The rules of all calls that a score depends on; what only moves numbers has its own gradient, which is right."""
+    merged = canonizers.norms(steps)
+    first = canonizers.first(steps) if composite.first else []
+    found = []
+    for step in steps:
+        call, inputs = step.call, step.inputs
+        if step.role in LINEAR:
+            rule = composite.first if step in first else getattr(composite, step.role)
+            norm = merged.get(call.output[:2])
+            found.append(Rule(call.linear, inputs[:1], _linear(view.taps, call, norm, rule)))
+        elif step.role in ("norm", "scaling", "relu", "activation"):
+            found.append(Rule(call.output, inputs[:1], _pass))
+        elif step.role == "average":
+            found.append(Rule(call.output, inputs[:1], _average(view.taps, call)))
+        elif step.role == "sum" and len({shape for point, shape in call.signals}) == 1:
+            found.append(Rule(call.output, inputs, _sum))
+        elif step.role not in ("maximum", "moving"):
+            raise LayerError(f"No rule covers {step.name}, so relevance cannot be sent through it. Use a gradient.")
+        if step.fused in ("relu", "activation"):
+            found.append(Rule(call.output, (call.linear,), _pass))
+        elif step.fused not in (None, "moving"):
+            raise LayerError(f"No rule covers {call.activation}, the activation of {step.name}. Use a gradient.")
+    return found
+
+
+def _linear(taps: Any, call: Any, norm: Any, rule: Callable) -> Callable:
+    def send(g, inputs, output):
+        return (rule(canonizers.linear(taps, call, norm), inputs[0], g),)
+
+    return send
+
+
+def _average(taps: Any, call: Any) -> Callable:
+    return lambda g, inputs, output: (rules.averaged(partial(taps.apply, call.path), inputs[0], g),)
+
+
+def starting(view: View, found: list[Rule], steps: Sequence[Step]) -> list[Rule]:
+    """The rules, relevance beginning as gradient times value of what scores are made of: a unit's is its score."""
+    used = {value for step in steps for value in step.call.inputs}
+    ends = [view.target] if view.target else [s.call.output for s in steps if used.isdisjoint(s.call.outputs)]
+    at = {rule.at: rule for rule in found}
+
+    def times_value(send):
+        return lambda g, inputs, output: send(g * output, inputs, output)
+
+    for end in ends:
+        old = at.get(end, Rule(end, (end,), _pass))
+        at[end] = old._replace(send=times_value(old.send))
+    return list(at.values())
+
+
+def relevance(view: View, composite: Composite) -> tuple:
+    """Scores (B, K) and relevance (B, *S, K)."""
+    steps = view.steps()
+    found = starting(view, wiring(view, composite, steps), steps)
+    scores, _, r = view.jacobian([INPUT], lambda _, r: ops.sum(r, axis=-1), keep=False, wiring=Wiring(found))
+    return scores, units_last(r[INPUT])
+
+
+@explainer("propagation", NEEDS, COST, "doi:10.1371/journal.pone.0130140", postprocessing=filters.positive_normalize)
+def lrp_epsilon(
+    model: Any, inputs: Any, indices: Any = None, score: Any = None, *, epsilon: float = rules.EPSILON
+) -> tuple:
+    """The score given back to the pixels by what each input adds to a layer; of a ReLU network, gradient x input.
+
+    Every linear layer: R_j = sum_k x_j W_jk / (z_k + epsilon sign(z_k)) R_k, z = W x + b.
+
+    Args:
+        epsilon: added to z; a larger one leaves out what is weak or cancels.
+
+    Reference: Bach et al., On Pixel-Wise Explanations for Non-Linear Classifier Decisions by LRP, PLoS ONE 2015.
+    """
+    return relevance(models.view(model, inputs, indices, score), composites.epsilon_everywhere(epsilon))
+
+
+@explainer("propagation", NEEDS, COST, "arXiv:1910.09840", postprocessing=filters.positive_normalize)
+def lrp_epsilon_plus(
+    model: Any, inputs: Any, indices: Any = None, score: Any = None, *, epsilon: float = rules.EPSILON
+) -> tuple:
+    """What speaks for the unit, clean and on the object: LRP with the z-plus rule in convolutions, epsilon in others.
+
+    Convolutions: R_j = sum_k (x_j W_jk)^+ / sum_j (x_j W_jk)^+ R_k; dense layers as `lrp_epsilon`.
+
+    Args:
+        epsilon: as in `lrp_epsilon`.
+
+    Reference: Kohlbrenner et al., Towards Best Practice in Explaining Neural Network Decisions with LRP,
+    arXiv:1910.09840.
+    """
+    return relevance(models.view(model, inputs, indices, score), composites.epsilon_plus(epsilon))
+
+
+@explainer("propagation", NEEDS, COST, "arXiv:1910.09840", postprocessing=filters.positive_normalize)
+def lrp_epsilon_plus_flat(
+    model: Any, inputs: Any, indices: Any = None, score: Any = None, *, epsilon: float = rules.EPSILON
+) -> tuple:
+    """As `lrp_epsilon_plus`, smoother: the first layer spreads relevance evenly over the pixels that it sees.
+
+    First linear layer: R_j = sum_k R_k / (number of inputs of k); then as `lrp_epsilon_plus`.
+
+    Args:
+        epsilon: as in `lrp_epsilon`.
+
+    Reference: Kohlbrenner et al., arXiv:1910.09840; the flat rule: Lapuschkin et al., arXiv:1902.10178.
+    """
+    return relevance(models.view(model, inputs, indices, score), composites.epsilon_plus_flat(epsilon))
+
+
+@explainer("propagation", NEEDS, COST, "arXiv:1910.09840", postprocessing=filters.positive_normalize)
+def lrp_epsilon_alpha2_beta1(
+    model: Any, inputs: Any, indices: Any = None, score: Any = None, *, epsilon: float = rules.EPSILON
+) -> tuple:
+    """What speaks for the unit and what against it: LRP with the alpha-beta rule in convolutions, epsilon in others.
+
+    Convolutions: R = 2 R^+ - R^-, the shares of what adds to an output and of what takes from it; dense layers as
+    `lrp_epsilon`.
+
+    Args:
+        epsilon: as in `lrp_epsilon`.
+
+    Reference: Bach et al., PLoS ONE 2015; Kohlbrenner et al., arXiv:1910.09840.
+    """
+    return relevance(models.view(model, inputs, indices, score), composites.epsilon_alpha2_beta1(epsilon))
+
+
+@explainer("propagation", NEEDS, COST, "arXiv:1512.02479", postprocessing=filters.positive_normalize)
+def lrp_epsilon_gamma_box(
+    model: Any,
+    inputs: Any,
+    indices: Any = None,
+    score: Any = None,
+    *,
+    epsilon: float = rules.EPSILON,
+    gamma: float = 0.25,
+    low: Any = None,
+    high: Any = None,
+) -> tuple:
+    """LRP for natural images: the box rule at the pixels, gamma in convolutions, epsilon in dense layers.
+
+    First linear layer: R_j = sum_k n_jk / sum_j n_jk R_k, n = x W - low W^+ - high W^-; other convolutions count what
+    has the output's own sign 1 + gamma times; dense layers as `lrp_epsilon`.
+
+    Args:
+        epsilon: as in `lrp_epsilon`.
+        gamma: 0 is the epsilon rule, a large one z-plus.
+        low, high: the least and the largest that a pixel can be: numbers, colours (C,), or images; None is each image's
+            own.
+
+    Reference: Montavon et al., Layer-Wise Relevance Propagation: An Overview, doi:10.1007/978-3-030-28954-6_10; the box
+    rule: Montavon et al., arXiv:1512.02479.
+    """
+    view = models.view(model, inputs, indices, score)
+    bounds = _bounds(view, low, high)
+
+    def box(linear, x, r):
+        return rules.z_box(linear, x, r, *bounds)
+
+    return relevance(view, composites.epsilon_gamma_box(epsilon, gamma, box))
+
+
+def _bounds(view: View, low: Any, high: Any) -> list:
+    """The least and the largest of what the first linear layer takes, in its own layout."""
+    x, axes = view.x, tuple(range(1, len(view.x.shape)))
+    low = ops.min(x, axis=axes, keepdims=True) if low is None else low
+    high = ops.max(x, axis=axes, keepdims=True) if high is None else high
+    bounds = [ops.broadcast_to(ops.cast(ops.convert_to_tensor(b), "float32"), ops.shape(x)) for b in (low, high)]
+    if view.taps.channels_first:
+        bounds = [ops.moveaxis(b, -1, 1) for b in bounds]
+    found = canonizers.first(view.steps())
+    if len(found) != 1:
+        raise LayerError(
+            f"The box rule is for one linear layer at the pixels, and there are {len(found)}: "
+            f"{', '.join(s.name for s in found)}. Use `lrp_epsilon_plus_flat`."
+        )
+    call = found[0].call
+    if call.inputs[0] != IMAGES:  # what is before it, a change of range or padding, goes for the bounds as well
+        point: Point = found[0].inputs[0]
+        seen = [view.evaluate([point], inputs=b)[1][point] for b in bounds]
+        bounds = [ops.moveaxis(b, -1, 1) if call.channels_first else b for b in seen]
+    return [ops.minimum(*bounds), ops.maximum(*bounds)]
