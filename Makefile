@@ -1,6 +1,8 @@
 # make demo    install with one backend, explain the embedded images, write demo/report.html
 # make test    install all three backends, run the tests once on each
-# make lint    ruff and mypy          make bench   what each method costs, on each backend
+# make lint    ruff and mypy
+# make bench   what each method costs beside the bare framework (ARGS=--quick: three minutes); make bench-peers: and
+#              beside other libraries
 # make clean   remove environments, caches and outputs
 #
 # BACKEND=jax narrows demo, test and bench to one backend; TESTS=tests/test_data.py and PYTEST_ARGS="-k nan -x" narrow the
@@ -9,7 +11,7 @@
 SHELL       := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench bench-peers clean
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -49,11 +51,14 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.test
-	@for backend in $(BACKENDS); do KERAS_BACKEND=$$backend $(BIN)/python -m bench $(ARGS); done
+bench: $(VENV)/.bench
+	$(BIN)/python -m bench $(if $(BACKEND),--backends $(BACKEND)) $(ARGS)
+
+bench-peers: $(VENV)-peers/.bench
+	$(VENV)-peers/bin/python -m bench --peers --backends tensorflow native $(ARGS)
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist demo results
+	rm -rf $(VENV) $(VENV)-peers .pytest_cache .mypy_cache .ruff_cache build dist demo results
 	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp stands for an installation: it is renewed when the dependencies change, and only then.
@@ -69,4 +74,22 @@ $(VENV)/.demo-%: $(RECIPE) | $(BIN)/python
 $(VENV)/.test: $(RECIPE) | $(BIN)/python
 	@echo "Installing keras-explainable with $(ALL_BACKENDS) into $(VENV) (a few minutes, once)"
 	$(PIP) --editable ".[tensorflow-cpu,jax,torch,viz,cli,dev]"
+	@touch $@
+
+# torchvision's models run without its compiled operators, for which there is not always a build.
+$(VENV)/.bench: requirements/bench.txt $(VENV)/.test
+	$(PIP) --no-deps --requirement requirements/bench.txt
+	@touch $@
+
+# Other libraries ask for versions of their own, so they come into an environment of their own; one that cannot be
+# installed becomes a row that says so.
+$(VENV)-peers/.bench: requirements/bench.txt requirements/peers.txt $(RECIPE)
+	$(PYTHON) -m venv $(VENV)-peers
+	$(VENV)-peers/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements/pins.txt \
+	  --editable ".[tensorflow-cpu,torch,viz]" captum
+	$(VENV)-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements/bench.txt
+	while read -r peer; do \
+	  $(VENV)-peers/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements/pins.txt "$$peer" \
+	    || echo "$$peer cannot be installed"; \
+	done < requirements/peers.txt
 	@touch $@

@@ -1,52 +1,103 @@
-"""`python -m bench`: what each method costs, as a ratio to the bare forward or gradient pass, in one run."""
+"""`python -m bench`: what each method costs, beside the bare framework and beside other libraries, in one run."""
 
 import argparse
-import statistics
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
 
-import keras_explainable as ke  # first: it chooses the backend
+from bench import show, subjects
 
-import keras  # isort: skip
-import numpy as np  # isort: skip
-
-from bench.floors import floors  # isort: skip
-from bench.measure import alternate, ratio  # isort: skip
-
-ROWS = {
-    "gradcam": "forward",
-    "cam": "forward",
-    "gradcampp": "forward",
-    "gradients": "gradient",
-    "full_gradients": "gradient",
-}
+KINDS = ("tensorflow", "jax", "torch", "native")
+METHODS = ("gradcam", "gradcampp", "gradients", "full_gradients", "simple_full_gradients", "smoothgrad")
+PACKAGES = ("keras", "tensorflow-cpu", "tensorflow", "jax", "torch", "captum", "grad-cam", "tf-keras-vis", "xplique")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--network", default="ResNet50", help="a name of keras.applications")
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--methods", nargs="*", default=list(ROWS), choices=list(ROWS))
+    add = parser.add_argument
+    add("--backends", nargs="*", default=list(KINDS), choices=KINDS, help="native: a plain torch.nn.Module")
+    add("--networks", nargs="*", default=list(subjects.NETWORKS))
+    add("--batch", nargs="*", type=int, default=[1, 8, 32])
+    add("--size", type=int, default=224)
+    add("--methods", nargs="*", default=list(METHODS))
+    add("--rounds", type=int, default=5)
+    add("--budget", type=float, default=90, help="seconds for the rounds of one row of networks, 3 rounds at least")
+    add("--peers", action="store_true", help="also other libraries, where they are installed (make bench-peers)")
+    add("--growth", action="store_true", help="also how time grows with units, repetitions and the images' size")
+    add("--precision", choices=["bfloat16", "float16"])
+    add("--quick", action="store_true", help="one network, batch 8, three methods, one backend: three minutes")
+    add("--json", type=Path, help="write every figure to this file")
+    add("--plot", type=Path, help="draw the ratios into this picture")
+    add("--show", type=Path, help="measure nothing: show the figures of this file")
     args = parser.parse_args()
+    if args.quick:
+        args.networks, args.batch, args.methods = ["ResNet50"], [8], ["gradcam", "gradients", "full_gradients"]
+        args.backends = args.backends[-1:] if args.backends == list(KINDS) else args.backends
+    found = json.loads(args.show.read_text()) if args.show else {"machine": machine(), "rows": measured(args)}
+    show.check(found["rows"])
+    print(show.table(found))
+    if args.json:
+        args.json.write_text(json.dumps(found, indent=1))
+    if args.plot:
+        show.chart(found, args.plot)
 
-    shape = (args.size, args.size, 3)
-    model = getattr(keras.applications, args.network)(weights=None, input_shape=shape, classifier_activation=None)
-    rng = np.random.default_rng(0)
-    x = rng.random((args.batch, *shape), "float32")
-    y = rng.integers(0, 1000, (args.batch, 1)).astype("int32")
-    _, forward, gradient = floors(model, x, y)
-    sides = {"forward": forward, "gradient": gradient}
-    for name in args.methods:
-        sides[name] = lambda name=name: getattr(ke, name)(model, x, y, verbose=0)
-    seconds = alternate(sides, args.rounds, budget=300)
 
-    print(f"{args.network}, batch {args.batch}, {args.size} x {args.size}, {keras.backend.backend()}")
-    for name, times in seconds.items():
-        line = f"{name:24s} {statistics.median(times):8.3f} s"
-        if name in ROWS:
-            middle, low, high = ratio(times, seconds[ROWS[name]])
-            line += f"   {middle:5.2f} x {ROWS[name]} ({low:.2f} to {high:.2f})"
-        print(line)
+def measured(args: argparse.Namespace) -> list[dict]:
+    """The rows of all backends, each measured in a process of its own."""
+    rows = []
+    shared = {"rounds": args.rounds, "budget": args.budget, "size": args.size, "peers": args.peers}
+    for network in args.networks:
+        for batch in args.batch:
+            for kind in args.backends:
+                options = shared | {"section": "methods", "network": network, "batch": batch, "methods": args.methods}
+                rows += worker(kind, options | {"precision": args.precision})
+    for kind in args.backends if args.growth else ():
+        rows += worker(kind, shared | {"section": "growth", "network": args.networks[0], "batch": args.batch[0]})
+    return rows
+
+
+def worker(kind: str, options: dict) -> list[dict]:
+    """The rows of one process; one that fails is a row that says so."""
+    what = [f"{options[key]}" for key in ("section", "network", "batch")]
+    print(f"... {kind}, {', '.join(what)}", file=sys.stderr, flush=True)
+    command = [sys.executable, "-m", "bench.worker", kind, json.dumps(options)]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"})
+    rows = [json.loads(line[4:]) for line in done.stdout.splitlines() if line.startswith("ROW ")]
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        rows.append({"backend": kind, "network": options["network"], "batch": options["batch"], "failed": last[:200]})
+    return rows
+
+
+def machine() -> dict:
+    """What the figures were measured on."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {"cores": len(os.sched_getaffinity(0)), "processor": processor(), "device": device(), "versions": versions}
+
+
+def processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.processor())
+
+
+def device() -> str:
+    try:
+        found = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True
+        )
+        return found.stdout.strip() or "CPU"
+    except OSError:
+        return "CPU"
 
 
 if __name__ == "__main__":

@@ -1,38 +1,40 @@
-"""The floors: the bare framework's compiled forward pass and gradient pass, with nothing of this library in them."""
+"""The floors: the bare framework's forward pass and gradient pass, compiled where it compiles, with nothing of this
+library in them. `floors(model, x, y)` gives (forward(), gradient()), which return NumPy arrays; weights are frozen."""
 
 import keras
 import numpy as np
 
 
 def floors(model, x, y):
-    """(x as the backend's tensor, forward(), gradient()): both compiled where the backend compiles, weights frozen."""
-    return {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}[keras.backend.backend()](model, x, y)
+    """The two callables for a Keras model or a plain module, images and units (B, 1)."""
+    kind = keras.backend.backend() if isinstance(model, keras.Model) else "native"
+    return {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch, "native": _native}[kind](model, x, y)
 
 
 def _tensorflow(model, x, y):
     import tensorflow as tf
 
-    x, y = tf.constant(x), tf.constant(y)
+    y = tf.constant(y)
 
     @tf.function
-    def forward():
+    def forward(x):
         return model(x, training=False)
 
     @tf.function
-    def gradient():
+    def gradient(x):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(x)
             scores = tf.gather(model(x, training=False), y, batch_dims=1)
         return tape.gradient(scores, x)
 
-    return x, lambda: forward().numpy(), lambda: gradient().numpy()
+    return lambda: forward(tf.constant(x)).numpy(), lambda: gradient(tf.constant(x)).numpy()
 
 
 def _jax(model, x, y):
     import jax
     import jax.numpy as jnp
 
-    x, y = jnp.asarray(x), jnp.asarray(y)
+    y = jnp.asarray(y)
     values = [v.value for v in model.variables]
 
     def scores(values, x):
@@ -41,27 +43,36 @@ def _jax(model, x, y):
 
     forward = jax.jit(scores)
     gradient = jax.jit(jax.grad(lambda x, values: jnp.take_along_axis(scores(values, x), y, 1).sum()))
-    return x, lambda: np.asarray(forward(values, x)), lambda: np.asarray(gradient(x, values))
+    return lambda: np.asarray(forward(values, jnp.asarray(x))), lambda: np.asarray(gradient(jnp.asarray(x), values))
 
 
 def _torch(model, x, y):
+    weights = [v.value for v in model.variables]
+    return _passes(lambda x: model(x, training=False), weights, x, y)
+
+
+def _native(model, x, y):
+    return _passes(model, list(model.parameters()), x, y)
+
+
+def _passes(call, weights, x, y):
     import torch
 
-    x, y = torch.as_tensor(x), torch.as_tensor(y)
-    weights = [v.value for v in model.variables]
+    device = weights[0].device
+    y = torch.as_tensor(y, device=device, dtype=torch.int64)
 
     def forward():
         with torch.no_grad():
-            return model(x, training=False).numpy()
+            return call(torch.as_tensor(x, device=device)).cpu().numpy()
 
     def gradient():
         was = [w.requires_grad for w in weights]
         for w in weights:
             w.requires_grad_(False)
-        leaf = x.clone().requires_grad_()
-        (g,) = torch.autograd.grad(model(leaf, training=False).gather(1, y).sum(), leaf)
+        leaf = torch.as_tensor(x, device=device).clone().requires_grad_()
+        (g,) = torch.autograd.grad(call(leaf).gather(1, y).sum(), leaf)
         for w, grad in zip(weights, was, strict=True):
             w.requires_grad_(grad)
-        return g.numpy()
+        return g.cpu().numpy()
 
-    return x, forward, gradient
+    return forward, gradient

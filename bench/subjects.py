@@ -1,0 +1,81 @@
+"""The networks that are measured, with random weights that are equal on every backend; none is downloaded."""
+
+import functools
+
+import numpy as np
+
+NETWORKS = ("ResNet50", "VGG16", "DenseNet121", "ViT")
+NATIVE = {"ResNet50": "resnet50", "VGG16": "vgg16", "DenseNet121": "densenet121", "ViT": "vit_b_16"}
+
+# Modules whose output is explained: the last spatial one may be a module that is called several times.
+LAYERS = {
+    "ResNet50": "layer4",
+    "resnet18": "layer4",
+    "VGG16": "features",
+    "vgg11_bn": "features",
+    "DenseNet121": "features",
+}
+
+
+def keras_model(name, size):
+    """A Keras model of 1000 logits for images (size, size, 3)."""
+    import keras
+
+    shape = (size, size, 3)
+    if name == "ViT":
+        model = vit(shape)
+    else:
+        model = getattr(keras.applications, name)(weights=None, input_shape=shape, classifier_activation=None)
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        weight.assign(drawn(weight.name, tuple(weight.shape), rng))
+    return model
+
+
+def drawn(name, shape, rng):
+    """Values that keep activations at their size through many layers."""
+    if name in ("gamma", "moving_variance", "running_var"):
+        return rng.uniform(0.8, 1.2, shape).astype("float32")
+    width = np.sqrt(2 / np.prod(shape[:-1])) if len(shape) > 1 else 0.05
+    return (rng.standard_normal(shape, dtype="float32") * width).astype("float32")
+
+
+def vit(shape, patch=16, width=192, heads=3, depth=12):
+    """A vision transformer of DeiT's tiny size, mean pooled."""
+    from keras import Input, Model, layers, ops
+
+    x = inputs = Input(shape)
+    x = layers.Conv2D(width, patch, strides=patch, name="patches")(x)
+    x = layers.Reshape((-1, width))(x)
+    for i in range(depth):
+        y = layers.LayerNormalization(epsilon=1e-6, name=f"norm{i}a")(x)
+        x = layers.Add()([x, layers.MultiHeadAttention(heads, width // heads, name=f"attention{i}")(y, y)])
+        y = layers.LayerNormalization(epsilon=1e-6, name=f"norm{i}b")(x)
+        y = layers.Dense(4 * width, activation="gelu", name=f"wide{i}")(y)
+        x = layers.Add()([x, layers.Dense(width, name=f"narrow{i}")(y)])
+    x = layers.LayerNormalization(epsilon=1e-6, name="norm")(x)
+    side = shape[0] // patch
+    x = layers.Reshape((side, side, width), name="grid")(x)
+    return Model(inputs, layers.Dense(1000, name="logits")(ops.mean(x, axis=(1, 2))), name="vit")
+
+
+@functools.cache
+def torchvision():
+    """torchvision, whose models run without its compiled operators (`pip install --no-deps torchvision`)."""
+    import torch
+
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for operator in ("nms", "qnms"):  # declared, so that it can be imported without them
+        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    import torchvision
+
+    return torchvision, library
+
+
+def module(name):
+    """A torchvision network, in evaluation mode and frozen."""
+    import torch
+
+    torch.manual_seed(0)
+    found = getattr(torchvision()[0].models, NATIVE.get(name, name))(weights=None)
+    return found.eval().requires_grad_(False)
