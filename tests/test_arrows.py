@@ -21,6 +21,7 @@ SEAM = {
     "backend.torch": "torch",
     "models.torch": "torch",
     "models.torch_kinds": "torch",
+    "models.torch_ops": "torch",
     "models.torch_files": "torch",  # what PyTorch saved, only PyTorch reads
     "demo.module": "torch",  # a network written as PyTorch's users write theirs, and imported when it is asked for
 }
@@ -52,6 +53,7 @@ ARROWS = {
         "models.taps",
         "models.kinds",
         "models.torch_kinds",
+        "models.torch_ops",
         "models.find",
         "models.precision",
         "models.recording",
@@ -59,6 +61,7 @@ ARROWS = {
     },
     "models.torch_kinds": set(),
     "models.black_box": {"models.taps", "backend"},
+    "models.torch_ops": {"models.taps"},
     "models.torch_files": set(),
     "methods": {"models", "compiling", "backend", "filters", "resize", "random", "registry"},
     "metrics": {"models", "backend", "filters", "resize", "random", "registry"},

@@ -303,7 +303,7 @@ class KerasTaps:
             finally:
                 _session.reset(token)
 
-    def trace(self, shape: tuple, dtype: str) -> Trace:
+    def trace(self, shape: tuple, dtype: str, operations: bool = False) -> Trace:
         return _traces.get(self.model, self.structure(), (shape, dtype), lambda: self._trace(shape, dtype))
 
     def _trace(self, shape: tuple, dtype: str) -> Trace:

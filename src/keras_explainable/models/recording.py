@@ -1,7 +1,7 @@
 """What both adapters need to watch a model run: changes that threads share, one run's session, a trace of its calls."""
 
 import threading
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
@@ -116,14 +116,16 @@ class Recorder:
             self.floating.add(point)
         return value
 
-    def calls(self, describe: Callable[[Call, bool], Call]) -> Iterator[Call]:
+    def calls(self, describe: Callable[[Call, bool], Call], layers: Container | None = None) -> Iterator[Call]:
         """The calls, in the order in which they ended; `describe(call, fused)` adds what only the adapter knows, where
-        `fused` tells whether a fused activation was seen."""
+        `fused` tells whether a fused activation was seen. Of what is not in `layers`, nothing holds a call."""
         seen: dict[tuple, dict[str, list]] = {}
         signals: dict[tuple, list] = {}
         spans: dict[tuple, list[int]] = {}
-        for i, (point, value, shape) in enumerate(self.events):
+        i = 0
+        for point, value, shape in self.events:
             key = point[:2]
+            i += layers is None or point.path in layers
             links = seen.setdefault(key, {})
             if point.link == "output":
                 seen[key] = seen.pop(key)  # to the end

@@ -16,9 +16,9 @@ from torch import nn
 
 from keras_explainable import backend
 from keras_explainable.errors import InputError
-from keras_explainable.models import find, precision, recording
+from keras_explainable.models import find, precision, recording, torch_ops
 from keras_explainable.models import torch_kinds as kinds
-from keras_explainable.models.kinds import of_layer
+from keras_explainable.models.kinds import of_layer, of_name
 from keras_explainable.models.taps import INPUT, Call, Point, Tap, Trace
 
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
@@ -35,6 +35,7 @@ class Session(recording.Session):
         super().__init__(paths, tap, points)
         self.fused = fused  # layers with a bias that call an activation of their own afterwards
         self.open: list[tuple[str, int]] = []
+        self.busy = False  # looking at a signal
         self.activated: set[tuple[str, int]] = set()
 
     def before(self, path: str, values: tuple) -> tuple:
@@ -45,18 +46,25 @@ class Session(recording.Session):
         return self.see_all(*self.open[-1], "input", values)
 
     def after(self, output: Any) -> Any:
-        return self.see_all(*self.open.pop(), "output", output)
+        key = self.open.pop()
+        output = self.see_all(*key, "output", output)
+        return output if self.points is None else self.see_all(*key, "attention", output)  # of a softmax
 
 
 def _before(module: nn.Module, args: tuple, kwargs: dict | None = None) -> tuple | None:
     session = _session.get()
-    known = session is not None and id(module) in session.paths
-    return session.before(session.paths[id(module)], (args, kwargs)) if session and known else None
+    if session is None or id(module) not in session.paths:
+        return None
+    with torch_ops.quiet(session):
+        return session.before(session.paths[id(module)], (args, kwargs))
 
 
 def _after(module: nn.Module, args: tuple, output: Any) -> Any:
     session = _session.get()
-    return session.after(output) if session is not None and id(module) in session.paths else output
+    if session is None or id(module) not in session.paths:
+        return output
+    with torch_ops.quiet(session):
+        return session.after(output)
 
 
 def _hook(module: nn.Module) -> Callable[[], None]:
@@ -121,6 +129,8 @@ def _children(module: nn.Module) -> dict[str, nn.Module]:
 def _describe(paths: dict[str, nn.Module], ndim: int, layouts: dict, call: Call, fused: bool) -> Call:
     """`layouts` remembers the shape of each value and whether its channels are first: many modules keep those of their
     input, and say nothing about it themselves."""
+    if call.path not in paths:
+        return _describe_operation(ndim, layouts, call)
     module = paths[call.path]
     first, inside = kinds.channels_first(module, call.shape), list(_children(module).values())
     if first is None:
@@ -137,6 +147,20 @@ def _describe(paths: dict[str, nn.Module], ndim: int, layouts: dict, call: Call,
         has_kernel=isinstance(module, kinds.KERNELS),
         channels_first=first,
     )
+
+
+def _describe_operation(ndim: int, layouts: dict, call: Call) -> Call:
+    """An operation keeps the layout of those of its inputs that have its shape, unless it moves the channels."""
+    kind = call.path.rpartition(".")[2].rstrip("_")
+    known = [layouts[value] for value in (*call.outputs, *call.inputs) if value in layouts]
+    same = [first for shape, first in known if shape == call.shape]
+    first = same[0] if same else len(call.shape) == ndim
+    if kind in torch_ops.MOVING and known:
+        (batch, *rest), before = known[-1]
+        if call.shape == (batch, *((*rest[1:], rest[0]) if before else (rest[-1], *rest[:-1]))):
+            first = not before
+    layouts.update(dict.fromkeys(call.outputs[:1], (call.shape, first)))
+    return replace(call, kind=kind, operation=True, channels_first=first)
 
 
 def first_tensor(outputs: Any) -> torch.Tensor | None:
@@ -203,6 +227,8 @@ class TorchTaps:
         return kinds.kernel(self.layer(path))
 
     def role(self, call: Call) -> str | None:
+        if call.path not in self.paths():
+            return of_name(call.kind) if call.kind != "linear" else None  # with what weights?
         found = of_layer(self.layer(call.path), "forward")
         return found if call.leaf or found != "other" else None
 
@@ -245,10 +271,11 @@ class TorchTaps:
         first = next((t for t in tensors if t.is_floating_point()), None)
         return {"device": None, "dtype": None} if first is None else {"device": first.device, "dtype": first.dtype}
 
-    def run(self, x: Any, tap: Tap, points: frozenset[Point] | None) -> Any:
+    def run(self, x: Any, tap: Tap, points: frozenset[Point] | None, operations: bool = False) -> Any:
         paths = self.paths()
+        operations = operations or any(p.path and p.path not in paths for p in points or ())
         fused = {p for p, m in paths.items() if isinstance(m, (*kinds.NORMS, nn.LayerNorm)) and _children(m)}
-        wanted = set(paths if points is None else {p.path for p in points})
+        wanted = set(paths if points is None or operations else {p.path for p in points})
         chosen = [p for p in paths if p in wanted or p.rpartition(".")[0] in wanted & fused]
         session = Session({id(paths[p]): p for p in reversed(chosen)}, tap, points, fused)
         with _hooking(paths[p] for p in chosen), _settling(self.module.modules()):
@@ -256,20 +283,22 @@ class TorchTaps:
             try:
                 # A copy: the module may work in place on what it gets.
                 x = session.see(INPUT, x.clone()).to(**self._place())
-                with _lowered(x.device.type):
+                watching = torch_ops.Operations(session, paths) if operations else nullcontext()
+                with _lowered(x.device.type), watching:
                     return self.module(x)
             finally:
                 _session.reset(token)
 
-    def trace(self, shape: tuple, dtype: str) -> Trace:
-        return _traces.get(self.module, self.structure(), (shape, dtype), lambda: self._trace(shape, dtype))
+    def trace(self, shape: tuple, dtype: str, operations: bool = False) -> Trace:
+        key = shape, dtype, operations
+        return _traces.get(self.module, self.structure(), key, lambda: self._trace(*key))
 
-    def _trace(self, shape: tuple, dtype: str) -> Trace:
+    def _trace(self, shape: tuple, dtype: str, operations: bool) -> Trace:
         recorder = recording.Recorder(lambda value: (id(value), value._version))  # in-place results are new values
         scores: list[tuple[int, tuple]] = []
 
         def run(x):
-            found = first_tensor(self.run(x, recorder, None))
+            found = first_tensor(self.run(x, recorder, None, operations))
             scores.extend([] if found is None else [(recorder.number(found), tuple(found.shape))])
 
         norms = (m for m in self.module.modules() if isinstance(m, kinds.BATCH_NORMS))
@@ -282,7 +311,8 @@ class TorchTaps:
                     "PyTorch's convolutions want channels first, (N, C, *space): try x.transpose(0, 3, 1, 2)."
                 ) from error
             raise
-        calls = recorder.calls(functools.partial(_describe, self.paths(), len(shape), {}))
+        paths = self.paths()
+        calls = recorder.calls(functools.partial(_describe, paths, len(shape), {}), paths)
         return Trace(tuple(calls), tuple(n for n, _ in scores), tuple(s for _, s in scores))
 
 

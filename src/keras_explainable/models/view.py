@@ -1,6 +1,7 @@
 """What a method sees: a model on a batch of images, with the units to explain chosen and every signal channels-last."""
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from keras import ops
 from keras_explainable import backend
 from keras_explainable.errors import InputError, LayerError
 from keras_explainable.models import black_box, find
-from keras_explainable.models.taps import INPUT, Point, Taps
+from keras_explainable.models.taps import INPUT, Point, Taps, Trace
 from keras_explainable.models.wiring import Step, Wiring, steps
 
 Score = Callable[[Any], Any]
@@ -188,7 +189,7 @@ class View:
         """The calls that the scores depend on, from the images or the signal at `stop` on (see `wiring.steps`)."""
         if self.taps.black_box:
             black_box.refuse()
-        return steps(self.taps, self.trace, self.target, stop)
+        return steps(self.taps, self.operations, self.target, stop)
 
     def _run(self, at: Sequence[Point], replace: dict | None = None, wiring: Wiring | None = None) -> Callable:
         if at and self.taps.black_box:
@@ -230,8 +231,13 @@ class View:
             )
         return self.units(scores)
 
+    @cached_property
+    def operations(self) -> Trace:
+        """The trace of a module with its operations outside of layers, which costs a run of it."""
+        return self.taps.trace((1, *self.inputs.shape[1:]), "float32", operations=True)
+
     def _call(self, point: Point) -> Any:
-        call = self.trace.at(point)
+        call = self.trace.at(point) or self.operations.at(point)
         if call is None:
             raise LayerError(f"{point} is not part of the model's forward pass.")
         return call
@@ -241,13 +247,17 @@ class View:
 
     def _last(self, point: Point, value: Any, axis: int) -> Any:
         """Channels moved from `axis` to the end, where the signal has them first."""
-        first = self.taps.channels_first if point == INPUT else self._call(point).channels_first
-        return ops.moveaxis(value, axis, -1) if first else value
+        return ops.moveaxis(value, axis, -1) if self._first(point) else value
+
+    def _first(self, point: Point) -> bool:
+        """Whether a signal has its channels first."""
+        if point == INPUT:
+            return self.taps.channels_first
+        return point.link != "attention" and self._call(point).channels_first
 
     def _replaced(self, point: Point, value: Any, function: Callable) -> Any:
         new = ops.cast(function(self._last(point, value, 1)), value.dtype)
-        first = self.taps.channels_first if point == INPUT else self._call(point).channels_first
-        return ops.moveaxis(new, -1, 1) if first else new
+        return ops.moveaxis(new, -1, 1) if self._first(point) else new
 
     def _check_seen(self, at: Sequence[Point], seen: dict) -> None:
         missing = [str(p) for p in at if p not in seen]
