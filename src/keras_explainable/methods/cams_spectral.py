@@ -5,7 +5,7 @@ from typing import Any
 from keras import ops
 
 from keras_explainable import filters, models
-from keras_explainable.methods.cams import at_signal
+from keras_explainable.methods.cams import CANCELS, at_signal
 from keras_explainable.methods.gradient import units_last
 from keras_explainable.registry import explainer
 
@@ -43,8 +43,10 @@ def first_component(values: Any, rank: int) -> Any:
     """The projection (..., *S') of values (..., *S', C) with `rank` spatial axes on their first principal component."""
     shape = ops.shape(values)
     x = ops.reshape(values, (*shape[: -1 - rank], -1, shape[-1]))
+    largest = ops.max(ops.abs(x), axis=(-2, -1), keepdims=True)
     x = x - ops.mean(x, axis=-2, keepdims=True)
     size = ops.max(ops.abs(x), axis=(-2, -1), keepdims=True)
+    size = ops.where(size > CANCELS * largest, size, ops.zeros_like(size))
     x = x / ops.where(size > 0, size, ops.ones_like(size))  # squares of small gradients would vanish
     pixels, channels = x.shape[-2:]
     if pixels is not None and pixels < channels:  # the smaller of the two matrices of products
