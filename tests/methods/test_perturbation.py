@@ -132,11 +132,11 @@ def test_sobol_and_hsic_of_a_linear_score_rise_with_its_parts(x):
     labels = segments.grid(SPACE, (2, 3))[0]
     parts = contributions(x.astype("float64"), 0.0, labels)
     share = parts**2 / (parts**2).sum(axis=1, keepdims=True)  # additive: total indices are shares of the variance
-    found = raw("sobol", linear, x, repetitions=1500, segments=(2, 3), at_once=4000).maps
+    found = raw("sobol", linear, x, repetitions=1500, segments=(2, 3), baseline=0.0, at_once=4000).maps
     np.testing.assert_allclose(found[:, labels == 4][:, 0], share[:, 4], atol=0.05)
     first = np.stack([found[:, labels == j][:, 0] for j in range(6)], axis=1)
     np.testing.assert_allclose(first, share, atol=0.08)
-    hsic = raw("hsic", linear, x, repetitions=800, segments=(2, 3), at_once=4000).maps
+    hsic = raw("hsic", linear, x, repetitions=800, segments=(2, 3), baseline=0.0, at_once=4000).maps
     dependence = np.stack([hsic[:, labels == j][:, 0] for j in range(6)], axis=1)
     assert (dependence.argmax(axis=1) == share.argmax(axis=1)).all()
 
@@ -146,7 +146,7 @@ def test_shapley_values_are_complete_symmetric_and_zero_for_a_dummy(x):
         left, right = images[:, :10, :12].mean(axis=(1, 2, 3)), images[:, 10:, 12:].mean(axis=(1, 2, 3))
         return (left * right)[:, None]
 
-    scores, maps = raw("kernel_shap", product, x, segments=2)
+    scores, maps = raw("kernel_shap", product, x, segments=2, baseline=0.0)
     np.testing.assert_allclose(maps[:, 0, 0], maps[:, -1, -1], rtol=1e-4)
     np.testing.assert_allclose(2 * maps[:, 0, 0], scores, rtol=1e-4)
     assert abs(maps[:, 0, -1]).max() < 1e-6 * abs(maps).max()
@@ -196,7 +196,9 @@ def test_superpixels_are_of_one_colour():
     pytest.importorskip("skimage", reason="scikit-image, which finds superpixels, is not installed")
     images = np.zeros((1, *SHAPE), "float32")
     images[:, 4:12, 6:15] = 1
-    maps = raw("kernel_shap", lambda x: x.mean(axis=(1, 2, 3))[:, None], images, segments="slic").maps[0, ..., 0]
+    maps = raw("kernel_shap", lambda x: x.mean(axis=(1, 2, 3))[:, None], images, segments="slic", baseline=0.0).maps[
+        0, ..., 0
+    ]
     inside = np.zeros(SPACE, bool)
     inside[4:12, 6:15] = True
     assert (maps * inside).sum() > 0.95 * maps.sum()
@@ -295,7 +297,7 @@ def test_captum_s_regressions_say_the_same():
 
     torch.manual_seed(0)
     drawn = attr.KernelShap(forward).attribute(x, target=1, feature_mask=labels, n_samples=2000)
-    exact = raw("kernel_shap", model, x, 1, segments=(2, 3)).maps[..., 0]
+    exact = raw("kernel_shap", model, x, 1, segments=(2, 3), baseline=0.0).maps[..., 0]
     np.testing.assert_allclose(drawn[:, 0].numpy(), exact, atol=0.03 * abs(exact).max())  # theirs is drawn
     # Their Lime draws z on its own, and measures distances on pixels: both are told ours.
     z = surrogate.lime_rows(60, 6, SEED)
@@ -310,5 +312,5 @@ def test_captum_s_regressions_say_the_same():
         None,
     )
     weights = lime.attribute(x, target=1, n_samples=60, show_progress=False)[0].numpy()
-    ours = raw("lime", model, x, 1, segments=(2, 3), repetitions=60, ridge=0.5, seed=SEED).maps[0, ..., 0]
+    ours = raw("lime", model, x, 1, segments=(2, 3), repetitions=60, ridge=0.5, baseline=0.0, seed=SEED).maps[0, ..., 0]
     np.testing.assert_allclose(ours, weights[labels.numpy()], atol=1e-4 * abs(weights).max())

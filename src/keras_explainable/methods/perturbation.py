@@ -3,8 +3,8 @@
 All methods here need nothing of a model but its scores. Copies x o m + baseline o (1 - m) of each image are evaluated,
 a mask m being 1 where the image is seen. Their common parameters:
 
-- `baseline`: what is behind the mask, in the images' range: a number, a colour (C,), images, or "mean" for each image's
-  own mean colour.
+- `baseline`: what is behind the mask: "mean", each image's own mean colour, which lies in any range of images; or, in
+  that range, a number, a colour (C,), or images.
 - `at_once`: perturbed images that are evaluated together; at least one copy of each image of the batch is.
 - `score`, `indices`: see `ke.methods`.
 """
@@ -170,7 +170,7 @@ def occlusion(
     *,
     patch: int | Sequence[int] | None = None,
     stride: int | Sequence[int] | None = None,
-    baseline: Any = 0.0,
+    baseline: Any = "mean",
     at_once: int = AT_ONCE,
 ) -> tuple:
     """How much the score falls when a patch is covered: simple, and true to any model.
@@ -221,7 +221,7 @@ def rise(
     repetitions: int = 1000,
     grid: int | Sequence[int] = 7,
     p: float = 0.5,
-    baseline: Any = 0.0,
+    baseline: Any = "mean",
     at_once: int = AT_ONCE,
     seed: int | None = None,
 ) -> tuple:

@@ -29,7 +29,7 @@ def sobol(
     *,
     repetitions: int = 16,
     segments: Any = 7,
-    baseline: Any = 0.0,
+    baseline: Any = "mean",
     at_once: int = AT_ONCE,
     seed: int | None = None,
 ) -> tuple:
@@ -74,7 +74,7 @@ def hsic(
     *,
     repetitions: int = 500,
     segments: Any = 7,
-    baseline: Any = 0.0,
+    baseline: Any = "mean",
     at_once: int = AT_ONCE,
     seed: int | None = None,
 ) -> tuple:

@@ -41,7 +41,7 @@ def lime(
     segments: Any = 7,
     width: float = 0.25,
     ridge: float = 1.0,
-    baseline: Any = 0.0,
+    baseline: Any = "mean",
     at_once: int = AT_ONCE,
     seed: int | None = None,
 ) -> tuple:
@@ -95,7 +95,7 @@ def kernel_shap(
     *,
     repetitions: int = 500,
     segments: Any = 7,
-    baseline: Any = 0.0,
+    baseline: Any = "mean",
     at_once: int = AT_ONCE,
     seed: int | None = None,
 ) -> tuple:
