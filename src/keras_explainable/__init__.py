@@ -19,5 +19,6 @@ from keras_explainable.registry import get as get
 from keras_explainable.shortcuts import __dir__ as __dir__
 from keras_explainable.shortcuts import __getattr__ as __getattr__  # every registered method: ke.gradcam, ...
 from keras_explainable.shortcuts import full_gradient_decomposition as full_gradient_decomposition
+from keras_explainable.shortcuts import integrated_gradients_gap as integrated_gradients_gap
 
 __version__ = "0.1.0"

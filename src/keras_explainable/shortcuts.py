@@ -10,7 +10,7 @@ import numpy as np
 from keras_explainable import data, models, registry
 from keras_explainable.errors import InputError
 from keras_explainable.explaining import partial_explain
-from keras_explainable.methods import fullgrad
+from keras_explainable.methods import fullgrad, path
 from keras_explainable.running import WHOLE, check, run_steps
 
 
@@ -92,3 +92,29 @@ def full_gradient_decomposition(
     if implicit:
         report = fullgrad.implicit_completeness(scores, measured[0], fullgrad.measured_calls(model, blank), report)
     return fullgrad.Decomposition(gradient, dict(zip(calls, terms, strict=True)), report)
+
+
+def integrated_gradients_gap(
+    model: Any, x: Any, y: Any = None, batch_size: int = 32, score: Any = None, verbose: int | str = 0, **params: Any
+) -> path.Convergence:
+    """By how much the parts that `integrated_gradients` finds, added up, miss score(x) - score(baseline).
+
+    A gap that is not small calls for more `repetitions`.
+
+    Args:
+        params: `repetitions`, `quadrature` and `baseline`, as of `integrated_gradients`.
+
+    Returns:
+        `scores`, `baseline_scores`, `total` (the sum of each map), `absolute_gap` and `relative_gap` (of
+        |scores - baseline_scores|), each (N, K).
+    """
+
+    def step(subject: Any, images: Any, units: Any) -> tuple:
+        return tuple(path.integrated_gradients_gap(subject, images, units, score, **params))
+
+    source = data.batches(x, y, batch_size)
+    if source.kind in WHOLE:
+        check(model, x, y, score)
+    with models.taps(model).device():
+        parts = [part for _, part in run_steps(step, None, model, source, verbose)]
+    return path.Convergence(*map(np.concatenate, zip(*parts, strict=True)))

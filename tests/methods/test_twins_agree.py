@@ -27,7 +27,21 @@ MODULES = [
 ]
 TWINS = {name: vars(module)[name] for module in MODULES for name in ke.registry.METHODS if name in vars(module)}
 # Tested by themselves, because the twin needs to be given what the method draws or finds.
-GIVEN = {"smoothgrad", "smooth_gradcampp", "occlusion", "rise", "lime", "kernel_shap", "sobol", "hsic"}
+GIVEN = {
+    "smoothgrad",
+    "vargrad",
+    "squaregrad",
+    "integrated_gradients",
+    "expected_gradients",
+    "gradient_shap",
+    "smooth_gradcampp",
+    "occlusion",
+    "rise",
+    "lime",
+    "kernel_shap",
+    "sobol",
+    "hsic",
+}
 
 
 def pairs():

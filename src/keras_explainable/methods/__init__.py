@@ -21,6 +21,7 @@ from keras_explainable.methods import cams_spectral as cams_spectral
 from keras_explainable.methods import fullgrad as fullgrad
 from keras_explainable.methods import gradient as gradient
 from keras_explainable.methods import meta as meta
+from keras_explainable.methods import path as path
 from keras_explainable.methods import perturbation as perturbation
 from keras_explainable.methods import propagation as propagation
 from keras_explainable.methods import sensitivity as sensitivity

@@ -32,6 +32,21 @@ def channel_reducer(reduce: str | None) -> Callable:
     return lambda g: units_last(REDUCE[reduce](g))
 
 
+PARTS = {
+    "sum": lambda v: ops.sum(v, axis=-1),
+    "absolute": lambda v: ops.sum(ops.abs(v), axis=-1),
+}
+
+
+def part_reducer(reduce: str | None) -> Callable:
+    """From parts of a score (B, K, *S, C) to maps (B, *S, K); with `reduce` None channels stay: (B, K, *S, C)."""
+    if reduce is None:
+        return lambda v: v
+    if reduce not in PARTS:
+        raise InputError(f"reduce={reduce!r}: use one of {', '.join(map(repr, PARTS))}, or None to keep channels.")
+    return lambda v: units_last(PARTS[reduce](v))
+
+
 @explainer("gradient", "gradient", "1 forward + K backward", "arXiv:1312.6034", postprocessing=filters.normalize)
 def gradients(model: Any, inputs: Any, indices: Any = None, score: Any = None, reduce: str | None = "mean") -> tuple:
     """How strongly each pixel moves the score: the size of its gradient.
@@ -48,3 +63,27 @@ def gradients(model: Any, inputs: Any, indices: Any = None, score: Any = None, r
     view = models.view(model, inputs, indices, score)
     scores, _, g = view.jacobian([models.INPUT], keep=False)
     return scores, reduced(g[models.INPUT])
+
+
+@explainer(
+    "gradient", "gradient", "1 forward + K backward", "arXiv:1605.01713", postprocessing=filters.absolute_normalize
+)
+def input_x_gradient(
+    model: Any, inputs: Any, indices: Any = None, score: Any = None, reduce: str | None = "sum"
+) -> tuple:
+    """What each pixel adds to the score if the model is taken as linear near the image, and black as nothing.
+
+    maps[b, s, k] = sum over c of x[b, s, c] d score[b, k] / d x[b, s, c]
+
+    The sum of a map is the score for networks of linear layers and ReLUs without biases.
+
+    Args:
+        reduce: over channels, the "sum" of the signed values, or of their "absolute" ones; None keeps channels, as
+            (B, K, *S, C).
+
+    Reference: Shrikumar et al., Not Just a Black Box, arXiv:1605.01713.
+    """
+    reduced = part_reducer(reduce)
+    view = models.view(model, inputs, indices, score)
+    scores, _, g = view.jacobian([models.INPUT], keep=False)
+    return scores, reduced(view.x[:, None] * g[models.INPUT])

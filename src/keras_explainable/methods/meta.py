@@ -3,14 +3,18 @@
 import functools
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from keras import ops
 
-from keras_explainable import backend, filters, models, random
+from keras_explainable import filters, models, random, registry
 from keras_explainable.compiling import frozen, repeated, repeats
 from keras_explainable.errors import InputError
 from keras_explainable.methods.gradient import channel_reducer, gradients
+from keras_explainable.methods.loops import as_inputs, moments, quadrature_of, scores_of, total_of
+from keras_explainable.methods.perturbation import background
 from keras_explainable.registry import explainer
 from keras_explainable.resize import resize
 
@@ -27,9 +31,14 @@ def _named(method: Callable) -> str:
     return str(getattr(method, "__name__", type(method).__name__))
 
 
+AGGREGATES = ("mean", "variance", "square")
+
+
 @functools.lru_cache(maxsize=256)  # the same arguments give the same function, which is compiled only once
-def smooth(method: Callable, repetitions: int = 20, noise: float = 0.1, noise_kind: str = "absolute") -> Callable:
-    """The mean of a method's scores and maps over noisy copies of the images.
+def smooth(
+    method: Callable, repetitions: int = 20, noise: float = 0.1, noise_kind: str = "absolute", aggregate: str = "mean"
+) -> Callable:
+    """The mean of a method's scores and maps over noisy copies of the images, or how much the maps vary.
 
     maps = 1/n sum_i method(x + sigma e_i), e_i standard normal. Each image of a batch sees the same draws e_i, so that
     its map depends on the seed alone and not on its neighbours. The explained units are the same in every draw.
@@ -38,34 +47,52 @@ def smooth(method: Callable, repetitions: int = 20, noise: float = 0.1, noise_ki
         method: any explaining method, compiled or not.
         repetitions: n. Time grows with it, memory does not.
         noise: sigma in the images' own units, or with noise_kind="range" as a fraction of each image's max - min.
+        aggregate: of the maps, the "mean", the "variance" (with 1/n) or the mean "square"; of the scores the mean.
 
     Returns:
         A method with one parameter more: `seed`.
 
     Reference: Smilkov et al., SmoothGrad, arXiv:1706.03825.
     """
-    if repetitions < 1:
-        raise InputError(f"repetitions={repetitions}: at least one is needed.")
-    if noise_kind not in NOISE_KINDS:
-        raise InputError(f"noise_kind={noise_kind!r}: use one of {', '.join(map(repr, NOISE_KINDS))}.")
+    check_noise(repetitions, noise_kind, aggregate)
 
     @repeats
     def smoothed(model: Any, inputs: Any, indices: Any = None, seed: int | None = None, **params: Any) -> tuple:
         def draw(subject, x, units, step):
-            sigma: Any = noise
-            if noise_kind == "range":
-                axes = tuple(range(1, len(x.shape)))
-                sigma = noise * (ops.max(x, axis=axes, keepdims=True) - ops.min(x, axis=axes, keepdims=True))
             e = random.normal((1, *ops.shape(x)[1:]), seed or 0, step)
-            return tuple(method(subject, x + sigma * e, units, **params))
+            scores, maps = method(subject, x + deviation(x, noise, noise_kind) * e, units, **params)
+            return scores, ops.square(maps) if aggregate == "square" else maps
 
         x = _float(inputs)
         units = models.units(model, x, indices, params.get("score"))
-        run = repeated(draw, frozen(["smooth", method, noise, noise_kind, seed, params]), model, method, x)
+        key = frozen(["smooth", method, noise, noise_kind, aggregate == "square", seed, params])
+        run = repeated(draw, key, model, method, x)
+        if aggregate == "variance":
+            return moments(functools.partial(run, x, units), repetitions, x)
         return tuple(total / repetitions for total in _sum(run, x, units, repetitions))
 
     smoothed.__name__ = f"{_named(method)}_smooth"
     return smoothed
+
+
+def check_noise(repetitions: int, noise_kind: str, aggregate: str = "mean") -> None:
+    """Refuse parameters that make no noisy copies."""
+    if repetitions < 1:
+        raise InputError(f"repetitions={repetitions}: at least one is needed.")
+    if noise_kind not in NOISE_KINDS:
+        raise InputError(f"noise_kind={noise_kind!r}: use one of {', '.join(map(repr, NOISE_KINDS))}.")
+    if aggregate not in AGGREGATES:
+        raise InputError(f"aggregate={aggregate!r}: use one of {', '.join(map(repr, AGGREGATES))}.")
+    if aggregate == "variance" and repetitions < 2:
+        raise InputError(f"repetitions={repetitions}: a variance needs at least two.")
+
+
+def deviation(x: Any, noise: float, noise_kind: str) -> Any:
+    """Sigma: the noise itself, or that fraction of each image's range, (B, 1, ..., 1)."""
+    if noise_kind == "absolute":
+        return noise
+    axes = tuple(range(1, len(x.shape)))
+    return noise * (ops.max(x, axis=axes, keepdims=True) - ops.min(x, axis=axes, keepdims=True))
 
 
 def tta(method: Callable, scales: Sequence[float] = (0.5, 1.5, 2.0), hflip: bool = True) -> Callable:
@@ -116,18 +143,122 @@ def _tta(method: Callable, scales: tuple[float, ...], hflip: bool) -> Callable:
     return augmented
 
 
+def integrate(
+    method: Callable, repetitions: int = 50, quadrature: str = "gauss_legendre", baseline: Any = 0.0
+) -> Callable:
+    """The mean of a method's maps over the straight path from a baseline to the image.
+
+    maps = integral from 0 to 1 of method(x0 + t (x - x0)) dt, and the scores of the images as they are.
+
+    Args:
+        method: any explaining method, compiled or not.
+        repetitions: points on the path. Time grows with them, memory does not.
+        quadrature: "gauss_legendre", whose error falls quickly where the maps change smoothly, or "midpoint".
+        baseline: a number, a colour (C,), images, or "mean" for each image's own mean colour.
+    """
+    rows = quadrature_of(quadrature, repetitions)
+
+    @repeats
+    def integrated(model: Any, inputs: Any, indices: Any = None, **params: Any) -> tuple:
+        score = params.get("score")
+        view = models.view(model, inputs)
+        x, behind = view.inputs, as_inputs(view, background(view, baseline))
+        units = models.units(model, inputs, indices, score)
+
+        def at(subject, x, behind, units, t, weight):
+            return (weight * method(subject, behind + t * (x - behind), units, **params)[1],)
+
+        key = frozen(["integrate", method, params])
+        run = functools.partial(repeated(at, key, model, method, x), x, behind, units)
+        (maps,) = total_of(run, [ops.convert_to_tensor(row) for row in rows], x)
+        return scores_of(model, x, units, score), maps
+
+    integrated.__name__ = f"{_named(method)}_integrated"
+    return integrated
+
+
+def ensemble(methods: Sequence[Callable | str], weights: Sequence[float] | None = None) -> Callable:
+    """The mean of several methods' maps, each brought to the images' size and to values from 0 to 1.
+
+    maps = sum_i w_i normalize(resize(postprocessing_i(maps_i))) / sum_i w_i
+
+    Args:
+        methods: explaining methods or their names. Those that are registered get their customary postprocessing.
+        weights: w, one for each method; by default all count the same.
+    """
+    functions = [registry.get(m) if isinstance(m, str) else m for m in methods]
+    shares = [1.0] * len(functions) if weights is None else [float(w) for w in weights]
+    if not functions or len(shares) != len(functions) or min(shares) < 0 or not sum(shares):
+        raise InputError(f"{len(functions)} methods and weights={weights} came: give one positive weight for each.")
+    customary = {record.function: record.postprocessing for record in registry.METHODS.values()}
+
+    @repeats
+    def combined(model: Any, inputs: Any, indices: Any = None, seed: int | None = None, **params: Any) -> tuple:
+        view = models.view(model, inputs)
+        x, size = view.inputs, view.size
+        units = models.units(model, inputs, indices, params.get("score"))
+        axis, total, scores = tuple(range(1, 1 + len(size))), 0.0, None
+        for method, share in zip(functions, shares, strict=True):
+            random_too = {"seed": seed} if "seed" in inspect.signature(method).parameters else {}
+            own = params | random_too
+
+            def run(subject, x, units, method=method, own=own):
+                return method(subject, x, units, **own)
+
+            found, maps = repeated(run, frozen(["ensemble", method, own]), model, method, x)(x, units)
+            maps = resize((customary.get(method) or (lambda m, axis: m))(maps, axis=axis), size)
+            scores = found if scores is None else scores
+            total = total + share / sum(shares) * filters.normalize(maps, axis)
+        return scores, total
+
+    combined.__name__ = "_".join(map(_named, functions)) + "_ensemble"
+    return combined
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Scores of units, each less the mean of the others; equal for equal others, so that compiled programs are kept."""
+
+    others: tuple[int, ...] | None
+    before_activation = True
+
+    def __call__(self, outputs: Any) -> Any:
+        values = ops.cast(outputs, "float32")
+        number = values.shape[-1]
+        if number < 2:
+            raise InputError(f"The model has {number} unit, so there is no other to compare with.")
+        models.check_units(np.asarray(self.others or (0,)), number)
+        chosen = np.isin(np.arange(number), self.others or np.arange(number))[:, None] & ~np.eye(number, dtype=bool)
+        share = chosen / np.maximum(chosen.sum(axis=0), 1)  # (of others, of units)
+        return values - values @ ops.convert_to_tensor(share.astype("float32"))
+
+
+def contrast(method: Callable, other_units: int | Sequence[int] | None = None) -> Callable:
+    """Why a unit and not others: a method's maps of how far a unit's score is above the mean of other units'.
+
+    score[b, k] = f[b, k] - mean over j in other_units, j not k, of f[b, j]
+
+    Args:
+        method: an explaining method that takes `score`.
+        other_units: their numbers; None for all others.
+    """
+    if "score" not in inspect.signature(method).parameters:
+        raise InputError(f"{_named(method)} takes no score=, so it cannot explain a difference of scores.")
+    others = None if other_units is None else tuple(int(k) for k in np.atleast_1d(other_units))
+
+    def contrasted(model: Any, inputs: Any, indices: Any = None, **params: Any) -> tuple:
+        if indices is not None:
+            models.units(model, inputs, indices)  # refuses units that the model does not have
+        return method(model, inputs, indices, **{**params, "score": Contrast(others)})
+
+    contrasted.repeats = getattr(method, "repeats", False)  # type: ignore[attr-defined]
+    contrasted.__name__ = f"{_named(method)}_contrast"
+    return contrasted
+
+
 def _sum(run: Callable, x: Any, units: Any, repetitions: int) -> tuple:
-    """The sum of `run(x, units, step)` over the steps: in a loop of the program it is part of, or of the host."""
-
-    def add(step, sums):
-        return tuple(total + new for total, new in zip(sums, run(x, units, step), strict=True))
-
-    if backend.is_traced(x):
-        return ops.fori_loop(1, repetitions, add, run(x, units, 0))
-    sums = run(x, units, ops.convert_to_tensor(0, "int32"))
-    for step in range(1, repetitions):
-        sums = add(ops.convert_to_tensor(step, "int32"), sums)
-    return sums
+    """The sum of `run(x, units, step)` over the steps."""
+    return total_of(functools.partial(run, x, units), [ops.arange(repetitions, dtype="int32")], x)
 
 
 def _scaled(size: Any, scale: float) -> Any:
@@ -161,3 +292,62 @@ def smoothgrad(
     smoothed = smooth(signed_gradients, repetitions, noise, noise_kind)
     scores, g = smoothed(model, inputs, indices, seed, score=score)
     return scores, reduced(g)
+
+
+@repeats
+@explainer("gradient", "gradient", "n (forward + K backward)", "arXiv:1810.03307", postprocessing=filters.normalize)
+def vargrad(
+    model: Any,
+    inputs: Any,
+    indices: Any = None,
+    score: Any = None,
+    *,
+    repetitions: int = 25,
+    noise: float = 0.15,
+    noise_kind: str = "range",
+    reduce: str | None = "mean",
+    seed: int | None = None,
+) -> tuple:
+    """Where the gradient of the score depends most on small changes of the image: its variance over noisy copies.
+
+    maps = reduce over c of 1/n sum_i (g_i - mean g)^2, g_i = d score(x + sigma e_i) / dx
+
+    Args:
+        repetitions, noise, noise_kind: see `meta.smooth`; reduce: see `gradients`.
+
+    Reference: Adebayo et al., Local Explanation Methods for Deep Neural Networks Lack Sensitivity to Parameter Values,
+    arXiv:1810.03307.
+    """
+    reduced = channel_reducer(reduce)
+    varied = smooth(signed_gradients, repetitions, noise, noise_kind, "variance")
+    scores, spread = varied(model, inputs, indices, seed, score=score)
+    return scores, reduced(spread)
+
+
+@repeats
+@explainer("gradient", "gradient", "n (forward + K backward)", "arXiv:1806.10758", postprocessing=filters.normalize)
+def squaregrad(
+    model: Any,
+    inputs: Any,
+    indices: Any = None,
+    score: Any = None,
+    *,
+    repetitions: int = 25,
+    noise: float = 0.15,
+    noise_kind: str = "range",
+    reduce: str | None = "mean",
+    seed: int | None = None,
+) -> tuple:
+    """How strongly each pixel moves the score of noisy copies of the image: the mean of squared gradients.
+
+    maps = reduce over c of 1/n sum_i (d score(x + sigma e_i) / dx)^2
+
+    Args:
+        repetitions, noise, noise_kind: see `meta.smooth`; reduce: see `gradients`.
+
+    Reference: Hooker et al., A Benchmark for Interpretability Methods in Deep Neural Networks, arXiv:1806.10758.
+    """
+    reduced = channel_reducer(reduce)
+    squared = smooth(signed_gradients, repetitions, noise, noise_kind, "square")
+    scores, squares = squared(model, inputs, indices, seed, score=score)
+    return scores, reduced(squares)

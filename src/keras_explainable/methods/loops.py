@@ -1,0 +1,75 @@
+"""What methods that repeat are made of: loops with running sums, quadrature, and the scores of images as they are."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_explainable import backend, models
+from keras_explainable.compiling import frozen, repeated
+from keras_explainable.errors import InputError
+
+QUADRATURES = ("gauss_legendre", "midpoint")
+
+
+def quadrature_of(kind: str, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes in (0, 1) and weights that sum to 1, as float32: sum weights f(nodes) is the integral of f."""
+    if kind not in QUADRATURES:
+        raise InputError(f"quadrature={kind!r}: use one of {', '.join(map(repr, QUADRATURES))}.")
+    if number < 1:
+        raise InputError(f"repetitions={number}: at least one is needed.")
+    if kind == "midpoint":
+        nodes, weights = (np.arange(number) + 0.5) / number, np.full(number, 1 / number)
+    else:
+        nodes, weights = np.polynomial.legendre.leggauss(number)
+        nodes, weights = (nodes + 1) / 2, weights / 2
+    return nodes.astype("float32"), weights.astype("float32")
+
+
+def loop(step: Callable, start: int, stop: int, state: Any, x: Any) -> Any:
+    """state = step(i, state) for i from start to stop: in a loop of the program that x is part of, or of the host."""
+    if backend.is_traced(x):
+        return ops.fori_loop(start, stop, step, state)
+    for i in range(start, stop):
+        state = step(i, state)
+    return state
+
+
+def total_of(run: Callable, rows: Sequence[Any], x: Any) -> tuple:
+    """The sum over i of the tensors of `run(*(row[i] for row in rows))`, and no more than two of them at a time."""
+
+    def add(i, sums):
+        return tuple(total + new for total, new in zip(sums, run(*(row[i] for row in rows)), strict=True))
+
+    return loop(add, 1, rows[0].shape[0], run(*(row[0] for row in rows)), x)
+
+
+def moments(run: Callable, number: int, x: Any) -> tuple:
+    """The mean of the scores and the variance of the maps of `run(step)`, updated at each step (Welford): differences
+    of large sums would lose all digits of a small variance."""
+
+    def update(i, state):
+        scores, mean, spread = state
+        new_scores, maps = run(steps[i])
+        new_mean = mean + (maps - mean) / ops.cast(i + 1, "float32")
+        return scores + new_scores, new_mean, spread + (maps - mean) * (maps - new_mean)
+
+    steps = ops.arange(number, dtype="int32")
+    scores, maps = run(steps[0])
+    scores, _, spread = loop(update, 1, number, (scores, maps, ops.zeros_like(maps)), x)
+    return scores / number, spread / number
+
+
+def as_inputs(view: models.View, images: Any) -> Any:
+    """Channels-last images in the layout of the model's."""
+    return ops.moveaxis(images, -1, 1) if view.taps.channels_first else images
+
+
+def scores_of(model: Any, x: Any, units: Any, score: Any) -> Any:
+    """The scores (B, K) of images, by a compiled forward pass."""
+
+    def evaluate(subject, x, units):
+        return models.view(subject, x, units, score).evaluate()[0]
+
+    return repeated(evaluate, frozen(["scores", score]), model, evaluate, x)(x, units)

@@ -1,0 +1,211 @@
+"""Gradients collected on straight paths from a baseline to the image: what each pixel adds to the score on the way.
+
+Their parts add up to score(x) - score(baseline), up to the error of the sum that stands for the integral, which
+`integrated_gradients_gap` reports. Common parameters:
+
+- `repetitions`: gradients that are computed. Time grows with it, memory does not.
+- `baseline`: where paths begin, in the images' range: a number, a colour (C,), images, or "mean" for each image's own
+  mean colour.
+- `reduce`: over channels, the "sum" of the signed parts, or of their "absolute" values; None keeps channels, as
+  (B, K, *S, C).
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import numpy as np
+from keras import ops
+
+from keras_explainable import filters, models, random
+from keras_explainable.compiling import frozen, repeated, repeats
+from keras_explainable.errors import InputError
+from keras_explainable.methods.gradient import gradients, part_reducer
+from keras_explainable.methods.loops import as_inputs, scores_of, total_of
+from keras_explainable.methods.meta import check_noise, deviation, integrate, signed_gradients
+from keras_explainable.methods.perturbation import background
+from keras_explainable.registry import explainer
+
+
+class Convergence(NamedTuple):
+    """How nearly a map's sum is what it stands for, each (B, K)."""
+
+    scores: Any
+    baseline_scores: Any
+    total: Any  # the sum of the map
+    absolute_gap: Any  # |scores - baseline_scores - total|
+    relative_gap: Any  # of |scores - baseline_scores|
+
+
+@repeats
+@explainer(
+    "gradient",
+    "gradient",
+    "1 + n (forward + K backward)",
+    "arXiv:1703.01365",
+    postprocessing=filters.absolute_normalize,
+)
+def integrated_gradients(
+    model: Any,
+    inputs: Any,
+    indices: Any = None,
+    score: Any = None,
+    *,
+    repetitions: int = 50,
+    quadrature: str = "gauss_legendre",
+    baseline: Any = 0.0,
+    reduce: str | None = "sum",
+) -> tuple:
+    """What each pixel adds to the score on the straight way from a baseline to the image; the parts add up exactly.
+
+    maps[b, s, k] = sum over c of (x - x0) integral from 0 to 1 of d score(x0 + t (x - x0))[b, k] / dx dt
+
+    Args:
+        repetitions, baseline, reduce: see `ke.methods.path`; quadrature: see `meta.integrate`.
+
+    Reference: Sundararajan et al., Axiomatic Attribution for Deep Networks, arXiv:1703.01365.
+    """
+    reduced = part_reducer(reduce)
+    view = models.view(model, inputs)
+    averaged = integrate(signed_gradients, repetitions, quadrature, baseline)
+    scores, g = averaged(model, inputs, indices, score=score)
+    return scores, reduced((view.x - background(view, baseline))[:, None] * g)
+
+
+def integrated_gradients_gap(
+    model: Any,
+    inputs: Any,
+    indices: Any = None,
+    score: Any = None,
+    *,
+    repetitions: int = 50,
+    quadrature: str = "gauss_legendre",
+    baseline: Any = 0.0,
+) -> Convergence:
+    """By how much the maps of `integrated_gradients` miss score(x) - score(baseline), for each image and unit.
+
+    A gap that is not small calls for more repetitions."""
+    view = models.view(model, inputs)
+    units = models.units(model, inputs, indices, score)
+    params = {"repetitions": repetitions, "quadrature": quadrature, "baseline": baseline}
+    scores, maps = integrated_gradients(model, inputs, units, score, **params)
+    behind = ops.broadcast_to(as_inputs(view, background(view, baseline)), ops.shape(view.inputs))
+    below = scores_of(model, behind, units, score)
+    total = ops.sum(maps, axis=tuple(range(1, len(maps.shape) - 1)))
+    rise = scores - below
+    gap = ops.abs(rise - total)
+    return Convergence(scores, below, total, gap, gap / ops.maximum(ops.abs(rise), 1e-12))
+
+
+def references(view: models.View, baselines: Any) -> Any:
+    """Baselines as (R, *S or 1s, C or 1), in the layout of the model's images."""
+    shape = tuple(view.inputs.shape)
+    given = ops.cast(ops.convert_to_tensor(baselines), "float32")
+    if len(given.shape) <= 1:
+        return as_inputs(view, ops.reshape(given, (1,) * (len(shape) - 1) + (-1,)))
+    given = given[None] if len(given.shape) == len(shape) - 1 else given
+    if len(given.shape) != len(shape) or any(g not in (1, n) for g, n in zip(given.shape[1:], shape[1:], strict=True)):
+        raise InputError(
+            f"Baselines of shape {tuple(np.shape(baselines))} came for images of shape {shape}: give a number, a "
+            "colour with a value for each channel, or any number of reference images of the images' size."
+        )
+    return given
+
+
+@repeats
+@explainer(
+    "gradient",
+    "gradient",
+    "1 + n (forward + K backward)",
+    "arXiv:1906.10670",
+    postprocessing=filters.absolute_normalize,
+)
+def expected_gradients(
+    model: Any,
+    inputs: Any,
+    indices: Any = None,
+    score: Any = None,
+    *,
+    repetitions: int = 100,
+    baselines: Any = 0.0,
+    noise: float = 0.0,
+    noise_kind: str = "range",
+    reduce: str | None = "sum",
+    seed: int | None = None,
+) -> tuple:
+    """What each pixel adds to the score, compared with many reference images: integrated gradients from all of them.
+
+    maps = 1/n sum_i sum over c of (x - r_i) d score(r_i + t_i (x - r_i)) / dx, r_i a random reference, t_i in (0, 1)
+
+    t_i is uniform in the i-th of n equal parts of (0, 1), which estimates the same as, and with less variance than,
+    independent t_i. Each image of a batch sees the same draws.
+
+    Args:
+        repetitions, reduce: see `ke.methods.path`.
+        baselines: images (R, *S, C) of the data that the model knows, as many as there are; a number or a colour.
+        noise, noise_kind: of normal noise that is added to x in each draw, see `meta.smooth`.
+
+    Reference: Erion et al., Improving performance of deep learning models with axiomatic attribution priors and
+    expected gradients, arXiv:1906.10670.
+    """
+    check_noise(repetitions, noise_kind)
+    reduced = part_reducer(reduce)
+    view = models.view(model, inputs)
+    x, behind = view.inputs, references(view, baselines)
+    units = models.units(model, inputs, indices, score)
+
+    def draw(subject, x, behind, units, t, which, step):
+        origin = ops.take(behind, which, axis=0)[None]
+        seen = x
+        if noise:
+            seen = x + deviation(x, noise, noise_kind) * random.normal((1, *ops.shape(x)[1:]), seed or 0, step)
+        _, g = gradients(subject, origin + t * (seen - origin), units, score, reduce=None)
+        way = ops.moveaxis(seen - origin, 1, -1) if view.taps.channels_first else seen - origin
+        return (way[:, None] * g,)
+
+    key = frozen(["expected", score, bool(noise) and (noise, noise_kind, seed)])
+    run = functools.partial(repeated(draw, key, model, gradients, x), x, behind, units)
+    t, which = draws(repetitions, int(behind.shape[0]), seed or 0)
+    rows = [ops.convert_to_tensor(row) for row in (t, which, np.arange(repetitions, dtype="int32"))]
+    (total,) = total_of(run, rows, x)
+    return scores_of(model, x, units, score), reduced(total / repetitions)
+
+
+def draws(number: int, references: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places on the paths, one in each of `number` equal parts of (0, 1), and which reference each path begins at."""
+    t = (np.arange(number) + random.on_host((number,), seed, 0, 2)) / number
+    return t.astype("float32"), (random.on_host((number,), seed, 0, 3) * references).astype("int32")
+
+
+@repeats
+@explainer(
+    "gradient",
+    "gradient",
+    "1 + n (forward + K backward)",
+    "arXiv:1705.07874",
+    postprocessing=filters.absolute_normalize,
+)
+def gradient_shap(
+    model: Any,
+    inputs: Any,
+    indices: Any = None,
+    score: Any = None,
+    *,
+    repetitions: int = 100,
+    baselines: Any = 0.0,
+    noise: float = 0.1,
+    noise_kind: str = "range",
+    reduce: str | None = "sum",
+    seed: int | None = None,
+) -> tuple:
+    """Shapley values of the pixels, estimated by gradients between reference images and noisy copies of the image.
+
+    maps as of `expected_gradients`, each draw with x + sigma e_i in the place of x.
+
+    Args:
+        repetitions, baselines, noise, noise_kind, reduce: see `expected_gradients`.
+
+    Reference: Lundberg & Lee, A Unified Approach to Interpreting Model Predictions, arXiv:1705.07874 (the estimate is
+    the GradientExplainer of its authors' library).
+    """
+    params = {"repetitions": repetitions, "baselines": baselines, "noise": noise, "noise_kind": noise_kind}
+    return expected_gradients(model, inputs, indices, score, **params, reduce=reduce, seed=seed)
