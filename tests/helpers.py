@@ -26,8 +26,7 @@ REPRESENTATIVE = {
     "attention_rollout",
 }
 
-# Kinds with operations that are no layers: of `models`, and of the modules in `laws.test_modules`.
-UNSEEN = {"subclassed", "residual"}
+UNSEEN = {"subclassed"}  # kinds of `models` with operations that are no layers
 
 gradcam = functools.partial(ke.gradcam, verbose=0)
 raw = functools.partial(ke.explain, verbose=0, resizing=False)

@@ -15,11 +15,11 @@ from torch import nn
 from torch.nn import functional as F
 
 import keras_explainable as ke
-from helpers import refuses, subject
+from helpers import subject
 from laws.test_methods import METHODS as ALL
 from laws.test_methods import close, explain
 
-METHODS = [name for name in ALL if subject(name) == "functional" and not refuses(name, "residual")]
+METHODS = [name for name in ALL if subject(name) == "functional"]
 SIZE, N = (20, 24), 3
 pytestmark = pytest.mark.filterwarnings("ignore:.*the same everywhere")
 

@@ -7,7 +7,7 @@ from keras import layers as L
 
 import keras_explainable as ke
 import models
-from helpers import raw
+from helpers import BACKEND, raw
 from keras_explainable.errors import LayerError
 
 REPRESENTED = [name for name in ("guided_backprop", "lrp_epsilon_plus", "deeplift") if name in ke.registry.METHODS]
@@ -35,3 +35,65 @@ def test_a_layer_in_which_a_relu_may_hide_is_refused():
     model = keras.Sequential([keras.Input((8, 8, 3)), Own(name="own"), L.ReLU(), L.Flatten(), L.Dense(5)])
     with pytest.raises(LayerError, match=r"own \(Own\)"):
         raw("guided_backprop", model, np.ones((1, 8, 8, 3)), 0)
+
+
+def without_biases(name):
+    """A model whose biases, also those of normalisations, are zero."""
+    model = models.build(name)
+    for weight in model.weights:
+        if weight.name in ("bias", "beta", "moving_mean"):
+            weight.assign(np.zeros(weight.shape))
+    return model
+
+
+@pytest.mark.parametrize("method", ["lrp_epsilon", "lrp_epsilon_plus_flat"])
+@pytest.mark.parametrize("name", ["functional", "fused", "channels_first"] if BACKEND == "torch" else ["functional"])
+def test_without_biases_relevance_is_conserved(method, name):
+    # Epsilon keeps nearly nothing; and of the z-plus rule's positive parts, padding and dead outputs keep nothing.
+    scores, maps = raw(method, without_biases(name), models.images(name), UNITS, epsilon=1e-9)
+    np.testing.assert_allclose(maps.sum((1, 2)), scores, rtol=1e-3)
+
+
+def test_a_bias_keeps_its_share():
+    x, dense = np.array([[[1.0], [2.0]]]), L.Dense(1, name="logits")
+    model = keras.Sequential([keras.Input((2, 1)), L.Flatten(), dense])
+    dense.set_weights([np.array([[3.0], [-1.0]]), np.array([4.0])])
+    scores, maps = raw("lrp_epsilon", model, x)  # 3 - 2 + 4
+    np.testing.assert_allclose(scores, [[5.0]])
+    np.testing.assert_allclose(maps[0, :, 0], [3.0, -2.0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("layer", ["LayerNormalization", "Softmax", "Multiply"])
+def test_a_layer_that_no_rule_covers_is_named(layer):
+    x = inputs = keras.Input((8, 8, 3))
+    x = L.Conv2D(4, 3)(x)
+    x = L.Multiply(name="bad")([x, x]) if layer == "Multiply" else getattr(L, layer)(name="bad")(x)
+    model = keras.Model(inputs, L.Dense(5)(L.Flatten()(x)))
+    with pytest.raises(LayerError, match=rf"covers bad \({layer}\)"):
+        raw("lrp_epsilon_plus", model, np.ones((1, 8, 8, 3)), 0)
+
+
+def test_the_score_of_a_margin_is_given_back():
+    model, x = without_biases("functional"), models.images("functional")
+    scores, maps = raw("lrp_epsilon", model, x, None, score=ke.scores.margin(1, 3))
+    np.testing.assert_allclose(maps.sum((1, 2)), scores, rtol=1e-3)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="Captum explains modules of PyTorch")
+def test_lrp_is_captums():
+    lrp = pytest.importorskip("captum.attr").LRP
+    rules = pytest.importorskip("captum.attr._utils.lrp_rules")
+    import torch
+    from torch import nn
+
+    def module():
+        torch.manual_seed(0)
+        stack = [nn.Conv2d(3, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 6, 3), nn.ReLU(), nn.Flatten()]
+        return nn.Sequential(*stack, nn.Linear(6 * 4 * 5, 5)).eval()
+
+    x, net = torch.randn(3, 3, 14, 16, generator=torch.Generator().manual_seed(0)), module()
+    for layer in net:
+        layer.rule = rules.EpsilonRule(0.01 if hasattr(layer, "weight") else 1e-9)  # it has one for pooling, too
+    theirs = lrp(net).attribute(x.clone(), target=torch.tensor(UNITS)).sum(1).detach().numpy()
+    _, ours = raw("lrp_epsilon", module(), x, UNITS, epsilon=0.01)
+    np.testing.assert_allclose(ours[..., 0], theirs, atol=1e-4 * abs(theirs).max())

@@ -15,10 +15,13 @@ from reference.net import (
     DepthwiseConv,
     GlobalAvgPool,
     Maps,
+    MaxPool,
     Net,
     Node,
     Relu,
     Relu6,
+    Sigmoid,
+    Softmax,
     choose,
     forward,
     scores_of,
@@ -202,3 +205,48 @@ def lrp_epsilon_gamma_box(net: Net, x: np.ndarray, y: Any = None) -> Maps:
     name = first_layers(net)[0].inputs[0]
     seen = [forward(net, bound)[name] for bound in bounds]
     return _relevance(net, x, y, gamma_rule, epsilon_rule, box_rule(np.minimum(*seen), np.maximum(*seen)))
+
+
+def excitation_backprop(net: Net, x: np.ndarray, y: Any = None) -> Maps:
+    """Probabilities from 1 at the unit down to the last spatial signal."""
+    values = forward(net, x)
+    rule = passing(net, excitation_rule, excitation_rule)
+    maps = [backwards(net, values, start, rule)[net.signal].sum(-1) for start in units(net, values, y)]
+    return scores_of(net, values, y), np.stack(maps, axis=-1)
+
+
+# DeepLIFT
+
+
+def divided(above: np.ndarray, below: np.ndarray, otherwise: Any) -> np.ndarray:
+    apart = abs(below) > 1e-6
+    return np.where(apart, above / np.where(apart, below, 1), otherwise)
+
+
+def deeplift(net: Net, x: np.ndarray, y: Any = None, baseline: float | np.ndarray = 0.0) -> Maps:
+    """Slopes from a baseline to the images, times their difference."""
+    values, zero = forward(net, x), forward(net, np.broadcast_to(baseline, x.shape))
+    names = {id(value): name for name, value in values.items()}
+
+    def rule(node, m, y, xs):
+        op = node.op
+        befores = [zero[names[id(v)]] for v in xs]
+        if isinstance(op, (Relu, Relu6, Softmax, Sigmoid)):
+            return (divided(m * (y - zero[node.name]), xs[0] - befores[0], op.vjp(m, y, *xs)[0]),)
+        if isinstance(op, MaxPool):
+            y0 = zero[node.name]
+            rise = op.vjp(m * np.maximum(y - y0, 0), y, *xs)[0]
+            fall = op.vjp(m * np.minimum(y - y0, 0), y0, *befores)[0]
+            return (divided(rise + fall, xs[0] - befores[0], 0.0),)
+        return op.vjp(m, y, *xs)
+
+    maps = []
+    for start in units(net, values, y):
+        maps.append((backwards(net, values, start, rule)["input"] * (x - zero["input"])).sum(-1))
+    return scores_of(net, values, y), np.stack(maps, axis=-1)
+
+
+def deep_shap(net: Net, x: np.ndarray, y: Any = None, baselines: Any = (0.0,)) -> Maps:
+    """The mean over baselines."""
+    found = [deeplift(net, x, y, baseline) for baseline in baselines]
+    return found[0][0], np.mean([maps for _, maps in found], axis=0)

@@ -77,16 +77,27 @@ class Operations(TorchFunctionMode):
         attention = point._replace(link="attention")
         if name in ATTENTION and (session.points is None or attention in session.points):
             func = _showing(name, func, functools.partial(session.see, attention))
-        target = args[0] if args and isinstance(args[0], torch.Tensor) else None
+        held = args[0] if args and isinstance(args[0], torch.Tensor) else None
+        replaced = session.points is not None and any(p[:3] == (*key, "output") for p in session.points)
+        if held is not None and replaced and _may_write(func, args, kwargs):
+            args = (held.clone(), *args[1:])  # what it writes is kept for its gradient, and what is seen is another
+        target = None if held is None else args[0]
         version = None if target is None else target._version
         output = func(*args, **kwargs)
         written = target is not None and target._version != version
         if name == "setitem":
             output = target
         seen = session.see_all(*key, "output", output)
-        if written and output is target and seen is not output:  # who holds the tensor gets what was seen as well
-            return target.copy_(seen)
+        if written and output is target and seen is not held:  # who holds the tensor gets what was seen as well
+            return held.copy_(seen)  # type: ignore[union-attr]
         return seen
+
+
+def _may_write(func: Callable, args: tuple, kwargs: dict) -> bool:
+    """Whether an operation may work in place on its first argument."""
+    name = getattr(func, "__name__", "")
+    named = name.startswith("__i") if name.startswith("__") else name.endswith("_")
+    return named or name == "__setitem__" or bool(kwargs.get("inplace")) or any(a is True for a in args[1:])
 
 
 @contextmanager

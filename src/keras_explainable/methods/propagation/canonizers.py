@@ -33,14 +33,14 @@ def plain(call: Call) -> bool:
 def linear(taps: Taps, call: Call, norm: Call | None) -> Linear:
     """A linear layer as it is now, with the normalisation behind it: s (W x + b) + t = (s W) x + s b + t."""
     scale = None if norm is None else taps.scale(norm.path)
-    bias = taps.bias(call.path)
-    bias = 0.0 if bias is None else ops.cast(bias, "float32")
+    own = taps.bias(call.path)
+    bias = ops.zeros((1,)) if own is None else ops.cast(own, "float32")
     if norm is not None:
         bias = bias * scale + ops.cast(taps.bias(norm.path), "float32")
-    if not isinstance(bias, float) and call.channels_first:
+    if call.channels_first:
         bias = ops.reshape(bias, (-1, *(1,) * (len(call.shape) - 2)))
     kernel = taps.weight(call.path, scale)
-    return Linear(lambda x, kernel: taps.apply(call.path, x, kernel), kernel, ops.convert_to_tensor(bias, "float32"))
+    return Linear(lambda x, kernel: taps.apply(call.path, x, kernel), kernel, bias)
 
 
 def first(steps: Sequence[Step]) -> list[Step]:

@@ -41,13 +41,13 @@ def wiring(view: View, composite: Composite, steps: Sequence[Step]) -> list[Rule
     for step in steps:
         call, inputs = step.call, step.inputs
         if step.role in LINEAR:
-            rule = composite.first if step in first else getattr(composite, step.role)
+            rule = getattr(composite, "first" if step in first else str(step.role))
             norm = merged.get(call.output[:2])
             found.append(Rule(call.linear, inputs[:1], _linear(view.taps, call, norm, rule)))
         elif step.role in ("norm", "scaling", "relu", "activation"):
             found.append(Rule(call.output, inputs[:1], _pass))
         elif step.role == "average":
-            found.append(Rule(call.output, inputs[:1], _average(view.taps, call)))
+            found += _average(view.taps, step)
         elif step.role == "sum" and len({shape for point, shape in call.signals}) == 1:
             found.append(Rule(call.output, inputs, _sum))
         elif step.role not in ("maximum", "moving"):
@@ -66,8 +66,14 @@ def _linear(taps: Any, call: Any, norm: Any, rule: Callable) -> Callable:
     return send
 
 
-def _average(taps: Any, call: Any) -> Callable:
-    return lambda g, inputs, output: (rules.averaged(partial(taps.apply, call.path), inputs[0], g),)
+def _average(taps: Any, step: Step) -> list[Rule]:
+    """By what each pixel adds: r / y before the average's own gradient, times x after it."""
+    if step.call.path in taps.paths():  # at once, in float32, for what is large or small on the way
+        run = partial(taps.apply, step.call.path)
+        return [Rule(step.call.output, step.inputs[:1], lambda g, x, _: (rules.averaged(run, x[0], g),))]
+    before, after = step.inputs[0], step.call.output
+    divide = Rule(after, (after,), lambda g, _, y: (g / rules.stabilized(y),))
+    return [divide, Rule(before, (before,), lambda g, x, _: (g * x[0],))]
 
 
 def starting(view: View, found: list[Rule], steps: Sequence[Step]) -> list[Rule]:

@@ -1,0 +1,38 @@
+"""Where the winning excitation comes from: probabilities that neurons pass down along positive weights."""
+
+from typing import Any
+
+from keras import ops
+
+from keras_explainable import filters, models
+from keras_explainable.methods.gradient import units_last
+from keras_explainable.methods.propagation import composites
+from keras_explainable.methods.propagation.lrp import wiring
+from keras_explainable.models import Wiring
+from keras_explainable.registry import explainer
+
+
+@explainer(
+    "propagation",
+    "hidden signal, known layers",
+    "1 forward + 2 K backward",
+    "arXiv:1608.00507",
+    postprocessing=filters.positive_normalize,
+)
+def excitation_backprop(model: Any, inputs: Any, indices: Any = None, layer: Any = None, score: Any = None) -> tuple:
+    """Which places won the unit's excitation: a probability that walks down the network along positive weights.
+
+    P_j = sum_k x_j^+ W_jk^+ / (sum_j x_j^+ W_jk^+) P_k from 1 at the unit down to the signal of `layer`, there summed
+    over channels; no biases. Normalisations are merged and sums and pooling go as in LRP. A map's sum is 1, less what
+    falls on neurons that nothing excites.
+
+    Raises:
+        LayerError: a layer that no rule covers, or an operation that is no layer, is on the way.
+
+    Reference: Zhang et al., Top-down Neural Attention by Excitation Backprop, arXiv:1608.00507.
+    """
+    view = models.view(model, inputs, indices, score)
+    point = view.signal(layer)
+    rules = wiring(view, composites.EXCITATION, view.steps(point))
+    scores, _, p = view.jacobian([point], lambda _, p: ops.sum(p, axis=-1), keep=False, wiring=Wiring(rules))
+    return scores, units_last(p[point])
