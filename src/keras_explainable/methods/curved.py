@@ -1,0 +1,187 @@
+"""Gradients collected on paths that are not straight: through blurred images, and round pixels that cause noise."""
+
+import functools
+import math
+import string
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_explainable import filters, models
+from keras_explainable.compiling import frozen, repeated, repeats
+from keras_explainable.errors import InputError
+from keras_explainable.methods.gradient import gradients, part_reducer
+from keras_explainable.methods.loops import as_inputs, loop, quadrature_of, scores_of, total_of
+from keras_explainable.methods.perturbation import background, check_repetitions
+from keras_explainable.registry import explainer
+
+
+def blur_weights(size: int, sigma: Any) -> tuple[Any, Any]:
+    """The (size, size) matrix W of a Gaussian blur along an axis, and dW/dsigma. Rows of W sum to 1 also at the border,
+    so that plain colours stay as they are, and a wide blur leaves the mean."""
+    i = ops.arange(size, dtype="float32")
+    squares = ops.square(i[:, None] - i[None])
+    weights = ops.softmax(-squares / (2 * ops.square(sigma)), axis=-1)
+    # Of a softmax of z: W (z' - sum W z'), z' = squares / sigma^3.
+    moved = weights * (squares - ops.sum(weights * squares, axis=-1, keepdims=True))
+    return weights, moved / ops.power(sigma, 3)
+
+
+def blur(x: Any, sigma: Any, axes: tuple) -> tuple[Any, Any]:
+    """Images blurred along some axes, and their derivative with respect to sigma."""
+    letters = string.ascii_lowercase[: len(x.shape)]
+    change = ops.zeros_like(x)
+    for axis in axes:
+        weights, moved = blur_weights(x.shape[axis], sigma)
+        a = letters[axis]
+        along = f"z{a},{letters}->{letters.replace(a, 'z')}"
+        change = ops.einsum(along, weights, change) + ops.einsum(along, moved, x)
+        x = ops.einsum(along, weights, x)
+    return x, change
+
+
+@repeats
+@explainer(
+    "gradient",
+    "gradient",
+    "1 + n (forward + K backward)",
+    "arXiv:2004.03383",
+    postprocessing=filters.absolute_normalize,
+)
+def blur_ig(
+    model: Any,
+    inputs: Any,
+    indices: Any = None,
+    score: Any = None,
+    *,
+    repetitions: int = 50,
+    max_sigma: float | None = None,
+    quadrature: str = "gauss_legendre",
+    reduce: str | None = "sum",
+) -> tuple:
+    """What each pixel adds to the score while a blurred image becomes sharp: it needs no baseline colour.
+
+    maps = - sum over c of integral from 0 to max_sigma of d score(x_s) / dx  d x_s / d s  ds, x_s = x blurred by s
+
+    The parts add up to score(x) - score(x blurred by max_sigma). Places are taken as s = max_sigma t^2, t in (0, 1),
+    more densely where little is blurred and scores change most.
+
+    Args:
+        repetitions, reduce: see `ke.methods.path`; quadrature: see `meta.integrate`.
+        max_sigma: in pixels; by default a quarter of the image's longest side.
+
+    Reference: Xu et al., Attribution in Scale and Space, arXiv:2004.03383.
+    """
+    reduced = part_reducer(reduce)
+    nodes, weights = quadrature_of(quadrature, repetitions)
+    view = models.view(model, inputs)
+    x, first = view.inputs, 2 if view.taps.channels_first else 1
+    size = view.size
+    if not all(isinstance(s, int) for s in size):
+        raise InputError("Blurs are made for images of one size: give images whose size is known.")
+    widest = max(size) / 4 if max_sigma is None else float(max_sigma)
+    if not widest > 0:
+        raise InputError(f"max_sigma={max_sigma}: a positive number of pixels was expected.")
+    units = models.units(model, inputs, indices, score)
+    axes = tuple(range(first, first + view.rank))
+
+    def at(subject, x, units, sigma, weight):
+        seen, change = blur(x, sigma, axes)
+        _, g = gradients(subject, seen, units, score, reduce=None)
+        change = ops.moveaxis(change, 1, -1) if first == 2 else change
+        return (-weight * change[:, None] * g,)
+
+    key = frozen(["blur_ig", score])
+    run = functools.partial(repeated(at, key, model, gradients, x), x, units)
+    rows = [widest * nodes**2, widest * 2 * nodes * weights]
+    (parts,) = total_of(run, [ops.convert_to_tensor(row.astype("float32")) for row in rows], x)
+    return scores_of(model, x, units, score), reduced(parts)
+
+
+@repeats
+@explainer(
+    "gradient",
+    "gradient",
+    "1 + n K (forward + backward)",
+    "arXiv:2106.09788",
+    postprocessing=filters.absolute_normalize,
+)
+def guided_ig(
+    model: Any,
+    inputs: Any,
+    indices: Any = None,
+    score: Any = None,
+    *,
+    repetitions: int = 50,
+    fraction: float = 0.25,
+    max_distance: float = 0.02,
+    baseline: Any = 0.0,
+    reduce: str | None = "sum",
+) -> tuple:
+    """Integrated gradients on a path that moves first the pixels that matter least, so that maps have less noise.
+
+    maps = sum over c and steps of (x_(i+1) - x_i) d score(x_i) / dx
+
+    In step i the values with the smallest |gradient| are moved towards the image, a fraction of all after another,
+    until |x - x_(i+1)| is 1 - i/n of |x - x0| (norm 1). No value may be farther along or behind than i/n +-
+    max_distance of its way. Each unit has a path of its own.
+
+    Args:
+        repetitions, baseline, reduce: see `ke.methods.path`.
+        fraction: of the values, how many are moved together.
+        max_distance: 0 for the straight path, 1 for any.
+
+    Reference: Kapishnikov et al., Guided Integrated Gradients: an Adaptive Path Method for Removing Noise,
+    arXiv:2106.09788.
+    """
+    check_repetitions(repetitions)
+    if not 0 < fraction <= 1 or not max_distance >= 0:
+        raise InputError(f"fraction={fraction} and max_distance={max_distance} came: (0, 1] and 0 or more are needed.")
+    reduced = part_reducer(reduce)
+    view = models.view(model, inputs)
+    scores = scores_of(model, view.inputs, models.units(model, inputs, indices, score), score)
+    units = models.units(model, inputs, indices, score)
+    number = scores.shape[-1]
+    if units is None:
+        units = ops.broadcast_to(ops.arange(number, dtype="int32"), ops.shape(scores))
+    start = ops.broadcast_to(as_inputs(view, background(view, baseline)), ops.shape(view.inputs))
+    ends = [ops.repeat(v, number, axis=0) for v in (view.inputs, start)]  # (B K, ...), images as the model takes them
+    units = ops.reshape(units, (-1, 1))
+
+    def move(subject, end, start, units, state, parts, step):
+        _, g = gradients(subject, state, units, score, reduce=None)
+        g = ops.moveaxis(g[:, 0], -1, 1) if view.taps.channels_first else g[:, 0]
+        moved = guided_step(g, state, end, start, (step + 1) / repetitions, fraction, max_distance)
+        return moved, parts + (moved - state) * g
+
+    run = repeated(move, frozen(["guided_ig", repetitions, fraction, max_distance, score]), model, gradients, ends[0])
+    steps = ops.arange(repetitions, dtype="float32")
+    state = (ends[1], ops.zeros_like(ends[0]))
+    _, parts = loop(lambda i, state: run(*ends, units, *state, steps[i]), 0, repetitions, state, ends[0])
+    parts = ops.moveaxis(parts, 1, -1) if view.taps.channels_first else parts
+    return scores, reduced(ops.reshape(parts, (-1, number, *parts.shape[1:])))
+
+
+def guided_step(g: Any, x: Any, end: Any, start: Any, along: Any, fraction: float, max_distance: float) -> Any:
+    """Images x (N, ...), on their way from `start` to `end`, moved to where `along` of the way is done."""
+    shape = ops.shape(x)
+    size = math.prod(x.shape[1:])
+    g, x, end, start = (ops.reshape(v, (-1, size)) for v in (g, x, end, start))
+    least, most = (start + ops.clip(along + d, 0.0, 1.0) * (end - start) for d in (-max_distance, max_distance))
+    forward = ops.sign(end - start)
+    x = ops.where(forward * (least - x) > 0, least, x)  # what was left behind
+    room = ops.maximum(forward * (most - x), 0.0)
+    gap = ops.sum(ops.abs(end - x), axis=-1) - (1 - along) * ops.sum(ops.abs(end - start), axis=-1)
+    # Values in the order of |gradient|, those without room last; groups of equal number are moved one after another.
+    order = ops.argsort(ops.where(room > 0, ops.abs(g), ops.full_like(g, np.inf)), axis=-1)
+    sums = ops.take_along_axis(room, order, axis=-1)
+    together = int((size - 1) * fraction) + 1
+    groups = -(-size // together)
+    sums = ops.sum(ops.reshape(ops.pad(sums, ((0, 0), (0, groups * together - size))), (-1, groups, together)), axis=-1)
+    left = gap[:, None] - (ops.cumsum(sums, axis=-1) - sums)
+    share = ops.clip(left / ops.where(sums > 0, sums, ops.ones_like(sums)), 0.0, 1.0)
+    share = ops.repeat(share, together, axis=-1)[:, :size]
+    back = ops.argsort(order, axis=-1)
+    x = x + forward * room * ops.take_along_axis(share, back, axis=-1)
+    return ops.reshape(x, shape)

@@ -1,0 +1,128 @@
+"""Attributions of pixels as those of regions of the image, which people see more easily."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_explainable import backend, filters, models
+from keras_explainable.compiling import repeats
+from keras_explainable.errors import InputError
+from keras_explainable.methods.path import integrated_gradients
+from keras_explainable.registry import explainer
+
+SCALES = (50, 100, 150, 250, 500, 1200)  # of the segmentations; larger ones have larger segments
+
+
+@repeats
+@explainer("gradient", "gradient", "1 + n (forward + K backward)", "arXiv:1906.02825", postprocessing=filters.normalize)
+def xrai(
+    model: Any,
+    inputs: Any,
+    indices: Any = None,
+    score: Any = None,
+    *,
+    repetitions: int = 50,
+    baseline: Any = None,
+    segments: Callable | None = None,
+) -> tuple:
+    """Which regions of the image add most to the score: integrated gradients, ranked by segments that people see too.
+
+    maps[b, s, k] = the mean of integrated_gradients over what the region of s added when it was taken. Regions are
+    taken from many segmentations, next always the one whose new pixels have the largest mean.
+
+    Args:
+        repetitions: see `ke.methods.path`.
+        baseline: see `ke.methods.path`; by default the mean over two, each image's own minimum and maximum.
+        segments: a function from an image (*S, C), a NumPy array, to masks (M, *S) or label images of integers (L, *S);
+            by default segmentations of 2-D images at several scales, a little widened, by scikit-image.
+
+    Raises:
+        InputError: no scikit-image, or images that are no array yet (inside tf.function or jax.jit).
+
+    Reference: Kapishnikov et al., XRAI: Better Attributions Through Regions, arXiv:1906.02825.
+    """
+    view = models.view(model, inputs)
+    x = view.inputs
+    if backend.is_traced(x):
+        raise InputError("Segments are found on the host: explain outside of tf.function and jax.jit.")
+    units = models.units(model, inputs, indices, score)
+    axes = tuple(range(1, len(x.shape)))
+    ends = [f(view.x, axis=axes, keepdims=True) for f in (ops.min, ops.max)] if baseline is None else [baseline]
+    size = tuple(x.shape[1:])
+    ends = [ops.broadcast_to(end, (x.shape[0], *size)) for end in ends] if baseline is None else ends
+    found = [integrated_gradients(model, x, units, score, repetitions=repetitions, baseline=end) for end in ends]
+    scores, parts = found[0][0], np.mean([backend.to_host(maps) for _, maps in found], axis=0)
+    images = backend.to_host(view.x)
+    maps = np.zeros(parts.shape, "float32")
+    for b, image in enumerate(images):
+        masks = as_masks((segments or felzenszwalb)(image), image.shape[:-1])
+        for k in range(parts.shape[-1]):
+            maps[b, ..., k] = ranked(parts[b, ..., k], masks, max(1, image[..., 0].size // 1000))
+    return scores, ops.convert_to_tensor(maps)
+
+
+def felzenszwalb(image: np.ndarray) -> np.ndarray:
+    """Masks (M, H, W) of the segments of an image (H, W, C) at several scales, each some pixels wider."""
+    try:
+        from skimage import morphology, segmentation
+    except ModuleNotFoundError as error:
+        raise InputError(
+            "`xrai` finds segments by scikit-image, which is not installed. Run: pip install scikit-image. "
+            "Or give segments=, a function from an image to masks."
+        ) from error
+    if image.ndim != 3:
+        raise InputError(
+            f"`xrai` segments images of 2 dimensions, and {image.ndim - 1} came: give segments=, a function from an "
+            "image to masks."
+        )
+    low, high = image.min(), image.max()
+    scaled = (image - low) / (high - low + (high == low))
+    # What was chosen for photos of 224 pixels: segments of 150 pixels or more, widened by 5.
+    least, wider = max(4, round(150 / 224**2 * scaled[..., 0].size)), max(1, round(5 / 224 * min(image.shape[:2])))
+    masks = []
+    for scale in SCALES:
+        labels = segmentation.felzenszwalb(scaled, scale=scale, sigma=0.8, min_size=least, channel_axis=-1)
+        masks += [morphology.dilation(labels == n, morphology.disk(wider)) for n in range(labels.max() + 1)]
+    return np.stack(masks)
+
+
+def as_masks(segments: Any, size: tuple) -> np.ndarray:
+    """Masks (M, *S) from masks, or from label images (*S) or (L, *S)."""
+    given = np.asarray(segments)
+    given = given[None] if given.shape == size else given
+    if given.shape[1:] != size or given.dtype.kind not in "biu":
+        raise InputError(
+            f"Segments of shape {given.shape} and type {given.dtype} came for an image of size {size}: masks of "
+            "booleans or labels of integers, one or several of the image's size, were expected."
+        )
+    if given.dtype.kind == "b":
+        return given
+    return np.concatenate([[labels == n for n in np.unique(labels)] for labels in given])
+
+
+def ranked(attribution: np.ndarray, masks: np.ndarray, least: int) -> np.ndarray:
+    """The mean attribution of what each region adds, where the regions are taken greedily and each adds at least so
+    many pixels; the pixels of no such region have their own mean."""
+    # Pixels that lie in the same masks are alike: sums over such groups are all that is needed.
+    packed = np.packbits(masks.reshape(len(masks), -1), axis=0).T
+    _, first, group = np.unique(packed, axis=0, return_index=True, return_inverse=True)
+    group = group.reshape(-1)
+    held = masks.reshape(len(masks), -1)[:, first].astype("float64")  # (M, groups)
+    area = np.bincount(group).astype("float64")
+    mass = np.bincount(group, attribution.reshape(-1).astype("float64"))
+    value, left, open_to = np.zeros(len(area)), np.ones(len(area)), np.ones(len(masks), bool)
+    while True:
+        areas, masses = held @ (area * left), held @ (mass * left)
+        open_to &= areas >= least
+        if not open_to.any():
+            break
+        gains = np.where(open_to, masses / np.maximum(areas, 1), -np.inf)
+        best = int(gains.argmax())
+        new = (held[best] * left) > 0
+        value[new], left[new], open_to[best] = gains[best], 0.0, False
+    rest = left > 0
+    if rest.any():
+        value[rest] = mass[rest].sum() / area[rest].sum()
+    return value[group].reshape(attribution.shape)
