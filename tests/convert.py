@@ -10,7 +10,7 @@ import numpy as np
 import models
 from reference import net as n
 
-ACTIVATIONS = {"relu": n.Relu, "relu6": n.Relu6, "softmax": n.Softmax, "sigmoid": n.Sigmoid}
+ACTIVATIONS = {"gelu": n.Gelu, "relu": n.Relu, "relu6": n.Relu6, "softmax": n.Softmax, "sigmoid": n.Sigmoid}
 FINAL = (n.Softmax, n.Sigmoid)
 
 
@@ -53,6 +53,10 @@ OPERATIONS: dict[str, Callable] = {
     "Concatenate": lambda layer: n.Concat(),
     "Flatten": lambda layer: n.Flatten(),
     "Dropout": identity,
+    "Reshape": lambda layer: n.Reshape(layer.target_shape),
+    "Tokens": lambda layer: n.Tokens(array(layer.token), array(layer.position)),
+    "First": lambda layer: n.First(),
+    "LayerNormalization": lambda layer: n.LayerNorm(array(layer.gamma), array(layer.beta), layer.epsilon),
 }
 for rank in (1, 2, 3):
     OPERATIONS |= {
@@ -85,10 +89,21 @@ class Reader:
         path = prefix + layer.name
         if isinstance(layer, keras.Model):
             return self.model(layer, path + "/", *inputs)
+        if isinstance(layer, keras.layers.MultiHeadAttention):
+            return self.attention(layer, path, *inputs)
         kind = type(layer).__name__
         fused = None if kind == "Activation" else getattr(layer, "activation", None)
         activation = None if fused is None or fused.__name__ == "linear" else ACTIVATIONS[fused.__name__]()
         return self.add(path, OPERATIONS[kind](layer), *inputs, activation=activation)
+
+    def attention(self, layer: Any, path: str, query: str, value: str) -> str:
+        """Attention with heads; its probabilities are named "path@attention"."""
+        weights = [array(w) for w in layer.get_weights()]  # of query, key, value and output, each a kernel and a bias
+        heads = [n.Heads(*weights[i : i + 2]) for i in (0, 2, 4)]
+        sources = (query, value, value)
+        q, k, v = (self.add(f"{path}@{t}", h, x) for t, h, x in zip("qkv", heads, sources, strict=True))
+        probabilities = self.add(f"{path}@attention", n.Softmax(), self.add(f"{path}@scores", n.Products(), q, k))
+        return self.add(path, n.Joined(*weights[6:]), self.add(f"{path}@mixed", n.Mixed(), probabilities, v))
 
     def model(self, model: keras.Model, prefix: str, x: str) -> str:
         if isinstance(model, models.Twice):
@@ -142,5 +157,5 @@ def as_reference(model: keras.Model) -> n.Net:
     if isinstance(nodes[score].op, FINAL):
         score = nodes[score].inputs[0]
     head = [n.GlobalAvgPool, n.Flatten]
-    signal = next(node.inputs[0] for node in reader.nodes if type(node.op) in head)
+    signal = next((node.inputs[0] for node in reader.nodes if type(node.op) in head), "")
     return n.Net(tuple(reader.nodes), score, signal)

@@ -211,6 +211,40 @@ def stack(seed: int = 0, name: str = "stack", front: tuple = (), head: tuple = (
     return randomize(keras.Sequential(body, name=name), seed)
 
 
+class Tokens(L.Layer):
+    """A class token in front, and the position embedding added."""
+
+    def build(self, shape):
+        self.token = self.add_weight(shape=(1, 1, shape[-1]), name="token")
+        self.position = self.add_weight(shape=(shape[1] + 1, shape[-1]), name="position")
+
+    def call(self, x):
+        token = ops.broadcast_to(self.token, (ops.shape(x)[0], 1, x.shape[-1]))
+        return ops.concatenate([token, x], axis=1) + self.position
+
+
+class First(L.Layer):
+    """The class token."""
+
+    def call(self, x):
+        return x[:, 0]
+
+
+def transformer(seed: int = 0) -> keras.Model:
+    """A vision transformer: 5 x 6 patches behind a class token, two blocks, normalised before they are entered."""
+    x = inputs = keras.Input((*SIZE, 3), name="image")
+    x = L.Reshape((30, 8), name="patches")(L.Conv2D(8, 4, strides=4, name="embed")(x))
+    x = Tokens(name="tokens")(x)
+    for block in ("block1", "block2"):
+        y = L.LayerNormalization(name=f"{block}_norm1")(x)
+        x = L.Add(name=f"{block}_add1")([x, L.MultiHeadAttention(2, 4, name=f"{block}_attention")(y, y)])
+        y = L.LayerNormalization(name=f"{block}_norm2", epsilon=1e-6)(x)
+        y = L.Dense(12, activation="gelu", name=f"{block}_expand")(y)
+        x = L.Add(name=f"{block}_add2")([x, L.Dense(8, name=f"{block}_contract")(y)])
+    x = First(name="first")(L.LayerNormalization(name="norm")(x))
+    return randomize(keras.Model(inputs, L.Dense(UNITS, name="logits")(x), name="transformer"), seed)
+
+
 def logits(units: int = UNITS, **options) -> tuple:
     return (L.Dense(units, name="logits", **options),)
 
@@ -242,6 +276,7 @@ EXTRAS: dict[str, Callable[..., keras.Model]] = {
     "rescaled": lambda seed=0: stack(seed, "rescaled", front=(L.Rescaling(2.0, -0.5, name="rescale"),), head=logits()),
     "clipped": clipped,
     "one_dimensional": lambda seed=0: stack(seed, "one_dimensional", head=logits()),
+    "transformer": transformer,
     "three_dimensional": lambda seed=0: stack(seed, "three_dimensional", head=logits()),
 }
 

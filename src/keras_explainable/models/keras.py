@@ -14,6 +14,7 @@ from keras import ops, tree
 from keras_explainable import backend
 from keras_explainable.errors import InputError, LayerError
 from keras_explainable.models import find, kinds, precision, recording
+from keras_explainable.models import keras_attention as attention
 from keras_explainable.models.taps import INPUT, Call, Point, Tap, Trace
 
 _session: ContextVar["Session | None"] = ContextVar("session", default=None)
@@ -33,11 +34,19 @@ POOLING_LAYERS = (
 class Session(recording.Session):
     """One run, whose layers' calls and fused activations are routed through it."""
 
+    owners: dict[str, str]  # of the softmax inside of an attention layer, that layer
+
     def call(self, layer: Any, plain: Any, args: tuple, kwargs: dict) -> Any:
         path = self.paths[id(layer)]
+        if path in self.owners:
+            owner = self.owners[path]
+            return self.see(Point(owner, self.counts[owner], "attention"), plain(*args, **kwargs))
         number = self.begin(path)
         args, kwargs = self.see_all(path, number, "input", (args, kwargs))
-        return self.see_all(path, number, "output", plain(*args, **kwargs))
+        shown = path in self.owners.values()
+        output = attention.with_scores(plain, args, kwargs) if shown else plain(*args, **kwargs)
+        output = self.see_all(path, number, "output", output)
+        return output if self.points is None or shown else self.see_all(path, number, "attention", output)
 
     def activation(self, layer: Any, value: Any) -> Any:
         path = self.paths[id(layer)]
@@ -66,6 +75,8 @@ def _route(layer: Any) -> Callable[[], None]:
     put(name, call)
     if getattr(layer, "_remat_mode", None) is not None:
         put("_remat_mode", None)  # so would one that is run again for the backward pass; no public name turns that off
+    if isinstance(layer, keras.layers.Softmax):
+        put("_parent_path", getattr(layer, "_parent_path", None))  # Keras's note of a first call: ours, in attention
     fused = getattr(layer, "activation", None)
     fused = keras.activations.get(fused) if isinstance(fused, str) else fused  # users write 'linear'
     if callable(fused) and not _is_activation_layer(layer):
@@ -248,6 +259,7 @@ class KerasTaps:
             put.append((layer.bias, ops.zeros(layer.bias.shape)))
         point = Point(path, link="linear")
         session = Session({id(layer): path}, see, frozenset([point]))
+        session.owners = {}
         with _routing([layer]), backend.read_only(tuple(put)):
             token = _session.set(session)
             try:
@@ -291,8 +303,10 @@ class KerasTaps:
 
     def run(self, x: Any, tap: Tap, points: frozenset[Point] | None) -> Any:
         paths = self.paths()
-        chosen = paths if points is None else {p.path for p in points if p.path}
+        owners = attention.owners(paths, points or ())
+        chosen = paths if points is None else {*(p.path for p in points if p.path), *owners}
         session = Session({id(paths[path]): path for path in chosen}, tap, points)
+        session.owners = owners
         routed = [layer for path, layer in paths.items() if path in chosen or _needs_route(layer)]
         graphs = [m for m in (self.model, getattr(self.model, "_functional", None)) if _needs_route(m)]
         layers = [self.model, *paths.values()]
@@ -320,6 +334,18 @@ class KerasTaps:
         names = tuple(outputs) if isinstance(outputs, dict) else ()
         calls = recorder.calls(functools.partial(self._describe, self.paths(), len(shape)))
         return Trace(tuple(calls), tuple(n for n, _ in numbered), tuple(s for _, s in numbered), names)
+
+    def attentions(self, shape: tuple, dtype: str) -> dict[Point, tuple]:
+        points = attention.candidates(self.trace(shape, dtype), self.paths())
+        found: dict[Point, tuple] = {}
+
+        def run(x):
+            self.run(x, lambda point, value: (found.update({point: tuple(value.shape)}), value)[1], frozenset(points))
+            return x
+
+        if points:
+            backend.trace(run, shape, dtype)
+        return found
 
     def _describe(self, paths: dict[str, Any], rank: int, call: Call, fused: bool) -> Call:
         layer = paths[call.path]

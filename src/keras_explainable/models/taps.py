@@ -103,6 +103,9 @@ class Taps(Protocol):
         """What happens when the model runs on images of this shape, found without computing where that is possible; of
         a module with its `operations` outside of layers, if asked for."""
 
+    def attentions(self, shape: tuple, dtype: str) -> dict[Point, tuple]:
+        """Where attention probabilities (batch, heads, tokens, tokens) are, in execution order, and their shapes."""
+
     def images(self, x: Any) -> Any:
         """Images as the backend's float32 tensor, where the model is."""
 

@@ -315,6 +315,15 @@ class TorchTaps:
         calls = recorder.calls(functools.partial(_describe, paths, len(shape), {}), paths)
         return Trace(tuple(calls), tuple(n for n, _ in scores), tuple(s for _, s in scores))
 
+    def attentions(self, shape: tuple, dtype: str) -> dict[Point, tuple]:
+        calls = self.trace(shape, dtype, operations=True).calls
+        found: dict[Point, tuple] = {}
+        for call in calls:
+            found.update((point, shape) for point, shape in call.signals if point.link == "attention")
+            if not call.operation and call.kind == "Softmax" and torch_ops.is_attention(call.shape):
+                found[call.output._replace(link="attention")] = call.shape
+        return found
+
 
 class Exposed(nn.Module):
     """A module that returns [score, *signals] of another one, which runs as it is, in evaluation mode.

@@ -1,5 +1,6 @@
 """What a method sees: a model on a batch of images, with the units to explain chosen and every signal channels-last."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
@@ -9,7 +10,7 @@ from keras import ops
 
 from keras_explainable import backend
 from keras_explainable.errors import InputError, LayerError
-from keras_explainable.models import black_box, find
+from keras_explainable.models import black_box, find, tokens
 from keras_explainable.models.taps import INPUT, Point, Taps, Trace
 from keras_explainable.models.wiring import Step, Wiring, steps
 
@@ -29,6 +30,7 @@ class View:
 
     def __init__(self, taps: Taps, inputs: Any, indices: Any = None, score: Score | None = None) -> None:
         self.taps, self.indices, self.score = taps, indices, score
+        self.grids: dict[Point, tuple[int, tuple]] = {}  # of signals of tokens (B, T, C) that are seen as (B, *S', C)
         self.inputs = taps.images(inputs)
         self.rank = len(self.inputs.shape) - 2
         if self.rank < 1:
@@ -90,14 +92,22 @@ class View:
             return layer
         rank = self.rank
         if layer is not None:
-            point = find.resolve(self.trace, self.taps, layer)
+            address, given = tokens.given(layer)
+            point = find.resolve(self.trace, self.taps, address)
+            if point != INPUT and tokens.are_tokens(self._call(point), rank):
+                self.grids[point] = self.grid(self._call(point).shape[1], **given)
+                return point
         elif self.taps.signals is not None or find.is_exposed(self.trace):
             _, points = find.declared(self.trace, self.taps, rank)
             order = [call.output[:2] for call in self.trace.calls]
             spatial = [p for p in points if p == INPUT or find.is_spatial(self._call(p), rank)]
             point = max(spatial or points, key=lambda p: order.index(p[:2]) if p != INPUT else -1)
         else:
-            return find.last_spatial(self.trace, rank)
+            last = tokens.last_tokens(self.trace, rank, self._attended, lambda: self.operations)
+            if last is None:
+                return find.last_spatial(self.trace, rank)
+            self.grids[last.output] = self.grid(last.shape[1])
+            return last.output
         if point != INPUT and not find.is_spatial(self._call(point), rank):
             raise LayerError(
                 f"The signal of {point} has shape {self._call(point).shape}, and one with {rank} spatial axes of more "
@@ -105,6 +115,32 @@ class View:
                 f"Such signals: {', '.join(c.path for c in find.spatial_calls(self.trace, rank))}."
             )
         return point
+
+    def grid(self, count: int, prefix: int | None = None, grid: Sequence[int] | None = None) -> tuple[int, tuple]:
+        """How many tokens stand before those of the image, and the sizes (*S') of the grid that the others are."""
+        image = find.spatial_size(tuple(self.inputs.shape), self.taps.channels_first)
+        return tokens.grid(self.trace, image, count, prefix, grid)
+
+    def attentions(self) -> list[Point]:
+        """Where the attention probabilities (B, heads, T, T) of the model's tokens are, in execution order.
+
+        Raises:
+            LayerError: there are none, or they are not of the same tokens everywhere.
+        """
+        if self.taps.black_box:
+            black_box.refuse()
+        shapes = self._attended()
+        if not shapes:
+            raise LayerError(
+                "No attention probabilities can be seen in this model: no keras.layers.MultiHeadAttention, "
+                "torch.nn.MultiheadAttention, scaled_dot_product_attention or softmax of (batch, heads, T, T) scores. "
+                "Use a method that needs none, such as `gradcam` or `integrated_gradients`."
+            )
+        tokens.check_attentions(shapes)
+        return list(shapes)
+
+    def _attended(self) -> dict[Point, tuple]:
+        return self.taps.attentions((1, *self.inputs.shape[1:]), "float32")
 
     def biased(self) -> list[Point]:
         """Where biases have just been added, in execution order: in the exposed layers if any are, else in all."""
@@ -155,11 +191,13 @@ class View:
         self._check_seen(at, gradients)
         return scores, {p: self._float(p, v) for p, v in values.items()}, gradients
 
-    def products(self, at: Sequence[Point]) -> tuple:
+    def products(self, at: Sequence[Point], combine: Callable | None = None) -> tuple:
         """Scores (B, K), and at each point <dscore/dsignal, signal> (B, K), the gradient at an input being that through
-        the layer whose input it is, and through no other."""
+        the layer whose input it is, and through no other; or what `combine(gradient, signal)` makes of the two."""
 
         def inner(point, gradient, value):
+            if combine is not None:
+                return combine(self._float(point, gradient), self._float(point, value))
             return ops.sum(ops.reshape(gradient * ops.cast(value, "float32"), (self.batch, -1)), axis=-1)
 
         scores, _, products = backend.jacobian(self._run(at), self.inputs, list(at), inner, True)
@@ -247,6 +285,9 @@ class View:
 
     def _last(self, point: Point, value: Any, axis: int) -> Any:
         """Channels moved from `axis` to the end, where the signal has them first."""
+        if point in self.grids:
+            prefix, grid = self.grids[point]
+            return ops.reshape(value[:, prefix:], (-1, *grid, value.shape[-1]))
         return ops.moveaxis(value, axis, -1) if self._first(point) else value
 
     def _first(self, point: Point) -> bool:
@@ -257,6 +298,9 @@ class View:
 
     def _replaced(self, point: Point, value: Any, function: Callable) -> Any:
         new = ops.cast(function(self._last(point, value, 1)), value.dtype)
+        if point in self.grids:
+            new = ops.reshape(new, (-1, math.prod(self.grids[point][1]), value.shape[-1]))
+            return ops.concatenate([value[:, : self.grids[point][0]], new], axis=1)
         return ops.moveaxis(new, -1, 1) if self._first(point) else new
 
     def _check_seen(self, at: Sequence[Point], seen: dict) -> None:

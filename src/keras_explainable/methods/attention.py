@@ -1,0 +1,139 @@
+"""Attention methods for transformers: what tokens the probabilities A (B, H, T, T) of all layers lead to.
+
+What they share: every layer's probabilities become one matrix M (B, K, T, T), and the map is the row of the class token
+in M_L ... M_2 M_1, or without tokens in front of the image's the mean of all rows, as a grid of patches (B, *S', K).
+`prefix` says how many tokens stand in front and `grid` the sizes of the grid of the others, where they cannot be found.
+Models without attention, with attention within windows, or with tokens that are no grid, raise a `LayerError`."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from keras import ops
+
+from keras_explainable import filters, models
+from keras_explainable.errors import InputError
+from keras_explainable.registry import explainer
+
+FUSIONS: dict[str, Callable] = {"mean": ops.mean, "max": ops.max, "min": ops.min}
+
+
+def _followed(view: models.View, layers: Iterable, prefix: int | None, grid: Sequence[int] | None) -> Any:
+    """The row of M_L ... M_1, from the last layer's matrix (B, K, T, T) to the first one's, as a grid (B, *S', K)."""
+    layers = iter(layers)
+    last = next(layers)
+    before, sizes = view.grid(last.shape[-1], prefix, grid)
+    row = last[:, :, 0] if before else ops.mean(last, axis=2)
+    for matrix in layers:
+        row = ops.einsum("bkt,bkts->bks", row, matrix)
+    return ops.reshape(ops.transpose(row[:, :, before:], (0, 2, 1)), (-1, *sizes, row.shape[1]))
+
+
+def _kept(attention: Any, discard: float) -> Any:
+    """Matrices (..., T, T) with the smallest numbers, a part `discard` of each matrix, set to 0."""
+    if not 0 <= discard < 1:
+        raise InputError(
+            f"discard={discard} came, and a part of the probabilities, from 0 to less than 1, was expected."
+        )
+    number = int(discard * attention.shape[-1] ** 2)
+    if not number:
+        return attention
+    flat = ops.reshape(attention, (*ops.shape(attention)[:-2], attention.shape[-1] ** 2))
+    least = ops.sort(flat, axis=-1)[..., number, None, None]
+    return ops.where(attention >= least, attention, ops.zeros_like(attention))
+
+
+def _with_residual(attention: Any) -> Any:
+    """(M + I) / 2, its rows scaled to the sum 1: what passes by the attention counts as much as what goes through."""
+    mixed = attention + ops.eye(attention.shape[-1])
+    return mixed / ops.sum(mixed, axis=-1, keepdims=True)
+
+
+def _weighted(view: models.View, combine: Callable) -> tuple:
+    """Scores, and each layer's `combine(dscore/dA, A)` (B, K, T, T), the last layer's first."""
+    points = view.attentions()
+    scores, found = view.products(points, combine)
+    return scores, [found[point] for point in reversed(points)]
+
+
+@explainer("attention", "attention", "1 forward", "arXiv:2005.00928", postprocessing=filters.normalize)
+def attention_rollout(
+    model: Any,
+    inputs: Any,
+    indices: Any = None,
+    score: Any = None,
+    *,
+    fusion: str = "mean",
+    discard: float = 0.0,
+    prefix: int | None = None,
+    grid: Sequence[int] | None = None,
+) -> tuple:
+    """Where a transformer's attention comes from in the image, through all layers; the same for every unit.
+
+    M = (fused over heads A + I) / 2, rows scaled to the sum 1; map = the class token's row of M_L ... M_1
+
+    Args:
+        fusion: "mean", "max" or "min" over the heads.
+        discard: the part of the fused probabilities, the smallest ones, that is set to 0 in each layer.
+
+    Reference: Abnar & Zuidema, Quantifying Attention Flow in Transformers, arXiv:2005.00928.
+    """
+    if fusion not in FUSIONS:
+        raise InputError(f"fusion={fusion!r} came: use one of {', '.join(map(repr, FUSIONS))}.")
+    view = models.view(model, inputs, indices, score)
+    points = view.attentions()
+    scores, seen = view.evaluate(points)
+    fused = (FUSIONS[fusion](seen[point], axis=1)[:, None] for point in reversed(points))
+    maps = _followed(view, (_with_residual(_kept(a, discard)) for a in fused), prefix, grid)
+    return scores, ops.repeat(maps, scores.shape[-1], axis=-1)
+
+
+@explainer(
+    "attention", "attention, gradient", "1 forward + K backward", "arXiv:2005.00928", postprocessing=filters.normalize
+)
+def gradient_attention_rollout(
+    model: Any,
+    inputs: Any,
+    indices: Any = None,
+    score: Any = None,
+    *,
+    discard: float = 0.0,
+    prefix: int | None = None,
+    grid: Sequence[int] | None = None,
+) -> tuple:
+    """Where the attention that speaks for a unit comes from in the image, through all layers.
+
+    M = (relu(mean over heads of A dscore/dA) + I) / 2, rows scaled to the sum 1; map = the class token's row of
+    M_L ... M_1
+
+    Args:
+        discard: the part of the weighted probabilities, the smallest ones, that is set to 0 in each layer.
+
+    Reference: the rollout of Abnar & Zuidema, arXiv:2005.00928, with the weights of Chefer et al., arXiv:2012.09838.
+    """
+    view = models.view(model, inputs, indices, score)
+    scores, weighted = _weighted(view, lambda g, a: ops.relu(ops.mean(g * a, axis=1)))
+    return scores, _followed(view, (_with_residual(_kept(w, discard)) for w in weighted), prefix, grid)
+
+
+@explainer(
+    "attention", "attention, gradient", "1 forward + K backward", "arXiv:2103.15679", postprocessing=filters.normalize
+)
+def attention_relevance(
+    model: Any,
+    inputs: Any,
+    indices: Any = None,
+    score: Any = None,
+    *,
+    prefix: int | None = None,
+    grid: Sequence[int] | None = None,
+) -> tuple:
+    """Which patches matter to a unit of a transformer: Chefer's relevance rules, the first choice among these methods.
+
+    R <- R + (mean over heads of relu(A dscore/dA)) R, from R = I, layer by layer; map = the class token's row of R
+
+    Reference: Chefer et al., Generic Attention-model Explainability for Interpreting Bi-Modal and Encoder-Decoder
+    Transformers, arXiv:2103.15679.
+    """
+    view = models.view(model, inputs, indices, score)
+    scores, weighted = _weighted(view, lambda g, a: ops.mean(ops.relu(g * a), axis=1))
+    return scores, _followed(view, (w + ops.eye(w.shape[-1]) for w in weighted), prefix, grid)

@@ -1,0 +1,49 @@
+"""Where Keras layers have attention probabilities (batch, heads, tokens, tokens), and how they are made to show them.
+
+`MultiHeadAttention` takes a fused path that never writes them out, unless it is asked for them."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import keras
+
+from keras_explainable.models.taps import Point, Trace
+
+
+def holds(layer: Any) -> bool:
+    """Whether a layer may have attention probabilities."""
+    return isinstance(layer, (keras.layers.MultiHeadAttention, keras.layers.Softmax)) or (
+        isinstance(layer, keras.layers.Activation) and getattr(layer.activation, "__name__", "") == "softmax"
+    )
+
+
+def owners(paths: dict[str, Any], points: Iterable[Point]) -> dict[str, str]:
+    """The path of the softmax inside of each attention layer at `points`: that of the attention layer."""
+    found = {}
+    for owner in {p.path for p in points if p.link == "attention"}:
+        if isinstance(paths[owner], keras.layers.MultiHeadAttention):
+            inside = (p for p, layer in paths.items() if p.rpartition("/")[0] == owner and holds(layer))
+            found.update(dict.fromkeys(inside, owner))
+    return found
+
+
+def with_scores(plain: Callable, args: tuple, kwargs: dict) -> Any:
+    """What an attention layer returns, while it computes its probabilities."""
+    if kwargs.get("return_attention_scores"):
+        return plain(*args, **kwargs)
+    return plain(*args, **kwargs | {"return_attention_scores": True})[0]
+
+
+def candidates(trace: Trace, paths: dict[str, Any]) -> list[Point]:
+    """Where a model may have attention probabilities: in its attention layers, and in softmax layers of that shape."""
+    layers = ((call, paths[call.path]) for call in trace.calls)
+    return [
+        Point(call.path, call.call, "attention")
+        for call, layer in layers
+        if holds(layer) and (isinstance(layer, keras.layers.MultiHeadAttention) or is_square(call.shape))
+    ]
+
+
+def is_square(shape: tuple) -> bool:
+    """Whether a softmax of this shape can be that of attention."""
+    return len(shape) == 4 and shape[-1] > 1 and shape[-2] in (1, shape[-1])

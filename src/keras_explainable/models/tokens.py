@@ -1,0 +1,100 @@
+"""Signals of tokens (batch, tokens, channels) as the grids of image patches that they are."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from keras_explainable.errors import LayerError
+from keras_explainable.models.find import spatial_calls, spatial_size
+from keras_explainable.models.taps import Call, Point, Trace
+
+PREFIXES = (1, 0, 2, 5)  # a class token; none; a distillation token as well; four registers as well
+
+
+def are_tokens(call: Call, rank: int) -> bool:
+    """Whether a signal is (batch, tokens, channels), of images with other than one spatial axis."""
+    return rank > 1 and len(call.shape) == 3 and call.shape[0] == 1 and call.shape[1] > 1
+
+
+def given(address: Any) -> tuple[Any, dict]:
+    """A user's address of a layer, and the `prefix` and `grid` in it."""
+    if not isinstance(address, Mapping):
+        return address, {}
+    known = {key: address[key] for key in ("prefix", "grid") if key in address}
+    return {key: value for key, value in address.items() if key not in known}, known
+
+
+def grid(
+    trace: Trace, image: tuple, count: int, prefix: int | None = None, sizes: Sequence[int] | None = None
+) -> tuple[int, tuple[int, ...]]:
+    """How many of `count` tokens stand before those of an image, and the sizes of the grid that the others are: those
+    of a spatial signal of the model, or of the image in patches, or in two dimensions a square.
+
+    Raises:
+        LayerError: they are none of these, or not what the user says they are.
+    """
+    if sizes is not None:
+        prefix = count - math.prod(sizes) if prefix is None else prefix
+        if prefix < 0 or prefix + math.prod(sizes) != count:
+            raise LayerError(
+                f"{count} tokens came, which are not {math.prod(sizes)} ({' x '.join(map(str, sizes))}) behind "
+                f"{max(prefix, 0)} others: give prefix= and grid= that add up to them."
+            )
+        return prefix, tuple(sizes)
+    prefixes = PREFIXES if prefix is None else (prefix,)
+    for sizes_of in (_signal, _patches, _square):
+        for before in prefixes:
+            found = sizes_of(trace, image, count - before)
+            if found:
+                return before, found
+    raise LayerError(
+        f"{count} tokens are no grid of patches of an image of {' x '.join(map(str, image))} behind "
+        f"{' or '.join(map(str, sorted(prefixes)))} others: give prefix= (how many tokens stand before those of the "
+        "image) and grid= (rows, columns), or use a layer whose tokens are such a grid."
+    )
+
+
+def _signal(trace: Trace, image: tuple, count: int) -> tuple[int, ...] | None:
+    sizes = (spatial_size(call.shape, call.channels_first) for call in spatial_calls(trace, len(image)))
+    return next((size for size in sizes if math.prod(size) == count), None)
+
+
+def _patches(trace: Trace, image: tuple, count: int) -> tuple[int, ...] | None:
+    patches = (tuple(s // p for s in image) for p in range(1, max(image)) if all(s % p == 0 for s in image))
+    return next((size for size in patches if math.prod(size) == count > 1), None)
+
+
+def _square(trace: Trace, image: tuple, count: int) -> tuple[int, ...] | None:
+    side = math.isqrt(max(count, 0))
+    return (side, side) if len(image) == 2 and side > 1 and side * side == count else None
+
+
+def check_attentions(shapes: dict[Point, tuple]) -> None:
+    """Refuse probabilities that do not go from the same tokens to the same tokens in every layer."""
+    first = next(iter(shapes.values()))[-1]
+    for point, shape in shapes.items():
+        if len(shape) != 4 or shape[0] != 1 or shape[-2:] != (first, first):
+            raise LayerError(
+                f"The {point} has probabilities of shape {shape} for one image, and (1, heads, {first}, {first}), "
+                "attention among the same tokens in all layers, was expected: attention within windows, from few "
+                "tokens to many, or among ever fewer, cannot be followed. Use `gradcam` or `integrated_gradients`."
+            )
+
+
+def last_tokens(trace: Trace, rank: int, attended: Callable[[], dict], operations: Callable[[], Trace]) -> Call | None:
+    """Where class activation maps of a transformer are best taken; None if this is no transformer.
+
+    Behind the last attention only a class token has a gradient: what is taken is the last normalisation before it."""
+    outputs = set(trace.outputs)
+    calls = [c for c in trace.calls if are_tokens(c, rank) and not set(c.outputs) & outputs]
+    shapes = attended() if calls else {}
+    counts = {shape[-1] for shape in shapes.values() if shape[0] == 1 and shape[-1] == shape[-2]}
+    calls = [c for c in calls if c.shape[1] in counts]
+    behind = [c for c in spatial_calls(trace, rank) if not counts & set(c.shape[1:3])]  # but those of heads
+    order = [c.output for c in trace.calls]
+    if not calls or (behind and order.index(behind[-1].output) > order.index(calls[-1].output)):
+        return None
+    inside = [c.output[:2] for c in operations().calls]
+    last = max(inside.index(point[:2]) for point in shapes)
+    before = [c for c in calls if inside.index(c.output[:2]) < last]
+    return next((c for c in reversed(before) if "norm" in c.kind.lower()), (before or calls)[-1])
