@@ -97,3 +97,67 @@ def test_lrp_is_captums():
     theirs = lrp(net).attribute(x.clone(), target=torch.tensor(UNITS)).sum(1).detach().numpy()
     _, ours = raw("lrp_epsilon", module(), x, UNITS, epsilon=0.01)
     np.testing.assert_allclose(ours[..., 0], theirs, atol=1e-4 * abs(theirs).max())
+
+
+@pytest.mark.parametrize("name", ["functional", "fused"])
+def test_deeplift_adds_up(name):
+    model, x = models.build(name), models.images(name)
+    zero = raw("deeplift", model, np.full_like(x, 0.3), UNITS).scores
+    scores, maps = raw("deeplift", model, x, UNITS, baseline=0.3)
+    np.testing.assert_allclose(maps.sum((1, 2)), scores - zero, atol=1e-4 * abs(scores).max())
+
+
+def test_deep_shap_is_the_mean_over_baselines():
+    model, x = models.build("functional"), models.images("functional")
+    baselines = models.images("functional", 2, seed=5)
+    each = [raw("deeplift", model, x, UNITS, baseline=b).maps for b in baselines]
+    maps = raw("deep_shap", model, x, UNITS, baselines=baselines).maps
+    np.testing.assert_allclose(maps, np.mean(each, axis=0), atol=1e-5 * abs(maps).max())
+
+
+def test_excitation_is_a_probability():
+    model, x = models.build("fused"), models.images("fused")
+    for weight in model.weights:
+        if weight.name == "bias":
+            weight.assign(np.ones(weight.shape))  # so that every neuron is excited
+    maps = raw("excitation_backprop", model, x, UNITS, layer="stem").maps
+    assert maps.min() >= 0
+    np.testing.assert_allclose(maps.sum((1, 2)), 1, rtol=1e-3)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="Captum explains modules of PyTorch")
+def test_deeplift_is_captums():
+    attr = pytest.importorskip("captum.attr")
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    # No MaxPool2d beside a ReLU: there Captum's parts do not add up (its own convergence delta says so), and ours do.
+    stack = [nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AvgPool2d(2), nn.Conv2d(8, 6, 3), nn.Sigmoid()]
+    net = nn.Sequential(
+        *stack, nn.AvgPool2d(2), nn.Flatten(), nn.Linear(6 * 2 * 2, 7), nn.ELU(), nn.Linear(7, 5)
+    ).eval()
+    x, behind = torch.randn(5, 3, 14, 16).split([3, 2])
+    targets = torch.tensor(UNITS)
+    theirs = attr.DeepLift(net).attribute(x, behind[:1].expand_as(x), targets).sum(1).detach().numpy()
+    ours = raw("deeplift", net, x, UNITS, baseline=behind[0].numpy()).maps[..., 0]
+    np.testing.assert_allclose(ours, theirs, atol=1e-4 * abs(theirs).max())
+    theirs = attr.DeepLiftShap(net).attribute(x, behind, targets).sum(1).detach().numpy()
+    ours = raw("deep_shap", net, x, UNITS, baselines=behind.numpy()).maps[..., 0]
+    np.testing.assert_allclose(ours, theirs, atol=1e-4 * abs(theirs).max())
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="Captum explains modules of PyTorch")
+@pytest.mark.parametrize(("method", "peer"), [("guided_backprop", "GuidedBackprop"), ("deconvnet", "Deconvolution")])
+def test_rectified_gradients_are_captums(method, peer):
+    attr = pytest.importorskip("captum.attr")
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 6, 3), nn.ReLU(), nn.Flatten())
+    net = net.append(nn.Linear(6 * 4 * 5, 5)).eval()
+    x = torch.randn(3, 3, 14, 16)
+    theirs = getattr(attr, peer)(net).attribute(x.clone(), torch.tensor(UNITS)).detach().numpy()
+    ours = raw(method, net, x, UNITS, reduce=None).maps[:, 0]
+    np.testing.assert_allclose(np.moveaxis(ours, -1, 1), theirs, atol=1e-4 * abs(theirs).max())
