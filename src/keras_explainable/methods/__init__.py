@@ -2,11 +2,12 @@
 
 The contract, for all of them:
 
-- `model`: a Keras model, also one made by `ke.inspection.expose` or with outputs `[scores, signal]` of your own.
+- `model`: a Keras model, also one made by `ke.inspection.expose` or with outputs `[scores, signal]` of your own; a
+  `torch.nn.Module`; or, where a method needs a black box, any function from images to scores (see `ke.BlackBox`).
 - `inputs`: images (B, *S, C); integers are cast to float32.
 - `indices`: the units to explain: an int, (B,) or (B, K) integers, or None for every unit.
 - `layer`: in place of the last spatial signal, the layer whose output is explained (a name, path, index or layer).
-- `score`: in place of the model's units, a function from its outputs to (B, K) scores.
+- `score`: in place of the model's units, a function from its outputs to (B, K) scores, such as those of `ke.scores`.
 - Returns scores (B, K), taken before the last softmax or sigmoid unless you named the output yourself, and maps
   (B, *S', K), one for each unit and never summed, at the resolution of the explained signal.
 - Raises `InputError` where images, units or parameters do not fit, `LayerError` where the model lacks what is needed.
