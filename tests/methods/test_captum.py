@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import keras_explainable as ke
+from keras_explainable.methods import path
 
 attr = pytest.importorskip("captum.attr", reason="Captum, to compare with, is not installed: pip install captum")
 UNITS = [1, 4, 2]
@@ -73,3 +74,36 @@ def test_gradcam_is_layer_gradcam(case):
         )
         ours = ke.explain("gradcam", module, x, UNITS, layer=layer, resizing=False, verbose=0).maps
         close(np.maximum(ours[..., 0], 0), theirs[:, 0])
+
+
+def parts(method, module, x, **params):
+    return np.moveaxis(ke.explain(method, module, x, UNITS, reduce=None, verbose=0, **params).maps[:, 0], -1, 1)
+
+
+def test_gradients_times_what_they_belong_to(case):
+    module, x, _ = case
+    close(
+        parts("input_x_gradient", module, x), attr.InputXGradient(module).attribute(x.clone().requires_grad_(), UNITS)
+    )
+    behind = torch.full_like(x, 0.2)
+    theirs = attr.IntegratedGradients(module).attribute(
+        x.clone(), behind, UNITS, n_steps=20, method="gausslegendre", return_convergence_delta=True
+    )
+    close(parts("integrated_gradients", module, x, repetitions=20, baseline=0.2), theirs[0])
+    gap = ke.integrated_gradients_gap(module, x, UNITS, repetitions=20, baseline=0.2)
+    rise = gap.total - (gap.scores - gap.baseline_scores)
+    np.testing.assert_allclose(rise[:, 0], theirs[1].detach(), atol=1e-4)
+
+
+def test_expected_gradients_are_gradient_shap_on_the_same_draws(case, monkeypatch):
+    module, x, _ = case
+    origins = x.flip(0).clone() * 0.5
+    t, which = path.draws(4, len(origins), 3)
+
+    def repeat(draws):  # every image sees the same: theirs are the draws of an image, then those of the next
+        return np.tile(draws, len(x))
+
+    monkeypatch.setattr(np.random, "uniform", lambda low, high, size: repeat(t).astype("float64"))
+    monkeypatch.setattr(np.random, "choice", lambda number, size: repeat(which))
+    theirs = attr.GradientShap(module).attribute(x.clone(), origins, n_samples=4, stdevs=0.0, target=UNITS)
+    close(parts("expected_gradients", module, x, repetitions=4, baselines=origins, seed=3), theirs)

@@ -20,14 +20,14 @@ from keras_explainable.methods import cams as cams
 from keras_explainable.methods import cams_forward as cams_forward
 from keras_explainable.methods import cams_smooth as cams_smooth
 from keras_explainable.methods import cams_spectral as cams_spectral
+from keras_explainable.methods import curved as curved
 from keras_explainable.methods import fullgrad as fullgrad
 from keras_explainable.methods import gradient as gradient
 from keras_explainable.methods import meta as meta
 from keras_explainable.methods import path as path
-from keras_explainable.methods import curved as curved
-from keras_explainable.methods import regions as regions
 from keras_explainable.methods import perturbation as perturbation
 from keras_explainable.methods import propagation as propagation
+from keras_explainable.methods import regions as regions
 from keras_explainable.methods import sensitivity as sensitivity
 from keras_explainable.methods import surrogate as surrogate
 from keras_explainable.registry import METHODS, Record
