@@ -34,7 +34,11 @@ POOLING_LAYERS = (
 class Session(recording.Session):
     """One run, whose layers' calls and fused activations are routed through it."""
 
-    owners: dict[str, str]  # of the softmax inside of an attention layer, that layer
+    def __init__(
+        self, paths: dict[int, str], tap: Tap, points: frozenset[Point] | None, owners: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(paths, tap, points)
+        self.owners = owners or {}  # of the softmax inside of an attention layer, that layer
 
     def call(self, layer: Any, plain: Any, args: tuple, kwargs: dict) -> Any:
         path = self.paths[id(layer)]
@@ -259,7 +263,6 @@ class KerasTaps:
             put.append((layer.bias, ops.zeros(layer.bias.shape)))
         point = Point(path, link="linear")
         session = Session({id(layer): path}, see, frozenset([point]))
-        session.owners = {}
         with _routing([layer]), backend.read_only(tuple(put)):
             token = _session.set(session)
             try:
@@ -305,8 +308,7 @@ class KerasTaps:
         paths = self.paths()
         owners = attention.owners(paths, points or ())
         chosen = paths if points is None else {*(p.path for p in points if p.path), *owners}
-        session = Session({id(paths[path]): path for path in chosen}, tap, points)
-        session.owners = owners
+        session = Session({id(paths[path]): path for path in chosen}, tap, points, owners)
         routed = [layer for path, layer in paths.items() if path in chosen or _needs_route(layer)]
         graphs = [m for m in (self.model, getattr(self.model, "_functional", None)) if _needs_route(m)]
         layers = [self.model, *paths.values()]
@@ -336,6 +338,10 @@ class KerasTaps:
         return Trace(tuple(calls), tuple(n for n, _ in numbered), tuple(s for _, s in numbered), names)
 
     def attentions(self, shape: tuple, dtype: str) -> dict[Point, tuple]:
+        key = shape, dtype, "attention"
+        return _traces.get(self.model, self.structure(), key, lambda: self._attentions(shape, dtype))
+
+    def _attentions(self, shape: tuple, dtype: str) -> dict[Point, tuple]:
         points = attention.candidates(self.trace(shape, dtype), self.paths())
         found: dict[Point, tuple] = {}
 

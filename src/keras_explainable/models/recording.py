@@ -5,13 +5,15 @@ from collections.abc import Callable, Container, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import keras
 from keras import ops
 
-from keras_explainable.models.taps import Call, Point, Tap, Trace
+from keras_explainable.models.taps import Call, Point, Tap
+
+Found = TypeVar("Found")
 
 
 class Shared:
@@ -145,13 +147,13 @@ class Recorder:
 
 
 class Traces:
-    """Traces, kept as long as their model lives and has the same structure."""
+    """Traces and what else was found, kept as long as their model lives and has the same structure."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.known: WeakKeyDictionary = WeakKeyDictionary()
 
-    def get(self, model: Any, structure: tuple, key: Hashable, make: Callable[[], Trace]) -> Trace:
+    def get(self, model: Any, structure: tuple, key: Hashable, make: Callable[[], Found]) -> Found:
         with self.lock:
             old, found = self.known.get(model, (None, {}))
             if old != structure:
