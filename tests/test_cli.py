@@ -234,3 +234,17 @@ def test_without_typer_the_program_says_how_to_get_it():
 
 def test_version():
     assert run("--version").stdout.strip() == f"keras-explainable {ke.__version__}"
+
+
+def test_compare_puts_methods_side_by_side(photo, tmp_path):
+    words = ["compare", photo, "-m", "gradcam", "-m", "attention_rollout", "-m", "gradients", "--out", tmp_path / "out"]
+    made = run(*words)
+    assert made.exit_code == 0, made.output
+    assert "Left out: attention_rollout: No attention" in made.stderr
+    (path,) = map(Path, made.stdout.split())
+    sheet = np.asarray(Image.open(path))
+    assert sheet.shape[1] > 3 * sheet.shape[0] * 0.8  # the photo and two maps in a row
+    tiles = np.split(sheet[:224, : 3 * 224 + 16][:, np.r_[0:224, 232:456, 464:688]], 3, axis=1)
+    assert not (tiles[0] == tiles[1]).all() and not (tiles[1] == tiles[2]).all()
+    fails(run(*words[:2], "-m", "attention_rollout"), 1, "None of these methods")
+    fails(run(*words[:2], "-m", "gradcan"), 2, "Did you mean gradcam?")

@@ -50,7 +50,7 @@ def app() -> Any:
     cli = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
     options = _options(typer)
     cli.callback()(_version(typer))
-    for add in (_add_explain, _add_dump, _add_methods, _add_layers, _add_demo):
+    for add in (_add_explain, _add_compare, _add_dump, _add_methods, _add_layers, _add_demo):
         add(cli, options)
     return cli
 
@@ -207,6 +207,48 @@ def _add_explain(cli: Any, shared: SimpleNamespace) -> None:
         typer.echo(job.save(results, out))
         if report:
             typer.echo(f"Report: {job.report(results, out)}")
+
+
+def _add_compare(cli: Any, shared: SimpleNamespace) -> None:
+    import typer
+
+    images_ = typer.Argument(metavar="IMAGE", help="Image files; each is resized and cropped to the model's size.")
+    methods_ = typer.Option(["all"], "--methods", "--method", "-m", help=METHODS_HELP)
+    unit_ = typer.Option("top-1", "--unit", metavar="N|top-1", help="The unit to explain: a number or its name.")
+    out_ = typer.Option(Path("compared"), "--out", "-o", metavar="DIR", help="Where the pictures go.")
+
+    @cli.command()
+    @friendly
+    def compare(
+        images: list[Path] = images_,
+        model: str = shared.model,
+        methods: list[str] = methods_,
+        unit: str = unit_,
+        out: Path = out_,
+        weights: str = shared.weights,
+        scale: str | None = shared.scale,
+        size: str | None = shared.size,
+        unsafe: bool = shared.unsafe,
+        backend: Backend | None = shared.backend,
+        debug: bool = shared.debug,
+    ) -> None:
+        """Put the maps of many methods side by side: one picture for each image, with times and peaks."""
+        from keras_explainable.errors import ExplainError, LayerError
+
+        loaded = _load(model, weights, unsafe, scale, size)
+        _tell_guess(loaded)
+        job, results, left_out = Job(loaded, images, unit, {}), {}, {}
+        for name in _methods(methods, None):
+            try:
+                results[name] = job.run(name)
+            except ExplainError as error:
+                left_out[name] = f"{name}: {error}"
+        if not results:
+            raise LayerError("None of these methods can explain this model. " + " ".join(left_out.values()))
+        for reason in left_out.values():
+            typer.echo(f"Left out: {reason}", err=True)
+        for path in job.compare(results, out):
+            typer.echo(path)
 
 
 def _add_dump(cli: Any, shared: SimpleNamespace) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+TILE = 224  # pixels, the height of a map among many
 TIMED = "Per map: the time for one map, and also for compilation, of which each run of the command line does its own."
 
 
@@ -51,6 +52,21 @@ class Job:
                 ]
                 rows.append([viz.strip.strip(panels, out / f"{stem}_{name}.png"), name, ", ".join(labels)])
         return table(["picture", "method", "unit and score"], rows)
+
+    def compare(self, results: dict[str, Any], out: Path) -> list[Path]:
+        """For each image one picture: its first unit by all methods, with the seconds that each took and its peak."""
+        from keras_explainable import viz
+
+        made = []
+        for i, stem in enumerate(stems(self.paths)):
+            unit = f"{self._name(self.units[i, 0])} {next(iter(results.values()))[0][i, 0]:.2f}"
+            panels = [(self.photos[i], unit)]
+            for name, (_, maps, seconds) in results.items():
+                peak = viz.image.peak(maps[i, ..., 0])
+                picture = viz.image.cross(viz.image.highlight(self.photos[i], maps[i, ..., 0]), peak)
+                panels.append((picture, f"{name}  {seconds:.2f} s"))
+            made.append(viz.strip.strip(panels, out / f"{stem}_compared.png", TILE, min(6, len(panels))))
+        return made
 
     def report(self, results: dict[str, Any], out: Path) -> Path:
         """The maps of all methods side by side, as an HTML file."""

@@ -186,6 +186,16 @@ def highlight(image: Any, values: Any, alpha: float = 0.8) -> np.ndarray:
     return overlay(grey, heat, alpha * opacity(scale(stretch(heat, grey.shape), limits), signed), limits=limits)
 
 
+def cross(image: np.ndarray, at: tuple[int, int], reach: int = 6) -> np.ndarray:
+    """A picture with a white cross, edged in black, at a place (row, column)."""
+    drawn, (row, column) = image.copy(), at
+    for width, ink in ((1, 0), (0, 255)):
+        far = reach + width
+        drawn[max(0, row - far) : row + far + 1, max(0, column - width) : column + width + 1] = ink
+        drawn[max(0, row - width) : row + width + 1, max(0, column - far) : column + far + 1] = ink
+    return drawn
+
+
 def pillow() -> Any:
     """The pillow package with its parts loaded. Raises: BackendError: it is not installed."""
     try:

@@ -1,7 +1,8 @@
-"""A row of pictures with captions in one image file, drawn by pillow alone."""
+"""Rows of pictures with captions in one image file, drawn by pillow alone."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,10 +13,26 @@ HEIGHT, GAP, MARGIN, TEXT = 288, 8, 26, 15
 PAPER, INK = (255, 255, 255), (40, 40, 40)
 
 
-def strip(panels: Sequence[tuple[np.ndarray, str]], path: str | Path, height: int = HEIGHT) -> Path:
-    """Save images (H, W, C) side by side at one height, each over its caption; the file's ending is its format."""
+def strip(
+    panels: Sequence[tuple[np.ndarray, str]], path: str | Path, height: int = HEIGHT, columns: int | None = None
+) -> Path:
+    """Save images (H, W, C) side by side at one height, each over its caption, in rows of `columns` (None: in one row);
+    the file's ending is its format."""
     if not panels:
         raise InputError("There is nothing to save: `panels` is empty.")
+    columns = columns or len(panels)
+    rows = [panels[start : start + columns] for start in range(0, len(panels), columns)]
+    drawn = [_row(row, height) for row in rows]
+    sheet = pillow().Image.new("RGB", (max(row.width for row in drawn), sum(row.height for row in drawn)), PAPER)
+    for number, row in enumerate(drawn):
+        sheet.paste(row, (0, number * row.height))
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(path)
+    return path
+
+
+def _row(panels: Sequence[tuple[np.ndarray, str]], height: int) -> Any:
     pictures = [_at_height(to_rgb(image), height) for image, _ in panels]
     width = sum(p.shape[1] for p in pictures) + GAP * (len(pictures) - 1)
     sheet = pillow().Image.new("RGB", (width, height + MARGIN), PAPER)
@@ -26,10 +43,7 @@ def strip(panels: Sequence[tuple[np.ndarray, str]], path: str | Path, height: in
         sheet.paste(pillow().Image.fromarray(picture), (left, 0))
         draw.text((left + 2, height + 4), _shortened(caption, picture.shape[1], font), INK, font)
         left += picture.shape[1] + GAP
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path)
-    return path
+    return sheet
 
 
 def _at_height(image: np.ndarray, height: int) -> np.ndarray:
