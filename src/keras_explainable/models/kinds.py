@@ -52,6 +52,7 @@ GROUPS: dict[str, list[str]] = {
 }
 ROLES = {name: group for group, names in GROUPS.items() for name in names}
 HOUSES = ("keras", "torch", "torchvision")  # whose classes these are; a user's class of such a name may do anything
+AMBIGUOUS = ("clamp", "clamp_min", "clip", "max", "maximum", "where", "threshold", "hardtanh", "rrelu", "masked_fill")
 LINEAR = ("convolution", "dense")
 ELEMENTWISE = ("relu", "activation", "sigmoid")
 
@@ -59,6 +60,13 @@ ELEMENTWISE = ("relu", "activation", "sigmoid")
 def of_name(name: str | None) -> str | None:
     """What an activation or operation of a name does, or None if we do not know."""
     return ROLES.get(name) if name else None
+
+
+def of_operation(name: str) -> str | None:
+    """What an operation outside of layers does; None where it can be a ReLU, or an activation, by its arguments."""
+    if name in AMBIGUOUS:
+        return None
+    return "other" if name == "linear" else ROLES.get(name, "other")  # one with weights, not the activation
 
 
 def of_layer(layer: Any, entry: str) -> str | None:

@@ -18,7 +18,7 @@ from keras_explainable import backend
 from keras_explainable.errors import InputError
 from keras_explainable.models import find, precision, recording, torch_ops
 from keras_explainable.models import torch_kinds as kinds
-from keras_explainable.models.kinds import of_layer, of_name
+from keras_explainable.models.kinds import of_layer, of_operation
 from keras_explainable.models.taps import INPUT, Call, Point, Tap, Trace
 
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
@@ -228,7 +228,7 @@ class TorchTaps:
 
     def role(self, call: Call) -> str | None:
         if call.path not in self.paths():
-            return of_name(call.kind) if call.kind != "linear" else None  # with what weights?
+            return of_operation(call.kind)
         found = of_layer(self.layer(call.path), "forward")
         return found if call.leaf or found != "other" else None
 

@@ -67,7 +67,8 @@ def guided_backprop(
 def deconvnet(model: Any, inputs: Any, indices: Any = None, score: Any = None, reduce: str | None = "mean") -> tuple:
     """The pattern that a unit would draw: what is sent back is rectified at each ReLU, whether that was on or off.
 
-    g_in = relu(g_out) at each ReLU; elsewhere gradients. It depends little on the unit, as `guided_backprop`.
+    g_in = relu(g_out) at each ReLU; elsewhere gradients. It depends little on the unit, and its largest values are
+    often not on the object: it is here to be compared with.
 
     Args:
         reduce: over channels, as in `gradients`.
