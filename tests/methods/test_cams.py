@@ -100,7 +100,7 @@ def test_a_constant_signal_has_no_component():
 
 
 @pytest.mark.parametrize(("name", "at_once"), [("one_dimensional", 1), ("one_dimensional", 7), ("channels_first", 32)])
-def test_scorecam_of_the_channels_that_vary_most(name, at_once):
+def test_scorecam_of_the_strongest_channels(name, at_once):
     model, x = models.build(name), models.images(name)
     last = models.channels_last(name, x.astype("float64"))
     theirs = cams.scorecam(as_reference(models.build(name)), last, UNITS, baseline=0.3, max_channels=3)

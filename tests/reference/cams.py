@@ -67,11 +67,11 @@ def scorecam(
     net: Net, x: np.ndarray, y: Any = None, layer: str | None = None, baseline: float = 0.0, max_channels: Any = None
 ) -> Maps:
     """The signal's channels, weighted by the softmax over them of f(seen through it) - f(baseline); no ReLU. With
-    `max_channels` an image has only that many channels, those that vary most."""
+    `max_channels` an image has only that many channels, those with the largest mean square."""
     values = forward(net, x)
     a = values[layer or net.signal]
-    spread = a.reshape(len(a), -1, a.shape[-1]).var(1)
-    order = np.argsort(-spread, axis=-1)[:, :max_channels] if max_channels else np.tile(range(a.shape[-1]), (len(a), 1))
+    energy = (a**2).reshape(len(a), -1, a.shape[-1]).mean(1)
+    order = np.argsort(-energy, axis=-1)[:, :max_channels] if max_channels else np.tile(range(a.shape[-1]), (len(a), 1))
     a = np.stack([image[..., channels] for image, channels in zip(a, order, strict=True)])
     masks = normalize(bilinear(a, x.shape[1:-1]))
     background = scores_of(net, forward(net, np.full_like(x, baseline, dtype="float64")), y)
