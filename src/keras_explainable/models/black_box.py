@@ -83,8 +83,8 @@ class BlackBoxTaps:
         elif backend.is_traced(x):
             raise InputError(
                 "A function of NumPy arrays cannot be part of a compiled program. Use a method that needs nothing but "
-                "a black box, such as `occlusion`, `rise` or `kernel_shap`, outside of tf.function and jax.jit; or make "
-                "it a function of tensors: ke.BlackBox(function, tensors=True)."
+                "a black box, such as `occlusion`, `rise` or `kernel_shap`, outside of tf.function and jax.jit; or "
+                "make it a function of tensors: ke.BlackBox(function, tensors=True)."
             )
         else:
             outputs = self.model(backend.to_host(x))
