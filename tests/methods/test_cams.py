@@ -151,3 +151,18 @@ def test_smooth_gradcampp_without_noise_is_gradcampp():
     close(smooth, raw("gradcampp", model, x, UNITS), 1e-4)
     with pytest.raises(ke.errors.InputError, match="at least one"):
         raw("smooth_gradcampp", model, x, UNITS, repetitions=0)
+
+
+def test_seg_gradcam_is_gradcam_of_a_region(rng):
+    x = image = keras.Input((*models.SIZE, 3))
+    x = L.Conv2D(4, 3, padding="same", activation="relu", name="signal")(x)
+    model = models.randomize(keras.Model(image, L.Conv2D(5, 1, name="classes")(x)))
+    photos, mask = rng.normal(size=(2, *models.SIZE, 3)).astype("float32"), np.zeros(models.SIZE, bool)
+    mask[4:9, 6:17] = True
+    a = keras.Model(image, model.get_layer("signal").output).predict(photos, verbose=0)
+    each = a @ np.asarray(model.get_layer("classes").kernel)[0, 0, :, 3:4]  # what each place adds to its own score
+    params = {"layer": "signal", "score": ke.scores.region(mask, 3)}
+    close([raw("gradcam", model, photos, **params).maps], [each / mask.size], 1e-4)
+    scores, maps = raw("hirescam", model, photos, **params)
+    close([maps], [each * mask[..., None] / mask.sum()], 1e-4)
+    close([maps.sum((1, 2))], [scores - np.asarray(model.get_layer("classes").bias)[3]], 1e-4)

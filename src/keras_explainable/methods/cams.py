@@ -70,6 +70,8 @@ def gradcam(model: Any, inputs: Any, indices: Any = None, layer: Any = None, sco
 
     maps[b, s, k] = sum_c mean_s'(d score[b, k] / d A[b, s', c]) A[b, s, c]
 
+    With `score=ke.scores.region(mask, unit)` on a network for segmentation it is Seg-Grad-CAM, arXiv:2002.11434.
+
     Reference: Selvaraju et al., Grad-CAM, arXiv:1610.02391.
     """
     view, scores, a, g = at_signal(model, inputs, indices, layer, score)
