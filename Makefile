@@ -1,4 +1,5 @@
 # make demo    install with one backend, explain the embedded images, write demo/report.html
+# make docs    write docs/methods.md, the page of all methods, anew
 # make test    install all three backends, run the tests once on each
 # make lint    ruff and mypy
 # make bench   what each method costs beside the bare framework (ARGS=--quick: three minutes); make bench-peers: and
@@ -11,7 +12,7 @@
 SHELL       := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test lint bench bench-peers clean
+.PHONY: demo docs test lint bench bench-peers clean
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -33,6 +34,9 @@ RECIPE := pyproject.toml requirements/pins.txt
 
 demo: $(VENV)/.demo-$(DEMO_BACKEND)
 	KERAS_BACKEND=$(DEMO_BACKEND) $(BIN)/python -m keras_explainable.demo $(ARGS)
+
+docs: $(VENV)/.test
+	KERAS_BACKEND=torch $(BIN)/python -m keras_explainable.demo --page docs
 
 test: $(VENV)/.test
 	@failed=""; lines=""; \

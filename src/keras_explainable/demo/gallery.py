@@ -1,5 +1,6 @@
 """The demo's main job: every method explains the sample scenes, and the scenes' masks say how well."""
 
+import inspect
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
@@ -17,6 +18,7 @@ from keras_explainable.viz.report import Row, Subject, report
 SEED = 7  # training draws its scenes from other seeds: these are unseen
 BATCH = 16
 JUDGED = 48  # objects that the embedded model's maps are judged on, shown or not
+FEW = 16  # of them, for methods that repeat
 TITLE = "What does the network look at?"
 
 
@@ -68,7 +70,7 @@ def make(out: str | Path = "demo", model: str | None = None, images: int = 6, pr
     embedded = model in (None, loading.DEMO)
     objects = every_object(loaded, images) if embedded else best_unit(loaded, images)
     shown = objects.of(objects.scenes < images)
-    rows, left_out = run_all(loaded.model, objects, progress)
+    rows, left_out = run_all(loaded.model, objects, len(shown), progress)
     rows = [replace(row, maps=row.maps[: len(shown)]) for row in rows]
     pictures = [path for row in rows for path in save_pictures(row, shown, Path(out))]
     rows += baselines(objects.masks)
@@ -79,14 +81,14 @@ def make(out: str | Path = "demo", model: str | None = None, images: int = 6, pr
     return Gallery(rows, path, pictures, left_out)
 
 
-def run_all(model: Any, objects: Objects, progress: bool) -> tuple[list[Row], dict[str, str]]:
+def run_all(model: Any, objects: Objects, shown: int, progress: bool) -> tuple[list[Row], dict[str, str]]:
     """Every method's row, and why a method could not run on this model."""
     rows, left_out = [], {}
     names = list(ke.registry.METHODS)
     bar = keras.utils.Progbar(len(names), verbose=int(progress), unit_name="method")
     for name in names:
         try:
-            rows.append(run(name, model, objects))
+            rows.append(run(name, model, objects, shown))
         except ke.errors.ExplainError as error:
             left_out[name] = str(error)
         bar.add(1)
@@ -118,11 +120,14 @@ def _objects(loaded: loading.Loaded, scenes: Any, photos: Any, units: Any, masks
     return Objects(scenes, photos, loaded.preprocess(photos), units, masks, names)
 
 
-def run(name: str, model: Any, objects: Objects) -> Row:
+def run(name: str, model: Any, objects: Objects, shown: int) -> Row:
     """A method's row: its maps of the objects, what they are worth, and seconds for each.
 
+    A method that repeats explains few more than are shown.
     The first batch is left out of the time, if there are more: it waits for the method to be compiled.
     """
+    if "repetitions" in inspect.signature(ke.get(name)).parameters:
+        objects = objects.of(slice(0, max(FEW, -(-shown // BATCH) * BATCH)))
     maps, seconds = [], []
     for start in range(0, len(objects), BATCH):
         batch = objects.of(slice(start, start + BATCH))
@@ -203,8 +208,9 @@ def words(model: Any, objects: Objects, shown: Objects, embedded: bool) -> tuple
     notes = [
         known + " White lines are the true outline. Colours run from a map's lowest value to its highest "
         "(the highest percent share one colour).",
-        f"Judged on {len(objects)} maps for each method. Peak on object: how often the map's largest value lies on the "
-        "object. Mass on object: the share of the map's positive values that lies there.",
+        f"Judged on {len(objects)} maps for each method, or {FEW} and those shown if it repeats. Peak on object: how "
+        "often the map's largest value lies on the object. Mass on object: the share of the map's positive values "
+        "that lies there.",
         "A random pixel and the centre pixel show what is reached without looking. " + timed,
     ]
     return lead, notes

@@ -1,0 +1,63 @@
+"""The page of all methods, made from the registry: what each shows, needs and costs, and how it sees one scene."""
+
+from collections.abc import Iterable
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import keras_explainable as ke
+from keras_explainable.demo import gallery
+from keras_explainable.viz import image, strip
+
+SCENES = 2  # pictured
+HEIGHT = 144  # pixels
+HEAD = """# Methods
+
+Made from the registry by `make docs`. Costs are passes of the model: K units, n `repetitions`, C channels. Peak on
+object: how often the largest value of a map lies on the object that it explains, on {judged} maps of unseen scenes of
+`ke.demo` (a random pixel: {chance:.0%}; methods that repeat: on {few} of them). The network is small and the scenes are
+simple: this says what a method can do, not which one is best on your model.
+"""
+NOTHING = "The embedded network has none of what this method needs."
+
+
+def write(folder: str | Path = "docs") -> Path:
+    """Write methods.md into a folder, and a picture for each method into methods/ beside it."""
+    folder = Path(folder)
+    loaded = gallery.loading.load(None)
+    objects = gallery.every_object(loaded, SCENES)
+    shown = objects.of(objects.scenes < SCENES)
+    rows, _ = gallery.run_all(loaded.model, objects, len(shown), progress=True)
+    judged = {row.name: row for row in rows}
+    for row in rows:
+        panels = [(image.highlight(shown.photos[i], row.maps[i]), str(shown.names[i])) for i in range(len(shown))]
+        firsts = np.unique(shown.scenes, return_index=True)
+        photos = [(shown.photos[i], f"scene {scene + 1}") for scene, i in zip(*firsts, strict=True)]
+        strip.strip([*photos, *panels], folder / "methods" / f"{row.name}.jpg", HEIGHT)
+    chance = float(objects.masks.mean())
+    text = HEAD.format(judged=len(objects), few=gallery.FEW, chance=chance)
+    page = folder / "methods.md"
+    page.write_text(text + "".join(_families(judged)), encoding="utf-8")
+    return page
+
+
+def _families(judged: dict[str, Any]) -> Iterable[str]:
+    for family, records in groupby(ke.methods.list(), key=lambda record: record.family):
+        yield f"\n## {family.capitalize()} family\n"
+        for record in records:
+            yield _entry(record, judged.get(record.name))
+
+
+def _entry(record: Any, row: Any) -> str:
+    seen = f"![]({'methods/' + record.name + '.jpg'})" if row else NOTHING
+    peak = f", peak on object {row.points:.0%}" if row else ""
+    facts = f"Needs: {record.needs}. Cost: {record.cost}{peak}. {_link(record.reference)}"
+    return f"\n### `ke.{record.name}`\n\n{record.summary}\n\n{facts}\n\n{seen}\n"
+
+
+def _link(reference: str) -> str:
+    kind, _, number = reference.rpartition(":")
+    base = "https://arxiv.org/abs/" if kind == "arXiv" else "https://doi.org/"
+    return f"[{reference}]({base}{number})"
