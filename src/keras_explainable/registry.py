@@ -17,6 +17,7 @@ class Record:
     reference: str
     postprocessing: Callable | None  # what its shortcut does to the maps
     resizing: bool  # whether its shortcut resizes the maps to the images
+    caveat: str = ""  # why its maps may show nothing of the unit, where that is known
 
     @property
     def summary(self) -> str:
@@ -28,13 +29,20 @@ METHODS: dict[str, Record] = {}
 
 
 def explainer(
-    family: str, needs: str, cost: str, reference: str, *, postprocessing: Callable | None = None, resizing: bool = True
+    family: str,
+    needs: str,
+    cost: str,
+    reference: str,
+    *,
+    postprocessing: Callable | None = None,
+    resizing: bool = True,
+    caveat: str = "",
 ) -> Callable:
     """Enter the decorated function as a method, under its own name."""
 
     def enter(function: Callable) -> Callable:
         name = function.__name__
-        METHODS[name] = Record(name, function, family, needs, cost, reference, postprocessing, resizing)
+        METHODS[name] = Record(name, function, family, needs, cost, reference, postprocessing, resizing, caveat)
         return function
 
     return enter

@@ -291,7 +291,10 @@ def _add_methods(cli: Any, shared: SimpleNamespace) -> None:
         """List the methods."""
         from keras_explainable import registry
 
-        rows = [[r.name, r.family, r.needs, r.cost, r.reference, r.summary] for r in registry.METHODS.values()]
+        rows = [
+            [r.name, r.family, r.needs, r.cost, r.reference, f"{r.summary} {r.caveat}".strip()]
+            for r in registry.METHODS.values()
+        ]
         typer.echo(fitted(table(["method", "family", "needs", "cost", "reference", "summary"], rows)))
 
 

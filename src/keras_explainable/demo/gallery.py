@@ -19,6 +19,7 @@ SEED = 7  # training draws its scenes from other seeds: these are unseen
 BATCH = 16
 JUDGED = 48  # objects that the embedded model's maps are judged on, shown or not
 FEW = 16  # of them, for methods that repeat
+DRAWS = {"gradient": 16, "black box": 100}  # repetitions at most, by what a method needs: the demo is to be quick
 TITLE = "What does the network look at?"
 
 
@@ -70,7 +71,7 @@ def make(out: str | Path = "demo", model: str | None = None, images: int = 6, pr
     embedded = model in (None, loading.DEMO)
     objects = every_object(loaded, images) if embedded else best_unit(loaded, images)
     shown = objects.of(objects.scenes < images)
-    rows, left_out = run_all(loaded.model, objects, len(shown), progress)
+    rows, left_out = run_all(loaded.model, objects, len(shown), progress, DRAWS)
     rows = [replace(row, maps=row.maps[: len(shown)]) for row in rows]
     pictures = [path for row in rows for path in save_pictures(row, shown, Path(out))]
     rows += baselines(objects.masks)
@@ -81,14 +82,16 @@ def make(out: str | Path = "demo", model: str | None = None, images: int = 6, pr
     return Gallery(rows, path, pictures, left_out)
 
 
-def run_all(model: Any, objects: Objects, shown: int, progress: bool) -> tuple[list[Row], dict[str, str]]:
+def run_all(
+    model: Any, objects: Objects, shown: int, progress: bool, draws: dict[str, int]
+) -> tuple[list[Row], dict[str, str]]:
     """Every method's row, and why a method could not run on this model."""
     rows, left_out = [], {}
     names = list(ke.registry.METHODS)
     bar = keras.utils.Progbar(len(names), verbose=int(progress), unit_name="method")
     for name in names:
         try:
-            rows.append(run(name, model, objects, shown))
+            rows.append(run(name, model, objects, shown, draws))
         except ke.errors.ExplainError as error:
             left_out[name] = str(error)
         bar.add(1)
@@ -120,22 +123,27 @@ def _objects(loaded: loading.Loaded, scenes: Any, photos: Any, units: Any, masks
     return Objects(scenes, photos, loaded.preprocess(photos), units, masks, names)
 
 
-def run(name: str, model: Any, objects: Objects, shown: int) -> Row:
+def run(name: str, model: Any, objects: Objects, shown: int, draws: dict[str, int]) -> Row:
     """A method's row: its maps of the objects, what they are worth, and seconds for each.
 
-    A method that repeats explains few more than are shown.
+    A method that repeats explains few more than are shown, with `draws` repetitions at most.
     The first batch is left out of the time, if there are more: it waits for the method to be compiled.
     """
-    if "repetitions" in inspect.signature(ke.get(name)).parameters:
+    about, params = ke.registry.METHODS[name], {}
+    repetitions = inspect.signature(about.function).parameters.get("repetitions")
+    if repetitions is not None:
         objects = objects.of(slice(0, max(FEW, -(-shown // BATCH) * BATCH)))
+        params["repetitions"] = min(repetitions.default, draws.get(about.needs, repetitions.default))
     maps, seconds = [], []
     for start in range(0, len(objects), BATCH):
         batch = objects.of(slice(start, start + BATCH))
         before = time.perf_counter()
-        maps.append(getattr(ke, name)(model, batch.inputs, batch.units, batch_size=BATCH, verbose=0)[1][..., 0])
+        maps.append(
+            getattr(ke, name)(model, batch.inputs, batch.units, batch_size=BATCH, verbose=0, **params)[1][..., 0]
+        )
         seconds.append((time.perf_counter() - before) / len(batch))
     points, mass = judge(np.concatenate(maps), objects.masks)
-    about, per_map = ke.registry.METHODS[name], float(np.mean(seconds[1:] or seconds))
+    per_map = float(np.mean(seconds[1:] or seconds))
     return Row(name, about.family, about.summary, about.reference, per_map, points, mass, np.concatenate(maps))
 
 
@@ -208,7 +216,8 @@ def words(model: Any, objects: Objects, shown: Objects, embedded: bool) -> tuple
     notes = [
         known + " White lines are the true outline. Colours run from a map's lowest value to its highest "
         "(the highest percent share one colour).",
-        f"Judged on {len(objects)} maps for each method, or {FEW} and those shown if it repeats. Peak on object: how "
+        f"Judged on {len(objects)} maps for each method, or {FEW} and those shown if it repeats (and then with "
+        f"fewer repetitions than by default: at most {max(DRAWS.values())}). Peak on object: how "
         "often the map's largest value lies on the object. Mass on object: the share of the map's positive values "
         "that lies there.",
         "A random pixel and the centre pixel show what is reached without looking. " + timed,

@@ -29,7 +29,7 @@ def write(folder: str | Path = "docs") -> Path:
     loaded = gallery.loading.load(None)
     objects = gallery.every_object(loaded, SCENES)
     shown = objects.of(objects.scenes < SCENES)
-    rows, _ = gallery.run_all(loaded.model, objects, len(shown), progress=True)
+    rows, _ = gallery.run_all(loaded.model, objects, len(shown), True, {})
     judged = {row.name: row for row in rows}
     for row in rows:
         panels = [(image.highlight(shown.photos[i], row.maps[i]), str(shown.names[i])) for i in range(len(shown))]
@@ -53,8 +53,9 @@ def _families(judged: dict[str, Any]) -> Iterable[str]:
 def _entry(record: Any, row: Any) -> str:
     seen = f"![]({'methods/' + record.name + '.jpg'})" if row else NOTHING
     peak = f", peak on object {row.points:.0%}" if row else ""
+    caveat = f" **{record.caveat}**" if record.caveat else ""
     facts = f"Needs: {record.needs}. Cost: {record.cost}{peak}. {_link(record.reference)}"
-    return f"\n### `ke.{record.name}`\n\n{record.summary}\n\n{facts}\n\n{seen}\n"
+    return f"\n### `ke.{record.name}`\n\n{record.summary}{caveat}\n\n{facts}\n\n{seen}\n"
 
 
 def _link(reference: str) -> str:

@@ -55,7 +55,14 @@ def _weighted(view: models.View, combine: Callable) -> tuple:
     return scores, [found[point] for point in reversed(points)]
 
 
-@explainer("attention", "attention", "1 forward", "arXiv:2005.00928", postprocessing=filters.normalize)
+@explainer(
+    "attention",
+    "attention",
+    "1 forward",
+    "arXiv:2005.00928",
+    postprocessing=filters.normalize,
+    caveat="It shows the same for every unit, and on photos finds objects no better than a random pixel.",
+)
 def attention_rollout(
     model: Any,
     inputs: Any,
@@ -127,7 +134,7 @@ def attention_relevance(
     prefix: int | None = None,
     grid: Sequence[int] | None = None,
 ) -> tuple:
-    """Which patches matter to a unit of a transformer: Chefer's relevance rules, the first choice among these methods.
+    """Which patches matter to a unit of a transformer: Chefer's relevance rules.
 
     R <- R + (mean over heads of relu(A dscore/dA)) R, from R = I, layer by layer; map = the class token's row of R
 

@@ -10,7 +10,14 @@ from keras_explainable.methods.gradient import units_last
 from keras_explainable.registry import explainer
 
 
-@explainer("cam", "hidden signal", "1 forward", "arXiv:2008.00299", postprocessing=filters.positive_normalize)
+@explainer(
+    "cam",
+    "hidden signal",
+    "1 forward",
+    "arXiv:2008.00299",
+    postprocessing=filters.positive_normalize,
+    caveat="It shows the same for every unit.",
+)
 def eigencam(model: Any, inputs: Any, indices: Any = None, layer: Any = None, score: Any = None) -> tuple:
     """What the channels of a signal have in common, whatever the class: no score and no gradient takes part.
 

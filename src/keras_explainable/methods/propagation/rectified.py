@@ -63,7 +63,14 @@ def guided_backprop(
     )
 
 
-@explainer("gradient", "gradient, ReLUs", "1 forward + K backward", "arXiv:1311.2901", postprocessing=filters.normalize)
+@explainer(
+    "gradient",
+    "gradient, ReLUs",
+    "1 forward + K backward",
+    "arXiv:1311.2901",
+    postprocessing=filters.normalize,
+    caveat="It finds objects no better than a random pixel: kept for comparison.",
+)
 def deconvnet(model: Any, inputs: Any, indices: Any = None, score: Any = None, reduce: str | None = "mean") -> tuple:
     """The pattern that a unit would draw: what is sent back is rectified at each ReLU, whether that was on or off.
 
