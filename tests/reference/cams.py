@@ -7,6 +7,7 @@ import numpy as np
 
 from reference.filters import normalize
 from reference.net import Dense, Maps, Net, choose, forward, jacobian, scores_of
+from reference.propagation import guided_backprop
 from reference.resize import bilinear
 
 
@@ -147,3 +148,9 @@ def ablationcam(net: Net, x: np.ndarray, y: Any = None, layer: str | None = None
         less = np.where(np.arange(a.shape[-1]) == c, -a, 0)
         weights[..., c] = (scores - scores_of(net, forward(net, x, {layer: less}), y)) / abs(scores)
     return scores, _weighted(a, weights)
+
+
+def guided_gradcam(net: Net, x: np.ndarray, y: Any = None, layer: str | None = None) -> Maps:
+    """What guided backpropagation finds, times where Grad-CAM looks."""
+    scores, coarse = gradcam(net, x, y, layer)
+    return scores, guided_backprop(net, x, y)[1] * bilinear(np.maximum(coarse, 0), x.shape[1:-1])

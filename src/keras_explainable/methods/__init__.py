@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from keras_explainable.methods import attention as attention
 from keras_explainable.methods import cams as cams
 from keras_explainable.methods import cams_forward as cams_forward
+from keras_explainable.methods import cams_guided as cams_guided
 from keras_explainable.methods import cams_smooth as cams_smooth
 from keras_explainable.methods import cams_spectral as cams_spectral
 from keras_explainable.methods import curved as curved
