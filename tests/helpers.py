@@ -71,6 +71,10 @@ def quick(method):
     return () if BACKEND == "torch" or method in REPRESENTATIVE else pytest.mark.slow
 
 
+# For files whose methods equal their twins on every backend anyway: further witnesses, tried where nothing is compiled.
+where_quick = [] if BACKEND == "torch" else [pytest.mark.slow]
+
+
 def every_method(names=None):
     """The methods as parameters of a test."""
     return [pytest.param(name, marks=quick(name)) for name in names or ke.registry.METHODS]

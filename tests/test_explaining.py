@@ -8,7 +8,7 @@ from keras import ops
 
 import keras_explainable as ke
 import models
-from helpers import BACKEND, SHAPE, close, gradcam, raw
+from helpers import BACKEND, SHAPE, close, every_method, few, gradcam, raw, subject
 from keras_explainable.errors import InputError
 from reference import filters as slow_filters
 from reference.resize import bilinear as slow_resize
@@ -79,10 +79,10 @@ def test_maps_are_postprocessed_then_resized(model, x):
     close(raw("gradcam", model, x, 1, postprocessing=told), (scores, maps / abs(maps).sum((1, 2), keepdims=True)))
 
 
-@pytest.mark.parametrize("method", list(ke.registry.METHODS))
+@pytest.mark.parametrize("method", every_method(n for n in ke.registry.METHODS if subject(n) == "functional"))
 def test_a_shortcut_is_explain_with_customary_postprocessing(model, x, method):
     record = ke.registry.METHODS[method]
-    params = {"repetitions": 2} if method == "smoothgrad" else {}
+    params = few(method)
     scores, maps = raw(method, model, x, 1, **params)
     short = getattr(ke, method)(model, x, 1, verbose=0, resizing=False, **params)
     slow = getattr(slow_filters, record.postprocessing.__name__)

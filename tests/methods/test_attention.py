@@ -9,9 +9,11 @@ from keras import ops
 import keras_explainable as ke
 import models
 from convert import as_reference
-from helpers import BACKEND, close, raw
+from helpers import BACKEND, close, raw, where_quick
 from reference import attention as twins
 from reference import net as n
+
+pytestmark = where_quick
 
 UNITS = np.array([[1, 4], [0, 2]])
 METHODS = ["attention_rollout", "gradient_attention_rollout", "attention_relevance"]

@@ -8,9 +8,11 @@ from keras import layers as L
 import keras_explainable as ke
 import models
 from convert import as_reference
-from helpers import close, raw
+from helpers import close, raw, where_quick
 from keras_explainable import random
 from reference import cams, cams_smooth, meta
+
+pytestmark = where_quick
 
 UNITS = np.array([[1, 4], [0, 0], [3, 2]])
 

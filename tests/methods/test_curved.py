@@ -9,10 +9,12 @@ from keras import ops
 import keras_explainable as ke
 import models
 from convert import as_reference
-from helpers import BACKEND, SHAPE, close, raw
+from helpers import BACKEND, SHAPE, close, raw, where_quick
 from keras_explainable.errors import InputError
 from keras_explainable.methods import curved, loops, regions
 from reference import curved as twins
+
+pytestmark = where_quick
 
 UNITS = np.array([[1, 4], [0, 0], [3, 2]])
 KINDS = ["functional", "channels_first", "one_dimensional", "three_dimensional"]

@@ -8,7 +8,7 @@ from keras import layers as L
 import keras_explainable as ke
 import models
 from convert import as_reference
-from helpers import BACKEND, SHAPE, close, raw
+from helpers import BACKEND, SHAPE, close, raw, where_quick
 from keras_explainable import random
 from keras_explainable.errors import InputError
 from keras_explainable.methods import loops, meta, path
@@ -17,6 +17,8 @@ from reference import meta as meta_twins
 from reference import path as twins
 from reference.filters import normalize
 from reference.resize import bilinear
+
+pytestmark = where_quick
 
 UNITS = np.array([[1, 4], [0, 0], [3, 2]])
 KINDS = ["functional", "channels_first", "one_dimensional", "three_dimensional"]

@@ -8,11 +8,13 @@ import pytest
 import keras_explainable as ke
 import models
 from convert import as_reference
-from helpers import BACKEND, SHAPE, close, counted, raw
+from helpers import BACKEND, SHAPE, close, counted, raw, where_quick
 from keras_explainable import random
 from keras_explainable.errors import InputError
 from keras_explainable.methods import perturbation, segments, surrogate
 from reference import perturbation as twins
+
+pytestmark = where_quick
 
 UNITS = np.array([[1, 4], [0, 0], [3, 2]])
 KINDS = ["functional", "channels_first", "one_dimensional", "three_dimensional"]

@@ -7,8 +7,10 @@ from keras import layers as L
 
 import keras_explainable as ke
 import models
-from helpers import BACKEND, raw
+from helpers import BACKEND, raw, where_quick
 from keras_explainable.errors import LayerError
+
+pytestmark = where_quick
 
 REPRESENTED = [name for name in ("guided_backprop", "lrp_epsilon_plus", "deeplift") if name in ke.registry.METHODS]
 UNITS = [1, 0, 3]

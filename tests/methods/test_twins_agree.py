@@ -53,7 +53,7 @@ def pairs():
         for name in EXACT if subject(method) == "functional" else [subject(method)]:
             if refuses(method, name):
                 continue
-            marks = () if name in ("functional", "channels_first", "transformer") else quick(method)
+            marks = () if name in ("functional", "transformer") else quick(method)
             yield pytest.param(method, name, id=f"{method}-{name}", marks=marks)
 
 
