@@ -8,24 +8,12 @@ from keras import ops
 
 from keras_explainable import filters, models
 from keras_explainable.errors import InputError, LayerError
+from keras_explainable.methods.cams_forward import ablationcam as ablationcam
+from keras_explainable.methods.cams_forward import scorecam as scorecam
+from keras_explainable.methods.channels import CANCELS, at_signal, weighted
 from keras_explainable.methods.gradient import units_last
 from keras_explainable.registry import explainer
 from keras_explainable.resize import resize
-
-CANCELS = 1e-6  # of the sum of absolute values: what is left of a sum by rounding alone
-
-
-def weighted(a: Any, weights: Any) -> Any:
-    """sum over c of weights[b, k, c] A[b, s, c]."""
-    return ops.einsum("b...c,bkc->b...k", a, weights)
-
-
-def at_signal(model: Any, inputs: Any, indices: Any, layer: Any, score: Any) -> tuple:
-    """The view, and the scores, signal and Jacobian (B, K, *S', C) at its spatial signal."""
-    view = models.view(model, inputs, indices, score)
-    point = view.signal(layer)
-    scores, a, g = view.jacobian([point])
-    return view, scores, a[point], g[point]
 
 
 @explainer("cam", "linear head", "1 forward", "arXiv:1512.04150", postprocessing=filters.positive_normalize)

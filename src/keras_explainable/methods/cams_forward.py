@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_explainable import filters, models
 from keras_explainable.errors import InputError
-from keras_explainable.methods.cams import weighted
+from keras_explainable.methods.channels import weighted
 from keras_explainable.registry import explainer
 from keras_explainable.resize import resize
 
