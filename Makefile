@@ -1,6 +1,7 @@
 # make demo    install with one backend, explain the embedded images, write demo/report.html
 # make docs    write docs/methods.md, the page of all methods, anew
 # make test    install all three backends, run the tests once on each
+# make test-peers  the methods beside zennit, pytorch-grad-cam, Captum and scikit-learn
 # make lint    ruff and mypy
 # make bench   what each method costs beside the bare framework (ARGS=--quick: three minutes); make bench-peers: and
 #              beside other libraries
@@ -12,7 +13,7 @@
 SHELL       := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo docs test lint bench bench-peers clean
+.PHONY: demo docs test test-peers lint bench bench-peers clean
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -50,6 +51,9 @@ test: $(VENV)/.test
 	if [ -n "$$failed" ]; then echo "FAILED on:$$failed"; exit 1; fi; \
 	echo "All tests passed on: $(BACKENDS)"
 
+test-peers: $(VENV)/.peers
+	KERAS_BACKEND=torch $(BIN)/python -m pytest -n $(JOBS) --maxprocesses=4 tests/methods
+
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -78,6 +82,11 @@ $(VENV)/.demo-%: $(RECIPE) | $(BIN)/python
 $(VENV)/.test: $(RECIPE) | $(BIN)/python
 	@echo "Installing keras-explainable with $(ALL_BACKENDS) into $(VENV) (a few minutes, once)"
 	$(PIP) --editable ".[tensorflow-cpu,jax,torch,viz,cli,dev]"
+	@touch $@
+
+# Without what they depend on, which would change the versions of the frameworks; what they need of it is in the list.
+$(VENV)/.peers: requirements/test-peers.txt $(VENV)/.test
+	$(PIP) --no-deps --requirement requirements/test-peers.txt
 	@touch $@
 
 # torchvision's models run without its compiled operators, for which there is not always a build.

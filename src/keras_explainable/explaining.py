@@ -116,7 +116,10 @@ def _about(method: Callable, model: Any, shape: tuple, params: dict) -> dict[str
     view = models.view(model, np.zeros((1, *shape[1:]), "float32"), score=params.get("score"))
     score = "the function given" if params.get("score") else str(view.target or "the model's output")
     about = {"method": getattr(method, "__name__", str(method)), **params, "score": score}
-    return about | ({"signal": str(view.signal(params.get("layer")))} if _takes(method, "layer") else {})
+    if not _takes(method, "layer"):
+        return about
+    signals = [view.signal(layer) for layer in params.get("layers") or [params.get("layer")]]
+    return about | {"signal": ", ".join(map(str, signals))}
 
 
 def partial_explain(method: Callable, **defaults: Any) -> Callable:

@@ -163,3 +163,34 @@ def test_rectified_gradients_are_captums(method, peer):
     theirs = getattr(attr, peer)(net).attribute(x.clone(), torch.tensor(UNITS)).detach().numpy()
     ours = raw(method, net, x, UNITS, reduce=None).maps[:, 0]
     np.testing.assert_allclose(np.moveaxis(ours, -1, 1), theirs, atol=1e-4 * abs(theirs).max())
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
+@pytest.mark.parametrize("method", ["guided_backprop", "lrp_epsilon_plus", "deeplift"])
+def test_a_relu_of_a_module_counts_however_it_is_written(method):
+    import torch
+    from torch.nn import functional as F
+
+    class Net(torch.nn.Module):
+        def __init__(self, rectify):
+            super().__init__()
+            torch.manual_seed(0)
+            self.first, self.head, self.rectify = torch.nn.Conv2d(3, 6, 3), torch.nn.Linear(6, 4), rectify
+
+        def forward(self, x):
+            x = self.first(x)
+            made = self.rectify(x)
+            return self.head((x if made is None else made).mean((2, 3)))
+
+    def in_place(x):
+        x.relu_()  # a statement, whose result is not used
+
+    def unknown(x):
+        return torch.where(x > 0, x, torch.zeros_like(x))
+
+    x = models.images("channels_first", 2)
+    expected = raw(method, Net(F.relu), x, 1)
+    for rectify in (in_place, torch.relu, lambda x: F.relu(x, inplace=True)):
+        np.testing.assert_allclose(raw(method, Net(rectify), x, 1).maps, expected.maps, atol=1e-6)
+    with pytest.raises(LayerError):
+        raw(method, Net(unknown), x, 1)
