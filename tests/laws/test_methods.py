@@ -61,7 +61,7 @@ def pairs():
         kinds = [kind for kind in kinds if not refuses(method, kind)]
         for kind in kinds:
             if method in REPRESENTATIVE:
-                many = BACKEND == "torch" or kind == subject(method) or method in ("gradcam", "full_gradients")
+                many = BACKEND == "torch" or kind == subject(method) or method == "gradcam"
             else:
                 many = BACKEND == "torch" and kind in (subject(method), kinds[number % len(kinds)])
             yield pytest.param((method, kind), id=f"{method}-{kind}", marks=() if many else pytest.mark.slow)
