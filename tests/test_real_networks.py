@@ -4,7 +4,6 @@ The networks, photos, masks and boxes are not part of the project; without their
 
 import json
 
-import keras
 import numpy as np
 import pytest
 
@@ -14,7 +13,6 @@ from keras_explainable import loading
 
 pytestmark = pytest.mark.real
 
-BACKEND = keras.backend.backend()
 SIDE = 224
 # The tests' settings compile quickly and run slowly there: minutes for large networks.
 slow_on_jax = [pytest.mark.slow] if BACKEND == "jax" else []
