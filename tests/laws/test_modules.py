@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import keras_explainable as ke
-from helpers import subject
+from helpers import REPRESENTATIVE, subject
 from laws.test_methods import METHODS as ALL
 from laws.test_methods import close, explain
 
@@ -101,11 +101,18 @@ def method(request):
     return request.param
 
 
-@pytest.fixture(params=KINDS)
-def kind(request):
-    return request.param
+def pairs():
+    """Every method on every kind; all but the representative ones in turn, the rest counts as slow."""
+    for number, method in enumerate(METHODS):
+        for place, kind in enumerate(KINDS):
+            many = method in REPRESENTATIVE or place == number % len(KINDS)
+            yield pytest.param(method, kind, marks=() if many else pytest.mark.slow)
 
 
+on_kinds = pytest.mark.parametrize(("method", "kind"), list(pairs()))
+
+
+@on_kinds
 def test_each_image_is_explained_by_itself(method, kind):
     module, x = KINDS[kind](), images()
     together = explain(method, module, x)
@@ -115,6 +122,7 @@ def test_each_image_is_explained_by_itself(method, kind):
     close(explain(method, module, x.to(memory_format=torch.channels_last)), together, 1e-4)
 
 
+@on_kinds
 def test_units_are_columns(method, kind):
     module, x = KINDS[kind](), images(2)
     scores, maps = explain(method, module, x, None)
@@ -123,6 +131,7 @@ def test_units_are_columns(method, kind):
     close(explain(method, module, x, chosen), (scores[rows, chosen], columns), 1e-4)
 
 
+@on_kinds
 def test_the_module_is_left_as_it_was_also_by_a_call_that_raised(method, kind):
     module, x = KINDS[kind](), images()
     for parameter in list(module.parameters())[:2]:
@@ -155,6 +164,7 @@ def test_a_module_that_fails_half_way_is_left_as_it_was(method):
     same(before, state(module))
 
 
+@on_kinds
 def test_same_seed_same_map(method, kind):
     module, x = KINDS[kind](), images()
     for seed in (None, 3):
@@ -186,6 +196,7 @@ def test_recording_may_be_switched_off_around_the_call(method, guard):
         close(explain(method, module, x), expected, 0)
 
 
+@on_kinds
 def test_training_on_is_seen(method, kind):
     module, x = KINDS[kind](), images()
     before = explain(method, module, x)
@@ -195,6 +206,7 @@ def test_training_on_is_seen(method, kind):
     assert abs(before.scores - after.scores).max() > 0.1
 
 
+@pytest.mark.parametrize("method", sorted(REPRESENTATIVE & set(METHODS)))
 @pytest.mark.parametrize("kind", ["residual", "training"])
 def test_eight_threads_are_one(method, kind):
     module, x = KINDS[kind](), images()
