@@ -10,7 +10,7 @@ from keras import layers as L
 
 import keras_explainable as ke
 import models
-from helpers import BACKEND, SHAPE, close, counted, gradcam, raw
+from helpers import BACKEND, SHAPE, close, counted, few, gradcam, raw
 
 N = 5
 
@@ -153,3 +153,12 @@ def test_xla_gives_the_same(method, x):
     model = models.build("functional")
     params = {"repetitions": 2} if method == "smoothgrad" else {}
     close(raw(method, model, x, [1] * N, jit_compile=True, **params), raw(method, model, x, [1] * N, **params), 1e-4)
+
+
+@pytest.mark.parametrize(("one", "other"), [("integrated_gradients", "occlusion"), ("occlusion", "deep_shap")])
+def test_methods_that_repeat_share_no_compiled_function(one, other):
+    model, x = models.build("channels_first"), models.images("channels_first")
+    alone = ke.explain(other, model, x, 1, verbose=0, **few(other))
+    model = models.build("channels_first")
+    ke.explain(one, model, x, 1, verbose=0, **few(one))
+    close(ke.explain(other, model, x, 1, verbose=0, **few(other)), alone, 1e-5)

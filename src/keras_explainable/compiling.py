@@ -95,7 +95,8 @@ def repeated(function: Callable, key: Any, model: Any, method: Callable, x: Any)
     or where `method`, which it calls, repeats as well."""
     if backend.is_traced(x) or getattr(method, "repeats", False):
         return lambda *args: function(model, *args)
-    return compiled(function, key, model)
+    plain = getattr(function, "func", function)  # of a partial function
+    return compiled(function, (plain.__module__, plain.__qualname__, key), model)  # no two methods share a key
 
 
 class _Same:

@@ -60,8 +60,8 @@ def smooth(
     def smoothed(model: Any, inputs: Any, indices: Any = None, seed: int | None = None, **params: Any) -> tuple:
         def draw(subject, x, units, step):
             e = random.normal((1, *ops.shape(x)[1:]), seed or 0, step)
-            scores, maps = method(subject, x + deviation(x, noise, noise_kind) * e, units, **params)
-            return scores, ops.square(maps) if aggregate == "square" else maps
+            scores, *maps = method(subject, x + deviation(x, noise, noise_kind) * e, units, **params)
+            return (scores, *map(ops.square, maps)) if aggregate == "square" else (scores, *maps)
 
         x = _float(inputs)
         units = models.units(model, x, indices, params.get("score"))
