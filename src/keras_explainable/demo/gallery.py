@@ -19,7 +19,7 @@ SEED = 7  # training draws its scenes from other seeds: these are unseen
 BATCH = 16
 JUDGED = 48  # objects that the embedded model's maps are judged on, shown or not
 FEW = 16  # of them, for methods that repeat
-DRAWS = {"gradient": 16, "black box": 100}  # repetitions at most, by what a method needs: the demo is to be quick
+DRAWS = {"gradient": 16, "black box": 200}  # repetitions at most, by what a method needs: the demo is to be quick
 TITLE = "What does the network look at?"
 
 
@@ -87,7 +87,7 @@ def run_all(
 ) -> tuple[list[Row], dict[str, str]]:
     """Every method's row, and why a method could not run on this model."""
     rows, left_out = [], {}
-    names = list(ke.registry.METHODS)
+    names = [record.name for record in ke.methods.list()]
     bar = keras.utils.Progbar(len(names), verbose=int(progress), unit_name="method")
     for name in names:
         try:
