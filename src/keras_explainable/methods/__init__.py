@@ -15,6 +15,7 @@ The contract, for all of them:
 
 from collections.abc import Sequence
 
+from keras_explainable import registry
 from keras_explainable.methods import attention as attention
 from keras_explainable.methods import cams as cams
 from keras_explainable.methods import cams_forward as cams_forward
@@ -31,9 +32,9 @@ from keras_explainable.methods import propagation as propagation
 from keras_explainable.methods import regions as regions
 from keras_explainable.methods import sensitivity as sensitivity
 from keras_explainable.methods import surrogate as surrogate
-from keras_explainable.registry import METHODS, Record
+from keras_explainable.registry import Record
 
 
 def list() -> Sequence[Record]:
     """The record of every method, by family."""
-    return sorted(METHODS.values(), key=lambda record: record.family)
+    return sorted(registry.METHODS.values(), key=lambda record: record.family)
