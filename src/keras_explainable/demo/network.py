@@ -26,14 +26,15 @@ def load_module() -> Any:
         BackendError: PyTorch is not installed.
     """
     try:
-        from . import module
+        from ..models import torch_demo
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
         raise BackendError(
             "PyTorch, which this module is for, is not installed. Run: pip install 'keras-explainable[torch]'"
         ) from None
-    return module.load_module()
+    weights = {weight.path: keras.ops.convert_to_numpy(weight.value) for weight in load_model().weights}
+    return torch_demo.with_weights(weights)
 
 
 def build_model(size: int = 96, widths: tuple[int, ...] = (16, 32, 56)) -> keras.Model:

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_explainable import backend, filters, models, random
+from keras_explainable import filters, models, random
 from keras_explainable.compiling import frozen, repeated, repeats
 from keras_explainable.errors import InputError
+from keras_explainable.methods.loops import total_of
 from keras_explainable.registry import explainer
 
 AT_ONCE = 32
@@ -53,16 +54,7 @@ class Probe:
         run = functools.partial(self._repeated(key, step), *self._state(places))
         chunks = self._chunks((np.ones(len(rows[0]), "float32"), *rows))
 
-        def add(i, total):
-            new = run(*(chunk[i] for chunk in chunks))
-            return tuple(a + b for a, b in zip(total, new, strict=True))
-
-        total = run(*(chunk[0] for chunk in chunks))
-        if backend.is_traced(self.x):
-            return ops.fori_loop(1, len(chunks[0]), add, total)
-        for i in range(1, len(chunks[0])):
-            total = add(i, total)
-        return total
+        return total_of(run, chunks, self.x)
 
     def changes(self, key: Any, masks: Callable, places: Any = None) -> Callable:
         """A function from rows, each (M, ...), to the change of scores (B, M, K) that each of their masks causes."""

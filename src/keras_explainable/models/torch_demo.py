@@ -1,13 +1,11 @@
-"""The demo network as a plain `torch.nn.Module`, its layers named as in Keras: the two give equal maps."""
+"""The demo network as PyTorch's users write theirs, its layers named as in Keras: the two give equal maps."""
 
-import keras
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
-
-from .network import load_model
-from .shapes import CLASSES
 
 BLOCKS = {"block1": (16, 16, 1), "block2": (16, 32, 2), "block3": (32, 56, 2), "block4": (56, 56, 1)}
 NAMES = {  # of weights, in Keras and here
@@ -40,9 +38,9 @@ class Conv2d(nn.Conv2d):
 
 
 class Network(nn.Module):
-    """Images (B, 3, 96, 96) in 0..255 -> logits (B, 10)."""
+    """Images (B, 3, 96, 96) in 0..255 -> logits (B, classes)."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: int) -> None:
         super().__init__()
         self.rescale = Rescale()
         self._convolution("stem", 3, 16, stride=2)
@@ -55,7 +53,7 @@ class Network(nn.Module):
             self._convolution(f"{name}_second", outside, outside)
             self.add_module("features" if name == "block4" else f"{name}_output", nn.ReLU())
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.logits = nn.Linear(56, len(CLASSES))
+        self.logits = nn.Linear(56, classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.stem_relu(self._convolve(self.rescale(x), "stem"))
@@ -74,15 +72,14 @@ class Network(nn.Module):
         return getattr(self, f"{name}_norm")(getattr(self, f"{name}_conv")(x))
 
 
-def load_module() -> nn.Module:
-    """The trained network, in evaluation mode: images (B, 3, 96, 96) in 0..255 -> logits (B, 10)."""
+def with_weights(weights: Mapping[str, np.ndarray]) -> nn.Module:
+    """The network with the weights of its Keras twin, by `layer/weight`; in evaluation mode."""
     state = {}
-    for weight in load_model().weights:
-        layer, name = weight.path.split("/")[-2:]
-        value = keras.ops.convert_to_numpy(weight.value)
+    for path, value in weights.items():
+        layer, name = path.split("/")[-2:]
         if name == "kernel":
             value = np.moveaxis(value, (-1, -2), (0, 1))
         state[f"{layer}.{NAMES[name]}"] = torch.tensor(value)
-    module = Network()
+    module = Network(classes=len(weights["logits/bias"]))
     module.load_state_dict(state)
     return module.eval()
