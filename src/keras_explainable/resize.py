@@ -3,6 +3,7 @@
 import string
 from typing import Any
 
+import numpy as np
 from keras import ops
 
 
@@ -11,15 +12,15 @@ def weights(size: Any, new: Any, align_corners: bool = False) -> Any:
 
     Output i lies at source position (i + 1/2) size/new - 1/2, held inside the axis, or with `align_corners` at
     i (size - 1)/(new - 1)."""
-    i = ops.cast(ops.arange(new), "float32")
-    source = ops.cast(ops.arange(size), "float32")
-    size = ops.cast(size, "float32")
+    of: Any = np if isinstance(size, int) and isinstance(new, int) else ops  # what is known need not be computed
+    i, source = of.arange(new, dtype="float32"), of.arange(size, dtype="float32")
+    size, new = (np.float32(n) if of is np else ops.cast(n, "float32") for n in (size, new))
     if align_corners:
-        at = i * ((size - 1) / ops.maximum(ops.cast(new, "float32") - 1, 1))
+        at = i * ((size - 1) / of.maximum(new - 1, 1))
     else:
-        at = (i + 0.5) * (size / ops.cast(new, "float32")) - 0.5
-    at = ops.clip(at, 0.0, size - 1)
-    return ops.maximum(1 - ops.abs(at[:, None] - source[None, :]), 0.0)
+        at = (i + 0.5) * (size / new) - 0.5
+    at = of.clip(at, 0.0, size - 1)
+    return of.maximum(1 - of.abs(at[:, None] - source[None, :]), 0.0)
 
 
 def resize(maps: Any, size: Any, align_corners: bool = False, axis: int = 1) -> Any:
