@@ -175,3 +175,41 @@ def test_what_does_not_fit_is_refused(case, f):
     make, message = REFUSED[case]
     with pytest.raises(InputError, match=message):
         make(ops.convert_to_tensor(f))
+
+
+COLUMNS = {
+    "of units": (scores.margin([1, 2], 4), 2, "score"),
+    "of outputs": (scores.value([0, 3, 1]), 3, "score"),
+    "a function": (lambda outputs: outputs[:, :4], 4, "score"),
+    "a choice of units": (scores.top_k(2), models.UNITS, "model"),
+}
+
+
+@pytest.mark.parametrize("kind", COLUMNS)
+@pytest.mark.parametrize("method", ["gradients", "occlusion"])
+def test_units_beyond_the_columns_of_a_score_are_refused_before_any_work(method, kind):
+    score, number, of = COLUMNS[kind]
+    model, x, seen = models.build("sequential"), models.images("sequential", 4), []
+
+    def watched(subject, images, units=None, **params):
+        seen.append(len(images))
+        return ke.get(method)(subject, images, units, **params)
+
+    last = raw(watched, model, x, number - 1, score=score, run_eagerly=True)
+    close(last.scores, raw(method, model, x, [[number - 1]] * 4, score=score).scores)
+    seen.clear()
+    for y in (number, [0, 0, 0, number]):
+        with pytest.raises(InputError, match=f"Unit {number} .* the {of} has units 0 to {number - 1}"):
+            raw(watched, model, x, y, score=score)
+        with pytest.raises(InputError, match=f"Unit {number} .* the {of} has units 0 to {number - 1}"):
+            batches = ((x[i : i + 2], np.broadcast_to(y, 4)[i : i + 2]) for i in (2, 0))
+            raw(watched, model, batches, score=score)
+    assert not seen
+
+
+def test_the_columns_of_a_score_are_those_that_batches_may_ask_for():
+    """Not the units of the model, of which there are fewer here."""
+    model, x = models.build("one_unit"), models.images("one_unit", 4)
+    score = lambda outputs: ops.concatenate([outputs, 2 * outputs], axis=1)  # noqa: E731
+    found = raw("gradients", model, ((x[i : i + 2], [1, 1]) for i in (0, 2)), score=score, postprocessing=None)
+    close([found.maps], [2 * raw("gradients", model, x, 0, score=score).maps])

@@ -93,11 +93,12 @@ def explain(
 
     key = None if getattr(method, "repeats", False) else frozen([method, method_params, postprocessing, resizing])
     source = data.batches(x, y, batch_size, steps)
+    score = method_params.get("score")
     if source.kind in WHOLE:
-        check(model, x, y, score=method_params.get("score"))
+        check(model, x, y, score)
     total = len(x) if source.kind in WHOLE and steps is None else None
     fetch, results = (backend.to_host, _Results(total)) if as_numpy else (keras.ops.stop_gradient, _Tensors())
-    outputs = run_steps(step, key, model, source, verbose, callbacks, fetch)
+    outputs = run_steps(step, key, model, source, verbose, callbacks, fetch, score)
     with options(run_eagerly, jit_compile), models.computing_in(precision), models.taps(model).device():
         try:
             for shape, output in outputs:  # noqa: B007 (the last shape is described below)

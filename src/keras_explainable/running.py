@@ -27,17 +27,18 @@ def run_steps(
     verbose: int | str = "auto",
     callbacks: Any = None,
     fetch: Callable = backend.to_host,
+    score: Any = None,
 ) -> Iterator[tuple[tuple, Any]]:
     """For each batch the shape of its images and `step(model, images, units)`, whose tensors are fetched while the next
     batch is computed: they have the images on their first axis. The step is compiled under `key`, or run as it is for
     None. When the device has too little memory, batches are halved from there on."""
-    frugal, waiting = _Frugal(step, key, model), None
+    frugal, waiting, number = _Frugal(step, key, model), None, None
     progress = _callbacks(callbacks, model, source.number, verbose)
     progress.on_predict_begin()
     for i, (images, units) in enumerate(source.iterator):
         progress.on_predict_batch_begin(i)
         if source.kind not in WHOLE:
-            check(model, images, units)
+            number = check(model, images, units, score, number)
         outputs = frugal(images, units)
         if waiting is not None:
             yield frugal.fetched(fetch, *waiting)
@@ -102,8 +103,10 @@ def outside() -> int:
     return next(i for i, frame in enumerate(inspect.stack(0)) if not frame.filename.startswith(HOME))
 
 
-def check(model: Any, x: Any, y: Any = None, score: Any = None) -> None:
-    """Refuse images and units that do not fit the model, before any work; build the model if it was never called."""
+def check(model: Any, x: Any, y: Any = None, score: Any = None, units: int | None = None) -> int | None:
+    """Refuse images and units that do not fit the model, before any work; build the model if it was never called.
+
+    Returns how many units, or columns of the score, there are, where `y` asks for some; `units` if that is known."""
     x = x if hasattr(x, "shape") else np.asarray(x)
     data.check_images(x)
     taps = models.taps(model)
@@ -113,8 +116,11 @@ def check(model: Any, x: Any, y: Any = None, score: Any = None) -> None:
     ):
         raise InputError(f"Images of shape {got} came, and the model takes {expected}: resize or transpose them first.")
     taps.build(_tensor(x[:1]))
-    if y is not None and score is None:
-        models.check_units(data.unit_array(y), models.view(model, x[:1]).unit_count())
+    if y is not None:
+        units = units or models.view(model, x[:1], score=score).unit_count()
+        of_model = score is None or hasattr(score, "choose")
+        models.check_units(data.unit_array(y), units, "model" if of_model else "score")
+    return units
 
 
 def _tensor(images: Any) -> Any:

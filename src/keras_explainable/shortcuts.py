@@ -78,8 +78,9 @@ def full_gradient_decomposition(
     source = data.batches(x, y, batch_size)
     if source.kind in WHOLE:
         check(model, x, y, score)
+    key = "full_gradient_decomposition", score, implicit
     with models.taps(model).device():
-        batches = list(run_steps(step, ("full_gradient_decomposition", score, implicit), model, source, verbose))
+        batches = list(run_steps(step, key, model, source, verbose, score=score))
     shapes, parts = zip(*batches, strict=True)
     scores, gradient = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
     terms = [np.concatenate(values) for values in zip(*(part[2] for part in parts), strict=True)]
@@ -116,5 +117,5 @@ def integrated_gradients_gap(
     if source.kind in WHOLE:
         check(model, x, y, score)
     with models.taps(model).device():
-        parts = [part for _, part in run_steps(step, None, model, source, verbose)]
+        parts = [part for _, part in run_steps(step, None, model, source, verbose, score=score)]
     return path.Convergence(*map(np.concatenate, zip(*parts, strict=True)))

@@ -159,11 +159,12 @@ class View:
         return find.is_spatial(self._call(point), self.rank)
 
     def unit_count(self) -> int:
-        """How many units there are to choose from."""
-        if self.taps.black_box:  # only a call can tell
-            return View(self.taps, self.inputs[:1]).evaluate()[0].shape[-1]
+        """How many units, or columns of the score given, there are to choose from."""
+        if self.taps.black_box or (self.score is not None and not self._of_units):  # only a call can tell
+            return View(self.taps, self.inputs[:1], score=self.score).evaluate()[0].shape[-1]
         target = self.target
-        return (self._call(target).shape if target else self.trace.shapes[0])[-1]
+        shape = self._call(target).shape if target else self.trace.shapes[0]
+        return (shape if self.score is None else self.score(ops.zeros(shape)).shape)[-1]
 
     def head(self) -> Any:
         """The weights (C, units) of the linear layer that makes the scores from pooled channels, or None."""
@@ -322,8 +323,8 @@ def unit_indices(indices: Any, batch: Any, units: int | None) -> Any:
     return indices[:, None] if len(indices.shape) == 1 else indices
 
 
-def check_units(indices: np.ndarray, units: int | None) -> None:
-    """Refuse what are no unit numbers of a model with so many units."""
+def check_units(indices: np.ndarray, units: int | None, of: str = "model") -> None:
+    """Refuse what are no unit numbers of a model, or a score, with so many units."""
     if indices.dtype.kind not in "iu":
         raise InputError(
             f"Unit indices of type {indices.dtype} came, and integers were expected, one per unit to explain: "
@@ -337,4 +338,4 @@ def check_units(indices: np.ndarray, units: int | None) -> None:
         )
     if units is not None and (indices.max() >= units or indices.min() < 0):
         bad = indices[(indices >= units) | (indices < 0)].flat[0]
-        raise InputError(f"Unit {bad} was asked for, and the model has units 0 to {units - 1}.")
+        raise InputError(f"Unit {bad} was asked for, and the {of} has units 0 to {units - 1}.")
