@@ -14,7 +14,7 @@ from keras_explainable.resize import resize
 AT_ONCE = 32
 
 
-@explainer("cam", "hidden signal", "1 + C forward", "arXiv:1910.01279", postprocessing=filters.positive_normalize)
+@explainer("cam", "hidden signal", "(2 + C) forward", "arXiv:1910.01279", postprocessing=filters.positive_normalize)
 def scorecam(
     model: Any,
     inputs: Any,
@@ -57,7 +57,11 @@ def scorecam(
 
 
 @explainer(
-    "cam", "hidden signal", "1 + C forward", "10.1109/WACV45572.2020.9093360", postprocessing=filters.positive_normalize
+    "cam",
+    "hidden signal",
+    "(1 + C) forward",
+    "10.1109/WACV45572.2020.9093360",
+    postprocessing=filters.positive_normalize,
 )
 def ablationcam(
     model: Any, inputs: Any, indices: Any = None, layer: Any = None, score: Any = None, *, at_once: int = AT_ONCE

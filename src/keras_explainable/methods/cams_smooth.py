@@ -14,7 +14,7 @@ from keras_explainable.registry import explainer
 
 @repeats
 @explainer(
-    "cam", "hidden signal, gradient", "1 + n forward", "arXiv:1908.01224", postprocessing=filters.positive_normalize
+    "cam", "hidden signal, gradient", "(1 + n) forward", "arXiv:1908.01224", postprocessing=filters.positive_normalize
 )
 def smooth_gradcampp(
     model: Any,

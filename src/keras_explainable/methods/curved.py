@@ -45,7 +45,7 @@ def blur(x: Any, sigma: Any, axes: tuple) -> tuple[Any, Any]:
 @explainer(
     "gradient",
     "gradient",
-    "1 + n (forward + K backward)",
+    "1 forward + n (forward + K backward)",
     "arXiv:2004.03383",
     postprocessing=filters.absolute_normalize,
 )
@@ -103,7 +103,7 @@ def blur_ig(
 @explainer(
     "gradient",
     "gradient",
-    "1 + n K (forward + backward)",
+    "1 forward + n K (forward + backward)",
     "arXiv:2106.09788",
     postprocessing=filters.absolute_normalize,
 )

@@ -40,7 +40,7 @@ class Convergence(NamedTuple):
 @explainer(
     "gradient",
     "gradient",
-    "1 + n (forward + K backward)",
+    "1 forward + n (forward + K backward)",
     "arXiv:1703.01365",
     postprocessing=filters.absolute_normalize,
 )
@@ -115,7 +115,7 @@ def references(view: models.View, baselines: Any) -> Any:
 @explainer(
     "gradient",
     "gradient",
-    "1 + n (forward + K backward)",
+    "1 forward + n (forward + K backward)",
     "arXiv:1906.10670",
     postprocessing=filters.absolute_normalize,
 )
@@ -180,7 +180,7 @@ def draws(number: int, references: int, seed: int) -> tuple[np.ndarray, np.ndarr
 @explainer(
     "gradient",
     "gradient",
-    "1 + n (forward + K backward)",
+    "1 forward + n (forward + K backward)",
     "arXiv:1705.07874",
     postprocessing=filters.absolute_normalize,
 )

@@ -152,7 +152,7 @@ def laid(change: Any, masks: Any) -> tuple:
 
 @repeats
 @explainer(
-    "perturbation", "black box", "1 + windows forward", "arXiv:1311.2901", postprocessing=filters.positive_normalize
+    "perturbation", "black box", "(1 + windows) forward", "arXiv:1311.2901", postprocessing=filters.positive_normalize
 )
 def occlusion(
     model: Any,
@@ -203,7 +203,7 @@ def occlusion(
 
 
 @repeats
-@explainer("perturbation", "black box", "1 + n forward", "arXiv:1806.07421", postprocessing=filters.normalize)
+@explainer("perturbation", "black box", "(1 + n) forward", "arXiv:1806.07421", postprocessing=filters.normalize)
 def rise(
     model: Any,
     inputs: Any,

@@ -19,7 +19,7 @@ def _divide(a: Any, b: Any) -> Any:
 
 @repeats
 @explainer(
-    "perturbation", "black box", "1 + n (1 + segments) forward", "arXiv:2111.04138", postprocessing=filters.normalize
+    "perturbation", "black box", "(1 + n (1 + segments)) forward", "arXiv:2111.04138", postprocessing=filters.normalize
 )
 def sobol(
     model: Any,
@@ -65,7 +65,7 @@ def sobol(
 
 
 @repeats
-@explainer("perturbation", "black box", "1 + n forward", "arXiv:2206.06219", postprocessing=filters.normalize)
+@explainer("perturbation", "black box", "(1 + n) forward", "arXiv:2206.06219", postprocessing=filters.normalize)
 def hsic(
     model: Any,
     inputs: Any,

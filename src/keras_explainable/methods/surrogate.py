@@ -30,7 +30,9 @@ def _weigh(probe: Probe, name: str, z: np.ndarray, coefficients: np.ndarray, lab
 
 
 @repeats
-@explainer("perturbation", "black box", "1 + n forward", "arXiv:1602.04938", postprocessing=filters.positive_normalize)
+@explainer(
+    "perturbation", "black box", "(1 + n) forward", "arXiv:1602.04938", postprocessing=filters.positive_normalize
+)
 def lime(
     model: Any,
     inputs: Any,
@@ -86,7 +88,9 @@ def lime_coefficients(z: np.ndarray, width: float, ridge: float) -> np.ndarray:
 
 
 @repeats
-@explainer("perturbation", "black box", "2 + n forward", "arXiv:1705.07874", postprocessing=filters.positive_normalize)
+@explainer(
+    "perturbation", "black box", "(2 + n) forward", "arXiv:1705.07874", postprocessing=filters.positive_normalize
+)
 def kernel_shap(
     model: Any,
     inputs: Any,
