@@ -32,27 +32,25 @@ def blur_ig(net: Net, x: np.ndarray, y: Any = None, rows: Any = (), reduce: str 
 
 
 def guided_path(gradient: Any, x: np.ndarray, start: np.ndarray, n: int, fraction: float, distance: float) -> tuple:
-    """The parts of x's values, and all images on the path; in each step groups are moved until the goal is reached."""
+    """The parts of x's values, and all images on the path; in each step groups are moved until the goal is reached,
+    and equal gradients move together."""
     seen, parts, path = start.copy(), np.zeros_like(x), [start.copy()]
-    way = abs(x - start).sum()
+    way, together = abs(x - start).sum(), int((x.size - 1) * fraction) + 1
     for step in range(n):
         g, before, along = gradient(seen), seen.copy(), (step + 1) / n
         least, most = (start + min(max(along + d, 0), 1) * (x - start) for d in (-distance, distance))
         behind = (least - seen) * np.sign(x - start) > 0
         seen[behind] = least[behind]
-        free = [
-            i
-            for i in np.argsort(abs(g), axis=None, kind="stable")
-            if (most - seen).flat[i] * np.sign((x - start).flat[i]) > 0
-        ]
-        together = int((x.size - 1) * fraction) + 1
-        while free:
+        free = np.flatnonzero((most - seen) * np.sign(x - start) > 0)
+        share = 1.0
+        while len(free) and share == 1:
             gap = abs(x - seen).sum() - (1 - along) * way
-            group, free = free[:together], free[together:]
-            room = sum(abs((most - seen).flat[i]) for i in group)
-            share = min(max(gap / room, 0.0), 1.0)
-            for i in group:
-                seen.flat[i] += share * (most - seen).flat[i]
+            sizes = abs(g).flat[free]
+            limit = np.sort(sizes)[:together][-1]
+            group, free = free[sizes <= limit], free[sizes > limit]
+            room = abs(most - seen).flat[group]
+            share = min(max(gap / room.sum(), 0.0), 1.0)
+            seen.flat[group] = most.flat[group] - (1 - share) * (most - seen).flat[group]
         parts += (seen - before) * g
         path.append(seen.copy())
     return parts, path

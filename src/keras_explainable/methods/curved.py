@@ -65,7 +65,8 @@ def blur_ig(
     maps = - sum over c of integral from 0 to max_sigma of d score(x_s) / dx  d x_s / d s  ds, x_s = x blurred by s
 
     The parts add up to score(x) - score(x blurred by max_sigma). Places are taken as s = max_sigma t^2, t in (0, 1),
-    more densely where little is blurred and scores change most.
+    more densely where little is blurred and scores change most. The authors' code differs: black lies beyond its
+    border, its Gaussians end at 4 sigma, and it adds up even steps of sigma without the last.
 
     Args:
         repetitions, reduce: see `ke.methods.path`; quadrature: see `meta.integrate`.
@@ -124,8 +125,8 @@ def guided_ig(
     maps = sum over c and steps of (x_(i+1) - x_i) d score(x_i) / dx
 
     In step i the values with the smallest |gradient| are moved towards the image, a fraction of all after another,
-    until |x - x_(i+1)| is 1 - i/n of |x - x0| (norm 1). No value may be farther along or behind than i/n +-
-    max_distance of its way. Each unit has a path of its own.
+    until |x - x_(i+1)| is 1 - i/n of |x - x0| (norm 1); equal gradients move together. No value may be farther along
+    or behind than i/n +- max_distance of its way. Each unit has a path of its own.
 
     Args:
         repetitions, baseline, reduce: see `ke.methods.path`.
@@ -171,17 +172,24 @@ def guided_step(g: Any, x: Any, end: Any, start: Any, along: Any, fraction: floa
     least, most = (start + ops.clip(along + d, 0.0, 1.0) * (end - start) for d in (-max_distance, max_distance))
     forward = ops.sign(end - start)
     x = ops.where(forward * (least - x) > 0, least, x)  # what was left behind
-    room = ops.maximum(forward * (most - x), 0.0)
-    gap = ops.sum(ops.abs(end - x), axis=-1) - (1 - along) * ops.sum(ops.abs(end - start), axis=-1)
-    # Values in the order of |gradient|, those without room last; groups of equal number are moved one after another.
-    order = ops.argsort(ops.where(room > 0, ops.abs(g), ops.full_like(g, np.inf)), axis=-1)
-    sums = ops.take_along_axis(room, order, axis=-1)
+    values = ops.where(forward * (most - x) > 0, ops.abs(g), ops.full_like(g, np.inf))  # infinite: no room
+    ordered = ops.sort(values, axis=-1)
+    goal = (1 - along) * ops.sum(ops.abs(end - start), axis=-1, keepdims=True)
     together = int((size - 1) * fraction) + 1
+
+    def move(_, state):
+        x, moved = state
+        first = ops.sum(ops.cast(values <= moved, "int32"), axis=-1, keepdims=True)
+        limit = ops.take_along_axis(ordered, ops.minimum(first + together, size) - 1, axis=-1)
+        group = (values > moved) & (values <= limit) & (values < np.inf)
+        room = ops.where(group, ops.abs(most - x), ops.zeros_like(x))
+        width = ops.sum(room, axis=-1, keepdims=True)
+        gap = ops.sum(ops.abs(end - x), axis=-1, keepdims=True) - goal
+        share = ops.clip(gap / ops.where(width > 0, width, ops.ones_like(width)), 0.0, 1.0)
+        # Where the goal is reached, no other moves, however little: it would part what is equal at the start.
+        limit = ops.where(share < 1, ops.full_like(limit, np.inf), limit)
+        return ops.where(group, most - (1 - share) * (most - x), x), limit
+
     groups = -(-size // together)
-    sums = ops.sum(ops.reshape(ops.pad(sums, ((0, 0), (0, groups * together - size))), (-1, groups, together)), axis=-1)
-    left = gap[:, None] - (ops.cumsum(sums, axis=-1) - sums)
-    share = ops.clip(left / ops.where(sums > 0, sums, ops.ones_like(sums)), 0.0, 1.0)
-    share = ops.repeat(share, together, axis=-1)[:, :size]
-    back = ops.argsort(order, axis=-1)
-    x = x + forward * room * ops.take_along_axis(share, back, axis=-1)
+    x, _ = loop(move, 0, groups, (x, ops.full_like(goal, -1.0)), x)
     return ops.reshape(x, shape)

@@ -34,6 +34,9 @@ def xrai(
     maps[b, s, k] = the mean of integrated_gradients over what the region of s added when it was taken. Regions are
     taken from many segmentations, next always the one whose new pixels have the largest mean.
 
+    The authors' code differs: its paths are even sums of both ends, it takes the largest of a pixel's channels, not
+    their sum, and it finds segments at 224 x 224 pixels.
+
     Args:
         repetitions: see `ke.methods.path`.
         baseline: see `ke.methods.path`; by default the mean over two, each image's own minimum and maximum.
@@ -80,8 +83,8 @@ def felzenszwalb(image: np.ndarray) -> np.ndarray:
             "image to masks."
         )
     low, high = image.min(), image.max()
-    scaled = (image - low) / (high - low + (high == low))
-    # What was chosen for photos of 224 pixels: segments of 150 pixels or more, widened by 5.
+    scaled = 2 * (image - low) / (high - low + (high == low)) - 1
+    # What was chosen for photos of 224 pixels and values in [-1, 1]: segments of 150 pixels or more, widened by 5.
     least, wider = max(4, round(150 / 224**2 * scaled[..., 0].size)), max(1, round(5 / 224 * min(image.shape[:2])))
     masks = []
     for scale in SCALES:
