@@ -1,14 +1,15 @@
 """Class activation maps from gradients of many noisy copies of an image."""
 
+import functools
 from typing import Any
 
 from keras import ops
 
 from keras_explainable import filters, models, random
 from keras_explainable.compiling import frozen, repeated, repeats
-from keras_explainable.errors import InputError
 from keras_explainable.methods.channels import weighted
-from keras_explainable.methods.meta import _sum
+from keras_explainable.methods.loops import check_repetitions, means
+from keras_explainable.methods.meta import deviation
 from keras_explainable.registry import explainer
 
 
@@ -38,8 +39,7 @@ def smooth_gradcampp(
 
     Reference: Omeiza et al., Smooth Grad-CAM++, arXiv:1908.01224.
     """
-    if repetitions < 1:
-        raise InputError(f"repetitions={repetitions}: at least one is needed.")
+    check_repetitions(repetitions)
     view = models.view(model, inputs, indices, score)
     x, point, units = view.inputs, view.signal(layer), models.units(model, inputs, indices, score)
 
@@ -48,18 +48,17 @@ def smooth_gradcampp(
         return scores, seen[point]
 
     def draw(subject, x, units, step):
-        axes = tuple(range(1, len(x.shape)))
-        sigma = noise * (ops.max(x, axis=axes, keepdims=True) - ops.min(x, axis=axes, keepdims=True))
-        noisy = x + sigma * random.normal((1, *ops.shape(x)[1:]), seed or 0, step)
+        noisy = x + deviation(x, noise, "range") * random.normal((1, *ops.shape(x)[1:]), seed or 0, step)
         _, _, found = models.view(subject, noisy, units, score).jacobian([point], keep=False)
         g = found[point]
         return g, g**2, g**3
 
     key = frozen(["smooth_gradcampp", point, score, noise, seed])
     scores, a = repeated(plain, (key, "plain"), model, plain, x)(x, units)
-    means = [total / repetitions for total in _sum(repeated(draw, key, model, draw, x), x, units, repetitions)]
+    run = functools.partial(repeated(draw, key, model, draw, x), x, units)
+    first, second, third = means(run, repetitions, x)
     total = ops.sum(a, axis=tuple(range(1, 1 + view.rank)), keepdims=True)[:, None]
-    below = 2 * means[1] + total * means[2]
+    below = 2 * second + total * third
     fits = below != 0
-    alpha = ops.where(fits, means[1] / ops.where(fits, below, ops.ones_like(below)), ops.zeros_like(below))
-    return scores, weighted(a, ops.sum(alpha * ops.relu(means[0]), axis=view.space))
+    alpha = ops.where(fits, second / ops.where(fits, below, ops.ones_like(below)), ops.zeros_like(below))
+    return scores, weighted(a, ops.sum(alpha * ops.relu(first), axis=view.space))

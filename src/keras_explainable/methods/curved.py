@@ -12,8 +12,8 @@ from keras_explainable import filters, models
 from keras_explainable.compiling import frozen, repeated, repeats
 from keras_explainable.errors import InputError
 from keras_explainable.methods.gradient import gradients, part_reducer
-from keras_explainable.methods.loops import as_inputs, loop, quadrature_of, scores_of, total_of
-from keras_explainable.methods.perturbation import background, check_repetitions
+from keras_explainable.methods.loops import check_repetitions, loop, quadrature_of, scores_of, total_of
+from keras_explainable.methods.perturbation import behind_inputs
 from keras_explainable.registry import explainer
 
 
@@ -95,8 +95,7 @@ def blur_ig(
 
     key = frozen(["blur_ig", score])
     run = functools.partial(repeated(at, key, model, gradients, x), x, units)
-    rows = [widest * nodes**2, widest * 2 * nodes * weights]
-    (parts,) = total_of(run, [ops.convert_to_tensor(row.astype("float32")) for row in rows], x)
+    (parts,) = total_of(run, [widest * nodes**2, widest * 2 * nodes * weights], x)
     return scores_of(model, x, units, score), reduced(parts)
 
 
@@ -141,12 +140,12 @@ def guided_ig(
         raise InputError(f"fraction={fraction} and max_distance={max_distance} came: (0, 1] and 0 or more are needed.")
     reduced = part_reducer(reduce)
     view = models.view(model, inputs)
-    scores = scores_of(model, view.inputs, models.units(model, inputs, indices, score), score)
     units = models.units(model, inputs, indices, score)
+    scores = scores_of(model, view.inputs, units, score)
     number = scores.shape[-1]
     if units is None:
         units = ops.broadcast_to(ops.arange(number, dtype="int32"), ops.shape(scores))
-    start = ops.broadcast_to(as_inputs(view, background(view, baseline)), ops.shape(view.inputs))
+    start = ops.broadcast_to(behind_inputs(view, baseline), ops.shape(view.inputs))
     ends = [ops.repeat(v, number, axis=0) for v in (view.inputs, start)]  # (B K, ...), images as the model takes them
     units = ops.reshape(units, (-1, 1))
 

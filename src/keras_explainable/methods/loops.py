@@ -13,12 +13,17 @@ from keras_explainable.errors import InputError
 QUADRATURES = ("gauss_legendre", "midpoint")
 
 
+def check_repetitions(repetitions: int) -> None:
+    """Refuse what is no number of repetitions."""
+    if not isinstance(repetitions, (int, np.integer)) or repetitions < 1:
+        raise InputError(f"repetitions={repetitions!r}: a whole number, at least one, was expected.")
+
+
 def quadrature_of(kind: str, number: int) -> tuple[np.ndarray, np.ndarray]:
     """Nodes in (0, 1) and weights that sum to 1, as float32: sum weights f(nodes) is the integral of f."""
     if kind not in QUADRATURES:
         raise InputError(f"quadrature={kind!r}: use one of {', '.join(map(repr, QUADRATURES))}.")
-    if number < 1:
-        raise InputError(f"repetitions={number}: at least one is needed.")
+    check_repetitions(number)
     if kind == "midpoint":
         nodes, weights = (np.arange(number) + 0.5) / number, np.full(number, 1 / number)
     else:
@@ -42,7 +47,13 @@ def total_of(run: Callable, rows: Sequence[Any], x: Any) -> tuple:
     def add(i, sums):
         return tuple(total + new for total, new in zip(sums, run(*(row[i] for row in rows)), strict=True))
 
+    rows = [ops.convert_to_tensor(row) for row in rows]
     return loop(add, 1, rows[0].shape[0], run(*(row[0] for row in rows)), x)
+
+
+def means(run: Callable, number: int, x: Any) -> tuple:
+    """The mean of each tensor of `run(step)` over so many steps."""
+    return tuple(total / number for total in total_of(run, [np.arange(number, dtype="int32")], x))
 
 
 def moments(run: Callable, number: int, x: Any) -> tuple:

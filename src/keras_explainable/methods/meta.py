@@ -13,8 +13,8 @@ from keras_explainable import filters, models, random, registry
 from keras_explainable.compiling import frozen, repeated, repeats
 from keras_explainable.errors import InputError
 from keras_explainable.methods.gradient import channel_reducer, gradients
-from keras_explainable.methods.loops import as_inputs, moments, quadrature_of, scores_of, total_of
-from keras_explainable.methods.perturbation import background
+from keras_explainable.methods.loops import check_repetitions, means, moments, quadrature_of, scores_of, total_of
+from keras_explainable.methods.perturbation import behind_inputs
 from keras_explainable.registry import explainer
 from keras_explainable.resize import resize
 
@@ -66,10 +66,8 @@ def smooth(
         x = _float(inputs)
         units = models.units(model, x, indices, params.get("score"))
         key = frozen(["smooth", method, noise, noise_kind, aggregate == "square", seed, params])
-        run = repeated(draw, key, model, method, x)
-        if aggregate == "variance":
-            return moments(functools.partial(run, x, units), repetitions, x)
-        return tuple(total / repetitions for total in _sum(run, x, units, repetitions))
+        run = functools.partial(repeated(draw, key, model, method, x), x, units)
+        return (moments if aggregate == "variance" else means)(run, repetitions, x)
 
     smoothed.__name__ = f"{_named(method)}_smooth"
     return smoothed
@@ -77,8 +75,7 @@ def smooth(
 
 def check_noise(repetitions: int, noise_kind: str, aggregate: str = "mean") -> None:
     """Refuse parameters that make no noisy copies."""
-    if repetitions < 1:
-        raise InputError(f"repetitions={repetitions}: at least one is needed.")
+    check_repetitions(repetitions)
     if noise_kind not in NOISE_KINDS:
         raise InputError(f"noise_kind={noise_kind!r}: use one of {', '.join(map(repr, NOISE_KINDS))}.")
     if aggregate not in AGGREGATES:
@@ -162,7 +159,7 @@ def integrate(
     def integrated(model: Any, inputs: Any, indices: Any = None, **params: Any) -> tuple:
         score = params.get("score")
         view = models.view(model, inputs)
-        x, behind = view.inputs, as_inputs(view, background(view, baseline))
+        x, behind = view.inputs, behind_inputs(view, baseline)
         units = models.units(model, inputs, indices, score)
 
         def at(subject, x, behind, units, t, weight):
@@ -170,7 +167,7 @@ def integrate(
 
         key = frozen(["integrate", method, params])
         run = functools.partial(repeated(at, key, model, method, x), x, behind, units)
-        (maps,) = total_of(run, [ops.convert_to_tensor(row) for row in rows], x)
+        (maps,) = total_of(run, rows, x)
         return scores_of(model, x, units, score), maps
 
     integrated.__name__ = f"{_named(method)}_integrated"
@@ -254,11 +251,6 @@ def contrast(method: Callable, other_units: int | Sequence[int] | None = None) -
     contrasted.repeats = getattr(method, "repeats", False)  # type: ignore[attr-defined]
     contrasted.__name__ = f"{_named(method)}_contrast"
     return contrasted
-
-
-def _sum(run: Callable, x: Any, units: Any, repetitions: int) -> tuple:
-    """The sum of `run(x, units, step)` over the steps."""
-    return total_of(functools.partial(run, x, units), [ops.arange(repetitions, dtype="int32")], x)
 
 
 def _scaled(size: Any, scale: float) -> Any:

@@ -22,7 +22,7 @@ from keras_explainable.errors import InputError
 from keras_explainable.methods.gradient import gradients, part_reducer
 from keras_explainable.methods.loops import as_inputs, scores_of, total_of
 from keras_explainable.methods.meta import check_noise, deviation, integrate, signed_gradients
-from keras_explainable.methods.perturbation import background
+from keras_explainable.methods.perturbation import background, behind_inputs
 from keras_explainable.registry import explainer
 
 
@@ -88,7 +88,7 @@ def integrated_gradients_gap(
     units = models.units(model, inputs, indices, score)
     params = {"repetitions": repetitions, "quadrature": quadrature, "baseline": baseline}
     scores, maps = integrated_gradients(model, inputs, units, score, **params)
-    behind = ops.broadcast_to(as_inputs(view, background(view, baseline)), ops.shape(view.inputs))
+    behind = ops.broadcast_to(behind_inputs(view, baseline), ops.shape(view.inputs))
     below = scores_of(model, behind, units, score)
     total = ops.sum(maps, axis=tuple(range(1, len(maps.shape) - 1)))
     rise = scores - below
@@ -165,8 +165,7 @@ def expected_gradients(
     key = frozen(["expected", score, bool(noise) and (noise, noise_kind, seed)])
     run = functools.partial(repeated(draw, key, model, gradients, x), x, behind, units)
     t, which = draws(repetitions, int(behind.shape[0]), seed or 0)
-    rows = [ops.convert_to_tensor(row) for row in (t, which, np.arange(repetitions, dtype="int32"))]
-    (total,) = total_of(run, rows, x)
+    (total,) = total_of(run, [t, which, np.arange(repetitions, dtype="int32")], x)
     return scores_of(model, x, units, score), reduced(total / repetitions)
 
 

@@ -20,7 +20,7 @@ from keras import ops
 from keras_explainable import filters, models, random
 from keras_explainable.compiling import frozen, repeated, repeats
 from keras_explainable.errors import InputError
-from keras_explainable.methods.loops import total_of
+from keras_explainable.methods.loops import as_inputs, check_repetitions, total_of
 from keras_explainable.registry import explainer
 
 AT_ONCE = 32
@@ -37,8 +37,7 @@ class Probe:
             raise InputError(f"at_once={at_once}: images evaluated together, 1 or more, was expected.")
         self.view = models.view(model, inputs)
         self.model, self.score, self.at_once = model, score, at_once
-        self.x, self.first = self.view.x, self.view.taps.channels_first
-        self.units = models.units(model, inputs, indices, score)
+        self.x, self.units = self.view.x, models.units(model, inputs, indices, score)
         self.background = background(self.view, baseline)
         self.size = self.view.size
         self.scores = self._repeated("scores", self._evaluate)(self.x, self.units)  # of the images as they are
@@ -91,8 +90,7 @@ class Probe:
 
     def _evaluate(self, subject: Any, images: Any, units: Any) -> Any:
         """The scores of images (N, *S, C)."""
-        images = ops.moveaxis(images, -1, 1) if self.first else images
-        return models.view(subject, images, units, self.score).evaluate()[0]
+        return models.view(subject, as_inputs(self.view, images), units, self.score).evaluate()[0]
 
     def _change(self, subject: Any, x: Any, behind: Any, units: Any, scores: Any, masks: Any) -> Any:
         """The scores (B, P, K) of images seen through masks, less those of the images as they are."""
@@ -127,6 +125,11 @@ def background(view: models.View, baseline: Any) -> Any:
     )
 
 
+def behind_inputs(view: models.View, baseline: Any) -> Any:
+    """`background` in the layout of the model's images."""
+    return as_inputs(view, background(view, baseline))
+
+
 def sizes(name: str, value: Any, size: tuple) -> tuple[int, ...]:
     """A number for each spatial axis, from one number or as many, none above the axis's size."""
     if not all(isinstance(s, int) for s in size):
@@ -135,12 +138,6 @@ def sizes(name: str, value: Any, size: tuple) -> tuple[int, ...]:
     if len(given) != len(size) or not all(isinstance(v, (int, np.integer)) and v > 0 for v in given):
         raise InputError(f"{name}={value!r}: a number, or {len(size)} of them, 1 or more, was expected.")
     return tuple(min(int(v), s) for v, s in zip(given, size, strict=True))
-
-
-def check_repetitions(repetitions: int) -> None:
-    """Refuse what is no number of repetitions."""
-    if not isinstance(repetitions, (int, np.integer)) or repetitions < 1:
-        raise InputError(f"repetitions={repetitions!r}: at least one is needed.")
 
 
 def laid(change: Any, masks: Any) -> tuple:

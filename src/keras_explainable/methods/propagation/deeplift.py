@@ -11,8 +11,8 @@ from keras_explainable import filters, models
 from keras_explainable.compiling import frozen, repeated, repeats
 from keras_explainable.errors import LayerError
 from keras_explainable.methods.gradient import units_last
-from keras_explainable.methods.path import as_inputs, references
-from keras_explainable.methods.perturbation import background
+from keras_explainable.methods.path import references
+from keras_explainable.methods.perturbation import behind_inputs
 from keras_explainable.models import INPUT, Rule, View, Wiring
 from keras_explainable.models.kinds import ELEMENTWISE, LINEAR
 from keras_explainable.registry import explainer
@@ -103,7 +103,7 @@ def deeplift(model: Any, inputs: Any, indices: Any = None, score: Any = None, *,
     """
     view = models.view(model, inputs)
     units = models.units(model, inputs, indices, score)
-    return _explain(model, view.inputs, as_inputs(view, background(view, baseline)), units, score)
+    return _explain(model, view.inputs, behind_inputs(view, baseline), units, score)
 
 
 @repeats
