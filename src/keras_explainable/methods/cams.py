@@ -10,7 +10,7 @@ from keras_explainable import filters, models
 from keras_explainable.errors import InputError, LayerError
 from keras_explainable.methods.cams_forward import ablationcam as ablationcam
 from keras_explainable.methods.cams_forward import scorecam as scorecam
-from keras_explainable.methods.channels import CANCELS, at_signal, weighted
+from keras_explainable.methods.channels import CANCELS, at_signal, quotient, weighted
 from keras_explainable.methods.gradient import units_last
 from keras_explainable.registry import explainer
 from keras_explainable.resize import resize
@@ -44,12 +44,11 @@ def cam(model: Any, inputs: Any, indices: Any = None, layer: Any = None) -> tupl
             f"CAM weighs the {a.shape[-1]} channels of {point} by the head's weights, and the model ends in {rows}. "
             "Use `gradcam`, which needs no such head."
         )
-    weights = ops.transpose(ops.cast(kernel, "float32"))[None]  # (1, units, C)
-    if view.indices is not None:
-        chosen = models.unit_indices(view.indices, ops.shape(a)[0], kernel.shape[-1])
-        weights = ops.take(weights[0], chosen, axis=0)
-        return scores, weighted(a, weights)
-    return scores, ops.einsum("b...c,kc->b...k", a, weights[0])
+    weights = ops.transpose(ops.cast(kernel, "float32"))  # (units, C)
+    if view.indices is None:
+        return scores, ops.einsum("b...c,kc->b...k", a, weights)
+    chosen = models.unit_indices(view.indices, ops.shape(a)[0], kernel.shape[-1])
+    return scores, weighted(a, ops.take(weights, chosen, axis=0))
 
 
 @explainer("cam", "hidden signal, gradient", "1 forward", "arXiv:1610.02391", postprocessing=filters.positive_normalize)
@@ -80,10 +79,7 @@ def gradcampp(model: Any, inputs: Any, indices: Any = None, layer: Any = None, s
     total = ops.sum(a, axis=tuple(range(1, 1 + view.rank)), keepdims=True)[:, None]
     # g^2 cancels: alpha = 1 / (2 + g sum A). What is left cannot underflow for the small gradients of a last layer.
     below = 2 + g * total
-    alpha = ops.where(
-        (below != 0) & (g != 0), 1 / ops.where(below != 0, below, ops.ones_like(below)), ops.zeros_like(below)
-    )
-    return scores, weighted(a, ops.sum(alpha * ops.relu(g), axis=view.space))
+    return scores, weighted(a, ops.sum(quotient(ops.relu(g), below), axis=view.space))
 
 
 @explainer("cam", "hidden signal, gradient", "1 forward", "arXiv:2011.08891", postprocessing=filters.positive_normalize)
@@ -109,10 +105,8 @@ def xgradcam(model: Any, inputs: Any, indices: Any = None, layer: Any = None, sc
     view, scores, a, g = at_signal(model, inputs, indices, layer, score)
     space = tuple(range(1, 1 + view.rank))
     total, size = ops.sum(a, axis=space), ops.sum(ops.abs(a), axis=space)
-    cancels = ops.abs(total) <= CANCELS * size
-    products = ops.sum(g * a[:, None], axis=view.space)
-    weights = products / ops.where(cancels, ops.ones_like(total), total)[:, None]
-    return scores, weighted(a, ops.where(cancels[:, None], ops.zeros_like(weights), weights))
+    total = ops.where(ops.abs(total) <= CANCELS * size, ops.zeros_like(total), total)
+    return scores, weighted(a, quotient(ops.sum(g * a[:, None], axis=view.space), total[:, None]))
 
 
 @explainer(

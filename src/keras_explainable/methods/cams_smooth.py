@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_explainable import filters, models, random
 from keras_explainable.compiling import frozen, repeated, repeats
-from keras_explainable.methods.channels import weighted
+from keras_explainable.methods.channels import quotient, weighted
 from keras_explainable.methods.loops import check_repetitions, means
 from keras_explainable.methods.meta import deviation
 from keras_explainable.registry import explainer
@@ -58,7 +58,5 @@ def smooth_gradcampp(
     run = functools.partial(repeated(draw, key, model, draw, x), x, units)
     first, second, third = means(run, repetitions, x)
     total = ops.sum(a, axis=tuple(range(1, 1 + view.rank)), keepdims=True)[:, None]
-    below = 2 * second + total * third
-    fits = below != 0
-    alpha = ops.where(fits, second / ops.where(fits, below, ops.ones_like(below)), ops.zeros_like(below))
+    alpha = quotient(second, 2 * second + total * third)
     return scores, weighted(a, ops.sum(alpha * ops.relu(first), axis=view.space))

@@ -25,11 +25,7 @@ def units_last(maps: Any) -> Any:
 
 def channel_reducer(reduce: str | None) -> Callable:
     """From gradients (B, K, *S, C) to maps (B, *S, K); with `reduce` None signs and channels stay: (B, K, *S, C)."""
-    if reduce is None:
-        return lambda g: g
-    if reduce not in REDUCE:
-        raise InputError(f"reduce={reduce!r}: use one of {', '.join(map(repr, REDUCE))}, or None for signed gradients.")
-    return lambda g: units_last(REDUCE[reduce](g))
+    return _reducer(REDUCE, reduce, "for signed gradients")
 
 
 PARTS = {
@@ -40,11 +36,15 @@ PARTS = {
 
 def part_reducer(reduce: str | None) -> Callable:
     """From parts of a score (B, K, *S, C) to maps (B, *S, K); with `reduce` None channels stay: (B, K, *S, C)."""
+    return _reducer(PARTS, reduce, "to keep channels")
+
+
+def _reducer(kinds: dict[str, Callable], reduce: str | None, otherwise: str) -> Callable:
     if reduce is None:
         return lambda v: v
-    if reduce not in PARTS:
-        raise InputError(f"reduce={reduce!r}: use one of {', '.join(map(repr, PARTS))}, or None to keep channels.")
-    return lambda v: units_last(PARTS[reduce](v))
+    if reduce not in kinds:
+        raise InputError(f"reduce={reduce!r}: use one of {', '.join(map(repr, kinds))}, or None {otherwise}.")
+    return lambda v: units_last(kinds[reduce](v))
 
 
 @explainer("gradient", "gradient", "1 forward + K backward", "arXiv:1312.6034", postprocessing=filters.normalize)
