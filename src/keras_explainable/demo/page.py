@@ -31,13 +31,12 @@ def write(folder: str | Path = "docs") -> Path:
     shown = objects.of(objects.scenes < SCENES)
     rows, _ = gallery.run_all(loaded.model, objects, len(shown), True, {})
     judged = {row.name: row for row in rows}
+    firsts = np.unique(shown.scenes, return_index=True)
+    photos = [(shown.photos[i], f"scene {scene + 1}") for scene, i in zip(*firsts, strict=True)]
     for row in rows:
         panels = [(image.highlight(shown.photos[i], row.maps[i]), str(shown.names[i])) for i in range(len(shown))]
-        firsts = np.unique(shown.scenes, return_index=True)
-        photos = [(shown.photos[i], f"scene {scene + 1}") for scene, i in zip(*firsts, strict=True)]
         strip.strip([*photos, *panels], folder / "methods" / f"{row.name}.jpg", HEIGHT)
-    chance = float(objects.masks.mean())
-    text = HEAD.format(judged=len(objects), few=gallery.FEW, chance=chance)
+    text = HEAD.format(judged=len(objects), few=gallery.FEW, chance=float(objects.masks.mean()))
     page = folder / "methods.md"
     page.write_text(text + "".join(_families(judged)), encoding="utf-8")
     return page
@@ -51,7 +50,7 @@ def _families(judged: dict[str, Any]) -> Iterable[str]:
 
 
 def _entry(record: Any, row: Any) -> str:
-    seen = f"![]({'methods/' + record.name + '.jpg'})" if row else NOTHING
+    seen = f"![](methods/{record.name}.jpg)" if row else NOTHING
     peak = f", peak on object {row.points:.0%}" if row else ""
     caveat = f" **{record.caveat}**" if record.caveat else ""
     facts = f"Needs: {record.needs}. Cost: {record.cost}{peak}. {_link(record.reference)}"

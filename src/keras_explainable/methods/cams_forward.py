@@ -8,10 +8,9 @@ from keras import ops
 from keras_explainable import filters, models
 from keras_explainable.errors import InputError
 from keras_explainable.methods.channels import weighted
+from keras_explainable.methods.loops import AT_ONCE, check_at_once, steps_of
 from keras_explainable.registry import explainer
 from keras_explainable.resize import resize
-
-AT_ONCE = 32
 
 
 @explainer("cam", "hidden signal", "(2 + C) forward", "arXiv:1910.01279", postprocessing=filters.positive_normalize)
@@ -115,11 +114,8 @@ def evaluated(view: models.View, copies: Any, replace: dict | None = None) -> An
 
 def by_channel(function: Callable, channels: int, batch: Any, at_once: int) -> Any:
     """`function` of the numbers of P channels, which gives (P, B, K), for all channels (C, B, K), few at a time."""
-    if at_once < 1:
-        raise InputError(f"at_once={at_once}: images evaluated together, 1 or more, was expected.")
-    together = max(1, at_once // batch) if isinstance(batch, int) else 1
-    steps = -(-channels // together)
-    together = -(-channels // steps)
+    check_at_once(at_once)
+    steps, together = steps_of(channels, batch, at_once)
     numbers = ops.minimum(ops.arange(steps * together), channels - 1)  # the last one fills up
     found = ops.map(function, ops.reshape(numbers, (steps, together)))
     return ops.reshape(found, (steps * together, -1, found.shape[-1]))[:channels]

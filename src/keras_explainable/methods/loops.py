@@ -11,12 +11,26 @@ from keras_explainable.compiling import frozen, repeated
 from keras_explainable.errors import InputError
 
 QUADRATURES = ("gauss_legendre", "midpoint")
+AT_ONCE = 32  # images that are evaluated together
 
 
 def check_repetitions(repetitions: int) -> None:
     """Refuse what is no number of repetitions."""
     if not isinstance(repetitions, (int, np.integer)) or repetitions < 1:
         raise InputError(f"repetitions={repetitions!r}: a whole number, at least one, was expected.")
+
+
+def check_at_once(at_once: int) -> None:
+    """Refuse what is no number of images."""
+    if at_once < 1:
+        raise InputError(f"at_once={at_once}: images evaluated together, 1 or more, was expected.")
+
+
+def steps_of(number: int, batch: Any, at_once: int) -> tuple[int, int]:
+    """In how many equal steps that many copies of each image of a batch are evaluated, and how many copies in each: of
+    no more than `at_once` images together, but of one copy of each at least."""
+    steps = -(-number // max(1, at_once // batch)) if isinstance(batch, int) else number
+    return steps, -(-number // steps)
 
 
 def quadrature_of(kind: str, number: int) -> tuple[np.ndarray, np.ndarray]:

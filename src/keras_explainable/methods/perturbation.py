@@ -20,10 +20,8 @@ from keras import ops
 from keras_explainable import filters, models, random
 from keras_explainable.compiling import frozen, repeated, repeats
 from keras_explainable.errors import InputError
-from keras_explainable.methods.loops import as_inputs, check_repetitions, total_of
+from keras_explainable.methods.loops import AT_ONCE, as_inputs, check_at_once, check_repetitions, steps_of, total_of
 from keras_explainable.registry import explainer
-
-AT_ONCE = 32
 
 
 class Probe:
@@ -33,8 +31,7 @@ class Probe:
     masks (P, *S) or (B, P, *S)."""
 
     def __init__(self, model: Any, inputs: Any, indices: Any, score: Any, baseline: Any, at_once: int) -> None:
-        if at_once < 1:
-            raise InputError(f"at_once={at_once}: images evaluated together, 1 or more, was expected.")
+        check_at_once(at_once)
         self.view = models.view(model, inputs)
         self.model, self.score, self.at_once = model, score, at_once
         self.x, self.units = self.view.x, models.units(model, inputs, indices, score)
@@ -75,13 +72,10 @@ class Probe:
 
     def _chunks(self, rows: Sequence[np.ndarray]) -> list:
         """Rows (M, ...) as tensors (steps, P, ...), of equal parts, filled up with zeros."""
-        number, batch = len(rows[0]), self.view.batch
-        at_once = max(1, self.at_once // batch) if isinstance(batch, int) else 1
-        steps = -(-number // at_once)
-        at_once = -(-number // steps)
-        fill = steps * at_once - number
+        steps, together = steps_of(len(rows[0]), self.view.batch, self.at_once)
+        fill = steps * together - len(rows[0])
         padded = (np.concatenate([r, np.zeros((fill, *r.shape[1:]), r.dtype)]) for r in rows)
-        return [ops.convert_to_tensor(r.reshape(steps, at_once, *r.shape[1:]), "float32") for r in padded]
+        return [ops.convert_to_tensor(r.reshape(steps, together, *r.shape[1:]), "float32") for r in padded]
 
     def _repeated(self, key: Any, step: Callable) -> Callable:
         if self.view.taps.black_box:  # a function is no program, and stays none

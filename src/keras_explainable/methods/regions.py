@@ -10,6 +10,7 @@ from keras_explainable import backend, filters, models
 from keras_explainable.compiling import repeats
 from keras_explainable.errors import InputError
 from keras_explainable.methods.path import integrated_gradients
+from keras_explainable.methods.segments import scaled, scikit_image
 from keras_explainable.registry import explainer
 
 SCALES = (50, 100, 150, 250, 500, 1200)  # of the segmentations; larger ones have larger segments
@@ -70,26 +71,18 @@ def xrai(
 
 def felzenszwalb(image: np.ndarray) -> np.ndarray:
     """Masks (M, H, W) of the segments of an image (H, W, C) at several scales, each some pixels wider."""
-    try:
-        from skimage import morphology, segmentation
-    except ModuleNotFoundError as error:
-        raise InputError(
-            "`xrai` finds segments by scikit-image, which is not installed. Run: pip install scikit-image. "
-            "Or give segments=, a function from an image to masks."
-        ) from error
+    skimage = scikit_image("`xrai`", "Or give segments=, a function from an image to masks.")
     if image.ndim != 3:
         raise InputError(
             f"`xrai` segments images of 2 dimensions, and {image.ndim - 1} came: give segments=, a function from an "
             "image to masks."
         )
-    low, high = image.min(), image.max()
-    scaled = 2 * (image - low) / (high - low + (high == low)) - 1
     # What was chosen for photos of 224 pixels and values in [-1, 1]: segments of 150 pixels or more, widened by 5.
-    least, wider = max(4, round(150 / 224**2 * scaled[..., 0].size)), max(1, round(5 / 224 * min(image.shape[:2])))
-    masks = []
+    least, wider = max(4, round(150 / 224**2 * image[..., 0].size)), max(1, round(5 / 224 * min(image.shape[:2])))
+    image, masks, disk = 2 * scaled(image) - 1, [], skimage.morphology.disk(wider)
     for scale in SCALES:
-        labels = segmentation.felzenszwalb(scaled, scale=scale, sigma=0.8, min_size=least, channel_axis=-1)
-        masks += [morphology.dilation(labels == n, morphology.disk(wider)) for n in range(labels.max() + 1)]
+        labels = skimage.segmentation.felzenszwalb(image, scale=scale, sigma=0.8, min_size=least, channel_axis=-1)
+        masks += [skimage.morphology.dilation(labels == n, disk) for n in range(labels.max() + 1)]
     return np.stack(masks)
 
 

@@ -46,18 +46,28 @@ def grid(size: tuple, cells: tuple) -> tuple[np.ndarray, int]:
 
 def slic(image: np.ndarray) -> np.ndarray:
     """About 50 superpixels of an image (*S, C), by scikit-image."""
-    try:
-        from skimage.segmentation import slic as superpixels
-    except ModuleNotFoundError as error:
-        raise InputError(
-            "segments='slic' needs scikit-image, which is not installed. Run: pip install scikit-image. "
-            "Or use a grid, as in segments=7."
-        ) from error
+    skimage = scikit_image("segments='slic'", "Or use a grid, as in segments=7.")
     if image.ndim not in (3, 4):
         raise InputError(f"segments='slic' is for images of 2 or 3 dimensions, and {image.ndim - 1} came: use a grid.")
+    superpixels = skimage.segmentation.slic
+    return superpixels(scaled(image), n_segments=50, compactness=10, start_label=0, channel_axis=-1, convert2lab=None)
+
+
+def scikit_image(user: str, instead: str) -> Any:
+    """The package skimage, which finds segments; or an error that says what to do without."""
+    try:
+        import skimage.segmentation
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{user} needs scikit-image, which is not installed. Run: pip install scikit-image. {instead}"
+        ) from error
+    return skimage
+
+
+def scaled(image: np.ndarray) -> np.ndarray:
+    """An image with values from 0 to 1; zeros if it has only one."""
     low, high = image.min(), image.max()
-    scaled = (image - low) / (high - low + (high == low))
-    return superpixels(scaled, n_segments=50, compactness=10, start_label=0, channel_axis=-1, convert2lab=None)
+    return (image - low) / (high - low + (high == low))
 
 
 def seen(z: Any, labels: Any) -> Any:

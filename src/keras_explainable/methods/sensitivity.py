@@ -7,8 +7,8 @@ from keras import ops
 
 from keras_explainable import filters, random
 from keras_explainable.compiling import repeats
-from keras_explainable.methods.loops import check_repetitions
-from keras_explainable.methods.perturbation import AT_ONCE, Probe
+from keras_explainable.methods.loops import AT_ONCE, check_repetitions
+from keras_explainable.methods.perturbation import Probe
 from keras_explainable.methods.segments import seen, segment, spread
 from keras_explainable.registry import explainer
 
