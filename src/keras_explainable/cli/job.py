@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import typer
 
 TILE = 224  # pixels, the height of a map among many
 TIMED = "Per map: the time for one map, and also for compilation, of which each run of the command line does its own."
@@ -93,8 +94,6 @@ class Job:
 
     def _units(self, unit: str) -> np.ndarray:
         """The units (N, K) that `--unit` means: the K highest of each image, or one for all by number or name."""
-        import typer
-
         from keras_explainable import loading
 
         highest = re.fullmatch(r"top(?:-(\d+))?", unit)

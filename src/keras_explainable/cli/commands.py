@@ -1,0 +1,254 @@
+"""The commands: what each is told, and what it does."""
+
+import inspect
+import re
+import runpy
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from keras_explainable.cli import NAME, Backend, friendly
+from keras_explainable.cli.job import Job, fitted, table
+
+HELP = (
+    "Explain what an image model looked at. Start with `keras-explainable demo`, or `keras-explainable explain IMAGE`."
+)
+GRADCAM, ALL = ["gradcam"], ["all"]
+METHODS_HELP = "A method of `keras-explainable methods`, or all; can be repeated."
+MODEL_HELP = (
+    "demo, a keras.applications name (ImageNet weights), a .keras or .h5 file; on torch also a TorchScript file (.pt, "
+    ".pth), a torch.export archive (.pt2), or package.module:factory."
+)
+SCALE_HELP = (
+    "What a model file takes: raw (0..255), unit (0..1), tf (-1..1), torch (ImageNet's mean and spread removed: the "
+    "guess for modules of PyTorch), caffe."
+)
+
+# What several commands are told.
+Images = Annotated[
+    list[Path], typer.Argument(metavar="IMAGE", help="Image files; each is resized and cropped to the model's size.")
+]
+Method = Annotated[list[str], typer.Option("--method", "-m", help=METHODS_HELP)]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where the pictures go.")]
+Model = Annotated[str, typer.Option("--model", help=MODEL_HELP)]
+Size = Annotated[
+    str | None,
+    typer.Option(metavar="HxW", help="Size of the images, such as 32 or 240x320, for a model that takes any."),
+]
+Scale = Annotated[str | None, typer.Option(help=SCALE_HELP)]
+Weights = Annotated[str, typer.Option(help="imagenet or none (random), for a model of keras.applications.")]
+Unsafe = Annotated[
+    bool, typer.Option("--unsafe", help="Let a model file run Python code of its own. Only if you trust it.")
+]
+On = Annotated[Backend | None, typer.Option(help="Run on this framework.", show_default=False)]
+Debug = Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")]
+
+cli = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        import keras_explainable
+
+        typer.echo(f"{NAME} {keras_explainable.__version__}")
+        raise typer.Exit
+
+
+@cli.callback()
+def _version(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@cli.command()
+@friendly
+def explain(
+    images: Images,
+    model: Model = "demo",
+    method: Method = GRADCAM,
+    unit: Annotated[
+        str,
+        typer.Option(metavar="N|top-K", help="The unit to explain: a number, its name, or the K highest."),
+    ] = "top-1",
+    layer: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="The layer of CAM methods, from `keras-explainable layers`."),
+    ] = None,
+    out: Out = Path("explained"),
+    report: Annotated[
+        bool, typer.Option("--report", help="Write report.html as well, with all maps side by side.")
+    ] = False,
+    weights: Weights = "imagenet",
+    scale: Scale = None,
+    size: Size = None,
+    unsafe: Unsafe = False,
+    backend: On = None,
+    debug: Debug = False,
+) -> None:
+    """Explain images: save each beside its maps, one picture for each image and method."""
+    methods = _methods(method, layer)
+    loaded = _load(model, weights, unsafe, scale, size)
+    _tell_guess(loaded)
+    job = Job(loaded, images, unit, {"layer": layer} if layer else {})
+    results = {name: job.run(name) for name in methods}
+    typer.echo(job.save(results, out))
+    if report:
+        typer.echo(f"Report: {job.report(results, out)}")
+
+
+@cli.command()
+@friendly
+def compare(
+    images: Images,
+    model: Model = "demo",
+    methods: Annotated[list[str], typer.Option("--methods", "--method", "-m", help=METHODS_HELP)] = ALL,
+    unit: Annotated[str, typer.Option(metavar="N|top-1", help="The unit to explain: a number or its name.")] = "top-1",
+    out: Out = Path("compared"),
+    weights: Weights = "imagenet",
+    scale: Scale = None,
+    size: Size = None,
+    unsafe: Unsafe = False,
+    backend: On = None,
+    debug: Debug = False,
+) -> None:
+    """Put the maps of many methods side by side: one picture for each image, with times and peaks."""
+    from keras_explainable.errors import ExplainError, LayerError
+
+    loaded = _load(model, weights, unsafe, scale, size)
+    _tell_guess(loaded)
+    job, results, left_out = Job(loaded, images, unit, {}), {}, {}
+    for name in _methods(methods, None):
+        try:
+            results[name] = job.run(name)
+        except ExplainError as error:
+            left_out[name] = f"{name}: {error}"
+    if not results:
+        raise LayerError("None of these methods can explain this model. " + " ".join(left_out.values()))
+    for reason in left_out.values():
+        typer.echo(f"Left out: {reason}", err=True)
+    for path in job.compare(results, out):
+        typer.echo(path)
+
+
+@cli.command()
+@friendly
+def dump(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(metavar="[DIR]", help="A folder of images; the sample scenes if none is given."),
+    ] = None,
+    model: Model = "demo",
+    method: Method = ALL,
+    out: Out = Path("results"),
+    weights: Weights = "imagenet",
+    scale: Scale = None,
+    size: Size = None,
+    unsafe: Unsafe = False,
+    backend: On = None,
+    debug: Debug = False,
+) -> None:
+    """Lay maps over all images of a folder: one picture of the image's size for each image and method."""
+    from keras_explainable import dump as dumping
+
+    methods, loaded = _methods(method, None), _load(model, weights, unsafe, scale, size)
+    _tell_guess(loaded)
+    made = dumping.make(loaded, folder, out, methods, progress=sys.stdout.isatty())
+    typer.echo(str(made))
+    raise typer.Exit(0 if made.pictures else 1)
+
+
+@cli.command()
+@friendly
+def methods(debug: Debug = False) -> None:
+    """List the methods."""
+    from keras_explainable import registry
+
+    rows = [
+        [r.name, r.family, r.needs, r.cost, r.reference, f"{r.summary} {r.caveat}".strip()]
+        for r in registry.METHODS.values()
+    ]
+    typer.echo(fitted(table(["method", "family", "needs", "cost", "reference", "summary"], rows)))
+
+
+@cli.command()
+@friendly
+def layers(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)],
+    all: Annotated[bool, typer.Option("--all", help="Also those without a place in the image.")] = False,
+    weights: Weights = "imagenet",
+    size: Size = None,
+    unsafe: Unsafe = False,
+    backend: On = None,
+    debug: Debug = False,
+) -> None:
+    """List the layers that can be explained (--layer), in the order in which they run, with their shapes."""
+    from keras_explainable import inspection
+
+    loaded = _load(model, weights, unsafe, size=size)
+    blank = loaded.preprocess(np.zeros((1, *loaded.size, 3), "uint8"))
+    signals = [s for s in inspection.signals(loaded.model, blank) if all or len(s.shape) == 4]
+    rows = [[s.path, s.call, s.kind, " x ".join(map(str, s.shape[1:]))] for s in signals]
+    hidden = "This model shows none of its layers (TorchScript and exported programs do not): explain its input."
+    typer.echo(table(["layer", "call", "kind", "shape"], rows) if rows else hidden)
+
+
+@cli.command()
+@friendly
+def demo(
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="Where the report and the pictures go.")
+    ] = Path("demo"),
+    model: Model = "demo",
+    images: Annotated[int, typer.Option(min=1, help="How many scenes to show.")] = 6,
+    backend: On = None,
+    debug: Debug = False,
+) -> None:
+    """Explain the sample scenes by every method, and say how often the maps point at the object."""
+    words = ["--out", str(out), "--model", model, "--images", str(images), *["--debug"] * debug]
+    raise typer.Exit(runpy.run_module("keras_explainable.demo")["main"](words))  # a program of its own
+
+
+def _methods(names: Sequence[str], layer: str | None) -> list[str]:
+    """The methods named, once each; a usage error if there is no such method, or a layer is given to one without."""
+    from keras_explainable import registry
+
+    known = registry.METHODS
+    names = list(known) if "all" in names else list(dict.fromkeys(names))
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name, known, 1, 0.4)
+            hint = f"Did you mean {near[0]}?" if near else f"Expected one of: {', '.join(known)}."
+            raise typer.BadParameter(f"There is no method {name!r}. {hint}", param_hint="--method")
+        if layer and "layer" not in inspect.signature(known[name].function).parameters:
+            raise typer.BadParameter(f"{name} looks at the whole model, not at one layer.", param_hint="--layer")
+    return names
+
+
+def _load(model: str, weights: str, unsafe: bool, scale: str | None = None, size: str | None = None) -> Any:
+    from keras_explainable import loading
+
+    if weights not in ("imagenet", "none"):
+        raise typer.BadParameter(f"Expected imagenet or none. Got {weights!r}.", param_hint="--weights")
+    if scale not in (None, *loading.SCALES):
+        raise typer.BadParameter(f"Expected one of: {', '.join(loading.SCALES)}.", param_hint="--scale")
+    if size and not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", size):
+        raise typer.BadParameter(f"Expected a number, or HxW as in 240x320. Got {size!r}.", param_hint="--size")
+    sides = [int(side) for side in size.split("x")] if size else []
+    if ":" in model and "" not in sys.path:
+        sys.path.insert(0, "")  # as `python -m` has it: a factory may be in a file right here
+    return loading.load(
+        model, None if weights == "none" else weights, not unsafe, scale, (sides[0], sides[-1]) if sides else None
+    )
+
+
+def _tell_guess(loaded: Any) -> None:
+    if loaded.preprocess.guessed:
+        print(f"Images are fed at the scale {loaded.preprocess.name!r}, a guess: --scale says better.", file=sys.stderr)
