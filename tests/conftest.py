@@ -1,5 +1,6 @@
 """Settings that must stand before a framework is imported (one thread per process, quiet, no window); the real data."""
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -29,6 +30,18 @@ for name, value in {
 def rng() -> np.random.Generator:
     """Random numbers, the same in every run and on every backend."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def torchvision():
+    """torchvision, whose models run without its compiled operators, if those are declared: it has no CPU build."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for name in ("nms", "qnms"):
+        with contextlib.suppress(RuntimeError):  # it is there
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    yield pytest.importorskip("torchvision", reason="torchvision is not installed")
+    del library
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,5 @@
 """Implicit biases of plain PyTorch modules: work in place, shared signals, attention, and torchvision's networks."""
 
-import importlib.util
-
 import keras
 import numpy as np
 import pytest
@@ -135,23 +133,6 @@ def test_signals_that_do_not_have_the_images_first_are_left_to_operations():
     assert abs(measured.contributions["operations"]).max() > 1e-3 * largest
 
 
-@pytest.fixture(scope="module")
-def torchvision():
-    if importlib.util.find_spec("torchvision") is None:
-        pytest.skip("torchvision is not installed")
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for schema in (
-        "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-        "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    ):
-        if not hasattr(torch.ops.torchvision, schema.partition("(")[0]):
-            library.define(schema)
-    import torchvision.models
-
-    yield torchvision.models
-    del library
-
-
 CURVED = {  # by kind of network, what is among the largest causes: gates, layer normalisation
     "mobilenet_v3_small": "scale_activation",
     "efficientnet_b0": "scale_activation",
@@ -163,7 +144,7 @@ CURVED = {  # by kind of network, what is among the largest causes: gates, layer
 @pytest.mark.parametrize("name", [*CURVED, "resnet18"])
 def test_torchvision(torchvision, name):
     options = {"image_size": 32} if name == "vit_b_16" else {}
-    module = randomized(getattr(torchvision, name)(weights=None, num_classes=5, **options))
+    module = randomized(getattr(torchvision.models, name)(weights=None, num_classes=5, **options))
     explicit, measured, largest = decomposed(module, images(2, (3, 32, 32)))
     assert (explicit.relative_gap.max() > 1e-4) == (name in CURVED)
     if name in CURVED:

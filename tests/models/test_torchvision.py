@@ -33,19 +33,6 @@ RELU = [
 ]
 
 
-@pytest.fixture(scope="module")
-def torchvision():
-    # There is no CPU build: its models run without its compiled operators, if those are declared.
-    library = torch.library.Library("torchvision", "DEF")
-    try:
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    except RuntimeError:
-        pass  # they are there
-    yield pytest.importorskip("torchvision", reason="torchvision is not installed")
-    del library
-
-
 def build(torchvision, name):
     weights = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
     module = nets.drawn(getattr(torchvision.models, name)(weights=None, **weights))
