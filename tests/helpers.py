@@ -2,6 +2,8 @@
 
 import functools
 import inspect
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -37,6 +39,18 @@ def close(a, b, tolerance=1e-5):
     for u, v in zip(a, b, strict=True):
         assert u.shape == v.shape
         np.testing.assert_allclose(u, v, atol=tolerance * max(abs(v).max(), 1e-12), rtol=0)
+
+
+def in_threads(call, number=8):
+    """The results of `call(i)` in that many threads, which begin together; what one of them raises, this raises."""
+    start = threading.Barrier(number)
+
+    def run(i):
+        start.wait()
+        return call(i)
+
+    with ThreadPoolExecutor(number) as pool:
+        return list(pool.map(run, range(number)))
 
 
 def counted():

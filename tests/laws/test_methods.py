@@ -1,14 +1,12 @@
 """What holds for every method on every kind of model: one law a test, over the registry."""
 
-import threading
-
 import keras
 import numpy as np
 import pytest
 
 import keras_explainable as ke
 import models
-from helpers import BACKEND, REPRESENTATIVE, every_method, few, refuses, subject
+from helpers import BACKEND, REPRESENTATIVE, every_method, few, in_threads, refuses, subject
 
 EXACT = [name for name in models.KINDS if not name.startswith("mixed")]
 METHODS = list(ke.registry.METHODS)
@@ -184,23 +182,8 @@ def test_integer_images_are_floats(method):
 @pytest.mark.parametrize("method", ["gradcam", "full_gradients", "scorecam", "smoothgrad"])
 def test_eight_threads_are_one(method, kind):
     model, x = models.build(kind), models.images(kind)
-    expected = explain(method, model, x, run_eagerly=True)
-    results, errors = {}, []
-
-    def work(i):
-        try:
-            results[i] = explain(method, model, x, run_eagerly=i % 2 == 0)
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
-    before = fingerprint(model)
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not errors, errors
-    for result in results.values():
+    expected, before = explain(method, model, x, run_eagerly=True), fingerprint(model)
+    for result in in_threads(lambda i: explain(method, model, x, run_eagerly=i % 2 == 0)):
         close(result, expected, 1e-4)
     same(before, fingerprint(model))
 

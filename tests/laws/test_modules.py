@@ -1,7 +1,6 @@
 """The laws of every method, on torch modules of the kinds that users have."""
 
 import copy
-import threading
 
 import keras
 import numpy as np
@@ -15,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import keras_explainable as ke
-from helpers import REPRESENTATIVE, subject
+from helpers import REPRESENTATIVE, in_threads, subject
 from laws.test_methods import METHODS as ALL
 from laws.test_methods import close, explain
 
@@ -211,20 +210,6 @@ def test_training_on_is_seen(method, kind):
 def test_eight_threads_are_one(method, kind):
     module, x = KINDS[kind](), images()
     expected, before = explain(method, module, x), state(module)
-    results, errors = {}, []
-
-    def work(i):
-        try:
-            results[i] = explain(method, module, x)
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not errors, errors
-    for result in results.values():
+    for result in in_threads(lambda i: explain(method, module, x)):
         close(result, expected, 1e-5)
     same(before, state(module))

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from torch import nn  # noqa: E402
 
 import torch_nets as nets  # noqa: E402
-from helpers import REPRESENTATIVE, few, subject  # noqa: E402
+from helpers import REPRESENTATIVE, few, in_threads, subject  # noqa: E402
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "torch", reason="modules need Keras on PyTorch")
 Y = np.array([1, 4, 0])
@@ -220,18 +220,9 @@ def test_threads_do_not_see_one_another():
     jobs = [(names[i % 4], i % nets.UNITS, "conv3" if i % 2 else None) for i in range(8)]
     params = [{"layer": layer} if layer and "cam" in name else {} for name, _, layer in jobs]
     expected = [explain(n, module, x, y, **p) for (n, y, _), p in zip(jobs, params, strict=True)]
-    found, start = [[] for _ in jobs], threading.Barrier(len(jobs))
-
-    def work(i):
-        start.wait()
-        for _ in range(10):
-            found[i].append(explain(jobs[i][0], module, x, jobs[i][1], **params[i]))
-
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(jobs))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    found = in_threads(
+        lambda i: [explain(jobs[i][0], module, x, jobs[i][1], **params[i]) for _ in range(10)], len(jobs)
+    )
     same(before, state(module))
     for maps, alone in zip(found, expected, strict=True):
         assert len(maps) == 10

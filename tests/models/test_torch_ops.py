@@ -1,6 +1,5 @@
 """Operations outside of layers are calls of their own: seen, tapped, differentiated, and only when asked for."""
 
-import threading
 from dataclasses import replace
 
 import keras
@@ -15,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import torch_nets
+from helpers import in_threads
 from keras_explainable import models
 from keras_explainable.models import Point
 from keras_explainable.models.torch import TorchTaps
@@ -143,17 +143,9 @@ def test_a_run_that_asks_for_no_operation_does_not_watch(net, monkeypatch):
 
 
 def test_threads_watch_their_own_run(net):
-    x, point, found = torch_nets.images(2), Point("block.add", 1), {}
+    x, point = torch_nets.images(2), Point("block.add", 1)
     expected = models.view(net, x).evaluate([point])[1][point]
-
-    def work(i):
-        found[i] = models.view(net, x).evaluate([point] if i % 2 else [])[1]
-
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    found = in_threads(lambda i: models.view(net, x).evaluate([point] if i % 2 else [])[1], 6)
     assert [len(found[i]) for i in range(6)] == [0, 1] * 3
     for i in (1, 3, 5):
         torch.testing.assert_close(found[i][point], expected)
