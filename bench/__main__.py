@@ -23,7 +23,7 @@ def main() -> None:
     add("--networks", nargs="*", default=list(subjects.NETWORKS))
     add("--batch", nargs="*", type=int, default=[1, 8, 32])
     add("--size", type=int, default=224)
-    add("--methods", nargs="*", default=list(METHODS))
+    add("--methods", nargs="*", default=list(METHODS), help="`all`: every one that the network can be explained by")
     add("--rounds", type=int, default=5)
     add("--budget", type=float, default=90, help="seconds for the rounds of one row of networks, 3 rounds at least")
     add("--peers", action="store_true", help="also other libraries, where they are installed (make bench-peers)")

@@ -35,9 +35,9 @@ def middle(values):
     return statistics.median(values), min(values), max(values)
 
 
-def ratio(ours, floor, times=1):
-    """The median of the rounds' own ratios to `times` floors, with the smallest and the largest."""
-    return middle([a / (times * b) for a, b in zip(ours, floor, strict=True)])
+def ratio(ours, floor):
+    """The median of the rounds' own ratios to the floor, with the smallest and the largest."""
+    return middle([a / b for a, b in zip(ours, floor, strict=True)])
 
 
 def peak(run):

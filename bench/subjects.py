@@ -7,6 +7,8 @@ import numpy as np
 NETWORKS = ("ResNet50", "VGG16", "DenseNet121", "ViT")
 NATIVE = {"ResNet50": "resnet50", "VGG16": "vgg16", "DenseNet121": "densenet121", "ViT": "vit_b_16"}
 
+SHAPES = {"demo": (96, 10)}  # the size of images and the number of units, where they are not chosen
+
 # Modules whose output is explained: the last spatial one may be a module that is called several times.
 LAYERS = {
     "ResNet50": "layer4",
@@ -14,6 +16,7 @@ LAYERS = {
     "VGG16": "features",
     "vgg11_bn": "features",
     "DenseNet121": "features",
+    "demo": "features",
 }
 
 
@@ -21,6 +24,10 @@ def keras_model(name, size):
     """A Keras model of 1000 logits for images (size, size, 3)."""
     import keras
 
+    if name == "demo":  # the small one of the package, trained, of its own size
+        import keras_explainable as ke
+
+        return ke.demo.load_model()
     shape = (size, size, 3)
     if name == "ViT":
         model = vit(shape)
@@ -76,6 +83,10 @@ def module(name):
     """A torchvision network, in evaluation mode and frozen."""
     import torch
 
+    if name == "demo":
+        import keras_explainable as ke
+
+        return ke.demo.load_module().requires_grad_(False)
     torch.manual_seed(0)
     found = getattr(torchvision()[0].models, NATIVE.get(name, name))(weights=None)
     return found.eval().requires_grad_(False)

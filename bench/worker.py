@@ -1,8 +1,10 @@
 """One backend's part of a run, in a process of its own: `python -m bench.worker native '{"network": "ResNet50", ...}'`.
 Rows go to standard output, one JSON object a line."""
 
+import inspect
 import json
 import os
+import re
 import sys
 
 KIND = sys.argv[1] if len(sys.argv) > 1 else "jax"
@@ -10,22 +12,35 @@ os.environ["KERAS_BACKEND"] = "torch" if KIND == "native" else KIND
 
 import keras_explainable as ke  # noqa: E402  (it chooses the backend)
 
+import keras  # noqa: E402  # isort: skip
 import numpy as np  # noqa: E402  # isort: skip
 
 from bench import peers, subjects  # noqa: E402
 from bench.floors import floors  # noqa: E402
 from bench.measure import alternate, first, middle, peak, ratio  # noqa: E402
+from bench.passes import passes  # noqa: E402
+from keras_explainable import backend, compiling, registry  # noqa: E402
 
-N = 5  # draws of a method that repeats
-# What a method costs: its floor, how many of them, and the most that its ratio should be.
-COSTS = {
-    "cam": ("forward", 1, 1.05),
-    "gradcam": ("forward", 1, 1.05),
-    "gradcampp": ("forward", 1, 1.05),
-    "gradients": ("gradient", 1, 1.03),
-    "full_gradients": ("gradient", 1, 1.20),
-    "simple_full_gradients": ("gradient", 1, 1.20),
-    "smoothgrad": ("gradient", N, 1.0),
+# Parameters that keep a method of many passes short, and the letters of its cost that they make.
+FEW = {
+    "scorecam": ({"max_channels": 5}, {"C": 5}),
+    "sobol": ({"repetitions": 4, "segments": 2}, {"n": 4, "segments": 4}),
+    "hsic": ({"repetitions": 16, "segments": 2}, {"n": 16}),
+    "lime": ({"repetitions": 16, "segments": 2}, {"n": 16}),
+    "kernel_shap": ({"repetitions": 16, "segments": 2}, {"n": 16}),
+    "deep_shap": ({}, {"R": 1}),
+    "ablationcam": ({}, {"C": 56}),  # the demo network's; others have too many
+}
+N = 5  # draws of any other method that repeats
+# The most that the ratio of a method's time to its cost should be: its own, or else any method's.
+MOST = {
+    "cam": 1.05,
+    "gradcam": 1.05,
+    "gradcampp": 1.05,
+    "gradients": 1.03,
+    "full_gradients": 1.20,
+    "simple_full_gradients": 1.20,
+    "smoothgrad": 1.0,
 }
 LATER = {("full_gradients", "VGG16"): 1.30, ("simple_full_gradients", "VGG16"): 1.30}
 GROWTH = {("gradcam", 5): 1.15, ("gradcam", 20): 1.3}
@@ -35,18 +50,26 @@ class Subject:
     """A network on a batch of images, with its floors."""
 
     def __init__(self, network, batch, size):
+        size, units = subjects.SHAPES.get(network, (size, 1000))
         self.network, self.batch, self.size = network, batch, size
         native = KIND == "native"
         self.model = subjects.module(network) if native else subjects.keras_model(network, size)
         rng = np.random.default_rng(1)
         shape = (batch, 3, size, size) if native else (batch, size, size, 3)
         self.x = rng.random(shape, "float32")
-        self.y = rng.integers(0, 1000, (batch, 1)).astype("int32")
+        self.y = rng.integers(0, units, (batch, 1)).astype("int32")
         self.forward, self.gradient = floors(self.model, self.x, self.y)
 
     def ours(self, method, units=None, **params):
         y = self.y if units is None else np.tile(np.arange(units, dtype="int32"), (self.batch, 1))
         return lambda: ke.explain(method, self.model, self.x, y, verbose=0, **params)
+
+    def step(self, method, **params):
+        """The compiled step of `ours` alone, on tensors that are there."""
+        function = registry.get(method)
+        run = compiling.compiled(lambda model, x, y: function(model, x, y, **params), f"bench {method}", self.model)
+        x, y = keras.ops.convert_to_tensor(self.x), keras.ops.convert_to_tensor(self.y)
+        return lambda: [backend.to_host(part) for part in run(x, y)]
 
     def row(self, **facts):
         return {"backend": KIND, "network": self.network, "batch": self.batch, "size": self.size} | facts
@@ -66,13 +89,20 @@ def verdict(subject, method, maps, gradient):
 def measure(options):
     """Rows of the methods on one network and batch, beside their floors and peers."""
     subject = Subject(options["network"], options["batch"], options["size"])
-    gradient = subject.gradient()
+    input_gradient = subject.gradient()
     subject.forward()
     sides, facts = {"forward": subject.forward, "gradient": subject.gradient}, {}
-    for method in options["methods"]:
-        params = {"repetitions": N} if method == "smoothgrad" else {}
-        if method.startswith("gradcam") and KIND == "native" and subject.network in subjects.LAYERS:
-            params["layer"] = subjects.LAYERS[subject.network]
+    for method in sorted(registry.METHODS) if options["methods"] == ["all"] else options["methods"]:
+        params, numbers = few(method, subject.size)
+        if (
+            "hidden signal" in registry.METHODS[method].needs
+            and KIND == "native"
+            and subject.network in subjects.LAYERS
+        ):
+            params = params | {"layer": subjects.LAYERS[subject.network]}
+        if "C" in numbers and "max_channels" not in params and subject.network != "demo":
+            emit(subject.row(method=method, verdict="too many channels"))
+            continue
         try:
             raw = ke.explain(method, subject.model, subject.x, subject.y, verbose=0, resizing=False, **params)
         except ke.errors.LayerError as error:
@@ -81,37 +111,74 @@ def measure(options):
         sides[method] = subject.ours(method, precision=options.get("precision"), **params)
         ke.clear_cache()
         _, begun = first(sides[method])
-        facts[method] = {"first": begun, "verdict": verdict(subject, method, raw.maps, gradient), "others": {}}
-        facts[method]["sketch"] = sketch(raw.maps)
+        facts[method] = {"first": begun, "verdict": verdict(subject, method, raw.maps, input_gradient), "others": {}}
+        facts[method] |= {"sketch": sketch(raw.maps), "numbers": numbers}
         if options.get("peers"):
             layer = params.get("layer") or last_spatial(subject)
             found = peers.peers(KIND, method, subject.model, subject.x, subject.y, layer, N)
             for name, run in found.items():
                 add_peer(facts[method]["others"], sides, method, name, run, raw.maps[..., 0])
+    if "gradcam" in facts:
+        layer = {"layer": subjects.LAYERS[subject.network]} if KIND == "native" else {}
+        sides["the step alone"] = subject.step("gradcam", **layer)
+        sides["the step alone"]()
     seconds = alternate(sides, options["rounds"], options["budget"])
     memory = {name: peak(run) for name, run in sides.items()}
     for floor in ("forward", "gradient"):
         emit(subject.row(method=floor, seconds=middle(seconds[floor]), memory=memory[floor]))
+    if "gradcam" in facts:
+        emit(overhead(subject, seconds["gradcam"], seconds["the step alone"]))
     for method, known in facts.items():
-        floor, times, most = COSTS.get(method, ("gradient", 1, None))
+        cost, numbers = registry.METHODS[method].cost, known.pop("numbers")
+        floor = [
+            passes(cost, forward=forward, backward=gradient - forward, **numbers)
+            for forward, gradient in zip(seconds["forward"], seconds["gradient"], strict=True)
+        ]
         beside = {
             n: ratio(seconds[f"{method} {n}"], seconds[method])
             for n, why in known["others"].items()
             if not isinstance(why, str)
         }
+        held = memory["gradient" if "backward" in cost else "forward"]
         emit(
             subject.row(
                 method=method,
                 seconds=middle(seconds[method]),
-                floor=floor if times == 1 else f"{times} {floor}",
-                ratio=ratio(seconds[method], seconds[floor], times),
-                most=LATER.get((method, subject.network), most),
+                floor=written(cost, numbers),
+                ratio=ratio(seconds[method], floor),
+                most=LATER.get((method, subject.network), MOST.get(method, 1.05)),
                 memory=memory[method],
-                memory_ratio=memory[method] / max(memory[floor], 1),
+                memory_ratio=memory[method] / max(held, 1),
                 peers=known.pop("others") | {n: {"times": r} for n, r in beside.items()},
                 **known,
             )
         )
+
+
+def few(method, size):
+    """Parameters that keep a method short, and the letters of its cost."""
+    params, numbers = FEW.get(method, ({}, {}))
+    if method == "occlusion":
+        params, numbers = {"patch": size // 2, "stride": size // 2}, {"windows": 4}
+    if not numbers and "repetitions" in inspect.signature(registry.get(method)).parameters:
+        params, numbers = {"repetitions": N}, {"n": N}
+    return params, {"K": 1} | numbers
+
+
+def written(cost, numbers):
+    """A cost with its letters replaced: `gradient` for a forward pass and the backward pass behind it."""
+    for letter, number in numbers.items():
+        cost = re.sub(rf"\b{letter}\b", str(number), cost)
+    cost = re.sub(r"\b1 (?=backward|forward)", "", cost)
+    return cost.replace("(forward + backward)", "gradient").replace("forward + backward", "gradient")
+
+
+def overhead(subject, ours, step):
+    """What `explain` adds to its compiled step, with the resizing of maps: 3 % of it or 5 ms are allowed."""
+    more = middle([(a - b) * 1000 for a, b in zip(ours, step, strict=True)])
+    most = max(1.03, 1 + 0.005 / middle(step)[0])
+    facts = {"method": "explain gradcam", "floor": "its step", "milliseconds": more, "most": round(most, 2)}
+    return subject.row(**facts, seconds=middle(ours), ratio=ratio(ours, step))
 
 
 def last_spatial(subject):
@@ -138,8 +205,8 @@ def growth(options):
     """How time grows: with units, with the images' size, with repetitions."""
     subject = Subject(options["network"], options["batch"], options["size"])
     for method, counts in (("gradcam", (1, 5, 20)), ("gradients", (1, 5))):
-        floor = COSTS[method][0]
-        sides = {floor: getattr(subject, floor), "forward": subject.forward}
+        floor = {"gradcam": "forward", "gradients": "gradient"}[method]
+        sides = {floor: getattr(subject, floor)}
         sides |= {k: subject.ours(method, k) for k in counts}
         for run in sides.values():
             run()
@@ -152,7 +219,7 @@ def growth(options):
         run()
         seconds = alternate({"gradient": subject.gradient, "ours": run}, 3, options["budget"])
         facts = {"method": "smoothgrad", "repetitions": n, "floor": f"{n} gradient", "memory": peak(run)}
-        ratios = ratio(seconds["ours"], seconds["gradient"], n)
+        ratios = ratio(seconds["ours"], [n * floor for floor in seconds["gradient"]])
         emit(subject.row(**facts, seconds=middle(seconds["ours"]), ratio=ratios, most=1.0 if n > 1 else None))
     for size in (128, 256, 512):
         other = Subject(options["network"], 1, size)

@@ -34,6 +34,9 @@ def test_equal_logits_whatever_keras_runs_on(images):
         ("full_gradients", {}),
         ("gradients", {}),
         ("gradients", {"reduce": None}),
+        ("guided_backprop", {}),
+        ("lrp_epsilon_plus", {}),
+        ("deeplift", {}),
     ],
 )
 def test_equal_maps(images, method, params):

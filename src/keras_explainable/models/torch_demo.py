@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 BLOCKS = {"block1": (16, 16, 1), "block2": (16, 32, 2), "block3": (32, 56, 2), "block4": (56, 56, 1)}
 NAMES = {  # of weights, in Keras and here
@@ -18,31 +17,14 @@ NAMES = {  # of weights, in Keras and here
 }
 
 
-class Rescale(nn.Module):
-    """x / 127.5 - 1, whose offset is a bias like that of any layer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("bias", torch.full((3,), -1.0), persistent=False)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x / 127.5 + self.bias[:, None, None]
-
-
-class Conv2d(nn.Conv2d):
-    """Without a bias, and padded as Keras pads: the odd pixel behind, for sizes that the stride divides."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        missing = self.kernel_size[0] - self.stride[0]
-        return super().forward(F.pad(x, (missing // 2, missing - missing // 2) * 2))
-
-
 class Network(nn.Module):
     """Images (B, 3, 96, 96) in 0..255 -> logits (B, classes)."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
-        self.rescale = Rescale()
+        self.rescale = nn.BatchNorm2d(3, eps=0.0, affine=False)  # x / 127.5 - 1, whose offset is a bias like any other
+        self.rescale.running_mean.fill_(127.5)
+        self.rescale.running_var.fill_(127.5**2)
         self._convolution("stem", 3, 16, stride=2)
         self.stem_relu = nn.ReLU()
         for name, (inside, outside, stride) in BLOCKS.items():
@@ -65,21 +47,25 @@ class Network(nn.Module):
         return self.logits(self.pool(x).flatten(1))
 
     def _convolution(self, name: str, inside: int, outside: int, stride: int = 1, kernel: int = 3) -> None:
-        self.add_module(f"{name}_conv", Conv2d(inside, outside, kernel, stride, bias=False))
+        missing = kernel - stride  # padded as Keras pads: the odd pixel behind, for sizes that the stride divides
+        self.add_module(f"{name}_pad", nn.ZeroPad2d((missing // 2, missing - missing // 2) * 2))
+        self.add_module(f"{name}_conv", nn.Conv2d(inside, outside, kernel, stride, bias=False))
         self.add_module(f"{name}_norm", nn.BatchNorm2d(outside, eps=1e-3))
 
     def _convolve(self, x: torch.Tensor, name: str) -> torch.Tensor:
-        return getattr(self, f"{name}_norm")(getattr(self, f"{name}_conv")(x))
+        for part in ("pad", "conv", "norm"):
+            x = getattr(self, f"{name}_{part}")(x)
+        return x
 
 
 def with_weights(weights: Mapping[str, np.ndarray]) -> nn.Module:
     """The network with the weights of its Keras twin, by `layer/weight`; in evaluation mode."""
-    state = {}
+    module = Network(classes=len(weights["logits/bias"]))
+    state = module.state_dict()
     for path, value in weights.items():
         layer, name = path.split("/")[-2:]
         if name == "kernel":
             value = np.moveaxis(value, (-1, -2), (0, 1))
         state[f"{layer}.{NAMES[name]}"] = torch.tensor(value)
-    module = Network(classes=len(weights["logits/bias"]))
     module.load_state_dict(state)
     return module.eval()
