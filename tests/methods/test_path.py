@@ -166,6 +166,7 @@ def test_the_gap_is_reported_and_small_where_the_model_is_smooth():
     ("method", "params", "words"),
     [
         ("integrated_gradients", {"repetitions": 0}, "at least one"),
+        ("smoothgrad", {"repetitions": 2.5}, "a whole number"),
         ("integrated_gradients", {"quadrature": "simpson"}, "midpoint"),
         ("integrated_gradients", {"baseline": np.zeros((4, 5, 3))}, "baseline of shape"),
         ("integrated_gradients", {"reduce": "median"}, "absolute"),

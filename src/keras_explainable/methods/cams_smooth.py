@@ -5,11 +5,11 @@ from typing import Any
 
 from keras import ops
 
-from keras_explainable import filters, models, random
+from keras_explainable import filters, models
 from keras_explainable.compiling import frozen, repeated, repeats
 from keras_explainable.methods.channels import quotient, weighted
 from keras_explainable.methods.loops import check_repetitions, means
-from keras_explainable.methods.meta import deviation
+from keras_explainable.methods.meta import noisy
 from keras_explainable.registry import explainer
 
 
@@ -48,8 +48,8 @@ def smooth_gradcampp(
         return scores, seen[point]
 
     def draw(subject, x, units, step):
-        noisy = x + deviation(x, noise, "range") * random.normal((1, *ops.shape(x)[1:]), seed or 0, step)
-        _, _, found = models.view(subject, noisy, units, score).jacobian([point], keep=False)
+        copies = noisy(x, noise, "range", seed, step)
+        _, _, found = models.view(subject, copies, units, score).jacobian([point], keep=False)
         g = found[point]
         return g, g**2, g**3
 

@@ -59,8 +59,7 @@ def smooth(
     @repeats
     def smoothed(model: Any, inputs: Any, indices: Any = None, seed: int | None = None, **params: Any) -> tuple:
         def draw(subject, x, units, step):
-            e = random.normal((1, *ops.shape(x)[1:]), seed or 0, step)
-            scores, *maps = method(subject, x + deviation(x, noise, noise_kind) * e, units, **params)
+            scores, *maps = method(subject, noisy(x, noise, noise_kind, seed, step), units, **params)
             return (scores, *map(ops.square, maps)) if aggregate == "square" else (scores, *maps)
 
         x = _float(inputs)
@@ -84,12 +83,12 @@ def check_noise(repetitions: int, noise_kind: str, aggregate: str = "mean") -> N
         raise InputError(f"repetitions={repetitions}: a variance needs at least two.")
 
 
-def deviation(x: Any, noise: float, noise_kind: str) -> Any:
-    """Sigma: the noise itself, or that fraction of each image's range, (B, 1, ..., 1)."""
-    if noise_kind == "absolute":
-        return noise
-    axes = tuple(range(1, len(x.shape)))
-    return noise * (ops.max(x, axis=axes, keepdims=True) - ops.min(x, axis=axes, keepdims=True))
+def noisy(x: Any, noise: float, noise_kind: str, seed: int | None, step: Any) -> Any:
+    """x + sigma e, sigma the noise itself or that fraction of each image's range, e the step's draw for all images."""
+    if noise_kind == "range":
+        axes = tuple(range(1, len(x.shape)))
+        noise = noise * (ops.max(x, axis=axes, keepdims=True) - ops.min(x, axis=axes, keepdims=True))
+    return x + noise * random.normal((1, *ops.shape(x)[1:]), seed or 0, step)
 
 
 def tta(method: Callable, scales: Sequence[float] = (0.5, 1.5, 2.0), hflip: bool = True) -> Callable:

@@ -56,8 +56,6 @@ def xrai(
     units = models.units(model, inputs, indices, score)
     axes = tuple(range(1, len(x.shape)))
     ends = [f(view.x, axis=axes, keepdims=True) for f in (ops.min, ops.max)] if baseline is None else [baseline]
-    size = tuple(x.shape[1:])
-    ends = [ops.broadcast_to(end, (x.shape[0], *size)) for end in ends] if baseline is None else ends
     found = [integrated_gradients(model, x, units, score, repetitions=repetitions, baseline=end) for end in ends]
     scores, parts = found[0][0], np.mean([backend.to_host(maps) for _, maps in found], axis=0)
     images = backend.to_host(view.x)
