@@ -245,7 +245,7 @@ if BACKEND == "torch":
     KINDS = ["module", "module with weights", "fused", "function", "method", "layer"]
 
     @pytest.mark.parametrize("kind", KINDS)
-    @pytest.mark.parametrize("method", [*METHODS, "gradcam"])
+    @pytest.mark.parametrize("method", [*METHODS, "gradcam", "attnlrp"])
     def test_modules_have_the_maps_of_their_keras_twin(model, x, method, kind):
         module = Transformer(kind, model).eval()
         before = list(module.state_dict().values())
@@ -275,11 +275,12 @@ if BACKEND == "torch":
         with pytest.raises(ke.errors.LayerError, match="windows"):
             raw("attention_relevance", Windows().eval(), np.ascontiguousarray(np.moveaxis(x, -1, 1)), 1)
 
-    def test_a_trained_transformer_has_the_maps_of_its_module(real_data):
+    @pytest.mark.parametrize("method", ["attention_relevance", "attnlrp"])
+    def test_a_trained_transformer_has_the_maps_of_its_module(method, real_data):
         import networks
         import networks_torch
 
         x = networks.preprocess("deit_tiny", networks.photos("imagenet_sample")[0][:1])
-        ours = raw("attention_relevance", networks.load("deit_tiny"), x, 0)
+        ours = raw(method, networks.load("deit_tiny"), x, 0)
         images = np.ascontiguousarray(np.moveaxis(x, -1, 1))
-        close(ours, raw("attention_relevance", networks_torch.load("deit_tiny"), images, 0), 1e-4)
+        close(ours, raw(method, networks_torch.load("deit_tiny"), images, 0), 1e-4)

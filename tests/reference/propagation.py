@@ -13,11 +13,15 @@ from reference.net import (
     Conv,
     Dense,
     DepthwiseConv,
+    Gelu,
     GlobalAvgPool,
+    LayerNorm,
     Maps,
     MaxPool,
+    Mixed,
     Net,
     Node,
+    Products,
     Relu,
     Relu6,
     Sigmoid,
@@ -108,11 +112,11 @@ def alpha2_beta1_rule(op, w, b, x, r):
     return 2 * plus_rule(op, w, b, x, r) - share(op, r, [(up(x), down(w)), (down(x), up(w))], down(b))
 
 
-def gamma_rule(op, w, b, x, r):
+def gamma_rule(op, w, b, x, r, gamma=0.25):
     plain = copy.copy(op)
     plain.kernel, plain.bias = w, None
     y = plain.call(x) + b
-    more, less = (lambda v: v + 0.25 * up(v)), (lambda v: v + 0.25 * down(v))
+    more, less = (lambda v: v + gamma * up(v)), (lambda v: v + gamma * down(v))
     raised = share(op, r * (y > 0), [(up(x), more(w)), (down(x), less(w))], more(b))
     return raised + share(op, r * (y < 0), [(up(x), less(w)), (down(x), more(w))], less(b))
 
@@ -205,6 +209,27 @@ def lrp_epsilon_gamma_box(net: Net, x: np.ndarray, y: Any = None) -> Maps:
     name = first_layers(net)[0].inputs[0]
     seen = [forward(net, bound)[name] for bound in bounds]
     return _relevance(net, x, y, gamma_rule, epsilon_rule, box_rule(np.minimum(*seen), np.maximum(*seen)))
+
+
+def attnlrp(net: Net, x: np.ndarray, y: Any = None, gamma: float = 0.25) -> Maps:
+    """Pixels times a gradient that is changed where the net is not linear."""
+    values = forward(net, x)
+
+    def rule(node, g, y, xs):
+        op = node.op
+        if isinstance(op, Conv) and gamma:
+            r = gamma_rule(op, op.kernel, 0.0 if op.bias is None else op.bias, xs[0], g * y, gamma)
+            return (np.divide(r, xs[0], out=np.zeros_like(r), where=xs[0] != 0),)
+        if isinstance(op, (Relu, Relu6, Gelu, Sigmoid)):
+            return (g * y / stabilized(xs[0], 1e-10),)
+        if isinstance(op, LayerNorm):
+            g = g * op.gamma / np.sqrt(xs[0].var(-1, keepdims=True) + op.epsilon)
+            return (g - g.mean(-1, keepdims=True),)
+        given = op.vjp(g, y, *xs)
+        return [v / 2 for v in given] if isinstance(op, (Products, Mixed)) else given
+
+    maps = [(x * backwards(net, values, start, rule)["input"]).sum(-1) for start in units(net, values, y)]
+    return scores_of(net, values, y), np.stack(maps, axis=-1)
 
 
 def excitation_backprop(net: Net, x: np.ndarray, y: Any = None) -> Maps:

@@ -55,7 +55,7 @@ def bias(layer: Any) -> Any:
         from keras_explainable.models import torch_kinds as modules
 
         return modules.effective_bias(layer) if modules.has_bias(layer) else None
-    from keras_explainable.models import keras as layers
+    from keras_explainable.models import keras_kinds as layers
 
     return layers.effective_bias(layer) if layers.has_bias(layer) else None
 

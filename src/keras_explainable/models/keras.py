@@ -13,9 +13,9 @@ from keras import ops, tree
 
 from keras_explainable import backend
 from keras_explainable.errors import InputError, LayerError
-from keras_explainable.models import find, kinds, precision, recording
+from keras_explainable.models import find, keras_kinds, kinds, precision, recording
 from keras_explainable.models import keras_attention as attention
-from keras_explainable.models.taps import INPUT, Call, Point, Tap, Trace
+from keras_explainable.models.taps import INPUT, Call, Deviation, Point, Tap, Trace
 
 _session: ContextVar["Session | None"] = ContextVar("session", default=None)
 _traces = recording.Traces()
@@ -139,37 +139,6 @@ def _activation_name(layer: Any) -> str | None:
     return getattr(fused, "__name__", type(fused).__name__) if callable(fused) else None
 
 
-def effective_bias(layer: Any) -> Any:
-    """What a layer adds to each channel of its output, from its present weights, or None.
-
-    Batch normalisation: beta - mean gamma / sqrt(variance + epsilon), gamma and beta being optional."""
-    if isinstance(layer, keras.layers.BatchNormalization):
-        shift = -layer.moving_mean / ops.sqrt(layer.moving_variance + layer.epsilon)
-        shift = shift if layer.gamma is None else shift * layer.gamma
-        return shift if layer.beta is None else shift + layer.beta
-    if isinstance(layer, keras.layers.Normalization):
-        mean, spread = ops.reshape(layer.mean, (-1,)), ops.sqrt(ops.reshape(layer.variance, (-1,)))
-        return mean if layer.invert else -mean / ops.maximum(spread, keras.config.epsilon())
-    if isinstance(layer, keras.layers.Rescaling):
-        offset = ops.convert_to_tensor(layer.offset, "float32")
-        return ops.reshape(offset, (-1,))
-    if isinstance(layer, (keras.layers.LayerNormalization, keras.layers.GroupNormalization)):
-        return None if layer.beta is None else ops.convert_to_tensor(layer.beta)
-    bias = getattr(layer, "bias", None)
-    return ops.convert_to_tensor(bias) if isinstance(bias, keras.Variable) else None
-
-
-def has_bias(layer: Any) -> bool:
-    """Whether a layer adds a bias, without computing it."""
-    if isinstance(layer, keras.layers.Rescaling):
-        return bool(tree.flatten(layer.offset)) and any(o != 0 for o in tree.flatten(layer.offset))
-    if isinstance(layer, (keras.layers.BatchNormalization, keras.layers.Normalization)):
-        return True
-    if isinstance(layer, (keras.layers.LayerNormalization, keras.layers.GroupNormalization)):
-        return layer.beta is not None
-    return isinstance(getattr(layer, "bias", None), keras.Variable)
-
-
 class KerasTaps:
     """Any Keras model: Functional, Sequential, nested, subclassed, or exposed."""
 
@@ -218,7 +187,7 @@ class KerasTaps:
         return getattr(layer, "kernel", None) is not None
 
     def bias(self, path: str) -> Any:
-        return effective_bias(self.layer(path))
+        return keras_kinds.effective_bias(self.layer(path))
 
     def kernel(self, path: str) -> Any:
         kernel = getattr(self.layer(path), "kernel", None)
@@ -232,7 +201,18 @@ class KerasTaps:
         if _is_activation_layer(layer):
             return kinds.of_name(_activation_name(layer))
         found = None if getattr(layer, "quantization_mode", None) else kinds.of_layer(layer, "call")
+        if found == "attention" and not attention.is_plain(layer):
+            return None
         return found if call.leaf or found != "other" else None
+
+    def is_affine(self, call: Call) -> bool:
+        shapes = [shape for point, shape in call.signals if point.link == "input"]
+        return len(shapes) == len(call.outputs) == 1 and keras_kinds.is_affine(
+            functools.partial(self.apply, call.path), shapes[0]
+        )
+
+    def deviation(self, path: str) -> Deviation:
+        return keras_kinds.deviation(self.layer(path))
 
     def weight(self, path: str, scale: Any = None) -> Any:
         layer = self.layer(path)
@@ -361,7 +341,7 @@ class KerasTaps:
             kind=str(function) if _is_activation_layer(layer) else type(layer).__name__,
             leaf=not _children(layer),
             activation=function if fused else None,
-            has_bias=has_bias(layer),
+            has_bias=keras_kinds.has_bias(layer),
             has_kernel=self.has_kernel(layer),
             channels_first=self.channels_first and len(call.shape) == rank,
         )

@@ -17,6 +17,12 @@ def holds(layer: Any) -> bool:
     )
 
 
+def is_plain(layer: Any) -> bool:
+    """Whether an attention layer is softmax(Q K^T) V, and no more."""
+    computed = type(layer)._compute_attention is keras.layers.MultiHeadAttention._compute_attention
+    return computed and not layer.get_config().get("use_gate")
+
+
 def owners(paths: dict[str, Any], points: Iterable[Point]) -> dict[str, str]:
     """The path of the softmax inside of each attention layer at `points`: that of the attention layer."""
     found = {}

@@ -42,13 +42,23 @@ GROUPS: dict[str, list[str]] = {
     + [*_named("MaxPool{}"), *_named("AdaptiveMaxPool{}"), "max_pool1d", "max_pool2d", "max_pool3d"]
     + ["adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d"],
     "sum": ["Add", "add", "iadd"],
+    # y = x1 x2, linear in each
+    "product": ["Multiply", "mul", "Matmul", "matmul", "rmatmul", "bmm", "Einsum", "einsum"]
+    + [*_named("conv{}"), *_named("conv_transpose{}")],
+    "additive": ["Subtract", "sub", "rsub", "Negative", "neg", "Sum", "sum"],
+    "quotient": ["Divide", "TrueDivide", "div"],
+    "layernorm": ["LayerNormalization", "RMSNormalization", "LayerNorm", "RMSNorm", "layer_norm", "rms_norm"],
+    "softmax": ["Softmax", "softmax"],
+    "attention": ["MultiHeadAttention", "scaled_dot_product_attention", "multi_head_attention_forward"],
     # every output is one input, or nothing
     "moving": ["Flatten", "flatten", "Reshape", "reshape", "view", "Permute", "permute", "Transpose", "transpose"]
     + ["Concatenate", "concatenate", "cat", "concat", "Squeeze", "squeeze", "unsqueeze", "ExpandDims", "Unflatten"]
     + [*_named("ZeroPadding{}"), *_named("ZeroPad{}"), "pad", "Pad", *_named("Cropping{}"), "GetItem", "getitem"]
     + [*_named("UpSampling{}"), "Identity", "identity", "linear", "Dropout", "dropout", *_named("SpatialDropout{}")]
     + [*_named("Dropout{}"), "AlphaDropout", "GaussianNoise", "GaussianDropout", "ActivityRegularization", "contiguous"]
-    + ["clone", "split", "chunk", "Split", "StochasticDepth", "InputLayer"],
+    + ["clone", "split", "chunk", "Split", "StochasticDepth", "InputLayer", "expand", "expand_as", "BroadcastTo"]
+    + ["unbind", "stack", "Stack", "roll", "Roll", "narrow", "select", "index_select", "repeat", "flip", "Flip", "t"]
+    + ["swapaxes", "Swapaxes", "movedim", "moveaxis", "Moveaxis", "unflatten", "type_as", "to", "float"],
 }
 ROLES = {name: group for group, names in GROUPS.items() for name in names}
 HOUSES = ("keras", "torch", "torchvision")  # whose classes these are; a user's class of such a name may do anything
@@ -66,7 +76,7 @@ def of_operation(name: str) -> str | None:
     """What an operation outside of layers does; None where it can be a ReLU, or an activation, by its arguments."""
     if name in AMBIGUOUS:
         return None
-    return "other" if name == "linear" else ROLES.get(name, "other")  # one with weights, not the activation
+    return "product" if name == "linear" else ROLES.get(name, "other")  # one with weights, not the activation
 
 
 def of_layer(layer: Any, entry: str) -> str | None:

@@ -16,8 +16,8 @@ class Point(NamedTuple):
 
     path: str
     call: int = 0
-    link: str = "output"  # "input", "linear" (the argument of a fused activation), "output", or "attention" (its
-    # probabilities: batch, heads, tokens, tokens)
+    link: str = "output"  # "input", "linear" (the argument of a fused activation), "output", "attention" (its
+    # probabilities: batch, heads, tokens, tokens), or "deviation" (what a normalisation divides by)
     part: int = 0  # of several input or output tensors
 
     def __str__(self) -> str:
@@ -72,6 +72,7 @@ class Trace:
     outputs: tuple[int, ...]
     shapes: tuple[tuple[int, ...], ...]
     names: tuple[str, ...] = field(default=())  # of the outputs, where the model returned a dictionary
+    constants: frozenset[int] = field(default=frozenset())  # the values that are weights
 
     def at(self, point: Point) -> Call | None:
         return self._by_number.get(point[:2])
@@ -84,6 +85,16 @@ class Trace:
         """The leaf call (else any) that made a value."""
         made = [c for c in self.calls if value in c.outputs and value not in c.inputs]
         return next((c for c in made if c.leaf), made[0] if made else None)
+
+
+class Deviation(NamedTuple):
+    """What a layer normalisation divides by, sqrt(mean(x^2 over axes) + epsilon) of its input, less the mean where it
+    is centred; `gain(rank)` is what it multiplies by, shaped for values of that rank."""
+
+    axes: tuple[int, ...]
+    epsilon: float
+    centred: bool
+    gain: Callable[[int], Any]
 
 
 class Taps(Protocol):
@@ -150,6 +161,12 @@ class Taps(Protocol):
 
     def role(self, call: Call) -> str | None:
         """What a call does, as one of the groups of `models.kinds`; None if it is none of them."""
+
+    def is_affine(self, call: Call) -> bool:
+        """Whether a layer of the user's own is seen to be W x + b, whatever it does inside."""
+
+    def deviation(self, path: str) -> Deviation:
+        """What a layer normalisation divides by."""
 
     def weight(self, path: str, scale: Any = None) -> Any:
         """The kernel of a linear layer as float32, in the layer's own layout, its outputs times `scale` (channels,)."""

@@ -19,7 +19,7 @@ from keras_explainable.errors import InputError
 from keras_explainable.models import find, precision, recording, torch_ops
 from keras_explainable.models import torch_kinds as kinds
 from keras_explainable.models.kinds import of_layer, of_operation
-from keras_explainable.models.taps import INPUT, Call, Point, Tap, Trace
+from keras_explainable.models.taps import INPUT, Call, Deviation, Point, Tap, Trace
 
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 IMAGE_CHANNELS = (1, 3, 4)
@@ -232,6 +232,12 @@ class TorchTaps:
         found = of_layer(self.layer(call.path), "forward")
         return found if call.leaf or found != "other" else None
 
+    def is_affine(self, call: Call) -> bool:
+        return False  # what is inside of a user's own is seen
+
+    def deviation(self, path: str) -> Deviation:
+        return kinds.deviation(self.layer(path))
+
     def weight(self, path: str, scale: Any = None) -> torch.Tensor:
         return kinds.weight(self.layer(path), scale)
 
@@ -313,7 +319,9 @@ class TorchTaps:
             raise
         paths = self.paths()
         calls = recorder.calls(functools.partial(_describe, paths, len(shape), {}), paths)
-        return Trace(tuple(calls), tuple(n for n, _ in scores), tuple(s for _, s in scores))
+        weights = ((id(w), w._version) for w in chain(self.module.parameters(), self.module.buffers()))
+        constants = frozenset(recorder.numbers[key] for key in weights if key in recorder.numbers)
+        return Trace(tuple(calls), tuple(n for n, _ in scores), tuple(s for _, s in scores), constants=constants)
 
     def attentions(self, shape: tuple, dtype: str) -> dict[Point, tuple]:
         calls = self.trace(shape, dtype, operations=True).calls

@@ -4,6 +4,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from keras_explainable.models.taps import Deviation
+
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -65,6 +67,17 @@ def scale(module: nn.Module) -> torch.Tensor:
     """What a batch normalisation multiplies each channel by: gamma / sqrt(variance + eps)."""
     factor = 1 / torch.sqrt(module.running_var.float() + module.eps)
     return factor if module.weight is None else factor * module.weight.detach().float()
+
+
+def deviation(module: nn.Module) -> Deviation:
+    """What a layer normalisation divides by."""
+    gain, epsilon = module.weight, module.eps
+    return Deviation(
+        tuple(range(-len(module.normalized_shape), 0)),
+        torch.finfo(torch.float32).eps if epsilon is None else epsilon,
+        isinstance(module, nn.LayerNorm),
+        lambda rank: 1.0 if gain is None else gain.detach().float(),
+    )
 
 
 def weight(module: nn.Module, factor: torch.Tensor | None = None) -> torch.Tensor:

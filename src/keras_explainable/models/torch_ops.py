@@ -23,6 +23,7 @@ NAMES = {
     **{"concat": "cat", "concatenate": "cat"},
 }
 ATTENTION = ("softmax", "scaled_dot_product_attention", "multi_head_attention_forward")
+NORMS = ("layer_norm", "rms_norm")
 MOVING = ("permute", "movedim", "moveaxis", "transpose", "swapaxes")
 
 
@@ -77,6 +78,9 @@ class Operations(TorchFunctionMode):
         attention = point._replace(link="attention")
         if name in ATTENTION and (session.points is None or attention in session.points):
             func = _showing(name, func, functools.partial(session.see, attention))
+        deviation = point._replace(link="deviation")
+        if name in NORMS and session.points is not None and deviation in session.points:
+            func = functools.partial(_normalized, functools.partial(session.see, deviation), name == "layer_norm")
         held = args[0] if args and isinstance(args[0], torch.Tensor) else None
         replaced = session.points is not None and any(p[:3] == (*key, "output") for p in session.points)
         if held is not None and replaced and _may_write(func, args, kwargs):
@@ -154,6 +158,28 @@ def attend(
     elif attn_mask is not None:
         scores = scores + attn_mask
     return F.dropout(see(torch.softmax(scores, dim=-1)), dropout_p, dropout_p > 0) @ value
+
+
+def _normalized(
+    see: Callable,
+    centred: bool,
+    input: torch.Tensor,
+    normalized_shape: Any,
+    weight: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    eps: float | None = None,
+    *_: Any,
+) -> torch.Tensor:
+    """`F.layer_norm`, or where not centred `F.rms_norm`, whose deviation is shown."""
+    if not centred and bias is not None:  # the fourth argument of `F.rms_norm`
+        bias, eps = None, bias
+    eps = eps if eps is not None else 1e-5 if centred else torch.finfo(input.dtype).eps
+    shape = (normalized_shape,) if isinstance(normalized_shape, int) else normalized_shape
+    axes = tuple(range(-len(shape), 0))
+    x = input - input.mean(axes, keepdim=True) if centred else input
+    output = x / see(torch.sqrt(x.square().mean(axes, keepdim=True) + eps))
+    output = output if weight is None else output * weight
+    return output if bias is None else output + bias
 
 
 def _attend_with_heads(see: Callable, query: torch.Tensor, *args: Any, **kwargs: Any) -> tuple:

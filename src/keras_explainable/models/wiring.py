@@ -58,6 +58,7 @@ class Step(NamedTuple):
     call: Call
     role: str | None
     fused: str | None
+    reached: tuple[Point, ...] = ()  # those of its inputs that depend on the images
 
     @property
     def inputs(self) -> tuple[Point, ...]:
@@ -86,7 +87,9 @@ def steps(taps: Taps, trace: Trace, target: Point | None, stop: Point | None = N
         bare = (call.path, call.call) if target.link == "linear" else None
     while waiting:
         value, user = waiting.pop()
-        call = trace.producer(value)
+        call = _maker(taps, trace, value)
+        if call is None and value in trace.constants:
+            continue
         if call is None and value != IMAGES:
             raise LayerError(
                 f"Before {user} an operation takes place that is no layer, and what it does to a relevance is not "
@@ -96,10 +99,20 @@ def steps(taps: Taps, trace: Trace, target: Point | None, stop: Point | None = N
             continue
         found.add((call.path, call.call))
         waiting.extend((number, call.path) for number in call.inputs)
-    calls = [c for c in trace.calls if (c.path, c.call) in found]
-    return [
-        Step(c, taps.role(c), kinds.of_name(c.activation) or "unknown")
-        if c.activation and (c.path, c.call) != bare
-        else Step(c, taps.role(c), None)
-        for c in calls
-    ]
+    reached = {IMAGES}
+    made = []
+    for c in trace.calls:
+        begins = stop is not None and c.output[:2] == stop[:2]
+        if begins or ((c.path, c.call) in found and not reached.isdisjoint(c.inputs)):
+            reached.update(c.outputs)
+        if (c.path, c.call) in found and not reached.isdisjoint(c.inputs):
+            fused = (kinds.of_name(c.activation) or "unknown") if c.activation and (c.path, c.call) != bare else None
+            inputs = (p for p, _ in c.signals if p.link == "input" and c.inputs[p.part] in reached)
+            made.append(Step(c, taps.role(c), fused, tuple(inputs)))
+    return made
+
+
+def _maker(taps: Taps, trace: Trace, value: int) -> Call | None:
+    """The call that made a value: of attention the whole layer, which is known, and not the last one inside."""
+    made = (c for c in trace.calls if c.holds_calls and value in c.outputs and value not in c.inputs)
+    return next((c for c in made if taps.role(c) == "attention"), trace.producer(value))

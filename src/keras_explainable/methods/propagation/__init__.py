@@ -1,5 +1,6 @@
 """Methods that send a score back through a network layer by layer, by rules of their own in the place of gradients."""
 
+from keras_explainable.methods.propagation import attnlrp as attnlrp
 from keras_explainable.methods.propagation import deeplift as deeplift
 from keras_explainable.methods.propagation import excitation as excitation
 from keras_explainable.methods.propagation import lrp as lrp

@@ -1,0 +1,144 @@
+"""Relevance through transformers, as a gradient that is changed where the network is not linear (`attnlrp`)."""
+
+from functools import partial
+from typing import Any
+
+from keras import ops
+
+from keras_explainable import filters, models
+from keras_explainable.errors import LayerError
+from keras_explainable.methods.gradient import units_last
+from keras_explainable.methods.propagation import canonizers, rules
+from keras_explainable.models import INPUT, Call, Rule, Step, Taps, View, Wiring
+from keras_explainable.models.kinds import ELEMENTWISE, LINEAR
+from keras_explainable.registry import explainer
+
+# Where relevance is x times the gradient: what is linear gives to each input what it adds, and a softmax, the first
+# term of its Taylor series.
+GRADIENT = (*LINEAR, "norm", "scaling", "average", "maximum", "sum", "additive", "moving", "softmax")
+
+TINY = 1e-10  # a larger epsilon would take its part many times on the way through many blocks
+
+
+def _half(g: Any, inputs: tuple, output: Any) -> tuple:
+    return (g / 2,)
+
+
+def _none(g: Any, inputs: tuple, output: Any) -> tuple:
+    return (ops.zeros_like(g),)
+
+
+def _identity(g: Any, inputs: tuple, output: Any) -> tuple:
+    """g y / x: a function of single numbers passes relevance on."""
+    return (g * output / rules.stabilized(inputs[0], TINY),)
+
+
+def _normalisation(taps: Taps, call: Call) -> Rule:
+    """The deviation counts as a constant; taking the mean away is linear."""
+    if call.operation:
+        deviation = call.output._replace(link="deviation")
+        return Rule(deviation, (deviation,), _none)
+
+    def send(g, inputs, output):
+        x, norm = inputs[0], taps.deviation(call.path)
+        centred = partial(_centred, axes=norm.axes) if norm.centred else (lambda v: v)
+        variance = ops.mean(ops.square(centred(x)), axis=norm.axes, keepdims=True)
+        return (centred(g * norm.gain(len(x.shape)) / ops.sqrt(variance + norm.epsilon)),)
+
+    return Rule(call.output, (call.output._replace(link="input"),), send)
+
+
+def _centred(x: Any, axes: tuple) -> Any:
+    return x - ops.mean(x, axis=axes, keepdims=True)
+
+
+def _convolution(taps: Taps, call: Call, gamma: float) -> Rule:
+    """The gamma rule as a gradient: of R = g y, what each input has, by that input."""
+
+    def send(g, inputs, output):
+        x = inputs[0]
+        r = rules.gamma(canonizers.linear(taps, call, None), x, g * output, gamma)
+        return (ops.where(x == 0, 0.0, r / ops.where(x == 0, 1.0, x)),)
+
+    return Rule(call.linear, (call.output._replace(link="input"),), send)
+
+
+def _product(step: Step) -> list[Rule]:
+    """Half of what a product has to each of its two factors; all to one that alone depends on the images."""
+    if any(point.part > 1 for point in step.reached):
+        raise LayerError(f"No rule covers {step.name} of more than two signals. Use a gradient.")
+    return [Rule(point, (point,), _half) for point in step.reached] if len(step.reached) == 2 else []
+
+
+def _attention(view: View, step: Step) -> list[Rule]:
+    """Of softmax(Q K^T) V, half to the probabilities and half to V; of the former, half to Q and half to K."""
+    probabilities = step.call.output._replace(link="attention")
+    factors = [point for point in step.inputs if point.part < 3]
+    if probabilities not in view.attended():
+        raise LayerError(f"The probabilities of {step.name} cannot be seen, so relevance cannot be sent through it.")
+    if list(step.reached) != factors:
+        raise LayerError(
+            f"No rule covers {step.name} where queries, keys or values do not depend on the images, or a mask does. "
+            "Use a gradient."
+        )
+    return [Rule(point, (point,), _half) for point in (*factors, probabilities)]
+
+
+def _rules(view: View, gamma: float) -> list[Rule]:
+    """A rule for each call whose own gradient is not right."""
+    found = []
+    for step in view.steps():
+        call, role = step.call, step.role
+        if role == "convolution" and gamma:
+            found.append(_convolution(view.taps, call, gamma))
+        elif role in ELEMENTWISE:
+            found.append(Rule(call.output, step.inputs[:1], _identity))
+        elif role == "layernorm":
+            found.append(_normalisation(view.taps, call))
+        elif role == "product":
+            found += _product(step)
+        elif role == "attention":
+            found += _attention(view, step)
+        elif not (
+            role in GRADIENT
+            or (role == "quotient" and step.reached[0].part == 0 and len(step.reached) == 1)
+            or (role is None and not call.operation and view.taps.is_affine(call))
+        ):
+            raise LayerError(f"No rule covers {step.name}, so relevance cannot be sent through it. Use a gradient.")
+        if step.fused in ELEMENTWISE:
+            found.append(Rule(call.output, (call.linear,), _identity))
+        elif step.fused not in (None, "moving", "softmax"):
+            raise LayerError(f"No rule covers {call.activation}, the activation of {step.name}. Use a gradient.")
+    return found
+
+
+@explainer(
+    "propagation",
+    "gradient, known layers",
+    "1 forward + 3 K backward",
+    "arXiv:2402.05602",
+    postprocessing=filters.positive_normalize,
+)
+def attnlrp(model: Any, inputs: Any, indices: Any = None, score: Any = None, *, gamma: float = 0.25) -> tuple:
+    """What each pixel adds to a transformer's score: LRP with rules for attention, softmax and layer normalisation.
+
+    maps = sum over c of x g, g sent back as a gradient is, but y = f(x) of single numbers sends g y / x, each factor of
+    a product of two signals gets half, and a layer normalisation's deviation counts as a constant; so of a softmax,
+    R_i = x_i (r_i - s_i sum_j r_j) of the relevance r of its probabilities s. What biases, class tokens and positions
+    add stays with them, and so do the softmax's constant terms. On a network without attention, LRP.
+
+    Args:
+        gamma: of convolutions, those of patches as well: what has the output's own sign counts 1 + gamma times. 0 is
+            the epsilon rule, which dense layers and projections of attention have.
+
+    Raises:
+        LayerError: a layer or operation that no rule covers is on the way: attention with a gate or learned queries,
+            a product of three signals, a layer of your own that is not W x + b, ...
+
+    Reference: Achtibat et al., AttnLRP: Attention-Aware Layer-Wise Relevance Propagation for Transformers,
+    arXiv:2402.05602.
+    """
+    view = models.view(model, inputs, indices, score)
+    wiring = Wiring(_rules(view, gamma))
+    scores, _, r = view.jacobian([INPUT], lambda _, g: ops.sum(view.x * g, axis=-1), keep=False, wiring=wiring)
+    return scores, units_last(r[INPUT])

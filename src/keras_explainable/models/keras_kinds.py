@@ -1,0 +1,95 @@
+"""What Keras layers add to each channel, what they divide by, and whether one of a user's own is affine."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from keras_explainable.errors import LayerError
+from keras_explainable.models.taps import Deviation
+
+SIZES = (0.1, 1.0, 10.0, 1000.0)  # of what a layer is tried on
+
+
+def effective_bias(layer: Any) -> Any:
+    """What a layer adds to each channel of its output, from its present weights, or None.
+
+    Batch normalisation: beta - mean gamma / sqrt(variance + epsilon), gamma and beta being optional."""
+    if isinstance(layer, keras.layers.BatchNormalization):
+        shift = -layer.moving_mean / ops.sqrt(layer.moving_variance + layer.epsilon)
+        shift = shift if layer.gamma is None else shift * layer.gamma
+        return shift if layer.beta is None else shift + layer.beta
+    if isinstance(layer, keras.layers.Normalization):
+        mean, spread = ops.reshape(layer.mean, (-1,)), ops.sqrt(ops.reshape(layer.variance, (-1,)))
+        return mean if layer.invert else -mean / ops.maximum(spread, keras.config.epsilon())
+    if isinstance(layer, keras.layers.Rescaling):
+        offset = ops.convert_to_tensor(layer.offset, "float32")
+        return ops.reshape(offset, (-1,))
+    if isinstance(layer, (keras.layers.LayerNormalization, keras.layers.GroupNormalization)):
+        return None if layer.beta is None else ops.convert_to_tensor(layer.beta)
+    bias = getattr(layer, "bias", None)
+    return ops.convert_to_tensor(bias) if isinstance(bias, keras.Variable) else None
+
+
+def has_bias(layer: Any) -> bool:
+    """Whether a layer adds a bias, without computing it."""
+    if isinstance(layer, keras.layers.Rescaling):
+        return bool(tree.flatten(layer.offset)) and any(o != 0 for o in tree.flatten(layer.offset))
+    if isinstance(layer, (keras.layers.BatchNormalization, keras.layers.Normalization)):
+        return True
+    if isinstance(layer, (keras.layers.LayerNormalization, keras.layers.GroupNormalization)):
+        return layer.beta is not None
+    return isinstance(getattr(layer, "bias", None), keras.Variable)
+
+
+def deviation(layer: Any) -> Deviation:
+    """What a layer normalisation divides by."""
+    if getattr(layer, "rms_scaling", False):
+        raise LayerError(f"{layer.name} divides by a variance (rms_scaling=True): use keras.layers.RMSNormalization.")
+    centred = isinstance(layer, keras.layers.LayerNormalization)
+    gain = layer.gamma if centred else layer.scale
+    axes = tuple(layer.axis)
+
+    def spread(rank):
+        shape = [1] * rank
+        for axis, size in zip(axes, gain.shape, strict=True):
+            shape[axis] = size
+        return ops.reshape(ops.cast(ops.convert_to_tensor(gain), "float32"), shape)
+
+    return Deviation(axes, layer.epsilon, centred, (lambda rank: 1.0) if gain is None else spread)
+
+
+def is_affine(layer: Callable, shape: tuple) -> bool:
+    """Whether layer(a + b) + layer(0) = layer(a) + layer(b) for random a and b of several sizes.
+
+    In a thread of its own, where there are numbers also while the backend traces in this one."""
+    found: list[bool] = []
+    thread = threading.Thread(target=lambda: found.append(_adds(layer, shape)))
+    thread.start()
+    thread.join()
+    return found == [True]
+
+
+def _adds(layer: Callable, shape: tuple) -> bool:
+    random = np.random.default_rng(0)
+
+    def call(x):
+        y = layer(ops.convert_to_tensor(x.astype("float32")))
+        exact.append(keras.backend.standardize_dtype(y.dtype) in ("float32", "float64"))
+        return ops.convert_to_numpy(ops.cast(y, "float32")).astype("float64")
+
+    exact: list[bool] = []
+    try:
+        still = call(np.zeros(shape))
+        for size in SIZES:
+            a, b = size * random.normal(size=(2, *shape))
+            moved = [call(x) - still for x in (a, b, a + b)]
+            tolerance = (1e-3 if all(exact) else 0.03) * abs(moved[2]).max() + 1e-5 * abs(still).max()
+            if not abs(moved[0] + moved[1] - moved[2]).max() <= tolerance:
+                return False
+    except Exception:  # it wants more than an array, or another one: then nothing is known of it
+        return False
+    return True

@@ -1,0 +1,241 @@
+"""AttnLRP: its twin on a transformer, what is conserved, every rule by a closed form, and what is refused."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers as L
+from keras import ops
+
+import models
+from convert import as_reference
+from helpers import BACKEND, close, raw, where_quick
+from keras_explainable.errors import LayerError
+from reference.propagation import attnlrp
+
+UNITS = np.array([[1, 4], [0, 2]])
+
+
+@pytest.mark.parametrize("gamma", [0.25, pytest.param(0.0, marks=where_quick), pytest.param(3.0, marks=where_quick)])
+def test_a_transformer_has_the_maps_of_its_twin(gamma):
+    x = models.images("transformer", 2)
+    theirs = attnlrp(as_reference(models.build("transformer")), x.astype("float64"), UNITS, gamma)
+    close(raw("attnlrp", models.build("transformer"), x, UNITS, gamma=gamma), theirs, 1e-4)
+
+
+def tokens(n=2, count=5, size=4, seed=0):
+    """Images of one row: as many tokens as pixels."""
+    return np.random.default_rng(seed).normal(size=(n, count, size)).astype("float32")
+
+
+def network(*stack, units=3):
+    """Layers between tokens and scores: the mean of all tokens, times weights without a bias."""
+    inputs = keras.Input((5, 4), name="tokens")
+    x = inputs
+    for layer in stack:
+        x = layer(x)
+    x = L.Dense(units, use_bias=False, name="logits")(L.GlobalAveragePooling1D()(x))
+    return models.randomize(keras.Model(inputs, x))
+
+
+def bare(layer):
+    """The layer with all its biases 0."""
+    for weight in layer.weights:
+        if weight.name in ("bias", "beta"):
+            weight.assign(np.zeros(weight.shape))
+    return layer
+
+
+NORMS = [L.LayerNormalization, L.RMSNormalization]
+
+
+@pytest.mark.parametrize("norm", [NORMS[0], pytest.param(NORMS[1], marks=where_quick)])
+def test_without_biases_relevance_is_conserved(norm):
+    gate = L.Dense(6, activation="silu", use_bias=False)
+    expand, contract = L.Dense(6, use_bias=False), L.Dense(4, use_bias=False)
+
+    def gated(x):
+        y = norm(name="norm")(x)
+        return L.Add()([x, contract(L.Multiply()([gate(y), expand(y)]))])
+
+    model = network(L.Conv1D(4, 1, use_bias=False), gated)
+    bare(model.get_layer("norm"))
+    for gamma in (0.0, 0.25):
+        scores, maps = raw("attnlrp", model, tokens(), None, gamma=gamma)
+        np.testing.assert_allclose(maps.sum(1), scores, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("layers", [1, pytest.param(2, marks=where_quick)])
+def test_constant_probabilities_keep_their_half(layers):
+    stack = [L.MultiHeadAttention(2, 3, use_bias=False, name=f"attention{i}") for i in range(layers)]
+    model = network(*(lambda x, layer=layer: layer(x, x) for layer in stack))
+    for layer in stack:
+        weights = layer.get_weights()
+        layer.set_weights([weights[0] * 0, *weights[1:]])  # no queries: every token is the mean of all
+    x = tokens()
+    scores, maps = raw("attnlrp", model, x, None)
+    np.testing.assert_allclose(maps.sum(1), scores / 2**layers, rtol=1e-4, atol=1e-6)
+    plain = raw("input_x_gradient", model, x, None, reduce="sum").maps  # here the gradient is right, but for the halves
+    np.testing.assert_allclose(maps, plain / 2**layers, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="the rules are those of every backend")
+def test_a_softmax_gives_what_its_gradient_says():
+    # Of R_i = s_i g_i / 2 for each token's own softmax over channels: x_i (R_i - s_i sum R).
+    model = network(lambda x: L.Multiply()([L.Softmax()(x), x]), units=1)
+    x, w = tokens().astype("float64"), model.layers[-1].get_weights()[0][:, 0] / 5
+    s = np.exp(x) / np.exp(x).sum(-1, keepdims=True)
+    r = s * x * w / 2
+    expected = r + x * (r - s * r.sum(-1, keepdims=True))
+    close([raw("attnlrp", model, tokens(), None).maps[..., 0]], [expected.sum(-1)], 1e-5)
+
+
+class Placed(L.Layer):
+    """A layer of a user's own that is affine: a projection with a position added, written as operations."""
+
+    def build(self, shape):
+        self.project = L.Dense(shape[-1], name="project")
+        self.project.build(shape)
+        self.position = self.add_weight(shape=shape[1:], name="position")
+
+    def call(self, x):
+        return ops.flip(self.project(x), axis=1) / 2 + self.position
+
+
+class Hidden(L.Layer):
+    """One that looks like it, and is linear for large numbers only."""
+
+    def call(self, x):
+        return ops.softplus(x)
+
+
+def test_an_affine_layer_of_ones_own_is_seen_to_be_so():
+    model = network(Placed(name="placed"))
+    plain = raw("input_x_gradient", model, tokens(), None, reduce="sum")
+    close(raw("attnlrp", model, tokens(), None), plain, 1e-5)
+
+
+class Biased(L.MultiHeadAttention):
+    """Attention that is not softmax(Q K^T) V."""
+
+    def _compute_attention(self, query, key, value, *args, **kwargs):
+        return super()._compute_attention(query, ops.relu(key), value, *args, **kwargs)
+
+
+REFUSED = {
+    "hidden": lambda x: Hidden(name="bad")(x),
+    "gated": lambda x: L.MultiHeadAttention(2, 3, use_gate=True, name="bad")(x, x),
+    "own attention": lambda x: Biased(2, 3, name="bad")(x, x),
+    "groups": lambda x: L.GroupQueryAttention(3, 4, 2, name="bad")(x, x),
+    "products of three": lambda x: L.Multiply(name="bad")([x, x, x]),
+    "exponential": lambda x: L.Activation("exponential", name="bad")(x),
+    "fused exponential": lambda x: L.Dense(4, activation="exponential", name="bad")(x),
+    "quotient": lambda x: ops.divide(x, x),
+    "norm of spaces": lambda x: L.GroupNormalization(2, name="bad")(x),
+}
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="refused before anything is computed")
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_no_rule_covers_is_named(name):
+    model = network(REFUSED[name])
+    with pytest.raises(LayerError, match="(No rule covers|Before) (bad|divide|exponential)"):
+        raw("attnlrp", model, tokens(), 0)
+
+
+if BACKEND == "torch":
+    import torch
+    from torch import nn
+    from torch.nn import functional as F
+
+    class Written(nn.Module):
+        """Tokens through one thing, with operations and constants around it."""
+
+        def __init__(self, thing, keep=True):
+            super().__init__()
+            torch.manual_seed(0)
+            self.thing, self.first, self.head = thing, nn.Conv1d(4, 6, 1), nn.Linear(6, 3)
+            self.scale, self.position = nn.Parameter(torch.randn(6)), nn.Parameter(torch.randn(1, 5, 6))
+            self.norm, self.rms = nn.LayerNorm(6, eps=1e-2), nn.RMSNorm(6)
+            self.deviation = nn.Parameter(torch.ones(5, 1))
+            nn.init.normal_(self.norm.weight)
+            nn.init.normal_(self.norm.bias)
+
+        def forward(self, x):
+            x = self.first(x).transpose(1, 2) + self.position
+            return self.head((x + self.scale * self.thing(self, x)).mean(1))
+
+    def written(thing, x=None, **params):
+        x = np.ascontiguousarray(tokens().swapaxes(1, 2)) if x is None else x
+        return raw("attnlrp", Written(thing).eval(), x, None, **params)
+
+    def functional_norm(net, x):
+        return F.layer_norm(x, (6,), net.norm.weight, net.norm.bias, 1e-2)
+
+    def test_a_norm_as_a_function_is_that_of_a_module():
+        close(written(functional_norm), written(lambda net, x: net.norm(x)))
+        close(written(lambda net, x: F.rms_norm(x, (6,), net.rms.weight)), written(lambda net, x: net.rms(x)))
+
+    def test_a_norm_counts_its_deviation_as_a_constant():
+        def frozen(net, x):
+            centred = x - x.mean(-1, keepdim=True)
+            return centred / net.deviation * net.norm.weight + net.norm.bias
+
+        x = np.ascontiguousarray(tokens(1).swapaxes(1, 2))
+        net = Written(frozen).eval()
+        with torch.no_grad():
+            z = net.first(torch.tensor(x)).transpose(1, 2) + net.position
+            net.deviation.copy_(torch.sqrt(z.var(-1, unbiased=False, keepdim=True) + 1e-2)[0])
+        close(written(lambda net, x: net.norm(x), x), raw("attnlrp", net, x, None))
+
+    def test_a_gate_passes_on_all_that_it_has():
+        class Gate(nn.Module):
+            def forward(self, x):
+                return (x * torch.sigmoid(x)).sum((2,))[:, :3]
+
+        x = np.random.default_rng(0).normal(size=(2, 3, 5)).astype("float32")
+        _, maps = raw("attnlrp", Gate(), x, None)
+        expected = x * (1 / (1 + np.exp(-x)))
+        close([maps], [np.swapaxes(expected, 1, 2)], 1e-4)
+
+    def test_masks_and_groups_are_those_of_attention_written_out():
+        def split(x, heads):
+            return x.unflatten(-1, (-1, 2))[:, :, :heads].transpose(1, 2)
+
+        def joined(x):
+            return x.transpose(1, 2).flatten(2)
+
+        def fused(net, x):
+            q, k, v = split(x, 3), split(x, 1), split(x.flip(-1), 1)
+            return joined(F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=0.7, enable_gqa=True))
+
+        def explicit(net, x):
+            q, k, v = split(x, 3), split(x, 1).expand(-1, 3, -1, -1), split(x.flip(-1), 1).expand(-1, 3, -1, -1)
+            scores = 0.7 * q @ k.transpose(-1, -2) + torch.full((5, 5), -torch.inf).triu(1)
+            return joined(scores.softmax(-1) @ v)
+
+        close(written(fused), written(explicit), 1e-4)
+
+    def learned_queries(net, x):
+        return F.scaled_dot_product_attention(net.position.expand(len(x), -1, -1)[:, None], x[:, None], x[:, None])[
+            :, 0
+        ]
+
+    def masked_by_the_image(net, x):
+        return F.scaled_dot_product_attention(x, x, x, attn_mask=x[:, :, :5])
+
+    @pytest.mark.parametrize(
+        "thing",
+        [
+            learned_queries,
+            masked_by_the_image,
+            lambda _, x: torch.where(x > 0, x, -x),
+            lambda _, x: torch.exp(x),
+            lambda _, x: x / x.norm(dim=-1, keepdim=True),
+            lambda _, x: 1 / x,
+            lambda _, x: torch.einsum("btc,btc,btc->btc", x, x, x),
+            lambda net, x: F.linear(x, net.position[0, 0].diag(), x[0, 0]),
+        ],
+    )
+    def test_operations_that_no_rule_covers_are_named(thing):
+        with pytest.raises(LayerError, match="No rule covers"):
+            written(thing)
