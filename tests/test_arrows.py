@@ -43,6 +43,7 @@ ARROWS = {
     "backend.torch": {"backend.scope"},
     "models": {"backend"},
     "models.taps": set(),
+    "models.inputs": {"models.taps", "backend"},
     "models.kinds": set(),
     "models.find": {"models.taps", "models.kinds"},
     "models.tokens": {"models.taps", "models.find"},
@@ -51,6 +52,7 @@ ARROWS = {
     "models.precision": {"models.recording"},
     "models.keras": {
         "models.taps",
+        "models.inputs",
         "models.kinds",
         "models.keras_attention",
         "models.keras_kinds",
@@ -63,6 +65,7 @@ ARROWS = {
     "models.keras_kinds": {"models.taps"},
     "models.torch": {
         "models.taps",
+        "models.inputs",
         "models.kinds",
         "models.torch_kinds",
         "models.torch_ops",
@@ -72,7 +75,7 @@ ARROWS = {
         "backend",
     },
     "models.torch_kinds": {"models.taps"},
-    "models.black_box": {"models.taps", "backend"},
+    "models.black_box": {"models.taps", "models.inputs", "models.recording", "backend"},
     "models.torch_ops": {"models.taps"},
     "models.torch_files": set(),
     "models.torch_demo": set(),

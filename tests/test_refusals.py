@@ -171,7 +171,7 @@ def test_a_model_of_several_inputs_is_refused_with_the_way_out(x):
     image, number = keras.Input(SHAPE, name="image"), keras.Input((2,), name="number")
     y = L.GlobalAveragePooling2D()(L.Conv2D(4, 3, name="conv")(image))
     model = models.randomize(keras.Model([image, number], L.Dense(3, name="logits")(L.Concatenate()([y, number]))))
-    with pytest.raises(InputError, match=r"takes 2 inputs \(image, number\).* make a keras.Model"):
+    with pytest.raises(InputError, match=r"takes 2 inputs \(image, number\).* by leaf= which of them is the images"):
         gradcam(model, x, 1)
 
     class Fed(keras.Model):

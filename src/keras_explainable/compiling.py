@@ -57,29 +57,36 @@ def compiled(function: Callable, key: Any, model: Any, spread: bool = False) -> 
 
     With `spread`, what comes in and goes out has images on its first axis, and several devices may share them."""
     run_eagerly, jit_compile = _options.get()
+    whole, (model, inputs) = model, models.parted(model)
     run_eagerly = bool(getattr(model, "run_eagerly", False)) if run_eagerly is None else run_eagerly
     if run_eagerly:
-        return lambda *args: function(model, *args)
-    key = (key, jit_compile, models.current_precision(), models.taps(model).structure())
+        return lambda *args: function(whole, *args)
+    key = (key, jit_compile, models.current_precision(), models.taps(model).structure(), inputs.form)
     with _lock:
         kept = _kept.setdefault(model, OrderedDict())
-        if key in kept:
-            kept.move_to_end(key)
-            _counts["hits"] += 1
-            return kept[key]
-        _counts["misses"] += 1
-        reference = weakref.ref(model)  # a function that kept the model alive would never be forgotten
-
-        def run(*args: Any) -> Any:
-            return function(reference(), *args)
-
-        def variables() -> list:
-            return models.taps(reference()).variables()
-
-        kept[key] = backend.compile(run, variables, jit_compile, spread)
+        _counts["hits" if key in kept else "misses"] += 1
+        if key not in kept:
+            kept[key] = _compile(function, weakref.ref(model), inputs, jit_compile, spread)
+        kept.move_to_end(key)
         while len(kept) > KEPT:
             kept.popitem(last=False)
-        return kept[key]
+        found = kept[key]
+    return (lambda *args: found(*args, *inputs.others)) if inputs.others else found
+
+
+def _compile(function: Callable, reference: Callable, inputs: Any, jit_compile: bool | None, spread: bool) -> Callable:
+    """A compiled function of `args` and what is fed to the model besides images. A function that kept the model alive
+    would never be forgotten, so it has a reference only."""
+    number, form = len(inputs.others), inputs.fed(())
+
+    def run(*args: Any) -> Any:
+        args, others = args[: len(args) - number], args[len(args) - number :]
+        return function(models.bound(reference(), form.fed(others)), *args)
+
+    def variables() -> list:
+        return models.taps(reference()).variables()
+
+    return backend.compile(run, variables, jit_compile, spread)
 
 
 def repeats(method: Callable) -> Callable:

@@ -4,7 +4,7 @@ import itertools
 import math
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,7 +34,18 @@ class Batches(NamedTuple):
     kind: str
 
 
-def batches(x: Any, y: Any = None, batch_size: int = 32, steps: int | None = None) -> Batches:
+def several(x: Any, leaf: Any) -> Any:
+    """`x`, a structure of arrays being one of whose arrays that at `leaf` is the images (see `models.Several`).
+
+    Raises:
+        InputError: `x` is an array, or has no such leaf.
+    """
+    if leaf is None or not (isinstance(x, (tuple, list, Mapping)) or _kind(x) == "array"):
+        return x
+    return models.Several.of(x, leaf)
+
+
+def batches(x: Any, y: Any = None, batch_size: int = 32, steps: int | None = None, leaf: Any = None) -> Batches:
     """Cut arrays into batches, or take those that a dataset, loader or generator gives, prepared one thread ahead.
 
     Args:
@@ -42,6 +53,7 @@ def batches(x: Any, y: Any = None, batch_size: int = 32, steps: int | None = Non
             weights are dropped, and `batch_size` does not apply.
         y: an int, (N,) or (N, K) unit indices, in the order of the images; not for sources that give their own.
         steps: batches to take at most.
+        leaf: where the images are in what a source of batches gives (see `several`).
 
     Raises:
         InputError: `x` is no such source or is empty, `y` does not fit it, or a source without an end came without
@@ -63,7 +75,7 @@ def batches(x: Any, y: Any = None, batch_size: int = 32, steps: int | None = Non
         raise InputError("x has no end: say how many batches to take, as in steps=10.")
     number = _least(total, steps)
     source = map(x.__getitem__, itertools.islice(itertools.count(), number)) if kind == "pydataset" else x
-    return Batches(_ahead(_labelled(source, units, steps)), number, kind)
+    return Batches(_ahead(_labelled(source, units, steps, leaf)), number, kind)
 
 
 def check_images(x: Any, first: int = 0) -> None:
@@ -76,6 +88,11 @@ def check_images(x: Any, first: int = 0) -> None:
     Raises:
         InputError: names what came; for NaN or infinity, the first such image and how many there are.
     """
+    if isinstance(x, models.Several):
+        check_images(x.images, first)
+        for path, other in zip(x.inputs.paths[1:], x.inputs.others, strict=True):
+            _check_finite(other, first, f"Leaf {models.spelt(path)} of image")
+        return
     shape = tuple(getattr(x, "shape", ()))
     if len(shape) < 3:
         raise InputError(
@@ -91,11 +108,15 @@ def check_images(x: Any, first: int = 0) -> None:
         raise InputError(
             f"Images of type {dtype} came, and real numbers were expected: convert them, as in x.astype('float32')."
         )
+    _check_finite(x, first, "Image")
+
+
+def _check_finite(x: Any, first: int, what: str) -> None:
     finite = _finite(x)
     if not finite.all():
         bad = np.flatnonzero(~finite)
         raise InputError(
-            f"Image {first + bad[0]} has NaN or infinite values, as have {len(bad)} of these {len(finite)} images: "
+            f"{what} {first + bad[0]} has NaN or infinite values, as have {len(bad)} of these {len(finite)} images: "
             "find out where they come from, or replace them (np.nan_to_num)."
         )
 
@@ -131,7 +152,12 @@ def _kind(x: Any) -> str:
         return "loader"
     if hasattr(x, "num_batches") and hasattr(x, "__getitem__"):
         return "pydataset"
-    if isinstance(x, (str, bytes, dict)) or not hasattr(x, "__iter__"):
+    if isinstance(x, Mapping):
+        raise InputError(
+            f"x of type {type(x).__name__} came, and {SOURCES} was expected. For a model of several inputs say by "
+            f"leaf= which of them is the images, {models.alternatives(x)}."
+        )
+    if isinstance(x, (str, bytes)) or not hasattr(x, "__iter__"):
         single = " A dataset of single images needs a DataLoader around it." if hasattr(x, "__getitem__") else ""
         raise InputError(f"x of type {type(x).__name__} came, and {SOURCES} was expected.{single}")
     return "generator"
@@ -154,7 +180,8 @@ def _stack(images: Iterable[Any]) -> np.ndarray:
         raise InputError("x is an empty list: there is nothing to explain.")
     if len(shapes) > 1:
         raise InputError(
-            f"x lists images of shapes {', '.join(map(str, shapes))}: resize them to one, or explain them one by one."
+            f"x lists images of shapes {', '.join(map(str, shapes))}: resize them to one, or explain them one by one. "
+            "For a model of several inputs say by leaf= which of them is the images."
         )
     return np.stack(arrays)
 
@@ -200,11 +227,11 @@ def _rows(units: np.ndarray | None, start: int, number: int) -> np.ndarray | Non
     return units[start : start + number] if units.ndim else np.full((number, 1), units)
 
 
-def _labelled(source: Iterable[Any], units: np.ndarray | None, steps: int | None) -> Iterator[tuple]:
+def _labelled(source: Iterable[Any], units: np.ndarray | None, steps: int | None, leaf: Any) -> Iterator[tuple]:
     """`(images, units)` of each batch that a source gives, for at most `steps` batches."""
     start = 0
     for batch in itertools.islice(source, steps):
-        images, own = _parts(batch)
+        images, own = _parts(batch, leaf)
         if own is not None and units is not None:
             raise _two_labels()
         number = _length(images, own)
@@ -218,16 +245,18 @@ def _labelled(source: Iterable[Any], units: np.ndarray | None, steps: int | None
         raise InputError(f"y has units for {len(units)} images, and x gave {start}: give one row of y for each image.")
 
 
-def _parts(batch: Any) -> tuple[Any, np.ndarray | None]:
+def _parts(batch: Any, leaf: Any) -> tuple[Any, np.ndarray | None]:
     """Images and units of what a source calls a batch."""
     parts = batch if isinstance(batch, (tuple, list)) else (batch,)
     if not 1 <= len(parts) <= 3:
         raise InputError(f"A batch of {len(parts)} parts came, and x, (x, y) or (x, y, sample_weight) was expected.")
-    if isinstance(parts[0], (dict, list, tuple)):
+    if leaf is None and isinstance(parts[0], (Mapping, list, tuple)):
         raise InputError(
-            f"Images came as a {type(parts[0]).__name__}, and one array per batch was expected: map it to (x, y)."
+            f"Images came as a {type(parts[0]).__name__}, and one array per batch was expected: map it to (x, y). "
+            f"For a model of several inputs say by leaf= which of them is the images, {models.alternatives(parts[0])}."
         )
-    return _native(parts[0]), unit_array(parts[1]) if len(parts) > 1 and parts[1] is not None else None
+    images = parts[0] if leaf is None else models.Several.of(parts[0], leaf)
+    return _native(images), unit_array(parts[1]) if len(parts) > 1 and parts[1] is not None else None
 
 
 def _two_labels() -> InputError:
@@ -268,6 +297,8 @@ def _ahead(items: Iterator[Any]) -> Iterator[Any]:
 
 def _native(value: Any) -> Any:
     """A tensor of the backend as it is; anything else, another framework's tensor too, as a NumPy array."""
+    if isinstance(value, models.Several):
+        return value.map(_native)
     return value if ops.is_tensor(value) else _host(value)
 
 

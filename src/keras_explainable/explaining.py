@@ -43,6 +43,7 @@ def explain(
     jit_compile: bool | None = None,
     precision: str | None = None,
     as_numpy: bool = True,
+    leaf: Any = None,
     **method_params: Any,
 ) -> Explanation:
     """Explain a model's scores on many images, batch by batch, as `model.predict` predicts them.
@@ -64,6 +65,9 @@ def explain(
         run_eagerly, jit_compile: as in `model.compile`; by default compiled, with XLA only on JAX.
         precision: "bfloat16" or "float16", for what a model of float32 computes, also its gradients; sums over them,
             scores and maps stay float32, and nothing of the model is changed. None is the model's own.
+        leaf: of a model of several inputs, which of them is the images: its name, index, or a tuple of them. `x` is a
+            tuple, list or dictionary of arrays with a row for each image, or gives such batches. All but the images
+            are fed to the model as they are.
         as_numpy: whether NumPy arrays are returned, or the backend's own tensors, where the model is.
         method_params: the method's own.
 
@@ -92,7 +96,8 @@ def explain(
         return scores, maps
 
     key = None if getattr(method, "repeats", False) else frozen([method, method_params, postprocessing, resizing])
-    source = data.batches(x, y, batch_size, steps)
+    x = data.several(x, leaf)
+    source = data.batches(x, y, batch_size, steps, leaf)
     score = method_params.get("score")
     if source.kind in WHOLE:
         check(model, x, y, score)
@@ -101,7 +106,7 @@ def explain(
     outputs = run_steps(step, key, model, source, verbose, callbacks, fetch, score)
     with options(run_eagerly, jit_compile), models.computing_in(precision), models.taps(model).device():
         try:
-            for shape, output in outputs:  # noqa: B007 (the last shape is described below)
+            for image, output in outputs:  # noqa: B007 (the last one is described below)
                 results.add(output)
         except Exception as error:
             if results.filled:
@@ -109,12 +114,12 @@ def explain(
                 error.add_note(f"{results.filled} images had been explained by then: see this exception's `.partial`.")
             raise
         scores, maps = results.done()
-        return Explanation(scores, maps, _about(method, model, shape, method_params))
+        return Explanation(scores, maps, _about(method, *models.bind(model, image), method_params))
 
 
-def _about(method: Callable, model: Any, shape: tuple, params: dict) -> dict[str, Any]:
+def _about(method: Callable, model: Any, image: Any, params: dict) -> dict[str, Any]:
     """The method, its parameters, and where in the model the score and the signal were taken."""
-    view = models.view(model, np.zeros((1, *shape[1:]), "float32"), score=params.get("score"))
+    view = models.view(model, image, score=params.get("score"))
     score = "the function given" if params.get("score") else str(view.target or "the model's output")
     about = {"method": getattr(method, "__name__", str(method)), **params, "score": score}
     if not _takes(method, "layer"):

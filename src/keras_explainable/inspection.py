@@ -39,22 +39,25 @@ def expose(model: Any, arguments: Any = None, outputs: Any = None) -> Any:
     return taps.expose(outputs, signals)
 
 
-def endpoints(model: Any, endpoints: Sequence[Any], x: Any = None) -> list[Point]:
-    """The points of a model that addresses mean (see `expose`, and `signals` for `x`)."""
-    return [find.resolve(trace_of(model, x), models.taps(model), address) for address in endpoints]
+def endpoints(model: Any, endpoints: Sequence[Any], x: Any = None, leaf: Any = None) -> list[Point]:
+    """The points of a model that addresses mean (see `expose`, and `signals` for `x` and `leaf`)."""
+    return [find.resolve(trace_of(model, x, leaf), models.taps(model), address) for address in endpoints]
 
 
-def signals(model: Any, x: Any = None) -> list[Call]:
+def signals(model: Any, x: Any = None, leaf: Any = None) -> list[Call]:
     """All calls of the model's layers in execution order, with `.path`, `.call`, `.kind` and the output's `.shape`.
 
     Args:
-        x: images, or their shape; needed where the model was not built for one.
+        x: images, or their shape; needed where the model was not built for one. Of a model of several inputs, all.
+        leaf: which of them is the images, as of `ke.explain`.
     """
-    return list(trace_of(model, x).calls)
+    return list(trace_of(model, x, leaf).calls)
 
 
-def trace_of(model: Any, x: Any = None) -> Trace:
+def trace_of(model: Any, x: Any = None, leaf: Any = None) -> Trace:
     """The model's run on images like `x`, or of the size that it was built for."""
+    if leaf is not None:
+        model, x = models.bind(model, models.Several.of(x, leaf)[:1])
     taps = models.taps(model)
     shape = tuple(x) if isinstance(x, (tuple, list)) else tuple(x.shape) if x is not None else taps.input_shape()
     if shape is None:
@@ -70,7 +73,7 @@ def get_nested_layer(model: Any, name: Any) -> Any:
     return taps.layer(find.find_path(taps, name))
 
 
-def get_logits_layer(model: Any, name: Any = None, x: Any = None) -> Any:
+def get_logits_layer(model: Any, name: Any = None, x: Any = None, leaf: Any = None) -> Any:
     """The last layer with a kernel, which makes the scores: last to run, if images `x` or their shape are given, else
     last to have been built.
 
@@ -80,7 +83,7 @@ def get_logits_layer(model: Any, name: Any = None, x: Any = None) -> Any:
     if name is not None:
         return get_nested_layer(model, name)
     taps = models.taps(model)
-    ran = taps.paths() if x is None else [call.path for call in trace_of(model, x).calls]
+    ran = taps.paths() if x is None else [call.path for call in trace_of(model, x, leaf).calls]
     layers = [layer for layer in map(taps.layer, ran) if taps.has_kernel(layer)]
     if not layers:
         raise LayerError("No layer of this model has a kernel: name the one that makes the scores.")

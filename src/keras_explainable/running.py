@@ -28,8 +28,8 @@ def run_steps(
     callbacks: Any = None,
     fetch: Callable = backend.to_host,
     score: Any = None,
-) -> Iterator[tuple[tuple, Any]]:
-    """For each batch the shape of its images and `step(model, images, units)`, whose tensors are fetched while the next
+) -> Iterator[tuple[Any, Any]]:
+    """For each batch its first image and `step(model, images, units)`, whose tensors are fetched while the next
     batch is computed: they have the images on their first axis. The step is compiled under `key`, or run as it is for
     None. When the device has too little memory, batches are halved from there on."""
     frugal, waiting, number = _Frugal(step, key, model), None, None
@@ -63,22 +63,20 @@ class _Frugal:
             self.halve(error, len(images))
         return self.halves(images, units)
 
-    def fetched(self, fetch: Callable, images: Any, units: Any, outputs: Any) -> tuple[tuple, Any]:
-        """The shape of the images, and the outputs where they are wanted."""
-        shape = tuple(images.shape)
+    def fetched(self, fetch: Callable, images: Any, units: Any, outputs: Any) -> tuple[Any, Any]:
+        """The first image, and the outputs where they are wanted."""
         try:
-            return shape, each(outputs, fetch)
+            return images[:1], each(outputs, fetch)
         except Exception as error:  # of work that was only begun before
             self.halve(error, len(images))
-        return shape, each(self.halves(images, units), fetch)
+        return images[:1], each(self.halves(images, units), fetch)
 
     def run(self, images: Any, units: Any) -> Any:
+        model, images = models.bind(self.model, images)
         images, units = _tensor(images), None if units is None else keras.ops.convert_to_tensor(units)
-        if self.ready is None:
+        if self.ready is None or model is not self.model:  # what else is fed to the model changes with each batch
             whole = self.key is not None
-            self.ready = (
-                compiled(self.step, self.key, self.model) if whole else functools.partial(self.step, self.model)
-            )
+            self.ready = compiled(self.step, self.key, model) if whole else functools.partial(self.step, model)
         return self.ready(images, units)
 
     def halves(self, images: Any, units: Any) -> Any:
@@ -109,15 +107,16 @@ def check(model: Any, x: Any, y: Any = None, score: Any = None, units: int | Non
     Returns how many units, or columns of the score, there are, where `y` asks for some; `units` if that is known."""
     x = x if hasattr(x, "shape") else np.asarray(x)
     data.check_images(x)
+    model, first = models.bind(model, x[:1])
     taps = models.taps(model)
     expected, got = taps.input_shape(), tuple(x.shape)
     if expected and (
         len(expected) != len(got) or any(e not in (None, g) for e, g in zip(expected[1:], got[1:], strict=True))
     ):
         raise InputError(f"Images of shape {got} came, and the model takes {expected}: resize or transpose them first.")
-    taps.build(_tensor(x[:1]))
+    taps.build(_tensor(first))
     if y is not None:
-        units = units or models.view(model, x[:1], score=score).unit_count()
+        units = units or models.view(model, first, score=score).unit_count()
         of_model = score is None or hasattr(score, "choose")
         models.check_units(data.unit_array(y), units, "model" if of_model else "score")
     return units

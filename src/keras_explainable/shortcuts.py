@@ -44,6 +44,7 @@ def full_gradient_decomposition(
     *,
     implicit: bool = False,
     precision: str | None = None,
+    leaf: Any = None,
 ) -> fullgrad.Decomposition:
     """Scores taken apart into what the input and each bias contribute: exact for networks of linear layers and ReLUs.
 
@@ -57,6 +58,7 @@ def full_gradient_decomposition(
             contribution of "operations" says that much happens outside of layers, or in layers whose signals do not
             have the images on their first axis. `unexplained` is what the biases leave out.
         precision: refused where it is lower than float32.
+        leaf: as of `ke.explain`. What other inputs add to the score is part of the gap.
 
     Returns:
         `input_gradient` (N, K, *S, C), `bias_gradients` {(layer path, call): (N, K, *S', C')} and `completeness` with
@@ -75,34 +77,43 @@ def full_gradient_decomposition(
 
     if precision not in (None, "float32"):
         raise InputError(f"precision={precision!r} came: parts that are rounded do not add up, so float32 is needed.")
-    source = data.batches(x, y, batch_size)
+    x = data.several(x, leaf)
+    source = data.batches(x, y, batch_size, leaf=leaf)
     if source.kind in WHOLE:
         check(model, x, y, score)
     key = "full_gradient_decomposition", score, implicit
     with models.taps(model).device():
         batches = list(run_steps(step, key, model, source, verbose, score=score))
-    shapes, parts = zip(*batches, strict=True)
+    images, parts = zip(*batches, strict=True)
     scores, gradient = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
     terms = [np.concatenate(values) for values in zip(*(part[2] for part in parts), strict=True)]
     sums, *measured = (
         np.moveaxis(np.concatenate(values), 1, 0) for values in zip(*(part[3:] for part in parts), strict=True)
     )
-    blank = np.zeros((1, *shapes[0][1:]), "float32")
-    calls = fullgrad.biased_calls(model, blank)
+    subject, image = models.bind(model, images[0])
+    calls = fullgrad.biased_calls(subject, image)
     report = fullgrad.completeness(scores, sums, calls)
     if implicit:
-        report = fullgrad.implicit_completeness(scores, measured[0], fullgrad.measured_calls(model, blank), report)
+        report = fullgrad.implicit_completeness(scores, measured[0], fullgrad.measured_calls(subject, image), report)
     return fullgrad.Decomposition(gradient, dict(zip(calls, terms, strict=True)), report)
 
 
 def integrated_gradients_gap(
-    model: Any, x: Any, y: Any = None, batch_size: int = 32, score: Any = None, verbose: int | str = 0, **params: Any
+    model: Any,
+    x: Any,
+    y: Any = None,
+    batch_size: int = 32,
+    score: Any = None,
+    verbose: int | str = 0,
+    leaf: Any = None,
+    **params: Any,
 ) -> path.Convergence:
     """By how much the parts that `integrated_gradients` finds, added up, miss score(x) - score(baseline).
 
     A gap that is not small calls for more `repetitions`.
 
     Args:
+        leaf: as of `ke.explain`.
         params: `repetitions`, `quadrature` and `baseline`, as of `integrated_gradients`.
 
     Returns:
@@ -113,7 +124,8 @@ def integrated_gradients_gap(
     def step(subject: Any, images: Any, units: Any) -> tuple:
         return tuple(path.integrated_gradients_gap(subject, images, units, score, **params))
 
-    source = data.batches(x, y, batch_size)
+    x = data.several(x, leaf)
+    source = data.batches(x, y, batch_size, leaf=leaf)
     if source.kind in WHOLE:
         check(model, x, y, score)
     with models.taps(model).device():

@@ -8,6 +8,11 @@ The contract, for all of them:
 - `indices`: the units to explain: an int, (B,) or (B, K) integers, or None for every unit.
 - `layer`: in place of the last spatial signal, the layer whose output is explained (a name, path, index or layer).
 - `score`: in place of the model's units, a function from its outputs to (B, K) scores, such as those of `ke.scores`.
+- Models of several inputs, one of which is the images: `ke.explain(method, model, x, y, leaf="image")`, as every
+  shortcut, takes as `x` a tuple, list or dictionary of arrays (also one in another) with a row for each image, or a
+  source of batches of them; `leaf` is the name or index of the images in it, or a tuple of these. The others are fed to
+  the model as they are, integers as integers. A method knows nothing of it: its `model` has them bound to it and takes
+  images alone; copies of a batch that are run at once stand one batch after another.
 - Returns scores (B, K), taken before the last softmax or sigmoid unless you named the output yourself, and maps
   (B, *S', K), one for each unit and never summed, at the resolution of the explained signal.
 - Raises `InputError` where images, units or parameters do not fit, `LayerError` where the model lacks what is needed.

@@ -146,8 +146,9 @@ def guided_ig(
     if units is None:
         units = ops.broadcast_to(ops.arange(number, dtype="int32"), ops.shape(scores))
     start = ops.broadcast_to(behind_inputs(view, baseline), ops.shape(view.inputs))
-    ends = [ops.repeat(v, number, axis=0) for v in (view.inputs, start)]  # (B K, ...), images as the model takes them
-    units = ops.reshape(units, (-1, 1))
+    each = (number, *(1,) * (len(start.shape) - 1))
+    ends = [ops.tile(v, each) for v in (view.inputs, start)]  # (K B, ...), images as the model takes them
+    units = ops.reshape(ops.transpose(units), (-1, 1))
 
     def move(subject, end, start, units, state, parts, step):
         _, g = gradients(subject, state, units, score, reduce=None)
@@ -160,7 +161,7 @@ def guided_ig(
     state = (ends[1], ops.zeros_like(ends[0]))
     _, parts = loop(lambda i, state: run(*ends, units, *state, steps[i]), 0, repetitions, state, ends[0])
     parts = ops.moveaxis(parts, 1, -1) if view.taps.channels_first else parts
-    return scores, reduced(ops.reshape(parts, (-1, number, *parts.shape[1:])))
+    return scores, reduced(ops.moveaxis(ops.reshape(parts, (number, -1, *parts.shape[1:])), 0, 1))
 
 
 def guided_step(g: Any, x: Any, end: Any, start: Any, along: Any, fraction: float, max_distance: float) -> Any:

@@ -88,13 +88,13 @@ class Probe:
 
     def _change(self, subject: Any, x: Any, behind: Any, units: Any, scores: Any, masks: Any) -> Any:
         """The scores (B, P, K) of images seen through masks, less those of the images as they are."""
-        masks = masks[None] if len(masks.shape) == len(x.shape) - 1 else masks
-        copies, seen = masks.shape[1], masks[..., None]
-        images = x[:, None] * seen + behind[:, None] * (1 - seen)
+        masks = masks[:, None] if len(masks.shape) == len(x.shape) - 1 else ops.moveaxis(masks, 1, 0)
+        copies, seen = masks.shape[0], masks[..., None]  # (P, B or 1, *S, 1)
+        images = x[None] * seen + behind[None] * (1 - seen)
         images = ops.reshape(images, (-1, *ops.shape(x)[1:]))
-        units = None if units is None else ops.repeat(units, copies, axis=0)
+        units = None if units is None else ops.tile(units, (copies, 1))
         found = self._evaluate(subject, images, units)
-        return ops.reshape(found, (-1, copies, found.shape[-1])) - scores[:, None]
+        return ops.moveaxis(ops.reshape(found, (copies, -1, found.shape[-1])), 0, 1) - scores[:, None]
 
 
 def background(view: models.View, baseline: Any) -> Any:

@@ -6,6 +6,12 @@ from typing import Any, cast
 from keras_explainable.errors import BackendError, InputError
 from keras_explainable.models.black_box import BlackBox as BlackBox
 from keras_explainable.models.black_box import BlackBoxTaps as BlackBoxTaps
+from keras_explainable.models.inputs import Bound as Bound
+from keras_explainable.models.inputs import Several as Several
+from keras_explainable.models.inputs import alternatives as alternatives
+from keras_explainable.models.inputs import bound as bound
+from keras_explainable.models.inputs import parted as parted
+from keras_explainable.models.inputs import spelt as spelt
 from keras_explainable.models.precision import computing_in as computing_in
 from keras_explainable.models.precision import current_precision as current_precision
 from keras_explainable.models.taps import IMAGES as IMAGES
@@ -25,6 +31,10 @@ def taps(model: Any) -> Taps:
     """The adapter for a model, by its type."""
     import keras
 
+    if isinstance(model, Bound):
+        found = taps(model.model)
+        found.inputs = model.inputs
+        return found
     if isinstance(model, keras.Model):
         from keras_explainable.models.keras import KerasTaps
 
@@ -45,6 +55,14 @@ def taps(model: Any) -> Taps:
         f"A {type(model).__module__}.{type(model).__name__} came, and a keras.Model, torch.nn.Module or function from "
         "images to scores was expected."
     )
+
+
+def bind(model: Any, x: Any) -> tuple[Any, Any]:
+    """A model and images, from a model and what a user gave: the model takes the rest as it wants it."""
+    if not isinstance(x, Several):
+        return model, x
+    admitted = map(taps(model).admit, x.inputs.paths[1:], x.inputs.others)
+    return bound(model, x.inputs.fed(admitted)), x.images
 
 
 def bias(layer: Any) -> Any:

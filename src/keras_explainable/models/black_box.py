@@ -9,6 +9,8 @@ from keras import ops, tree
 
 from keras_explainable import backend
 from keras_explainable.errors import InputError, LayerError
+from keras_explainable.models.inputs import Inputs, tensor
+from keras_explainable.models.recording import each
 from keras_explainable.models.taps import INPUT, Point, Tap
 
 
@@ -31,8 +33,8 @@ class BlackBox:
             raise InputError(f"A {type(function).__name__} came, and a function from images to scores was expected.")
         self.function, self.channels_first, self.tensors = function, channels_first, tensors
 
-    def __call__(self, images: Any) -> Any:
-        return self.function(images)
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
+        return self.function(*inputs, **named)
 
 
 class Hidden:
@@ -69,6 +71,7 @@ class BlackBoxTaps:
     pooling = ()
     signals: tuple | None = None
     target: Any = None
+    inputs = Inputs()
     black_box = True
 
     def __init__(self, model: Any) -> None:
@@ -78,8 +81,9 @@ class BlackBoxTaps:
     def run(self, x: Any, tap: Tap, points: frozenset[Point] | None) -> Any:
         if points is None or INPUT in points:
             x = tap(INPUT, x)
+        args, kwargs = self.inputs.arguments(self.model.function, self.inputs.around(x))
         if self.model.tensors:
-            outputs = self.model(x)
+            outputs = self.model(*args, **kwargs)
         elif backend.is_traced(x):
             raise InputError(
                 "A function of NumPy arrays cannot be part of a compiled program. Use a method that needs nothing but "
@@ -87,7 +91,7 @@ class BlackBoxTaps:
                 "make it a function of tensors: ke.BlackBox(function, tensors=True)."
             )
         else:
-            outputs = self.model(backend.to_host(x))
+            outputs = self.model(*each(args, backend.to_host), **each(kwargs, backend.to_host))
         return tree.map_structure(_tensor, outputs)
 
     def scores(self, outputs: Any) -> Any:
@@ -103,6 +107,9 @@ class BlackBoxTaps:
 
     def images(self, x: Any) -> Any:
         return ops.cast(ops.convert_to_tensor(x), "float32")
+
+    def admit(self, path: tuple, value: Any) -> Any:
+        return tensor(value)
 
     def device(self) -> AbstractContextManager:
         return nullcontext()

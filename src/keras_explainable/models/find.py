@@ -113,7 +113,8 @@ def spatial_calls(trace: Trace, rank: int) -> list[Call]:
     layers inside, and of others where they make something of their own out of what those gave."""
     known, found = set(trace.outputs), []
     for call in trace.calls:
-        if is_spatial(call, rank) and not set(call.outputs) & (set(trace.outputs) if call.leaf else known):
+        old = set(trace.outputs) if call.leaf else known
+        if is_spatial(call, rank) and not old.intersection(call.outputs) and not trace.is_beside(call):
             found.append(call)
         known.update(call.outputs)
     return found

@@ -12,14 +12,16 @@ import keras
 from keras import ops, tree
 
 from keras_explainable import backend
-from keras_explainable.errors import InputError, LayerError
+from keras_explainable.errors import LayerError
 from keras_explainable.models import find, keras_kinds, kinds, precision, recording
 from keras_explainable.models import keras_attention as attention
+from keras_explainable.models.inputs import Inputs, as_declared, check_alone, sampled
 from keras_explainable.models.taps import INPUT, Call, Deviation, Point, Tap, Trace
 
 _session: ContextVar["Session | None"] = ContextVar("session", default=None)
 _traces = recording.Traces()
 MISSING = object()
+OWN = ("training", "mask")  # parameters of a `call` that are no inputs
 POOLING_LAYERS = (
     keras.layers.Flatten,
     keras.layers.GlobalAveragePooling1D,
@@ -149,6 +151,7 @@ class KerasTaps:
     def __init__(self, model: keras.Model) -> None:
         self.signals: tuple | None = None
         self.target: Any = None
+        self.inputs = Inputs()
         if isinstance(model, Exposed):
             self.signals, self.target, model = model.addresses["signals"], model.addresses["target"], model.exposed
         self.model = model
@@ -259,16 +262,10 @@ class KerasTaps:
         return tuple((path, id(layer), _activation_name(layer)) for path, layer in self.paths().items())
 
     def input_shape(self) -> tuple | None:
-        """The shape of images that the model was built for, where it says so."""
-        inputs = getattr(self.model, "inputs", None)  # of functional models and of Sequential ones that are built
-        if not inputs or not all(isinstance(i, keras.KerasTensor) for i in inputs):
-            return None
-        if len(inputs) > 1:
-            raise InputError(
-                f"The model takes {len(inputs)} inputs ({', '.join(i.name for i in inputs)}), and images alone can be "
-                "explained: make a keras.Model that takes the images and feeds the rest itself."
-            )
-        return tuple(inputs[0].shape)
+        return self.inputs.shape(self.model, OWN)
+
+    def admit(self, path: tuple, value: Any) -> Any:
+        return as_declared(self.model, path, value)
 
     def images(self, x: Any) -> Any:
         return ops.cast(ops.convert_to_tensor(x), "float32")
@@ -282,7 +279,11 @@ class KerasTaps:
     def build(self, x: Any) -> None:
         """Create the weights of a model that was never called, from a first image."""
         if not all(getattr(layer, "built", True) for layer in (self.model, *self.paths().values())):
-            self.model(x[:1], training=False)
+            args, kwargs = self._arguments(x[:1])
+            self.model(*args, **kwargs, training=False)
+
+    def _arguments(self, x: Any, see: Callable = lambda point, value: value) -> tuple[tuple, dict]:
+        return self.inputs.arguments(self.model.call, self.inputs.around(see(INPUT, x), see), OWN)
 
     def run(self, x: Any, tap: Tap, points: frozenset[Point] | None) -> Any:
         paths = self.paths()
@@ -295,12 +296,14 @@ class KerasTaps:
         with _routing([*routed, *graphs]), precision.lowered(layers), backend.read_only():
             token = _session.set(session)
             try:
-                return self.model(session.see(INPUT, x), training=False)
+                args, kwargs = self._arguments(x, session.see)
+                return self.model(*args, **kwargs, training=False)
             finally:
                 _session.reset(token)
 
     def trace(self, shape: tuple, dtype: str, operations: bool = False) -> Trace:
-        return _traces.get(self.model, self.structure(), (shape, dtype), lambda: self._trace(shape, dtype))
+        key = shape, dtype, self.inputs.kinds
+        return _traces.get(self.model, self.structure(), key, lambda: sampled(self)._trace(shape, dtype))
 
     def _trace(self, shape: tuple, dtype: str) -> Trace:
         recorder, results = recording.Recorder(), []
@@ -315,11 +318,11 @@ class KerasTaps:
         outputs, numbered = results[-1]
         names = tuple(outputs) if isinstance(outputs, dict) else ()
         calls = recorder.calls(functools.partial(self._describe, self.paths(), len(shape)))
-        return Trace(tuple(calls), tuple(n for n, _ in numbered), tuple(s for _, s in numbered), names)
+        return Trace(tuple(calls), tuple(n for n, _ in numbered), tuple(s for _, s in numbered), names, recorder.others)
 
     def attentions(self, shape: tuple, dtype: str) -> dict[Point, tuple]:
-        key = shape, dtype, "attention"
-        return _traces.get(self.model, self.structure(), key, lambda: self._attentions(shape, dtype))
+        key = shape, dtype, self.inputs.kinds, "attention"
+        return _traces.get(self.model, self.structure(), key, lambda: sampled(self)._attentions(shape, dtype))
 
     def _attentions(self, shape: tuple, dtype: str) -> dict[Point, tuple]:
         points = attention.candidates(self.trace(shape, dtype), self.paths())
@@ -359,6 +362,7 @@ class Exposed(keras.Model):
         self.built = True
 
     def call(self, x: Any) -> list:
+        check_alone(x)
         taps = KerasTaps(self)
         taps.build(x)
         return find.exposed(taps, x, keep=lambda value: value)

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import keras
 from keras import ops
 
-from keras_explainable.models.taps import Call, Point, Tap
+from keras_explainable.models.taps import IMAGES, Call, Point, Tap
 
 Found = TypeVar("Found")
 
@@ -105,6 +105,11 @@ class Recorder:
     def number(self, value: Any) -> int:
         self.alive.append(value)
         return self.numbers.setdefault(self.key(value), len(self.numbers))
+
+    @property
+    def others(self) -> frozenset[int]:
+        """What came into the model besides the images."""
+        return frozenset(number for point, number, _ in self.events if not point.path) - {IMAGES}
 
     def __call__(self, point: Point, value: Any) -> Any:
         dtype, shape = keras.backend.standardize_dtype(value.dtype), tuple(value.shape)

@@ -72,10 +72,23 @@ class Trace:
     outputs: tuple[int, ...]
     shapes: tuple[tuple[int, ...], ...]
     names: tuple[str, ...] = field(default=())  # of the outputs, where the model returned a dictionary
-    constants: frozenset[int] = field(default=frozenset())  # the values that are weights
+    constants: frozenset[int] = field(default=frozenset())  # the values that are weights, or came in besides the images
 
     def at(self, point: Point) -> Call | None:
         return self._by_number.get(point[:2])
+
+    @cached_property
+    def beside(self) -> frozenset[int]:
+        """The values that are known to depend on weights, or other inputs than the images, and on nothing else."""
+        found = set(self.constants)
+        for call in self.calls if found else ():
+            if call.inputs and found.issuperset(call.inputs):
+                found.update(call.outputs)
+        return frozenset(found)
+
+    def is_beside(self, call: Call) -> bool:
+        """Whether what a call gives has nothing to do with the images."""
+        return bool(call.outputs) and self.beside.issuperset(call.outputs)
 
     @cached_property
     def _by_number(self) -> dict[tuple[str, int], Call]:
@@ -106,6 +119,7 @@ class Taps(Protocol):
     pooling: tuple[Any, ...]  # classes of layers that end a model's spatial part
     signals: tuple | None  # addresses of those that the user exposed
     target: Any  # the address of the output that the user named, or None
+    inputs: Any  # what the model takes besides images, a `models.inputs.Inputs`
 
     def run(self, x: Any, tap: Tap, points: frozenset[Point] | None) -> Any:
         """The model's outputs; `tap(point, value)` sees the signals at `points` (None: at all points)."""
@@ -119,6 +133,9 @@ class Taps(Protocol):
 
     def images(self, x: Any) -> Any:
         """Images as the backend's float32 tensor, where the model is."""
+
+    def admit(self, path: tuple, value: Any) -> Any:
+        """What else comes in than images, at a path of the model's inputs, as a tensor where the model is."""
 
     def device(self) -> AbstractContextManager:
         """A scope in which the backend computes where the model is."""

@@ -86,7 +86,7 @@ def last_tokens(trace: Trace, rank: int, attended: Callable[[], dict], operation
 
     Behind the last attention only a class token has a gradient: what is taken is the last normalisation before it."""
     outputs = set(trace.outputs)
-    calls = [c for c in trace.calls if are_tokens(c, rank) and not set(c.outputs) & outputs]
+    calls = [c for c in trace.calls if are_tokens(c, rank) and not outputs & set(c.outputs) and not trace.is_beside(c)]
     shapes = attended() if calls else {}
     counts = {shape[-1] for shape in shapes.values() if shape[0] == 1 and shape[-1] == shape[-2]}
     calls = [c for c in calls if c.shape[1] in counts]

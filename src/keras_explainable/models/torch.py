@@ -18,6 +18,7 @@ from keras_explainable import backend
 from keras_explainable.errors import InputError
 from keras_explainable.models import find, precision, recording, torch_ops
 from keras_explainable.models import torch_kinds as kinds
+from keras_explainable.models.inputs import Inputs, check_alone, sampled, tensor
 from keras_explainable.models.kinds import of_layer, of_operation
 from keras_explainable.models.taps import INPUT, Call, Deviation, Point, Tap, Trace
 
@@ -185,6 +186,7 @@ class TorchTaps:
     def __init__(self, module: nn.Module) -> None:
         self.signals: tuple | None = None
         self.target: Any = None
+        self.inputs = Inputs()
         self.found: dict[str, nn.Module] | None = None
         module = unwrap(module)
         if isinstance(module, Exposed):
@@ -256,10 +258,15 @@ class TorchTaps:
         return tuple(zip(paths, map(id, paths.values()), adds, strict=True))
 
     def input_shape(self) -> tuple | None:
+        self.inputs.check(self.module.forward)
         return None
 
     def images(self, x: Any) -> torch.Tensor:
         return ops.convert_to_tensor(x).detach().to(self._place()["device"], torch.float32)
+
+    def admit(self, path: tuple, value: Any) -> torch.Tensor:
+        value, place = tensor(value).detach(), self._place()
+        return value.to(place["device"], place["dtype"] if value.is_floating_point() else None)
 
     def device(self) -> AbstractContextManager:
         device = self._place()["device"]
@@ -289,15 +296,16 @@ class TorchTaps:
             try:
                 # A copy: the module may work in place on what it gets.
                 x = session.see(INPUT, x.clone()).to(**self._place())
+                args, kwargs = self.inputs.arguments(self.module.forward, self.inputs.around(x, session.see))
                 watching = torch_ops.Operations(session, paths) if operations else nullcontext()
                 with _lowered(x.device.type), watching:
-                    return self.module(x)
+                    return self.module(*args, **kwargs)
             finally:
                 _session.reset(token)
 
     def trace(self, shape: tuple, dtype: str, operations: bool = False) -> Trace:
-        key = shape, dtype, operations
-        return _traces.get(self.module, self.structure(), key, lambda: self._trace(*key))
+        key = shape, dtype, operations, self.inputs.kinds
+        return _traces.get(self.module, self.structure(), key, lambda: sampled(self)._trace(shape, dtype, operations))
 
     def _trace(self, shape: tuple, dtype: str, operations: bool) -> Trace:
         recorder = recording.Recorder(lambda value: (id(value), value._version))  # in-place results are new values
@@ -320,7 +328,7 @@ class TorchTaps:
         paths = self.paths()
         calls = recorder.calls(functools.partial(_describe, paths, len(shape), {}), paths)
         weights = ((id(w), w._version) for w in chain(self.module.parameters(), self.module.buffers()))
-        constants = frozenset(recorder.numbers[key] for key in weights if key in recorder.numbers)
+        constants = recorder.others.union(recorder.numbers[key] for key in weights if key in recorder.numbers)
         return Trace(tuple(calls), tuple(n for n, _ in scores), tuple(s for _, s in scores), constants=constants)
 
     def attentions(self, shape: tuple, dtype: str) -> dict[Point, tuple]:
@@ -344,4 +352,5 @@ class Exposed(nn.Module):
         self.exposed, self.addresses = module, {"target": target, "signals": signals}
 
     def forward(self, x: torch.Tensor) -> list:
+        check_alone(x)
         return find.exposed(TorchTaps(self), x, keep=torch.clone)

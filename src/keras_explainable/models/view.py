@@ -140,8 +140,12 @@ class View:
         return list(shapes)
 
     def attended(self) -> dict[Point, tuple]:
-        """Where any attention probabilities are seen, and their shapes."""
-        return self.taps.attentions((1, *self.inputs.shape[1:]), "float32")
+        """Where any attention probabilities are seen, and their shapes; not of attention to other inputs alone."""
+        found = self.taps.attentions((1, *self.inputs.shape[1:]), "float32")
+        if not self.trace.constants:
+            return found
+        calls = {point: self.operations.at(point) for point in found}
+        return {p: found[p] for p, call in calls.items() if call is None or not self.operations.is_beside(call)}
 
     def biased(self) -> list[Point]:
         """Where biases have just been added, in execution order: in the exposed layers if any are, else in all."""

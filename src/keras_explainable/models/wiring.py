@@ -87,9 +87,9 @@ def steps(taps: Taps, trace: Trace, target: Point | None, stop: Point | None = N
         bare = (call.path, call.call) if target.link == "linear" else None
     while waiting:
         value, user = waiting.pop()
-        call = _maker(taps, trace, value)
-        if call is None and value in trace.constants:
+        if value in trace.beside:
             continue
+        call = _maker(taps, trace, value)
         if call is None and value != IMAGES:
             raise LayerError(
                 f"Before {user} an operation takes place that is no layer, and what it does to a relevance is not "

@@ -1,0 +1,297 @@
+"""Models of several inputs, one of which are the images: the others ride along with them, as they are.
+
+`Several` is what the user gave, `Bound` a model with the others fed to it, which is explained as if it took images
+alone. Wherever P copies of a batch are run at once they stand one batch after another: row i goes with row i mod B of
+the others."""
+
+import copy
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from numbers import Number
+from typing import Any, NamedTuple, NoReturn
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_explainable import backend
+from keras_explainable.errors import InputError
+from keras_explainable.models.taps import INPUT
+
+HOW = (
+    "pass all of them as x, a tuple, list or dictionary of arrays, and by leaf= which of them is the images: "
+    "x={'image': images, 'age': ages}, leaf='image'"
+)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a model takes: a structure `tree` of numbers, 0 for the images and i for the i-th of the `others`."""
+
+    tree: Any = 0
+    others: tuple = ()
+    paths: tuple[tuple, ...] = ((),)  # of the images, and of the others
+
+    @property
+    def alone(self) -> bool:
+        """Whether it takes images and nothing else."""
+        return isinstance(self.tree, int)
+
+    @property
+    def form(self) -> str:
+        """The structure, as something hashable."""
+        return repr((self.tree, self.paths))
+
+    @property
+    def kinds(self) -> tuple:
+        """All that a trace of the model depends on."""
+        return self.form, *((*o.shape[1:], keras.backend.standardize_dtype(o.dtype)) for o in self.others)
+
+    def fed(self, others: Iterable) -> "Inputs":
+        """The same structure of other arrays."""
+        return Inputs(self.tree, tuple(others), self.paths)
+
+    def around(self, x: Any, see: Callable = lambda point, value: value) -> Any:
+        """The whole structure round the images; each of the others as a copy, by way of `see(point, value)`."""
+        copies = (ops.copy(_rows(other, x)) for other in self.others)  # a model may work in place
+        seen = [see(INPUT._replace(part=i), other) for i, other in enumerate(copies, 1)]
+        return _mapped(self.tree, [x, *seen].__getitem__)
+
+    def arguments(self, function: Callable, inputs: Any, own: tuple = ()) -> tuple[tuple, dict]:
+        """The arguments by which a function takes inputs: a tuple or dictionary as several where it has them, and else
+        all as one. Parameters named in `own` do not count."""
+        if self.alone:
+            return (inputs,), {}
+        named = isinstance(inputs, Mapping) and all(isinstance(key, str) for key in inputs)
+        several: list = [((), dict(inputs))] if named else []
+        several += [(tuple(inputs), {})] if isinstance(inputs, (tuple, list)) else []
+        one: tuple = ((inputs,), {})
+        order = [one, *several] if isinstance(inputs, list) else [*several, one]
+        return next(((args, kwargs) for args, kwargs in order if _takes(function, args, kwargs, own)), one)
+
+    def check(self, function: Callable, own: tuple = ()) -> None:
+        """Refuse images alone for a function that needs more."""
+        if self.alone and not _takes(function, (None,), {}, own):
+            _refuse([n for n, p in _parameters(function, own).items() if p.default is p.empty])
+
+    def shape(self, model: keras.Model, own: tuple = ()) -> tuple | None:
+        """The shape of images that a Keras model has declared; None if it has not.
+
+        Raises:
+            InputError: images alone came and the model takes more, or the other way round.
+        """
+        inputs = _declared(model)
+        if not inputs:
+            self.check(model.call, own)
+            return None
+        if self.alone and len(inputs) > 1:
+            _refuse([i.name for i in inputs])
+        if self.others and len(inputs) == 1:
+            raise InputError(f"The model takes images alone, and {1 + len(self.others)} arrays came: leave out leaf=.")
+        found = inputs[0] if len(inputs) == 1 else _named(model, self.paths[0])
+        return None if found is None else tuple(found.shape)
+
+
+def _refuse(names: list[str]) -> NoReturn:
+    raise InputError(f"The model takes {len(names)} inputs ({', '.join(names)}), and images alone came: {HOW}.")
+
+
+class Several:
+    """Images, and arrays with a row for each of them: cut and counted as the images alone would be."""
+
+    def __init__(self, images: Any, inputs: Inputs) -> None:
+        self.images, self.inputs = images, inputs
+
+    @classmethod
+    def of(cls, x: Any, leaf: Any) -> "Several":
+        """A tuple, list or dictionary of arrays, or of such again, whose images are at `leaf`: a name, an index, or a
+        tuple of them.
+
+        Raises:
+            InputError: there is no such leaf, or an array has not a row for each image.
+        """
+        if not isinstance(x, (tuple, list, Mapping)):
+            raise InputError(
+                f"leaf={leaf!r} came for inputs of type {type(x).__name__}, and a tuple, list or dictionary of arrays "
+                "was expected; or a source of batches, each (such a structure,) or (such a structure, y)."
+            )
+        found: dict[tuple, Any] = dict(leaves(x))
+        at = leaf if isinstance(leaf, tuple) else (leaf,)
+        if at not in found:
+            raise InputError(f"leaf={leaf!r} came, and x has none like that: use {alternatives(x)}.")
+        order = (at, *(path for path in found if path != at))
+        arrays = [
+            v if hasattr(v, "shape") and hasattr(v, "dtype") else np.asarray(v) for v in map(found.__getitem__, order)
+        ]
+        number = tuple(arrays[0].shape)[:1]
+        for path, array in zip(order, arrays, strict=True):
+            if number and tuple(array.shape)[:1] != number:
+                raise InputError(
+                    f"Leaf {spelt(path)} of x has shape {tuple(array.shape)}, and there are "
+                    f"{number[0]} images: give a row for each image."
+                )
+        tree = _placed(x, {path: i for i, path in enumerate(order)})
+        return cls(arrays[0], Inputs(tree, tuple(arrays[1:]), order))
+
+    def map(self, function: Callable) -> "Several":
+        return Several(function(self.images), self.inputs.fed(map(function, self.inputs.others)))
+
+    def __getitem__(self, rows: slice) -> "Several":
+        return self.map(lambda array: array[rows])
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    @property
+    def shape(self) -> tuple:
+        return tuple(self.images.shape)
+
+    @property
+    def dtype(self) -> Any:
+        return self.images.dtype
+
+
+class Bound(NamedTuple):
+    """A model with all of its inputs but the images."""
+
+    model: Any
+    inputs: Inputs
+
+
+def check_alone(x: Any) -> None:
+    """Refuse to call a model that exposes signals with more than images."""
+    if not ops.is_tensor(x):
+        raise InputError(
+            f"A {type(x).__name__} of inputs came, and a model that exposes signals is called with images alone: let "
+            "`ke.explain` call it, with all of them as x, and leaf=."
+        )
+
+
+def bound(model: Any, inputs: Inputs) -> Any:
+    """A model to which these inputs are fed; itself where there are none."""
+    return model if inputs.alone else Bound(model, inputs)
+
+
+def parted(model: Any) -> tuple[Any, Inputs]:
+    """A model and what is fed to it besides images."""
+    return (model.model, model.inputs) if isinstance(model, Bound) else (model, Inputs())
+
+
+def sampled(taps: Any) -> Any:
+    """An adapter with one row of what is fed besides the images, known also where that is part of a program."""
+    if taps.inputs.alone:
+        return taps
+    found = copy.copy(taps)
+    found.inputs = taps.inputs.fed(map(_sample, taps.inputs.others))
+    return found
+
+
+def leaves(tree: Any, path: tuple = ()) -> Iterator[tuple[tuple, Any]]:
+    """The arrays in a structure, by their paths; a list of numbers is one, and None is none."""
+    parts = _parts(tree)
+    if parts is None:
+        yield from () if tree is None else [(path, tree)]
+        return
+    for name, part in parts.items():
+        yield from leaves(part, (*path, name))
+
+
+def alternatives(tree: Any) -> str:
+    """The leaves that a structure has, for messages."""
+    return " or ".join(spelt(path) for path, _ in leaves(tree)) or "none, as x is empty"
+
+
+def spelt(path: tuple) -> str:
+    """A path as a user writes it."""
+    return repr(path[0] if len(path) == 1 else path)
+
+
+def _declared(model: keras.Model) -> list:
+    """The inputs that a functional model, or a Sequential one that is built, has declared."""
+    inputs = getattr(model, "inputs", None) or []
+    return inputs if all(isinstance(i, keras.KerasTensor) for i in inputs) else []
+
+
+def _named(model: keras.Model, path: tuple) -> Any:
+    """What a model has declared at a path of its inputs, or by this name; None if nothing."""
+    inputs = _declared(model)
+    found = {(i.name,): i for i in inputs} | (dict(leaves(model.input)) if len(inputs) > 1 else {})
+    return found.get(path, found.get(path[-1:]))
+
+
+def as_declared(model: keras.Model, path: tuple, value: Any) -> Any:
+    """A tensor as the Keras model itself would make it: of the type and rank that it has declared."""
+    declared, value = _named(model, path), tensor(value)
+    if declared is None:
+        return value
+    value = ops.cast(value, declared.dtype)
+    return value[..., None] if len(declared.shape) == len(value.shape) + 1 and declared.shape[-1] == 1 else value
+
+
+def _parts(tree: Any) -> dict | None:
+    """What a structure holds, by name or index; None for an array."""
+    if isinstance(tree, Mapping):
+        return dict(tree)
+    if isinstance(tree, (tuple, list)) and not (tree and all(isinstance(part, Number) for part in tree)):
+        return dict(enumerate(tree))
+    return None
+
+
+def _placed(tree: Any, numbers: dict, path: tuple = ()) -> Any:
+    """The structure with a number in the place of each array."""
+    parts = _parts(tree)
+    if parts is None:
+        return numbers.get(path)
+    return _like(tree, {name: _placed(part, numbers, (*path, name)) for name, part in parts.items()})
+
+
+def _mapped(tree: Any, function: Callable) -> Any:
+    """A structure of numbers with what `function` makes of each."""
+    if isinstance(tree, dict):
+        return {name: _mapped(part, function) for name, part in tree.items()}
+    if isinstance(tree, (tuple, list)):
+        return _like(tree, {i: _mapped(part, function) for i, part in enumerate(tree)})
+    return None if tree is None else function(tree)
+
+
+def _like(tree: Any, parts: dict) -> Any:
+    if isinstance(tree, Mapping):
+        return parts
+    return type(tree)(*parts.values()) if hasattr(tree, "_fields") else type(tree)(parts.values())
+
+
+def tensor(value: Any) -> Any:
+    """A tensor of the backend; numbers that are no integers as float32."""
+    dtype = keras.backend.standardize_dtype(value.dtype)
+    return ops.convert_to_tensor(value, "float32" if "float" in dtype else None)
+
+
+def _sample(value: Any) -> Any:
+    if not backend.is_traced(value):
+        return value[:1]
+    return np.zeros((1, *value.shape[1:]), keras.backend.standardize_dtype(value.dtype))
+
+
+def _rows(value: Any, x: Any) -> Any:
+    """A row for each of the images, which are the first ones, or so many copies of all."""
+    if value.shape[0] == x.shape[0]:
+        return ops.convert_to_tensor(value)
+    return ops.take(value, ops.arange(ops.shape(x)[0]) % ops.shape(value)[0], axis=0)
+
+
+def _parameters(function: Callable, own: tuple) -> Mapping[str, inspect.Parameter]:
+    return {n: p for n, p in inspect.signature(function).parameters.items() if n not in own}
+
+
+def _takes(function: Callable, args: tuple, kwargs: dict, own: tuple) -> bool:
+    """Whether a function can be called like this; true where it does not say."""
+    try:
+        parameters = _parameters(function, own).values()
+    except (TypeError, ValueError):
+        return True
+    try:
+        inspect.Signature(list(parameters)).bind(*args, **kwargs)
+    except TypeError:
+        return False
+    return True
