@@ -116,10 +116,11 @@ def judged(maps, masks):
 
 
 METHODS = {"gradcam": {}, "full_gradients": {}, "smoothgrad": {"repetitions": 4}}
+OF_TRANSFORMERS = {"attnlrp": {}, "attention_relevance": {}}
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=slow_on_jax) for name in ("mobilenet_v2", "squeezenet_v1_1")]
+    "name", [pytest.param(name, marks=slow_on_jax) for name in ("mobilenet_v2", "squeezenet_v1_1", "deit_tiny")]
 )
 def test_maps_find_the_objects(networks, real_data, name):
     found = [*masked_photos(networks, real_data), *boxed_photos(networks, real_data)]
@@ -130,7 +131,7 @@ def test_maps_find_the_objects(networks, real_data, name):
     # Does the map point better than chance, and better than one who always points to the middle?
     area, centre = masks.mean(), masks[:, SIDE // 2, SIDE // 2].mean()
     print(f"\n{name}, {len(x)} photos: random pixel {area:.3f}, centre pixel {centre:.3f}")
-    for method, params in METHODS.items():
+    for method, params in (OF_TRANSFORMERS if name == "deit_tiny" else METHODS).items():
         scores, maps = getattr(ke, method)(model, x, y, batch_size=10, verbose=0, **params)
         if method != "smoothgrad":
             np.testing.assert_allclose(scores[:, 0], logits[np.arange(len(y)), y], atol=1e-3)

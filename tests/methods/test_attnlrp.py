@@ -10,6 +10,7 @@ import models
 from convert import as_reference
 from helpers import BACKEND, close, raw, where_quick
 from keras_explainable.errors import LayerError
+from laws.test_methods import fingerprint, same
 from reference.propagation import attnlrp
 
 UNITS = np.array([[1, 4], [0, 2]])
@@ -111,7 +112,17 @@ class Hidden(L.Layer):
 def test_an_affine_layer_of_ones_own_is_seen_to_be_so():
     model = network(Placed(name="placed"))
     plain = raw("input_x_gradient", model, tokens(), None, reduce="sum")
+    before = fingerprint(model)
     close(raw("attnlrp", model, tokens(), None), plain, 1e-5)
+    same(before, fingerprint(model))
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="a law that is tried on every backend elsewhere")
+def test_a_transformer_is_left_as_it_was():
+    model, x = models.build("transformer"), models.images("transformer", 1)
+    before = fingerprint(model)
+    raw("attnlrp", model, x, 0)
+    same(before, fingerprint(model))
 
 
 class Biased(L.MultiHeadAttention):
@@ -196,6 +207,34 @@ if BACKEND == "torch":
         _, maps = raw("attnlrp", Gate(), x, None)
         expected = x * (1 / (1 + np.exp(-x)))
         close([maps], [np.swapaxes(expected, 1, 2)], 1e-4)
+
+    def test_what_has_only_the_shape_of_a_signal_is_a_constant():
+        def masked(net, x):
+            mask = x.new_zeros(5, 5)
+            mask[:, :2] = -100.0
+            return (x @ x.transpose(1, 2) + mask).softmax(-1) @ x
+
+        close(written(masked), written(lambda _, x: (x @ x.transpose(1, 2)[..., 2:]).softmax(-1) @ x[:, 2:]), 1e-5)
+
+    def test_an_encoder_of_pytorch_is_that_written_out():
+        encoder = nn.TransformerEncoderLayer(6, 2, 8, activation="gelu", batch_first=True, norm_first=True)
+
+        class Encoder(Written):
+            def __init__(self, thing):
+                super().__init__(thing)
+                self.layer = encoder
+
+        def by_hand(net, x):
+            layer, attention = net.layer, net.layer.self_attn
+            y = F.linear(layer.norm1(x), attention.in_proj_weight, attention.in_proj_bias)
+            q, k, v = y.unflatten(-1, (3, 2, 3)).permute(2, 0, 3, 1, 4)
+            mixed = (q @ k.transpose(-1, -2) / 3**0.5).softmax(-1) @ v
+            x = x + attention.out_proj(mixed.transpose(1, 2).flatten(2))
+            return x + layer.linear2(F.gelu(layer.linear1(layer.norm2(x))))
+
+        x = np.ascontiguousarray(tokens().swapaxes(1, 2))
+        ours, theirs = (Encoder(f).eval() for f in (lambda net, x: net.layer(x), by_hand))
+        close(raw("attnlrp", ours, x, None), raw("attnlrp", theirs, x, None))
 
     def test_masks_and_groups_are_those_of_attention_written_out():
         def split(x, heads):

@@ -50,6 +50,9 @@ GROUPS: dict[str, list[str]] = {
     "layernorm": ["LayerNormalization", "RMSNormalization", "LayerNorm", "RMSNorm", "layer_norm", "rms_norm"],
     "softmax": ["Softmax", "softmax"],
     "attention": ["MultiHeadAttention", "scaled_dot_product_attention", "multi_head_attention_forward"],
+    # of a tensor, its shape alone
+    "blank": ["new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like", "full_like", "empty_like"]
+    + ["ZerosLike", "OnesLike", "FullLike"],
     # every output is one input, or nothing
     "moving": ["Flatten", "flatten", "Reshape", "reshape", "view", "Permute", "permute", "Transpose", "transpose"]
     + ["Concatenate", "concatenate", "cat", "concat", "Squeeze", "squeeze", "unsqueeze", "ExpandDims", "Unflatten"]

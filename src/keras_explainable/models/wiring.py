@@ -99,16 +99,16 @@ def steps(taps: Taps, trace: Trace, target: Point | None, stop: Point | None = N
             continue
         found.add((call.path, call.call))
         waiting.extend((number, call.path) for number in call.inputs)
-    reached = {IMAGES}
-    made = []
+    reached, made = {IMAGES}, []
     for c in trace.calls:
-        begins = stop is not None and c.output[:2] == stop[:2]
-        if begins or ((c.path, c.call) in found and not reached.isdisjoint(c.inputs)):
+        if stop is not None and c.output[:2] == stop[:2]:
             reached.update(c.outputs)
-        if (c.path, c.call) in found and not reached.isdisjoint(c.inputs):
-            fused = (kinds.of_name(c.activation) or "unknown") if c.activation and (c.path, c.call) != bare else None
-            inputs = (p for p, _ in c.signals if p.link == "input" and c.inputs[p.part] in reached)
-            made.append(Step(c, taps.role(c), fused, tuple(inputs)))
+        if (c.path, c.call) not in found or reached.isdisjoint(c.inputs) or (role := taps.role(c)) == "blank":
+            continue
+        reached.update(c.outputs)
+        fused = (kinds.of_name(c.activation) or "unknown") if c.activation and (c.path, c.call) != bare else None
+        inputs = (p for p, _ in c.signals if p.link == "input" and c.inputs[p.part] in reached)
+        made.append(Step(c, role, fused, tuple(inputs)))
     return made
 
 
