@@ -32,9 +32,9 @@ def scorecam(
     Args:
         baseline: the colour behind the mask, in the model's input range.
         max_channels: of each image only so many channels, those with the largest mean square over space, in time
-            proportional to it. Where the weight is with another channel the map differs: with 6 of the 64 channels of
-            a ResNet-20 (CIFAR-10, 10 photos) its rank correlation with the whole map was 0.98 in the median, 0.88 in
-            the mean.
+            proportional to it. With a twelfth of them the rank correlation with the whole map was 0.998 (10 photos, at
+            least 0.992; 106 of the 1280 channels of MobileNetV2) and 0.970 (at least 0.919; 83 of the 1000 of
+            SqueezeNet). Of few channels each counts: with 6 of the 64 of a ResNet-20 it was 0.88.
         at_once: masked images that are evaluated together; at least one copy of each image of the batch is.
 
     Reference: Wang et al., Score-CAM, arXiv:1910.01279; fewer channels: Li et al., FasterScore-CAM.
