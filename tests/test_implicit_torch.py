@@ -141,6 +141,7 @@ CURVED = {  # by kind of network, what is among the largest causes: gates, layer
 }
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("name", [*CURVED, "resnet18"])
 def test_torchvision(torchvision, name):
     options = {"image_size": 32} if name == "vit_b_16" else {}

@@ -16,12 +16,13 @@ from torch import nn
 
 import keras_explainable as ke
 
+pytestmark = pytest.mark.peers
 UNITS = [1, 4, 2]
 
 
 @pytest.fixture(scope="module")
 def peer(torchvision):  # which it imports
-    reason = "pytorch-grad-cam, to compare with, is not installed: pip install grad-cam"
+    reason = "pytorch-grad-cam is not installed: make test-peers"
     return pytest.importorskip("pytorch_grad_cam", reason=reason, exc_type=ImportError)
 
 

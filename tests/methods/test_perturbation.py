@@ -282,9 +282,12 @@ def test_captum_says_the_same(x):
         close([ours.maps[..., 0]], [theirs[:, 0].numpy()], 1e-4)
 
 
+@pytest.mark.peers
 def test_captum_s_regressions_say_the_same():
     attr = pytest.importorskip("captum.attr", reason="Captum, to compare with, is not installed")
-    pytest.importorskip("sklearn", reason="scikit-learn, which Captum's regressions need, is not installed")
+    pytest.importorskip(
+        "sklearn", reason="scikit-learn, which Captum's regressions need, is not installed: make test-peers"
+    )
     if BACKEND != "torch":
         pytest.skip("Captum is PyTorch's")
     import torch

@@ -13,12 +13,13 @@ from torch import nn
 import torch_nets
 from helpers import raw
 
+pytestmark = pytest.mark.peers
 UNITS = torch.tensor([1, 3])
 
 
 @pytest.fixture(scope="module")
 def zennit(torchvision):  # which it imports
-    return pytest.importorskip("zennit", reason="zennit is not installed")
+    return pytest.importorskip("zennit", reason="zennit is not installed: make test-peers", exc_type=ImportError)
 
 
 def module():

@@ -9,7 +9,10 @@ import keras_explainable as ke
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 import torch_nets as nets  # noqa: E402
 
-pytestmark = pytest.mark.skipif(keras.backend.backend() != "torch", reason="modules need Keras on PyTorch")
+pytestmark = [
+    pytest.mark.peers,
+    pytest.mark.skipif(keras.backend.backend() != "torch", reason="modules need Keras on PyTorch"),
+]
 SIZES = {"inception_v3": 80, "vgg11_bn": 32, "googlenet": 64, "densenet121": 64}
 SIGNALS = {
     "resnet18": "layer4.1.relu (call 1)",
