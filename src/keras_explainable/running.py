@@ -76,7 +76,9 @@ class _Frugal:
         images, units = _tensor(images), None if units is None else keras.ops.convert_to_tensor(units)
         if self.ready is None or model is not self.model:  # what else is fed to the model changes with each batch
             whole = self.key is not None
-            self.ready = compiled(self.step, self.key, model) if whole else functools.partial(self.step, model)
+            self.ready = (
+                compiled(self.step, self.key, model, spread=True) if whole else functools.partial(self.step, model)
+            )
         return self.ready(images, units)
 
     def halves(self, images: Any, units: Any) -> Any:

@@ -43,6 +43,12 @@ with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
     model = models.build("nested_sequential")
 assert seam._strategy(model.variables).num_replicas_in_sync == 2
 equal(explained(model), expected)
+seen = []
+def method(model, images, indices=None):
+    seen.append(images.shape[0])
+    return ke.methods.cams.gradcam(model, images, indices)
+ke.explain(method, model, models.images("nested_sequential", 4), 1, verbose=0)
+assert set(seen) == {2}, seen  # each device has a half
 """,
     "torch": """
 import sys, keras, numpy as np, keras_explainable as ke, torch

@@ -36,7 +36,8 @@ def _on_each(step: Callable, strategy, *args):
     devices = strategy.num_replicas_in_sync
 
     def part(value, context):
-        return None if value is None else tf.experimental.numpy.array_split(value, devices)[context.replica_id]
+        i, rows = context.replica_id_in_sync_group, value.shape[0]
+        return value[i * rows // devices : (i + 1) * rows // devices]
 
     def divided(value):
         return strategy.experimental_distribute_values_from_function(functools.partial(part, value))
