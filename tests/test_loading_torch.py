@@ -83,7 +83,7 @@ def test_a_file_gives_the_module_that_was_saved(module, tmp_path, name):
     ours, theirs = (ke.explain("gradients", m, x, [1, 4, 0], verbose=0).maps for m in (loaded.model, module))
     np.testing.assert_allclose(ours, theirs, atol=1e-6 * abs(theirs).max())
     for method in ("gradcam", "full_gradients"):
-        with pytest.raises(LayerError, match="use `gradients`|such as `gradients`"):
+        with pytest.raises(LayerError, match="shows none of its layers"):
             ke.explain(method, loaded.model, x, 1, verbose=0)
 
 
@@ -234,7 +234,7 @@ def test_the_command_line_explains_and_lists_modules(module, factory, tmp_path):
     assert layers.splitlines()[2].split() == ["0", "0", "Conv2d", "4", "x", "18", "x", "18"]
     scripted = run(*words, "--model", save(module, tmp_path / "scripted.pt"))
     assert "shows none of its layers" in run("layers", tmp_path / "scripted.pt").stdout
-    assert scripted.exit_code == 1 and "such as `gradients`" in scripted.stderr
+    assert scripted.exit_code == 1 and "as `gradients` does" in scripted.stderr
     assert run(*words, "--model", tmp_path / "scripted.pt", "-m", "gradients").exit_code == 0
     assert run(*words[:-1], "12x").exit_code == 2
 

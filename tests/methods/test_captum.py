@@ -97,7 +97,7 @@ def test_gradients_times_what_they_belong_to(case):
 
 def test_expected_gradients_are_gradient_shap_on_the_same_draws(case, monkeypatch):
     module, x, _ = case
-    origins = x.flip(0).clone() * 0.5
+    origins = x.flip(0).clone() * 0.4  # no draw is so near the kink of a ReLU that rounding decides
     t, which = path.draws(4, len(origins), 3)
 
     def repeat(draws):  # every image sees the same: theirs are the draws of an image, then those of the next

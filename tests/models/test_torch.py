@@ -199,6 +199,14 @@ def test_the_effective_bias_is_what_a_layer_makes_of_nothing(name, rank):
 
 
 @needs_torch
+def test_biases_are_found_around_a_norm_without_statistics():
+    layers = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False), nn.ReLU(), nn.Flatten()
+    module = nets.drawn(nn.Sequential(*layers, nn.Linear(4 * 12 * 16, 5)))
+    report = ke.full_gradient_decomposition(module, nets.images(), 1).completeness
+    assert len(report.contributions) == 4  # of the input, the convolution, the norm and the head
+
+
+@needs_torch
 @pytest.mark.parametrize(
     "layer", [nn.Conv2d(3, 3, 1, bias=False), nn.LayerNorm(18, bias=False), nn.GroupNorm(1, 3, affine=False), nn.ReLU()]
 )
@@ -338,7 +346,7 @@ def test_programs_that_hide_their_layers():
         close(raw("gradients", program, x), raw("gradients", module, x))
         with pytest.raises(LayerError, match="shows none of its layers"):
             ke.full_gradients(program, x, Y, verbose=0)
-        with pytest.raises(LayerError, match="No layer of this model"):
+        with pytest.raises(LayerError, match="shows none of its layers"):
             ke.gradcam(program, x, Y, verbose=0)
     conv = nets.drawn(nn.Conv2d(3, 5, 3))
     inside, plain = (
@@ -352,3 +360,9 @@ def test_images_of_another_layout_are_refused():
     x = np.moveaxis(nets.images(), 1, -1)
     with pytest.raises(InputError, match=r"channels first.*x.transpose\(0, 3, 1, 2\)"):
         ke.gradcam(nets.drawn(nets.Plain()), x, 0, verbose=0)
+
+
+@needs_torch
+def test_images_with_another_number_of_channels_are_refused():
+    with pytest.raises(InputError, match=r"another number of channels.*\[1, 1, "):
+        ke.gradcam(nets.drawn(nets.Plain()), nets.images(channels=1), 0, verbose=0)

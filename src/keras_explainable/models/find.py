@@ -120,11 +120,21 @@ def spatial_calls(trace: Trace, rank: int) -> list[Call]:
     return found
 
 
+def check_shown(trace: Trace, so: str) -> None:
+    """Refuse a model whose layers cannot be seen."""
+    if not trace.calls:
+        raise LayerError(
+            f"This model shows none of its layers while it runs (TorchScript and exported programs do not), so {so}: "
+            "give the module that it was made from, or explain its input, as `gradients` does."
+        )
+
+
 def last_spatial(trace: Trace, rank: int) -> Point:
     """The output of the last call that ends in a spatial signal."""
     found = spatial_calls(trace, rank)
     if found:
         return found[-1].output
+    check_shown(trace, "there is no signal to weigh")
     shapes = ", ".join(f"{c.path} {c.shape}" for c in trace.calls if c.leaf) or "none"
     raise LayerError(
         f"No layer of this model gives a spatial signal with {rank} spatial axes of more than one pixel, which this "
@@ -134,9 +144,8 @@ def last_spatial(trace: Trace, rank: int) -> Point:
 
 
 def biased(trace: Trace) -> list[Call]:
-    """The calls of layers that add a bias, in execution order, where the images are on the signal's first axis (a trace
-    has one)."""
-    return [c for c in trace.calls if c.has_bias and c.shape[:1] == (1,)]
+    """The calls of layers that add a bias, in execution order, where the images are on the signal's first axis."""
+    return [c for c in trace.calls if c.has_bias and c.shape[:1] == (trace.images,)]
 
 
 def measured(trace: Trace, wider: Trace, score: Point | None) -> dict[tuple[str, int], tuple[list[Point], list[Point]]]:

@@ -161,7 +161,7 @@ class Bound(NamedTuple):
 
 def check_alone(x: Any) -> None:
     """Refuse to call a model that exposes signals with more than images."""
-    if not ops.is_tensor(x):
+    if isinstance(x, (tuple, list, Mapping)):
         raise InputError(
             f"A {type(x).__name__} of inputs came, and a model that exposes signals is called with images alone: let "
             "`ke.explain` call it, with all of them as x, and leaf=."

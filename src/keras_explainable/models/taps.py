@@ -73,6 +73,7 @@ class Trace:
     shapes: tuple[tuple[int, ...], ...]
     names: tuple[str, ...] = field(default=())  # of the outputs, where the model returned a dictionary
     constants: frozenset[int] = field(default=frozenset())  # the values that are weights, or came in besides the images
+    images: int = 1  # how many there were
 
     def at(self, point: Point) -> Call | None:
         return self._by_number.get(point[:2])

@@ -316,20 +316,27 @@ class TorchTaps:
             scores.extend([] if found is None else [(recorder.number(found), tuple(found.shape))])
 
         norms = (m for m in self.module.modules() if isinstance(m, kinds.BATCH_NORMS))
-        try:  # statistics of a batch need more than one image
-            backend.trace(run, (max(shape[0], 1 + any(m.running_mean is None for m in norms)), *shape[1:]), dtype)
+        images = shape[0] * (1 + any(m.running_mean is None for m in norms))  # statistics of a batch need more than one
+        try:
+            backend.trace(run, (images, *shape[1:]), dtype)
         except RuntimeError as error:
             if shape[-1] in IMAGE_CHANNELS and shape[1] not in IMAGE_CHANNELS:
                 raise InputError(
                     f"Images of shape (N, {', '.join(map(str, shape[1:]))}) came, and this module could not take them. "
                     "PyTorch's convolutions want channels first, (N, C, *space): try x.transpose(0, 3, 1, 2)."
                 ) from error
+            if "channels" in str(error):
+                raise InputError(
+                    f"Images of shape (N, {', '.join(map(str, shape[1:]))}) came, and this module takes another number "
+                    f"of channels: {error}."
+                ) from error
             raise
         paths = self.paths()
         calls = recorder.calls(functools.partial(_describe, paths, len(shape), {}), paths)
         weights = ((id(w), w._version) for w in chain(self.module.parameters(), self.module.buffers()))
         constants = recorder.others.union(recorder.numbers[key] for key in weights if key in recorder.numbers)
-        return Trace(tuple(calls), tuple(n for n, _ in scores), tuple(s for _, s in scores), constants=constants)
+        outputs, shapes = (tuple(of) for of in zip(*scores, strict=True)) if scores else ((), ())
+        return Trace(tuple(calls), outputs, shapes, constants=constants, images=images)
 
     def attentions(self, shape: tuple, dtype: str) -> dict[Point, tuple]:
         calls = self.trace(shape, dtype, operations=True).calls

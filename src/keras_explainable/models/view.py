@@ -149,11 +149,7 @@ class View:
 
     def biased(self) -> list[Point]:
         """Where biases have just been added, in execution order: in the exposed layers if any are, else in all."""
-        if not self.trace.calls:
-            raise LayerError(
-                "This model shows none of its layers while it runs (TorchScript and exported programs do not), so "
-                "their biases cannot be found: give the module that it was made from, or use `gradients`."
-            )
+        find.check_shown(self.trace, "its biases cannot be found")
         calls = find.biased(self.trace)
         if self.taps.signals is not None:
             _, points = find.declared(self.trace, self.taps, self.rank)
