@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import random
 import statistics
 import time
 from pathlib import Path
@@ -17,13 +18,14 @@ def first(run):
 
 
 def alternate(sides, rounds=5, budget=120.0):
-    """{name: seconds of each round} of callables that run in turn, each already called once."""
-    seconds = {name: [] for name in sides}
+    """{name: seconds of each round} of callables that run in turn, each already called once. The order is drawn anew for
+    each round: what ran before leaves memory and caches in a state of its own."""
+    seconds, rng = {name: [] for name in sides}, random.Random(0)
     end = time.perf_counter() + budget
     for done in range(rounds):
         if done >= 3 and time.perf_counter() > end:
             break
-        for name, run in sides.items():
+        for name, run in rng.sample(list(sides.items()), len(sides)):
             start = time.perf_counter()
             run()
             seconds[name].append(time.perf_counter() - start)

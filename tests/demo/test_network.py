@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_explainable.demo import load_model, load_scenes, train
+from keras_explainable.demo import load_model, load_scenes, load_transformer, train
 from keras_explainable.demo.network import MODEL_FILE, build_model
 from keras_explainable.demo.scenes import SIZE, draw_scene
 from keras_explainable.errors import InputError
@@ -40,6 +40,14 @@ def test_names_all_objects_of_a_scene(model):
     right = (model.predict(images, batch_size=50, verbose=0) > 0) == labels
     assert right.mean() >= 0.97
     assert right.all(1).mean() >= 0.8
+
+
+def test_the_transformer_names_them_too(singles):
+    transformer = load_transformer()
+    named = transformer.predict(singles[0], batch_size=50, verbose=0).argmax(1)
+    assert (named == singles[1].argmax(1)).mean() >= 0.95
+    images, labels, _ = load_scenes(300, seed=12)
+    assert ((transformer.predict(images, batch_size=50, verbose=0) > 0) == labels).mean() >= 0.97
 
 
 def test_looks_at_the_object(model, singles, answers):

@@ -2,14 +2,24 @@
 
 from collections.abc import Callable
 
+import keras
 import numpy as np
 import torch
+
+from keras_explainable.backend.scope import read_only
 
 AT_ONCE = 1 << 20  # values
 
 
 def compile(step: Callable, variables: Callable, jit_compile: bool | None, spread: bool) -> Callable:
-    return step  # PyTorch has a process for each device: each explains images of its own
+    # PyTorch has a process for each device: each explains images of its own.
+    def run(*args):
+        # Without gradients of their own, weights keep nothing for the way back.
+        frozen = [(v, v.value.detach()) for v in variables() if isinstance(v, keras.Variable)]
+        with read_only(tuple(frozen)):
+            return step(*args)
+
+    return run
 
 
 def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:

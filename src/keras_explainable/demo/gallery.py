@@ -71,7 +71,7 @@ def make(out: str | Path = "demo", model: str | None = None, images: int = 6, pr
     embedded = model in (None, loading.DEMO)
     objects = every_object(loaded, images) if embedded else best_unit(loaded, images)
     shown = objects.of(objects.scenes < images)
-    rows, left_out = run_all(loaded.model, objects, len(shown), progress, DRAWS)
+    rows, left_out = run_all(loaded.model, objects, len(shown), progress, DRAWS, embedded)
     rows = [replace(row, maps=row.maps[: len(shown)]) for row in rows]
     pictures = [path for row in rows for path in save_pictures(row, shown, Path(out))]
     rows += baselines(objects.masks)
@@ -83,15 +83,19 @@ def make(out: str | Path = "demo", model: str | None = None, images: int = 6, pr
 
 
 def run_all(
-    model: Any, objects: Objects, shown: int, progress: bool, draws: dict[str, int]
+    model: Any, objects: Objects, shown: int, progress: bool, draws: dict[str, int], embedded: bool
 ) -> tuple[list[Row], dict[str, str]]:
-    """Every method's row, and why a method could not run on this model."""
+    """Every method's row, and why a method could not run on this model.
+
+    Of the embedded models, methods that need attention explain the transformer."""
     rows, left_out = [], {}
+    transformer = ke.demo.load_transformer() if embedded else model
     names = [record.name for record in ke.methods.list()]
     bar = keras.utils.Progbar(len(names), verbose=int(progress), unit_name="method")
     for name in names:
         try:
-            rows.append(run(name, model, objects, shown, draws))
+            one = transformer if "attention" in ke.registry.METHODS[name].needs else model
+            rows.append(run(name, one, objects, shown, draws))
         except ke.errors.ExplainError as error:
             left_out[name] = str(error)
         bar.add(1)
@@ -204,6 +208,7 @@ def words(model: Any, objects: Objects, shown: Objects, embedded: bool) -> tuple
     if embedded:
         known = "Each column is one object, and its maps explain the score of that object's class."
         source = f"{count} scenes that the network has never seen, and whose objects are known pixel by pixel."
+        source += " Methods that need attention explain a transformer on its last maps."
         timed = "Per map: the time for one map, compilation left out."
     else:
         known = "Each column is one scene, and its maps explain the unit that the model scores highest."

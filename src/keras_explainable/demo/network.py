@@ -12,11 +12,23 @@ from ..errors import BackendError
 from .shapes import CLASSES
 
 MODEL_FILE = Path(__file__).with_name("model.keras")
+TRANSFORMER_FILE = Path(__file__).with_name("transformer.weights.h5")
 
 
 def load_model() -> keras.Model:
     """Return a fresh copy of the trained network: images (B, 96, 96, 3) in 0..255 -> logits (B, 10)."""
     return keras.models.load_model(MODEL_FILE, compile=False, safe_mode=True)
+
+
+def load_transformer() -> keras.Model:
+    """Return a transformer on the trained network's last maps: images (B, 96, 96, 3) in 0..255 -> logits (B, 10).
+
+    Its 12 x 12 tokens have no class token in front: the logits weigh their mean."""
+    model = load_model()
+    features = model.get_layer("features").output
+    encoder = build_encoder(features.shape[1:])
+    encoder.load_weights(TRANSFORMER_FILE)
+    return keras.Model(model.input, encoder(features), name="demo_transformer")
 
 
 def load_module() -> Any:
@@ -52,6 +64,23 @@ def build_model(size: int = 96, widths: tuple[int, ...] = (16, 32, 56)) -> keras
     x = _residual(x, widths[2], "block4", output="features")
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     return keras.Model(images, layers.Dense(len(CLASSES), name="logits")(x), name="demo")
+
+
+def build_encoder(shape: tuple, heads: int = 4, blocks: int = 2) -> keras.Model:
+    """Return the untrained encoder of the transformer: maps (B, *shape) -> logits (B, 10)."""
+    maps = keras.Input(shape, name="maps")
+    width = shape[-1]
+    x = layers.Reshape((-1, width), name="tokens")(maps)
+    for i in range(1, blocks + 1):
+        y = layers.LayerNormalization(name=f"norm{i}_attention")(x)
+        y = layers.MultiHeadAttention(heads, width // heads, name=f"attention{i}")(y, y)
+        x = layers.Add(name=f"sum{i}_attention")([x, y])
+        y = layers.LayerNormalization(name=f"norm{i}_wide")(x)
+        y = layers.Dense(2 * width, activation="gelu", name=f"wide{i}")(y)
+        x = layers.Add(name=f"sum{i}_narrow")([x, layers.Dense(width, name=f"narrow{i}")(y)])
+    x = layers.LayerNormalization(name="norm")(x)
+    x = layers.GlobalAveragePooling1D(name="mean")(x)
+    return keras.Model(maps, layers.Dense(len(CLASSES), name="logits")(x), name="encoder")
 
 
 def _convolve(x: keras.KerasTensor, width: int, name: str, kernel: int = 3, stride: int = 1) -> keras.KerasTensor:

@@ -18,9 +18,9 @@ HEAD = """# Methods
 Made from the registry by `make docs`. Costs are passes of the model: K units, n `repetitions`, C channels. Peak on
 object: how often the largest value of a map lies on the object that it explains, on {judged} maps of unseen scenes of
 `ke.demo` (a random pixel: {chance:.0%}; methods that repeat: on {few} of them). The network is small and the scenes are
-simple: this says what a method can do, not which one is best on your model.
+simple: this says what a method can do, not which one is best on your model. Methods that need attention explain
+`ke.demo.load_transformer()`, two blocks of attention on the last maps of that network.
 """
-NOTHING = "The embedded network has none of what this method needs."
 
 
 def write(folder: str | Path = "docs") -> Path:
@@ -29,7 +29,7 @@ def write(folder: str | Path = "docs") -> Path:
     loaded = gallery.loading.load(None)
     objects = gallery.every_object(loaded, SCENES)
     shown = objects.of(objects.scenes < SCENES)
-    rows, _ = gallery.run_all(loaded.model, objects, len(shown), True, {})
+    rows, _ = gallery.run_all(loaded.model, objects, len(shown), True, {}, True)
     judged = {row.name: row for row in rows}
     firsts = np.unique(shown.scenes, return_index=True)
     photos = [(shown.photos[i], f"scene {scene + 1}") for scene, i in zip(*firsts, strict=True)]
@@ -46,15 +46,14 @@ def _families(judged: dict[str, Any]) -> Iterable[str]:
     for family, records in groupby(ke.methods.list(), key=lambda record: record.family):
         yield f"\n## {family.capitalize()} family\n"
         for record in records:
-            yield _entry(record, judged.get(record.name))
+            yield _entry(record, judged[record.name])
 
 
 def _entry(record: Any, row: Any) -> str:
-    seen = f"![](methods/{record.name}.jpg)" if row else NOTHING
-    peak = f", peak on object {row.points:.0%}" if row else ""
+    peak = f", peak on object {row.points:.0%}"
     caveat = f" **{record.caveat}**" if record.caveat else ""
     facts = f"Needs: {record.needs}. Cost: {record.cost}{peak}. {_link(record.reference)}"
-    return f"\n### `ke.{record.name}`\n\n{record.summary}{caveat}\n\n{facts}\n\n{seen}\n"
+    return f"\n### `ke.{record.name}`\n\n{record.summary}{caveat}\n\n{facts}\n\n![](methods/{record.name}.jpg)\n"
 
 
 def _link(reference: str) -> str:

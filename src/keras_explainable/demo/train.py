@@ -1,6 +1,6 @@
-"""Train the demo network from scratch: `python -m keras_explainable.demo.train`.
+"""Train the demo networks from scratch: `python -m keras_explainable.demo.train`, and then with `--transformer`.
 
-About ten minutes on two cores with TensorFlow; any backend will do.
+About ten minutes on two cores with TensorFlow, and a few for the transformer's encoder; any backend will do.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from ..errors import InputError
-from .network import MODEL_FILE, build_model
+from .network import MODEL_FILE, TRANSFORMER_FILE, build_encoder, build_model, load_model, load_transformer
 from .scenes import draw_scene
 from .shapes import CLASSES
 
@@ -67,6 +67,19 @@ def train(steps: int, seed: int, scenes: int) -> keras.Model:
     return model
 
 
+def train_encoder(steps: int, seed: int, scenes: int) -> keras.Model:
+    """The transformer's encoder, on the last maps of the trained network, which stays as it is."""
+    keras.utils.set_random_seed(seed)
+    images, labels = draw_pool(scenes, FIRST_SEED + seed)
+    network = load_model()
+    maps = keras.Model(network.input, network.get_layer("features").output).predict(images, BATCH, verbose=2)
+    encoder = build_encoder(maps.shape[1:])
+    rate = keras.optimizers.schedules.CosineDecay(1e-4, decay_steps=steps, warmup_target=2e-3, warmup_steps=steps // 10)
+    encoder.compile(keras.optimizers.AdamW(rate, weight_decay=1e-2), keras.losses.BinaryCrossentropy(from_logits=True))
+    encoder.fit(maps, labels, BATCH, epochs=max(1, steps * BATCH // scenes), verbose=2)
+    return encoder
+
+
 def accuracies(model: keras.Model, n: int = 1000, seed: int = 0) -> dict[str, float]:
     """Measure the network on `n` unseen scenes of each sort.
 
@@ -87,13 +100,26 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=16000, help="scenes to draw the batches from")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=MODEL_FILE)
+    parser.add_argument("--transformer", action="store_true", help="its encoder, on the network that is stored")
     options = parser.parse_args()
-    model = train(options.steps, options.seed, options.scenes)
     # Saved as built, so that no optimizer state is in the file.
+    if options.transformer:
+        encoder = train_encoder(options.steps, options.seed, options.scenes)
+        bare = build_encoder(encoder.input_shape[1:])
+        bare.set_weights(encoder.get_weights())
+        bare.save_weights(TRANSFORMER_FILE)
+        report(load_transformer())
+        return
+    model = train(options.steps, options.seed, options.scenes)
     bare = build_model()
     bare.set_weights(model.get_weights())
     bare.save(options.out)
-    for name, value in accuracies(bare).items():
+    report(bare)
+
+
+def report(model: keras.Model) -> None:
+    """Print a network's accuracies."""
+    for name, value in accuracies(model).items():
         print(f"{name:>6} {value:.3f}")
 
 
