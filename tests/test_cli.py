@@ -128,6 +128,7 @@ def test_layers_lists_what_can_be_explained_with_shapes():
 
 
 def test_a_models_file_and_its_scale(photo, tmp_path):
+    keras.utils.set_random_seed(0)
     path = tmp_path / "model.keras"
     images = keras.Input((24, 24, 3))
     x = keras.layers.Conv2D(4, 3, activation="relu")(images)
