@@ -1,6 +1,7 @@
 """What other libraries take for the same method, model and images: `peers(kind, method, model, x, y)` gives
 {name: callable, or the sentence why there is none}. `make bench-peers` installs them in an environment of their own."""
 
+import copy
 import importlib.util
 
 import numpy as np
@@ -55,6 +56,7 @@ def _pytorch_grad_cam(method, module, x, y, layer, repetitions):
     import torch
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
+    module = copy.deepcopy(module).requires_grad_()  # it sees no gradient where no weight asks for one
     kind = {"gradcam": "GradCAM", "gradcampp": "GradCAMPlusPlus", "full_gradients": "FullGrad"}[method]
     explainer = getattr(library, kind)(model=module, target_layers=[module.get_submodule(layer)])
     x, targets = torch.as_tensor(x), [ClassifierOutputTarget(int(unit)) for unit in y[:, 0]]

@@ -110,3 +110,30 @@ def test_modules_compute_in_it():
     assert seen[count - 1] == torch.float32 and seen[-1] == torch.bfloat16
     assert np.corrcoef(lower.maps.ravel(), exact.maps.ravel())[0, 1] > 0.98
     assert all(p.dtype == torch.float32 and p.grad is None for p in module.parameters())
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
+@pytest.mark.parametrize("view", [False, True])
+def test_modules_compute_in_the_fast_layout_where_they_can(view):
+    import torch
+    from torch import nn
+
+    layouts = []
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8 * 10 * 12, 5)
+
+        def forward(self, x):
+            layouts.append(x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous())
+            x = torch.relu(self.conv(x))
+            return self.head(x.view(len(x), -1) if view else x.flatten(1))
+
+    torch.manual_seed(0)
+    net, x = Net().eval(), np.random.default_rng(0).normal(size=(2, 3, 12, 14)).astype("float32")
+    exact = ke.explain("gradients", net, x, [1, 2], reduce=None, verbose=0)
+    assert not any(layouts)
+    lower = ke.explain("gradients", net, x, [1, 2], reduce=None, verbose=0, precision="bfloat16")
+    assert layouts[-1] != view  # `view` cannot read channels that come last
+    assert 0 < abs(lower.maps - exact.maps).max() < 0.05 * abs(exact.maps).max()

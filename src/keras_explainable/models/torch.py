@@ -291,17 +291,36 @@ class TorchTaps:
         wanted = set(paths if points is None or operations else {p.path for p in points})
         chosen = [p for p in paths if p in wanted or p.rpartition(".")[0] in wanted & fused]
         session = Session({id(paths[p]): p for p in reversed(chosen)}, tap, points, fused)
+        layout = self._layout(x)
         with _hooking(paths[p] for p in chosen), _settling(self.module.modules()):
             token = _session.set(session)
             try:
                 # A copy: the module may work in place on what it gets.
-                x = session.see(INPUT, x.clone()).to(**self._place())
+                x = session.see(INPUT, x.clone()).to(**self._place(), memory_format=layout)
                 args, kwargs = self.inputs.arguments(self.module.forward, self.inputs.around(x, session.see))
                 watching = torch_ops.Operations(session, paths) if operations else nullcontext()
                 with _lowered(x.device.type), watching:
                     return self.module(*args, **kwargs)
             finally:
                 _session.reset(token)
+
+    def _layout(self, x: torch.Tensor) -> torch.memory_format:
+        """The layout of images in memory: their own, and in a lower precision channels last, in which processors have
+        the fast convolutions for it, unless the module cannot run on that (`view` cannot)."""
+        if precision.current_precision() is None or x.ndim != 4 or x.device.type != "cpu":
+            return torch.preserve_format
+        key = "layout", tuple(x.shape[1:]), self.inputs.kinds
+        return _traces.get(self.module, self.structure(), key, lambda: sampled(self)._tried(x.shape[1:]))
+
+    def _tried(self, shape: tuple) -> torch.memory_format:
+        x = torch.zeros((2, *shape), **self._place()).contiguous(memory_format=torch.channels_last)
+        args, kwargs = self.inputs.arguments(self.module.forward, self.inputs.around(x))
+        try:
+            with torch.inference_mode(False), torch.no_grad(), _settling(self.module.modules()):
+                self.module(*args, **kwargs)
+        except RuntimeError:
+            return torch.preserve_format
+        return torch.channels_last
 
     def trace(self, shape: tuple, dtype: str, operations: bool = False) -> Trace:
         key = shape, dtype, operations, self.inputs.kinds
