@@ -65,11 +65,11 @@ lint: $(VENV)/.test
 bench: $(VENV)/.bench
 	$(BIN)/python -m bench $(if $(BACKEND),--backends $(BACKEND)) $(ARGS)
 
-bench-peers: $(VENV)-peers/.bench
-	$(VENV)-peers/bin/python -m bench --peers --backends tensorflow native $(ARGS)
+bench-peers: $(VENV)/.peers
+	$(BIN)/python -m bench --peers --backends tensorflow native $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(VENV)-peers .pytest_cache .mypy_cache .ruff_cache build dist demo results
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist demo results
 	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp stands for an installation: it is renewed when the dependencies change, and only then.
@@ -88,7 +88,7 @@ $(VENV)/.test: $(RECIPE) | $(BIN)/python
 	@touch $@
 
 # Without what they depend on, which would change the versions of the frameworks; what they need of it is in the list.
-$(VENV)/.peers: requirements/test-peers.txt $(VENV)/.test
+$(VENV)/.peers: requirements/peers.txt $(VENV)/.test
 	$(PIP) --no-deps --requirement $< || while read -r peer; do \
 	  $(PIP) --no-deps "$$peer" || echo "$$peer cannot be installed"; \
 	done < $<
@@ -97,17 +97,4 @@ $(VENV)/.peers: requirements/test-peers.txt $(VENV)/.test
 # torchvision's models run without its compiled operators, for which there is not always a build.
 $(VENV)/.bench: requirements/bench.txt $(VENV)/.test
 	$(PIP) --no-deps --requirement requirements/bench.txt
-	@touch $@
-
-# Other libraries ask for versions of their own, so they come into an environment of their own; one that cannot be
-# installed becomes a row that says so.
-$(VENV)-peers/.bench: requirements/bench.txt requirements/peers.txt $(RECIPE)
-	$(PYTHON) -m venv $(VENV)-peers
-	$(VENV)-peers/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements/pins.txt \
-	  --editable ".[tensorflow-cpu,torch,viz]" captum
-	$(VENV)-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements/bench.txt
-	while read -r peer; do \
-	  $(VENV)-peers/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements/pins.txt "$$peer" \
-	    || echo "$$peer cannot be installed"; \
-	done < requirements/peers.txt
 	@touch $@
