@@ -169,8 +169,8 @@ def written(cost, numbers):
     """A cost with its letters replaced: `gradient` for a forward pass and the backward pass behind it."""
     for letter, number in numbers.items():
         cost = re.sub(rf"\b{letter}\b", str(number), cost)
-    cost = re.sub(r"\b1 (?=backward|forward)", "", cost)
-    return cost.replace("(forward + backward)", "gradient").replace("forward + backward", "gradient")
+    cost = re.sub(r"\b1 (?=backward|forward|\()", "", cost)
+    return re.sub(r"\(forward \+ backward\)|^forward \+ backward$", "gradient", cost)
 
 
 def overhead(subject, ours, step):

@@ -115,7 +115,7 @@ def _rules(view: View, gamma: float) -> list[Rule]:
 @explainer(
     "propagation",
     "gradient, known layers",
-    "1 forward + 3 K backward",
+    "2 forward + 4 K (forward + backward)",
     "arXiv:2402.05602",
     postprocessing=filters.positive_normalize,
 )

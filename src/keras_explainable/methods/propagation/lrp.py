@@ -22,7 +22,7 @@ from keras_explainable.models import IMAGES, INPUT, Point, Rule, Step, View, Wir
 from keras_explainable.models.kinds import LINEAR
 from keras_explainable.registry import explainer
 
-COST, NEEDS = "1 forward + 3 K backward", "gradient, known layers"
+NEEDS = "gradient, known layers"
 
 
 def _pass(g: Any, inputs: tuple, output: Any) -> tuple:
@@ -99,7 +99,13 @@ def relevance(view: View, composite: Composite) -> tuple:
     return scores, units_last(r[INPUT])
 
 
-@explainer("propagation", NEEDS, COST, "doi:10.1371/journal.pone.0130140", postprocessing=filters.positive_normalize)
+@explainer(
+    "propagation",
+    NEEDS,
+    "1 forward + 3 K backward",
+    "doi:10.1371/journal.pone.0130140",
+    postprocessing=filters.positive_normalize,
+)
 def lrp_epsilon(
     model: Any, inputs: Any, indices: Any = None, score: Any = None, *, epsilon: float = rules.EPSILON
 ) -> tuple:
@@ -115,7 +121,13 @@ def lrp_epsilon(
     return relevance(models.view(model, inputs, indices, score), composites.epsilon_everywhere(epsilon))
 
 
-@explainer("propagation", NEEDS, COST, "arXiv:1910.09840", postprocessing=filters.positive_normalize)
+@explainer(
+    "propagation",
+    NEEDS,
+    "1 forward + 2 K (forward + backward)",
+    "arXiv:1910.09840",
+    postprocessing=filters.positive_normalize,
+)
 def lrp_epsilon_plus(
     model: Any, inputs: Any, indices: Any = None, score: Any = None, *, epsilon: float = rules.EPSILON
 ) -> tuple:
@@ -132,7 +144,13 @@ def lrp_epsilon_plus(
     return relevance(models.view(model, inputs, indices, score), composites.epsilon_plus(epsilon))
 
 
-@explainer("propagation", NEEDS, COST, "arXiv:1910.09840", postprocessing=filters.positive_normalize)
+@explainer(
+    "propagation",
+    NEEDS,
+    "1 forward + 3 K (forward + backward)",
+    "arXiv:1910.09840",
+    postprocessing=filters.positive_normalize,
+)
 def lrp_epsilon_plus_flat(
     model: Any, inputs: Any, indices: Any = None, score: Any = None, *, epsilon: float = rules.EPSILON
 ) -> tuple:
@@ -148,7 +166,13 @@ def lrp_epsilon_plus_flat(
     return relevance(models.view(model, inputs, indices, score), composites.epsilon_plus_flat(epsilon))
 
 
-@explainer("propagation", NEEDS, COST, "arXiv:1910.09840", postprocessing=filters.positive_normalize)
+@explainer(
+    "propagation",
+    NEEDS,
+    "1 forward + 4 K (forward + backward)",
+    "arXiv:1910.09840",
+    postprocessing=filters.positive_normalize,
+)
 def lrp_epsilon_alpha2_beta1(
     model: Any, inputs: Any, indices: Any = None, score: Any = None, *, epsilon: float = rules.EPSILON
 ) -> tuple:
@@ -165,7 +189,13 @@ def lrp_epsilon_alpha2_beta1(
     return relevance(models.view(model, inputs, indices, score), composites.epsilon_alpha2_beta1(epsilon))
 
 
-@explainer("propagation", NEEDS, COST, "arXiv:1512.02479", postprocessing=filters.positive_normalize)
+@explainer(
+    "propagation",
+    NEEDS,
+    "2 forward + 4 K (forward + backward)",
+    "arXiv:1512.02479",
+    postprocessing=filters.positive_normalize,
+)
 def lrp_epsilon_gamma_box(
     model: Any,
     inputs: Any,
