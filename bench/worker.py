@@ -60,6 +60,11 @@ class Subject:
         self.y = rng.integers(0, units, (batch, 1)).astype("int32")
         self.forward, self.gradient = floors(self.model, self.x, self.y)
 
+    @property
+    def where(self):
+        """The layer for a method that needs one, where the last spatial signal is not that of a whole block."""
+        return {"layer": subjects.LAYERS[self.network]} if KIND == "native" and self.network in subjects.LAYERS else {}
+
     def ours(self, method, units=None, **params):
         y = self.y if units is None else np.tile(np.arange(units, dtype="int32"), (self.batch, 1))
         return lambda: ke.explain(method, self.model, self.x, y, verbose=0, **params)
@@ -94,12 +99,8 @@ def measure(options):
     sides, facts = {"forward": subject.forward, "gradient": subject.gradient}, {}
     for method in sorted(registry.METHODS) if options["methods"] == ["all"] else options["methods"]:
         params, numbers = few(method, subject.size)
-        if (
-            "hidden signal" in registry.METHODS[method].needs
-            and KIND == "native"
-            and subject.network in subjects.LAYERS
-        ):
-            params = params | {"layer": subjects.LAYERS[subject.network]}
+        if "hidden signal" in registry.METHODS[method].needs:
+            params = params | subject.where
         if "C" in numbers and "max_channels" not in params and subject.network != "demo":
             emit(subject.row(method=method, verdict="too many channels"))
             continue
@@ -119,8 +120,7 @@ def measure(options):
             for name, run in found.items():
                 add_peer(facts[method]["others"], sides, method, name, run, raw.maps[..., 0])
     if "gradcam" in facts:
-        layer = {"layer": subjects.LAYERS[subject.network]} if KIND == "native" else {}
-        sides["the step alone"] = subject.step("gradcam", **layer)
+        sides["the step alone"] = subject.step("gradcam", **subject.where)
     for run in sides.values():  # compiled again, after each first call was timed without what the others had compiled
         run()
     seconds = alternate(sides, options["rounds"], options["budget"])
@@ -183,9 +183,7 @@ def overhead(subject, ours, step):
 
 
 def last_spatial(subject):
-    """The layer that Grad-CAM takes."""
-    if KIND == "native":
-        return subjects.LAYERS[subject.network]
+    """The layer that Grad-CAM takes by itself."""
     return ke.explain("gradcam", subject.model, subject.x[:1], 0, verbose=0).about["signal"]
 
 

@@ -13,7 +13,7 @@ from keras_explainable import backend, data, models, registry
 from keras_explainable.compiling import frozen, options
 from keras_explainable.errors import InputError
 from keras_explainable.resize import resize
-from keras_explainable.running import WHOLE, check, outside, run_steps
+from keras_explainable.running import opened, outside, run_steps
 
 
 class Explanation(namedtuple("Explanation", "scores maps")):
@@ -96,12 +96,8 @@ def explain(
         return scores, maps
 
     key = None if getattr(method, "repeats", False) else frozen([method, method_params, postprocessing, resizing])
-    x = data.several(x, leaf)
-    source = data.batches(x, y, batch_size, steps, leaf)
     score = method_params.get("score")
-    if source.kind in WHOLE:
-        check(model, x, y, score)
-    total = len(x) if source.kind in WHOLE and steps is None else None
+    source, total = opened(model, x, y, batch_size, score, leaf, steps)
     fetch, results = (backend.to_host, _Results(total)) if as_numpy else (keras.ops.stop_gradient, _Tensors())
     outputs = run_steps(step, key, model, source, verbose, callbacks, fetch, score)
     with options(run_eagerly, jit_compile), models.computing_in(precision), models.taps(model).device():

@@ -103,6 +103,19 @@ def outside() -> int:
     return next(i for i, frame in enumerate(inspect.stack(0)) if not frame.filename.startswith(HOME))
 
 
+def opened(
+    model: Any, x: Any, y: Any, batch_size: int, score: Any, leaf: Any, steps: int | None = None
+) -> tuple[data.Batches, int | None]:
+    """The batches of what a user gave, and how many images they have, where that is known before any work. What is all
+    there is checked as a whole."""
+    x = data.several(x, leaf)
+    source = data.batches(x, y, batch_size, steps, leaf)
+    if source.kind not in WHOLE:
+        return source, None
+    check(model, x, y, score)
+    return source, len(x) if steps is None else None
+
+
 def check(model: Any, x: Any, y: Any = None, score: Any = None, units: int | None = None) -> int | None:
     """Refuse images and units that do not fit the model, before any work; build the model if it was never called.
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from keras_explainable import data, models, registry
+from keras_explainable import models, registry
 from keras_explainable.errors import InputError
 from keras_explainable.explaining import partial_explain
 from keras_explainable.methods import fullgrad, path
-from keras_explainable.running import WHOLE, check, run_steps
+from keras_explainable.running import opened, run_steps
 
 
 @functools.cache
@@ -77,10 +77,7 @@ def full_gradient_decomposition(
 
     if precision not in (None, "float32"):
         raise InputError(f"precision={precision!r} came: parts that are rounded do not add up, so float32 is needed.")
-    x = data.several(x, leaf)
-    source = data.batches(x, y, batch_size, leaf=leaf)
-    if source.kind in WHOLE:
-        check(model, x, y, score)
+    source, _ = opened(model, x, y, batch_size, score, leaf)
     key = "full_gradient_decomposition", score, implicit
     with models.taps(model).device():
         batches = list(run_steps(step, key, model, source, verbose, score=score))
@@ -124,10 +121,7 @@ def integrated_gradients_gap(
     def step(subject: Any, images: Any, units: Any) -> tuple:
         return tuple(path.integrated_gradients_gap(subject, images, units, score, **params))
 
-    x = data.several(x, leaf)
-    source = data.batches(x, y, batch_size, leaf=leaf)
-    if source.kind in WHOLE:
-        check(model, x, y, score)
+    source, _ = opened(model, x, y, batch_size, score, leaf)
     with models.taps(model).device():
         parts = [part for _, part in run_steps(step, None, model, source, verbose, score=score)]
     return path.Convergence(*map(np.concatenate, zip(*parts, strict=True)))

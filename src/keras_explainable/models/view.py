@@ -103,7 +103,7 @@ class View:
             spatial = [p for p in points if p == INPUT or find.is_spatial(self._call(p), rank)]
             point = max(spatial or points, key=lambda p: order.index(p[:2]) if p != INPUT else -1)
         else:
-            last = tokens.last_tokens(self.trace, rank, self.attended, lambda: self.operations)
+            last = tokens.last_tokens(self.trace, rank, lambda: self.attended, lambda: self.operations)
             if last is None:
                 return find.last_spatial(self.trace, rank)
             self.grids[last.output] = self.grid(last.shape[1])
@@ -129,7 +129,7 @@ class View:
         """
         if self.taps.black_box:
             black_box.refuse()
-        shapes = self.attended()
+        shapes = self.attended
         if not shapes:
             raise LayerError(
                 "No attention probabilities can be seen in this model: no keras.layers.MultiHeadAttention, "
@@ -139,6 +139,7 @@ class View:
         tokens.check_attentions(shapes)
         return list(shapes)
 
+    @cached_property
     def attended(self) -> dict[Point, tuple]:
         """Where any attention probabilities are seen, and their shapes; not of attention to other inputs alone."""
         found = self.taps.attentions((1, *self.inputs.shape[1:]), "float32")

@@ -74,7 +74,7 @@ def _attention(view: View, step: Step) -> list[Rule]:
     """Of softmax(Q K^T) V, half to the probabilities and half to V; of the former, half to Q and half to K."""
     probabilities = step.call.output._replace(link="attention")
     factors = [point for point in step.inputs if point.part < 3]
-    if probabilities not in view.attended():
+    if probabilities not in view.attended:
         raise LayerError(f"The probabilities of {step.name} cannot be seen, so relevance cannot be sent through it.")
     if list(step.reached) != factors:
         raise LayerError(
