@@ -32,12 +32,12 @@ def main() -> None:
     add("--quick", action="store_true", help="one network, batch 8, three methods, one backend: three minutes")
     add("--json", type=Path, help="write every figure to this file")
     add("--plot", type=Path, help="draw the ratios into this picture")
-    add("--show", type=Path, help="measure nothing: show the figures of this file")
+    add("--show", type=Path, nargs="+", help="measure nothing: show the figures of these files, of one machine")
     args = parser.parse_args()
     if args.quick:
         args.networks, args.batch, args.methods = ["ResNet50"], [8], ["gradcam", "gradients", "full_gradients"]
         args.backends = args.backends[-1:] if args.backends == list(KINDS) else args.backends
-    found = json.loads(args.show.read_text()) if args.show else {"machine": machine(), "rows": measured(args)}
+    found = show.joined(args.show) if args.show else {"machine": machine(), "rows": measured(args)}
     show.check(found["rows"])
     print(show.table(found))
     if args.json:

@@ -6,13 +6,15 @@ import importlib.util
 
 import numpy as np
 
+REFERENCE = "fullgrad_saliency"  # not on PyPI: its steps written anew, in their order
+
 # (kind of model, method) -> peers that have it
 HAVE = {
     ("native", "gradcam"): ("captum", "pytorch_grad_cam"),
     ("native", "gradcampp"): ("pytorch_grad_cam",),
     ("native", "gradients"): ("captum",),
     ("native", "smoothgrad"): ("captum",),
-    ("native", "full_gradients"): ("pytorch_grad_cam",),
+    ("native", "full_gradients"): ("pytorch_grad_cam", REFERENCE),
     ("tensorflow", "gradcam"): ("tf_keras_vis", "xplique"),
     ("tensorflow", "gradcampp"): ("tf_keras_vis", "xplique"),
     ("tensorflow", "gradients"): ("tf_keras_vis", "xplique"),
@@ -24,7 +26,7 @@ def peers(kind, method, model, x, y, layer, repetitions):
     """The peers that serve this kind of model and have this method."""
     found = {}
     for name in HAVE.get((kind, method), ()):
-        if importlib.util.find_spec(name) is None:
+        if name != REFERENCE and importlib.util.find_spec(name) is None:
             found[name] = "not installed"
             continue
         try:
@@ -63,6 +65,49 @@ def _pytorch_grad_cam(method, module, x, y, layer, repetitions):
     return lambda: explainer(input_tensor=x, targets=targets)
 
 
+def _fullgrad_saliency(method, module, x, y, layer, repetitions):
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    def scaled(terms):
+        terms = terms.abs()
+        terms = terms - terms.flatten(1).amin(1)[:, None, None, None]
+        return terms / (terms.flatten(1).amax(1)[:, None, None, None] + 1e-6)
+
+    def bias(part):
+        if isinstance(part, nn.BatchNorm2d):
+            return part.bias - part.running_mean * part.weight / torch.sqrt(part.running_var + part.eps)
+        return part.bias
+
+    module = copy.deepcopy(module).requires_grad_()
+    known = nn.Conv2d | nn.Linear | nn.BatchNorm2d
+    parts = [p for p in module.modules() if isinstance(p, known) and p.bias is not None]
+    for part in module.modules():
+        part.inplace = False  # a tensor written over has another gradient
+    x, y = torch.as_tensor(x), torch.as_tensor(y, dtype=torch.int64)
+
+    def run():
+        outputs, leaf = [], x.clone().requires_grad_()
+        hooks = [p.register_forward_hook(lambda p, _, out: outputs.append((p, out))) for p in parts]
+        scores = module(leaf).gather(1, y).sum()
+        for hook in hooks:
+            hook.remove()
+        first, *grads = torch.autograd.grad(scores, [leaf, *(out for _, out in outputs)])
+        terms = [
+            grad * bias(p).detach()[None, :, None, None]
+            for (p, _), grad in zip(outputs, grads, strict=True)
+            if grad.ndim == 4
+        ]
+        total = scaled(first * x).sum(1)
+        for term in terms:
+            large = functional.interpolate(scaled(term), size=x.shape[2:], mode="bilinear", align_corners=True)
+            total += large.sum(1)
+        return total.numpy()
+
+    return run
+
+
 def _tf_keras_vis(method, model, x, y, layer, repetitions):
     from tf_keras_vis.gradcam import Gradcam
     from tf_keras_vis.gradcam_plus_plus import GradcamPlusPlus
@@ -91,10 +136,10 @@ def _xplique(method, model, x, y, layer, repetitions):
     return lambda: np.asarray(explainer(x, labels))
 
 
-def agreement(method, ours, theirs):
+def agreement(method, name, ours, theirs):
     """The correlation of two stacks of maps, where they are of equal size; None where definitions differ too much."""
     theirs = np.asarray(theirs)
-    if method not in ("gradcam", "gradients") or ours.shape[:1] != theirs.shape[:1]:
+    if (method not in ("gradcam", "gradients") and name != REFERENCE) or ours.shape[:1] != theirs.shape[:1]:
         return None
     theirs = theirs.reshape(len(theirs), *theirs.shape[1:3])
     if ours.shape != theirs.shape:

@@ -1,9 +1,19 @@
 """The figures as a table, as a chart, and their check against one another."""
 
+import json
+
 import numpy as np
 
 SAME = 1e-2  # of the largest value: how far equal weights may be apart on different backends
 AGREE = 0.99  # correlation with a peer's map of the same definition
+
+
+def joined(files):
+    """The figures of several runs on one machine, as those of one."""
+    found = [json.loads(file.read_text()) for file in files]
+    if any(other["machine"] != found[0]["machine"] for other in found):
+        raise SystemExit("The files are of different machines or versions: show each by itself.")
+    return {"machine": found[0]["machine"], "rows": [row for part in found for row in part["rows"]]}
 
 
 def check(rows):

@@ -115,7 +115,7 @@ def measure(options):
         facts[method] = {"first": begun, "verdict": verdict(subject, method, raw.maps, input_gradient), "others": {}}
         facts[method] |= {"sketch": sketch(raw.maps), "numbers": numbers}
         if options.get("peers"):
-            layer = params.get("layer") or last_spatial(subject)
+            layer = params.get("layer") or subject.where.get("layer") or last_spatial(subject)
             found = peers.peers(KIND, method, subject.model, subject.x, subject.y, layer, N)
             for name, run in found.items():
                 add_peer(facts[method]["others"], sides, method, name, run, raw.maps[..., 0])
@@ -194,7 +194,7 @@ def add_peer(others, sides, method, name, run, ours):
         return
     try:
         theirs, _ = first(run)
-        others[name] = {"agreement": peers.agreement(method, ours, theirs)}
+        others[name] = {"agreement": peers.agreement(method, name, ours, theirs)}
         sides[f"{method} {name}"] = run
     except Exception as error:  # a peer that fails is a row that says so
         others[name] = f"{type(error).__name__}: {str(error)[:80]}"

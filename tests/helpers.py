@@ -28,8 +28,6 @@ REPRESENTATIVE = {
     "attention_rollout",
 }
 
-UNSEEN = {"subclassed"}  # kinds of `models` with operations that are no layers
-
 gradcam = functools.partial(ke.gradcam, verbose=0)
 raw = functools.partial(ke.explain, verbose=0, resizing=False)
 
@@ -94,9 +92,3 @@ where_quick = [] if BACKEND == "torch" else [pytest.mark.slow]
 def every_method(names=None):
     """The methods as parameters of a test."""
     return [pytest.param(name, marks=quick(name)) for name in names or ke.registry.METHODS]
-
-
-def refuses(method, kind):
-    """Whether a method must refuse a kind of model: what goes back layer by layer must know each operation."""
-    needs = ke.registry.METHODS[method].needs
-    return kind in UNSEEN and ("ReLUs" in needs or "known layers" in needs)

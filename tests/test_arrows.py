@@ -56,6 +56,8 @@ ARROWS = {
         "models.kinds",
         "models.keras_attention",
         "models.keras_kinds",
+        "models.keras_routing",
+        "models.keras_unfold",
         "models.find",
         "models.precision",
         "models.recording",
@@ -63,6 +65,8 @@ ARROWS = {
     },
     "models.keras_attention": {"models.taps"},
     "models.keras_kinds": {"models.taps"},
+    "models.keras_routing": {"models.taps", "models.keras_attention", "models.recording"},
+    "models.keras_unfold": {"models.kinds", "models.recording"},
     "models.torch": {
         "models.taps",
         "models.inputs",

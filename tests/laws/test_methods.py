@@ -6,7 +6,7 @@ import pytest
 
 import keras_explainable as ke
 import models
-from helpers import BACKEND, REPRESENTATIVE, every_method, few, in_threads, refuses, subject
+from helpers import BACKEND, REPRESENTATIVE, every_method, few, in_threads, subject
 
 EXACT = [name for name in models.KINDS if not name.startswith("mixed")]
 METHODS = list(ke.registry.METHODS)
@@ -56,7 +56,6 @@ def pairs():
     """Every method on every kind; all but the representative ones in turn, the rest counts as slow."""
     for number, method in enumerate(METHODS):
         kinds = EXACT if subject(method) == "functional" else [subject(method)]
-        kinds = [kind for kind in kinds if not refuses(method, kind)]
         for kind in kinds:
             if method in REPRESENTATIVE:
                 many = BACKEND == "torch" or kind == subject(method) or method == "gradcam"

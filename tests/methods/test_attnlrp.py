@@ -91,7 +91,7 @@ def test_a_softmax_gives_what_its_gradient_says():
 
 
 class Placed(L.Layer):
-    """A layer of a user's own that is affine: a projection with a position added, written as operations."""
+    """A layer of a user's own that is affine, and that runs on numbers only: a projection with a position added."""
 
     def build(self, shape):
         self.project = L.Dense(shape[-1], name="project")
@@ -99,6 +99,8 @@ class Placed(L.Layer):
         self.position = self.add_weight(shape=shape[1:], name="position")
 
     def call(self, x):
+        if isinstance(x, keras.KerasTensor):
+            raise TypeError("numbers, please")
         return ops.flip(self.project(x), axis=1) / 2 + self.position
 
 
@@ -106,6 +108,8 @@ class Hidden(L.Layer):
     """One that looks like it, and is linear for large numbers only."""
 
     def call(self, x):
+        if isinstance(x, keras.KerasTensor):
+            raise TypeError("numbers, please")
         return ops.softplus(x)
 
 

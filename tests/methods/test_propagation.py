@@ -7,19 +7,12 @@ from keras import layers as L
 
 import keras_explainable as ke
 import models
-from helpers import BACKEND, raw, where_quick
+from helpers import BACKEND, close, raw, where_quick
 from keras_explainable.errors import LayerError
 
 pytestmark = where_quick
 
-REPRESENTED = [name for name in ("guided_backprop", "lrp_epsilon_plus", "deeplift") if name in ke.registry.METHODS]
 UNITS = [1, 0, 3]
-
-
-@pytest.mark.parametrize("method", REPRESENTED)
-def test_an_operation_that_is_no_layer_is_refused(method):
-    with pytest.raises(LayerError, match="operation takes place that is no layer"):
-        raw(method, models.build("subclassed"), models.images("subclassed"), UNITS)
 
 
 @pytest.mark.parametrize("method", ["guided_backprop", "deconvnet"])
@@ -29,14 +22,31 @@ def test_a_model_without_relus_is_refused(method):
         raw(method, model, np.ones((1, 8, 8, 3)), 0)
 
 
-def test_a_layer_in_which_a_relu_may_hide_is_refused():
+@pytest.mark.parametrize(
+    ("numbers_only", "where"),
+    [(False, r"own/maximum \(Maximum\)"), (True, r"own \(Own\)")],
+)
+def test_a_layer_in_which_a_relu_may_hide_is_refused(numbers_only, where):
+    class Own(L.Layer):
+        def call(self, x):
+            if numbers_only and isinstance(x, keras.KerasTensor):
+                raise TypeError("numbers, please")
+            return keras.ops.maximum(x, 0.0)
+
+    model = keras.Sequential([keras.Input((8, 8, 3)), Own(name="own"), L.ReLU(), L.Flatten(), L.Dense(5)])
+    with pytest.raises(LayerError, match=where):
+        raw("guided_backprop", model, np.ones((1, 8, 8, 3)), 0)
+
+
+def test_a_relu_in_a_layer_of_the_users_own_is_replaced():
     class Own(L.Layer):
         def call(self, x):
             return keras.ops.relu(x)
 
-    model = keras.Sequential([keras.Input((8, 8, 3)), Own(name="own"), L.ReLU(), L.Flatten(), L.Dense(5)])
-    with pytest.raises(LayerError, match=r"own \(Own\)"):
-        raw("guided_backprop", model, np.ones((1, 8, 8, 3)), 0)
+    stack = [L.Conv2D(4, 3, name="conv"), L.Flatten(), L.Dense(5)]
+    seen, own = (keras.Sequential([keras.Input((8, 8, 3)), stack[0], relu, *stack[1:]]) for relu in (L.ReLU(), Own()))
+    x = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
+    close(raw("guided_backprop", own, x, 1), raw("guided_backprop", seen, x, 1))
 
 
 def without_biases(name):

@@ -11,7 +11,7 @@ import keras_explainable as ke
 import models
 import reference
 from convert import as_reference
-from helpers import BACKEND, refuses, subject
+from helpers import BACKEND, subject
 from keras_explainable import random
 from reference import cams, fullgrad, gradient, meta
 
@@ -52,8 +52,6 @@ def pairs():
     for method in sorted(TWINS.keys() - GIVEN):
         everywhere = BACKEND == "torch" or method in ("gradients", "full_gradients", "gradcam")
         for name in EXACT if subject(method) == "functional" else [subject(method)]:
-            if refuses(method, name):
-                continue
             marks = () if everywhere or name == subject(method) else pytest.mark.slow
             yield pytest.param(method, name, id=f"{method}-{name}", marks=marks)
 

@@ -103,7 +103,7 @@ def vjp(function: Callable, x) -> tuple:
 
 def trace(run: Callable, shape: tuple, dtype: str) -> None:
     with tf.init_scope():
-        tf.function(run).get_concrete_function(tf.TensorSpec(shape, dtype))
+        tf.function(run, autograph=False).get_concrete_function(tf.TensorSpec(shape, dtype))
 
 
 def by_image(function: Callable, values):

@@ -1,10 +1,9 @@
 """Keras models behind the contract: while the user's model runs, the `call` (and the fused activation) of chosen layers
-is routed through a tap, in a scope that only its own thread sees and that restores everything when it ends."""
+is routed through a tap (see `keras_routing`)."""
 
 import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
@@ -15,12 +14,12 @@ from keras_explainable import backend
 from keras_explainable.errors import LayerError
 from keras_explainable.models import find, keras_kinds, kinds, precision, recording
 from keras_explainable.models import keras_attention as attention
+from keras_explainable.models import keras_routing as routing
+from keras_explainable.models import keras_unfold as unfolding
 from keras_explainable.models.inputs import Inputs, as_declared, check_alone, sampled
-from keras_explainable.models.taps import INPUT, Call, Deviation, Point, Tap, Trace
+from keras_explainable.models.taps import IMAGES, INPUT, Call, Deviation, Point, Tap, Trace
 
-_session: ContextVar["Session | None"] = ContextVar("session", default=None)
 _traces = recording.Traces()
-MISSING = object()
 OWN = ("training", "mask")  # parameters of a `call` that are no inputs
 POOLING_LAYERS = (
     keras.layers.Flatten,
@@ -31,83 +30,6 @@ POOLING_LAYERS = (
     keras.layers.GlobalMaxPooling2D,
     keras.layers.GlobalMaxPooling3D,
 )
-
-
-class Session(recording.Session):
-    """One run, whose layers' calls and fused activations are routed through it."""
-
-    def __init__(
-        self, paths: dict[int, str], tap: Tap, points: frozenset[Point] | None, owners: dict[str, str] | None = None
-    ) -> None:
-        super().__init__(paths, tap, points)
-        self.owners = owners or {}  # of the softmax inside of an attention layer, that layer
-
-    def call(self, layer: Any, plain: Any, args: tuple, kwargs: dict) -> Any:
-        path = self.paths[id(layer)]
-        if path in self.owners:
-            owner = self.owners[path]
-            return self.see(Point(owner, self.counts[owner], "attention"), plain(*args, **kwargs))
-        number = self.begin(path)
-        args, kwargs = self.see_all(path, number, "input", (args, kwargs))
-        shown = path in self.owners.values()
-        output = attention.with_scores(plain, args, kwargs) if shown else plain(*args, **kwargs)
-        output = self.see_all(path, number, "output", output)
-        return output if self.points is None or shown else self.see_all(path, number, "attention", output)
-
-    def activation(self, layer: Any, value: Any) -> Any:
-        path = self.paths[id(layer)]
-        return self.see(Point(path, self.counts[path], "linear"), value)
-
-
-def _route(layer: Any) -> Callable[[], None]:
-    """Send a layer's call and fused activation past the session of the thread that runs it; returns how to undo it."""
-    undo = []
-
-    def put(name, value):
-        undo.append((name, layer.__dict__.get(name, MISSING)))
-        object.__setattr__(layer, name, value)
-
-    name = "quantized_call" if getattr(layer, "quantization_mode", None) else "call"
-    plain = getattr(layer, name)
-    plain = getattr(plain, "python_function", plain)  # a compiled `call` would keep its signals to itself
-
-    @functools.wraps(plain)
-    def call(*args, **kwargs):
-        session = _session.get()
-        if session is None or id(layer) not in session.paths:
-            return plain(*args, **kwargs)
-        return session.call(layer, plain, args, kwargs)
-
-    put(name, call)
-    if getattr(layer, "_remat_mode", None) is not None:
-        put("_remat_mode", None)  # so would one that is run again for the backward pass; no public name turns that off
-    if isinstance(layer, keras.layers.Softmax):
-        put("_parent_path", getattr(layer, "_parent_path", None))  # Keras's note of a first call: ours, in attention
-    fused = getattr(layer, "activation", None)
-    fused = keras.activations.get(fused) if isinstance(fused, str) else fused  # users write 'linear'
-    if callable(fused) and not _is_activation_layer(layer):
-
-        @functools.wraps(fused)
-        def activation(x, *args, **kwargs):
-            session = _session.get()
-            if session is not None and id(layer) in session.paths and session.paths[id(layer)] in session.counts:
-                x = session.activation(layer, x)
-            return fused(x, *args, **kwargs)
-
-        put("activation", activation)
-    if hasattr(layer, "operations"):
-        # Models built for one image size run at others, as their layers can. The public setter of `input_spec` could
-        # not be undone; this is the attribute behind it.
-        put("_manual_input_spec", None)
-
-    def restore():
-        for name, old in reversed(undo):
-            object.__delattr__(layer, name) if old is MISSING else object.__setattr__(layer, name, old)
-
-    return restore
-
-
-_routing = recording.Shared(_route)
 
 
 def _children(layer: Any) -> list:
@@ -121,24 +43,6 @@ def _children(layer: Any) -> list:
             if not isinstance(c, keras.layers.InputLayer)
         ]
     return []
-
-
-def _is_activation_layer(layer: Any) -> bool:
-    return isinstance(layer, keras.layers.Activation)
-
-
-def _needs_route(layer: Any) -> bool:
-    """Whether a layer runs as we want only when routed: a graph of fixed size, an activation given by its name, or what
-    runs again for the backward pass."""
-    named = isinstance(getattr(layer, "activation", None), str)
-    return named or hasattr(layer, "operations") or getattr(layer, "_remat_mode", None) is not None
-
-
-def _activation_name(layer: Any) -> str | None:
-    fused = getattr(layer, "activation", None)
-    if isinstance(fused, str):
-        return fused
-    return getattr(fused, "__name__", type(fused).__name__) if callable(fused) else None
 
 
 class KerasTaps:
@@ -155,6 +59,7 @@ class KerasTaps:
         if isinstance(model, Exposed):
             self.signals, self.target, model = model.addresses["signals"], model.addresses["target"], model.exposed
         self.model = model
+        self.operations: dict[str, str] = {}  # the classes of those outside of layers, by path, once they were seen
         self.channels_first = any(
             getattr(layer, "data_format", None) == "channels_first" for layer in self.paths().values()
         )
@@ -200,9 +105,12 @@ class KerasTaps:
         return ops.reshape(kernel, (-1, kernel.shape[-1])) if all(s == 1 for s in kernel.shape[:-2]) else None
 
     def role(self, call: Call) -> str | None:
-        layer = self.layer(call.path)
-        if _is_activation_layer(layer):
-            return kinds.of_name(_activation_name(layer))
+        layer = None if call.operation else self.layer(call.path)
+        if not isinstance(layer, keras.Layer):
+            found = kinds.of_operation(call.kind)
+            return None if found == "layernorm" else found  # what it divides by is not seen
+        if routing.is_activation_layer(layer):
+            return kinds.of_name(routing.activation_name(layer))
         found = None if getattr(layer, "quantization_mode", None) else kinds.of_layer(layer, "call")
         if found == "attention" and not attention.is_plain(layer):
             return None
@@ -245,13 +153,13 @@ class KerasTaps:
         if kernel is not None and isinstance(layer.bias, keras.Variable):
             put.append((layer.bias, ops.zeros(layer.bias.shape)))
         point = Point(path, link="linear")
-        session = Session({id(layer): path}, see, frozenset([point]))
-        with _routing([layer]), backend.read_only(tuple(put)):
-            token = _session.set(session)
+        session = routing.Session({id(layer): path}, see, frozenset([point]))
+        with routing.routed([layer]), backend.read_only(tuple(put)):
+            token = routing.current.set(session)
             try:
                 output = layer.call(x)
             finally:
-                _session.reset(token)
+                routing.current.reset(token)
         return seen[0] if seen else output
 
     def variables(self) -> list:
@@ -259,7 +167,7 @@ class KerasTaps:
 
     def structure(self) -> tuple:
         """What the model is made of, as far as a compiled or traced run depends on it."""
-        return tuple((path, id(layer), _activation_name(layer)) for path, layer in self.paths().items())
+        return tuple((path, id(layer), routing.activation_name(layer)) for path, layer in self.paths().items())
 
     def input_shape(self) -> tuple | None:
         return self.inputs.shape(self.model, OWN)
@@ -285,40 +193,63 @@ class KerasTaps:
     def _arguments(self, x: Any, see: Callable = lambda point, value: value) -> tuple[tuple, dict]:
         return self.inputs.arguments(self.model.call, self.inputs.around(see(INPUT, x), see), OWN)
 
-    def run(self, x: Any, tap: Tap, points: frozenset[Point] | None) -> Any:
+    def run(self, x: Any, tap: Tap, points: frozenset[Point] | None, operations: bool = False) -> Any:
         paths = self.paths()
+        operations = operations or any(p.path and p.path not in paths for p in points or ())
         owners = attention.owners(paths, points or ())
-        chosen = paths if points is None else {*(p.path for p in points if p.path), *owners}
-        session = Session({id(paths[path]): path for path in chosen}, tap, points, owners)
-        routed = [layer for path, layer in paths.items() if path in chosen or _needs_route(layer)]
-        graphs = [m for m in (self.model, getattr(self.model, "_functional", None)) if _needs_route(m)]
+        chosen = paths if points is None else {*(p.path for p in points if p.path in paths), *owners}
+        session = routing.Session({id(paths[path]): path for path in chosen}, tap, points, owners)
+        routed = [layer for path, layer in paths.items() if path in chosen or routing.needs_route(layer)]
+        graphs = [m for m in (self.model, getattr(self.model, "_functional", None)) if routing.needs_route(m)]
         layers = [self.model, *paths.values()]
-        with _routing([*routed, *graphs]), precision.lowered(layers), backend.read_only():
-            token = _session.set(session)
+        with routing.routed([*routed, *graphs]), precision.lowered(layers), backend.read_only():
+            run = self._unfolded(x, session) if operations else functools.partial(self.model, training=False)
+            token = routing.current.set(session)
             try:
                 args, kwargs = self._arguments(x, session.see)
-                return self.model(*args, **kwargs, training=False)
+                return run(*args, **kwargs)
             finally:
-                _session.reset(token)
+                routing.current.reset(token)
+
+    def _unfolded(self, x: Any, session: routing.Session) -> Callable:
+        """The model as a function whose operations outside of layers go past the session as well."""
+
+        def begin(path, number):  # a graph may run in another order
+            session.counts[path] = number - 1
+
+        run, found = unfolding.unfold(self.model, self.paths(), self._arguments(x), begin, session.see_all)
+        for path, operations in found.items():
+            self.operations[path] = type(operations[0]).__name__
+            for operation in operations:
+                session.paths[id(operation)] = path
+                routing.watch(operation)
+        return run
 
     def trace(self, shape: tuple, dtype: str, operations: bool = False) -> Trace:
-        key = shape, dtype, self.inputs.kinds
-        return _traces.get(self.model, self.structure(), key, lambda: sampled(self)._trace(shape, dtype))
+        operations = operations and any(map(unfolding.is_own, (self.model, *self.paths().values())))
+        key = shape, dtype, self.inputs.kinds, operations
+        return _traces.get(self.model, self.structure(), key, lambda: sampled(self)._trace(shape, dtype, operations))
 
-    def _trace(self, shape: tuple, dtype: str) -> Trace:
+    def _trace(self, shape: tuple, dtype: str, operations: bool) -> Trace:
         recorder, results = recording.Recorder(), []
 
         def run(x):
-            outputs = self.run(x, recorder, None)
+            outputs = self.run(x, recorder, None, operations)
             leaves = tree.flatten(outputs)
             results.append((outputs, [(recorder.number(o), tuple(o.shape)) for o in leaves]))
             return leaves
 
-        backend.trace(run, shape, dtype)
+        try:
+            backend.trace(run, shape, dtype)
+        except unfolding.FoldedError:
+            return self.trace(shape, dtype)
         outputs, numbered = results[-1]
         names = tuple(outputs) if isinstance(outputs, dict) else ()
-        calls = recorder.calls(functools.partial(self._describe, self.paths(), len(shape)))
-        return Trace(tuple(calls), tuple(n for n, _ in numbered), tuple(s for _, s in numbered), names, recorder.others)
+        calls = tuple(recorder.calls(functools.partial(self._describe, self.paths(), len(shape))))
+        constants = recorder.others
+        made = {IMAGES}.union(*(call.outputs for call in calls))  # with what leads to an operation, if it was not given
+        constants |= {value for call in calls if call.operation for value in call.inputs} - made
+        return Trace(calls, tuple(n for n, _ in numbered), tuple(s for _, s in numbered), names, constants)
 
     def attentions(self, shape: tuple, dtype: str) -> dict[Point, tuple]:
         key = shape, dtype, self.inputs.kinds, "attention"
@@ -337,16 +268,19 @@ class KerasTaps:
         return found
 
     def _describe(self, paths: dict[str, Any], rank: int, call: Call, fused: bool) -> Call:
+        first = self.channels_first and len(call.shape) == rank
+        if call.path in self.operations:
+            return replace(call, kind=self.operations[call.path], operation=True, channels_first=first)
         layer = paths[call.path]
-        function = _activation_name(layer)
+        function = routing.activation_name(layer)
         return replace(
             call,
-            kind=str(function) if _is_activation_layer(layer) else type(layer).__name__,
+            kind=str(function) if routing.is_activation_layer(layer) else type(layer).__name__,
             leaf=not _children(layer),
             activation=function if fused else None,
             has_bias=keras_kinds.has_bias(layer),
             has_kernel=self.has_kernel(layer),
-            channels_first=self.channels_first and len(call.shape) == rank,
+            channels_first=first,
         )
 
 

@@ -77,7 +77,7 @@ def of_name(name: str | None) -> str | None:
 
 def of_operation(name: str) -> str | None:
     """What an operation outside of layers does; None where it can be a ReLU, or an activation, by its arguments."""
-    if name in AMBIGUOUS:
+    if name.lower() in AMBIGUOUS:
         return None
     return "product" if name == "linear" else ROLES.get(name, "other")  # one with weights, not the activation
 

@@ -75,16 +75,17 @@ class Session:
         return each(values, see)
 
 
-def each(values: Any, see: Callable) -> Any:
-    """A structure with every tensor in it replaced by what `see` makes of it; what does not change is the same object.
+def each(values: Any, see: Callable, of: Callable[[Any], bool] = ops.is_tensor) -> Any:
+    """A structure with every tensor in it (or what else `of` picks) replaced by what `see` makes of it; what does not
+    change is the same object.
 
     Not `keras.tree`: on PyTorch it leaves its tensors in reference cycles, and with them the graph of a whole run."""
-    if ops.is_tensor(values):
+    if of(values):
         return see(values)
     if not isinstance(values, (tuple, list, dict)):
         return values
     old = list(values.values() if isinstance(values, dict) else values)
-    new = [each(value, see) for value in old]
+    new = [each(value, see, of) for value in old]
     if all(a is b for a, b in zip(new, old, strict=True)):
         return values
     if isinstance(values, dict):

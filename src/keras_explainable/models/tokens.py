@@ -94,7 +94,8 @@ def last_tokens(trace: Trace, rank: int, attended: Callable[[], dict], operation
     order = [c.output for c in trace.calls]
     if not calls or (behind and order.index(behind[-1].output) > order.index(calls[-1].output)):
         return None
-    inside = [c.output[:2] for c in operations().calls]
+    seen = trace if all(map(trace.at, shapes)) else operations()  # a function's probabilities are in the latter alone
+    inside = [c.output[:2] for c in seen.calls]
     last = max(inside.index(point[:2]) for point in shapes)
     before = [c for c in calls if inside.index(c.output[:2]) < last]
     return next((c for c in reversed(before) if "norm" in c.kind.lower()), (before or calls)[-1])

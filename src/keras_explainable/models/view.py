@@ -1,7 +1,7 @@
 """What a method sees: a model on a batch of images, with the units to explain chosen and every signal channels-last."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -242,16 +242,21 @@ class View:
         def run(x, tap):
             seen = {}
             rewire = wiring.start() if wiring else None
+            waiting = set(rewired)
 
             def see(point, value):
                 if point in replace:
                     value = self._replaced(point, value, replace[point])
-                value = tap(point, rewire(point, value) if rewire else value)
+                if rewire:
+                    waiting.discard(point)
+                    value = rewire(point, value)
+                value = tap(point, value)
                 if point == target:
                     seen["score"] = value
                 return value
 
             outputs = self.taps.run(x, see, points)
+            self._check_seen(waiting, ())
             return self._scores(seen["score"] if target else outputs)
 
         return run
@@ -306,7 +311,7 @@ class View:
             return ops.concatenate([value[:, : self.grids[point][0]], new], axis=1)
         return ops.moveaxis(new, -1, 1) if self._first(point) else new
 
-    def _check_seen(self, at: Sequence[Point], seen: dict) -> None:
+    def _check_seen(self, at: Iterable[Point], seen: Container[Point]) -> None:
         missing = [str(p) for p in at if p not in seen]
         if missing:
             raise LayerError(

@@ -85,24 +85,24 @@ def steps(taps: Taps, trace: Trace, target: Point | None, stop: Point | None = N
             raise LayerError(f"{target} is not part of the model's forward pass.")
         waiting = [(call.inputs[0] if target.link == "input" else call.outputs[0], str(target))]
         bare = (call.path, call.call) if target.link == "linear" else None
+    start = trace.at(stop) if stop else None
+    ends = {IMAGES, *(start.outputs if start else ())}
     while waiting:
         value, user = waiting.pop()
-        if value in trace.beside:
+        if value in trace.beside or value in ends:
             continue
         call = _maker(taps, trace, value)
-        if call is None and value != IMAGES:
+        if call is None:
             raise LayerError(
                 f"Before {user} an operation takes place that is no layer, and what it does to a relevance is not "
                 "known: make it a layer (keras.layers.ReLU, Add, Flatten, ...; torch.nn.ReLU, ...)."
             )
-        if call is None or (call.path, call.call) in found or (stop is not None and call.output[:2] == stop[:2]):
+        if (call.path, call.call) in found:
             continue
         found.add((call.path, call.call))
         waiting.extend((number, call.path) for number in call.inputs)
-    reached, made = {IMAGES}, []
+    reached, made = ends, []
     for c in trace.calls:
-        if stop is not None and c.output[:2] == stop[:2]:
-            reached.update(c.outputs)
         if (c.path, c.call) not in found or reached.isdisjoint(c.inputs) or (role := taps.role(c)) == "blank":
             continue
         reached.update(c.outputs)

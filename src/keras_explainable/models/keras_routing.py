@@ -1,0 +1,126 @@
+"""How the `call` and the fused activation of Keras layers are routed through a tap, in a scope that only its own thread
+sees and that restores everything when it ends."""
+
+import functools
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_explainable.models import keras_attention as attention
+from keras_explainable.models import recording
+from keras_explainable.models.taps import Point, Tap
+
+current: ContextVar["Session | None"] = ContextVar("session", default=None)
+MISSING = object()
+
+
+class Session(recording.Session):
+    """One run, whose layers' calls and fused activations are routed through it."""
+
+    def __init__(
+        self, paths: dict[int, str], tap: Tap, points: frozenset[Point] | None, owners: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(paths, tap, points)
+        self.owners = owners or {}  # of the softmax inside of an attention layer, that layer
+
+    def call(self, layer: Any, plain: Any, args: tuple, kwargs: dict) -> Any:
+        path = self.paths[id(layer)]
+        if path in self.owners:
+            owner = self.owners[path]
+            return self.see(Point(owner, self.counts[owner], "attention"), plain(*args, **kwargs))
+        number = self.begin(path)
+        args, kwargs = self.see_all(path, number, "input", (args, kwargs))
+        shown = path in self.owners.values()
+        output = attention.with_scores(plain, args, kwargs) if shown else plain(*args, **kwargs)
+        output = self.see_all(path, number, "output", output)
+        return output if self.points is None or shown else self.see_all(path, number, "attention", output)
+
+    def activation(self, layer: Any, value: Any) -> Any:
+        path = self.paths[id(layer)]
+        return self.see(Point(path, self.counts[path], "linear"), value)
+
+
+def _route(layer: Any) -> Callable[[], None]:
+    """Send a layer's call and fused activation past the session of the thread that runs it; returns how to undo it."""
+    undo = []
+
+    def put(name, value):
+        undo.append((name, layer.__dict__.get(name, MISSING)))
+        object.__setattr__(layer, name, value)
+
+    name = "quantized_call" if getattr(layer, "quantization_mode", None) else "call"
+    plain = getattr(layer, name)
+    plain = getattr(plain, "python_function", plain)  # a compiled `call` would keep its signals to itself
+
+    @functools.wraps(plain)
+    def call(*args, **kwargs):
+        session = current.get()
+        if session is None or id(layer) not in session.paths:
+            return plain(*args, **kwargs)
+        return session.call(layer, plain, args, kwargs)
+
+    put(name, call)
+    if getattr(layer, "_remat_mode", None) is not None:
+        put("_remat_mode", None)  # so would one that is run again for the backward pass; no public name turns that off
+    if isinstance(layer, keras.layers.Softmax):
+        put("_parent_path", getattr(layer, "_parent_path", None))  # Keras's note of a first call: ours, in attention
+    fused = getattr(layer, "activation", None)
+    fused = keras.activations.get(fused) if isinstance(fused, str) else fused  # users write 'linear'
+    if callable(fused) and not is_activation_layer(layer):
+
+        @functools.wraps(fused)
+        def activation(x, *args, **kwargs):
+            session = current.get()
+            if session is not None and id(layer) in session.paths and session.paths[id(layer)] in session.counts:
+                x = session.activation(layer, x)
+            return fused(x, *args, **kwargs)
+
+        put("activation", activation)
+    if hasattr(layer, "operations"):
+        # Models built for one image size run at others, as their layers can. The public setter of `input_spec` could
+        # not be undone; this is the attribute behind it.
+        put("_manual_input_spec", None)
+
+    def restore():
+        for name, old in reversed(undo):
+            object.__delattr__(layer, name) if old is MISSING else object.__setattr__(layer, name, old)
+
+    return restore
+
+
+routed = recording.Shared(_route)
+
+
+def watch(operation: Any) -> None:
+    """The same for an operation of our own graph, for good; what it gets of weights is seen as well."""
+    plain = operation.call
+
+    def call(*args, **kwargs):
+        args, kwargs = recording.each((args, kwargs), ops.convert_to_tensor, lambda v: isinstance(v, keras.Variable))
+        session = current.get()
+        return plain(*args, **kwargs) if session is None else session.call(operation, plain, args, kwargs)
+
+    operation.call = call
+
+
+def is_activation_layer(layer: Any) -> bool:
+    """Whether a layer is one that does nothing but its activation."""
+    return isinstance(layer, keras.layers.Activation)
+
+
+def needs_route(layer: Any) -> bool:
+    """Whether a layer runs as we want only when routed: a graph of fixed size, an activation given by its name, or what
+    runs again for the backward pass."""
+    named = isinstance(getattr(layer, "activation", None), str)
+    return named or hasattr(layer, "operations") or getattr(layer, "_remat_mode", None) is not None
+
+
+def activation_name(layer: Any) -> str | None:
+    """The name of a layer's fused activation."""
+    fused = getattr(layer, "activation", None)
+    if isinstance(fused, str):
+        return fused
+    return getattr(fused, "__name__", type(fused).__name__) if callable(fused) else None

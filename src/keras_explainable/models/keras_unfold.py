@@ -1,0 +1,168 @@
+"""What layers of the user's own compute outside of Keras's layers (`x + y`, `ops.matmul`), as operations that can be
+routed like layers, with paths of their own, such as "block/add".
+
+The `call` of such layers runs once on symbolic tensors, with stand-ins in the place of the layers inside of them: the
+graph that Keras makes of it is ours, and hangs on nothing of the user's."""
+
+import inspect
+from collections import Counter
+from collections.abc import Callable
+from types import FunctionType, MethodType
+from typing import Any
+
+import keras
+from keras import tree
+
+from keras_explainable.models import kinds, recording
+
+
+class FoldedError(Exception):
+    """A model whose `call` cannot run on symbolic tensors."""
+
+
+class Seen(keras.Operation):
+    """One call of a layer of the user's, as an operation of our own graph."""
+
+    def __init__(self, layer: Any, before: Callable[[], None]) -> None:
+        super().__init__()
+        self.layer, self.before = layer, before
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        return self.layer.compute_output_spec(*args, **kwargs)
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        self.before()
+        return self.layer(*args, **kwargs)
+
+
+class Passed(keras.Operation):
+    """What a layer whose parts are called one by one returns, on its way."""
+
+    def __init__(self, see: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.see = see
+
+    def compute_output_spec(self, values: Any) -> Any:
+        return recording.each(values, lambda v: keras.KerasTensor(v.shape, v.dtype), _is_symbol)
+
+    def call(self, values: Any) -> Any:
+        return self.see(values)
+
+
+def _is_symbol(value: Any) -> bool:
+    return isinstance(value, keras.KerasTensor)
+
+
+def is_own(layer: Any) -> bool:
+    """Whether a layer's `call` is the user's own."""
+    return isinstance(layer, keras.Layer) and kinds.of_layer(layer, "call") is None
+
+
+def unfold(
+    model: keras.Model, paths: dict[str, Any], arguments: tuple[tuple, dict], begin: Callable, see: Callable
+) -> tuple[Callable, dict[str, list]]:
+    """A function of a model's arguments that computes what it does, and the operations outside of layers, by path.
+
+    When it runs, `begin(path, number)` is called before each call of a layer, and `see(path, number, "output", values)`
+    has the last word on what a layer returns whose parts are called one by one.
+
+    Raises:
+        FoldedError: the model cannot run on symbolic tensors.
+    """
+    unfolding = _Unfolding(model, paths, begin, see)
+    symbols = recording.each(arguments, lambda value: keras.KerasTensor(value.shape, value.dtype))
+    args, kwargs = symbols
+    try:
+        outputs = unfolding.inside(model, args, kwargs | {"training": False})
+        function = keras.Function(_symbols(symbols), outputs)
+    except Exception as error:
+        raise FoldedError(str(error)) from error
+    return lambda *args, **kwargs: function(_tensors((args, kwargs))), unfolding.found
+
+
+def _symbols(structure: Any) -> list:
+    return list(filter(_is_symbol, tree.flatten(structure)))
+
+
+def _tensors(structure: Any) -> list:
+    return list(filter(keras.ops.is_tensor, tree.flatten(structure)))
+
+
+class _Unfolding:
+    """One symbolic run of a model."""
+
+    def __init__(self, model: Any, paths: dict[str, Any], begin: Callable, see: Callable) -> None:
+        self.begin, self.see, self.paths = (
+            begin,
+            see,
+            {id(model): ""} | {id(layer): path for path, layer in paths.items()},
+        )
+        self.taken, self.counts = set(paths), Counter[str]()
+        self.found: dict[str, list] = {}
+        self.named: set[int] = set()
+
+    def call(self, layer: Any, args: tuple, kwargs: dict) -> Any:
+        """What a stand-in does when it is called."""
+        if not _symbols((args, kwargs)):
+            return layer(*args, **kwargs)
+        path = self.paths[id(layer)]
+        number = self.counts[path]
+        self.counts[path] += 1
+        if isinstance(layer, keras.Model) or is_own(layer):
+            before = self.counts.copy()
+            try:
+                outputs = self.inside(layer, args, kwargs)
+                return Passed(lambda values: self.see(path, number, "output", values))(outputs)
+            except Exception:  # then nobody sees what is inside of it
+                self.counts = before
+        return Seen(layer, lambda: self.begin(path, number))(*args, **kwargs)
+
+    def inside(self, layer: Any, args: tuple, kwargs: dict) -> Any:
+        """The outputs of a layer whose parts are called one by one."""
+        if is_own(layer):
+            plain = type(layer).call
+            plain = getattr(plain, "python_function", plain)  # of a compiled one
+            known = inspect.signature(plain).parameters
+            if not any(p.kind == p.VAR_KEYWORD for p in known.values()):  # Keras gives `training` to those that take it
+                kwargs = {name: value for name, value in kwargs.items() if name in known or name != "training"}
+            outputs = plain(self.stand_in(layer), *args, **kwargs)
+        elif isinstance(layer, keras.Sequential):
+            (outputs,) = args
+            for part in layer.layers:
+                outputs = self.stand_in(part)(outputs)
+        else:  # no public name runs a graph with others in the place of its operations
+            outputs = layer._run_through_graph(args[0], operation_fn=self.stand_in)
+        self._name(self.paths[id(layer)], _symbols((args, kwargs)), _symbols(outputs))
+        return outputs
+
+    def stand_in(self, layer: Any) -> Any:
+        """An object of a layer's class and with all that it has, whose call and whose parts' calls are seen."""
+        kind = type(layer)
+
+        def get(stand_in, name):
+            own = object.__getattribute__(stand_in, "__dict__")
+            if name in own or name == "__class__":
+                return object.__getattribute__(stand_in, name)
+            method = inspect.getattr_static(kind, name, None)
+            if isinstance(method, FunctionType):
+                return MethodType(method, stand_in)
+            if name.startswith("__"):
+                return getattr(layer, name)
+            return recording.each(getattr(layer, name), self.stand_in, lambda part: id(part) in self.paths)
+
+        def call(stand_in, *args, **kwargs):
+            return self.call(layer, args, kwargs)
+
+        names = {"__getattribute__": get, "__setattr__": object.__setattr__, "__call__": call}
+        return object.__new__(type(kind.__name__, (kind,), names))
+
+    def _name(self, inside: str, inputs: list, outputs: list) -> None:
+        """Give paths to the operations between two ends, those within other layers having theirs already."""
+        for operation in keras.Function(inputs, outputs).operations:
+            if id(operation) in self.named or isinstance(operation, (Seen, Passed, keras.layers.InputLayer)):
+                continue
+            self.named.add(id(operation))
+            path = f"{inside}/{type(operation).__name__.lower()}".strip("/")
+            while path in self.taken:
+                path += "_"
+            self.found.setdefault(path, []).append(operation)
