@@ -32,7 +32,7 @@ class Seen(keras.Operation):
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         self.before()
-        return self.layer(*args, **kwargs)
+        return self.layer(*args, **_untrained(self.layer, args, kwargs))
 
 
 class Passed(keras.Operation):
@@ -73,11 +73,24 @@ def unfold(
     symbols = recording.each(arguments, lambda value: keras.KerasTensor(value.shape, value.dtype))
     args, kwargs = symbols
     try:
-        outputs = unfolding.inside(model, args, kwargs | {"training": False})
+        outputs = unfolding.inside(model, args, kwargs)
         function = keras.Function(_symbols(symbols), outputs)
     except Exception as error:
         raise FoldedError(str(error)) from error
     return lambda *args, **kwargs: function(_tensors((args, kwargs))), unfolding.found
+
+
+def _plain(layer: Any) -> Callable:
+    """The `call` of a layer's class, also where it is a compiled one."""
+    call = type(layer).call
+    return getattr(call, "python_function", call)
+
+
+def _untrained(layer: Any, args: tuple, kwargs: dict) -> dict:
+    """The named arguments of a call, with `training` false where it is not given, as Keras hands it on."""
+    known = list(inspect.signature(_plain(layer)).parameters)
+    given = "training" not in known or known.index("training") <= len(args)  # the first one is the layer
+    return kwargs if given or kwargs.get("training") is not None else kwargs | {"training": False}
 
 
 def _symbols(structure: Any) -> list:
@@ -92,11 +105,8 @@ class _Unfolding:
     """One symbolic run of a model."""
 
     def __init__(self, model: Any, paths: dict[str, Any], begin: Callable, see: Callable) -> None:
-        self.begin, self.see, self.paths = (
-            begin,
-            see,
-            {id(model): ""} | {id(layer): path for path, layer in paths.items()},
-        )
+        self.begin, self.see = begin, see
+        self.paths = {id(model): ""} | {id(layer): path for path, layer in paths.items()}
         self.taken, self.counts = set(paths), Counter[str]()
         self.found: dict[str, list] = {}
         self.named: set[int] = set()
@@ -120,12 +130,7 @@ class _Unfolding:
     def inside(self, layer: Any, args: tuple, kwargs: dict) -> Any:
         """The outputs of a layer whose parts are called one by one."""
         if is_own(layer):
-            plain = type(layer).call
-            plain = getattr(plain, "python_function", plain)  # of a compiled one
-            known = inspect.signature(plain).parameters
-            if not any(p.kind == p.VAR_KEYWORD for p in known.values()):  # Keras gives `training` to those that take it
-                kwargs = {name: value for name, value in kwargs.items() if name in known or name != "training"}
-            outputs = plain(self.stand_in(layer), *args, **kwargs)
+            outputs = _plain(layer)(self.stand_in(layer), *args, **_untrained(layer, args, kwargs))
         elif isinstance(layer, keras.Sequential):
             (outputs,) = args
             for part in layer.layers:
