@@ -29,6 +29,7 @@ TWINS = {name: vars(module)[name] for module in MODULES for name in ke.registry.
 # Tested by themselves, because the twin needs to be given what the method draws or finds.
 GIVEN = {
     "smoothgrad",
+    "smooth_full_gradients",
     "vargrad",
     "squaregrad",
     "integrated_gradients",
@@ -121,13 +122,19 @@ def test_full_gradients_takes_any_aggregation():
 
 @pytest.mark.parametrize("kind", ["range", "absolute"])
 @pytest.mark.parametrize("name", ["functional", "nested_sequential"])
-def test_smoothgrad_equals_its_twin(name, kind):
+@pytest.mark.parametrize("method", ["smoothgrad", "smooth_full_gradients"])
+def test_means_over_noisy_copies_equal_their_twins(method, name, kind):
     x = models.images(name).astype("float64")
     scale = meta.ranges(x) if kind == "range" else 1.0
     draws = [keras.ops.convert_to_numpy(random.normal((1, *x.shape[1:]), 7, i)).astype("float64") for i in range(4)]
-    theirs = meta.smoothgrad(as_reference(models.build(name)), x, units(name), [0.2 * scale * d for d in draws])
-    ours = explained("smoothgrad", name, repetitions=4, noise=0.2, noise_kind=kind, seed=7)
+    theirs = TWINS[method](as_reference(models.build(name)), x, units(name), [0.2 * scale * d for d in draws])
+    ours = explained(method, name, repetitions=4, noise=0.2, noise_kind=kind, seed=7)
     agree(ours, theirs)
+
+
+def test_without_noise_smooth_full_gradients_are_full_gradients():
+    one = explained("smooth_full_gradients", "fused", repetitions=1, noise=0.0)
+    agree(one, explained("full_gradients", "fused"))
 
 
 @pytest.mark.parametrize("method", ["gradients", "gradcam"])

@@ -1,5 +1,6 @@
 """The slow twins of `keras_explainable.methods.fullgrad`: one layer, sample and unit after another."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,24 @@ def full_gradients(net: Net, x: np.ndarray, y: Any = None, aggregation: str = "s
 def simple_full_gradients(net: Net, x: np.ndarray, y: Any = None, aggregation: str = "sum") -> Maps:
     """The same with gradients alone where `full_gradients` has bias x gradient."""
     return _saliency(net, x, y, aggregation, simple=True)
+
+
+def smooth_full_gradients(net: Net, x: np.ndarray, y: Any = None, noises: Iterable[np.ndarray] = ()) -> Maps:
+    """Scores and signed contributions, averaged over the images with each of `noises` added; only then scaled."""
+    draws = []
+    for noise in noises:
+        scores, g, parts = decomposition(net, x + noise, y)
+        places = {name: part for name, part in parts.items() if part.ndim == g.ndim}
+        draws.append({"scores": scores, "input": g * (x + noise)[:, None], **places})
+    mean = {name: np.mean([draw[name] for draw in draws], axis=0) for name in draws[0]}
+    scores = mean.pop("scores")
+    maps = np.zeros((*x.shape[:-1], scores.shape[1]))
+    for b in range(scores.shape[0]):
+        for k in range(scores.shape[1]):
+            for term in mean.values():
+                size = psi_sum(term[b, k])
+                maps[b, ..., k] += bilinear(size[None, ..., None], x.shape[1:-1], align_corners=True)[0, ..., 0]
+    return scores, maps
 
 
 def decomposition(net: Net, x: np.ndarray, y: Any = None) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:

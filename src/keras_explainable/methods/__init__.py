@@ -29,6 +29,7 @@ from keras_explainable.methods import cams_smooth as cams_smooth
 from keras_explainable.methods import cams_spectral as cams_spectral
 from keras_explainable.methods import curved as curved
 from keras_explainable.methods import fullgrad as fullgrad
+from keras_explainable.methods import fullgrad_smooth as fullgrad_smooth
 from keras_explainable.methods import gradient as gradient
 from keras_explainable.methods import meta as meta
 from keras_explainable.methods import path as path

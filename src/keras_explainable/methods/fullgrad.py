@@ -1,6 +1,6 @@
 """Full gradients: a score is the sum of what the input and each bias contribute to it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -49,20 +49,30 @@ def _maps(model: Any, inputs: Any, indices: Any, score: Any, psi: Any, factor: C
         return backend.by_image(lambda part: psi(part * factors[point] if point in factors else part), g)
 
     scores, _, terms = view.jacobian([INPUT, *points], reduce, keep=False)
-    total = terms.pop(INPUT)
+    return scores, laid_over(terms[INPUT], [terms[p] for p in points])
+
+
+def laid_over(total: Any, terms: Iterable) -> Any:
+    """The sum (B, *S, K) of maps (B, K, *S) and others (B, K, *S') resized to them; those of equal sizes only once."""
     by_size: dict[tuple, Any] = {}
-    for term in terms.values():
+    for term in terms:
         size = tuple(term.shape[2:])
         by_size[size] = by_size[size] + term if size in by_size else term
+    whole = ops.shape(total)[2:]
     for term in by_size.values():
-        total = total + resize(term, view.size, align_corners=True, axis=2)
-    return scores, ops.moveaxis(total, 1, -1)
+        total = total + resize(term, whole, align_corners=True, axis=2)
+    return ops.moveaxis(total, 1, -1)
+
+
+def biases_at(view: models.View, points: list) -> dict:
+    """What the layers add at each point, at this moment."""
+    return {p: ops.cast(view.taps.bias(p.path), "float32") for p in points}
 
 
 def _biases(given: Any, view: models.View, points: list) -> dict:
-    """The bias at each point: the layers' own, at this moment, or those `given` in the order of the exposed layers."""
+    """The bias at each point: the layers' own, or those `given` in the order of the exposed layers."""
     if given is None:
-        return {p: ops.cast(view.taps.bias(p.path), "float32") for p in points}
+        return biases_at(view, points)
     every = view.biased()
     if len(given) != len(every):
         raise InputError(
@@ -136,7 +146,7 @@ def decomposition(model: Any, inputs: Any, indices: Any = None, score: Any = Non
     the order of `biased_calls`, and the sum of each (B, 1 + calls, K), the input's first."""
     view = models.view(model, inputs, indices, score)
     points = view.biased()
-    biases = {p: ops.cast(view.taps.bias(p.path), "float32") for p in points}
+    biases = biases_at(view, points)
     scores, _, terms = view.jacobian([INPUT, *points], lambda p, g: g * biases[p] if p in biases else g, keep=False)
     g, parts = terms[INPUT], [terms[p] for p in points]
     sums = [ops.sum(v, axis=tuple(range(2, len(v.shape)))) for v in (g * ops.expand_dims(view.x, 1), *parts)]

@@ -1,0 +1,63 @@
+"""Full gradients, averaged over noisy copies of the images as SmoothGrad averages gradients."""
+
+from typing import Any
+
+from keras import ops
+
+from keras_explainable import filters, models
+from keras_explainable.compiling import repeats
+from keras_explainable.methods.fullgrad import biases_at, laid_over, psi_sum
+from keras_explainable.methods.meta import smooth
+from keras_explainable.models import INPUT
+from keras_explainable.registry import explainer
+
+
+def _contributions(model: Any, inputs: Any, indices: Any = None, score: Any = None) -> tuple:
+    """Scores (B, K), and what the input and each bias contribute at each of their places, (B, K, *S', C') each."""
+    view = models.view(model, inputs, indices, score)
+    points = [p for p in view.biased() if view.is_spatial(p)]
+    factors = {INPUT: view.x} | biases_at(view, points)
+    scores, _, terms = view.jacobian(list(factors), lambda point, g: g * factors[point], keep=False)
+    return scores, *(terms[point] for point in factors)
+
+
+def _psi(term: Any) -> Any:
+    """psi of a contribution (B, K, *S, C), of each image and unit by itself: (B, K, *S)."""
+    batch, units, *rest = ops.shape(term)
+    return ops.reshape(psi_sum(ops.reshape(term, (batch * units, *rest))), (batch, units, *rest[:-1]))
+
+
+@repeats
+@explainer(
+    "full gradient",
+    "gradient, biases",
+    "n (forward + K backward)",
+    "arXiv:1905.00780",
+    postprocessing=filters.normalize,
+)
+def smooth_full_gradients(
+    model: Any,
+    inputs: Any,
+    indices: Any = None,
+    score: Any = None,
+    *,
+    repetitions: int = 25,
+    noise: float = 0.15,
+    noise_kind: str = "range",
+    seed: int | None = None,
+) -> tuple:
+    """Full gradients of what the input and every bias contribute on average over noisy copies of the image.
+
+    maps = sum_c psi(mean_i x_i dscore/dx_i) + sum over layers of resize(sum_c psi(mean_i b dscore/db)), x_i = x + sigma
+    e_i, psi as in `full_gradients`: signed contributions are averaged, then made absolute. They are all kept, so memory
+    is that of every layer's output for each unit, whatever n is.
+
+    Args:
+        repetitions, noise, noise_kind: see `meta.smooth`.
+
+    Reference: Srinivas & Fleuret, arXiv:1905.00780, and the authors' implementation, which adds up the input's channels
+    first and takes one range for the whole batch.
+    """
+    mean = smooth(_contributions, repetitions, noise, noise_kind)
+    scores, first, *terms = mean(model, inputs, indices, seed, score=score)
+    return scores, laid_over(_psi(first), map(_psi, terms))
