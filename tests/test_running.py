@@ -91,3 +91,23 @@ def test_models_that_are_gone_leave_nothing(number):
     assert sum(model() is not None for model in gone) <= 1 and ke.cache_info().models <= 1
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     assert grown < 64 + 2.5 * number, f"{grown:.0f} MiB"
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "steps"),
+    [
+        ("rise", {"repetitions": 8, "at_once": 2}, 3),  # the first one is begun with
+        ("smoothgrad", {"repetitions": 6}, 5),
+        ("sobol", {"repetitions": 3, "segments": 2}, 3),
+    ],
+)
+def test_repetitions_are_counted_where_there_is_one_batch(method, params, steps, capsys):
+    model, x = models.build("functional"), models.images("functional", 2)
+    ke.explain(method, model, x[:1], 0, verbose=1, **params)
+    alone = capsys.readouterr().out
+    assert f"{steps}/{steps}" in alone
+    assert "repetition" in alone
+    ke.explain(method, model, x, 0, verbose=1, batch_size=1, **params)
+    assert "repetition" not in capsys.readouterr().out
+    ke.explain(method, model, x[:1], 0, verbose=0, **params)
+    assert not capsys.readouterr().out

@@ -14,6 +14,7 @@ from keras_explainable import backend, data, models
 from keras_explainable.compiling import compiled
 from keras_explainable.errors import InputError
 from keras_explainable.models.recording import each
+from keras_explainable.progress import shown
 
 HOME = os.path.dirname(__file__)  # no line in here is to blame for a warning
 WHOLE = ("array", "list")  # sources whose images are all there before any work
@@ -39,7 +40,8 @@ def run_steps(
         progress.on_predict_batch_begin(i)
         if source.kind not in WHOLE:
             number = check(model, images, units, score, number)
-        outputs = frugal(images, units)
+        with shown(verbose in (1, "auto") and source.number == 1):
+            outputs = frugal(images, units)
         if waiting is not None:
             yield frugal.fetched(fetch, *waiting)
         waiting = images, units, outputs

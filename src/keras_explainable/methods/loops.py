@@ -9,6 +9,7 @@ from keras import ops
 from keras_explainable import backend, models
 from keras_explainable.compiling import frozen, repeated
 from keras_explainable.errors import InputError
+from keras_explainable.progress import counted
 
 QUADRATURES = ("gauss_legendre", "midpoint")
 AT_ONCE = 32  # images that are evaluated together
@@ -50,7 +51,7 @@ def loop(step: Callable, start: int, stop: int, state: Any, x: Any) -> Any:
     """state = step(i, state) for i from start to stop: in a loop of the program that x is part of, or of the host."""
     if backend.is_traced(x):
         return ops.fori_loop(start, stop, step, state)
-    for i in range(start, stop):
+    for i in counted(range(start, stop)):
         state = step(i, state)
     return state
 

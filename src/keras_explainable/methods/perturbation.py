@@ -21,6 +21,7 @@ from keras_explainable import filters, models, random
 from keras_explainable.compiling import frozen, repeated, repeats
 from keras_explainable.errors import InputError
 from keras_explainable.methods.loops import AT_ONCE, as_inputs, check_at_once, check_repetitions, steps_of, total_of
+from keras_explainable.progress import counted
 from keras_explainable.registry import explainer
 
 
@@ -62,7 +63,7 @@ class Probe:
 
         def evaluated(*rows):
             chunks = self._chunks(rows)
-            parts = [run(*(chunk[i] for chunk in chunks)) for i in range(len(chunks[0]))]
+            parts = [run(*(chunk[i] for chunk in chunks)) for i in counted(range(len(chunks[0])))]
             return ops.concatenate(parts, axis=1)[:, : len(rows[0])]
 
         return evaluated

@@ -10,6 +10,7 @@ from keras_explainable.compiling import repeats
 from keras_explainable.methods.loops import AT_ONCE, check_repetitions
 from keras_explainable.methods.perturbation import Probe
 from keras_explainable.methods.segments import seen, segment, spread
+from keras_explainable.progress import counted
 from keras_explainable.registry import explainer
 
 
@@ -55,7 +56,7 @@ def sobol(
     a, b = (random.on_host((repetitions, n), seed or 0, 0, stream) for stream in (0, 1))
     shift: Any = None
     sums: list[Any] = [0.0, 0.0, 0.0]
-    for i in range(repetitions):  # running sums, of f less a value of it: nothing grows with the repetitions
+    for i in counted(range(repetitions)):  # running sums, of f less a value of it: nothing grows with the repetitions
         f = changes(np.concatenate([a[i : i + 1], np.where(np.eye(n, dtype=bool), b[i], a[i])]))
         shift = f[:, :1] if shift is None else shift
         new = (ops.sum(f - shift, axis=1), ops.sum(ops.square(f - shift), axis=1), ops.square(f[:, :1] - f[:, 1:]))

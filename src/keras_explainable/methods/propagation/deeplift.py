@@ -15,6 +15,7 @@ from keras_explainable.methods.path import references
 from keras_explainable.methods.perturbation import behind_inputs
 from keras_explainable.models import INPUT, Rule, View, Wiring
 from keras_explainable.models.kinds import ELEMENTWISE, LINEAR
+from keras_explainable.progress import counted
 from keras_explainable.registry import explainer
 
 SAME = 1e-6  # where the two differ by less there is no chord
@@ -133,7 +134,7 @@ def deep_shap(model: Any, inputs: Any, indices: Any = None, score: Any = None, *
     x, behind = view.inputs, references(view, baselines)
     run = repeated(one, frozen(["deep_shap", score]), model, deeplift, x)
     count, scores, maps = int(behind.shape[0]), None, 0.0
-    for i in range(count):
+    for i in counted(range(count)):
         scores, new = run(x, behind[i : i + 1], units)
         maps = maps + new
     return scores, maps / count
