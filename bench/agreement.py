@@ -3,14 +3,13 @@
 FOLDER holds `networks.py` with `load(name)`, `photos(folder)` and `preprocess(name, images)`: trained networks and photos."""
 
 import argparse
-import inspect
 import sys
 
 import keras_explainable as ke  # first: it chooses the backend
 
 import numpy as np  # isort: skip
 
-REPEATED = {"repetitions": 8}
+from bench.few import countless, few
 
 
 def ranks(values):
@@ -49,14 +48,15 @@ def main() -> None:
         x = networks.preprocess(network, images[:: len(images) // args.images][: args.images])
         y = model.predict(x, verbose=0).argmax(1)
         for method in args.methods or sorted(ke.registry.METHODS):
-            takes = inspect.signature(ke.get(method)).parameters
-            params = REPEATED if "repetitions" in takes else {}
+            if countless(method, x.shape[1]):
+                continue
+            params, _ = few(method, x.shape[1])
             try:
                 maps = [
                     ke.explain(method, model, x, y, batch_size=4, verbose=0, precision=precision, **params).maps[..., 0]
                     for precision in (None, args.precision)
                 ]
-            except ke.errors.InputError as error:
+            except ke.errors.ExplainError as error:
                 print(f"| {network} | {method} | refused: {str(error)[:60]} | |", flush=True)
                 continue
             found = [[f(a, b) for a, b in zip(*maps, strict=True)] for f in (correlation, overlap)]

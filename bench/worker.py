@@ -1,7 +1,6 @@
 """One backend's part of a run, in a process of its own: `python -m bench.worker native '{"network": "ResNet50", ...}'`.
 Rows go to standard output, one JSON object a line."""
 
-import inspect
 import json
 import os
 import re
@@ -16,22 +15,12 @@ import keras  # noqa: E402  # isort: skip
 import numpy as np  # noqa: E402  # isort: skip
 
 from bench import peers, subjects  # noqa: E402
+from bench.few import N, countless, few  # noqa: E402
 from bench.floors import floors  # noqa: E402
 from bench.measure import alternate, first, middle, peak, ratio  # noqa: E402
 from bench.passes import passes  # noqa: E402
 from keras_explainable import backend, compiling, registry  # noqa: E402
 
-# Parameters that keep a method of many passes short, and the letters of its cost that they make.
-FEW = {
-    "scorecam": ({"max_channels": 5}, {"C": 5}),
-    "sobol": ({"repetitions": 4, "segments": 2}, {"n": 4, "segments": 4}),
-    "hsic": ({"repetitions": 16, "segments": 2}, {"n": 16}),
-    "lime": ({"repetitions": 16, "segments": 2}, {"n": 16}),
-    "kernel_shap": ({"repetitions": 16, "segments": 2}, {"n": 16}),
-    "deep_shap": ({}, {"R": 1}),
-    "ablationcam": ({}, {"C": 56}),  # the demo network's; others have too many
-}
-N = 5  # draws of any other method that repeats
 # The most that the ratio of a method's time to its cost should be: its own, or else any method's.
 MOST = {
     "cam": 1.05,
@@ -101,7 +90,7 @@ def measure(options):
         params, numbers = few(method, subject.size)
         if "hidden signal" in registry.METHODS[method].needs:
             params = params | subject.where
-        if "C" in numbers and "max_channels" not in params and subject.network != "demo":
+        if countless(method, subject.size) and subject.network != "demo":
             emit(subject.row(method=method, verdict="too many channels"))
             continue
         try:
@@ -154,16 +143,6 @@ def measure(options):
                 **known,
             )
         )
-
-
-def few(method, size):
-    """Parameters that keep a method short, and the letters of its cost."""
-    params, numbers = FEW.get(method, ({}, {}))
-    if method == "occlusion":
-        params, numbers = {"patch": size // 2, "stride": size // 2}, {"windows": 4}
-    if not numbers and "repetitions" in inspect.signature(registry.get(method)).parameters:
-        params, numbers = {"repetitions": N}, {"n": N}
-    return params, {"K": 1} | numbers
 
 
 def written(cost, numbers):
