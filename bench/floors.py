@@ -55,6 +55,19 @@ def _native(model, x, y):
     return _passes(model, list(model.parameters()), x, y)
 
 
+def bare_gradcam(module, layer, x, y):
+    """Grad-CAM of a plain module, by a hook: what the library's maps are compared with."""
+    import torch
+
+    seen, device = [], next(module.parameters()).device
+    hook = module.get_submodule(layer).register_forward_hook(lambda m, args, out: seen.append(out.requires_grad_()))
+    units = torch.as_tensor(y, device=device, dtype=torch.int64)
+    scores = module(torch.as_tensor(x, device=device)).gather(1, units)
+    hook.remove()
+    (g,) = torch.autograd.grad(scores.sum(), seen)
+    return (g.mean((2, 3), keepdim=True) * seen[0]).sum(1).detach().cpu().numpy()
+
+
 def _passes(call, weights, x, y):
     import torch
 

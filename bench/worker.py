@@ -16,7 +16,7 @@ import numpy as np  # noqa: E402  # isort: skip
 
 from bench import peers, subjects  # noqa: E402
 from bench.few import N, countless, few  # noqa: E402
-from bench.floors import floors  # noqa: E402
+from bench.floors import bare_gradcam, floors  # noqa: E402
 from bench.measure import alternate, first, middle, peak, ratio  # noqa: E402
 from bench.passes import passes  # noqa: E402
 from keras_explainable import backend, compiling, registry  # noqa: E402
@@ -77,6 +77,10 @@ def verdict(subject, method, maps, gradient):
         return "right" if error < 1e-3 else f"wrong by {error:.1e}"
     if not np.isfinite(maps).all() or abs(maps).max() == 0:
         return "wrong: constant or not finite"
+    if method == "gradcam" and subject.where:
+        expected = bare_gradcam(subject.model, subject.where["layer"], subject.x, subject.y)
+        error = abs(maps[..., 0] - expected).max() / abs(expected).max()
+        return "right" if error < 1e-3 else f"wrong by {error:.1e}"
     return "unchecked"
 
 
@@ -139,7 +143,7 @@ def measure(options):
                 most=LATER.get((method, subject.network), MOST.get(method, 1.05)),
                 memory=memory[method],
                 memory_ratio=memory[method] / max(held, 1),
-                peers=known.pop("others") | {n: {"times": r} for n, r in beside.items()},
+                peers={n: v if n not in beside else v | {"times": beside[n]} for n, v in known.pop("others").items()},
                 **known,
             )
         )
