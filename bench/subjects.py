@@ -89,4 +89,7 @@ def module(name):
         return ke.demo.load_module().requires_grad_(False)
     torch.manual_seed(0)
     found = getattr(torchvision()[0].models, NATIVE.get(name, name))(weights=None)
+    head = getattr(getattr(found, "heads", None), "head", None)
+    if head is not None:  # of a ViT it begins with zeros, and so would every gradient
+        torch.nn.init.normal_(head.weight, std=0.02)
     return found.eval().requires_grad_(False)
