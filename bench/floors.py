@@ -60,7 +60,12 @@ def bare_gradcam(module, layer, x, y):
     import torch
 
     seen, device = [], next(module.parameters()).device
-    hook = module.get_submodule(layer).register_forward_hook(lambda m, args, out: seen.append(out.requires_grad_()))
+
+    def see(part, args, output):
+        seen.append(output.detach().requires_grad_())
+        return seen[0].clone()  # what follows may work in place
+
+    hook = module.get_submodule(layer).register_forward_hook(see)
     units = torch.as_tensor(y, device=device, dtype=torch.int64)
     scores = module(torch.as_tensor(x, device=device)).gather(1, units)
     hook.remove()

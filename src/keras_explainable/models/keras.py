@@ -59,12 +59,18 @@ class KerasTaps:
         if isinstance(model, Exposed):
             self.signals, self.target, model = model.addresses["signals"], model.addresses["target"], model.exposed
         self.model = model
+        self.found: dict[str, Any] | None = None
         self.operations: dict[str, str] = {}  # the classes of those outside of layers, by path, once they were seen
         self.channels_first = any(
             getattr(layer, "data_format", None) == "channels_first" for layer in self.paths().values()
         )
 
     def paths(self) -> dict[str, Any]:
+        if self.found is None:  # adapters live as long as one question
+            self.found = self._paths()
+        return self.found
+
+    def _paths(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
         seen = {id(self.model)}
 
@@ -189,6 +195,7 @@ class KerasTaps:
         if not all(getattr(layer, "built", True) for layer in (self.model, *self.paths().values())):
             args, kwargs = self._arguments(x[:1])
             self.model(*args, **kwargs, training=False)
+            self.found = None  # layers may have made others
 
     def _arguments(self, x: Any, see: Callable = lambda point, value: value) -> tuple[tuple, dict]:
         return self.inputs.arguments(self.model.call, self.inputs.around(see(INPUT, x), see), OWN)
