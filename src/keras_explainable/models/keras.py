@@ -61,9 +61,10 @@ class KerasTaps:
         self.model = model
         self.found: dict[str, Any] | None = None
         self.operations: dict[str, str] = {}  # the classes of those outside of layers, by path, once they were seen
-        self.channels_first = any(
-            getattr(layer, "data_format", None) == "channels_first" for layer in self.paths().values()
-        )
+
+    @functools.cached_property
+    def channels_first(self) -> bool:
+        return any(getattr(layer, "data_format", None) == "channels_first" for layer in self.paths().values())
 
     def paths(self) -> dict[str, Any]:
         if self.found is None:  # adapters live as long as one question

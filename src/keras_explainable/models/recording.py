@@ -52,6 +52,9 @@ class Session:
     def __init__(self, paths: dict[int, str], tap: Tap, points: frozenset[Point] | None) -> None:
         self.paths, self.tap, self.points = paths, tap, points
         self.counts: dict[str, int] = {}
+        self.parts: dict[tuple, set[int]] = {}  # which of the tensors of a structure its tap sees
+        for point in points or ():
+            self.parts.setdefault(point[:3], set()).add(point.part)
 
     def begin(self, path: str) -> int:
         """The number of the call of a layer that begins now."""
@@ -63,8 +66,8 @@ class Session:
 
     def see_all(self, path: str, call: int, link: str, values: Any) -> Any:
         """A structure of tensors, each through the tap."""
-        wanted = None if self.points is None else {p.part for p in self.points if p[:3] == (path, call, link)}
-        if wanted is not None and not wanted:
+        wanted = None if self.points is None else self.parts.get((path, call, link))
+        if self.points is not None and not wanted:
             return values
         numbers = count()
 

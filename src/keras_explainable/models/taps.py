@@ -115,12 +115,15 @@ class Taps(Protocol):
     """A model seen as a pure call with visible signals."""
 
     black_box: bool  # whether nothing but its scores can be had: no gradients, no signals
-    channels_first: bool  # of the images
     separator: str  # between the names in a path
     pooling: tuple[Any, ...]  # classes of layers that end a model's spatial part
     signals: tuple | None  # addresses of those that the user exposed
     target: Any  # the address of the output that the user named, or None
     inputs: Any  # what the model takes besides images, a `models.inputs.Inputs`
+
+    @property
+    def channels_first(self) -> bool:
+        """Whether the channels of the images are axis 1."""
 
     def run(self, x: Any, tap: Tap, points: frozenset[Point] | None) -> Any:
         """The model's outputs; `tap(point, value)` sees the signals at `points` (None: at all points)."""
