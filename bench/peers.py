@@ -139,7 +139,10 @@ def _xplique(method, model, x, y, layer, repetitions):
 def agreement(method, name, ours, theirs):
     """The correlation of two stacks of maps, where they are of equal size; None where definitions differ too much."""
     theirs = np.asarray(theirs)
-    if (method not in ("gradcam", "gradients") and name != REFERENCE) or ours.shape[:1] != theirs.shape[:1]:
+    same = name == REFERENCE or (
+        method in ("gradcam", "gradients") and name != "xplique"
+    )  # it takes the largest channel
+    if not same or ours.shape[:1] != theirs.shape[:1]:
         return None
     theirs = theirs.reshape(len(theirs), *theirs.shape[1:3])
     if ours.shape != theirs.shape:
