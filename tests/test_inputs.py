@@ -328,3 +328,27 @@ def test_images_alone_are_refused_by_a_call_of_several_arguments():
         raw("gradcam", models.build("functional"), X, 1, leaf="image")
     with pytest.raises(InputError, match="leaf='image' came for inputs of type ndarray"):
         raw("gradcam", gated(), ((X["image"], [1, 2, 3]) for _ in range(1)), leaf="image")
+
+
+class Deaf(keras.Model):
+    """Takes a dictionary, and has no use for all that is in it; its operations are not all layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.mix = L.Conv2D(4, 3, name="conv"), L.Dense(4, name="mix")
+        self.logits = L.Dense(models.UNITS, name="logits")
+
+    def call(self, x):
+        return self.logits(ops.mean(ops.relu(self.conv(x["image"])), axis=(1, 2)) + self.mix(x["age"]))
+
+
+@pytest.mark.parametrize("method", ["lrp_epsilon", "attnlrp"])
+def test_what_a_model_of_ones_own_does_not_use_is_fed_as_well(method):
+    model = Deaf()
+    model(X)
+    models.randomize(model)
+    image, age = (keras.Input(X[name].shape[1:], name=name) for name in ("image", "age"))
+    y = L.GlobalAveragePooling2D()(L.ReLU()(model.conv(image)))
+    layers = keras.Model({"image": image, "age": age}, model.logits(L.Add()([y, model.mix(age)])))
+    two = {"image": X["image"], "age": X["age"]}
+    close(raw(method, model, X, Y, leaf="image"), raw(method, layers, two, Y, leaf="image"))

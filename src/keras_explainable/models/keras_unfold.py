@@ -49,6 +49,11 @@ class Passed(keras.Operation):
         return self.see(values)
 
 
+def _input(value: Any) -> Any:
+    dtype = keras.backend.standardize_dtype(value.dtype)
+    return keras.Input(batch_shape=tuple(value.shape), dtype=dtype)  # one that nothing uses has its node as well
+
+
 def _is_symbol(value: Any) -> bool:
     return isinstance(value, keras.KerasTensor)
 
@@ -70,7 +75,7 @@ def unfold(
         FoldedError: the model cannot run on symbolic tensors.
     """
     unfolding = _Unfolding(model, paths, begin, see)
-    symbols = recording.each(arguments, lambda value: keras.KerasTensor(value.shape, value.dtype))
+    symbols = recording.each(arguments, _input)
     args, kwargs = symbols
     try:
         outputs = unfolding.inside(model, args, kwargs)
