@@ -12,6 +12,9 @@ from torch import nn
 
 import torch_nets
 from helpers import raw
+from keras_explainable.methods.propagation import rules
+from keras_explainable.methods.propagation.composites import Composite
+from keras_explainable.methods.propagation.lrp import lrp
 
 pytestmark = pytest.mark.peers
 UNITS = torch.tensor([1, 3])
@@ -40,7 +43,6 @@ def module():
 )
 def test_lrp_is_zennits(zennit, method, composite):
     from zennit import composites
-    from zennit.attribution import Gradient
     from zennit.canonizers import SequentialMergeBatchNorm
 
     x, params, bounds = torch.as_tensor(torch_nets.images(2, (20, 24))), {}, {}
@@ -48,8 +50,68 @@ def test_lrp_is_zennits(zennit, method, composite):
         params = {"low": torch.full_like(x, -5), "high": torch.full_like(x, 4)}
         bounds = {"low": -5.0, "high": 4.0}
     used = getattr(composites, composite)(canonizers=[SequentialMergeBatchNorm()], **params)
-    with Gradient(model=module(), composite=used, attr_output=lambda y: y * torch.eye(5)[UNITS]) as attributor:
-        _, relevance = attributor(x)
-    theirs = relevance.sum(1).detach().numpy()
+    theirs = attributed(module(), x, used, lambda y: y * torch.eye(5)[UNITS])
     ours = raw(method, module(), x, UNITS.numpy(), **bounds).maps[..., 0]
+    np.testing.assert_allclose(ours, theirs, atol=1e-4 * abs(theirs).max())
+
+
+def attributed(net, x, composite, start):
+    """What zennit gives to x (B, H, W), of what `start` makes of the outputs."""
+    from zennit.attribution import Gradient
+
+    with Gradient(model=net, composite=composite, attr_output=start) as attributor:
+        _, relevance = attributor(x)
+    return relevance.sum(1).detach().numpy()
+
+
+# Ours and zennit's; in those of the weights alone it counts biases, and here it is told not to.
+RULES = {
+    "epsilon": (lambda: rules.epsilon(0.1), {"epsilon": 0.1}),
+    "gamma": (lambda: rules.gamma(0.5), {"gamma": 0.5}),
+    "alpha_beta": (lambda: rules.alpha_beta(3, 2), {"alpha": 3, "beta": 2}),
+    "w_square": (lambda: rules.w_square, {"zero_params": ["bias"]}),
+    "flat": (lambda: rules.flat, {}),
+}
+
+
+@pytest.mark.parametrize("where", ["first", "convolution", "dense"])
+@pytest.mark.parametrize("name", RULES)
+def test_each_rule_is_zennits(zennit, name, where):
+    from zennit import composites
+    from zennit import rules as peers
+    from zennit.canonizers import SequentialMergeBatchNorm
+    from zennit.types import Convolution, Linear
+
+    make, params = RULES[name]
+    peer = getattr(peers, {"w_square": "WSquare", "alpha_beta": "AlphaBeta"}.get(name, name.title()))(**params)
+    others = {"convolution": peers.ZPlus(), "dense": peers.Epsilon()} | {where: peer}
+    used = composites.SpecialFirstLayerMapComposite(
+        layer_map=[
+            *composites.layer_map_base(),
+            (Convolution, others["convolution"]),
+            (nn.Linear, others["dense"]),
+        ],
+        first_map=[(Linear, others["first"])] if "first" in others else [],
+        canonizers=[SequentialMergeBatchNorm()],
+    )
+    own = Composite(rules.z_plus, rules.epsilon())._replace(**{where: make()})
+    x = torch.as_tensor(torch_nets.images(2, (20, 24)))
+    theirs = attributed(module(), x, used, lambda y: y * torch.eye(5)[UNITS])
+    ours = raw(lrp, module(), x, UNITS.numpy(), composite=own).maps[..., 0]
+    np.testing.assert_allclose(ours, theirs, atol=1e-4 * abs(theirs).max())
+
+
+@pytest.mark.parametrize("layer", [2, 5])
+def test_excitation_is_zennits(zennit, layer):
+    """Of signals that are not negative, as behind a ReLU: of others zennit counts the negative ones times negative
+    weights, and it counts biases, which its composite is told to leave out here; the paper has neither."""
+    from zennit import composites
+    from zennit.canonizers import SequentialMergeBatchNorm
+
+    x, net = torch.as_tensor(torch_nets.images(2, (20, 24))), module()
+    used = composites.ExcitationBackprop(zero_params=["bias"], canonizers=[SequentialMergeBatchNorm()])
+    with torch.no_grad():
+        signal = net[: layer + 1](x)
+    theirs = attributed(net[layer + 1 :], signal, used, lambda y: torch.eye(5)[UNITS])
+    ours = raw("excitation_backprop", module(), x, UNITS.numpy(), layer=str(layer)).maps[..., 0]
     np.testing.assert_allclose(ours, theirs, atol=1e-4 * abs(theirs).max())

@@ -100,16 +100,16 @@ def down(v: Any) -> Any:
     return np.minimum(v, 0)
 
 
-def epsilon_rule(op, w, b, x, r):
-    return share(op, r, [(x, w)], b)
+def epsilon_rule(op, w, b, x, r, epsilon=1e-6):
+    return share(op, r, [(x, w)], b, epsilon)
 
 
 def plus_rule(op, w, b, x, r):
     return share(op, r, [(up(x), up(w)), (down(x), down(w))], up(b))
 
 
-def alpha2_beta1_rule(op, w, b, x, r):
-    return 2 * plus_rule(op, w, b, x, r) - share(op, r, [(up(x), down(w)), (down(x), up(w))], down(b))
+def alpha_beta_rule(op, w, b, x, r, alpha=2, beta=1):
+    return alpha * plus_rule(op, w, b, x, r) - beta * share(op, r, [(up(x), down(w)), (down(x), up(w))], down(b))
 
 
 def gamma_rule(op, w, b, x, r, gamma=0.25):
@@ -119,6 +119,10 @@ def gamma_rule(op, w, b, x, r, gamma=0.25):
     more, less = (lambda v: v + gamma * up(v)), (lambda v: v + gamma * down(v))
     raised = share(op, r * (y > 0), [(up(x), more(w)), (down(x), less(w))], more(b))
     return raised + share(op, r * (y < 0), [(up(x), less(w)), (down(x), more(w))], less(b))
+
+
+def w_square_rule(op, w, b, x, r):
+    return share(op, r, [(np.ones_like(x), w**2)], 0.0)
 
 
 def flat_rule(op, w, b, x, r):
@@ -179,36 +183,42 @@ def passing(net: Net, conv: Any, dense: Any, first: Any = None) -> Any:
     return rule
 
 
-def _relevance(net: Net, x: np.ndarray, y: Any, *rules: Any) -> Maps:
+def lrp(net: Net, x: np.ndarray, y: Any, conv: Any, dense: Any, first: Any = None) -> Maps:
+    """The score given back by a rule for convolutions, one for dense layers, and one for those at the pixels."""
     values = forward(net, x)
-    rule = passing(net, *rules)
+    rule = passing(net, conv, dense, first)
     starts = [start * values[net.score] for start in units(net, values, y)]
     maps = [backwards(net, values, start, rule)["input"].sum(-1) for start in starts]
     return scores_of(net, values, y), np.stack(maps, axis=-1)
 
 
+def boxed(net: Net, low: np.ndarray, high: np.ndarray) -> Any:
+    """The box rule of the first layer, by what it sees of images at the bounds."""
+    name = first_layers(net)[0].inputs[0]
+    seen = [forward(net, bound)[name] for bound in (low, high)]
+    return box_rule(np.minimum(*seen), np.maximum(*seen))
+
+
 def lrp_epsilon(net: Net, x: np.ndarray, y: Any = None) -> Maps:
-    return _relevance(net, x, y, epsilon_rule, epsilon_rule)
+    return lrp(net, x, y, epsilon_rule, epsilon_rule)
 
 
 def lrp_epsilon_plus(net: Net, x: np.ndarray, y: Any = None) -> Maps:
-    return _relevance(net, x, y, plus_rule, epsilon_rule)
+    return lrp(net, x, y, plus_rule, epsilon_rule)
 
 
 def lrp_epsilon_plus_flat(net: Net, x: np.ndarray, y: Any = None) -> Maps:
-    return _relevance(net, x, y, plus_rule, epsilon_rule, flat_rule)
+    return lrp(net, x, y, plus_rule, epsilon_rule, flat_rule)
 
 
 def lrp_epsilon_alpha2_beta1(net: Net, x: np.ndarray, y: Any = None) -> Maps:
-    return _relevance(net, x, y, alpha2_beta1_rule, epsilon_rule)
+    return lrp(net, x, y, alpha_beta_rule, epsilon_rule)
 
 
 def lrp_epsilon_gamma_box(net: Net, x: np.ndarray, y: Any = None) -> Maps:
     axes = tuple(range(1, x.ndim))
     bounds = [np.broadcast_to(f(x, axis=axes, keepdims=True), x.shape) for f in (np.min, np.max)]
-    name = first_layers(net)[0].inputs[0]
-    seen = [forward(net, bound)[name] for bound in bounds]
-    return _relevance(net, x, y, gamma_rule, epsilon_rule, box_rule(np.minimum(*seen), np.maximum(*seen)))
+    return lrp(net, x, y, gamma_rule, epsilon_rule, boxed(net, *bounds))
 
 
 def attnlrp(net: Net, x: np.ndarray, y: Any = None, gamma: float = 0.25) -> Maps:

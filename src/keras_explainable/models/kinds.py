@@ -9,6 +9,7 @@ def _named(pattern: str, *, dims: tuple = (1, 2, 3), torch: bool = True) -> list
     return [pattern.format(f"{n}{letter}") for n in dims for letter in ("Dd" if torch else "D")]
 
 
+TIMES = ("Multiply", "mul")  # number by number
 GROUPS: dict[str, list[str]] = {
     # y = W x + b, with a kernel that can be replaced; convolutions and all others
     "convolution": [*_named("Conv{}"), *_named("Conv{}Transpose", torch=False), *_named("ConvTranspose{}")]
@@ -43,7 +44,7 @@ GROUPS: dict[str, list[str]] = {
     + ["adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d"],
     "sum": ["Add", "add", "iadd"],
     # y = x1 x2, linear in each
-    "product": ["Multiply", "mul", "Matmul", "matmul", "rmatmul", "bmm", "Einsum", "einsum"]
+    "product": [*TIMES, "Matmul", "matmul", "rmatmul", "bmm", "Einsum", "einsum"]
     + [*_named("conv{}"), *_named("conv_transpose{}")],
     "additive": ["Subtract", "sub", "rsub", "Negative", "neg", "Sum", "sum"],
     "quotient": ["Divide", "TrueDivide", "div"],

@@ -107,9 +107,14 @@ def steps(taps: Taps, trace: Trace, target: Point | None, stop: Point | None = N
             continue
         reached.update(c.outputs)
         fused = (kinds.of_name(c.activation) or "unknown") if c.activation and (c.path, c.call) != bare else None
-        inputs = (p for p, _ in c.signals if p.link == "input" and c.inputs[p.part] in reached)
-        made.append(Step(c, role, fused, tuple(inputs)))
+        inputs = tuple(p for p, _ in c.signals if p.link == "input" and c.inputs[p.part] in reached)
+        made.append(Step(c, "scaling" if role == "product" and _scales(c, inputs) else role, fused, inputs))
     return made
+
+
+def _scales(call: Call, reached: tuple[Point, ...]) -> bool:
+    """Whether a product is of single numbers, and of its factors one alone depends on the images."""
+    return call.kind in kinds.TIMES and len(reached) == 1 and dict(call.signals)[reached[0]] == call.shape
 
 
 def _maker(taps: Taps, trace: Trace, value: int) -> Call | None:

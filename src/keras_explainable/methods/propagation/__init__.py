@@ -1,7 +1,9 @@
 """Methods that send a score back through a network layer by layer, by rules of their own in the place of gradients."""
 
 from keras_explainable.methods.propagation import attnlrp as attnlrp
+from keras_explainable.methods.propagation import composites as composites
 from keras_explainable.methods.propagation import deeplift as deeplift
 from keras_explainable.methods.propagation import excitation as excitation
 from keras_explainable.methods.propagation import lrp as lrp
 from keras_explainable.methods.propagation import rectified as rectified
+from keras_explainable.methods.propagation import rules as rules

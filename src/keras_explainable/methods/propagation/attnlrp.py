@@ -1,5 +1,6 @@
 """Relevance through transformers, as a gradient that is changed where the network is not linear (`attnlrp`)."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -52,12 +53,12 @@ def _centred(x: Any, axes: tuple) -> Any:
     return x - ops.mean(x, axis=axes, keepdims=True)
 
 
-def _convolution(taps: Taps, call: Call, gamma: float) -> Rule:
-    """The gamma rule as a gradient: of R = g y, what each input has, by that input."""
+def _convolution(taps: Taps, call: Call, rule: Callable) -> Rule:
+    """A rule as a gradient: of R = g y, what each input has, by that input."""
 
     def send(g, inputs, output):
         x = inputs[0]
-        r = rules.gamma(canonizers.linear(taps, call, None), x, g * output, gamma)
+        r = rule(canonizers.linear(taps, call, None), x, g * output)
         return (ops.where(x == 0, 0.0, r / ops.where(x == 0, 1.0, x)),)
 
     return Rule(call.linear, (call.output._replace(link="input"),), send)
@@ -86,11 +87,11 @@ def _attention(view: View, step: Step) -> list[Rule]:
 
 def _rules(view: View, gamma: float) -> list[Rule]:
     """A rule for each call whose own gradient is not right."""
-    found = []
+    found, of_convolutions = [], rules.gamma(gamma)
     for step in view.steps():
         call, role = step.call, step.role
         if role == "convolution" and gamma:
-            found.append(_convolution(view.taps, call, gamma))
+            found.append(_convolution(view.taps, call, of_convolutions))
         elif role in ELEMENTWISE:
             found.append(Rule(call.output, step.inputs[:1], _identity))
         elif role == "layernorm":
@@ -132,6 +133,7 @@ def attnlrp(model: Any, inputs: Any, indices: Any = None, score: Any = None, *, 
             the epsilon rule, which dense layers and projections of attention have.
 
     Raises:
+        InputError: gamma is below 0.
         LayerError: a layer or operation that no rule covers is on the way: attention with a gate or learned queries,
             a product of three signals, a layer of your own that is not W x + b, ...
 

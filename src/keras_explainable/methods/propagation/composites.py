@@ -1,10 +1,23 @@
-"""Which rule each linear layer has: data."""
+"""Which rule each linear layer has: data.
 
+`Composite(convolution=rules.alpha_beta(2, 1), dense=rules.epsilon(0.01), first=rules.w_square)` is one of your own, for
+`lrp`.
+"""
+
+import inspect
 from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from keras_explainable.errors import InputError
 from keras_explainable.methods.propagation import rules
+
+
+class Box(NamedTuple):
+    """`rules.z_box`, for `first`, by the least and the largest that a pixel can be, in the images' range: numbers,
+    colours (C,), or images in the model's layout; None is each image's own."""
+
+    low: Any = None
+    high: Any = None
 
 
 class Composite(NamedTuple):
@@ -12,17 +25,37 @@ class Composite(NamedTuple):
 
     convolution: Callable
     dense: Callable
-    first: Callable | None = None
+    first: Callable | Box | None = None
+
+
+def check(composite: Any) -> None:
+    """Refuse what is no composite, or has in it what is no rule."""
+    if not isinstance(composite, Composite):
+        raise InputError(f"composite={composite!r} came, and a composites.Composite(convolution, dense) was expected.")
+    for kind, rule in composite._asdict().items():
+        if not (_is_rule(rule) or (kind == "first" and (rule is None or isinstance(rule, Box)))):
+            raise InputError(
+                f"{kind}={rule!r} came, and a rule (linear, x, r) was expected, such as rules.w_square, or "
+                "rules.gamma(0.25), made of its parameters; of first= also None or a Box."
+            )
+
+
+def _is_rule(rule: Any) -> bool:
+    try:
+        inspect.signature(rule).bind("linear", "x", "r")
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def epsilon_everywhere(epsilon: float) -> Composite:
     """Epsilon."""
-    return Composite(partial(rules.epsilon, epsilon=epsilon), partial(rules.epsilon, epsilon=epsilon))
+    return Composite(rules.epsilon(epsilon), rules.epsilon(epsilon))
 
 
 def epsilon_plus(epsilon: float) -> Composite:
     """Z-plus in convolutions, epsilon in dense layers."""
-    return Composite(rules.z_plus, partial(rules.epsilon, epsilon=epsilon))
+    return Composite(rules.z_plus, rules.epsilon(epsilon))
 
 
 def epsilon_plus_flat(epsilon: float) -> Composite:
@@ -30,14 +63,14 @@ def epsilon_plus_flat(epsilon: float) -> Composite:
     return epsilon_plus(epsilon)._replace(first=rules.flat)
 
 
-def epsilon_gamma_box(epsilon: float, gamma: float, first: Callable) -> Composite:
+def epsilon_gamma_box(epsilon: float, gamma: float, low: Any, high: Any) -> Composite:
     """The box rule at the pixels, gamma in convolutions, epsilon in dense layers."""
-    return Composite(partial(rules.gamma, gamma=gamma), partial(rules.epsilon, epsilon=epsilon), first)
+    return Composite(rules.gamma(gamma), rules.epsilon(epsilon), Box(low, high))
 
 
 def epsilon_alpha2_beta1(epsilon: float) -> Composite:
     """Alpha-beta in convolutions, epsilon in dense layers."""
-    return Composite(partial(rules.alpha_beta, alpha=2.0, beta=1.0), partial(rules.epsilon, epsilon=epsilon))
+    return Composite(rules.alpha_beta(2.0, 1.0), rules.epsilon(epsilon))
 
 
 EXCITATION = Composite(rules.excitation, rules.excitation)

@@ -1,8 +1,9 @@
 """Layer-wise relevance propagation: the score is given back from layer to layer, until the pixels have it.
 
 maps[b, s, k] = the relevance of pixel s, summed over channels. What the pixels have adds up to the score, less what
-biases and stabilisers keep. All methods here merge a batch normalisation with the linear layer before it; any other,
-and activations, pass relevance on; the largest of a pooling has it all, and averages and sums give it by what is added.
+biases and stabilisers keep. `lrp` is by any rules, the other methods by those that are customary. All of them merge a
+batch normalisation with the linear layer before it; any other, factors that no image changes, and activations pass
+relevance on; the largest of a pooling has it all, and averages and sums give it by what is added.
 
 They raise `LayerError` for a layer that no rule covers, and for an operation that is no layer.
 """
@@ -14,10 +15,11 @@ from typing import Any
 from keras import ops
 
 from keras_explainable import filters, models
-from keras_explainable.errors import LayerError
+from keras_explainable.errors import InputError, LayerError
 from keras_explainable.methods.gradient import units_last
+from keras_explainable.methods.perturbation import behind_inputs
 from keras_explainable.methods.propagation import canonizers, composites, rules
-from keras_explainable.methods.propagation.composites import Composite
+from keras_explainable.methods.propagation.composites import Box, Composite
 from keras_explainable.models import IMAGES, INPUT, Point, Rule, Step, View, Wiring
 from keras_explainable.models.kinds import LINEAR
 from keras_explainable.registry import explainer
@@ -45,7 +47,7 @@ def wiring(view: View, composite: Composite, steps: Sequence[Step]) -> list[Rule
             norm = merged.get(call.output[:2])
             found.append(Rule(call.linear, inputs[:1], _linear(view.taps, call, norm, rule)))
         elif step.role in ("norm", "scaling", "relu", "activation"):
-            found.append(Rule(call.output, inputs[:1], _pass))
+            found.append(Rule(call.output, step.reached[:1], _pass))
         elif step.role == "average":
             found += _average(view.taps, step)
         elif step.role == "sum" and len({shape for point, shape in call.signals}) == 1:
@@ -91,12 +93,57 @@ def starting(view: View, found: list[Rule], steps: Sequence[Step]) -> list[Rule]
     return list(at.values())
 
 
-def relevance(view: View, composite: Composite) -> tuple:
-    """Scores (B, K) and relevance (B, *S, K)."""
+def lrp(model: Any, inputs: Any, indices: Any = None, score: Any = None, *, composite: Composite) -> tuple:
+    """The score given back to the pixels by rules of your choice; the methods below are this with a composite each.
+
+    With `composites.Composite(convolution=rules.gamma(0.1), dense=rules.epsilon(0.01), first=rules.w_square)`, for one,
+    `ke.explain(ke.methods.propagation.lrp.lrp, model, x, y, composite=...)` has the w-square rule at the pixels, gamma
+    in the other convolutions, and epsilon in dense layers.
+
+    Args:
+        composite: a rule for convolutions, one for dense layers, and one for those at the pixels, of
+            `ke.methods.propagation.rules`; at the pixels also a `composites.Box`.
+
+    Raises:
+        InputError: what came for a rule is none, or its parameters do not make one.
+    """
+    composites.check(composite)
+    view = models.view(model, inputs, indices, score)
     steps = view.steps()
+    if isinstance(composite.first, Box):
+        composite = composite._replace(first=_boxed(view, composite.first, steps))
     found = starting(view, wiring(view, composite, steps), steps)
     scores, _, r = view.jacobian([INPUT], lambda _, r: ops.sum(r, axis=-1), keep=False, wiring=Wiring(found))
     return scores, units_last(r[INPUT])
+
+
+def _boxed(view: View, box: Box, steps: Sequence[Step]) -> Callable:
+    """The box rule, by the least and the largest of what the first linear layer takes, in its own layout."""
+    found = canonizers.first(steps)
+    if len(found) != 1:
+        raise LayerError(
+            f"The box rule is for one linear layer at the pixels, and there are {len(found)}: "
+            f"{', '.join(s.name for s in found)}. Use `lrp_epsilon_plus_flat`."
+        )
+    bounds = [_bound(view, *bound) for bound in (("low", box.low, ops.min), ("high", box.high, ops.max))]
+    call = found[0].call
+    if call.inputs[0] != IMAGES:  # what is before it, a change of range or padding, goes for the bounds as well
+        point: Point = found[0].inputs[0]
+        seen = [view.evaluate([point], inputs=b)[1][point] for b in bounds]
+        bounds = [ops.moveaxis(b, -1, 1) if call.channels_first else b for b in seen]
+    return rules.z_box(ops.minimum(*bounds), ops.maximum(*bounds))
+
+
+def _bound(view: View, name: str, value: Any, extreme: Callable) -> Any:
+    """A bound of the pixels, as images in the model's layout."""
+    if value is None:
+        bound = extreme(view.inputs, axis=tuple(range(1, len(view.inputs.shape))), keepdims=True)
+    else:
+        try:
+            bound = behind_inputs(view, value)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from error
+    return ops.broadcast_to(bound, ops.shape(view.inputs))
 
 
 @explainer(
@@ -118,7 +165,7 @@ def lrp_epsilon(
 
     Reference: Bach et al., On Pixel-Wise Explanations for Non-Linear Classifier Decisions by LRP, PLoS ONE 2015.
     """
-    return relevance(models.view(model, inputs, indices, score), composites.epsilon_everywhere(epsilon))
+    return lrp(model, inputs, indices, score, composite=composites.epsilon_everywhere(epsilon))
 
 
 @explainer(
@@ -141,7 +188,7 @@ def lrp_epsilon_plus(
     Reference: Kohlbrenner et al., Towards Best Practice in Explaining Neural Network Decisions with LRP,
     arXiv:1910.09840.
     """
-    return relevance(models.view(model, inputs, indices, score), composites.epsilon_plus(epsilon))
+    return lrp(model, inputs, indices, score, composite=composites.epsilon_plus(epsilon))
 
 
 @explainer(
@@ -163,7 +210,7 @@ def lrp_epsilon_plus_flat(
 
     Reference: Kohlbrenner et al., arXiv:1910.09840; the flat rule: Lapuschkin et al., arXiv:1902.10178.
     """
-    return relevance(models.view(model, inputs, indices, score), composites.epsilon_plus_flat(epsilon))
+    return lrp(model, inputs, indices, score, composite=composites.epsilon_plus_flat(epsilon))
 
 
 @explainer(
@@ -186,7 +233,7 @@ def lrp_epsilon_alpha2_beta1(
 
     Reference: Bach et al., PLoS ONE 2015; Kohlbrenner et al., arXiv:1910.09840.
     """
-    return relevance(models.view(model, inputs, indices, score), composites.epsilon_alpha2_beta1(epsilon))
+    return lrp(model, inputs, indices, score, composite=composites.epsilon_alpha2_beta1(epsilon))
 
 
 @explainer(
@@ -215,38 +262,10 @@ def lrp_epsilon_gamma_box(
     Args:
         epsilon: as in `lrp_epsilon`.
         gamma: 0 is the epsilon rule, a large one z-plus.
-        low, high: the least and the largest that a pixel can be: numbers, colours (C,), or images; None is each image's
-            own.
+        low, high: the least and the largest that a pixel can be: numbers, colours (C,), or images in the model's
+            layout; None is each image's own.
 
     Reference: Montavon et al., Layer-Wise Relevance Propagation: An Overview, doi:10.1007/978-3-030-28954-6_10; the box
     rule: Montavon et al., arXiv:1512.02479.
     """
-    view = models.view(model, inputs, indices, score)
-    bounds = _bounds(view, low, high)
-
-    def box(linear, x, r):
-        return rules.z_box(linear, x, r, *bounds)
-
-    return relevance(view, composites.epsilon_gamma_box(epsilon, gamma, box))
-
-
-def _bounds(view: View, low: Any, high: Any) -> list:
-    """The least and the largest of what the first linear layer takes, in its own layout."""
-    x, axes = view.x, tuple(range(1, len(view.x.shape)))
-    low = ops.min(x, axis=axes, keepdims=True) if low is None else low
-    high = ops.max(x, axis=axes, keepdims=True) if high is None else high
-    bounds = [ops.broadcast_to(ops.cast(ops.convert_to_tensor(b), "float32"), ops.shape(x)) for b in (low, high)]
-    if view.taps.channels_first:
-        bounds = [ops.moveaxis(b, -1, 1) for b in bounds]
-    found = canonizers.first(view.steps())
-    if len(found) != 1:
-        raise LayerError(
-            f"The box rule is for one linear layer at the pixels, and there are {len(found)}: "
-            f"{', '.join(s.name for s in found)}. Use `lrp_epsilon_plus_flat`."
-        )
-    call = found[0].call
-    if call.inputs[0] != IMAGES:  # what is before it, a change of range or padding, goes for the bounds as well
-        point: Point = found[0].inputs[0]
-        seen = [view.evaluate([point], inputs=b)[1][point] for b in bounds]
-        bounds = [ops.moveaxis(b, -1, 1) if call.channels_first else b for b in seen]
-    return [ops.minimum(*bounds), ops.maximum(*bounds)]
+    return lrp(model, inputs, indices, score, composite=composites.epsilon_gamma_box(epsilon, gamma, low, high))

@@ -2,15 +2,21 @@
 
 Each is `rule(linear, x, r) -> relevance of x`, and made of shares: of each output's relevance, an input x_j has the
 part x_j W_jk / (sum_j x_j W_jk + b_k), for inputs and weights that the rule changes first. What the bias
-has stays with it.
+has stays with it. `z_plus`, `w_square`, `flat` and `excitation` are rules as they are; `epsilon(...)`, `gamma(...)`,
+`alpha_beta(...)` and `z_box(...)` make one of their parameters, the same one for the same numbers. They raise
+`InputError` for parameters with which it would be none.
 """
 
+import math
 from collections.abc import Callable, Sequence
+from functools import cache
+from numbers import Real
 from typing import Any, NamedTuple
 
 from keras import ops
 
 from keras_explainable import backend
+from keras_explainable.errors import InputError
 
 EPSILON = 1e-6
 
@@ -45,34 +51,62 @@ def shares(linear: Linear, parts: Sequence[tuple], bias: Any, r: Any, epsilon: f
     return sum(x * pull(part) for x, _, pull in pulls)
 
 
-def epsilon(linear: Linear, x: Any, r: Any, epsilon: float = EPSILON) -> Any:
+def _number(name: str, value: Any, zero: bool) -> float:
+    """A parameter, refused where it is no number above 0, or 0 where that makes sense."""
+    if not isinstance(value, Real) or not (0 < float(value) < math.inf or (zero and value == 0)):
+        raise InputError(f"{name}={value!r} came, and a number {'of 0 or more' if zero else 'above 0'} was expected.")
+    return float(value)
+
+
+@cache
+def epsilon(epsilon: float = EPSILON) -> Callable:
     """By what each input adds to the output, epsilon taking a part where that is little."""
-    return shares(linear, [(x, linear.kernel)], linear.bias, r, epsilon)
+    stabilizer = _number("epsilon", epsilon, zero=False)
+
+    def rule(linear, x, r):
+        return shares(linear, [(x, linear.kernel)], linear.bias, r, stabilizer)
+
+    return rule
 
 
-def alpha_beta(linear: Linear, x: Any, r: Any, alpha: float = 2.0, beta: float = 1.0) -> Any:
-    """alpha times by what adds to the output, less beta times by what takes from it."""
-    up, down = positive(linear.kernel), negative(linear.kernel)
-    more = shares(linear, [(positive(x), up), (negative(x), down)], positive(linear.bias), r)
-    less = shares(linear, [(positive(x), down), (negative(x), up)], negative(linear.bias), r) if beta else 0.0
-    return alpha * more - beta * less
+@cache
+def alpha_beta(alpha: float = 2.0, beta: float = 1.0) -> Callable:
+    """alpha times by what adds to the output, less beta times by what takes from it; alpha - beta = 1."""
+    more, less = _number("alpha", alpha, zero=False), _number("beta", beta, zero=True)
+    if not math.isclose(more - less, 1.0, abs_tol=1e-6):
+        raise InputError(f"alpha={alpha} and beta={beta} came: relevance is kept where alpha - beta is 1.")
+
+    def rule(linear, x, r):
+        up, down = positive(linear.kernel), negative(linear.kernel)
+        found = more * shares(linear, [(positive(x), up), (negative(x), down)], positive(linear.bias), r)
+        if not less:
+            return found
+        return found - less * shares(linear, [(positive(x), down), (negative(x), up)], negative(linear.bias), r)
+
+    return rule
 
 
 def z_plus(linear: Linear, x: Any, r: Any) -> Any:
     """By what adds to the output alone."""
-    return alpha_beta(linear, x, r, 1.0, 0.0)
+    return alpha_beta(1.0, 0.0)(linear, x, r)
 
 
-def gamma(linear: Linear, x: Any, r: Any, gamma: float = 0.25) -> Any:
+@cache
+def gamma(gamma: float = 0.25) -> Callable:
     """By what each input adds, that of the output's own sign counting 1 + gamma times."""
-    kernel, bias = linear.kernel, linear.bias
-    up, down = kernel + gamma * positive(kernel), kernel + gamma * negative(kernel)
-    high, low = positive(x), negative(x)
-    y = linear.run(x, kernel) + bias
-    # Of positive inputs and outputs, which most layers have, the first is all there is.
-    raised = shares(linear, [(high, up), (low, down)], bias + gamma * positive(bias), r * ops.cast(y > 0, r.dtype))
-    lowered = shares(linear, [(high, down), (low, up)], bias + gamma * negative(bias), r * ops.cast(y < 0, r.dtype))
-    return raised + lowered
+    gain = _number("gamma", gamma, zero=True)
+
+    def rule(linear, x, r):
+        kernel, bias = linear.kernel, linear.bias
+        up, down = kernel + gain * positive(kernel), kernel + gain * negative(kernel)
+        high, low = positive(x), negative(x)
+        y = linear.run(x, kernel) + bias
+        # Of positive inputs and outputs, which most layers have, the first is all there is.
+        raised = shares(linear, [(high, up), (low, down)], bias + gain * positive(bias), r * ops.cast(y > 0, r.dtype))
+        lowered = shares(linear, [(high, down), (low, up)], bias + gain * negative(bias), r * ops.cast(y < 0, r.dtype))
+        return raised + lowered
+
+    return rule
 
 
 def w_square(linear: Linear, x: Any, r: Any) -> Any:
@@ -85,11 +119,15 @@ def flat(linear: Linear, x: Any, r: Any) -> Any:
     return shares(linear, [(ops.ones_like(x), ops.ones_like(linear.kernel))], 0.0, r)
 
 
-def z_box(linear: Linear, x: Any, r: Any, low: Any, high: Any) -> Any:
-    """By what each input adds beyond the least that one in [low, high] could."""
-    low, high = (ops.broadcast_to(bound, ops.shape(x)) for bound in (low, high))
-    up, down = positive(linear.kernel), negative(linear.kernel)
-    return shares(linear, [(x, linear.kernel), (-low, up), (-high, down)], 0.0, r)
+def z_box(low: Any, high: Any) -> Callable:
+    """By what each input adds beyond the least that one in [low, high] could; of images, see `composites.Box`."""
+
+    def rule(linear, x, r):
+        least, most = (ops.broadcast_to(bound, ops.shape(x)) for bound in (low, high))
+        up, down = positive(linear.kernel), negative(linear.kernel)
+        return shares(linear, [(x, linear.kernel), (-least, up), (-most, down)], 0.0, r)
+
+    return rule
 
 
 def excitation(linear: Linear, x: Any, r: Any) -> Any:
