@@ -116,6 +116,7 @@ def explain(
 def _about(method: Callable, model: Any, image: Any, params: dict) -> dict[str, Any]:
     """The method, its parameters, and where in the model the score and the signal were taken."""
     view = models.view(model, image, score=params.get("score"))
+    params = params | getattr(method, "about", lambda view: {})(view)  # what only this method has to tell
     score = "the function given" if params.get("score") else str(view.target or "the model's output")
     about = {"method": getattr(method, "__name__", str(method)), **params, "score": score}
     if not _takes(method, "layer"):

@@ -16,8 +16,8 @@ def _positive(g: Any, inputs: tuple, output: Any) -> tuple:
     return (ops.relu(g),)
 
 
-def _rectified(view: View, rule: Callable[[Step], Rule]) -> Wiring:
-    """A rule at every ReLU, fused or not, that the scores depend on."""
+def _relus(view: View) -> list[Step]:
+    """Every ReLU, fused or not, that the scores depend on, by call."""
     steps = view.steps()
     unknown = [step.name for step in steps if step.role is None]
     if unknown:
@@ -25,19 +25,26 @@ def _rectified(view: View, rule: Callable[[Step], Rule]) -> Wiring:
             f"Whether there are ReLUs in {', '.join(unknown)} cannot be seen: make such a layer of "
             "layers for all that it does. Or use `gradients`, which needs no ReLUs."
         )
-    rules = [rule(step) for step in steps if "relu" in (step.role, step.fused)]
-    if not rules:
+    found = [step for step in steps if "relu" in (step.role, step.fused)]
+    if not found:
         raise LayerError(
             f"This model has no ReLU, and without one this is the gradient: use `gradients`. "
             f"Its layers: {', '.join(step.name for step in steps)}."
         )
-    return Wiring(rules)
+    return found
 
 
-def _explain(model: Any, inputs: Any, indices: Any, score: Any, reduce: str | None, rule: Callable) -> tuple:
+def _counted(view: View) -> dict[str, Any]:
+    """What an explanation tells of the model: how many ReLUs were replaced, one that is called twice being two."""
+    return {"relus": len(_relus(view))}
+
+
+def _explain(
+    model: Any, inputs: Any, indices: Any, score: Any, reduce: str | None, rule: Callable[[Step], Rule]
+) -> tuple:
     reduced = channel_reducer(reduce)
     view = models.view(model, inputs, indices, score)
-    scores, _, g = view.jacobian([INPUT], keep=False, wiring=_rectified(view, rule))
+    scores, _, g = view.jacobian([INPUT], keep=False, wiring=Wiring([rule(step) for step in _relus(view)]))
     return scores, reduced(g[INPUT])
 
 
@@ -49,6 +56,7 @@ def guided_backprop(
 
     g_in = relu(g_out) [z > 0] at each ReLU, z what comes in (for one that ends at 6, [0 < z < 6]); elsewhere gradients.
     Known to depend little on the unit (arXiv:1810.03292): good to look at, not to judge a model by.
+    `.about["relus"]` of the result says how many ReLUs that were, by call.
 
     Args:
         reduce: over channels, as in `gradients`.
@@ -75,7 +83,7 @@ def deconvnet(model: Any, inputs: Any, indices: Any = None, score: Any = None, r
     """The pattern that a unit would draw: what is sent back is rectified at each ReLU, whether that was on or off.
 
     g_in = relu(g_out) at each ReLU; elsewhere gradients. It depends little on the unit, and its largest values are
-    often not on the object: it is here to be compared with.
+    often not on the object: it is here to be compared with. `.about["relus"]` says how many ReLUs that were, by call.
 
     Args:
         reduce: over channels, as in `gradients`.
@@ -91,3 +99,6 @@ def deconvnet(model: Any, inputs: Any, indices: Any = None, score: Any = None, r
         return Rule(step.call.output, (before,), _positive)
 
     return _explain(model, inputs, indices, score, reduce, rule)
+
+
+guided_backprop.about = deconvnet.about = _counted
