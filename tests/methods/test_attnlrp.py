@@ -46,6 +46,20 @@ def bare(layer):
     return layer
 
 
+@pytest.mark.skipif(BACKEND != "torch", reason="the same on every backend")
+@pytest.mark.parametrize("over", [True, False])
+def test_a_quotient_of_a_number_is_a_function_of_numbers(over):
+    class Quotient(L.Layer):
+        def call(self, x):
+            return 3.0 / x if over else x / 3.0
+
+    model, x = network(Quotient(name="quotient")), tokens()
+    y = 3.0 / x if over else x / 3.0
+    kernel = keras.ops.convert_to_numpy(model.get_layer("logits").kernel)
+    scores, maps = raw("attnlrp", model, x)
+    close([maps], [y @ kernel / 5])  # all that y has goes to x
+
+
 NORMS = [L.LayerNormalization, L.RMSNormalization]
 
 

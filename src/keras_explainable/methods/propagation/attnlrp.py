@@ -64,6 +64,11 @@ def _convolution(taps: Taps, call: Call, rule: Callable) -> Rule:
     return Rule(call.linear, (call.output._replace(link="input"),), send)
 
 
+def _of_numbers(call: Call) -> bool:
+    """Whether one signal alone comes in, of which each number makes one: x / c, or c / x, which nobody can tell."""
+    return len(call.inputs) == 1 and len({shape for _, shape in call.signals}) == 1
+
+
 def _product(step: Step) -> list[Rule]:
     """Half of what a product has to each of its two factors; all to one that alone depends on the images."""
     if any(point.part > 1 for point in step.reached):
@@ -92,7 +97,7 @@ def _rules(view: View, gamma: float) -> list[Rule]:
         call, role = step.call, step.role
         if role == "convolution" and gamma:
             found.append(_convolution(view.taps, call, of_convolutions))
-        elif role in ELEMENTWISE:
+        elif role in ELEMENTWISE or (role == "quotient" and _of_numbers(call)):
             found.append(Rule(call.output, step.inputs[:1], _identity))
         elif role == "layernorm":
             found.append(_normalisation(view.taps, call))
@@ -102,7 +107,7 @@ def _rules(view: View, gamma: float) -> list[Rule]:
             found += _attention(view, step)
         elif not (
             role in GRADIENT
-            or (role == "quotient" and step.reached[0].part == 0 and len(step.reached) == 1)
+            or (role == "quotient" and len(call.inputs) > 1 and len(step.reached) == 1 and step.reached[0].part == 0)
             or (role is None and not call.operation and view.taps.is_affine(call))
         ):
             raise LayerError(f"No rule covers {step.name}, so relevance cannot be sent through it. Use a gradient.")
