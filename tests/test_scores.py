@@ -134,6 +134,30 @@ def test_the_highest_units_stay_the_same_under_noise():
     close(raw("smoothgrad", model, x, score=scores.top_k(), **same), raw("smoothgrad", model, x, y, **same), 1e-4)
 
 
+@pytest.mark.parametrize("which", [0, "kinds"])
+@pytest.mark.parametrize("method", ["smoothgrad", "smooth_gradcampp", "rise"])
+def test_the_highest_units_of_an_output_stay_the_same_too(method, which):
+    plain = models.build("functional")
+    kinds, half = plain.output, plain.layers[-1](plain.layers[-2].output * 0.5)
+    model = keras.Model(plain.input, [kinds, half] if which == 0 else {"kinds": kinds, "half": half})
+    x = models.images("functional")
+    first = lambda outputs: outputs[which]  # noqa: E731
+    order = raw("gradients", model, x, score=first).scores.argsort(axis=1)[:, ::-1]
+    same = {"repetitions": 5, "seed": 3} | ({} if method == "rise" else {"noise": 2.0})
+    score = scores.output(which, scores.top_k(2))
+    close(raw(method, model, x, score=score, **same), raw(method, model, x, order[:, :2], score=first, **same), 1e-4)
+    close(raw(method, model, x, 4, score=score, **same), raw(method, model, x, 4, score=first, **same), 1e-4)
+    with pytest.raises(InputError, match="Unit 5 .* 0 to 4"):
+        raw(method, model, x, 5, score=score, **same)
+
+
+def test_a_choice_within_an_output_is_a_value(f):
+    one, other = (scores.output("a", scores.output(1, scores.top_k(2))) for _ in range(2))
+    assert one == other and hash(one) == hash(other) and one != scores.output("a", scores.top_k(2))
+    assert repr(scores.output("a", scores.top_k(2))) == "ke.scores.top_k(2) of ke.scores.output('a', None)"
+    close([given(one, {"a": [f[:, :1], f]})], [np.sort(f, axis=1)[:, :-3:-1]])
+
+
 @pytest.mark.parametrize("layout", ["channels_last", "channels_first"])
 def test_each_image_has_a_region_of_its_own(rng, layout):
     if layout == "channels_first" and BACKEND == "tensorflow":
@@ -158,6 +182,12 @@ REFUSED = {
     "mask": (lambda f: scores.region(np.ones((3, 3)), 1)(ops.zeros((2, 4, 4, 3))), r"\(3, 3\) came for outputs"),
     "empty": (lambda f: scores.region(np.zeros((3, 3)), 1), "no pixel"),
     "axis": (lambda f: scores.region(np.ones((4, 4)), 1)(ops.zeros((2, 4, 4, 4))), "axis= must say which"),
+    "no mask": (lambda f: scores.region(None, 1), "without a mask .*axis=-1 .*axis=1"),
+    "boxes in a tuple": (
+        lambda f: scores.box([0, 0, 1, 1], 1)((f[:, None, :4], f)),
+        "outputs of type tuple came, and a dictionary with 'boxes' and 'scores'",
+    ),
+    "boxes alone": (lambda f: scores.box([0, 0, 1, 1], 1, boxes="b")(f), "a dictionary with 'b' and 'scores'"),
     "name": (lambda f: scores.output("a")({"b": f}), "no 'a'; they are: 'b'"),
     "number": (lambda f: scores.output(2)([f, f]), "no 2; they are: list"),
     "several": (lambda f: scores.unit(1)([f, f]), r"ke.scores.output"),

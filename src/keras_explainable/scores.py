@@ -10,7 +10,7 @@ before the model's last softmax or sigmoid. The others take the model's outputs 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,7 @@ class Score:
     function: Callable
     arguments: tuple
     before_activation: bool = False  # whether it takes what is before the model's last softmax or sigmoid
+    linear: bool = False  # whether it is linear in the units
 
     def __call__(self, outputs: Any) -> Any:
         return self.function(outputs, *self.arguments)
@@ -59,13 +60,18 @@ class Score:
 class Chosen(Score):
     """A choice of units, made once on the images as they came, and kept while a method perturbs them."""
 
+    of: Score | None = None  # the score whose columns are chosen; None: the model's units
+
     def choose(self, scores: Any) -> Any:
         """The (batch, K) units for these scores of all units."""
         return self.function(scores, *self.arguments)
 
     def __call__(self, outputs: Any) -> Any:
-        values = _rows(outputs)
+        values = _rows(outputs) if self.of is None else self.of(outputs)
         return ops.take_along_axis(values, self.choose(values), axis=-1)
+
+    def __repr__(self) -> str:
+        return super().__repr__() + (f" of {self.of!r}" if self.of else "")
 
 
 def unit(k: int | Sequence[int]) -> Score:
@@ -73,7 +79,7 @@ def unit(k: int | Sequence[int]) -> Score:
 
     score[b, j] = f[b, k_j]
     """
-    return Score(_unit, (_numbers("k", k),), True)
+    return Score(_unit, (_numbers("k", k),), True, linear=True)
 
 
 def top_k(k: int = 1) -> Score:
@@ -100,7 +106,7 @@ def margin(unit: int | Sequence[int], other: int | Sequence[int] | None = None) 
         others *= len(units)
     if others is not None and len(others) != len(units):
         raise InputError(f"margin: {len(units)} units and {len(others)} others came; give one other, or one for each.")
-    return Score(_margin, (units, others), True)
+    return Score(_margin, (units, others), True, linear=others is not None)
 
 
 def region(mask: Any, unit: int, axis: int | None = None) -> Score:
@@ -113,16 +119,21 @@ def region(mask: Any, unit: int, axis: int | None = None) -> Score:
             pixels where the model prefers this unit, on each image that it sees.
         unit: the channel.
         axis: the channels' axis in the model's output: -1 as in Keras, 1 as in PyTorch; found where the mask's shape
-            says it. Without a mask it is -1 by default.
+            says it, and needed where there is no mask.
 
     Raises:
-        InputError: the mask is empty or fits the output nowhere, or at both ends.
+        InputError: the mask is empty or fits the output nowhere, or at both ends; or there is neither mask nor axis.
     """
     weights = None if mask is None else Array.of(mask)
     if weights is not None and not np.any(backend.to_host(weights.tensor)):
         raise InputError("region: the mask has no pixel in it.")
     if axis not in (None, -1, 1):
         raise InputError(f"region: axis={axis!r} came, and -1 (channels last) or 1 (channels first) was expected.")
+    if mask is None and axis is None:
+        raise InputError(
+            "region: without a mask nothing tells where the outputs have their channels: give axis=-1 (last, as in "
+            "Keras) or axis=1 (first, as in PyTorch)."
+        )
     return Score(_region, (weights, *_numbers("unit", unit), axis), True)
 
 
@@ -153,8 +164,11 @@ def output(which: int | str, score: Callable | None = None) -> Score:
 
     Args:
         which: the place in a list, the key of a dictionary, or the name of a field.
-        score: what is made of that output, such as `value(2)`; None: its columns, as they are.
+        score: what is made of that output, such as `value(2)`; None: its columns, as they are. Of `top_k()` the units
+            are chosen on the images as they came.
     """
+    if isinstance(score, Chosen):
+        return replace(score, before_activation=False, of=output(which, score.of))
     return Score(_output, (which, score))
 
 
@@ -208,12 +222,18 @@ LAYOUTS: dict[str, Callable] = {
 
 
 def _box(outputs: Any, box: Array, unit: int | None, least: float, names: tuple, layout: str, activation: Any) -> Any:
-    if isinstance(outputs, (list, tuple)):  # an output for each image
+    if isinstance(outputs, (list, tuple)) and all(isinstance(one, Mapping) for one in outputs):  # one for each image
         batched = ({k: v[None] for k, v in one.items() if ops.is_tensor(v)} for one in outputs)
         return ops.concatenate([_box(one, box, unit, least, names, layout, activation) for one in batched])
-    missing = [name for name in names[:2] if not isinstance(outputs, Mapping) or name not in outputs]
+    if not isinstance(outputs, Mapping):
+        raise InputError(
+            f"box: outputs of type {type(outputs).__name__} came, and a dictionary with {names[0]!r} and {names[1]!r}, "
+            "or a list of one for each image, was expected: of other outputs make such a dictionary first, as by "
+            "score=lambda outputs: ke.scores.box(...)({'boxes': outputs[0], 'scores': outputs[1]})."
+        )
+    missing = [name for name in names[:2] if name not in outputs]
     if missing:
-        has = ", ".join(map(repr, outputs)) if isinstance(outputs, Mapping) else type(outputs).__name__
+        has = ", ".join(map(repr, outputs))
         raise InputError(f"The model's outputs have no {missing[0]!r}; they are: {has}. Name it by boxes= or scores=.")
     p = ops.cast(ops.convert_to_tensor(outputs[names[1]]), "float32")
     p = getattr(ops, activation)(p) if activation else p
@@ -281,8 +301,7 @@ def _region(outputs: Any, mask: Array | None, unit: int, axis: int | None) -> An
     values = _float(outputs)
     shape = tuple(values.shape)
     if mask is None:
-        axis = -1 if axis is None else axis
-        _check((unit,), shape[axis])
+        _check((unit,), shape[axis])  # type: ignore[index]
         weights = ops.cast(ops.argmax(values, axis=axis) == unit, "float32")[:, None]
     else:
         fits = [a for a, space in ((-1, shape[1:-1]), (1, shape[2:])) if mask.shape in (space, mask.shape[:1] + space)]

@@ -25,7 +25,8 @@ class View:
         inputs: (B, *S, C) images, or (B, C, *S) where the model wants them so; cast to float32.
         indices: the units.
         score: a function from the model's outputs, as they are, to (B, K) scores, in place of its units; one with
-            `before_activation` set takes what units are taken from, and one with `choose(scores)` only chooses them.
+            `before_activation` set takes what units are taken from, and one with `choose(scores)` only chooses them,
+            or columns of the score that is its `of`.
     """
 
     def __init__(self, taps: Taps, inputs: Any, indices: Any = None, score: Score | None = None) -> None:
@@ -42,7 +43,7 @@ class View:
         self.trace = taps.trace((1, *self.inputs.shape[1:]), "float32")
         choose = getattr(score, "choose", None)
         if choose is not None:  # by the images as they are, so that perturbed copies are explained for the same units
-            self.score = None
+            self.score = getattr(score, "of", None)
             self.indices = choose(self.evaluate()[0]) if indices is None else indices
 
     @property
@@ -88,15 +89,11 @@ class View:
         """The one spatial signal to explain: the user's `layer`, else the last one exposed, else the last one there is.
 
         A `Point` is taken as it is, also where images are so small that one pixel is left of it."""
-        if isinstance(layer, Point):
-            return layer
         rank = self.rank
+        given: dict = {}
         if layer is not None:
             address, given = tokens.given(layer)
             point = find.resolve(self.trace, self.taps, address)
-            if point != INPUT and tokens.are_tokens(self._call(point), rank):
-                self.grids[point] = self.grid(self._call(point).shape[1], **given)
-                return point
         elif self.taps.signals is not None or find.is_exposed(self.trace):
             _, points = find.declared(self.trace, self.taps, rank)
             order = [call.output[:2] for call in self.trace.calls]
@@ -104,11 +101,12 @@ class View:
             point = max(spatial or points, key=lambda p: order.index(p[:2]) if p != INPUT else -1)
         else:
             last = tokens.last_tokens(self.trace, rank, lambda: self.attended, lambda: self.operations)
-            if last is None:
-                return find.last_spatial(self.trace, rank)
-            self.grids[last.output] = self.grid(last.shape[1])
-            return last.output
-        if point != INPUT and not find.is_spatial(self._call(point), rank):
+            point = find.last_spatial(self.trace, rank) if last is None else last.output
+        if point == INPUT:
+            return point
+        if tokens.are_tokens(self._call(point), rank):
+            self.grids[point] = self.grid(self._call(point).shape[1], **given)
+        elif not isinstance(layer, Point) and not find.is_spatial(self._call(point), rank):
             raise LayerError(
                 f"The signal of {point} has shape {self._call(point).shape}, and one with {rank} spatial axes of more "
                 "than one pixel is needed. "
@@ -159,6 +157,12 @@ class View:
 
     def is_spatial(self, point: Point) -> bool:
         return find.is_spatial(self._call(point), self.rank)
+
+    def of(self, inputs: Any, indices: Any = None) -> "View":
+        """The same model and score on other images of this size, its signals seen as they are here."""
+        other = View(self.taps, inputs, indices, self.score)
+        other.grids = self.grids
+        return other
 
     def unit_count(self) -> int:
         """How many units, or columns of the score given, there are to choose from."""
