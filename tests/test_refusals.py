@@ -1,5 +1,7 @@
 """What cannot be explained is refused before any work, with the way out."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -160,11 +162,23 @@ def test_layers_that_are_not_there_and_methods_that_do_not_fit():
         ("smoothgrad", {"repetitions": 0}, "repetitions=0"),
         ("smoothgrad", {"reduce": "median"}, "reduce='median'"),
         ("smoothgrad", {"noise_kind": "std"}, "noise_kind='std'"),
-        ("gradcam", {"no_such": 1}, "no_such"),
     ):
-        with pytest.raises((InputError, TypeError), match=message):
+        with pytest.raises(InputError, match=message):
             raw(name, model, X, 1, **params)
     assert 3 not in calls
+    calls.clear()
+    for method, params, message in (
+        ("gradcam", {"reps": 3}, "gradcam takes no reps=. Its parameters: layer, score; and those of ke.explain: y,"),
+        ("gradients", {"layer": "stem"}, "gradients takes no layer=. Its parameters: score, reduce;"),
+        ("gradcam", {"indices": 1}, "gradcam takes no indices="),
+        (lambda model, inputs, indices=None: None, {"score": None}, "Its parameters: none;"),
+        (functools.partial(ke.get("gradients"), reduce="max"), {"reps": 1}, "Its parameters: score, reduce;"),
+    ):
+        with pytest.raises(InputError, match=message):
+            raw(method, model, X, 1, **params)
+    with pytest.raises(InputError, match="gradcam takes no batchsize=.* batch_size, "):
+        gradcam(model, X, 1, batchsize=3)
+    assert not calls
 
 
 def test_a_model_of_several_inputs_is_refused_with_the_way_out(x):

@@ -79,7 +79,8 @@ def explain(
     """
     method = registry.get(method) if isinstance(method, str) else method
     _check_arguments(method, postprocessing, resizing)
-    if seed is not None and _takes(method, "seed"):
+    _check_parameters(method, method_params)
+    if seed is not None and registry.takes(method, "seed"):
         method_params["seed"] = seed
 
     def step(subject: Any, images: Any, units: Any) -> tuple:
@@ -119,7 +120,7 @@ def _about(method: Callable, model: Any, image: Any, params: dict) -> dict[str, 
     params = params | getattr(method, "about", lambda view: {})(view)  # what only this method has to tell
     score = "the function given" if params.get("score") else str(view.target or "the model's output")
     about = {"method": getattr(method, "__name__", str(method)), **params, "score": score}
-    if not _takes(method, "layer"):
+    if not registry.takes(method, "layer"):
         return about
     signals = [view.signal(layer) for layer in params.get("layers") or [params.get("layer")]]
     return about | {"signal": ", ".join(map(str, signals))}
@@ -191,14 +192,7 @@ def _warn_of_constant(maps: int) -> None:
 
 
 def _postprocess(filter: Callable, maps: Any, axis: tuple) -> Any:
-    return filter(maps, axis=axis) if _takes(filter, "axis") else filter(maps)
-
-
-def _takes(function: Callable, parameter: str) -> bool:
-    try:
-        return parameter in inspect.signature(function).parameters
-    except (TypeError, ValueError):  # some built-in functions do not tell
-        return False
+    return filter(maps, axis=axis) if registry.takes(filter, "axis") else filter(maps)
 
 
 def _check_arguments(method: Any, postprocessing: Any, resizing: Any) -> None:
@@ -209,3 +203,13 @@ def _check_arguments(method: Any, postprocessing: Any, resizing: Any) -> None:
     sizes = resizing if isinstance(resizing, (tuple, list)) else ()
     if not (resizing is None or isinstance(resizing, bool) or sizes) or not all(data.is_count(s) for s in sizes):
         raise InputError(f"resizing={resizing!r} came, and True, False, or a size such as (224, 224) was expected.")
+
+
+def _check_parameters(method: Callable, given: dict[str, Any]) -> None:
+    """Refuse parameters that the method does not take."""
+    known = registry.parameters(method)
+    unknown = [] if known is None else [name for name in given if name not in known]
+    if unknown:
+        name, own = getattr(method, "__name__", str(method)), ", ".join(known or ()) or "none"
+        shared = ", ".join(list(inspect.signature(explain).parameters)[3:-1])
+        raise InputError(f"{name} takes no {unknown[0]}=. Its parameters: {own}; and those of ke.explain: {shared}.")

@@ -1,6 +1,7 @@
 """Who is there: each method and metric enters its name and what is known of it, and stays the function that it is."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,43 @@ def explainer(
         name = function.__name__
         METHODS[name] = Record(name, function, family, needs, cost, reference, postprocessing, resizing, caveat)
         return function
+
+    return enter
+
+
+def parameters(method: Callable) -> dict[str, inspect.Parameter] | None:
+    """A method's own parameters, behind model, inputs and indices; None where it takes any, or does not tell."""
+    try:
+        found = inspect.signature(method).parameters
+    except (TypeError, ValueError):  # some built-in functions do not tell
+        return None
+    if any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in found.values()):
+        return None
+    return dict(list(found.items())[3:])
+
+
+def takes(function: Callable, parameter: str) -> bool:
+    """Whether a function says that it takes this parameter."""
+    try:
+        return parameter in inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return False
+
+
+def with_parameters_of(*methods: Callable, but: Sequence[str] = ()) -> Callable:
+    """A decorator of a method made of others: what its `**params` are, those that all of these take, its signature
+    says, so that what is known of a method by its signature is known of it as well."""
+    lent = [parameters(method) for method in methods]
+    known = [own for own in lent if own is not None]
+
+    def enter(method: Callable) -> Callable:
+        own = inspect.signature(method)
+        mine = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        if len(known) == len(lent):
+            shared = set.intersection(*map(set, known)) - {*but, *(p.name for p in mine)}
+            theirs = [p.replace(kind=p.KEYWORD_ONLY) for name, p in known[0].items() if name in shared]
+            method.__signature__ = own.replace(parameters=[*mine, *theirs])  # type: ignore[attr-defined]
+        return method
 
     return enter
 

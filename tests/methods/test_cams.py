@@ -109,7 +109,30 @@ def test_scorecam_of_the_strongest_channels(name, at_once):
     close(raw("scorecam", model, x, UNITS, baseline=0.3, max_channels=3, at_once=at_once), theirs, 1e-4)
 
 
-@pytest.mark.parametrize("params", [{"max_channels": 0}, {"at_once": 0}])
+@pytest.mark.parametrize("name", ["one_dimensional", "channels_first"])
+@pytest.mark.parametrize("kind", ["colour", "images"])
+def test_scorecam_before_a_colour_or_images(rng, name, kind):
+    model, x = models.build(name), models.images(name)
+    last = models.channels_last(name, x.astype("float64"))
+    behind = np.array([0.3, -0.2, 0.5]) if kind == "colour" else rng.normal(size=last.shape)
+    theirs = cams.scorecam(as_reference(models.build(name)), last, UNITS, baseline=behind)
+    baseline = np.moveaxis(behind, -1, 1) if kind == "images" and name == "channels_first" else behind
+    close(raw("scorecam", model, x, UNITS, baseline=baseline), theirs, 1e-4)
+
+
+def test_scorecam_before_its_mean_colour():
+    model, x = pooled()
+    each = [raw("scorecam", model, one[None], 1, baseline=one.mean((0, 1))) for one in x]
+    together = raw("scorecam", model, x, 1, baseline="mean")
+    close(together, [np.concatenate(v) for v in zip(*each, strict=True)], 1e-4)
+    with pytest.raises(ke.errors.InputError, match=r"baseline of shape \(2,\)"):
+        raw("scorecam", model, x, 1, baseline=[0.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"max_channels": 0}, {"max_channels": 2.5}, {"max_channels": "2"}, {"max_channels": 99.0}, {"at_once": 0}],
+)
 def test_scorecam_needs_a_channel(params):
     with pytest.raises(ke.errors.InputError, match="1 or more"):
         raw("scorecam", *pooled(), UNITS, **params)
@@ -121,6 +144,10 @@ def test_finercam_is_gradcam_of_a_difference():
     every = raw("gradcam", model, x)
     close((scores, maps), (every.scores[:, 1:2], (every.maps @ [-0.25, 1, 0, -0.25, 0])[..., None]), 1e-4)
     close(raw("finercam", model, x, UNITS, gamma=0.0), raw("gradcam", model, x, UNITS))
+    close(
+        raw("finercam", model, x, 1, others=[0, 3, 1], gamma=0.5), (scores, maps), 1e-4
+    )  # a unit is no other of itself
+    close(raw("finercam", model, x, 1, others=[1]), raw("gradcam", model, x, 1))
     with pytest.raises(ke.errors.InputError, match="units 0 to 4"):
         raw("finercam", model, x, 1, others=[5])
     with pytest.raises(ke.errors.InputError, match="others=0"):
@@ -133,18 +160,41 @@ def test_finercam_compares_with_the_nearest_scores():
     for b, row in enumerate(scores):
         near = np.argsort(abs(row - row[2]))[1:3]
         one = x[b : b + 1]
-        close(raw("finercam", model, one, 2, others=2), raw("finercam", model, one, 2, others=near.tolist()))
+        for two in (np.int64(2), 2):
+            close(raw("finercam", model, one, 2, others=two), raw("finercam", model, one, 2, others=near.tolist()))
 
 
+def test_finercam_of_every_unit_leaves_out_each():
+    model, x = pooled()
+    theirs = cams.finercam(as_reference(models.build("sequential")), x.astype("float64"), others=[0, 3])
+    close(raw("finercam", model, x, others=[0, 3]), theirs, 1e-4)
+
+
+@pytest.mark.parametrize("name", ["sequential", "convolutional_head", "channels_first"])
+def test_cam_of_scores_that_are_linear_in_the_units(name):
+    model, x = models.build(name), models.images(name)
+    every, s = raw("cam", model, x), ke.scores
+    close(raw("cam", model, x, score=s.unit([3, 1])), [v[..., [3, 1]] for v in every])
+    ours = raw("cam", model, x, [1, 1, 1], score=s.margin([0, 2], [1, 4]))
+    close(ours, [v[..., 2:3] - v[..., 4:5] for v in every], 1e-4)
+    highest = every.scores.argsort(axis=1)[:, ::-1][:, :2]
+    close(raw("cam", model, x, score=s.top_k(2)), raw("cam", model, x, highest))
+    for score in (s.margin(1), s.value(1), lambda outputs: outputs[:, :1]):
+        with pytest.raises(ke.errors.InputError, match="linear in the units.*Use `gradcam`"):
+            raw("cam", model, x, score=score)
+
+
+@pytest.mark.parametrize("kind", ["range", "absolute"])
 @pytest.mark.parametrize("name", ["channels_first", "three_dimensional"])
-def test_smooth_gradcampp_equals_its_twin(name):
+def test_smooth_gradcampp_equals_its_twin(name, kind):
     x = models.images(name).astype("float64")
     draws = [keras.ops.convert_to_numpy(random.normal((1, *x.shape[1:]), 7, i)).astype("float64") for i in range(4)]
-    noises = [models.channels_last(name, 0.2 * meta.ranges(x) * d) for d in draws]
+    scale = meta.ranges(x) if kind == "range" else 1.0
+    noises = [models.channels_last(name, 0.2 * scale * d) for d in draws]
     net, last = as_reference(models.build(name)), models.channels_last(name, x)
     theirs = cams_smooth.smooth_gradcampp(net, last, UNITS, noises)
-    ours = raw("smooth_gradcampp", models.build(name), models.images(name), UNITS, repetitions=4, noise=0.2, seed=7)
-    close(ours, theirs, 1e-4)
+    params = {"repetitions": 4, "noise": 0.2, "noise_kind": kind, "seed": 7}
+    close(raw("smooth_gradcampp", models.build(name), models.images(name), UNITS, **params), theirs, 1e-4)
 
 
 def test_smooth_gradcampp_without_noise_is_gradcampp():

@@ -182,7 +182,7 @@ def test_what_does_not_fit_is_refused(method, params, words):
 
 def test_what_cannot_be_combined_is_refused():
     with pytest.raises(InputError, match="score="):
-        meta.contrast(ke.get("cam"))
+        meta.contrast(lambda model, inputs, indices=None, layer=None: None)
     with pytest.raises(InputError, match="weights"):
         meta.ensemble(["gradients"], [1.0, 2.0])
     with pytest.raises(InputError, match="Unit 7"):

@@ -125,14 +125,15 @@ def xgradcam(net: Net, x: np.ndarray, y: Any = None, layer: str | None = None) -
 
 
 def finercam(net: Net, x: np.ndarray, y: Any = None, layer: str | None = None, others: Any = 3, gamma=0.6) -> Maps:
-    """Grad-CAM of a unit less gamma times the mean of that of the others: those given, or the nearest in score."""
+    """Grad-CAM of a unit less gamma times the mean of that of the others: those given, or the nearest in score;
+    never of the unit itself."""
     scores, values, _ = jacobian(net, x, y, [])
     every = gradcam(net, x, None, layer)[1]
     chosen, maps = choose(y, *values[net.score].shape), []
     for b, row in enumerate(values[net.score]):
         for k in chosen[b]:
             near = sorted((abs(row[o] - row[k]), o) for o in range(len(row)) if o != k)
-            compared = [o for _, o in near[:others]] if isinstance(others, int) else others
+            compared = [o for _, o in near[:others]] if isinstance(others, int) else [o for o in others if o != k]
             theirs = [every[b, ..., o] for o in compared] or [np.zeros(every.shape[1:-1])]
             maps.append(every[b, ..., k] - gamma * np.mean(theirs, axis=0))
     return scores, np.moveaxis(np.reshape(maps, (*chosen.shape, *every.shape[1:-1])), 1, -1)

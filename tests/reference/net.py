@@ -446,3 +446,45 @@ class Mixed(Plain):
 
     def vjp(self, g, y, a, v):
         return g @ v.swapaxes(-1, -2), a.swapaxes(-1, -2) @ g
+
+
+@dataclass
+class Grid(Plain):
+    """Tokens (B, T, C), but for `prefix` in front, as the grid (B, *size, C) of patches that they are."""
+
+    prefix: int
+    size: tuple[int, ...]
+
+    def call(self, x):
+        return x[:, self.prefix :].reshape(len(x), *self.size, x.shape[-1])
+
+    def vjp(self, g, y, x):
+        gx = np.zeros_like(x)
+        gx[:, self.prefix :] = g.reshape(len(x), -1, x.shape[-1])
+        return (gx,)
+
+
+@dataclass
+class Rejoined(Plain):
+    """The first `prefix` of tokens (B, T, C), and behind them a grid (B, *S, C)."""
+
+    prefix: int
+
+    def call(self, x, grid):
+        return np.concatenate([x[:, : self.prefix], grid.reshape(len(x), -1, x.shape[-1])], axis=1)
+
+    def vjp(self, g, y, x, grid):
+        gx = g.copy()
+        gx[:, self.prefix :] = 0
+        return gx, g[:, self.prefix :].reshape(grid.shape)
+
+
+def on_grid(net: Net, name: str, prefix: int, size: tuple[int, ...]) -> Net:
+    """The same net with the tokens of that name taken through a value "grid", which is its signal."""
+    nodes = []
+    for node in net.nodes:
+        nodes.append(node._replace(inputs=tuple("rejoined" if i == name else i for i in node.inputs)))
+        if node.name == name:
+            nodes.append(Node("grid", Grid(prefix, size), (name,)))
+            nodes.append(Node("rejoined", Rejoined(prefix), (name, "grid")))
+    return net._replace(nodes=tuple(nodes), signal="grid")

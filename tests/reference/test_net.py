@@ -37,6 +37,8 @@ OPS = {
     "average pool same": (n.AvgPool((3, 3), strides=2, padding="same"), [(2, 6, 7, 3)]),
     "global average": (n.GlobalAvgPool(), [(2, 4, 5, 3)]),
     "flatten": (n.Flatten(), [(2, 4, 5, 3)]),
+    "grid": (n.Grid(1, (2, 3)), [(2, 7, 4)]),
+    "rejoined": (n.Rejoined(1), [(2, 7, 4), (2, 2, 3, 4)]),
 }
 
 

@@ -17,18 +17,28 @@ from keras_explainable.resize import resize
 
 
 @explainer("cam", "linear head", "1 forward", "arXiv:1512.04150", postprocessing=filters.positive_normalize)
-def cam(model: Any, inputs: Any, indices: Any = None, layer: Any = None) -> tuple:
+def cam(model: Any, inputs: Any, indices: Any = None, layer: Any = None, score: Any = None) -> tuple:
     """The channels before global pooling, weighted by the head's weights for the unit.
 
     maps[b, s, k] = sum_c W[c, k] A[b, s, c], W the kernel of the linear layer behind the pooling (a model that
     ends in the pooling itself has the identity there).
 
+    Args:
+        score: one that is linear in the units, `ke.scores.unit`, `top_k`, or `margin` with `other`: W is then the score
+            of each row of the kernel.
+
     Raises:
         LayerError: the model has no linear head with one weight for each channel.
+        InputError: the score is not known to be linear in the units.
 
     Reference: Zhou et al., Learning Deep Features for Discriminative Localization, arXiv:1512.04150.
     """
-    view = models.view(model, inputs, indices)
+    view = models.view(model, inputs, indices, score)
+    if view.score is not None and not getattr(view.score, "linear", False):
+        raise InputError(
+            f"score={score!r} came, and CAM, whose weights are the head's, explains scores that are linear in the "
+            "units: ke.scores.unit, top_k, or margin with other=. Use `gradcam`, which explains any."
+        )
     point = view.signal(layer)
     scores, seen = view.evaluate([point])
     a, kernel = seen[point], view.head()
@@ -44,10 +54,11 @@ def cam(model: Any, inputs: Any, indices: Any = None, layer: Any = None) -> tupl
             f"CAM weighs the {a.shape[-1]} channels of {point} by the head's weights, and the model ends in {rows}. "
             "Use `gradcam`, which needs no such head."
         )
-    weights = ops.transpose(ops.cast(kernel, "float32"))  # (units, C)
+    kernel = ops.cast(kernel, "float32")
+    weights = ops.transpose(kernel if view.score is None else view.score(kernel))  # (units, C)
     if view.indices is None:
         return scores, ops.einsum("b...c,kc->b...k", a, weights)
-    chosen = models.unit_indices(view.indices, ops.shape(a)[0], kernel.shape[-1])
+    chosen = models.unit_indices(view.indices, ops.shape(a)[0], weights.shape[0])
     return scores, weighted(a, ops.take(weights, chosen, axis=0))
 
 
@@ -127,7 +138,8 @@ def layercam(
 
     Args:
         layers: several layers, in place of one. Their maps are put together: each is made positive, divided by its
-            maximum, resized to the largest of them, and the maximum of all is taken.
+            maximum, resized to the largest of them, and the maximum of all is taken. (The paper scales the maps M of
+            early layers by tanh(2 M / max M), which lifts their small values.)
 
     Reference: Jiang et al., LayerCAM, IEEE TIP 2021, doi:10.1109/TIP.2021.3089943.
     """
@@ -168,31 +180,33 @@ def finercam(
     maps = sum_c mean_s(d(f_k - gamma mean_o f_o) / d A_c) A_c
 
     Args:
-        others: the units to compare with, or how many of those whose scores are nearest to that of the explained unit.
+        others: the units to compare with, or how many of those whose scores are nearest to that of the explained unit,
+            which is itself left out.
         gamma: how much they count; 0 is Grad-CAM. So is a model with nothing to compare with, of a single unit.
 
     Reference: Zhang et al., Finer-CAM, arXiv:2501.11309.
     """
     view = models.view(model, inputs, indices, score)
-    every = models.View(view.taps, inputs, None, view.score).evaluate()[0]
+    every = view.of(inputs).evaluate()[0]
     units, n = every.shape[-1], ops.shape(every)[0]
     chosen = ops.arange(units) if view.indices is None else models.unit_indices(view.indices, n, units)
     chosen = ops.broadcast_to(chosen, (n, chosen.shape[-1]))
     compared = nearest(every, chosen, others)  # (B, K, O)
     pairs = ops.concatenate([chosen[..., None], compared], axis=-1)
-    wide = models.View(view.taps, inputs, ops.reshape(pairs, (n, -1)), view.score)
+    wide = view.of(inputs, ops.reshape(pairs, (n, -1)))
     point = wide.signal(layer)
-    found, a, means = wide.jacobian([point], lambda point, g: ops.mean(g, axis=tuple(range(1, 1 + view.rank))))
-    share = [1.0] + [-gamma / max(1, compared.shape[-1])] * compared.shape[-1]
-    weights = ops.reshape(means[point], (n, chosen.shape[-1], len(share), -1))
-    weights = ops.einsum("bkoc,o->bkc", weights, ops.convert_to_tensor(share, "float32"))
+    _, a, means = wide.jacobian([point], lambda point, g: ops.mean(g, axis=tuple(range(1, 1 + view.rank))))
+    means = ops.reshape(means[point], (n, *pairs.shape[1:], -1))
+    share = ops.cast(compared != chosen[..., None], "float32")
+    share = share / ops.maximum(1.0, ops.sum(share, axis=-1, keepdims=True))
+    weights = means[:, :, 0] - gamma * ops.einsum("bkoc,bko->bkc", means[:, :, 1:], share)
     return ops.take_along_axis(every, chosen, axis=-1), weighted(a[point], weights)
 
 
 def nearest(scores: Any, chosen: Any, others: int | Sequence[int]) -> Any:
     """For each chosen unit (B, K) the units to compare it with (B, K, O): those given, or so many nearest in score."""
     units, n = scores.shape[-1], ops.shape(scores)[0]
-    if isinstance(others, int):
+    if isinstance(others, (int, np.integer)):
         if others < 1:
             raise InputError(f"others={others}: 1 or more units to compare with, or their indices, was expected.")
         distance = ops.abs(scores[:, None] - ops.take_along_axis(scores, chosen, axis=-1)[..., None])

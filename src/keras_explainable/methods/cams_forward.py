@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from keras import ops
 
 from keras_explainable import filters, models
 from keras_explainable.errors import InputError
 from keras_explainable.methods.channels import weighted
 from keras_explainable.methods.loops import AT_ONCE, check_at_once, steps_of
+from keras_explainable.methods.perturbation import behind_inputs
 from keras_explainable.registry import explainer
 from keras_explainable.resize import resize
 
@@ -21,7 +23,7 @@ def scorecam(
     layer: Any = None,
     score: Any = None,
     *,
-    baseline: float = 0.0,
+    baseline: Any = 0.0,
     max_channels: int | None = None,
     at_once: int = AT_ONCE,
 ) -> tuple:
@@ -30,16 +32,21 @@ def scorecam(
     maps = sum_c softmax_c(f(x o H_c + baseline (1 - H_c)) - f(baseline)) A_c, H_c = A_c resized to the image, min-max.
 
     Args:
-        baseline: the colour behind the mask, in the model's input range.
-        max_channels: of each image only so many channels, those with the largest mean square over space, in time
-            proportional to it. With a twelfth of them the rank correlation with the whole map was 0.998 (10 photos, at
-            least 0.992; 106 of the 1280 channels of MobileNetV2) and 0.970 (at least 0.919; 83 of the 1000 of
-            SqueezeNet). Of few channels each counts: with 6 of the 64 of a ResNet-20 it was 0.88.
+        baseline: what is behind the mask, in the model's input range: a number, a colour (C,), images, or "mean" for
+            each image's own mean colour.
+        max_channels: of each image only so many channels, those with the largest mean square over space (tf-keras-vis
+            takes those with the largest standard deviation), in time proportional to it. With a twelfth of them the
+            rank correlation with the whole map was 0.998 (10 photos, at least 0.992; 106 of the 1280 channels of
+            MobileNetV2) and 0.970 (at least 0.919; 83 of the 1000 of SqueezeNet). Of few channels each counts: with 6
+            of the 64 of a ResNet-20 it was 0.88.
         at_once: masked images that are evaluated together; at least one copy of each image of the batch is.
 
     Reference: Wang et al., Score-CAM, arXiv:1910.01279; fewer channels: Li et al., FasterScore-CAM.
     """
+    if max_channels is not None and (not isinstance(max_channels, (int, np.integer)) or max_channels < 1):
+        raise InputError(f"max_channels={max_channels!r}: a whole number, 1 or more, or None for all, was expected.")
     view = models.view(model, inputs, indices, score)
+    behind = behind_inputs(view, baseline)
     point = view.signal(layer)
     scores, seen = view.evaluate([point])
     a, space = strongest(seen[point], max_channels), tuple(range(1, 1 + view.rank))
@@ -48,9 +55,9 @@ def scorecam(
         masks = filters.normalize(resize(ops.take(a, channels, axis=-1), view.size), axis=space)
         masks = ops.moveaxis(masks, -1, 0)[..., None]  # (P, B, *S, 1)
         masks = ops.moveaxis(masks, -1, 2) if view.taps.channels_first else masks
-        return evaluated(view, baseline + (view.inputs - baseline)[None] * masks)
+        return evaluated(view, behind[None] + (view.inputs - behind)[None] * masks)
 
-    background = view.evaluate(inputs=ops.full_like(view.inputs, baseline))[0]
+    background = view.evaluate(inputs=ops.broadcast_to(behind, ops.shape(view.inputs)))[0]
     gains = by_channel(seen_through, a.shape[-1], view.batch, at_once) - background[None]
     return scores, weighted(a, ops.einsum("cbk->bkc", ops.softmax(gains, axis=0)))
 
@@ -68,6 +75,8 @@ def ablationcam(
     """The channels of a signal, weighted by how much of the score is lost without each of them.
 
     maps = sum_c w_c A_c, w_c = (f - f with A_c = 0) / |f|
+
+    The paper divides by f, with which the maps of negative scores turn over.
 
     Args:
         at_once: images with a channel less that are evaluated together; at least one copy of each of the batch is.
@@ -92,8 +101,6 @@ def ablationcam(
 
 def strongest(a: Any, number: int | None) -> Any:
     """Of channels (B, *S', C) those `number` of each image with the largest mean square over space."""
-    if number is not None and number < 1:
-        raise InputError(f"max_channels={number}: 1 or more channels, or None for all, was expected.")
     if number is None or number >= a.shape[-1]:
         return a
     space = tuple(range(1, len(a.shape) - 1))
@@ -107,8 +114,7 @@ def evaluated(view: models.View, copies: Any, replace: dict | None = None) -> An
     units = view.indices
     if units is not None:
         units = ops.tile(models.unit_indices(units, view.batch, None), (number, 1))
-    many = models.View(view.taps, ops.reshape(copies, (-1, *shape[2:])), units, view.score)
-    scores = many.evaluate(replace=replace)[0]
+    scores = view.of(ops.reshape(copies, (-1, *shape[2:])), units).evaluate(replace=replace)[0]
     return ops.reshape(scores, (number, -1, scores.shape[-1]))
 
 

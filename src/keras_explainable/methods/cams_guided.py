@@ -21,7 +21,8 @@ from keras_explainable.resize import resize
 def guided_gradcam(model: Any, inputs: Any, indices: Any = None, layer: Any = None, score: Any = None) -> tuple:
     """Sharp outlines, only where Grad-CAM looks: its map times that of guided backpropagation.
 
-    maps = guided_backprop relu(gradcam), the second resized to the images.
+    maps = guided_backprop relu(gradcam), the second resized to the images, the first its mean over channels of absolute
+    values (the paper keeps signs and channels).
 
     Raises:
         LayerError: as of `gradcam` and `guided_backprop`.

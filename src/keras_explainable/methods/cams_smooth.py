@@ -8,8 +8,8 @@ from keras import ops
 from keras_explainable import filters, models
 from keras_explainable.compiling import frozen, repeated, repeats
 from keras_explainable.methods.channels import quotient, weighted
-from keras_explainable.methods.loops import check_repetitions, means
-from keras_explainable.methods.meta import noisy
+from keras_explainable.methods.loops import means
+from keras_explainable.methods.meta import check_noise, noisy
 from keras_explainable.registry import explainer
 
 
@@ -26,6 +26,7 @@ def smooth_gradcampp(
     *,
     repetitions: int = 25,
     noise: float = 0.15,
+    noise_kind: str = "range",
     seed: int | None = None,
 ) -> tuple:
     """Grad-CAM++ with derivatives that are averaged over noisy copies of the image.
@@ -34,26 +35,29 @@ def smooth_gradcampp(
     Dp = mean over draws of g(x + sigma e)^p, A the signal of the image as it is.
 
     Args:
-        repetitions: how many copies. Time grows with it, memory does not.
-        noise: sigma, as a fraction of each image's max - min.
+        repetitions, noise, noise_kind: see `meta.smooth`.
 
     Reference: Omeiza et al., Smooth Grad-CAM++, arXiv:1908.01224.
     """
-    check_repetitions(repetitions)
+    check_noise(repetitions, noise_kind, noise=noise)
     view = models.view(model, inputs, indices, score)
-    x, point, units = view.inputs, view.signal(layer), models.units(model, inputs, indices, score)
+    layer = view.signal() if layer is None else layer
+    x, units = view.inputs, models.units(model, inputs, indices, score)
 
     def plain(subject, x, units):
-        scores, seen = models.view(subject, x, units, score).evaluate([point])
-        return scores, seen[point]
+        seen = models.view(subject, x, units, score)
+        point = seen.signal(layer)
+        scores, values = seen.evaluate([point])
+        return scores, values[point]
 
     def draw(subject, x, units, step):
-        copies = noisy(x, noise, "range", seed, step)
-        _, _, found = models.view(subject, copies, units, score).jacobian([point], keep=False)
-        g = found[point]
+        copies = noisy(x, noise, noise_kind, seed, step)
+        seen = models.view(subject, copies, units, score)
+        point = seen.signal(layer)
+        g = seen.jacobian([point], keep=False)[2][point]
         return g, g**2, g**3
 
-    key = frozen(["smooth_gradcampp", point, score, noise, seed])
+    key = frozen(["smooth_gradcampp", layer, score, noise, noise_kind, seed])
     scores, a = repeated(plain, (key, "plain"), model, plain, x)(x, units)
     run = functools.partial(repeated(draw, key, model, draw, x), x, units)
     first, second, third = means(run, repetitions, x)

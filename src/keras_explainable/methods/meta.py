@@ -1,7 +1,8 @@
 """Methods made of methods: each takes a method and returns one, so that they nest."""
 
 import functools
-import inspect
+import math
+import numbers
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_explainable import filters, models, random, registry
+from keras_explainable import backend, filters, models, random, registry
 from keras_explainable.compiling import frozen, repeated, repeats
 from keras_explainable.errors import InputError
 from keras_explainable.methods.gradient import channel_reducer, gradients
@@ -31,10 +32,24 @@ def _named(method: Callable) -> str:
     return str(getattr(method, "__name__", type(method).__name__))
 
 
+def _as_seeded(method: Callable, params: dict, seed: int | None) -> dict:
+    """A method's parameters, and the seed where it takes one."""
+    return {**params, "seed": seed} if registry.takes(method, "seed") else params
+
+
+def _flat(method: Callable, maps: Any, rank: int) -> Any:
+    """Maps (B, *S', K) of images of this rank, to be resized; others are refused."""
+    if len(maps.shape) != rank:
+        raise InputError(
+            f"{_named(method)} gave maps of shape {tuple(maps.shape)}, and (batch, *space, units) was expected: "
+            "leave out reduce=None, with which maps have channels as well."
+        )
+    return maps
+
+
 AGGREGATES = ("mean", "variance", "square")
 
 
-@functools.lru_cache(maxsize=256)  # the same arguments give the same function, which is compiled only once
 def smooth(
     method: Callable, repetitions: int = 20, noise: float = 0.1, noise_kind: str = "absolute", aggregate: str = "mean"
 ) -> Callable:
@@ -46,20 +61,27 @@ def smooth(
     Args:
         method: any explaining method, compiled or not.
         repetitions: n. Time grows with it, memory does not.
-        noise: sigma in the images' own units, or with noise_kind="range" as a fraction of each image's max - min.
+        noise: sigma, in the images' own units, or with noise_kind="range" as a fraction of each image's max - min.
         aggregate: of the maps, the "mean", the "variance" (with 1/n) or the mean "square"; of the scores the mean.
 
     Returns:
-        A method with one parameter more: `seed`.
+        A method with one parameter more: `seed`, which the method itself gets as well where it takes one.
 
     Reference: Smilkov et al., SmoothGrad, arXiv:1706.03825.
     """
-    check_noise(repetitions, noise_kind, aggregate)
+    check_noise(repetitions, noise_kind, aggregate, noise)
+    return _smooth(method, int(repetitions), float(noise), noise_kind, aggregate)
 
+
+@functools.lru_cache(maxsize=256)  # the same arguments give the same function, which is compiled only once
+def _smooth(method: Callable, repetitions: int, noise: float, noise_kind: str, aggregate: str) -> Callable:
     @repeats
+    @registry.with_parameters_of(method)
     def smoothed(model: Any, inputs: Any, indices: Any = None, seed: int | None = None, **params: Any) -> tuple:
+        own = _as_seeded(method, params, seed)
+
         def draw(subject, x, units, step):
-            scores, *maps = method(subject, noisy(x, noise, noise_kind, seed, step), units, **params)
+            scores, *maps = method(subject, noisy(x, noise, noise_kind, seed, step), units, **own)
             return (scores, *map(ops.square, maps)) if aggregate == "square" else (scores, *maps)
 
         x = _float(inputs)
@@ -72,7 +94,7 @@ def smooth(
     return smoothed
 
 
-def check_noise(repetitions: int, noise_kind: str, aggregate: str = "mean") -> None:
+def check_noise(repetitions: int, noise_kind: str, aggregate: str = "mean", noise: float = 0.0) -> None:
     """Refuse parameters that make no noisy copies."""
     check_repetitions(repetitions)
     if noise_kind not in NOISE_KINDS:
@@ -81,6 +103,8 @@ def check_noise(repetitions: int, noise_kind: str, aggregate: str = "mean") -> N
         raise InputError(f"aggregate={aggregate!r}: use one of {', '.join(map(repr, AGGREGATES))}.")
     if aggregate == "variance" and repetitions < 2:
         raise InputError(f"repetitions={repetitions}: a variance needs at least two.")
+    if not isinstance(noise, numbers.Real) or not 0 <= noise < math.inf:
+        raise InputError(f"noise={noise!r}: a number, 0 or more, was expected.")
 
 
 def noisy(x: Any, noise: float, noise_kind: str, seed: int | None, step: Any) -> Any:
@@ -99,10 +123,12 @@ def tta(method: Callable, scales: Sequence[float] = (0.5, 1.5, 2.0), hflip: bool
 
     Args:
         method: any explaining method, compiled or not.
-        scales: factors of the images' size. The model must accept such sizes.
+        scales: factors of the images' size, above 0. The model must accept such sizes.
         hflip: whether each pass is repeated on mirrored images.
     """
-    return _tta(method, tuple(float(s) for s in scales), bool(hflip))
+    if np.ndim(scales) != 1 or not all(isinstance(s, numbers.Real) and 0 < s < math.inf for s in scales):
+        raise InputError(f"scales={scales!r}: factors of the images' size, each above 0, were expected: (0.5, 1.5).")
+    return _tta(method, tuple(map(float, scales)), bool(hflip))
 
 
 @functools.lru_cache(maxsize=256)
@@ -110,12 +136,13 @@ def _tta(method: Callable, scales: tuple[float, ...], hflip: bool) -> Callable:
     passes = [(scale, flip) for scale in (None, *scales) for flip in ((False, True) if hflip else (False,))]
 
     @repeats
+    @registry.with_parameters_of(method)
     def augmented(model: Any, inputs: Any, indices: Any = None, **params: Any) -> tuple:
         x = _float(inputs)
         units = models.units(model, x, indices, params.get("score"))
         view = models.view(model, x)
         start = 2 if view.taps.channels_first else 1
-        if params.get("layer") is None and "layer" in inspect.signature(method).parameters:
+        if params.get("layer") is None and registry.takes(method, "layer"):
             params["layer"] = view.signal()  # one signal for all sizes
 
         def once(subject, x, units, scale, flip):
@@ -124,7 +151,7 @@ def _tta(method: Callable, scales: tuple[float, ...], hflip: bool) -> Callable:
             if scale is not None:
                 seen = resize(seen, [_scaled(s, scale) for s in size], axis=start)
             scores, maps = method(subject, seen, units, **params)
-            maps = resize(maps, size)
+            maps = resize(_flat(method, maps, len(x.shape)), size)
             return scores, ops.flip(maps, axis=-2) if flip else maps
 
         scores, maps = 0.0, 0.0
@@ -155,6 +182,7 @@ def integrate(
     rows = quadrature_of(quadrature, repetitions)
 
     @repeats
+    @registry.with_parameters_of(method)
     def integrated(model: Any, inputs: Any, indices: Any = None, **params: Any) -> tuple:
         score = params.get("score")
         view = models.view(model, inputs)
@@ -189,19 +217,20 @@ def ensemble(methods: Sequence[Callable | str], weights: Sequence[float] | None 
     customary = {record.function: record.postprocessing for record in registry.METHODS.values()}
 
     @repeats
+    @registry.with_parameters_of(*functions)
     def combined(model: Any, inputs: Any, indices: Any = None, seed: int | None = None, **params: Any) -> tuple:
         view = models.view(model, inputs)
         x, size = view.inputs, view.size
         units = models.units(model, inputs, indices, params.get("score"))
         axis, total, scores = tuple(range(1, 1 + len(size))), 0.0, None
         for method, share in zip(functions, shares, strict=True):
-            random_too = {"seed": seed} if "seed" in inspect.signature(method).parameters else {}
-            own = params | random_too
+            own = _as_seeded(method, params, seed)
 
             def run(subject, x, units, method=method, own=own):
                 return method(subject, x, units, **own)
 
             found, maps = repeated(run, frozen(["ensemble", method, own]), model, method, x)(x, units)
+            maps = _flat(method, maps, len(x.shape))
             maps = resize((customary.get(method) or (lambda m, axis: m))(maps, axis=axis), size)
             scores = found if scores is None else scores
             total = total + share / sum(shares) * filters.normalize(maps, axis)
@@ -216,7 +245,7 @@ class Contrast:
     """Scores of units, each less the mean of the others; equal for equal others, so that compiled programs are kept."""
 
     others: tuple[int, ...] | None
-    before_activation = True
+    before_activation = linear = True
 
     def __call__(self, outputs: Any) -> Any:
         values = ops.cast(outputs, "float32")
@@ -237,23 +266,41 @@ def contrast(method: Callable, other_units: int | Sequence[int] | None = None) -
     Args:
         method: an explaining method that takes `score`.
         other_units: their numbers; None for all others.
+
+    Returns:
+        A method with the parameters of this one, but `score`. The unit that is the only one of `other_units` has no
+        other: to ask for it is an `InputError` where units are known before the program is compiled, and elsewhere, as
+        among all units, its score is f[b, k].
     """
-    if "score" not in inspect.signature(method).parameters:
+    known = registry.parameters(method)
+    if known is not None and "score" not in known:
         raise InputError(f"{_named(method)} takes no score=, so it cannot explain a difference of scores.")
     others = None if other_units is None else tuple(int(k) for k in np.atleast_1d(other_units))
 
+    @registry.with_parameters_of(method, but=["score"])
     def contrasted(model: Any, inputs: Any, indices: Any = None, **params: Any) -> tuple:
         if indices is not None:
             models.units(model, inputs, indices)  # refuses units that the model does not have
+            _check_others(others, indices)
         return method(model, inputs, indices, **{**params, "score": Contrast(others)})
 
-    contrasted.repeats = getattr(method, "repeats", False)  # type: ignore[attr-defined]
+    contrasted.repeats = getattr(method, "repeats", False)
     contrasted.__name__ = f"{_named(method)}_contrast"
     return contrasted
 
 
+def _check_others(others: tuple[int, ...] | None, indices: Any) -> None:
+    """Refuse a unit that is to be compared with itself alone, where the units are known."""
+    if others and len(set(others)) == 1 and not backend.is_traced(indices) and others[0] in backend.to_host(indices):
+        raise InputError(f"Unit {others[0]} was asked for, and other_units={others[0]} has no other to compare with.")
+
+
 def _scaled(size: Any, scale: float) -> Any:
-    return int(size * scale) if isinstance(size, int) else ops.cast(ops.cast(size, "float32") * scale, "int32")
+    if not isinstance(size, int):
+        return ops.cast(ops.cast(size, "float32") * scale, "int32")
+    if size * scale < 1:
+        raise InputError(f"scales={scale} leaves no pixel of {size}.")
+    return int(size * scale)
 
 
 @repeats

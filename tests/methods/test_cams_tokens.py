@@ -1,0 +1,96 @@
+"""Class activation maps on token grids: every method of the family equals its twin on a transformer, whose tokens the
+twin sees as the grid that they are."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_explainable as ke
+import models
+from convert import as_reference
+from helpers import close, raw, where_quick
+from keras_explainable import random
+from keras_explainable.methods import meta
+from reference import cams, cams_smooth, cams_spectral
+from reference import meta as twins
+from reference.net import on_grid
+from reference.resize import bilinear
+
+pytestmark = where_quick
+
+UNITS = np.array([[1, 4], [0, 2]])
+# Where the maps are of one signal; `cam` needs a pooled head and `guided_gradcam` ReLUs.
+FAMILY = [m.name for m in ke.methods.list() if m.family == "cam" and m.name not in ("cam", "guided_gradcam")]
+TOKENS = {"name": "block1_norm2", "prefix": 7, "grid": (4, 6)}  # not the grid that would be found
+LAYERS = {"found": (None, ("block2_norm1", 1, (5, 6))), "given": (TOKENS, ("block1_norm2", 7, (4, 6)))}
+DRAWS = 3
+
+
+@pytest.fixture(scope="module")
+def model():
+    return models.build("transformer")
+
+
+@pytest.fixture(scope="module")
+def x():
+    return models.images("transformer", 2)
+
+
+@pytest.fixture(scope="module")
+def nets():
+    net = as_reference(models.build("transformer"))
+    return {case: on_grid(net, *where) for case, (_, where) in LAYERS.items()}
+
+
+def noises(x, level):
+    draws = [keras.ops.convert_to_numpy(random.normal((1, *x.shape[1:]), 0, i)) for i in range(DRAWS)]
+    return [level * draw.astype("float64") for draw in draws]
+
+
+def of(method, x):
+    """The twin of a method, and the parameters of the method."""
+    if method == "smooth_gradcampp":
+        draws = noises(x, 0.2 * twins.ranges(x))
+        return lambda *args: cams_smooth.smooth_gradcampp(*args, draws), {"repetitions": DRAWS, "noise": 0.2}
+    return vars(cams).get(method) or vars(cams_spectral)[method], {}
+
+
+@pytest.mark.parametrize("case", LAYERS)
+@pytest.mark.parametrize("method", FAMILY)
+def test_every_class_activation_map_of_tokens_is_its_twins(model, x, nets, method, case):
+    twin, params = of(method, x)
+    ours = raw(method, model, x, UNITS, layer=LAYERS[case][0], **params)
+    close(ours, twin(nets[case], x.astype("float64"), UNITS), 1e-4)
+
+
+@pytest.mark.parametrize("case", LAYERS)
+@pytest.mark.parametrize("method", ["gradcam", "ablationcam"])
+def test_meta_methods_of_them_are_their_twins(model, x, nets, method, case):
+    twin, layer = vars(cams)[method], LAYERS[case][0]
+    wide = x.astype("float64")
+    mirrored = raw(meta.tta(ke.get(method), scales=[1.0]), model, x, UNITS, layer=layer)
+    close(mirrored, twins.tta(twin, [1.0])(nets[case], wide, UNITS), 1e-4)
+    smoothed = raw(meta.smooth(ke.get(method), DRAWS, 0.2), model, x, UNITS, layer=layer)
+    close(smoothed, twins.smooth(twin, noises(x, 0.2))(nets[case], wide, UNITS), 1e-4)
+
+
+def test_layers_of_tokens_are_fused(model, x, nets):
+    fused = raw("layercam", model, x, UNITS, layers=["block2_norm1", TOKENS])
+    found = [cams.layercam(nets[case], x.astype("float64"), UNITS)[1] for case in LAYERS]
+    parts = []
+    for maps in (np.maximum(m, 0) for m in found):
+        high = maps.max((1, 2), keepdims=True)
+        parts.append(bilinear(maps / np.where(high > 0, high, 1), (5, 6)))
+    close([fused.maps], [np.maximum(*parts)], 1e-4)
+
+
+def test_exposed_tokens_are_the_signal(model, x):
+    exposed = ke.inspection.expose(model, "block1_norm2", "logits")
+    close(raw("gradcam", exposed, x, UNITS), raw("gradcam", model, x, UNITS, layer="block1_norm2"))
+
+
+def test_what_needs_more_than_tokens_is_refused(model, x):
+    with pytest.raises(ke.errors.LayerError, match="no linear layer right behind a global pooling"):
+        raw("cam", model, x, 1)
+    with pytest.raises(ke.errors.LayerError, match="no ReLU"):
+        raw("guided_gradcam", model, x, 1)
