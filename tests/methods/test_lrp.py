@@ -41,11 +41,11 @@ def test_a_box_is_in_the_range_of_the_images(name):
     x, random = models.images(name), np.random.default_rng(1)
     low = x.min(axis=0, keepdims=True) - random.uniform(size=x.shape[1:]).astype("float32")
     high = x.max(axis=0, keepdims=True) + random.uniform(size=x.shape[1:]).astype("float32")
-    own = Composite(rules.flat, rules.epsilon(0.01), Box(low, high))
+    own = Composite(rules.z_plus, rules.epsilon(0.01), Box(low, high))
     net = as_reference(models.build(name))
     x64, *bounds = (models.channels_last(name, np.broadcast_to(v, x.shape).astype("float64")) for v in (x, low, high))
     dense = partial(twins.epsilon_rule, epsilon=0.01)
-    theirs = twins.lrp(net, x64, UNITS, twins.flat_rule, dense, twins.boxed(net, *bounds))
+    theirs = twins.lrp(net, x64, UNITS, twins.plus_rule, dense, twins.boxed(net, *bounds))
     close(raw(lrp, models.build(name), x, UNITS, composite=own), theirs, 1e-4)
 
 
