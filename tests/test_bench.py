@@ -16,6 +16,7 @@ LETTERS = {"n": 5, "K": 1, "C": 10, "windows": 4, "segments": 3, "R": 2}
         ("1 forward + n (forward + K backward)", 16),
         ("(1 + n (1 + segments)) forward", 21),
         ("R (2 forward + 2 K backward)", 12),
+        ("2 forward + 2 n (forward + K backward)", 32),
     ],
 )
 def test_a_cost_is_arithmetic(cost, seconds):

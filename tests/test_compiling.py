@@ -130,6 +130,47 @@ def test_the_cache_keeps_no_model_alive(x):
     assert ke.cache_info().functions <= 2
 
 
+def halves(image):
+    return (np.arange(image.shape[0]) % 2)[:, None] + np.zeros(image.shape[:-1], int)
+
+
+def tiny():
+    stack = [keras.Input(SHAPE), L.Conv2D(2, 3), L.GlobalAveragePooling2D(), L.Dense(2)]
+    return models.randomize(keras.Sequential(stack))
+
+
+def tiny_module():
+    from torch import nn
+
+    stack = nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 2))
+    return stack.eval()
+
+
+HOLDING = {"xrai": {"segments": halves}, "sobol": {"segments": 2}, "lime": {"segments": 2}}
+LIVING = ["gradcam", "rise", "occlusion", "lime", "sobol", "hsic", "expected_gradients", "guided_ig", "blur_ig"]
+LIVING += ["xrai", "smoothgrad", "integrated_gradients"]
+
+
+@pytest.mark.parametrize("method", LIVING)
+@pytest.mark.parametrize("build", [tiny, tiny_module])
+def test_no_method_keeps_its_model_alive(method, build, x):
+    if build is tiny_module and BACKEND != "torch":
+        pytest.skip("modules are explained on the torch backend")
+    images = np.moveaxis(x, -1, 1) if build is tiny_module else x
+
+    def explained():
+        model = build()
+        raw(method, model, images[:1], 1, **few(method), **HOLDING.get(method, {}))
+        return weakref.ref(model)
+
+    ke.clear_cache()
+    gone = [explained() for _ in range(3)]
+    keras.backend.clear_session()
+    gc.collect()
+    assert sum(model() is not None for model in gone) <= 1
+    assert ke.cache_info().models <= 1
+
+
 def test_eager_runs_call_the_model_and_compile_nothing(x):
     model, calls = counted()
     compiled = gradcam(model, x, 1)

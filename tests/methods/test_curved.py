@@ -3,13 +3,14 @@
 import keras
 import numpy as np
 import pytest
+from bench.passes import passes
 from keras import layers as L
 from keras import ops
 
 import keras_explainable as ke
 import models
 from convert import as_reference
-from helpers import BACKEND, SHAPE, close, raw, where_quick
+from helpers import BACKEND, SHAPE, close, counted, raw, where_quick
 from keras_explainable.errors import InputError
 from keras_explainable.methods import curved, loops, regions
 from reference import curved as twins
@@ -116,6 +117,26 @@ def test_xrai_equals_its_twin(kind):
     close(raw("xrai", model, x, y, repetitions=3, segments=halves), expected, 1e-4)
 
 
+@pytest.mark.skipif(BACKEND != "torch", reason="gradients trace the model besides")
+def test_xrai_takes_the_passes_that_it_states():
+    model, calls = counted()
+    raw("xrai", model, models.images("functional"), 1, repetitions=4, segments=halves, run_eagerly=True)
+    assert calls.count(3) == passes(ke.registry.METHODS["xrai"].cost, forward=1, backward=0, n=4, K=1) == 10
+
+
+@pytest.mark.parametrize("reduce", ["sum", None])
+def test_units_are_explained_a_few_at_once(reduce, monkeypatch):
+    model, calls = counted()
+    x, y = models.images("functional"), np.arange(12).reshape(3, 4) % 5
+    params = {"repetitions": 3, "run_eagerly": True, "reduce": reduce}
+    whole = raw("guided_ig", model, x, y, **params)
+    assert max(calls) == 12
+    calls.clear()
+    monkeypatch.setattr(curved, "AT_ONCE", 9)  # of three images: room for three units, and two are half of four
+    close(raw("guided_ig", model, x, y, **params), whole)
+    assert max(calls) == 6
+
+
 def test_segments_of_scikit_image_follow_the_image():
     pytest.importorskip("skimage", reason="scikit-image, which finds the segments, is not installed")
     image = np.zeros((48, 64, 3), "float32")
@@ -130,8 +151,12 @@ def test_segments_of_scikit_image_follow_the_image():
     ("method", "params", "words"),
     [
         ("guided_ig", {"fraction": 0.0}, "fraction"),
+        ("guided_ig", {"fraction": "all"}, "fraction='all'"),
+        ("guided_ig", {"max_distance": -0.1}, "max_distance=-0.1: a number, 0 or more"),
         ("guided_ig", {"repetitions": 0}, "at least one"),
+        ("guided_ig", {"repetitions": 2.0}, "a whole number"),
         ("blur_ig", {"max_sigma": 0.0}, "positive"),
+        ("blur_ig", {"max_sigma": "wide"}, "max_sigma='wide'"),
         ("xrai", {"segments": lambda image: np.zeros((3, 3))}, "Segments of shape"),
     ],
 )

@@ -4,6 +4,7 @@ on, Captum's definitions, and what they refuse."""
 import keras
 import numpy as np
 import pytest
+from keras import layers as L
 
 import keras_explainable as ke
 import models
@@ -11,7 +12,8 @@ from convert import as_reference
 from helpers import BACKEND, SHAPE, close, counted, raw, where_quick
 from keras_explainable import random
 from keras_explainable.errors import InputError
-from keras_explainable.methods import perturbation, segments, surrogate
+from keras_explainable.methods import meta, perturbation, segments, sensitivity, surrogate
+from keras_explainable.resize import resize
 from reference import perturbation as twins
 
 pytestmark = where_quick
@@ -194,6 +196,104 @@ def test_segments_are_a_grid_labels_or_a_function(x):
         raw("kernel_shap", linear, x, segments=many, batch_size=2)
 
 
+def numbered():
+    """Four images, whose first value says in how many columns of two segments they are cut."""
+    x = models.images("functional", 4, seed=2)
+    x[:, 0, 0, 0] = [1, 3, 2, 3]
+    return x
+
+
+def columns(images):
+    return np.stack([segments.grid(SPACE, (2, int(image.flat[0])))[0] for image in images])
+
+
+TWINS = {  # with what is drawn for n segments
+    "lime": lambda *args, n: twins.lime(*args, surrogate.lime_rows(20, n, SEED)),
+    "kernel_shap": lambda *args, n: twins.kernel_shap(*args),
+    "sobol": lambda *args, n: twins.sobol(*args, *(random.on_host((20, n), SEED, 0, stream) for stream in (0, 1))),
+    "hsic": lambda *args, n: twins.hsic(*args, random.on_host((20, n), SEED) < 0.5),
+}
+
+
+@pytest.mark.parametrize("method", TWINS)
+def test_an_image_is_explained_by_its_own_segments_whatever_its_neighbours(method):
+    model, x = models.build("functional"), numbered()
+    labels = columns(x)
+    params = {"seed": SEED, "baseline": 0.0, "repetitions": 62 if method == "kernel_shap" else 20}
+    together = raw(method, model, x, 1, segments=columns, **params)
+    for batch_size in (1, 3):
+        close(raw(method, model, x, 1, segments=columns, batch_size=batch_size, **params), together, 1e-4)
+    for b, image in enumerate(x.astype("float64")):
+        expected = TWINS[method](as_reference(model), image[None], 1, labels[b], n=labels[b].max() + 1)
+        close([together.maps[b : b + 1]], [expected[1]], 1e-4)
+
+
+@quick
+def test_drawn_shapley_values_add_up_for_each_image():
+    x = numbered()
+
+    def score(images):
+        return np.tanh(linear(images) / 20)
+
+    drawn = {"repetitions": 40, "segments": columns, "baseline": 0.3}  # fewer than 2^6 - 2
+    scores, maps = raw("kernel_shap", score, x, **drawn)
+    close(raw("kernel_shap", score, x, batch_size=1, **drawn), (scores, maps), 1e-4)
+    for b, labels in enumerate(columns(x)):
+        _, first = np.unique(labels, return_index=True)
+        total = maps[b].reshape(-1, 4)[first].sum(axis=0)
+        np.testing.assert_allclose(total, (scores - score(np.full_like(x, 0.3)))[b], atol=1e-4)
+
+
+@quick
+@pytest.mark.parametrize("method", TWINS)
+def test_an_image_of_one_segment_has_a_plain_map(method):
+    x = models.images("functional", 2)
+    labels = np.stack([np.zeros(SPACE, int), segments.grid(SPACE, (2, 2))[0]])
+    maps = raw(method, linear, x, 1, segments=labels, repetitions=30, baseline=0.0).maps
+    assert np.isfinite(maps).all() and np.ptp(maps[0]) == 0 < np.ptp(maps[1])
+    if method == "kernel_shap":
+        np.testing.assert_allclose(maps[0, 0, 0, 0], linear(x)[0, 1], rtol=1e-4)
+
+
+def of_any_size():
+    conv = L.Conv2D(6, 3, activation="relu")
+    return models.randomize(
+        keras.Sequential([keras.Input((None, None, 3)), conv, L.GlobalAveragePooling2D(), L.Dense(2)])
+    )
+
+
+FOR_SIZES = {
+    "rise": {"repetitions": 8, "grid": 3},
+    "occlusion": {"patch": 5, "stride": 4},
+    "lime": {"repetitions": 8, "segments": 2},
+    "sobol": {"repetitions": 2, "segments": 2},
+}
+
+
+@pytest.mark.parametrize("method", FOR_SIZES)
+def test_images_of_another_size_have_masks_of_their_own(method):
+    model, rng = of_any_size(), np.random.default_rng(0)
+    for size in ((20, 24), (14, 30)):
+        x = rng.normal(size=(2, *size, 3)).astype("float32")
+        alone = raw(method, of_any_size(), x, 1, **FOR_SIZES[method])
+        close(raw(method, model, x, 1, **FOR_SIZES[method]), alone)
+
+
+def test_each_size_of_augmented_images_has_masks_of_its_own(x):
+    params, sizes = FOR_SIZES["rise"], (SPACE, tuple(n * 3 // 2 for n in SPACE))
+    copies = [keras.ops.convert_to_numpy(resize(keras.ops.convert_to_tensor(x), size)) for size in sizes]
+    parts = [ke.explain("rise", of_any_size(), copy, 1, verbose=0, resizing=SPACE, **params) for copy in copies]
+    augmented = raw(meta.tta(ke.get("rise"), scales=[1.5], hflip=False), of_any_size(), x, 1, **params)
+    close(augmented, [np.mean([part[i] for part in parts], axis=0) for i in (0, 1)], 1e-4)
+
+
+@quick
+def test_a_kernel_in_blocks_is_the_kernel(x, monkeypatch):
+    whole = raw("hsic", linear, x, repetitions=50, segments=3)
+    monkeypatch.setattr(sensitivity, "KERNEL_AT_ONCE", 7 * x.shape[0] * 4 * 50)  # seven rows, of 50
+    close(raw("hsic", linear, x, repetitions=50, segments=3), whole, 1e-5)
+
+
 def test_superpixels_are_of_one_colour():
     pytest.importorskip("skimage", reason="scikit-image, which finds superpixels, is not installed")
     images = np.zeros((1, *SHAPE), "float32")
@@ -243,10 +343,23 @@ REFUSED = {
     "zero": (("occlusion", {"patch": 0}), "patch=0"),
     "baseline": (("occlusion", {"baseline": [1.0, 2.0]}), r"A baseline of shape \(2,\)"),
     "a word": (("occlusion", {"baseline": "median"}), "baseline='median'"),
+    "no baseline": (("occlusion", {"baseline": None}), "baseline=None: a number"),
+    "a ragged baseline": (("occlusion", {"baseline": [[1.0], [1.0, 2.0]]}), "baseline=.*: a number"),
+    "baselines": (
+        ("occlusion", {"baseline": np.zeros((3, *SHAPE)), "batch_size": 2}),
+        "in a batch of 2: give one baseline for all of them, or .* batch_size=3",
+    ),
     "at once": (("occlusion", {"at_once": 0}), "at_once=0"),
+    "a part at once": (("occlusion", {"at_once": 2.5}), "at_once=2.5: a whole number"),
+    "words at once": (("rise", {"at_once": "x"}), "at_once='x'"),
     "probability": (("rise", {"p": 1.0}), "p=1.0"),
+    "a word of probability": (("rise", {"p": "half"}), "p='half'"),
     "repetitions": (("lime", {"repetitions": 0}), "repetitions=0"),
+    "half repetitions": (("sobol", {"repetitions": 2.0}), "repetitions=2.0: a whole number"),
+    "no whole seed": (("rise", {"seed": 1.5}), "seed=1.5: a whole number"),
+    "a word as a seed": (("hsic", {"seed": "x"}), "seed='x'"),
     "width": (("lime", {"width": 0.0}), "positive width"),
+    "ridge": (("lime", {"ridge": float("nan")}), "ridge=nan: a number, 0 or more"),
     "segments": (("sobol", {"segments": "quickshift"}), "segments='quickshift'"),
     "labels": (("hsic", {"segments": np.zeros(SPACE)}), "integer labels"),
 }

@@ -88,7 +88,9 @@ def lime(
 ) -> Maps:
     """Ridge regression on which segments are seen: ordinary least squares with a row for each penalised weight."""
     f = _evaluations(net, x, y, labels, z, baseline)
-    distance = [1 - row @ np.ones(len(row)) / (np.linalg.norm(row) * np.sqrt(len(row))) for row in z]
+    distance = [
+        1 - row.sum() / max(np.linalg.norm(row) * np.sqrt(len(row)), 1e-12) for row in z
+    ]  # 1 where none is seen
     root = np.exp(-(np.array(distance) ** 2) / (4 * width**2))[:, None]
     penalty = np.sqrt(ridge) * np.eye(z.shape[1], z.shape[1] + 1)
     rows = np.concatenate([root * np.concatenate([z, np.ones((len(z), 1))], axis=1), penalty])

@@ -8,12 +8,21 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_explainable import filters, models
+from keras_explainable import backend, filters, models
 from keras_explainable.compiling import frozen, repeated, repeats
 from keras_explainable.errors import InputError
 from keras_explainable.methods.gradient import gradients, part_reducer
-from keras_explainable.methods.loops import check_repetitions, loop, quadrature_of, scores_of, total_of
+from keras_explainable.methods.loops import (
+    AT_ONCE,
+    check_number,
+    check_repetitions,
+    loop,
+    quadrature_of,
+    scores_of,
+    total_of,
+)
 from keras_explainable.methods.perturbation import behind_inputs
+from keras_explainable.progress import counted
 from keras_explainable.registry import explainer
 
 
@@ -81,9 +90,8 @@ def blur_ig(
     size = view.size
     if not all(isinstance(s, int) for s in size):
         raise InputError("Blurs are made for images of one size: give images whose size is known.")
-    widest = max(size) / 4 if max_sigma is None else float(max_sigma)
-    if not widest > 0:
-        raise InputError(f"max_sigma={max_sigma}: a positive number of pixels was expected.")
+    widest = max(size) / 4 if max_sigma is None else max_sigma
+    check_number("max_sigma", widest, lambda w: 0 < w < math.inf, "a positive number of pixels")
     units = models.units(model, inputs, indices, score)
     axes = tuple(range(first, first + view.rank))
 
@@ -136,32 +144,45 @@ def guided_ig(
     arXiv:2106.09788.
     """
     check_repetitions(repetitions)
-    if not 0 < fraction <= 1 or not max_distance >= 0:
-        raise InputError(f"fraction={fraction} and max_distance={max_distance} came: (0, 1] and 0 or more are needed.")
+    check_number("fraction", fraction, lambda f: 0 < f <= 1, "a part of the values, above 0 and at most 1,")
+    check_number("max_distance", max_distance, lambda d: d >= 0, "a number, 0 or more,")
     reduced = part_reducer(reduce)
     view = models.view(model, inputs)
+    first = view.taps.channels_first
     units = models.units(model, inputs, indices, score)
     scores = scores_of(model, view.inputs, units, score)
     number = scores.shape[-1]
     if units is None:
         units = ops.broadcast_to(ops.arange(number, dtype="int32"), ops.shape(scores))
     start = ops.broadcast_to(behind_inputs(view, baseline), ops.shape(view.inputs))
-    each = (number, *(1,) * (len(start.shape) - 1))
-    ends = [ops.tile(v, each) for v in (view.inputs, start)]  # (K B, ...), images as the model takes them
-    units = ops.reshape(ops.transpose(units), (-1, 1))
+    # Inside a program, parts would be written out one by one.
+    together = number if backend.is_traced(view.inputs) else equal_part(number, view.batch)
+    each = (together, *(1,) * (len(start.shape) - 1))
+    ends = [ops.tile(v, each) for v in (view.inputs, start)]  # (U B, ...) of U units, images as the model takes them
+    units = ops.reshape(ops.transpose(units), (number // together, -1, 1))
 
     def move(subject, end, start, units, state, parts, step):
         _, g = gradients(subject, state, units, score, reduce=None)
-        g = ops.moveaxis(g[:, 0], -1, 1) if view.taps.channels_first else g[:, 0]
+        g = ops.moveaxis(g[:, 0], -1, 1) if first else g[:, 0]
         moved = guided_step(g, state, end, start, (step + 1) / repetitions, fraction, max_distance)
         return moved, parts + (moved - state) * g
 
     run = repeated(move, frozen(["guided_ig", repetitions, fraction, max_distance, score]), model, gradients, ends[0])
     steps = ops.arange(repetitions, dtype="float32")
-    state = (ends[1], ops.zeros_like(ends[0]))
-    _, parts = loop(lambda i, state: run(*ends, units, *state, steps[i]), 0, repetitions, state, ends[0])
-    parts = ops.moveaxis(parts, 1, -1) if view.taps.channels_first else parts
-    return scores, reduced(ops.moveaxis(ops.reshape(parts, (number, -1, *parts.shape[1:])), 0, 1))
+
+    def collected(units):
+        state = (ends[1], ops.zeros_like(ends[0]))
+        _, parts = loop(lambda i, state: run(*ends, units, *state, steps[i]), 0, repetitions, state, ends[0])
+        parts = ops.moveaxis(parts, 1, -1) if first else parts
+        return reduced(ops.moveaxis(ops.reshape(parts, (together, -1, *parts.shape[1:])), 0, 1))
+
+    maps = [collected(units[i]) for i in counted(range(number // together))]
+    return scores, ops.concatenate(maps, axis=1 if reduce is None else -1)
+
+
+def equal_part(number: int, batch: int) -> int:
+    """How many of so many units are explained together, and always as many: one, or more of a small batch."""
+    return max(n for n in range(1, number + 1) if number % n == 0 and (n == 1 or n * batch <= AT_ONCE))
 
 
 def guided_step(g: Any, x: Any, end: Any, start: Any, along: Any, fraction: float, max_distance: float) -> Any:

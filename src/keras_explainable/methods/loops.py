@@ -1,6 +1,7 @@
 """What methods that repeat are made of: loops with running sums, quadrature, and the scores of images as they are."""
 
 from collections.abc import Callable, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -15,16 +16,30 @@ QUADRATURES = ("gauss_legendre", "midpoint")
 AT_ONCE = 32  # images that are evaluated together
 
 
+def check_number(name: str, value: Any, fits: Callable, expected: str, kind: type = Real) -> None:
+    """Refuse what is no number of this kind, or one that does not fit."""
+    if isinstance(value, bool) or not isinstance(value, kind) or not fits(value):
+        raise InputError(f"{name}={value!r}: {expected} was expected.")
+
+
 def check_repetitions(repetitions: int) -> None:
     """Refuse what is no number of repetitions."""
-    if not isinstance(repetitions, (int, np.integer)) or repetitions < 1:
-        raise InputError(f"repetitions={repetitions!r}: a whole number, at least one, was expected.")
+    check_number("repetitions", repetitions, lambda n: n >= 1, "a whole number, at least one,", Integral)
 
 
 def check_at_once(at_once: int) -> None:
     """Refuse what is no number of images."""
-    if at_once < 1:
-        raise InputError(f"at_once={at_once}: images evaluated together, 1 or more, was expected.")
+    check_number(
+        "at_once", at_once, lambda n: n >= 1, "a whole number of images evaluated together, 1 or more,", Integral
+    )
+
+
+def seed_of(seed: int | None) -> int:
+    """The seed that counts: none is 0."""
+    if seed is None:
+        return 0
+    check_number("seed", seed, lambda _: True, "a whole number or None", Integral)
+    return int(seed)
 
 
 def steps_of(number: int, batch: Any, at_once: int) -> tuple[int, int]:
@@ -87,9 +102,9 @@ def moments(run: Callable, number: int, x: Any) -> tuple:
     return scores / number, spread / number
 
 
-def as_inputs(view: models.View, images: Any) -> Any:
-    """Channels-last images in the layout of the model's."""
-    return ops.moveaxis(images, -1, 1) if view.taps.channels_first else images
+def as_inputs(images: Any, channels_first: bool) -> Any:
+    """Channels-last images in the layout of a model's."""
+    return ops.moveaxis(images, -1, 1) if channels_first else images
 
 
 def scores_of(model: Any, x: Any, units: Any, score: Any) -> Any:

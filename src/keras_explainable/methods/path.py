@@ -20,9 +20,9 @@ from keras_explainable import filters, models, random
 from keras_explainable.compiling import frozen, repeated, repeats
 from keras_explainable.errors import InputError
 from keras_explainable.methods.gradient import gradients, part_reducer
-from keras_explainable.methods.loops import as_inputs, scores_of, total_of
+from keras_explainable.methods.loops import as_inputs, scores_of, seed_of, total_of
 from keras_explainable.methods.meta import check_noise, integrate, noisy, signed_gradients
-from keras_explainable.methods.perturbation import background, behind_inputs
+from keras_explainable.methods.perturbation import background, behind_inputs, images_like
 from keras_explainable.registry import explainer
 
 
@@ -98,17 +98,14 @@ def integrated_gradients_gap(
 
 def references(view: models.View, baselines: Any) -> Any:
     """Baselines as (R, *S or 1s, C or 1), in the layout of the model's images."""
-    shape = tuple(view.inputs.shape)
-    given = ops.cast(ops.convert_to_tensor(baselines), "float32")
-    if len(given.shape) <= 1:
-        return as_inputs(view, ops.reshape(given, (1,) * (len(shape) - 1) + (-1,)))
-    given = given[None] if len(given.shape) == len(shape) - 1 else given
-    if len(given.shape) != len(shape) or any(g not in (1, n) for g, n in zip(given.shape[1:], shape[1:], strict=True)):
+    given, fits = images_like(view, "baselines", baselines, "a number, a colour or reference images")
+    if not fits:
         raise InputError(
-            f"Baselines of shape {tuple(np.shape(baselines))} came for images of shape {shape}: give a number, a "
-            "colour with a value for each channel, or any number of reference images of the images' size."
+            f"Baselines of shape {tuple(np.shape(baselines))} came for images of shape {tuple(view.inputs.shape)}: "
+            "give a number, a colour with a value for each channel, or any number of reference images of the images' "
+            "size, one at least."
         )
-    return given
+    return as_inputs(given, view.taps.channels_first)
 
 
 @repeats
@@ -147,22 +144,22 @@ def expected_gradients(
     Reference: Erion et al., Improving performance of deep learning models with axiomatic attribution priors and
     expected gradients, arXiv:1906.10670.
     """
-    check_noise(repetitions, noise_kind)
-    reduced = part_reducer(reduce)
+    check_noise(repetitions, noise_kind, noise=noise)
+    seed, reduced = seed_of(seed), part_reducer(reduce)
     view = models.view(model, inputs)
-    x, behind = view.inputs, references(view, baselines)
+    x, behind, first = view.inputs, references(view, baselines), view.taps.channels_first
     units = models.units(model, inputs, indices, score)
 
     def draw(subject, x, behind, units, t, which, step):
         origin = ops.take(behind, which, axis=0)[None]
         seen = noisy(x, noise, noise_kind, seed, step) if noise else x
         _, g = gradients(subject, origin + t * (seen - origin), units, score, reduce=None)
-        way = ops.moveaxis(seen - origin, 1, -1) if view.taps.channels_first else seen - origin
+        way = ops.moveaxis(seen - origin, 1, -1) if first else seen - origin
         return (way[:, None] * g,)
 
     key = frozen(["expected", score, bool(noise) and (noise, noise_kind, seed)])
     run = functools.partial(repeated(draw, key, model, gradients, x), x, behind, units)
-    t, which = draws(repetitions, int(behind.shape[0]), seed or 0)
+    t, which = draws(repetitions, int(behind.shape[0]), seed)
     (total,) = total_of(run, [t, which, np.arange(repetitions, dtype="int32")], x)
     return scores_of(model, x, units, score), reduced(total / repetitions)
 

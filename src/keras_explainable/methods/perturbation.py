@@ -20,7 +20,16 @@ from keras import ops
 from keras_explainable import filters, models, random
 from keras_explainable.compiling import frozen, repeated, repeats
 from keras_explainable.errors import InputError
-from keras_explainable.methods.loops import AT_ONCE, as_inputs, check_at_once, check_repetitions, steps_of, total_of
+from keras_explainable.methods.loops import (
+    AT_ONCE,
+    as_inputs,
+    check_at_once,
+    check_number,
+    check_repetitions,
+    seed_of,
+    steps_of,
+    total_of,
+)
 from keras_explainable.progress import counted
 from keras_explainable.registry import explainer
 
@@ -29,7 +38,8 @@ class Probe:
     """A model on covered copies of a batch of images.
 
     A mask function takes `rows` of what masks are made of, each (P, ...), and `places`, a tensor or None, and returns
-    masks (P, *S) or (B, P, *S)."""
+    masks (P, *S) or (B, P, *S). What is compiled is kept under `key`, the images' size and the score, and would keep
+    alive whatever it holds: no function here may hold a model or a view."""
 
     def __init__(self, model: Any, inputs: Any, indices: Any, score: Any, baseline: Any, at_once: int) -> None:
         check_at_once(at_once)
@@ -38,26 +48,28 @@ class Probe:
         self.x, self.units = self.view.x, models.units(model, inputs, indices, score)
         self.background = background(self.view, baseline)
         self.size = self.view.size
-        self.scores = self._repeated("scores", self._evaluate)(self.x, self.units)  # of the images as they are
+        evaluated = functools.partial(evaluate, score, self.view.taps.channels_first)
+        self.change = functools.partial(changed, evaluated)
+        self.scores = self._repeated("scores", evaluated)(self.x, self.units)  # of the images as they are
 
     def sum(self, key: Any, masks: Callable, rows: Sequence[np.ndarray], combine: Callable, places: Any = None) -> Any:
         """The sum over masks of what `combine(change, masks, live, *rows)` makes of the change of scores (B, P, K) that
         P masks cause. Rows that fill up the last P are zeros, and `live` (P,) is 0 there and otherwise 1."""
+        change = self.change
 
         def step(subject, x, behind, units, scores, places, live, *rows):
             seen = masks(*rows, places)
-            return combine(self._change(subject, x, behind, units, scores, seen), seen, live, *rows)
+            return combine(change(subject, x, behind, units, scores, seen), seen, live, *rows)
 
         run = functools.partial(self._repeated(key, step), *self._state(places))
-        chunks = self._chunks((np.ones(len(rows[0]), "float32"), *rows))
-
-        return total_of(run, chunks, self.x)
+        return total_of(run, self._chunks((np.ones(len(rows[0]), "float32"), *rows)), self.x)
 
     def changes(self, key: Any, masks: Callable, places: Any = None) -> Callable:
         """A function from rows, each (M, ...), to the change of scores (B, M, K) that each of their masks causes."""
+        change = self.change
 
         def step(subject, x, behind, units, scores, places, *rows):
-            return self._change(subject, x, behind, units, scores, masks(*rows, places))
+            return change(subject, x, behind, units, scores, masks(*rows, places))
 
         run = functools.partial(self._repeated(key, step), *self._state(places))
 
@@ -81,48 +93,65 @@ class Probe:
     def _repeated(self, key: Any, step: Callable) -> Callable:
         if self.view.taps.black_box:  # a function is no program, and stays none
             return functools.partial(step, self.model)
-        return repeated(step, frozen([key, self.score]), self.model, step, self.x)
+        return repeated(step, frozen([key, self.size, self.score]), self.model, step, self.x)
 
-    def _evaluate(self, subject: Any, images: Any, units: Any) -> Any:
-        """The scores of images (N, *S, C)."""
-        return models.view(subject, as_inputs(self.view, images), units, self.score).evaluate()[0]
 
-    def _change(self, subject: Any, x: Any, behind: Any, units: Any, scores: Any, masks: Any) -> Any:
-        """The scores (B, P, K) of images seen through masks, less those of the images as they are."""
-        masks = masks[:, None] if len(masks.shape) == len(x.shape) - 1 else ops.moveaxis(masks, 1, 0)
-        copies, seen = masks.shape[0], masks[..., None]  # (P, B or 1, *S, 1)
-        images = x[None] * seen + behind[None] * (1 - seen)
-        images = ops.reshape(images, (-1, *ops.shape(x)[1:]))
-        units = None if units is None else ops.tile(units, (copies, 1))
-        found = self._evaluate(subject, images, units)
-        return ops.moveaxis(ops.reshape(found, (copies, -1, found.shape[-1])), 0, 1) - scores[:, None]
+def evaluate(score: Any, channels_first: bool, subject: Any, images: Any, units: Any) -> Any:
+    """The scores of images (N, *S, C)."""
+    return models.view(subject, as_inputs(images, channels_first), units, score).evaluate()[0]
+
+
+def changed(evaluated: Callable, subject: Any, x: Any, behind: Any, units: Any, scores: Any, masks: Any) -> Any:
+    """The scores (B, P, K) of images seen through masks, less those of the images as they are."""
+    masks = masks[:, None] if len(masks.shape) == len(x.shape) - 1 else ops.moveaxis(masks, 1, 0)
+    copies, seen = masks.shape[0], masks[..., None]  # (P, B or 1, *S, 1)
+    images = x[None] * seen + behind[None] * (1 - seen)
+    images = ops.reshape(images, (-1, *ops.shape(x)[1:]))
+    units = None if units is None else ops.tile(units, (copies, 1))
+    found = evaluated(subject, images, units)
+    return ops.moveaxis(ops.reshape(found, (copies, -1, found.shape[-1])), 0, 1) - scores[:, None]
 
 
 def background(view: models.View, baseline: Any) -> Any:
     """What is behind the masks, as (B or 1, *S or 1s, C or 1)."""
-    shape = tuple(view.x.shape)
-    if isinstance(baseline, str):
-        if baseline != "mean":
-            raise InputError(f"baseline={baseline!r}: a number, a colour, images or 'mean' was expected.")
-        return ops.mean(view.x, axis=tuple(range(1, len(shape) - 1)), keepdims=True)
-    given = ops.cast(ops.convert_to_tensor(baseline), "float32")
-    if len(given.shape) <= 1:
-        given = ops.reshape(given, (1,) * (len(shape) - 1) + (-1,))
-    elif len(given.shape) == len(shape) - 1:
-        given = given[None]
-    if len(given.shape) == len(shape):
-        given = ops.moveaxis(given, 1, -1) if view.taps.channels_first and len(np.shape(baseline)) > 1 else given
-        if all(g in (1, n) or None in (g, n) for g, n in zip(given.shape, shape, strict=True)):
-            return given
+    if isinstance(baseline, str) and baseline == "mean":
+        return ops.mean(view.x, axis=tuple(range(1, len(view.x.shape) - 1)), keepdims=True)
+    given, fits = images_like(view, "baseline", baseline, "a number, a colour, images or 'mean'")
+    number, batch = given.shape[0], view.x.shape[0]
+    if fits and (number in (1, batch) or None in (number, batch)):
+        return given
+    hint = (
+        f" Images came in a batch of {batch}: give one baseline for all of them, or one for each and all images in one "
+        f"batch, as by batch_size={number}."
+    )
     raise InputError(
         f"A baseline of shape {tuple(np.shape(baseline))} came for images of shape {tuple(view.inputs.shape)}: give a "
-        "number, a colour with a value for each channel, or images of their shape."
+        f"number, a colour with a value for each channel, or images of their shape.{hint if fits else ''}"
     )
 
 
 def behind_inputs(view: models.View, baseline: Any) -> Any:
     """`background` in the layout of the model's images."""
-    return as_inputs(view, background(view, baseline))
+    return as_inputs(background(view, baseline), view.taps.channels_first)
+
+
+def images_like(view: models.View, name: str, value: Any, expected: str) -> tuple[Any, bool]:
+    """A number, a colour (C,), an image or several in the layout of the model's, as (N, *S or 1s, C or 1), channels
+    last; and whether that is the shape they have."""
+    try:
+        given = value if ops.is_tensor(value) else np.asarray(value)
+    except ValueError:  # lists of unequal lengths
+        given = np.asarray(None)
+    if not ops.is_tensor(given) and given.dtype.kind in "OSUmMc":
+        raise InputError(f"{name}={value!r}: {expected} was expected.")
+    given, shape = ops.cast(ops.convert_to_tensor(given), "float32"), tuple(view.x.shape)
+    if len(given.shape) <= 1:
+        given = ops.reshape(given, (1,) * (len(shape) - 1) + (-1,))
+    else:
+        given = given[None] if len(given.shape) == len(shape) - 1 else given
+        given = ops.moveaxis(given, 1, -1) if view.taps.channels_first else given
+    fits = len(given.shape) == len(shape) and given.shape[0] != 0
+    return given, fits and all(g in (1, n) or None in (g, n) for g, n in zip(given.shape[1:], shape[1:], strict=True))
 
 
 def sizes(name: str, value: Any, size: tuple) -> tuple[int, ...]:
@@ -161,7 +190,8 @@ def occlusion(
 
     maps[b, s, k] = mean over the windows w that cover s of f(x)[b, k] - f(x with w covered)[b, k]
 
-    Windows begin at every multiple of the stride; the last ones end with the image.
+    Windows begin at every multiple of the stride; the last ones end with the image. The authors cover with gray, and
+    not with the image's mean colour.
 
     Args:
         patch: the window's size in pixels, for all axes or each; by default a seventh of the image.
@@ -214,7 +244,8 @@ def rise(
     maps[b, s, k] = sum_m f(x o M_m)[b, k] M_m[s] / sum_m M_m[s], an estimate of E[f(x o M) | s is seen]
 
     A mask is a grid of cells, each seen with probability p, linearly resized to one cell more than the image and cut
-    out at random. (The authors divide by n p, to which the sum of the masks tends.)
+    out at random. The authors divide by n p, to which the sum of the masks tends, and multiply images by masks, which
+    is baseline=0.0.
 
     Args:
         repetitions: n, the number of masks.
@@ -224,14 +255,14 @@ def rise(
     Reference: Petsiuk et al., RISE: Randomized Input Sampling for Explanation of Black-box Models, arXiv:1806.07421.
     """
     check_repetitions(repetitions)
-    if not 0 < p < 1:
-        raise InputError(f"p={p}: a probability between 0 and 1 was expected.")
+    check_number("p", p, lambda p: 0 < p < 1, "a probability between 0 and 1")
+    seed = seed_of(seed)
     probe = Probe(model, inputs, indices, score, baseline, at_once)
-    cells = sizes("grid", grid, probe.size)
-    rows = rise_rows(repetitions, cells, probe.size, p, seed or 0)
+    size, cells = probe.size, sizes("grid", grid, probe.size)
+    rows = rise_rows(repetitions, cells, size, p, seed)
 
     def masks(seen, shift, places):
-        return shifted(seen, shift, cells, probe.size)
+        return shifted(seen, shift, cells, size)
 
     def combine(change, seen, live, *rows):
         return laid(change, seen * ops.reshape(live, (-1, *(1,) * len(cells))))

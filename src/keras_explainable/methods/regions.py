@@ -18,7 +18,11 @@ SCALES = (50, 100, 150, 250, 500, 1200)  # of the segmentations; larger ones hav
 
 @repeats
 @explainer(
-    "gradient", "gradient", "1 forward + n (forward + K backward)", "arXiv:1906.02825", postprocessing=filters.normalize
+    "gradient",
+    "gradient",
+    "2 forward + 2 n (forward + K backward)",
+    "arXiv:1906.02825",
+    postprocessing=filters.normalize,
 )
 def xrai(
     model: Any,

@@ -1,5 +1,6 @@
 """Pieces of an image that are covered together: a grid, superpixels, or what the user gives."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,15 @@ from keras_explainable.errors import InputError
 from keras_explainable.methods.perturbation import sizes
 
 
-def segment(view: models.View, segments: Any) -> tuple[Any, int]:
-    """The number of each pixel's segment, (B or 1, *S) integers from 0, and how many segments an image has at most.
+def segment(view: models.View, segments: Any) -> tuple[Any, tuple[int, ...]]:
+    """The number of each pixel's segment, (G, *S) integers from 0, G being B, or 1 for all images alike; and how many
+    segments each of the G has.
 
     `segments`: cells of a grid along all axes or each; "slic" for superpixels; labels (*S) or (B, *S); or a function
     from images (B, *S, C), a NumPy array, to such labels."""
     if isinstance(segments, (int, np.integer)) or (isinstance(segments, tuple) and len(segments) == view.rank):
         labels, number = grid(view.size, sizes("segments", segments, view.size))
-        return ops.convert_to_tensor(labels[None]), number
+        return ops.convert_to_tensor(labels[None]), (number,)
     if isinstance(segments, str) or callable(segments):
         if backend.is_traced(view.x):
             raise InputError("Superpixels are found on the host: explain outside of tf.function and jax.jit.")
@@ -35,7 +37,7 @@ def segment(view: models.View, segments: Any) -> tuple[Any, int]:
             "batches, give a function from images to labels."
         )
     numbered = [np.unique(image, return_inverse=True)[1].reshape(size) for image in labels]
-    return ops.convert_to_tensor(np.stack(numbered).astype("int32")), 1 + max(int(image.max()) for image in numbered)
+    return ops.convert_to_tensor(np.stack(numbered).astype("int32")), tuple(1 + int(image.max()) for image in numbered)
 
 
 def grid(size: tuple, cells: tuple) -> tuple[np.ndarray, int]:
@@ -70,9 +72,25 @@ def scaled(image: np.ndarray) -> np.ndarray:
     return (image - low) / (high - low + (high == low))
 
 
+def each_image(counts: Sequence[int], drawn: Callable) -> list[np.ndarray]:
+    """Of `drawn(n)`, arrays (M, n) for an image of n segments, those of each image, (M, G, n), filled up with zeros:
+    they depend on its own number of segments alone, and not on what it shares a batch with."""
+    of = {n: drawn(n) for n in set(counts)}
+    most, rows = max(counts), max(len(arrays[0]) for arrays in of.values())
+
+    def filled(array):
+        return np.pad(array.astype("float32"), [(0, rows - array.shape[0]), (0, most - array.shape[1])])
+
+    return [
+        np.stack([filled(array) for array in arrays], axis=1) for arrays in zip(*(of[n] for n in counts), strict=True)
+    ]
+
+
 def seen(z: Any, labels: Any) -> Any:
-    """The mask function of segments: rows z (P, n) of what is seen, as masks (B or 1, P, *S)."""
-    return ops.moveaxis(ops.take(z, labels, axis=1), 0, 1)
+    """The mask function of segments: rows z (P, G, n) of what is seen, as masks (G, P, *S)."""
+    groups, n = z.shape[1:]
+    first = ops.reshape(n * ops.arange(groups, dtype="int32"), (-1, *(1,) * (len(labels.shape) - 1)))
+    return ops.moveaxis(ops.take(ops.reshape(z, (-1, groups * n)), first + labels, axis=1), 1, 0)
 
 
 def spread(values: Any, labels: Any) -> Any:

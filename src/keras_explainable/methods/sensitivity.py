@@ -7,11 +7,13 @@ from keras import ops
 
 from keras_explainable import filters, random
 from keras_explainable.compiling import repeats
-from keras_explainable.methods.loops import AT_ONCE, check_repetitions
+from keras_explainable.methods.loops import AT_ONCE, check_repetitions, seed_of, steps_of, total_of
 from keras_explainable.methods.perturbation import Probe
-from keras_explainable.methods.segments import seen, segment, spread
+from keras_explainable.methods.segments import each_image, seen, segment, spread
 from keras_explainable.progress import counted
 from keras_explainable.registry import explainer
+
+KERNEL_AT_ONCE = 1 << 20  # values of the kernel of scores that are computed together
 
 
 def _divide(a: Any, b: Any) -> Any:
@@ -40,7 +42,8 @@ def sobol(
     maps = S_j on segment j, S_j = 1/(2n) sum_i (f(A_i) - f(A_i with B_i's entry j))^2 / var f
 
     with A, B (n, segments) uniform in (0, 1): how much of each segment is seen, the rest being the baseline; var f is
-    that of all evaluations. These are Jansen's estimates of the total-order Sobol indices.
+    that of all evaluations. These are Jansen's estimates of the total-order Sobol indices. The authors' code differs: A
+    and B are quasi-Monte Carlo's, not independent numbers; var f is that of f(A) alone; maps are resized smoothly.
 
     Args:
         repetitions: n; each takes one evaluation and one for each segment.
@@ -50,18 +53,22 @@ def sobol(
     Reference: Fel et al., Look at the Variance!, arXiv:2111.04138.
     """
     check_repetitions(repetitions)
+    seed = seed_of(seed)
     probe = Probe(model, inputs, indices, score, baseline, at_once)
-    labels, n = segment(probe.view, segments)
+    labels, counts = segment(probe.view, segments)
     changes = probe.changes("sobol", seen, labels)
-    a, b = (random.on_host((repetitions, n), seed or 0, 0, stream) for stream in (0, 1))
+    a, b = each_image(counts, lambda n: [random.on_host((repetitions, n), seed, 0, stream) for stream in (0, 1)])
+    n, number = a.shape[-1], np.array(counts)[:, None]
+    own = ops.convert_to_tensor((np.arange(n + 1) <= number).astype("float32"))[..., None]  # evaluations (G, 1 + n, 1)
     shift: Any = None
     sums: list[Any] = [0.0, 0.0, 0.0]
     for i in counted(range(repetitions)):  # running sums, of f less a value of it: nothing grows with the repetitions
-        f = changes(np.concatenate([a[i : i + 1], np.where(np.eye(n, dtype=bool), b[i], a[i])]))
+        f = changes(np.concatenate([a[i : i + 1], np.where(np.eye(n, dtype=bool)[:, None], b[i], a[i])]))
         shift = f[:, :1] if shift is None else shift
-        new = (ops.sum(f - shift, axis=1), ops.sum(ops.square(f - shift), axis=1), ops.square(f[:, :1] - f[:, 1:]))
+        apart = own * (f - shift)
+        new = (ops.sum(apart, axis=1), ops.sum(ops.square(apart), axis=1), ops.square(f[:, :1] - f[:, 1:]))
         sums = [total + part for total, part in zip(sums, new, strict=True)]
-    count = repetitions * (n + 1)
+    count = ops.convert_to_tensor((repetitions * (number + 1)).astype("float32"))
     variance = (sums[1] / count - ops.square(sums[0] / count))[:, None]
     return probe.scores, spread(_divide(sums[2] / (2 * repetitions), variance), labels)
 
@@ -85,7 +92,9 @@ def hsic(
     maps = HSIC_j on segment j, HSIC_j = tr(K_j H L H) / (n - 1)^2, H = I - 1/n
 
     K_j = [z_ij = z_i'j], each segment being seen with probability 1/2, and L = exp(-(f_i - f_i')^2 / (2 var f)). Scores
-    of all masks are kept, maps are not.
+    of all masks are kept, maps and kernels are not: memory grows with n, time with its square. The authors' code
+    differs: masks are those of a Latin hypercube or quasi-Monte Carlo's, L has the median of f in place of its
+    deviation, and the trace is divided by n.
 
     Args:
         repetitions: n, the number of masks.
@@ -95,17 +104,28 @@ def hsic(
     Reference: Novello et al., Making Sense of Dependence, arXiv:2206.06219.
     """
     check_repetitions(repetitions)
+    seed = seed_of(seed)
     probe = Probe(model, inputs, indices, score, baseline, at_once)
-    labels, n = segment(probe.view, segments)
-    z = (random.on_host((repetitions, n), seed or 0) < 0.5).astype("float32")
-    f = probe.changes("hsic", seen, labels)(z)
+    labels, counts = segment(probe.view, segments)
+    (z,) = each_image(counts, lambda n: [random.on_host((repetitions, n), seed) < 0.5])
+    f = ops.moveaxis(probe.changes("hsic", seen, labels)(z), 1, -1)  # (B, K, M)
     # Centred, K_j is 2 c c' with c = z_j - mean z_j: the trace is a quadratic form.
-    c = ops.convert_to_tensor(z - z.mean(axis=0))
-
-    def dependence(f):
-        kernel = ops.exp(-_divide(ops.square(f[:, None] - f), 2 * ops.var(f)))
-        return 2 * ops.sum(c * (kernel @ c), axis=0) / max(repetitions - 1, 1) ** 2
-
-    columns = ops.reshape(ops.moveaxis(f, 1, -1), (-1, repetitions))
-    values = ops.reshape(ops.map(dependence, columns), (-1, f.shape[-1], n))
+    values = 2 * quadratic_form(f, np.moveaxis(z - z.mean(axis=0), 0, 1), probe.view.batch)
+    values = values / max(repetitions - 1, 1) ** 2
     return probe.scores, spread(ops.moveaxis(values, 1, -1), labels)
+
+
+def quadratic_form(f: Any, c: np.ndarray, batch: Any) -> Any:
+    """c_j' L c_j (B, K, n) of the kernel L of scores f (B, K, M) with c (G, M, n), by blocks of rows of L."""
+    units, number = f.shape[1:]
+    steps, rows = steps_of(number, batch * units * number, KERNEL_AT_ONCE)
+    fill = steps * rows - number
+    width, all_c = 2 * ops.var(f, axis=-1)[..., None, None], ops.convert_to_tensor(c[:, None])
+
+    def part(some_f, some_c):
+        near = ops.exp(-_divide(ops.square(some_f[..., None] - f[:, :, None]), width))  # (B, K, rows, M)
+        return (ops.sum(some_c * ops.matmul(near, all_c), axis=2),)
+
+    some_f = ops.reshape(ops.pad(f, [(0, 0), (0, 0), (0, fill)]), (-1, units, steps, rows))
+    some_c = np.pad(c, [(0, 0), (0, fill), (0, 0)]).reshape(len(c), 1, steps, rows, -1)
+    return total_of(part, [ops.moveaxis(some_f, 2, 0), np.moveaxis(some_c, 2, 0)], f)[0]

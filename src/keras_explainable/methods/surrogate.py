@@ -1,10 +1,11 @@
 """Linear models of what segments of an image do for a score: which are seen is the input, the score the output.
 
 Their weights are linear in the scores: weights[j] = sum over m of C[m, j] f(x seen through z_m), with coefficients C
-that are known from the coalitions z (M, n) alone. These are computed on the host in double precision, and only the sum
-runs on the device."""
+that are known from the coalitions z (M, n) alone. These are computed on the host in double precision, for images of
+each number of segments n, and only the sum runs on the device."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,20 +13,21 @@ from keras import ops
 
 from keras_explainable import filters, random
 from keras_explainable.compiling import repeats
-from keras_explainable.errors import InputError
-from keras_explainable.methods.loops import AT_ONCE, check_repetitions
+from keras_explainable.methods.loops import AT_ONCE, check_number, check_repetitions, seed_of
 from keras_explainable.methods.perturbation import Probe
-from keras_explainable.methods.segments import seen, segment, spread
+from keras_explainable.methods.segments import each_image, seen, segment, spread
 from keras_explainable.registry import explainer
 
 
-def _weigh(probe: Probe, name: str, z: np.ndarray, coefficients: np.ndarray, labels: Any) -> Any:
-    """Maps of sum over m of C[m] (f(x seen through z_m) - f(x)); C's columns must say nothing of a constant f."""
+def _weigh(probe: Probe, name: str, segments: Any, drawn: Callable) -> Any:
+    """Maps of sum over m of C[m] (f(x seen through z_m) - f(x)), z and C being `drawn(n)` for n segments; C's columns
+    must say nothing of a constant f."""
+    labels, counts = segment(probe.view, segments)
 
     def combine(change, masks, live, z, weights):
-        return (ops.einsum("bpk,pn->bnk", change, weights),)
+        return (ops.matmul(ops.transpose(weights, (1, 2, 0)), change),)  # (G, n, P) and (B, P, K)
 
-    rows = [z.astype("float32"), coefficients.astype("float32")]
+    rows = each_image(counts, drawn)
     (values,) = probe.sum(name, lambda z, weights, places: seen(z, places), rows, combine, labels)
     return spread(values, labels)
 
@@ -64,12 +66,16 @@ def lime(
     Reference: Ribeiro et al., "Why Should I Trust You?", arXiv:1602.04938.
     """
     check_repetitions(repetitions)
-    if not (width > 0 and ridge >= 0):
-        raise InputError(f"width={width} and ridge={ridge} came: a positive width and a ridge of 0 or more are needed.")
+    check_number("width", width, lambda w: w > 0, "a positive width")
+    check_number("ridge", ridge, lambda r: r >= 0, "a number, 0 or more,")
+    seed = seed_of(seed)
     probe = Probe(model, inputs, indices, score, baseline, at_once)
-    labels, n = segment(probe.view, segments)
-    z = lime_rows(repetitions, n, seed or 0)
-    return probe.scores, _weigh(probe, "lime", z, lime_coefficients(z, width, ridge), labels)
+
+    def drawn(n):
+        z = lime_rows(repetitions, n, seed)
+        return z, lime_coefficients(z, width, ridge)
+
+    return probe.scores, _weigh(probe, "lime", segments, drawn)
 
 
 def lime_rows(number: int, n: int, seed: int) -> np.ndarray:
@@ -120,11 +126,14 @@ def kernel_shap(
     Reference: Lundberg & Lee, A Unified Approach to Interpreting Model Predictions, arXiv:1705.07874.
     """
     check_repetitions(repetitions)
+    seed = seed_of(seed)
     probe = Probe(model, inputs, indices, score, baseline, at_once)
-    labels, n = segment(probe.view, segments)
-    z, weights = coalitions(repetitions, n, seed or 0)
-    z = np.concatenate([np.zeros((1, n)), z])
-    return probe.scores, _weigh(probe, "kernel_shap", z, shapley_coefficients(z[1:], weights), labels)
+
+    def drawn(n):
+        z, weights = coalitions(repetitions, n, seed)
+        return np.concatenate([np.zeros((1, n)), z]), shapley_coefficients(z, weights)
+
+    return probe.scores, _weigh(probe, "kernel_shap", segments, drawn)
 
 
 def coalitions(number: int, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
