@@ -17,6 +17,7 @@ pytestmark = where_quick
 
 UNITS = np.array([[1, 4], [0, 2]])
 METHODS = ["attention_rollout", "gradient_attention_rollout", "attention_relevance"]
+MIRRORED = ke.methods.meta.tta(ke.get("gradcam"), scales=())
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +246,7 @@ if BACKEND == "torch":
     KINDS = ["module", "module with weights", "fused", "function", "method", "layer"]
 
     @pytest.mark.parametrize("kind", KINDS)
-    @pytest.mark.parametrize("method", [*METHODS, "gradcam", "attnlrp"])
+    @pytest.mark.parametrize("method", [*METHODS, "gradcam", "ablationcam", MIRRORED, "attnlrp"])
     def test_modules_have_the_maps_of_their_keras_twin(model, x, method, kind):
         module = Transformer(kind, model).eval()
         before = list(module.state_dict().values())
