@@ -10,13 +10,13 @@ has stays with it. `z_plus`, `w_square`, `flat` and `excitation` are rules as th
 import math
 from collections.abc import Callable, Sequence
 from functools import cache
-from numbers import Real
 from typing import Any, NamedTuple
 
 from keras import ops
 
 from keras_explainable import backend
 from keras_explainable.errors import InputError
+from keras_explainable.methods.loops import check_number
 
 EPSILON = 1e-6
 
@@ -51,20 +51,14 @@ def shares(linear: Linear, parts: Sequence[tuple], bias: Any, r: Any, epsilon: f
     return sum(x * pull(part) for x, _, pull in pulls)
 
 
-def _number(name: str, value: Any, zero: bool) -> float:
-    """A parameter, refused where it is no number above 0, or 0 where that makes sense."""
-    if not isinstance(value, Real) or not (0 < float(value) < math.inf or (zero and value == 0)):
-        raise InputError(f"{name}={value!r} came, and a number {'of 0 or more' if zero else 'above 0'} was expected.")
-    return float(value)
-
-
 @cache
 def epsilon(epsilon: float = EPSILON) -> Callable:
     """By what each input adds to the output, epsilon taking a part where that is little."""
-    stabilizer = _number("epsilon", epsilon, zero=False)
+    check_number("epsilon", epsilon, lambda e: 0 < e < math.inf, "a number above 0")
+    epsilon = float(epsilon)
 
     def rule(linear, x, r):
-        return shares(linear, [(x, linear.kernel)], linear.bias, r, stabilizer)
+        return shares(linear, [(x, linear.kernel)], linear.bias, r, epsilon)
 
     return rule
 
@@ -72,16 +66,18 @@ def epsilon(epsilon: float = EPSILON) -> Callable:
 @cache
 def alpha_beta(alpha: float = 2.0, beta: float = 1.0) -> Callable:
     """alpha times by what adds to the output, less beta times by what takes from it; alpha - beta = 1."""
-    more, less = _number("alpha", alpha, zero=False), _number("beta", beta, zero=True)
-    if not math.isclose(more - less, 1.0, abs_tol=1e-6):
-        raise InputError(f"alpha={alpha} and beta={beta} came: relevance is kept where alpha - beta is 1.")
+    check_number("beta", beta, lambda b: 0 <= b < math.inf, "a number of 0 or more")
+    check_number("alpha", alpha, lambda a: 1 <= a < math.inf, "a number of 1 or more")
+    alpha, beta = float(alpha), float(beta)
+    if not math.isclose(alpha - beta, 1.0, abs_tol=1e-6):
+        raise InputError(f"alpha={alpha:g} and beta={beta:g} came: relevance is kept where alpha - beta is 1.")
 
     def rule(linear, x, r):
         up, down = positive(linear.kernel), negative(linear.kernel)
-        found = more * shares(linear, [(positive(x), up), (negative(x), down)], positive(linear.bias), r)
-        if not less:
+        found = alpha * shares(linear, [(positive(x), up), (negative(x), down)], positive(linear.bias), r)
+        if not beta:
             return found
-        return found - less * shares(linear, [(positive(x), down), (negative(x), up)], negative(linear.bias), r)
+        return found - beta * shares(linear, [(positive(x), down), (negative(x), up)], negative(linear.bias), r)
 
     return rule
 
@@ -94,16 +90,17 @@ def z_plus(linear: Linear, x: Any, r: Any) -> Any:
 @cache
 def gamma(gamma: float = 0.25) -> Callable:
     """By what each input adds, that of the output's own sign counting 1 + gamma times."""
-    gain = _number("gamma", gamma, zero=True)
+    check_number("gamma", gamma, lambda g: 0 <= g < math.inf, "a number of 0 or more")
+    gamma = float(gamma)
 
     def rule(linear, x, r):
         kernel, bias = linear.kernel, linear.bias
-        up, down = kernel + gain * positive(kernel), kernel + gain * negative(kernel)
+        up, down = kernel + gamma * positive(kernel), kernel + gamma * negative(kernel)
         high, low = positive(x), negative(x)
         y = linear.run(x, kernel) + bias
         # Of positive inputs and outputs, which most layers have, the first is all there is.
-        raised = shares(linear, [(high, up), (low, down)], bias + gain * positive(bias), r * ops.cast(y > 0, r.dtype))
-        lowered = shares(linear, [(high, down), (low, up)], bias + gain * negative(bias), r * ops.cast(y < 0, r.dtype))
+        raised = shares(linear, [(high, up), (low, down)], bias + gamma * positive(bias), r * ops.cast(y > 0, r.dtype))
+        lowered = shares(linear, [(high, down), (low, up)], bias + gamma * negative(bias), r * ops.cast(y < 0, r.dtype))
         return raised + lowered
 
     return rule
