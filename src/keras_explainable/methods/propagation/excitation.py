@@ -24,7 +24,8 @@ def excitation_backprop(model: Any, inputs: Any, indices: Any = None, layer: Any
 
     P_j = sum_k x_j^+ W_jk^+ / (sum_j x_j^+ W_jk^+) P_k from 1 at the unit down to the signal of `layer`, there summed
     over channels; no biases. Normalisations are merged and sums and pooling go as in LRP. A map's sum is 1, less what
-    falls on neurons that nothing excites.
+    falls on neurons that nothing excites. (zennit's composite of that name is z-plus, which also counts biases, and
+    negative inputs times negative weights.)
 
     Raises:
         LayerError: a layer that no rule covers, or an operation that is no layer, is on the way.
