@@ -26,6 +26,16 @@ for name, value in {
     os.environ.setdefault(name, value)
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow, where tests must be compiled, what is `where_quick` and not `everywhere`."""
+    import keras
+
+    for item in items if keras.backend.backend() != "torch" else []:
+        if item.get_closest_marker("where_quick") and not item.get_closest_marker("everywhere"):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     """Random numbers, the same in every run and on every backend."""

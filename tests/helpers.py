@@ -85,8 +85,14 @@ def quick(method):
     return () if BACKEND == "torch" or method in REPRESENTATIVE else pytest.mark.slow
 
 
-# For files whose methods equal their twins on every backend anyway: further witnesses, tried where nothing is compiled.
-where_quick = [] if BACKEND == "torch" else [pytest.mark.slow]
+# Of a file that is marked `where_quick`, what is not marked `everywhere` is slow where it must be compiled. Each method
+# equals its twin `everywhere`, on one kind of model; the other witnesses and kinds are tried where nothing is compiled.
+where_quick, everywhere = pytest.mark.where_quick, pytest.mark.everywhere
+
+
+def first_everywhere(first, *others):
+    """Parameters of a test, such as kinds of model, of which the first is tried `everywhere`."""
+    return [pytest.param(first, marks=everywhere), *others]
 
 
 def every_method(names=None):

@@ -8,7 +8,7 @@ from keras import layers as L
 import keras_explainable as ke
 import models
 from convert import as_reference
-from helpers import close, raw, where_quick
+from helpers import close, first_everywhere, raw, where_quick
 from keras_explainable import random
 from reference import cams, cams_smooth, meta
 
@@ -185,7 +185,7 @@ def test_cam_of_scores_that_are_linear_in_the_units(name):
 
 
 @pytest.mark.parametrize("kind", ["range", "absolute"])
-@pytest.mark.parametrize("name", ["channels_first", "three_dimensional"])
+@pytest.mark.parametrize("name", first_everywhere("one_dimensional", "channels_first", "three_dimensional"))
 def test_smooth_gradcampp_equals_its_twin(name, kind):
     x = models.images(name).astype("float64")
     draws = [keras.ops.convert_to_numpy(random.normal((1, *x.shape[1:]), 7, i)).astype("float64") for i in range(4)]

@@ -10,7 +10,7 @@ from keras import ops
 import keras_explainable as ke
 import models
 from convert import as_reference
-from helpers import BACKEND, SHAPE, close, counted, raw, where_quick
+from helpers import BACKEND, SHAPE, close, counted, first_everywhere, raw, where_quick
 from keras_explainable.errors import InputError
 from keras_explainable.methods import curved, loops, regions
 from reference import curved as twins
@@ -18,8 +18,7 @@ from reference import curved as twins
 pytestmark = where_quick
 
 UNITS = np.array([[1, 4], [0, 0], [3, 2]])
-KINDS = ["functional", "channels_first", "one_dimensional", "three_dimensional"]
-KINDS = KINDS if BACKEND == "torch" else KINDS[1:2]  # what must be compiled takes long
+KINDS = first_everywhere("one_dimensional", "functional", "channels_first", "three_dimensional")
 
 
 def subject(kind):

@@ -8,7 +8,7 @@ from keras import layers as L
 import keras_explainable as ke
 import models
 from convert import as_reference
-from helpers import BACKEND, SHAPE, close, raw, where_quick
+from helpers import SHAPE, close, everywhere, first_everywhere, raw, where_quick
 from keras_explainable import random
 from keras_explainable.errors import InputError
 from keras_explainable.methods import loops, meta, path
@@ -21,8 +21,7 @@ from reference.resize import bilinear
 pytestmark = where_quick
 
 UNITS = np.array([[1, 4], [0, 0], [3, 2]])
-KINDS = ["functional", "channels_first", "one_dimensional", "three_dimensional"]
-KINDS = KINDS if BACKEND == "torch" else KINDS[1:2]  # what must be compiled takes long
+KINDS = first_everywhere("one_dimensional", "functional", "channels_first", "three_dimensional")
 SEED = 5
 
 
@@ -84,13 +83,14 @@ def test_expected_gradients_equals_its_twin(kind):
 
 
 @pytest.mark.parametrize("method", ["vargrad", "squaregrad"])
-@pytest.mark.parametrize("kind", ["functional", "one_dimensional"])
+@pytest.mark.parametrize("kind", first_everywhere("one_dimensional", "functional"))
 def test_variances_and_squares_equal_their_twins(kind, method):
     ours, theirs, _ = subject(kind)
     expected = getattr(twins, method)(*theirs, noise_draws(theirs[1], 4, 0.2))
     close(raw(method, *ours, repetitions=4, noise=0.2, seed=SEED), expected, 1e-4)
 
 
+@everywhere
 def test_methods_of_methods_equal_their_twins():
     ours, theirs, colour = subject("functional")
     of_cams = meta.integrate(ke.get("gradcam"), 3, baseline=colour)
@@ -101,7 +101,7 @@ def test_methods_of_methods_equal_their_twins():
     close((scores, both), (twins.plain(*theirs), twins.ensemble(parts)), 1e-4)
 
 
-@pytest.mark.parametrize("others", [None, (0, 2)])
+@pytest.mark.parametrize("others", first_everywhere((0, 2), None))
 def test_a_contrast_is_the_difference_of_linear_maps(others):
     model, x, y = subject("functional")[0]
     scores, maps = raw("input_x_gradient", model, x)

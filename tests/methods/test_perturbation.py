@@ -9,7 +9,7 @@ from keras import layers as L
 import keras_explainable as ke
 import models
 from convert import as_reference
-from helpers import BACKEND, SHAPE, close, counted, raw, where_quick
+from helpers import BACKEND, SHAPE, close, counted, first_everywhere, raw, where_quick
 from keras_explainable import random
 from keras_explainable.errors import InputError
 from keras_explainable.methods import meta, perturbation, segments, sensitivity, surrogate
@@ -19,8 +19,7 @@ from reference import perturbation as twins
 pytestmark = where_quick
 
 UNITS = np.array([[1, 4], [0, 0], [3, 2]])
-KINDS = ["functional", "channels_first", "one_dimensional", "three_dimensional"]
-KINDS = KINDS[: 1 if BACKEND != "torch" else None]  # one is enough of what must be compiled, with the laws
+KINDS = first_everywhere("one_dimensional", "functional", "channels_first", "three_dimensional")
 quick = pytest.mark.skipif(BACKEND != "torch", reason="about NumPy alone, which is quickest on PyTorch")
 SEED = 5
 SPACE = models.SIZE
