@@ -1,4 +1,4 @@
-"""The demo network's torch twin: equal scores, and equal maps by methods that see other things of it."""
+"""The demo network's torch twin: equal scores, and equal maps by every method."""
 
 import sys
 
@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 import keras_explainable as ke
+from helpers import few, subject
+from keras_explainable import random
 
-SCENES = 4
+SCENES = 2
 
 
 @pytest.fixture(scope="module")
@@ -25,27 +27,49 @@ def test_equal_logits_whatever_keras_runs_on(images):
     np.testing.assert_allclose(logits, ke.demo.load_model().predict(images, verbose=0), atol=1e-4)
 
 
+# What makes a method of many passes quick; the rest is in `few`.
+QUICK = {
+    "scorecam": {"max_channels": 4},
+    "occlusion": {"patch": 24, "stride": 24},
+    "kernel_shap": {"repetitions": 14, "segments": 2},
+    "lime": {"repetitions": 14, "segments": 2},
+    "sobol": {"repetitions": 3, "segments": 2},
+    "hsic": {"repetitions": 14, "segments": 2},
+}
+CASES = [(name, few(name) | QUICK.get(name, {})) for name in ke.registry.METHODS if subject(name) == "functional"]
+CASES += [("gradcam", {"layer": "block2_output"}), ("gradients", {"reduce": None})]
+
+
+@pytest.fixture
+def draws_of_the_keras_model(monkeypatch):
+    """Noise is drawn in the layout of the images: here, a module is given what its Keras twin is given."""
+    drawn = random.normal
+
+    def normal(shape, seed, step=0):
+        if shape[1] != 3:
+            return drawn(shape, seed, step)
+        return keras.ops.moveaxis(drawn((shape[0], *shape[2:], 3), seed, step), -1, 1)
+
+    monkeypatch.setattr(random, "normal", normal)
+
+
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="modules are explained on the torch backend")
-@pytest.mark.parametrize(
-    ("method", "params"),
-    [
-        ("gradcam", {}),
-        ("gradcam", {"layer": "block2_output"}),
-        ("full_gradients", {}),
-        ("gradients", {}),
-        ("gradients", {"reduce": None}),
-        ("guided_backprop", {}),
-        ("lrp_epsilon_plus", {}),
-        ("deeplift", {}),
-    ],
-)
-def test_equal_maps(images, method, params):
-    units = np.array([[0, 7]] * SCENES)
-    scores, maps = ke.explain(method, ke.demo.load_model(), images, units, verbose=0, **params)
-    twin = ke.explain(method, ke.demo.load_module(), images.transpose(0, 3, 1, 2), units, verbose=0, **params)
+@pytest.mark.filterwarnings("ignore:.*the same everywhere")
+@pytest.mark.parametrize(("method", "params"), CASES, ids=[name for name, _ in CASES])
+def test_equal_maps(images, draws_of_the_keras_model, method, params):
+    if method == "xrai":
+        pytest.importorskip("skimage", reason="scikit-image, which finds the segments, is not installed")
+    units, options = np.array([[0, 7]] * SCENES), {"seed": 3, "verbose": 0, **params}
+    scores, maps = ke.explain(method, ke.demo.load_model(), images, units, **options)
+    twin = ke.explain(method, ke.demo.load_module(), images.transpose(0, 3, 1, 2), units, **options)
     np.testing.assert_allclose(twin.scores, scores, atol=1e-4)
-    assert np.ptp(maps, axis=(1, 2)).min() > 0
-    np.testing.assert_allclose(twin.maps, maps, atol=1e-4 * abs(maps).max(), rtol=0)
+    shown = np.ptp(maps, axis=(1, 2)) > 0
+    assert shown.all() or (method == "guided_gradcam" and shown[:, 1].all())  # of what is not there, it shows nothing
+    off = abs(twin.maps - maps) > 1e-4 * abs(maps).max()
+    if method == "lrp_epsilon_plus_flat":
+        off = off[:, :-2, :-2]  # the module pads images in an operation of its own, whose pixels get a share as well
+    # Of many noisy copies, one may be so near the kink of a ReLU that rounding decides for some pixels.
+    assert off.mean() <= (0.01 if params.get("repetitions") else 0), off.mean()
 
 
 @pytest.mark.skipif(keras.backend.backend() == "torch", reason="Keras itself needs PyTorch here")
