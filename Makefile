@@ -2,7 +2,7 @@
 # make docs    write docs/methods.md, the page of all methods, anew
 # make test    install all three backends, run the tests once on each
 # make test-peers  the tests beside other libraries: zennit, pytorch-grad-cam, scikit-learn, torchvision, KerasHub, tf-keras-vis,
-#              Xplique; of one that cannot be installed, the tests are skipped
+#              Xplique, transformers, timm, lxt; of one that cannot be installed, the tests are skipped
 # make lint    ruff and mypy
 # make bench   what each method costs beside the bare framework (ARGS=--quick: three minutes); make bench-peers: and
 #              beside other libraries
