@@ -120,10 +120,11 @@ def quadratic_form(f: Any, c: np.ndarray, batch: Any) -> Any:
     units, number = f.shape[1:]
     steps, rows = steps_of(number, batch * units * number, KERNEL_AT_ONCE)
     fill = steps * rows - number
-    width, all_c = 2 * ops.var(f, axis=-1)[..., None, None], ops.convert_to_tensor(c[:, None])
+    width = 2 * ops.var(f, axis=-1)[..., None, None]
+    scale, all_c = _divide(ops.ones_like(width), width), ops.convert_to_tensor(c[:, None] if len(c) > 1 else c[0])
 
     def part(some_f, some_c):
-        near = ops.exp(-_divide(ops.square(some_f[..., None] - f[:, :, None]), width))  # (B, K, rows, M)
+        near = ops.exp(-scale * ops.square(some_f[..., None] - f[:, :, None]))  # (B, K, rows, M)
         return (ops.sum(some_c * ops.matmul(near, all_c), axis=2),)
 
     some_f = ops.reshape(ops.pad(f, [(0, 0), (0, 0), (0, fill)]), (-1, units, steps, rows))
