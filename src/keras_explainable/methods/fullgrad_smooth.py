@@ -53,7 +53,8 @@ def smooth_full_gradients(
     is that of every layer's output for each unit, whatever n is.
 
     Args:
-        repetitions, noise, noise_kind: see `meta.smooth`.
+        repetitions, noise, noise_kind: see `meta.smooth`. Where the scores do not withstand the noise, what is left of
+            the mean is at the borders of the image: take less of it.
 
     Reference: Srinivas & Fleuret, arXiv:1905.00780, and the authors' implementation, which adds up the input's channels
     first and takes one range for the whole batch.
