@@ -1,15 +1,14 @@
 """Class activation maps from scores alone: what a score is when channels of a signal are shown, or taken away."""
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
-import numpy as np
 from keras import ops
 
 from keras_explainable import filters, models
-from keras_explainable.errors import InputError
 from keras_explainable.methods.channels import weighted
-from keras_explainable.methods.loops import AT_ONCE, check_at_once, steps_of
+from keras_explainable.methods.loops import AT_ONCE, check_at_once, check_number, steps_of
 from keras_explainable.methods.perturbation import behind_inputs
 from keras_explainable.registry import explainer
 from keras_explainable.resize import resize
@@ -43,8 +42,10 @@ def scorecam(
 
     Reference: Wang et al., Score-CAM, arXiv:1910.01279; fewer channels: Li et al., FasterScore-CAM.
     """
-    if max_channels is not None and (not isinstance(max_channels, (int, np.integer)) or max_channels < 1):
-        raise InputError(f"max_channels={max_channels!r}: a whole number, 1 or more, or None for all, was expected.")
+    if max_channels is not None:
+        check_number(
+            "max_channels", max_channels, lambda n: n >= 1, "a whole number, 1 or more, or None for all,", Integral
+        )
     view = models.view(model, inputs, indices, score)
     behind = behind_inputs(view, baseline)
     point = view.signal(layer)

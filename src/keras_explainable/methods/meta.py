@@ -14,7 +14,15 @@ from keras_explainable import backend, filters, models, random, registry
 from keras_explainable.compiling import frozen, repeated, repeats
 from keras_explainable.errors import InputError
 from keras_explainable.methods.gradient import channel_reducer, gradients
-from keras_explainable.methods.loops import check_repetitions, means, moments, quadrature_of, scores_of, total_of
+from keras_explainable.methods.loops import (
+    check_number,
+    check_repetitions,
+    means,
+    moments,
+    quadrature_of,
+    scores_of,
+    total_of,
+)
 from keras_explainable.methods.perturbation import behind_inputs
 from keras_explainable.registry import explainer
 from keras_explainable.resize import resize
@@ -103,8 +111,7 @@ def check_noise(repetitions: int, noise_kind: str, aggregate: str = "mean", nois
         raise InputError(f"aggregate={aggregate!r}: use one of {', '.join(map(repr, AGGREGATES))}.")
     if aggregate == "variance" and repetitions < 2:
         raise InputError(f"repetitions={repetitions}: a variance needs at least two.")
-    if not isinstance(noise, numbers.Real) or not 0 <= noise < math.inf:
-        raise InputError(f"noise={noise!r}: a number, 0 or more, was expected.")
+    check_number("noise", noise, lambda sigma: 0 <= sigma < math.inf, "a number, 0 or more,")
 
 
 def noisy(x: Any, noise: float, noise_kind: str, seed: int | None, step: Any) -> Any:
