@@ -76,10 +76,6 @@ def test_class_activation_maps_of_tokens(model, x, twin, layer):
     close(ours, (scores, maps), 1e-4)
 
 
-def test_scorecam_of_tokens(model, x):
-    assert ke.scorecam(model, x, UNITS, verbose=0).maps.shape == (2, *models.SIZE, 2)
-
-
 def pooled(attention=None):
     """Without a class token: the mean of all tokens."""
     inputs = keras.Input((16, 16, 3), name="image")

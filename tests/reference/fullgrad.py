@@ -28,8 +28,8 @@ def psi_mean(v: np.ndarray) -> np.ndarray:
 PSI = {"sum": psi_sum, "mean": psi_mean}
 
 
-def _saliency(net: Net, x: np.ndarray, y: Any, aggregation: str, simple: bool) -> Maps:
-    psi, biases = PSI[aggregation], net.biases()
+def _saliency(net: Net, x: np.ndarray, y: Any, aggregation: Any, simple: bool) -> Maps:
+    psi, biases = PSI.get(aggregation, aggregation), net.biases()
     scores, values, g = jacobian(net, x, y, ["input", *biases])
     maps = np.zeros((*x.shape[:-1], scores.shape[1]))
     for b in range(scores.shape[0]):
@@ -42,12 +42,12 @@ def _saliency(net: Net, x: np.ndarray, y: Any, aggregation: str, simple: bool) -
     return scores, maps
 
 
-def full_gradients(net: Net, x: np.ndarray, y: Any = None, aggregation: str = "sum") -> Maps:
+def full_gradients(net: Net, x: np.ndarray, y: Any = None, aggregation: Any = "sum") -> Maps:
     """Scores, and the input's and every spatial bias's contribution, scaled and laid over one another."""
     return _saliency(net, x, y, aggregation, simple=False)
 
 
-def simple_full_gradients(net: Net, x: np.ndarray, y: Any = None, aggregation: str = "sum") -> Maps:
+def simple_full_gradients(net: Net, x: np.ndarray, y: Any = None, aggregation: Any = "sum") -> Maps:
     """The same with gradients alone where `full_gradients` has bias x gradient."""
     return _saliency(net, x, y, aggregation, simple=True)
 
