@@ -37,7 +37,7 @@ PSI = {"sum": psi_sum, "mean": psi_mean}
 def _maps(model: Any, inputs: Any, indices: Any, score: Any, psi: Any, factor: Callable) -> tuple:
     """psi(grad x) + sum over layers of psi(grad * factor), equal resolutions added up before they are resized."""
     view = models.view(model, inputs, indices, score)
-    points = [p for p in view.biased() if view.is_spatial(p)]
+    points = spatially_biased(view)
     psi = PSI.get(psi, psi)
     if not callable(psi):
         raise InputError(f"aggregation={psi!r}: use one of {', '.join(map(repr, PSI))}.")
@@ -62,6 +62,11 @@ def laid_over(total: Any, terms: Iterable) -> Any:
     for term in by_size.values():
         total = total + resize(term, whole, align_corners=True, axis=2)
     return ops.moveaxis(total, 1, -1)
+
+
+def spatially_biased(view: models.View) -> list:
+    """The points where a bias was just added to a signal with space: those that make the map."""
+    return [p for p in view.biased() if view.is_spatial(p)]
 
 
 def biases_at(view: models.View, points: list) -> dict:

@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_explainable import filters, models
 from keras_explainable.compiling import repeats
-from keras_explainable.methods.fullgrad import biases_at, laid_over, psi_sum
+from keras_explainable.methods.fullgrad import biases_at, laid_over, psi_sum, spatially_biased
 from keras_explainable.methods.meta import smooth
 from keras_explainable.models import INPUT
 from keras_explainable.registry import explainer
@@ -15,8 +15,7 @@ from keras_explainable.registry import explainer
 def _contributions(model: Any, inputs: Any, indices: Any = None, score: Any = None) -> tuple:
     """Scores (B, K), and what the input and each bias contribute at each of their places, (B, K, *S', C') each."""
     view = models.view(model, inputs, indices, score)
-    points = [p for p in view.biased() if view.is_spatial(p)]
-    factors = {INPUT: view.x} | biases_at(view, points)
+    factors = {INPUT: view.x} | biases_at(view, spatially_biased(view))
     scores, _, terms = view.jacobian(list(factors), lambda point, g: g * factors[point], keep=False)
     return scores, *(terms[point] for point in factors)
 
