@@ -22,7 +22,7 @@ def test_a_model_without_relus_is_refused(method):
         raw(method, model, np.ones((1, 8, 8, 3)), 0)
 
 
-@pytest.mark.parametrize("method", ["guided_backprop", "deconvnet"])
+@pytest.mark.parametrize("method", ["guided_backprop", "deconvnet", "guided_gradcam"])
 def test_the_relus_that_were_replaced_are_counted(method):
     x = inputs = keras.Input((8, 8, 3))
     twice = L.ReLU()

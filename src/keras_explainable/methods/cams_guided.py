@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_explainable import filters, models
 from keras_explainable.methods.cams import gradcam
-from keras_explainable.methods.propagation.rectified import guided_backprop
+from keras_explainable.methods.propagation.rectified import counted, guided_backprop
 from keras_explainable.registry import explainer
 from keras_explainable.resize import resize
 
@@ -22,7 +22,7 @@ def guided_gradcam(model: Any, inputs: Any, indices: Any = None, layer: Any = No
     """Sharp outlines, only where Grad-CAM looks: its map times that of guided backpropagation.
 
     maps = guided_backprop relu(gradcam), the second resized to the images, the first its mean over channels of absolute
-    values (the paper keeps signs and channels).
+    values (the paper keeps signs and channels). `.about["relus"]` says how many ReLUs were replaced, by call.
 
     Raises:
         LayerError: as of `gradcam` and `guided_backprop`.
@@ -32,3 +32,6 @@ def guided_gradcam(model: Any, inputs: Any, indices: Any = None, layer: Any = No
     scores, coarse = gradcam(model, inputs, indices, layer, score)
     _, fine = guided_backprop(model, inputs, indices, score)
     return scores, fine * resize(ops.relu(coarse), models.view(model, inputs).size)
+
+
+guided_gradcam.about = counted

@@ -34,7 +34,7 @@ def _relus(view: View) -> list[Step]:
     return found
 
 
-def _counted(view: View) -> dict[str, Any]:
+def counted(view: View) -> dict[str, Any]:
     """What an explanation tells of the model: how many ReLUs were replaced, one that is called twice being two."""
     return {"relus": len(_relus(view))}
 
@@ -101,4 +101,4 @@ def deconvnet(model: Any, inputs: Any, indices: Any = None, score: Any = None, r
     return _explain(model, inputs, indices, score, reduce, rule)
 
 
-guided_backprop.about = deconvnet.about = _counted
+guided_backprop.about = deconvnet.about = counted
