@@ -100,7 +100,8 @@ def explain(
     score = method_params.get("score")
     source, total = opened(model, x, y, batch_size, score, leaf, steps)
     fetch, results = (backend.to_host, _Results(total)) if as_numpy else (keras.ops.stop_gradient, _Tensors())
-    outputs = run_steps(step, key, model, source, verbose, callbacks, fetch, score)
+    given = getattr(method, "given", {}) | method_params
+    outputs = run_steps(step, key, model, source, verbose, callbacks, fetch, score, given)
     with options(run_eagerly, jit_compile), models.computing_in(precision), models.taps(model).device():
         try:
             for image, output in outputs:  # noqa: B007 (the last one is described below)

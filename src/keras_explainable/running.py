@@ -18,6 +18,8 @@ from keras_explainable.progress import shown
 
 HOME = os.path.dirname(__file__)  # no line in here is to blame for a warning
 WHOLE = ("array", "list")  # sources whose images are all there before any work
+# Parameters that may have a row for each image: how many axes fewer than images they have, and what else to give.
+FOR_EACH_IMAGE = {"baseline": (0, "one baseline for all of them"), "segments": (1, "a function from images to labels")}
 
 
 def run_steps(
@@ -29,25 +31,35 @@ def run_steps(
     callbacks: Any = None,
     fetch: Callable = backend.to_host,
     score: Any = None,
+    given: dict[str, Any] | None = None,
 ) -> Iterator[tuple[Any, Any]]:
     """For each batch its first image and `step(model, images, units)`, whose tensors are fetched while the next
     batch is computed: they have the images on their first axis. The step is compiled under `key`, or run as it is for
-    None. When the device has too little memory, batches are halved from there on."""
-    frugal, waiting, number = _Frugal(step, key, model), None, None
+    None. When the device has too little memory, batches are halved from there on. `given`: the step's parameters."""
+    frugal, number = _Frugal(step, key, model), None
+    waiting: tuple | None = None
+    failure: Exception | None = None
     progress = _callbacks(callbacks, model, source.number, verbose)
     progress.on_predict_begin()
-    for i, (images, units) in enumerate(source.iterator):
-        progress.on_predict_batch_begin(i)
-        if source.kind not in WHOLE:
-            number = check(model, images, units, score, number)
-        with shown(verbose in (1, "auto") and source.number == 1):
-            outputs = frugal(images, units)
-        if waiting is not None:
-            yield frugal.fetched(fetch, *waiting)
-        waiting = images, units, outputs
-        progress.on_predict_batch_end(i, {"outputs": outputs})
+    try:
+        for i, (images, units) in enumerate(source.iterator):
+            progress.on_predict_batch_begin(i)
+            if i or source.number not in (None, 1):
+                _check_rows(given or {}, len(images.shape))
+            if source.kind not in WHOLE:
+                number = check(model, images, units, score, number)
+            with shown(verbose in (1, "auto") and source.number == 1):
+                outputs = frugal(images, units)
+            done, waiting = waiting, (images, units, outputs)
+            if done is not None:
+                yield frugal.fetched(fetch, *done)
+            progress.on_predict_batch_end(i, {"outputs": outputs})
+    except Exception as error:  # what was computed before is not lost
+        failure = error
     if waiting is not None:
         yield frugal.fetched(fetch, *waiting)
+    if failure is not None:
+        raise failure
     progress.on_predict_end()
 
 
@@ -137,6 +149,21 @@ def check(model: Any, x: Any, y: Any = None, score: Any = None, units: int | Non
         of_model = score is None or hasattr(score, "choose")
         models.check_units(data.unit_array(y), units, "model" if of_model else "score")
     return units
+
+
+def _check_rows(params: dict[str, Any], rank: int) -> None:
+    """Refuse what has a row for each image where images come in several batches: each would get the same rows."""
+    for name in FOR_EACH_IMAGE.keys() & params.keys():
+        fewer, instead = FOR_EACH_IMAGE[name]
+        try:
+            shape = np.shape(params[name])
+        except ValueError:  # lists of unequal lengths, which the method refuses
+            continue
+        if len(shape) == rank - fewer and shape[0] > 1:
+            raise InputError(
+                f"{name}= has {shape[0]} rows, one for each image, and the images come in several batches: give "
+                f"{instead}, or all images in one batch, as by batch_size={shape[0]}."
+            )
 
 
 def _tensor(images: Any) -> Any:

@@ -123,5 +123,5 @@ def integrated_gradients_gap(
 
     source, _ = opened(model, x, y, batch_size, score, leaf)
     with models.taps(model).device():
-        parts = [part for _, part in run_steps(step, None, model, source, verbose, score=score)]
+        parts = [part for _, part in run_steps(step, None, model, source, verbose, score=score, given=params)]
     return path.Convergence(*map(np.concatenate, zip(*parts, strict=True)))

@@ -179,6 +179,7 @@ def test_the_gap_is_reported_and_small_where_the_model_is_smooth():
         ("expected_gradients", {"noise": -0.1}, "noise=-0.1: a number, 0 or more"),
         ("gradient_shap", {"noise": float("nan")}, "noise=nan: a number, 0 or more"),
         ("expected_gradients", {"seed": 1.5}, "seed=1.5: a whole number"),
+        ("smoothgrad", {"seed": 1.5}, "seed=1.5: a whole number"),
         ("vargrad", {"repetitions": 1}, "at least two"),
         ("squaregrad", {"noise_kind": "loud"}, "range"),
     ],

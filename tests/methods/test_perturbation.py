@@ -346,7 +346,16 @@ REFUSED = {
     "a ragged baseline": (("occlusion", {"baseline": [[1.0], [1.0, 2.0]]}), "baseline=.*: a number"),
     "baselines": (
         ("occlusion", {"baseline": np.zeros((3, *SHAPE)), "batch_size": 2}),
-        "in a batch of 2: give one baseline for all of them, or .* batch_size=3",
+        "baseline= has 3 rows, .* several batches: give one baseline for all of them, or .* batch_size=3",
+    ),
+    "baselines that fit a batch": (("occlusion", {"baseline": np.zeros((2, *SHAPE)), "batch_size": 2}), "has 2 rows"),
+    "labels that fit a batch": (
+        ("lime", {"segments": np.zeros((2, *SPACE), int), "batch_size": 2}),
+        "segments= has 2 rows",
+    ),
+    "baselines that fit no batch": (
+        ("occlusion", {"baseline": np.zeros((2, *SHAPE))}),
+        "in a batch of 3: give one baseline for all of them, or .* batch_size=2",
     ),
     "at once": (("occlusion", {"at_once": 0}), "at_once=0"),
     "a part at once": (("occlusion", {"at_once": 2.5}), "at_once=2.5: a whole number"),

@@ -21,6 +21,7 @@ from keras_explainable.methods.loops import (
     moments,
     quadrature_of,
     scores_of,
+    seed_of,
     total_of,
 )
 from keras_explainable.methods.perturbation import behind_inputs
@@ -119,7 +120,7 @@ def noisy(x: Any, noise: float, noise_kind: str, seed: int | None, step: Any) ->
     if noise_kind == "range":
         axes = tuple(range(1, len(x.shape)))
         noise = noise * (ops.max(x, axis=axes, keepdims=True) - ops.min(x, axis=axes, keepdims=True))
-    return x + noise * random.normal((1, *ops.shape(x)[1:]), seed or 0, step)
+    return x + noise * random.normal((1, *ops.shape(x)[1:]), seed_of(seed), step)
 
 
 def tta(method: Callable, scales: Sequence[float] = (0.5, 1.5, 2.0), hflip: bool = True) -> Callable:
@@ -204,6 +205,7 @@ def integrate(
         (maps,) = total_of(run, rows, x)
         return scores_of(model, x, units, score), maps
 
+    integrated.given = {"baseline": baseline}  # type: ignore[attr-defined]
     integrated.__name__ = f"{_named(method)}_integrated"
     return integrated
 
