@@ -125,6 +125,41 @@ def test_the_graph_hangs_on_nothing_of_the_users(rng):
         assert old.keys() == new.keys()
 
 
+class Gated(L.Layer):
+    """A layer scale and a shift, with the weights on one side or on the other."""
+
+    def __init__(self, first, **options):
+        super().__init__(**options)
+        self.first, self.conv = first, L.Conv2D(3, 3, padding="same")
+
+    def build(self, shape):
+        self.conv.build(shape)
+        self.gamma, self.beta = (self.add_weight(shape=(3,), name=name) for name in ("gamma", "beta"))
+
+    def call(self, x):
+        y = self.conv(x)
+        if self.first:
+            return x + self.gamma * (self.beta * y) / self.beta
+        return x + y * self.beta * self.gamma / self.beta
+
+
+@pytest.mark.parametrize("method", ["lrp_epsilon_plus", "deeplift", "attnlrp"])
+def test_weights_stand_on_either_side(method, rng):
+    inputs = keras.Input((6, 7, 3))
+    ours, theirs = (
+        models.randomize(keras.Model(inputs, L.Dense(5)(L.Flatten()(Gated(first, name="gated")(inputs)))))
+        for first in (True, False)
+    )
+    x = rng.normal(size=(2, 6, 7, 3)).astype("float32")
+    found = raw(method, ours, x, UNITS)
+    close(found, raw(method, theirs, x, UNITS))
+    ours.get_layer("gated").gamma.assign([3.0, -2.0, 0.5])
+    theirs.get_layer("gated").gamma.assign([3.0, -2.0, 0.5])
+    changed = raw(method, ours, x, UNITS)
+    close(changed, raw(method, theirs, x, UNITS))
+    assert abs(changed.maps - found.maps).max() > 1e-3
+
+
 class Encoder(L.Layer):
     """A block of a transformer, as users write it."""
 

@@ -11,9 +11,20 @@ from types import FunctionType, MethodType
 from typing import Any
 
 import keras
-from keras import tree
+from keras import ops, tree
 
 from keras_explainable.models import kinds, recording
+
+SIGNS = {
+    "add": ops.add,
+    "sub": ops.subtract,
+    "mul": ops.multiply,
+    "truediv": ops.divide,
+    "floordiv": ops.floor_divide,
+    "mod": ops.mod,
+    "pow": ops.power,
+    "matmul": ops.matmul,
+}
 
 
 class FoldedError(Exception):
@@ -103,7 +114,26 @@ def _symbols(structure: Any) -> list:
 
 
 def _tensors(structure: Any) -> list:
-    return list(filter(keras.ops.is_tensor, tree.flatten(structure)))
+    return list(filter(ops.is_tensor, tree.flatten(structure)))
+
+
+def _weight(variable: keras.Variable) -> Any:
+    """An object of a weight's class and with all that it has, whose arithmetic takes symbols (`self.gamma * x`): a
+    weight's own takes tensors only."""
+    kind = type(variable)
+
+    def get(stand_in, name):
+        return object.__getattribute__(stand_in, name) if name == "__class__" else getattr(variable, name)
+
+    def arithmetic(sign, operation):
+        def of(stand_in, other):
+            return operation(variable, other) if _is_symbol(other) else getattr(variable, sign)(other)
+
+        return of
+
+    signs = {f"__{sign}__": arithmetic(f"__{sign}__", operation) for sign, operation in SIGNS.items()}
+    names = {"__getattribute__": get, "__setattr__": object.__setattr__} | signs
+    return object.__new__(type(kind.__name__, (kind,), names))
 
 
 class _Unfolding:
@@ -158,13 +188,19 @@ class _Unfolding:
                 return MethodType(method, stand_in)
             if name.startswith("__"):
                 return getattr(layer, name)
-            return recording.each(getattr(layer, name), self.stand_in, lambda part: id(part) in self.paths)
+            return recording.each(getattr(layer, name), self._part, self._is_part)
 
         def call(stand_in, *args, **kwargs):
             return self.call(layer, args, kwargs)
 
         names = {"__getattribute__": get, "__setattr__": object.__setattr__, "__call__": call}
         return object.__new__(type(kind.__name__, (kind,), names))
+
+    def _is_part(self, value: Any) -> bool:
+        return id(value) in self.paths or isinstance(value, keras.Variable)
+
+    def _part(self, part: Any) -> Any:
+        return _weight(part) if isinstance(part, keras.Variable) else self.stand_in(part)
 
     def _name(self, inside: str, inputs: list, outputs: list) -> None:
         """Give paths to the operations between two ends, those within other layers having theirs already."""

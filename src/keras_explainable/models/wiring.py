@@ -108,13 +108,15 @@ def steps(taps: Taps, trace: Trace, target: Point | None, stop: Point | None = N
         reached.update(c.outputs)
         fused = (kinds.of_name(c.activation) or "unknown") if c.activation and (c.path, c.call) != bare else None
         inputs = tuple(p for p, _ in c.signals if p.link == "input" and c.inputs[p.part] in reached)
-        made.append(Step(c, "scaling" if role == "product" and _scales(c, inputs) else role, fused, inputs))
+        made.append(Step(c, "scaling" if _scales(c, role, inputs) else role, fused, inputs))
     return made
 
 
-def _scales(call: Call, reached: tuple[Point, ...]) -> bool:
-    """Whether a product is of single numbers, and of its factors one alone depends on the images."""
-    return call.kind in kinds.TIMES and len(reached) == 1 and dict(call.signals)[reached[0]] == call.shape
+def _scales(call: Call, role: str | None, reached: tuple[Point, ...]) -> bool:
+    """Whether each number is multiplied by one that does not depend on the images, or divided by it."""
+    if len(reached) != 1 or dict(call.signals)[reached[0]] != call.shape:
+        return False
+    return call.kind in kinds.TIMES or (role == "quotient" and len(call.inputs) == 2 and reached[0].part == 0)
 
 
 def _maker(taps: Taps, trace: Trace, value: int) -> Call | None:

@@ -105,11 +105,7 @@ def _rules(view: View, gamma: float) -> list[Rule]:
             found += _product(step)
         elif role == "attention":
             found += _attention(view, step)
-        elif not (
-            role in GRADIENT
-            or (role == "quotient" and len(call.inputs) > 1 and len(step.reached) == 1 and step.reached[0].part == 0)
-            or (role is None and not call.operation and view.taps.is_affine(call))
-        ):
+        elif not (role in GRADIENT or (role is None and not call.operation and view.taps.is_affine(call))):
             raise LayerError(f"No rule covers {step.name}, so relevance cannot be sent through it. Use a gradient.")
         if step.fused in ELEMENTWISE:
             found.append(Rule(call.output, (call.linear,), _identity))
