@@ -53,13 +53,17 @@ def run_steps(
             done, waiting = waiting, (images, units, outputs)
             if done is not None:
                 yield frugal.fetched(fetch, *done)
+            del done
             progress.on_predict_batch_end(i, {"outputs": outputs})
     except Exception as error:  # what was computed before is not lost
         failure = error
     if waiting is not None:
         yield frugal.fetched(fetch, *waiting)
     if failure is not None:
-        raise failure
+        try:
+            raise failure
+        finally:
+            del failure  # whose traceback has this frame
     progress.on_predict_end()
 
 

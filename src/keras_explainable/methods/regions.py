@@ -22,7 +22,7 @@ SCALES = (50, 100, 150, 250, 500, 1200)  # of the segmentations; larger ones hav
     "gradient",
     "2 forward + 2 n (forward + K backward)",
     "arXiv:1906.02825",
-    postprocessing=filters.normalize,
+    postprocessing=filters.positive_normalize,
 )
 def xrai(
     model: Any,
