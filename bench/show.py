@@ -125,7 +125,7 @@ def chart(found, path):
         axis.set_xticks(range(len(methods)), methods, rotation=35, ha="right", fontsize=8)
         axis.set_title(f"{panel[0]}, batch {panel[1]}", fontsize=10)
     axes[0][0].set_ylabel("time / the bare framework's")
-    axes[0][0].legend(fontsize=8)
+    axes[0][0].legend(fontsize=7, ncols=2, loc="lower left", framealpha=0.95)  # where bars say nothing
     figure.suptitle(f"{found['machine']['cores']} cores of {found['machine']['processor']}", fontsize=9)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
