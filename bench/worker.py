@@ -16,7 +16,7 @@ import numpy as np  # noqa: E402  # isort: skip
 
 from bench import peers, subjects  # noqa: E402
 from bench.few import N, countless, few  # noqa: E402
-from bench.floors import bare_gradcam, floors  # noqa: E402
+from bench.floors import bare_full_gradients, bare_gradcam, floors  # noqa: E402
 from bench.measure import alternate, first, middle, peak, ratio  # noqa: E402
 from bench.passes import passes  # noqa: E402
 from keras_explainable import backend, compiling, registry  # noqa: E402
@@ -71,17 +71,18 @@ class Subject:
 
 def verdict(subject, method, maps, gradient):
     """Whether raw maps are right, by a second witness in the bare framework, or "unchecked"."""
-    if method == "gradients":
-        expected = abs(gradient).mean(1 if KIND == "native" else -1)
-        error = abs(maps[..., 0] - expected).max() / abs(expected).max()
-        return "right" if error < 1e-3 else f"wrong by {error:.1e}"
     if not np.isfinite(maps).all() or abs(maps).max() == 0:
         return "wrong: constant or not finite"
-    if method == "gradcam" and subject.where:
+    if method == "gradients":
+        expected = abs(gradient).mean(1 if KIND == "native" else -1)
+    elif method == "gradcam" and subject.where:
         expected = bare_gradcam(subject.model, subject.where["layer"], subject.x, subject.y)
-        error = abs(maps[..., 0] - expected).max() / abs(expected).max()
-        return "right" if error < 1e-3 else f"wrong by {error:.1e}"
-    return "unchecked"
+    elif method == "full_gradients" and subject.where:
+        expected = bare_full_gradients(subject.model, subject.x, subject.y)
+    else:
+        return "unchecked"
+    error = abs(maps[..., 0] - expected).max() / abs(expected).max()
+    return "right" if error < 1e-3 else f"wrong by {error:.1e}"
 
 
 def measure(options):
