@@ -55,60 +55,6 @@ def _native(model, x, y):
     return _passes(model, list(model.parameters()), x, y)
 
 
-def bare_gradcam(module, layer, x, y):
-    """Grad-CAM of a plain module, by a hook: what the library's maps are compared with."""
-    import torch
-
-    seen, device = [], next(module.parameters()).device
-
-    def see(part, args, output):
-        seen.append(output.detach().requires_grad_())
-        return seen[0].clone()  # what follows may work in place
-
-    hook = module.get_submodule(layer).register_forward_hook(see)
-    units = torch.as_tensor(y, device=device, dtype=torch.int64)
-    scores = module(torch.as_tensor(x, device=device)).gather(1, units)
-    hook.remove()
-    (g,) = torch.autograd.grad(scores.sum(), seen)
-    return (g.mean((2, 3), keepdim=True) * seen[0]).sum(1).detach().cpu().numpy()
-
-
-def bare_full_gradients(module, x, y):
-    """FullGrad of a plain module, by hooks at each convolution and normalisation with a bias, equally."""
-    import torch
-    from torch.nn import functional as F
-
-    def bias(part):
-        if getattr(part, "running_mean", None) is None:
-            return part.bias
-        return part.bias - part.running_mean * part.weight / torch.sqrt(part.running_var + part.eps)
-
-    def psi(v):
-        v = v.abs()
-        low, high = v.amin((1, 2, 3), keepdim=True), v.amax((1, 2, 3), keepdim=True)
-        return ((v - low) / (high - low + 1e-6)).sum(1, keepdim=True)
-
-    seen, device = [], next(module.parameters()).device
-
-    def see(part, args, output):
-        seen.append((part, output))
-        return output.clone()  # what follows may work in place
-
-    hooks = [m.register_forward_hook(see) for m in module.modules() if getattr(m, "bias", None) is not None]
-    leaf = torch.as_tensor(x, device=device).clone().requires_grad_()
-    scores = module(leaf).gather(1, torch.as_tensor(y, device=device, dtype=torch.int64))
-    for hook in hooks:
-        hook.remove()
-    spatial = [(part, output) for part, output in seen if output.ndim == 4]
-    g, *gradients = torch.autograd.grad(scores.sum(), [leaf, *(output for _, output in spatial)])
-    with torch.no_grad():
-        maps = psi(g * leaf)
-        for (part, _), gradient in zip(spatial, gradients, strict=True):
-            term = psi(gradient * bias(part).reshape(1, -1, 1, 1))
-            maps += F.interpolate(term, leaf.shape[2:], mode="bilinear", align_corners=True)
-    return maps[:, 0].cpu().numpy()
-
-
 def _passes(call, weights, x, y):
     import torch
 

@@ -6,6 +6,8 @@ import importlib.util
 
 import numpy as np
 
+from bench.witnesses import full_gradient_terms, not_in_place, scaled
+
 REFERENCE = "fullgrad_saliency"  # not on PyPI: its steps written anew, in their order
 
 # (kind of model, method) -> peers that have it
@@ -66,42 +68,16 @@ def _pytorch_grad_cam(method, module, x, y, layer, repetitions):
 
 
 def _fullgrad_saliency(method, module, x, y, layer, repetitions):
-    import torch
-    from torch import nn
+    """The authors' steps: each term is enlarged with all of its channels, which are added up afterwards."""
     from torch.nn import functional
 
-    def scaled(terms):
-        terms = terms.abs()
-        terms = terms - terms.flatten(1).amin(1)[:, None, None, None]
-        return terms / (terms.flatten(1).amax(1)[:, None, None, None] + 1e-6)
-
-    def bias(part):
-        if isinstance(part, nn.BatchNorm2d):
-            return part.bias - part.running_mean * part.weight / torch.sqrt(part.running_var + part.eps)
-        return part.bias
-
-    module = copy.deepcopy(module).requires_grad_()
-    known = nn.Conv2d | nn.Linear | nn.BatchNorm2d
-    parts = [p for p in module.modules() if isinstance(p, known) and p.bias is not None]
-    for part in module.modules():
-        part.inplace = False  # a tensor written over has another gradient
-    x, y = torch.as_tensor(x), torch.as_tensor(y, dtype=torch.int64)
+    module = not_in_place(module).requires_grad_()
 
     def run():
-        outputs, leaf = [], x.clone().requires_grad_()
-        hooks = [p.register_forward_hook(lambda p, _, out: outputs.append((p, out))) for p in parts]
-        scores = module(leaf).gather(1, y).sum()
-        for hook in hooks:
-            hook.remove()
-        first, *grads = torch.autograd.grad(scores, [leaf, *(out for _, out in outputs)])
-        terms = [
-            grad * bias(p).detach()[None, :, None, None]
-            for (p, _), grad in zip(outputs, grads, strict=True)
-            if grad.ndim == 4
-        ]
-        total = scaled(first * x).sum(1)
+        first, *terms = full_gradient_terms(module, x, y)
+        total = scaled(first).sum(1)
         for term in terms:
-            large = functional.interpolate(scaled(term), size=x.shape[2:], mode="bilinear", align_corners=True)
+            large = functional.interpolate(scaled(term), size=first.shape[2:], mode="bilinear", align_corners=True)
             total += large.sum(1)
         return total.numpy()
 

@@ -80,16 +80,16 @@ def torchvision():
 
 
 def module(name):
-    """A torchvision network, in evaluation mode and frozen."""
+    """A torchvision network in evaluation mode, whose weights ask for gradients, as those that users load do."""
     import torch
 
     if name == "demo":
         import keras_explainable as ke
 
-        return ke.demo.load_module().requires_grad_(False)
+        return ke.demo.load_module()
     torch.manual_seed(0)
     found = getattr(torchvision()[0].models, NATIVE.get(name, name))(weights=None)
     head = getattr(getattr(found, "heads", None), "head", None)
     if head is not None:  # of a ViT it begins with zeros, and so would every gradient
         torch.nn.init.normal_(head.weight, std=0.02)
-    return found.eval().requires_grad_(False)
+    return found.eval()

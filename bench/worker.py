@@ -16,9 +16,10 @@ import numpy as np  # noqa: E402  # isort: skip
 
 from bench import peers, subjects  # noqa: E402
 from bench.few import N, countless, few  # noqa: E402
-from bench.floors import bare_full_gradients, bare_gradcam, floors  # noqa: E402
+from bench.floors import floors  # noqa: E402
 from bench.measure import alternate, first, middle, peak, ratio  # noqa: E402
 from bench.passes import passes  # noqa: E402
+from bench.witnesses import bare_full_gradients, bare_gradcam  # noqa: E402
 from keras_explainable import backend, compiling, registry  # noqa: E402
 
 # The most that the ratio of a method's time to its cost should be: its own, or else any method's.
