@@ -5,7 +5,8 @@ import inspect
 from keras_explainable import registry
 
 FEW = {
-    "scorecam": ({"max_channels": 5}, {"C": 5}),
+    "scorecam": ({"max_channels": 8}, {"C": 8}),
+    "rise": ({"repetitions": 16}, {"n": 16}),
     "sobol": ({"repetitions": 4, "segments": 2}, {"n": 4, "segments": 4}),
     "hsic": ({"repetitions": 16, "segments": 2}, {"n": 16}),
     "lime": ({"repetitions": 16, "segments": 2}, {"n": 16}),

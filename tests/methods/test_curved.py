@@ -131,7 +131,7 @@ def test_units_are_explained_a_few_at_once(reduce, monkeypatch):
     whole = raw("guided_ig", model, x, y, **params)
     assert max(calls) == 12
     calls.clear()
-    monkeypatch.setattr(curved, "AT_ONCE", 9)  # of three images: room for three units, and two are half of four
+    monkeypatch.setattr(loops, "AT_ONCE", 9)  # of three images: room for three units, and two are half of four
     close(raw("guided_ig", model, x, y, **params), whole)
     assert max(calls) == 6
 

@@ -312,6 +312,20 @@ def test_few_images_are_evaluated_at_once():
     assert max(calls) == 6 and sum(calls) <= 3 * (20 + 4)  # three images, two copies of each
 
 
+def test_few_large_images_are_evaluated_at_once_where_that_is_faster():
+    """On PyTorch's CPU: of two images, four copies of each."""
+    calls, images = [], np.random.default_rng(0).random((2, 224, 224, 3), "float32")
+
+    def model(x):
+        calls.append(len(x))
+        return x[:, :100].mean((1, 2, 3))[:, None]
+
+    found = raw("rise", model, images, 0, repetitions=20)
+    assert max(calls) == (8 if BACKEND == "torch" else 20)
+    close(found, raw("rise", model, images, 0, repetitions=20, at_once=6))
+    assert calls[-1] == 6
+
+
 def test_a_function_of_numpy_arrays_is_explained_as_the_model_that_it_calls(x):
     model = models.build("functional")
 

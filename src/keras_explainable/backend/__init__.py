@@ -10,6 +10,7 @@
 - `trace(run, shape, dtype)`: run on abstract (or, where there is none, blank) values, for what can be seen on the way.
 - `by_image(function, values)`: a function of a batch that treats each image by itself, on few at once if that is
   faster.
+- `at_once(x, most)`: how many images like those of `x` are computed together to be fastest, at most so many.
 - `is_traced(value)`: whether a tensor is part of a program that is being built.
 - `to_host(value)`: a NumPy array.
 - `is_out_of_memory(error)`: whether an exception says that the device has too little memory.
@@ -41,6 +42,7 @@ reroute = _module.reroute
 vjp = _module.vjp
 trace = _module.trace
 by_image = _module.by_image
+at_once = _module.at_once
 is_traced = _module.is_traced
 to_host = _module.to_host
 is_out_of_memory = _module.is_out_of_memory

@@ -110,6 +110,10 @@ def by_image(function: Callable, values):
     return function(values)
 
 
+def at_once(x, most: int) -> int:
+    return most
+
+
 def is_traced(value) -> bool:
     return not tf.executing_eagerly()
 

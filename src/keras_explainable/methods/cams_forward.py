@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_explainable import filters, models
 from keras_explainable.methods.channels import weighted
-from keras_explainable.methods.loops import AT_ONCE, check_at_once, check_number, steps_of
+from keras_explainable.methods.loops import at_once_of, check_number, steps_of
 from keras_explainable.methods.perturbation import behind_inputs
 from keras_explainable.registry import explainer
 from keras_explainable.resize import resize
@@ -24,7 +24,7 @@ def scorecam(
     *,
     baseline: Any = 0.0,
     max_channels: int | None = None,
-    at_once: int = AT_ONCE,
+    at_once: int | None = None,
 ) -> tuple:
     """The channels of a signal, weighted by the score of the image seen through each of them.
 
@@ -38,7 +38,7 @@ def scorecam(
             rank correlation with the whole map was 0.998 (10 photos, at least 0.992; 106 of the 1280 channels of
             MobileNetV2) and 0.970 (at least 0.919; 83 of the 1000 of SqueezeNet). Of few channels each counts: with 6
             of the 64 of a ResNet-20 it was 0.88.
-        at_once: masked images that are evaluated together; at least one copy of each image of the batch is.
+        at_once: see `ke.methods.perturbation`.
 
     Reference: Wang et al., Score-CAM, arXiv:1910.01279; fewer channels: Li et al., FasterScore-CAM.
     """
@@ -59,7 +59,7 @@ def scorecam(
         return evaluated(view, behind[None] + (view.inputs - behind)[None] * masks)
 
     background = view.evaluate(inputs=ops.broadcast_to(behind, ops.shape(view.inputs)))[0]
-    gains = by_channel(seen_through, a.shape[-1], view.batch, at_once) - background[None]
+    gains = by_channel(seen_through, a.shape[-1], view, at_once) - background[None]
     return scores, weighted(a, ops.einsum("cbk->bkc", ops.softmax(gains, axis=0)))
 
 
@@ -71,7 +71,7 @@ def scorecam(
     postprocessing=filters.positive_normalize,
 )
 def ablationcam(
-    model: Any, inputs: Any, indices: Any = None, layer: Any = None, score: Any = None, *, at_once: int = AT_ONCE
+    model: Any, inputs: Any, indices: Any = None, layer: Any = None, score: Any = None, *, at_once: int | None = None
 ) -> tuple:
     """The channels of a signal, weighted by how much of the score is lost without each of them.
 
@@ -80,7 +80,7 @@ def ablationcam(
     The paper divides by f, with which the maps of negative scores turn over.
 
     Args:
-        at_once: images with a channel less that are evaluated together; at least one copy of each of the batch is.
+        at_once: see `ke.methods.perturbation`.
 
     Reference: Desai & Ramaswamy, Ablation-CAM, WACV 2020, doi:10.1109/WACV45572.2020.9093360.
     """
@@ -95,7 +95,7 @@ def ablationcam(
         copies = ops.broadcast_to(view.inputs[None], (channels.shape[0], *ops.shape(view.inputs)))
         return evaluated(view, copies, {point: lambda value: value * ops.cast(kept, value.dtype)})
 
-    losses = scores[None] - by_channel(without, a.shape[-1], view.batch, at_once)
+    losses = scores[None] - by_channel(without, a.shape[-1], view, at_once)
     size = ops.abs(scores)
     return scores, weighted(a, ops.einsum("cbk->bkc", losses / ops.where(size > 0, size, ops.ones_like(size))))
 
@@ -119,10 +119,9 @@ def evaluated(view: models.View, copies: Any, replace: dict | None = None) -> An
     return ops.reshape(scores, (number, -1, scores.shape[-1]))
 
 
-def by_channel(function: Callable, channels: int, batch: Any, at_once: int) -> Any:
+def by_channel(function: Callable, channels: int, view: models.View, at_once: int | None) -> Any:
     """`function` of the numbers of P channels, which gives (P, B, K), for all channels (C, B, K), few at a time."""
-    check_at_once(at_once)
-    steps, together = steps_of(channels, batch, at_once)
+    steps, together = steps_of(channels, view.batch, at_once_of(at_once, view.inputs))
     numbers = ops.minimum(ops.arange(steps * together), channels - 1)  # the last one fills up
     found = ops.map(function, ops.reshape(numbers, (steps, together)))
     return ops.reshape(found, (steps * together, -1, found.shape[-1]))[:channels]

@@ -13,7 +13,7 @@ from keras_explainable.compiling import frozen, repeated, repeats
 from keras_explainable.errors import InputError
 from keras_explainable.methods.gradient import gradients, part_reducer
 from keras_explainable.methods.loops import (
-    AT_ONCE,
+    at_once_of,
     check_number,
     check_repetitions,
     loop,
@@ -156,7 +156,9 @@ def guided_ig(
         units = ops.broadcast_to(ops.arange(number, dtype="int32"), ops.shape(scores))
     start = ops.broadcast_to(behind_inputs(view, baseline), ops.shape(view.inputs))
     # Inside a program, parts would be written out one by one.
-    together = number if backend.is_traced(view.inputs) else equal_part(number, view.batch)
+    together = (
+        number if backend.is_traced(view.inputs) else equal_part(number, view.batch, at_once_of(None, view.inputs))
+    )
     each = (together, *(1,) * (len(start.shape) - 1))
     ends = [ops.tile(v, each) for v in (view.inputs, start)]  # (U B, ...) of U units, images as the model takes them
     units = ops.reshape(ops.transpose(units), (number // together, -1, 1))
@@ -180,9 +182,9 @@ def guided_ig(
     return scores, ops.concatenate(maps, axis=1 if reduce is None else -1)
 
 
-def equal_part(number: int, batch: int) -> int:
+def equal_part(number: int, batch: int, at_once: int) -> int:
     """How many of so many units are explained together, and always as many: one, or more of a small batch."""
-    return max(n for n in range(1, number + 1) if number % n == 0 and (n == 1 or n * batch <= AT_ONCE))
+    return max(n for n in range(1, number + 1) if number % n == 0 and (n == 1 or n * batch <= at_once))
 
 
 def guided_step(g: Any, x: Any, end: Any, start: Any, along: Any, fraction: float, max_distance: float) -> Any:

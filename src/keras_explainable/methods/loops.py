@@ -27,11 +27,13 @@ def check_repetitions(repetitions: int) -> None:
     check_number("repetitions", repetitions, lambda n: n >= 1, "a whole number, at least one,", Integral)
 
 
-def check_at_once(at_once: int) -> None:
-    """Refuse what is no number of images."""
-    check_number(
-        "at_once", at_once, lambda n: n >= 1, "a whole number of images evaluated together, 1 or more,", Integral
-    )
+def at_once_of(at_once: int | None, x: Any) -> int:
+    """How many images like `x` are evaluated together: so many, or (None) 32, and fewer where that is faster."""
+    if at_once is None:
+        return backend.at_once(x, AT_ONCE)
+    expected = "a whole number of images evaluated together, 1 or more, or None"
+    check_number("at_once", at_once, lambda n: n >= 1, expected, Integral)
+    return int(at_once)
 
 
 def seed_of(seed: int | None) -> int:

@@ -5,7 +5,8 @@ a mask m being 1 where the image is seen. Their common parameters:
 
 - `baseline`: what is behind the mask: "mean", each image's own mean colour, which lies in any range of images; or, in
   that range, a number, a colour (C,), or images.
-- `at_once`: perturbed images that are evaluated together; at least one copy of each image of the batch is.
+- `at_once`: perturbed images that are evaluated together; at least one copy of each image of the batch is. None: 32,
+  but fewer large ones on PyTorch's CPU, which is faster so. Maps do not depend on it.
 - `score`, `indices`: see `ke.methods`.
 """
 
@@ -21,9 +22,8 @@ from keras_explainable import filters, models, random
 from keras_explainable.compiling import frozen, repeated, repeats
 from keras_explainable.errors import InputError
 from keras_explainable.methods.loops import (
-    AT_ONCE,
     as_inputs,
-    check_at_once,
+    at_once_of,
     check_number,
     check_repetitions,
     seed_of,
@@ -41,10 +41,9 @@ class Probe:
     masks (P, *S) or (B, P, *S). What is compiled is kept under `key`, the images' size and the score, and would keep
     alive whatever it holds: no function here may hold a model or a view."""
 
-    def __init__(self, model: Any, inputs: Any, indices: Any, score: Any, baseline: Any, at_once: int) -> None:
-        check_at_once(at_once)
+    def __init__(self, model: Any, inputs: Any, indices: Any, score: Any, baseline: Any, at_once: int | None) -> None:
         self.view = models.view(model, inputs)
-        self.model, self.score, self.at_once = model, score, at_once
+        self.model, self.score, self.at_once = model, score, at_once_of(at_once, self.view.x)
         self.x, self.units = self.view.x, models.units(model, inputs, indices, score)
         self.background = background(self.view, baseline)
         self.size = self.view.size
@@ -184,7 +183,7 @@ def occlusion(
     patch: int | Sequence[int] | None = None,
     stride: int | Sequence[int] | None = None,
     baseline: Any = "mean",
-    at_once: int = AT_ONCE,
+    at_once: int | None = None,
 ) -> tuple:
     """How much the score falls when a patch is covered: simple, and true to any model.
 
@@ -236,7 +235,7 @@ def rise(
     grid: int | Sequence[int] = 7,
     p: float = 0.5,
     baseline: Any = "mean",
-    at_once: int = AT_ONCE,
+    at_once: int | None = None,
     seed: int | None = None,
 ) -> tuple:
     """How high the score is on average when a pixel is seen, among images seen through random soft masks.

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_explainable import filters, random
 from keras_explainable.compiling import repeats
-from keras_explainable.methods.loops import AT_ONCE, check_repetitions, seed_of, steps_of, total_of
+from keras_explainable.methods.loops import check_repetitions, seed_of, steps_of, total_of
 from keras_explainable.methods.perturbation import Probe
 from keras_explainable.methods.segments import each_image, seen, segment, spread
 from keras_explainable.progress import counted
@@ -34,7 +34,7 @@ def sobol(
     repetitions: int = 16,
     segments: Any = 7,
     baseline: Any = "mean",
-    at_once: int = AT_ONCE,
+    at_once: int | None = None,
     seed: int | None = None,
 ) -> tuple:
     """How large a part each segment has, alone or with others, in how the score varies when all are covered at random.
@@ -84,7 +84,7 @@ def hsic(
     repetitions: int = 500,
     segments: Any = 7,
     baseline: Any = "mean",
-    at_once: int = AT_ONCE,
+    at_once: int | None = None,
     seed: int | None = None,
 ) -> tuple:
     """How strongly the score depends on whether a segment is seen, in whatever way: a kernel measure of dependence.

@@ -13,7 +13,7 @@ from keras import ops
 
 from keras_explainable import filters, random
 from keras_explainable.compiling import repeats
-from keras_explainable.methods.loops import AT_ONCE, check_number, check_repetitions, seed_of
+from keras_explainable.methods.loops import check_number, check_repetitions, seed_of
 from keras_explainable.methods.perturbation import Probe
 from keras_explainable.methods.segments import each_image, seen, segment, spread
 from keras_explainable.registry import explainer
@@ -47,7 +47,7 @@ def lime(
     width: float = 0.25,
     ridge: float = 1.0,
     baseline: Any = "mean",
-    at_once: int = AT_ONCE,
+    at_once: int | None = None,
     seed: int | None = None,
 ) -> tuple:
     """What each segment adds to the score, in a linear model fitted near the image.
@@ -107,7 +107,7 @@ def kernel_shap(
     repetitions: int = 500,
     segments: Any = 7,
     baseline: Any = "mean",
-    at_once: int = AT_ONCE,
+    at_once: int | None = None,
     seed: int | None = None,
 ) -> tuple:
     """What each segment adds to the score, on average over the orders in which segments come to be seen.
