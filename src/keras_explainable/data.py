@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from keras_explainable import models
+from keras_explainable import backend, models
 from keras_explainable.errors import InputError
 
 AHEAD = 2  # batches prepared while the device works
+AT_ONCE = 32  # images of a batch, as in Keras
 CHECKED_AT_ONCE = 64  # images of a host array: bounds the memory that the check takes
 SOURCES = (
     "an array or tensor (N, *space, channels), a list of images of one size, a tf.data.Dataset, a torch DataLoader, "
@@ -45,12 +46,15 @@ def several(x: Any, leaf: Any) -> Any:
     return models.Several.of(x, leaf)
 
 
-def batches(x: Any, y: Any = None, batch_size: int = 32, steps: int | None = None, leaf: Any = None) -> Batches:
+def batches(
+    x: Any, y: Any = None, batch_size: int | None = None, steps: int | None = None, leaf: Any = None
+) -> Batches:
     """Cut arrays into batches, or take those that a dataset, loader or generator gives, prepared one thread ahead.
 
     Args:
         x: one of the sources named in `SOURCES`. Sources of batches give `x`, `(x, y)` or `(x, y, sample_weight)`;
             weights are dropped, and `batch_size` does not apply.
+        batch_size: None is 32, and fewer images where that is faster.
         y: an int, (N,) or (N, K) unit indices, in the order of the images; not for sources that give their own.
         steps: batches to take at most.
         leaf: where the images are in what a source of batches gives (see `several`).
@@ -59,15 +63,16 @@ def batches(x: Any, y: Any = None, batch_size: int = 32, steps: int | None = Non
         InputError: `x` is no such source or is empty, `y` does not fit it, or a source without an end came without
             `steps`. What only a batch can show (as the labels of a generator) is raised when that batch is asked for.
     """
-    _positive("batch_size", batch_size)
+    if batch_size is not None:
+        _positive("batch_size", batch_size)
     if steps is not None:
         _positive("steps", steps)
     units = None if y is None else unit_array(y)
     kind = _kind(x)
     if kind in ("array", "list"):
         images = x if kind == "array" else _stack(x)
-        number = _least(-(-_length(images, units) // batch_size), steps)
-        return Batches(itertools.islice(_cut(images, units, batch_size), steps), number, kind)
+        length, size = _length(images, units), batch_size or backend.at_once(images, AT_ONCE)
+        return Batches(itertools.islice(_cut(images, units, size), steps), _least(-(-length // size), steps), kind)
     if units is not None and isinstance(getattr(x, "element_spec", None), tuple) and len(x.element_spec) > 1:
         raise _two_labels()
     total = _total(x, kind)

@@ -122,12 +122,13 @@ def outside() -> int:
 
 
 def opened(
-    model: Any, x: Any, y: Any, batch_size: int, score: Any, leaf: Any, steps: int | None = None
+    model: Any, x: Any, y: Any, batch_size: int | None, score: Any, leaf: Any, steps: int | None = None
 ) -> tuple[data.Batches, int | None]:
     """The batches of what a user gave, and how many images they have, where that is known before any work. What is all
     there is checked as a whole."""
     x = data.several(x, leaf)
-    source = data.batches(x, y, batch_size, steps, leaf)
+    with models.taps(model).device():
+        source = data.batches(x, y, batch_size, steps, leaf)
     if source.kind not in WHOLE:
         return source, None
     check(model, x, y, score)
