@@ -161,6 +161,19 @@ def test_a_map_that_shows_nothing_warns_once_with_the_likely_cause():
     assert caught[-1].filename == __file__
 
 
+def test_a_map_of_one_pixel_is_no_constant_map(model, x, recwarn):
+    def pixel(model, inputs, indices=None):
+        row, column = (ops.one_hot([i], n) for i, n in ((3, 24), (5, 30)))
+        maps = ops.ones((ops.shape(inputs)[0], 1, 1)) * (ops.transpose(row) * column)
+        return ops.ones((ops.shape(inputs)[0], 1)), maps[..., None]
+
+    explained = ke.explain(pixel, model, x, verbose=0, resizing=False, batch_size=len(x))
+    assert explained.maps.sum() == len(x) and not [w for w in recwarn if "same everywhere" in str(w.message)]
+    explained.maps[:], explained.scores[:] = 0, 0  # they are the caller's own
+    with pytest.warns(UserWarning, match="5 maps are the same"):
+        ke.explain(lambda *args: [0 * v for v in pixel(*args)], model, x, verbose=0, resizing=False)
+
+
 def test_callbacks_are_called_as_in_predict_and_the_model_gets_no_history(model, x, capsys):
     seen = []
 

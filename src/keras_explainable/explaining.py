@@ -148,11 +148,11 @@ class _Results:
         self.parts: list[list] = []
 
     def add(self, part: Any) -> None:
-        space = tuple(range(1, part[1].ndim - 1))
-        self.constant += int((part[1].max(axis=space) == part[1].min(axis=space)).sum())
+        self.constant += _constant(part[1])
         start, self.filled = self.filled, self.filled + len(part[0])
-        if self.total is None:
-            self.parts.append(list(part))
+        alone = self.filled == self.total and not start and part[1].flags.writeable  # then maps need no copy
+        if self.total is None or alone:
+            self.parts.append([part[0].copy(), part[1]])
             return
         self.whole = self.whole or [np.empty((self.total, *p.shape[1:]), p.dtype) for p in part]
         for whole, p in zip(self.whole, part, strict=True):
@@ -162,7 +162,7 @@ class _Results:
         _warn_of_constant(self.constant)
         if self.whole:
             return tuple(whole[: self.filled] for whole in self.whole)
-        return tuple(np.concatenate(p) for p in zip(*self.parts, strict=True))
+        return tuple(p[0] if len(p) == 1 else np.concatenate(p) for p in zip(*self.parts, strict=True))
 
 
 class _Tensors:
@@ -182,6 +182,17 @@ class _Tensors:
         constant = keras.ops.max(maps, axis=space) == keras.ops.min(maps, axis=space)
         _warn_of_constant(int(keras.ops.sum(keras.ops.cast(constant, "int32"))))
         return scores, maps
+
+
+def _constant(maps: np.ndarray) -> int:
+    """How many maps are the same everywhere: a few pixels tell most that are not."""
+    space = tuple(range(1, maps.ndim - 1))
+    for stride in (8, 1):
+        seen = maps[(slice(None), *(slice(None, None, stride) for _ in space))]
+        same = seen.max(axis=space) == seen.min(axis=space)
+        if not same.any():
+            break
+    return int(same.sum())
 
 
 def _warn_of_constant(maps: int) -> None:
