@@ -34,13 +34,15 @@ def grid(
         LayerError: they are none of these, or not what the user says they are.
     """
     if sizes is not None:
-        prefix = count - math.prod(sizes) if prefix is None else prefix
-        if prefix < 0 or prefix + math.prod(sizes) != count:
+        rest, words = count - math.prod(sizes), f"{math.prod(sizes)} ({' x '.join(map(str, sizes))})"
+        if rest < 0 or prefix not in (None, rest):
             raise LayerError(
-                f"{count} tokens came, which are not {math.prod(sizes)} ({' x '.join(map(str, sizes))}) behind "
-                f"{max(prefix, 0)} others: give prefix= and grid= that add up to them."
+                f"{count} tokens came, which are not {words} behind {prefix or 0} others: "
+                "give prefix= and grid= that add up to them."
             )
-        return prefix, tuple(sizes)
+        if prefix is None and rest not in PREFIXES:
+            raise LayerError(f"{count} tokens came, {words} behind {rest} others: say prefix={rest} if that is so.")
+        return rest, tuple(sizes)
     prefixes = PREFIXES if prefix is None else (prefix,)
     for sizes_of in (_signal, _patches, _square):
         for before in prefixes:
