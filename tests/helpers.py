@@ -13,6 +13,7 @@ import keras_explainable as ke
 import models
 
 BACKEND = keras.backend.backend()
+ON_TORCH_CPU = BACKEND == "torch" and keras.ops.convert_to_tensor(0.0).device.type == "cpu"
 SHAPE = (*models.SIZE, 3)
 
 # Where every test must be compiled, the whole of the laws is tried on these, and of the others what is quick.

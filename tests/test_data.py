@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from helpers import BACKEND
+from helpers import BACKEND, ON_TORCH_CPU
 from keras_explainable import data
 from keras_explainable.backend import to_host
 from keras_explainable.errors import InputError
@@ -175,7 +175,7 @@ def test_what_does_not_fit_is_refused_at_the_door(case):
 def test_batches_are_as_large_as_is_fastest():
     """On PyTorch's CPU eight images of 224 x 224; the images' own device counts where they are tensors."""
     large, small = np.zeros((40, 224, 224, 3), "float32"), np.zeros((40, 32, 32, 3), "float32")
-    expected = 8 if BACKEND == "torch" else 32
+    expected = 8 if ON_TORCH_CPU else 32
     assert data.batches(large).number == -(-40 // expected)
     assert [len(x) for x, _ in data.batches(small).iterator] == [32, 8]
     assert next(data.batches(list(large)).iterator)[0].shape[0] == expected
