@@ -11,7 +11,7 @@ import pytest
 from helpers import BACKEND
 
 METHODS = ["smoothgrad", "integrated_gradients", "expected_gradients", "rise", "lime"]
-FEW, MANY = 24, 288  # of four images, eight copies at once: three steps and 36
+FEW, MANY = 24, 384  # of four images, eight copies at once: three steps and 48
 
 # What a method takes at most: how far the peak, which begins anew, rises above what is in use.
 RUN = """
@@ -55,5 +55,5 @@ def taken():
 def test_many_repetitions_take_no_more_memory_than_few(taken, method):
     _, few, many = taken[method]
     print(f"{method}: {few:.0f} MB for {FEW} repetitions, {many:.0f} MB for {MANY}")
-    kept = (MANY - FEW) * MAP  # 103 MB, if the maps were kept; two batches, which come and go, are 20 MB
-    assert many < few + kept / 2
+    # 35 of the 141 MB of the maps alone, if they were kept; two batches, which come and go, are 20 MB.
+    assert many < few + 0.25 * (MANY - FEW) * MAP
