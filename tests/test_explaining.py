@@ -11,7 +11,9 @@ from keras import ops
 import keras_explainable as ke
 import models
 from helpers import BACKEND, SHAPE, close, every_method, few, gradcam, raw, subject
+from keras_explainable import data
 from keras_explainable.errors import InputError
+from keras_explainable.running import run_steps
 from reference import filters as slow_filters
 from reference.resize import bilinear as slow_resize
 
@@ -146,6 +148,35 @@ def test_a_source_that_breaks_leaves_what_was_done(model, x):
     with pytest.raises(InputError, match="Image 0 has NaN") as caught:
         gradcam(model, iter([x[:3], np.full_like(x, np.nan)]), 1)
     close(caught.value.partial, (expected.scores[:3], expected.maps[:3]))
+
+
+def test_a_batch_that_cannot_be_fetched_is_not_replaced_by_the_next(model, x):
+    """What comes out is in the order of the images, also where it ends early."""
+
+    def fetch(value):
+        raise RuntimeError("the device is gone")
+
+    source = data.batches(x, None, 2)
+    steps = run_steps(lambda model, images, units: images, None, model, source, verbose=0, fetch=fetch)
+    with pytest.raises(RuntimeError, match="the device is gone"):
+        next(steps)
+    seen = []
+
+    def once(value):
+        seen.append(value)
+        if len(seen) == 1:
+            raise RuntimeError("for a moment")
+        return keras.ops.convert_to_numpy(value)
+
+    steps = run_steps(lambda model, images, units: images, None, model, data.batches(x, None, 2), verbose=0, fetch=once)
+    with pytest.raises(RuntimeError, match="for a moment"):
+        np.testing.assert_array_equal(next(steps)[1], x[:2])
+        next(steps)
+
+
+def test_one_batch_of_a_stream_is_the_callers_own(model, x):
+    maps = gradcam(model, iter([x]), 1).maps
+    maps[:] = 0
 
 
 def test_a_map_that_shows_nothing_warns_once_with_the_likely_cause():

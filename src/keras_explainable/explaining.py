@@ -150,9 +150,8 @@ class _Results:
     def add(self, part: Any) -> None:
         self.constant += _constant(part[1])
         start, self.filled = self.filled, self.filled + len(part[0])
-        alone = self.filled == self.total and not start and part[1].flags.writeable  # then maps need no copy
-        if self.total is None or alone:
-            self.parts.append([part[0].copy(), part[1]])
+        if self.total in (None, len(part[0])):
+            self.parts.append(list(part))
             return
         self.whole = self.whole or [np.empty((self.total, *p.shape[1:]), p.dtype) for p in part]
         for whole, p in zip(self.whole, part, strict=True):
@@ -162,7 +161,9 @@ class _Results:
         _warn_of_constant(self.constant)
         if self.whole:
             return tuple(whole[: self.filled] for whole in self.whole)
-        return tuple(p[0] if len(p) == 1 else np.concatenate(p) for p in zip(*self.parts, strict=True))
+        scores, maps = zip(*self.parts, strict=True)
+        alone = len(maps) == 1 and maps[0].flags.writeable  # these need no copy
+        return np.concatenate(scores), maps[0] if alone else np.concatenate(maps)
 
 
 class _Tensors:

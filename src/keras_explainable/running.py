@@ -50,10 +50,9 @@ def run_steps(
                 number = check(model, images, units, score, number)
             with shown(verbose in (1, "auto") and source.number == 1):
                 outputs = frugal(images, units)
-            done, waiting = waiting, (images, units, outputs)
-            if done is not None:
-                yield frugal.fetched(fetch, *done)
-            del done
+            if waiting is not None:
+                yield frugal.fetched(fetch, *waiting)
+            waiting = images, units, outputs
             progress.on_predict_batch_end(i, {"outputs": outputs})
     except Exception as error:  # what was computed before is not lost
         failure = error
