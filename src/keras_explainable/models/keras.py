@@ -123,6 +123,12 @@ class KerasTaps:
             return None
         return found if call.leaf or found != "other" else None
 
+    def rectifies(self, call: Call) -> bool:
+        layer = None if call.operation else self.layer(call.path)
+        if isinstance(layer, keras.layers.ReLU):
+            return not layer.negative_slope
+        return (call.kind if layer is None else routing.activation_name(layer)) in kinds.RECTIFIERS
+
     def is_affine(self, call: Call) -> bool:
         shapes = [shape for point, shape in call.signals if point.link == "input"]
         return len(shapes) == len(call.outputs) == 1 and keras_kinds.is_affine(

@@ -46,7 +46,7 @@ GROUPS: dict[str, list[str]] = {
     # y = x1 x2, linear in each
     "product": [*TIMES, "Matmul", "matmul", "rmatmul", "bmm", "Einsum", "einsum"]
     + [*_named("conv{}"), *_named("conv_transpose{}")],
-    "additive": ["Subtract", "sub", "rsub", "Negative", "neg", "Sum", "sum"],
+    "additive": ["Subtract", "sub", "add_scaled", "rsub", "Negative", "neg", "Sum", "sum"],
     "quotient": ["Divide", "TrueDivide", "div"],
     "layernorm": ["LayerNormalization", "RMSNormalization", "LayerNorm", "RMSNorm", "layer_norm", "rms_norm"],
     "softmax": ["Softmax", "softmax"],
@@ -67,6 +67,7 @@ GROUPS: dict[str, list[str]] = {
 ROLES = {name: group for group, names in GROUPS.items() for name in names}
 HOUSES = ("keras", "torch", "torchvision")  # whose classes these are; a user's class of such a name may do anything
 AMBIGUOUS = ("clamp", "clamp_min", "clip", "max", "maximum", "where", "threshold", "hardtanh", "rrelu", "masked_fill")
+RECTIFIERS = ("relu", "Relu", "relu6", "Relu6")  # which have no slope below 0
 LINEAR = ("convolution", "dense")
 ELEMENTWISE = ("relu", "activation", "sigmoid")
 

@@ -183,6 +183,9 @@ class Taps(Protocol):
     def role(self, call: Call) -> str | None:
         """What a call does, as one of the groups of `models.kinds`; None if it is none of them."""
 
+    def rectifies(self, call: Call) -> bool:
+        """Whether what a ReLU, or a call that ends with one, gives cannot be below 0: some have a slope there."""
+
     def is_affine(self, call: Call) -> bool:
         """Whether a layer of the user's own is seen to be W x + b, whatever it does inside."""
 

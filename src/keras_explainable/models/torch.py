@@ -234,6 +234,9 @@ class TorchTaps:
         found = of_layer(self.layer(call.path), "forward")
         return found if call.leaf or found != "other" else None
 
+    def rectifies(self, call: Call) -> bool:
+        return True
+
     def is_affine(self, call: Call) -> bool:
         return False  # what is inside of a user's own is seen
 

@@ -65,6 +65,8 @@ class Operations(TorchFunctionMode):
         kwargs = kwargs or {}
         inside = self.session.open[-1][0] if self.session.open else ""
         name = "" if self.session.busy or inside in self.opaque else name_of(func)
+        if name == "add" and kwargs.get("alpha", 1) != 1:
+            name = "add_scaled"
         if not name or name in ("set_grad_enabled", "register_hook"):
             return func(*args, **kwargs)
         path = f"{inside}.{name}" if inside else name
@@ -93,7 +95,8 @@ class Operations(TorchFunctionMode):
             output = target
         seen = session.see_all(*key, "output", output)
         if written and output is target and seen is not held:  # who holds the tensor gets what was seen as well
-            return held.copy_(seen)  # type: ignore[union-attr]
+            old = held.detach_() if not held._is_view() else held  # type: ignore[union-attr]
+            return old.copy_(seen)  # how the value before was made plays no part
         return seen
 
 

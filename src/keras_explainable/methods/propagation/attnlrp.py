@@ -53,12 +53,12 @@ def _centred(x: Any, axes: tuple) -> Any:
     return x - ops.mean(x, axis=axes, keepdims=True)
 
 
-def _convolution(taps: Taps, call: Call, rule: Callable) -> Rule:
+def _convolution(taps: Taps, call: Call, nonnegative: bool, rule: Callable) -> Rule:
     """A rule as a gradient: of R = g y, what each input has, by that input."""
 
     def send(g, inputs, output):
         x = inputs[0]
-        r = rule(canonizers.linear(taps, call, None), x, g * output)
+        r = rule(canonizers.linear(taps, call, None, nonnegative), x, g * output)
         return (ops.where(x == 0, 0.0, r / ops.where(x == 0, 1.0, x)),)
 
     return Rule(call.linear, (call.output._replace(link="input"),), send)
@@ -92,11 +92,12 @@ def _attention(view: View, step: Step) -> list[Rule]:
 
 def _rules(view: View, gamma: float) -> list[Rule]:
     """A rule for each call whose own gradient is not right."""
-    found, of_convolutions = [], rules.gamma(gamma)
-    for step in view.steps():
+    found, of_convolutions, steps = [], rules.gamma(gamma), view.steps()
+    nonnegative = canonizers.nonnegative(view.taps, steps)
+    for step in steps:
         call, role = step.call, step.role
         if role == "convolution" and gamma:
-            found.append(_convolution(view.taps, call, of_convolutions))
+            found.append(_convolution(view.taps, call, call.inputs[0] in nonnegative, of_convolutions))
         elif role in ELEMENTWISE or (role == "quotient" and _of_numbers(call)):
             found.append(Rule(call.output, step.inputs[:1], _identity))
         elif role == "layernorm":

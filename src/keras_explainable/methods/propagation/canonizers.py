@@ -11,6 +11,8 @@ from keras_explainable.models.kinds import LINEAR
 from keras_explainable.models.taps import IMAGES
 
 Number = tuple[str, int]  # of a call
+KEEPING = ("average", "maximum", "sum", "moving")  # what no sign is changed by,
+UNSURE = ("pad", "Pad", "UpSampling2D")  # but by a border of any number, and bicubic interpolation
 
 
 def norms(steps: Sequence[Step]) -> dict[Number, Call]:
@@ -25,12 +27,26 @@ def norms(steps: Sequence[Step]) -> dict[Number, Call]:
     return found
 
 
+def nonnegative(taps: Taps, steps: Sequence[Step]) -> set[int]:
+    """The values that cannot be below 0: what ReLUs give, and what is pooled, added up or moved of such alone."""
+    found: set[int] = set()
+    for step in steps:
+        call = step.call
+        kept = step.role in KEEPING and step.fused is None and call.kind not in UNSURE
+        together = len(call.inputs) > 1 or step.role != "sum"  # not with a number
+        if ("relu" in (step.role, step.fused) and taps.rectifies(call)) or (
+            kept and together and call.inputs and found.issuperset(call.inputs)
+        ):
+            found.update(call.outputs)
+    return found
+
+
 def plain(call: Call) -> bool:
     """Whether no activation is fused into a call."""
     return call.activation in (None, "linear")
 
 
-def linear(taps: Taps, call: Call, norm: Call | None) -> Linear:
+def linear(taps: Taps, call: Call, norm: Call | None, nonnegative: bool = False) -> Linear:
     """A linear layer as it is now, with the normalisation behind it: s (W x + b) + t = (s W) x + s b + t."""
     scale = None if norm is None else taps.scale(norm.path)
     own = taps.bias(call.path)
@@ -40,7 +56,7 @@ def linear(taps: Taps, call: Call, norm: Call | None) -> Linear:
     if call.channels_first:
         bias = ops.reshape(bias, (-1, *(1,) * (len(call.shape) - 2)))
     kernel = taps.weight(call.path, scale)
-    return Linear(lambda x, kernel: taps.apply(call.path, x, kernel), kernel, bias)
+    return Linear(lambda x, kernel: taps.apply(call.path, x, kernel), kernel, bias, nonnegative)
 
 
 def first(steps: Sequence[Step]) -> list[Step]:

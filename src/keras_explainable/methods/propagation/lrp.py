@@ -8,6 +8,7 @@ relevance on; the largest of a pooling has it all, and averages and sums give it
 They raise `LayerError` for a layer that no rule covers, and for an operation that is no layer.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -37,7 +38,7 @@ def _sum(g: Any, inputs: tuple, output: Any) -> list:
 
 def wiring(view: View, composite: Composite, steps: Sequence[Step]) -> list[Rule]:
     """The rules of all calls that a score depends on; what only moves numbers has its own gradient, which is right."""
-    merged = canonizers.norms(steps)
+    merged, nonnegative = canonizers.norms(steps), canonizers.nonnegative(view.taps, steps)
     first = canonizers.first(steps) if composite.first else []
     found = []
     for step in steps:
@@ -45,7 +46,8 @@ def wiring(view: View, composite: Composite, steps: Sequence[Step]) -> list[Rule
         if step.role in LINEAR:
             rule = getattr(composite, "first" if step in first else str(step.role))
             norm = merged.get(call.output[:2])
-            found.append(Rule(call.linear, inputs[:1], _linear(view.taps, call, norm, rule)))
+            known = call.inputs[0] in nonnegative
+            found.append(Rule(call.linear, inputs[:1], _linear(view.taps, call, norm, known, rule)))
         elif step.role in ("norm", "scaling", "relu", "activation"):
             found.append(Rule(call.output, step.reached[:1], _pass))
         elif step.role == "average":
@@ -58,12 +60,32 @@ def wiring(view: View, composite: Composite, steps: Sequence[Step]) -> list[Rule
             found.append(Rule(call.output, (call.linear,), _pass))
         elif step.fused not in (None, "moving"):
             raise LayerError(f"No rule covers {call.activation}, the activation of {step.name}. Use a gradient.")
-    return found
+    return _chained(found, steps)
 
 
-def _linear(taps: Any, call: Any, norm: Any, rule: Callable) -> Callable:
+def _chained(found: Sequence[Rule], steps: Sequence[Step]) -> list[Rule]:
+    """The rules, one for a layer and all behind it that passes relevance on: signals in between are not kept."""
+    calls = {step.call.outputs[0]: step for step in steps}
+    made = {value: step.call.linear if step.fused == "moving" else step.call.output for value, step in calls.items()}
+    users = Counter(value for step in steps for value in step.call.inputs)
+    before = {
+        point: made[value]
+        for step in steps
+        for point, _ in step.call.signals
+        if point.link == "input" and users[value := step.call.inputs[point.part]] == 1 and value in made
+    }
+    at: dict[Point, Rule] = {}
+    for rule in found:
+        old = at.get(before.get(rule.of[0], rule.of[0])) if rule.send is _pass else None
+        if old is not None and old.at not in old.of:
+            rule = at.pop(old.at)._replace(at=rule.at)
+        at[rule.at] = rule
+    return list(at.values())
+
+
+def _linear(taps: Any, call: Any, norm: Any, nonnegative: bool, rule: Callable) -> Callable:
     def send(g, inputs, output):
-        return (rule(canonizers.linear(taps, call, norm), inputs[0], g),)
+        return (rule(canonizers.linear(taps, call, norm, nonnegative), inputs[0], g),)
 
     return send
 

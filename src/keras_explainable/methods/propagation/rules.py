@@ -9,7 +9,8 @@ has stays with it. `z_plus`, `w_square`, `flat` and `excitation` are rules as th
 
 import math
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, reduce
+from operator import add
 from typing import Any, NamedTuple
 
 from keras import ops
@@ -27,6 +28,7 @@ class Linear(NamedTuple):
     run: Callable[[Any, Any], Any]
     kernel: Any
     bias: Any
+    nonnegative: bool = False  # whether no input can be below 0, as behind a ReLU
 
 
 def stabilized(z: Any, epsilon: float = EPSILON) -> Any:
@@ -44,11 +46,22 @@ def negative(value: Any) -> Any:
     return ops.minimum(value, 0.0)
 
 
+def pulled(linear: Linear, parts: Sequence[tuple], bias: Any = None) -> tuple[Any, Callable]:
+    """z = sum_i W_i x_i + bias for the pairs (x_i, W_i) in `parts`, and the function v -> sum_i x_i * W_i^T v."""
+    pulls = [(x, *backend.vjp(lambda v, kernel=kernel: linear.run(v, kernel), x)) for x, kernel in parts]
+    z = reduce(add, [z for _, z, _ in pulls] + ([] if bias is None else [bias]))
+    return z, lambda v: reduce(add, [x * pull(v) for x, _, pull in pulls])
+
+
 def shares(linear: Linear, parts: Sequence[tuple], bias: Any, r: Any, epsilon: float = EPSILON) -> Any:
     """sum_i x_i * W_i^T (r / (sum_i W_i x_i + bias)), for the pairs (x_i, W_i) in `parts`."""
-    pulls = [(x, *backend.vjp(lambda v, kernel=kernel: linear.run(v, kernel), x)) for x, kernel in parts]
-    part = r / stabilized(sum(z for _, z, _ in pulls) + bias, epsilon)
-    return sum(x * pull(part) for x, _, pull in pulls)
+    z, give = pulled(linear, parts, bias)
+    return give(r / stabilized(z, epsilon))
+
+
+def signed(linear: Linear, x: Any, above: Any, below: Any) -> list[tuple]:
+    """The pairs of x^+ with one kernel and of x^- with another, half of the work where there is no x^-."""
+    return [(x, above)] if linear.nonnegative else [(positive(x), above), (negative(x), below)]
 
 
 @cache
@@ -73,18 +86,22 @@ def alpha_beta(alpha: float = 2.0, beta: float = 1.0) -> Callable:
         raise InputError(f"alpha={alpha:g} and beta={beta:g} came: relevance is kept where alpha - beta is 1.")
 
     def rule(linear, x, r):
-        up, down = positive(linear.kernel), negative(linear.kernel)
-        found = alpha * shares(linear, [(positive(x), up), (negative(x), down)], positive(linear.bias), r)
-        if not beta:
-            return found
-        return found - beta * shares(linear, [(positive(x), down), (negative(x), up)], negative(linear.bias), r)
+        found = z_plus(linear, x, alpha * r)
+        return found - _z_minus(linear, x, beta * r) if beta else found
 
     return rule
 
 
 def z_plus(linear: Linear, x: Any, r: Any) -> Any:
     """By what adds to the output alone."""
-    return alpha_beta(1.0, 0.0)(linear, x, r)
+    up, down = positive(linear.kernel), negative(linear.kernel)
+    return shares(linear, signed(linear, x, up, down), positive(linear.bias), r)
+
+
+def _z_minus(linear: Linear, x: Any, r: Any) -> Any:
+    """By what takes from the output alone."""
+    up, down = positive(linear.kernel), negative(linear.kernel)
+    return shares(linear, signed(linear, x, down, up), negative(linear.bias), r)
 
 
 @cache
@@ -96,24 +113,25 @@ def gamma(gamma: float = 0.25) -> Callable:
     def rule(linear, x, r):
         kernel, bias = linear.kernel, linear.bias
         up, down = kernel + gamma * positive(kernel), kernel + gamma * negative(kernel)
-        high, low = positive(x), negative(x)
-        y = linear.run(x, kernel) + bias
         # Of positive inputs and outputs, which most layers have, the first is all there is.
-        raised = shares(linear, [(high, up), (low, down)], bias + gamma * positive(bias), r * ops.cast(y > 0, r.dtype))
-        lowered = shares(linear, [(high, down), (low, up)], bias + gamma * negative(bias), r * ops.cast(y < 0, r.dtype))
-        return raised + lowered
+        raised, give_raised = pulled(linear, signed(linear, x, up, down))
+        lowered, give_lowered = pulled(linear, signed(linear, x, down, up))
+        y = (raised + lowered) / (2 + gamma) + bias  # W^+ + W^- is W
+        raised, lowered = raised + bias + gamma * positive(bias), lowered + bias + gamma * negative(bias)
+        part = r / stabilized(ops.where(y > 0, raised, lowered))
+        return give_raised(ops.where(y > 0, part, 0.0)) + give_lowered(ops.where(y < 0, part, 0.0))
 
     return rule
 
 
 def w_square(linear: Linear, x: Any, r: Any) -> Any:
     """By the squares of the weights, whatever the inputs are."""
-    return shares(linear, [(ops.ones_like(x), ops.square(linear.kernel))], 0.0, r)
+    return shares(linear, [(ops.ones_like(x), ops.square(linear.kernel))], None, r)
 
 
 def flat(linear: Linear, x: Any, r: Any) -> Any:
     """In equal parts to all inputs that are connected."""
-    return shares(linear, [(ops.ones_like(x), ops.ones_like(linear.kernel))], 0.0, r)
+    return shares(linear, [(ops.ones_like(x), ops.ones_like(linear.kernel))], None, r)
 
 
 def z_box(low: Any, high: Any) -> Callable:
@@ -122,19 +140,19 @@ def z_box(low: Any, high: Any) -> Callable:
     def rule(linear, x, r):
         least, most = (ops.broadcast_to(bound, ops.shape(x)) for bound in (low, high))
         up, down = positive(linear.kernel), negative(linear.kernel)
-        return shares(linear, [(x, linear.kernel), (-least, up), (-most, down)], 0.0, r)
+        return shares(linear, [(x, linear.kernel), (-least, up), (-most, down)], None, r)
 
     return rule
 
 
 def excitation(linear: Linear, x: Any, r: Any) -> Any:
     """By what active inputs add through positive weights; no bias."""
-    return shares(linear, [(positive(x), positive(linear.kernel))], 0.0, r)
+    return shares(linear, [(positive(x), positive(linear.kernel))], None, r)
 
 
 def summed(inputs: Sequence, r: Any) -> list:
     """A sum's relevance, by what each of its terms adds."""
-    part = r / stabilized(sum(inputs))
+    part = r / stabilized(reduce(add, inputs))
     return [x * part for x in inputs]
 
 
