@@ -14,7 +14,7 @@ class Record:
     function: Callable
     family: str
     needs: str  # "gradient", "hidden signal", "linear head", "black box", ...
-    cost: str  # in passes of the model
+    cost: str  # in passes of the model, at most, with what rules and reductions cost
     reference: str
     postprocessing: Callable | None  # what its shortcut does to the maps
     resizing: bool  # whether its shortcut resizes the maps to the images

@@ -4,8 +4,9 @@
 - `jacobian(run, x, at, reduce, keep)`: gradients of each column of a score at chosen signals, in one forward pass, each
   given to `reduce(key, gradient, value)`, with the signal's value where it is to be kept.
 - `evaluate(run, x)`: a forward pass that records nothing for differentiation.
-- `reroute(inputs, output, rule)`: `output`, as if made of `inputs` alone: a cotangent g that arrives there goes on to
-  them as `rule(g, inputs, output)`, and nothing through what really made it.
+- `reroute(inputs, output, rule, keep)`: `output`, as if made of `inputs` alone: a cotangent g that arrives there goes
+  on to them as `rule(g, inputs, output)`, or `rule(g, inputs, None)` where the output is not kept, and nothing through
+  what really made it.
 - `vjp(function, x)`: `function(x)`, and the function that takes a cotangent there to one of x, once.
 - `trace(run, shape, dtype)`: run on abstract (or, where there is none, blank) values, for what can be seen on the way.
 - `by_image(function, values)`: a function of a batch that treats each image by itself, on few at once if that is

@@ -87,15 +87,15 @@ def evaluate(run: Callable, x) -> tuple:
     return scores, values
 
 
-def reroute(inputs: tuple, output, rule: Callable):
+def reroute(inputs: tuple, output, rule: Callable, keep: bool):
     @jax.custom_vjp
     def through(inputs, output):
         return output
 
     def backward(kept, g):
-        return tuple(rule(g, *kept)), jnp.zeros_like(kept[1])
+        return tuple(rule(g, *kept)), jnp.zeros_like(g)
 
-    through.defvjp(lambda inputs, output: (output, (inputs, output)), backward)
+    through.defvjp(lambda inputs, output: (output, (inputs, output if keep else None)), backward)
     return through(tuple(inputs), jax.lax.stop_gradient(output))
 
 

@@ -83,11 +83,11 @@ def evaluate(run: Callable, x) -> tuple:
     return scores, values
 
 
-def reroute(inputs: tuple, output, rule: Callable):
+def reroute(inputs: tuple, output, rule: Callable, keep: bool):
     @tf.custom_gradient
     def through(output, *inputs):
         def backward(g):
-            return tf.zeros_like(output), *rule(g, inputs, output)
+            return tf.zeros_like(g), *rule(g, inputs, output if keep else None)
 
         return tf.identity(output), backward
 

@@ -74,7 +74,11 @@ def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:
                 if key not in arrived:
                     arrived[key] = reduce(key, zeros.clone(), values.get(key))
             columns.append({key: arrived[key] for key in like})
-        return scores.detach(), values, {k: torch.stack([column[k] for column in columns], dim=1) for k in like}
+        return scores.detach(), values, {key: _stacked([column[key] for column in columns]) for key in like}
+
+
+def _stacked(columns: list):
+    return torch.stack(columns, dim=1) if len(columns) > 1 else columns[0][:, None]  # no copy of large signals
 
 
 def _follows(node, known: set) -> bool:
@@ -112,11 +116,12 @@ class _Reroute(torch.autograd.Function):
         return None, None, *ctx.rule(g)
 
 
-def reroute(inputs: tuple, output, rule: Callable):
+def reroute(inputs: tuple, output, rule: Callable, keep: bool):
     if not torch.is_grad_enabled():  # nothing is asked for above the first signal
         return output
     kept, plain = tuple(value.detach() for value in inputs), output.detach()
-    return _Reroute.apply(lambda g: rule(g, kept, plain), plain, *inputs)
+    seen = plain if keep else None
+    return _Reroute.apply(lambda g: rule(g, kept, seen), plain, *inputs)
 
 
 def vjp(function: Callable, x) -> tuple:

@@ -15,11 +15,12 @@ SCENES = 2  # pictured
 HEIGHT = 144  # pixels
 HEAD = """# Methods
 
-Made from the registry by `make docs`. Costs are passes of the model: K units, n `repetitions`, C channels. Peak on
-object: how often the largest value of a map lies on the object that it explains, on {judged} maps of unseen scenes of
-`ke.demo` (a random pixel: {chance:.0%}; methods that repeat: on {few} of them). The network is small and the scenes are
-simple: this says what a method can do, not which one is best on your model. Methods that need attention explain
-`ke.demo.load_transformer()`, two blocks of attention on the last maps of that network.
+Made from the registry by `make docs`. Costs are passes of the model, at most, rules' own work counted: K units, n
+`repetitions`, C channels; behind ReLUs LRP takes half. Peak on object: how often the largest value of a map lies on the
+object that it explains, on {judged} maps of unseen scenes of `ke.demo` (a random pixel: {chance:.0%}; methods that
+repeat: on {few} of them). The network is small and the scenes are simple: this says what a method can do, not which
+one is best on your model. Methods that need attention explain `ke.demo.load_transformer()`, two blocks of attention on
+the last maps of that network.
 """
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_explainable import filters, models
+from keras_explainable import backend, filters, models
 from keras_explainable.compiling import repeats
 from keras_explainable.methods.fullgrad import biases_at, laid_over, psi_sum, spatially_biased
 from keras_explainable.methods.meta import smooth
@@ -12,18 +12,19 @@ from keras_explainable.models import INPUT
 from keras_explainable.registry import explainer
 
 
-def _contributions(model: Any, inputs: Any, indices: Any = None, score: Any = None) -> tuple:
-    """Scores (B, K), and what the input and each bias contribute at each of their places, (B, K, *S', C') each."""
+def _gradients(model: Any, inputs: Any, indices: Any = None, score: Any = None) -> tuple:
+    """Scores (B, K), what the input contributes, (B, K, *S, C), and the gradient at each bias, (B, K, *S', C')."""
     view = models.view(model, inputs, indices, score)
-    factors = {INPUT: view.x} | biases_at(view, spatially_biased(view))
-    scores, _, terms = view.jacobian(list(factors), lambda point, g: g * factors[point], keep=False)
-    return scores, *(terms[point] for point in factors)
+    points = [INPUT, *spatially_biased(view)]
+    scores, _, terms = view.jacobian(points, lambda point, g: g * view.x if point == INPUT else g, keep=False)
+    return scores, *(terms[point] for point in points)
 
 
-def _psi(term: Any) -> Any:
-    """psi of a contribution (B, K, *S, C), of each image and unit by itself: (B, K, *S)."""
+def _psi(term: Any, bias: Any = 1.0) -> Any:
+    """psi of a gradient (B, K, *S, C) times a bias, of each image and unit by itself: (B, K, *S)."""
     batch, units, *rest = ops.shape(term)
-    return ops.reshape(psi_sum(ops.reshape(term, (batch * units, *rest))), (batch, units, *rest[:-1]))
+    found = backend.by_image(lambda part: psi_sum(part * bias), ops.reshape(term, (batch * units, *rest)))
+    return ops.reshape(found, (batch, units, *rest[:-1]))
 
 
 @repeats
@@ -58,6 +59,8 @@ def smooth_full_gradients(
     Reference: Srinivas & Fleuret, arXiv:1905.00780, and the authors' implementation, which adds up the input's channels
     first and takes one range for the whole batch.
     """
-    mean = smooth(_contributions, repetitions, noise, noise_kind)
+    mean = smooth(_gradients, repetitions, noise, noise_kind)
     scores, first, *terms = mean(model, inputs, indices, seed, score=score)
-    return scores, laid_over(_psi(first), map(_psi, terms))
+    view = models.view(model, inputs)
+    biases = biases_at(view, spatially_biased(view)).values()
+    return scores, laid_over(_psi(first), map(_psi, terms, biases))

@@ -95,8 +95,9 @@ class Operations(TorchFunctionMode):
             output = target
         seen = session.see_all(*key, "output", output)
         if written and output is target and seen is not held:  # who holds the tensor gets what was seen as well
-            old = held.detach_() if not held._is_view() else held  # type: ignore[union-attr]
-            return old.copy_(seen)  # how the value before was made plays no part
+            if not held._is_view():  # type: ignore[union-attr]
+                held.detach_()  # type: ignore[union-attr]  # how the value before was made plays no part
+            return held.copy_(seen)  # type: ignore[union-attr]
         return seen
 
 

@@ -302,6 +302,10 @@ class View:
             return ops.reshape(value[:, prefix:], (-1, *grid, value.shape[-1]))
         return ops.moveaxis(value, axis, -1) if self._first(point) else value
 
+    def in_layout(self, point: Point, value: Any) -> Any:
+        """A signal (B, *S', C) as the model itself has it."""
+        return ops.moveaxis(value, -1, 1) if self._first(point) else value
+
     def _first(self, point: Point) -> bool:
         """Whether a signal has its channels first."""
         if point == INPUT:
@@ -313,7 +317,7 @@ class View:
         if point in self.grids:
             new = ops.reshape(new, (-1, math.prod(self.grids[point][1]), value.shape[-1]))
             return ops.concatenate([value[:, : self.grids[point][0]], new], axis=1)
-        return ops.moveaxis(new, -1, 1) if self._first(point) else new
+        return self.in_layout(point, new)
 
     def _check_seen(self, at: Iterable[Point], seen: Container[Point]) -> None:
         missing = [str(p) for p in at if p not in seen]

@@ -14,11 +14,15 @@ from keras_explainable.models.taps import IMAGES, Call, Point, Taps, Trace
 class Rule(NamedTuple):
     """What arrives at a signal goes on to others as `send(g, inputs, output) -> cotangents of the inputs`, all float32.
 
-    With `of` = (at,) it is the arriving cotangent that is changed, and the layer keeps its own gradient."""
+    With `of` = (at,) it is the arriving cotangent that is changed, and the layer keeps its own gradient. What the model
+    goes on with is the signal itself, or `instead(signal)`, which is then the output. The output is kept for `send` if
+    it `looks` at it, and else it gets None."""
 
     at: Point
     of: tuple[Point, ...]
     send: Callable[[Any, tuple, Any], Sequence]
+    instead: Callable[[Any], Any] | None = None
+    looks: bool = True
 
 
 class Wiring:
@@ -36,7 +40,9 @@ class Wiring:
         def rewire(point, value):
             rule = self.rules.get(point)
             if rule is not None:
-                value = backend.reroute(tuple(kept.get(p, value) for p in rule.of), value, _in_float(rule.send))
+                inputs = tuple(kept.get(p, value) for p in rule.of)
+                output = rule.instead(value) if rule.instead else value
+                value = backend.reroute(inputs, output, _in_float(rule.send), rule.looks)
             if point in self.sources:
                 kept[point] = ops.copy(value)  # what follows may work in place
             return value
@@ -46,7 +52,8 @@ class Wiring:
 
 def _in_float(send: Callable) -> Callable:
     def sent(g, inputs, output):
-        g, output, *values = (ops.cast(value, "float32") for value in (g, output, *inputs))
+        g, *values = (ops.cast(value, "float32") for value in (g, *inputs))
+        output = None if output is None else ops.cast(output, "float32")
         return [ops.cast(new, old.dtype) for new, old in zip(send(g, tuple(values), output), inputs, strict=True)]
 
     return sent

@@ -3,6 +3,7 @@
 What all pixels have adds up to score(x) - score(baseline). `LayerError` is raised for a layer that no rule covers, and
 for an operation that is no layer."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from keras import ops
@@ -13,7 +14,7 @@ from keras_explainable.errors import LayerError
 from keras_explainable.methods.gradient import units_last
 from keras_explainable.methods.path import references
 from keras_explainable.methods.perturbation import behind_inputs
-from keras_explainable.models import INPUT, Rule, View, Wiring
+from keras_explainable.models import INPUT, Point, Rule, Step, Wiring
 from keras_explainable.models.kinds import ELEMENTWISE, LINEAR
 from keras_explainable.progress import counted
 from keras_explainable.registry import explainer
@@ -22,65 +23,83 @@ SAME = 1e-6  # where the two differ by less there is no chord
 LINEARLY = (*LINEAR, "norm", "scaling", "average", "sum", "moving")  # where the gradient is the slope everywhere
 
 
-def _chord(g: Any, inputs: tuple, output: Any) -> tuple:
+def _compared(step: Step) -> list[tuple[Point, Point]]:
+    """Where the signals of image and baseline are compared: before and after what is not linear."""
+    pairs = [(step.inputs[0], step.call.output)] if step.role in (*ELEMENTWISE, "maximum") else []
+    return pairs + ([(step.call.linear, step.call.output)] if step.fused in ELEMENTWISE else [])
+
+
+def _apart(x: Any, x0: Any) -> tuple[Any, Any]:
+    """Where two signals differ, and by how much; 1 where they do not."""
+    run = x - x0
+    apart = ops.abs(run) > SAME
+    return apart, ops.where(apart, run, 1.0)
+
+
+def _chord(before: Point, after: Point, x0: Any, y0: Any) -> list[Rule]:
     """An activation's slope from the baseline to the image; where these are the same, its gradient."""
-    x, x0 = ops.split(inputs[0], 2)
-    y, y0 = ops.split(output, 2)
-    g, _ = ops.split(g, 2)
-    apart = ops.abs(x - x0) > SAME
-    slope = ops.where(apart, (y - y0) / ops.where(apart, x - x0, 1.0), 0.0)
-    return _of_images(g * slope), _of_images(ops.where(apart, 0.0, g))
+
+    def send(g, inputs, output):
+        apart, run = _apart(inputs[0], x0)
+        return g * ops.where(apart, (output - y0) / run, 0.0), ops.where(apart, 0.0, g)
+
+    return [Rule(after, (before, after), send)]
 
 
-def _rise_and_fall(g: Any, inputs: tuple, output: Any) -> tuple:
-    """The change of a maximum: what it rises by goes to the image's largest, what it falls by to the baseline's."""
-    y, y0 = ops.split(output, 2)
-    g, _ = ops.split(g, 2)
-    return (ops.concatenate([g * ops.relu(y - y0), -g * ops.relu(y0 - y)]),)
+def _change(before: Point, after: Point, x0: Any, y0: Any) -> list[Rule]:
+    """Of a maximum, what it rises by goes to the image's largest, and what it falls by to the baseline's: both pass it,
+    one behind the other, and what arrives at the two belongs to their difference."""
+
+    def rise_and_fall(g, inputs, y):
+        return (ops.concatenate([g * ops.relu(y - y0), -g * ops.relu(y0 - y)]),)
+
+    def per_difference(g, inputs, output):
+        apart, run = _apart(inputs[0], x0)
+        return (ops.where(apart, ops.add(*ops.split(g, 2)) / run, 0.0),)
+
+    def both(x):
+        return ops.concatenate([x, ops.cast(ops.broadcast_to(x0, ops.shape(x)), x.dtype)])
+
+    return [
+        Rule(after, (after,), rise_and_fall, instead=lambda pairs: ops.split(pairs, 2)[0]),
+        Rule(before, (before,), per_difference, instead=both),
+    ]
 
 
-def _per_difference(g: Any, inputs: tuple, output: Any) -> tuple:
-    """Contributions to that change, by what is different there."""
-    difference = ops.subtract(*ops.split(inputs[0], 2))
-    apart = ops.abs(difference) > SAME
-    both = ops.add(*ops.split(g, 2))
-    return (_of_images(ops.where(apart, both / ops.where(apart, difference, 1.0), 0.0)),)
-
-
-def _of_images(g: Any) -> Any:
-    """Nothing is sent to the baselines."""
-    return ops.concatenate([g, ops.zeros_like(g)])
-
-
-def _rules(view: View) -> list[Rule]:
-    """Rules for all that is not linear; the rest has its own gradient."""
+def _rules(steps: Sequence[Step], at_rest: dict[Point, Any]) -> list[Rule]:
+    """Rules for all that is not linear, from its signals on the baseline; the rest has its own gradient."""
     found = []
-    for step in view.steps():
-        after, before = step.call.output, step.inputs[0]
-        if step.role in ELEMENTWISE:
-            found.append(Rule(after, (before, after), _chord))
-        elif step.role == "maximum":
-            found += [Rule(after, (after,), _rise_and_fall), Rule(before, (before,), _per_difference)]
-        elif step.role not in LINEARLY:
+    for step in steps:
+        if step.role not in (*ELEMENTWISE, "maximum", *LINEARLY):
             raise LayerError(f"No rule covers {step.name}, so a difference cannot be sent through it. Use a gradient.")
-        if step.fused in ELEMENTWISE:
-            found.append(Rule(after, (step.call.linear, after), _chord))
-        elif step.fused not in (None, "moving"):
+        if step.fused not in (*ELEMENTWISE, None, "moving"):
             raise LayerError(f"No rule covers {step.call.activation}, the activation of {step.name}. Use a gradient.")
+        rule = _change if step.role == "maximum" else _chord
+        for before, after in _compared(step):
+            found += rule(before, after, at_rest[before], at_rest[after])
     return found
 
 
+def _nothing(outputs: Any) -> Any:
+    return ops.zeros((1, 1))
+
+
 def _explain(model: Any, x: Any, behind: Any, units: Any, score: Any) -> tuple:
-    """Scores and maps of images against one baseline each, both in the model's layout."""
-    pairs = ops.concatenate([x, ops.broadcast_to(behind, ops.shape(x))])
-    view = models.view(model, pairs, None if units is None else ops.concatenate([units, units]), score)
-    difference = ops.subtract(*ops.split(view.x, 2))
+    """Scores and maps of images against one baseline each, or one for all, both in the model's layout."""
+    view = models.view(model, x, units, score)
+    rows = ops.shape(behind if view.taps.inputs.alone else x)[0]  # other inputs have a row for each image
+    baseline = models.view(model, ops.broadcast_to(behind, (rows, *ops.shape(x)[1:])), score=_nothing)
+    steps = view.steps()
+    points = dict.fromkeys(point for step in steps for pair in _compared(step) for point in pair)
+    at_rest = {p: view.in_layout(p, v) for p, v in baseline.evaluate(list(points))[1].items()}
+    difference = view.x - baseline.x
 
     def contributions(_, slopes):
-        return ops.sum(ops.split(slopes, 2)[0] * difference, axis=-1)
+        return ops.sum(slopes * difference, axis=-1)
 
-    scores, _, maps = view.jacobian([INPUT], contributions, keep=False, wiring=Wiring(_rules(view)))
-    return ops.split(scores, 2)[0], units_last(maps[INPUT])
+    wiring = Wiring(_rules(steps, at_rest))
+    scores, _, maps = view.jacobian([INPUT], contributions, keep=False, wiring=wiring)
+    return scores, units_last(maps[INPUT])
 
 
 @explainer(

@@ -5,6 +5,8 @@ biases and stabilisers keep. `lrp` is by any rules, the other methods by those t
 batch normalisation with the linear layer before it; any other, factors that no image changes, and activations pass
 relevance on; the largest of a pooling has it all, and averages and sums give it by what is added.
 
+Rules that tell positive inputs from negative ones take half of their cost behind a ReLU, where none is below 0.
+
 They raise `LayerError` for a layer that no rule covers, and for an operation that is no layer.
 """
 
@@ -47,17 +49,17 @@ def wiring(view: View, composite: Composite, steps: Sequence[Step]) -> list[Rule
             rule = getattr(composite, "first" if step in first else str(step.role))
             norm = merged.get(call.output[:2])
             known = call.inputs[0] in nonnegative
-            found.append(Rule(call.linear, inputs[:1], _linear(view.taps, call, norm, known, rule)))
+            found.append(Rule(call.linear, inputs[:1], _linear(view.taps, call, norm, known, rule), looks=False))
         elif step.role in ("norm", "scaling", "relu", "activation"):
-            found.append(Rule(call.output, step.reached[:1], _pass))
+            found.append(Rule(call.output, step.reached[:1], _pass, looks=False))
         elif step.role == "average":
             found += _average(view.taps, step)
         elif step.role == "sum" and len({shape for point, shape in call.signals}) == 1:
-            found.append(Rule(call.output, inputs, _sum))
+            found.append(Rule(call.output, inputs, _sum, looks=False))
         elif step.role not in ("maximum", "moving"):
             raise LayerError(f"No rule covers {step.name}, so relevance cannot be sent through it. Use a gradient.")
         if step.fused in ("relu", "activation"):
-            found.append(Rule(call.output, (call.linear,), _pass))
+            found.append(Rule(call.output, (call.linear,), _pass, looks=False))
         elif step.fused not in (None, "moving"):
             raise LayerError(f"No rule covers {call.activation}, the activation of {step.name}. Use a gradient.")
     return _chained(found, steps)
@@ -77,7 +79,7 @@ def _chained(found: Sequence[Rule], steps: Sequence[Step]) -> list[Rule]:
     at: dict[Point, Rule] = {}
     for rule in found:
         old = at.get(before.get(rule.of[0], rule.of[0])) if rule.send is _pass else None
-        if old is not None and old.at not in old.of:
+        if old is not None and not old.looks:
             rule = at.pop(old.at)._replace(at=rule.at)
         at[rule.at] = rule
     return list(at.values())
@@ -94,10 +96,10 @@ def _average(taps: Any, step: Step) -> list[Rule]:
     """By what each pixel adds: r / y before the average's own gradient, times x after it."""
     if step.call.path in taps.paths():  # at once, in float32, for what is large or small on the way
         run = partial(taps.apply, step.call.path)
-        return [Rule(step.call.output, step.inputs[:1], lambda g, x, _: (rules.averaged(run, x[0], g),))]
+        return [Rule(step.call.output, step.inputs[:1], lambda g, x, _: (rules.averaged(run, x[0], g),), looks=False)]
     before, after = step.inputs[0], step.call.output
     divide = Rule(after, (after,), lambda g, _, y: (g / rules.stabilized(y),))
-    return [divide, Rule(before, (before,), lambda g, x, _: (g * x[0],))]
+    return [divide, Rule(before, (before,), lambda g, x, _: (g * x[0],), looks=False)]
 
 
 def starting(view: View, found: list[Rule], steps: Sequence[Step]) -> list[Rule]:
@@ -111,7 +113,7 @@ def starting(view: View, found: list[Rule], steps: Sequence[Step]) -> list[Rule]
 
     for end in ends:
         old = at.get(end, Rule(end, (end,), _pass))
-        at[end] = old._replace(send=times_value(old.send))
+        at[end] = old._replace(send=times_value(old.send), looks=True)
     return list(at.values())
 
 
@@ -151,8 +153,7 @@ def _boxed(view: View, box: Box, steps: Sequence[Step]) -> Callable:
     call = found[0].call
     if call.inputs[0] != IMAGES:  # what is before it, a change of range or padding, goes for the bounds as well
         point: Point = found[0].inputs[0]
-        seen = [view.evaluate([point], inputs=b)[1][point] for b in bounds]
-        bounds = [ops.moveaxis(b, -1, 1) if call.channels_first else b for b in seen]
+        bounds = [view.in_layout(point, view.evaluate([point], inputs=b)[1][point]) for b in bounds]
     return rules.z_box(ops.minimum(*bounds), ops.maximum(*bounds))
 
 
