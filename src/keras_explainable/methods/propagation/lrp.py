@@ -57,7 +57,10 @@ def wiring(view: View, composite: Composite, steps: Sequence[Step]) -> list[Rule
         elif step.role == "sum" and len({shape for point, shape in call.signals}) == 1:
             found.append(Rule(call.output, inputs, _sum, looks=False))
         elif step.role not in ("maximum", "moving"):
-            raise LayerError(f"No rule covers {step.name}, so relevance cannot be sent through it. Use a gradient.")
+            raise LayerError(
+                f"No rule covers {step.name}, so relevance cannot be sent through it. Use a gradient, or `attnlrp` in "
+                "a transformer."
+            )
         if step.fused in ("relu", "activation"):
             found.append(Rule(call.output, (call.linear,), _pass, looks=False))
         elif step.fused not in (None, "moving"):
