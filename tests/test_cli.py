@@ -1,6 +1,7 @@
 """The command line: what it writes and says, its exit codes, and errors in one line."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -249,3 +250,36 @@ def test_compare_puts_methods_side_by_side(photo, tmp_path):
     assert not (tiles[0] == tiles[1]).all() and not (tiles[1] == tiles[2]).all()
     fails(run(*words[:2], "-m", "attention_rollout"), 1, "None of these methods")
     fails(run(*words[:2], "-m", "gradcan"), 2, "Did you mean gradcam?")
+
+
+def test_compare_with_few_repetitions_tells_what_is_done(photo, tmp_path, monkeypatch):
+    asked = {}
+    for name in ("rise", "scorecam", "gradcam"):
+        plain = getattr(ke, name)
+        monkeypatch.setattr(
+            ke,
+            name,
+            lambda *args, name=name, plain=plain, **given: asked.setdefault(name, given) and plain(*args, **given),
+        )
+    words = ["compare", photo, "-m", "gradcam", "-m", "rise", "-m", "scorecam", "--repetitions", 3]
+    made = run(*words, "--out", tmp_path / "out")
+    assert made.exit_code == 0, made.output
+    assert re.findall(r"^(\d/3) (\w+): [\d.]+ s$", made.stderr, re.M) == [
+        ("1/3", "gradcam"),
+        ("2/3", "rise"),
+        ("3/3", "scorecam"),
+    ]
+    assert asked["rise"]["repetitions"] == asked["scorecam"]["max_channels"] == 3 and set(asked["gradcam"]) == {
+        "verbose"
+    }
+
+
+def test_compare_shows_what_is_done_when_it_is_stopped(photo, tmp_path, monkeypatch):
+    def stop(*args, **params):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ke, "gradients", stop)
+    words = ["compare", photo, "-m", "gradcam", "-m", "gradients", "--out", tmp_path / "out"]
+    made = run(*words)
+    assert made.exit_code == 0 and Path(made.stdout.strip()).is_file(), made.output
+    assert run(*words[:2], *words[4:]).exit_code != 0  # nothing is done

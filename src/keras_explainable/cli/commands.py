@@ -111,6 +111,10 @@ def compare(
     model: Model = "demo",
     methods: Annotated[list[str], typer.Option("--methods", "--method", "-m", help=METHODS_HELP)] = ALL,
     unit: Annotated[str, typer.Option(metavar="N|top-1", help="The unit to explain: a number or its name.")] = "top-1",
+    repetitions: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="At most so many repetitions of a method, or channels of scorecam."),
+    ] = None,
     out: Out = Path("compared"),
     weights: Weights = "imagenet",
     scale: Scale = None,
@@ -119,17 +123,25 @@ def compare(
     backend: On = None,
     debug: Debug = False,
 ) -> None:
-    """Put the maps of many methods side by side: one picture for each image, with times and peaks."""
+    """Put the maps of many methods side by side: one picture for each image, with times and peaks.
+
+    Stopped by Ctrl-C, it shows those that are done."""
     from keras_explainable.errors import ExplainError, LayerError
 
     loaded = _load(model, weights, unsafe, scale, size)
     _tell_guess(loaded)
-    job, results, left_out = Job(loaded, images, unit, {}), {}, {}
-    for name in _methods(methods, None):
-        try:
-            results[name] = job.run(name)
-        except ExplainError as error:
-            left_out[name] = f"{name}: {error}"
+    names = _methods(methods, None)
+    job, results, left_out = Job(loaded, images, unit, {}, repetitions), {}, {}
+    try:
+        for i, name in enumerate(names, 1):
+            try:
+                results[name] = job.run(name)
+                typer.echo(f"{i}/{len(names)} {name}: {results[name][2]:.2f} s", err=True)
+            except ExplainError as error:
+                left_out[name] = f"{name}: {error}"
+    except KeyboardInterrupt:
+        if not results:
+            raise
     if not results:
         raise LayerError("None of these methods can explain this model. " + " ".join(left_out.values()))
     for reason in left_out.values():

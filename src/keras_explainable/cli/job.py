@@ -18,12 +18,14 @@ TIMED = "Per map: the time for one map, and also for compilation, of which each 
 
 
 class Job:
-    """Images to be explained by a model: for each, the same number of units."""
+    """Images to be explained by a model: for each, the same number of units; `most`: the repetitions, at most."""
 
-    def __init__(self, loaded: Any, paths: Sequence[Path], unit: str, params: dict[str, Any]) -> None:
+    def __init__(
+        self, loaded: Any, paths: Sequence[Path], unit: str, params: dict[str, Any], most: int | None = None
+    ) -> None:
         from keras_explainable import viz
 
-        self.loaded, self.paths, self.params = loaded, paths, params
+        self.loaded, self.paths, self.params, self.most = loaded, paths, params, most
         self.photos = np.stack([viz.image.read_image(path, loaded.size) for path in paths])
         self.inputs = loaded.preprocess(self.photos)
         self.units = self._units(unit)
@@ -31,10 +33,15 @@ class Job:
     def run(self, name: str) -> tuple[np.ndarray, np.ndarray, float]:
         """Scores (N, K), maps (N, H, W, K), and seconds for each map, by one method."""
         import keras_explainable as ke
+        from keras_explainable import registry
 
-        verbose = int(sys.stderr.isatty() and sys.stdout.isatty())
+        params = {"verbose": int(sys.stderr.isatty() and sys.stdout.isatty())} | self.params
+        if self.most is not None:
+            taken = registry.parameters(registry.get(name)) or {}
+            few = {key: taken[key].default or self.most for key in ("repetitions", "max_channels") if key in taken}
+            params |= {key: min(self.most, default) for key, default in few.items()}
         start = time.perf_counter()
-        scores, maps = getattr(ke, name)(self.loaded.model, self.inputs, self.units, verbose=verbose, **self.params)
+        scores, maps = getattr(ke, name)(self.loaded.model, self.inputs, self.units, **params)
         return scores, maps, (time.perf_counter() - start) / self.units.size
 
     def save(self, results: dict[str, Any], out: Path) -> str:
