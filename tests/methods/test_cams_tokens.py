@@ -8,7 +8,7 @@ import pytest
 import keras_explainable as ke
 import models
 from convert import as_reference
-from helpers import close, raw, where_quick
+from helpers import BACKEND, close, raw, where_quick
 from keras_explainable import random
 from keras_explainable.methods import meta
 from reference import cams, cams_smooth, cams_spectral
@@ -87,6 +87,28 @@ def test_layers_of_tokens_are_fused(model, x, nets):
 def test_exposed_tokens_are_the_signal(model, x):
     exposed = ke.inspection.expose(model, "block1_norm2", "logits")
     close(raw("gradcam", exposed, x, UNITS), raw("gradcam", model, x, UNITS, layer="block1_norm2"))
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
+def test_cam_is_refused_where_the_scores_are_those_of_a_class_token():
+    import torch
+    from torch import nn
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.patches, self.token = nn.Conv2d(3, 8, 4, 4), nn.Parameter(torch.ones(1, 1, 8))
+            self.block, self.head = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 5)
+
+        def forward(self, x):
+            x = self.patches(x).flatten(2).transpose(1, 2)
+            x = torch.cat([self.token.expand(len(x), -1, -1), x], dim=1)
+            return self.head(self.block(x, x, x)[0][:, 0])
+
+    images = np.ones((1, 3, 12, 16), "float32")
+    with pytest.raises(ke.errors.LayerError, match="1 tokens beside its grid"):
+        raw("cam", Net().eval(), images, 1, layer="block")
+    assert raw("gradcam", Net().eval(), images, 1, layer="block").maps.shape == (1, 3, 4, 1)
 
 
 def test_what_needs_more_than_tokens_is_refused(model, x):

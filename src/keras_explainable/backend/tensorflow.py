@@ -6,7 +6,9 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-UNROLLED = 8  # more columns than this become a loop: a graph of 1000 backward passes would take minutes to build
+# More columns become a loop: a graph of 1000 backward passes would take minutes to build. Where ways back are short, a
+# graph of so many operations is built quickly, and runs faster.
+UNROLLED, OPERATIONS = 8, 4000
 
 
 def compile(step: Callable, variables: Callable, jit_compile: bool | None, spread: bool) -> Callable:
@@ -66,15 +68,21 @@ def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:
         grads = tape.gradient(scores, sources, output_gradients=cotangent, unconnected_gradients="zero")
         return [reduce(key, tf.cast(g, tf.float32), values[key]) for key, g in zip(keys, grads, strict=True)]
 
-    units = scores.shape[-1]
-    if units is not None and units <= UNROLLED:
-        columns = [tf.stack(parts, axis=1) for parts in zip(*map(column, range(units)), strict=True)]
+    units, before = scores.shape[-1], _operations()
+    first = column(0)
+    if units is not None and (units <= UNROLLED or units * (_operations() - before) <= OPERATIONS):
+        columns = [tf.stack(parts, axis=1) for parts in zip(first, *map(column, range(1, units)), strict=True)]
     else:
         stacked = tf.map_fn(
             column, tf.range(tf.shape(scores)[-1]), fn_output_signature=[tf.float32] * len(keys), parallel_iterations=1
         )
         columns = [tf.einsum("kb...->bk...", part) for part in stacked]
     return scores, values if keep else {}, dict(zip(keys, columns, strict=True))
+
+
+def _operations() -> int:
+    """How many there are in the graph that is being built."""
+    return 0 if tf.executing_eagerly() else len(tf.compat.v1.get_default_graph().get_operations())
 
 
 def evaluate(run: Callable, x) -> tuple:

@@ -28,7 +28,7 @@ def cam(model: Any, inputs: Any, indices: Any = None, layer: Any = None, score: 
             of each row of the kernel.
 
     Raises:
-        LayerError: the model has no linear head with one weight for each channel.
+        LayerError: the model has no linear head with one weight for each channel, or a class token.
         InputError: the score is not known to be linear in the units.
 
     Reference: Zhou et al., Learning Deep Features for Discriminative Localization, arXiv:1512.04150.
@@ -53,6 +53,12 @@ def cam(model: Any, inputs: Any, indices: Any = None, layer: Any = None, score: 
         raise LayerError(
             f"CAM weighs the {a.shape[-1]} channels of {point} by the head's weights, and the model ends in {rows}. "
             "Use `gradcam`, which needs no such head."
+        )
+    prefix, _ = view.grids.get(point, (0, ()))
+    if prefix:
+        raise LayerError(
+            f"CAM is for channels that are pooled over space, and {point} has {prefix} tokens beside its grid that the "
+            "scores may come from. Use `gradcam`, which needs no pooling."
         )
     kernel = ops.cast(kernel, "float32")
     weights = ops.transpose(kernel if view.score is None else view.score(kernel))  # (units, C)
