@@ -61,6 +61,16 @@ def test_a_sum_is_known_where_all_its_terms_are(second, expected):
     assert known(model, np.ones((1, 8, 8, 3), "float32")) is expected
 
 
+@pytest.mark.parametrize(
+    "join", [lambda x: L.Concatenate()([x, x]), lambda x: ops.concatenate([x, -np.ones((1, 6, 6, 4))])]
+)
+def test_constants_that_are_joined_to_a_signal_are_not_overlooked(join):
+    inputs = keras.Input((8, 8, 3), batch_size=1)
+    model = keras.Model(inputs, L.Flatten()(L.Conv2D(2, 1)(join(L.Conv2D(4, 3, activation="relu")(inputs)))))
+    lowest = keras.Model(inputs, model.layers[-2].input)(np.ones((1, 8, 8, 3), "float32"))
+    assert known(model, np.ones((1, 8, 8, 3), "float32")) is bool(ops.convert_to_numpy(lowest).min() >= 0)
+
+
 @on_torch
 def test_numbers_that_a_module_adds_or_pads_with_are_not_taken_for_nothing():
     import torch

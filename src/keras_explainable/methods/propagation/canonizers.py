@@ -12,7 +12,13 @@ from keras_explainable.models.taps import IMAGES
 
 Number = tuple[str, int]  # of a call
 KEEPING = ("average", "maximum", "sum", "moving")  # what no sign is changed by,
-UNSURE = ("pad", "Pad", "UpSampling2D")  # but by a border of any number, and bicubic interpolation
+UNSURE = ("pad", "Pad", "UpSampling2D")  # but by a border of any number, bicubic interpolation,
+JOINING = (
+    "Concatenate",
+    "concatenate",
+    "Stack",
+    "stack",
+)  # and as operations of Keras by constants, which are not seen
 
 
 def norms(steps: Sequence[Step]) -> dict[Number, Call]:
@@ -31,14 +37,19 @@ def nonnegative(taps: Taps, steps: Sequence[Step]) -> set[int]:
     """The values that cannot be below 0: what ReLUs give, and what is pooled, added up or moved of such alone."""
     found: set[int] = set()
     for step in steps:
-        call = step.call
-        kept = step.role in KEEPING and step.fused is None and call.kind not in UNSURE
-        together = len(call.inputs) > 1 or step.role != "sum"  # not with a number
-        if ("relu" in (step.role, step.fused) and taps.rectifies(call)) or (
-            kept and together and call.inputs and found.issuperset(call.inputs)
+        if ("relu" in (step.role, step.fused) and taps.rectifies(step.call)) or (
+            _keeps_signs(step) and found.issuperset(step.call.inputs)
         ):
-            found.update(call.outputs)
+            found.update(step.call.outputs)
     return found
+
+
+def _keeps_signs(step: Step) -> bool:
+    """Whether what a call gives is 0 or more wherever all that it takes is."""
+    call = step.call
+    unsure = call.kind in UNSURE or (call.operation and call.kind in JOINING)
+    a_number_is_added = step.role == "sum" and len(call.inputs) < 2
+    return step.role in KEEPING and step.fused is None and not unsure and not a_number_is_added
 
 
 def plain(call: Call) -> bool:
