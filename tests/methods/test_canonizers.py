@@ -151,3 +151,33 @@ def test_what_others_take_as_well_stays_by_itself():
     ours = raw("lrp_epsilon", model, images, [0, 1])
     theirs = raw("input_x_gradient", model, images, [0, 1])
     close(ours, theirs, 1e-3)
+
+
+@on_torch
+@pytest.mark.parametrize("method", ["guided_backprop", "deconvnet", "lrp_epsilon_plus", "deeplift", "attnlrp"])
+def test_what_is_changed_in_place_is_what_a_module_would_have_made_anew(method):
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    class Net(nn.Module):
+        def __init__(self, inplace):
+            super().__init__()
+            torch.manual_seed(0)
+            self.first, self.second, self.head = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3, padding=1), nn.Linear(4, 5)
+            self.relu, self.last, self.inplace = nn.ReLU(inplace), nn.ReLU(inplace), inplace
+
+        def forward(self, x):
+            x = self.relu(self.first(x))
+            y = functional.relu(self.second(x), self.inplace)
+            if self.inplace:
+                y *= torch.tensor([[[0.5]], [[2.0]], [[1.0]], [[-1.0]]])
+                y += x
+            else:
+                y = y * torch.tensor([[[0.5]], [[2.0]], [[1.0]], [[-1.0]]]) + x
+            return self.head(self.last(y).mean((2, 3)))
+
+    x = RNG.normal(size=(2, 3, 8, 9)).astype("float32")
+    found, expected = (raw(method, Net(inplace).eval(), x, [1, 3]) for inplace in (True, False))
+    assert abs(expected.maps).max() > 1e-3
+    close(found, expected, 1e-6)

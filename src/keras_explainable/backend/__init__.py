@@ -4,9 +4,10 @@
 - `jacobian(run, x, at, reduce, keep)`: gradients of each column of a score at chosen signals, in one forward pass, each
   given to `reduce(key, gradient, value)`, with the signal's value where it is to be kept.
 - `evaluate(run, x)`: a forward pass that records nothing for differentiation.
-- `reroute(inputs, output, rule, keep)`: `output`, as if made of `inputs` alone: a cotangent g that arrives there goes
-  on to them as `rule(g, inputs, output)`, or `rule(g, inputs, None)` where the output is not kept, and nothing through
-  what really made it.
+- `reroute(inputs, output, rule, looks)`: `output`, as if made of `inputs` alone: a cotangent g that arrives there goes
+  on to them as `rule(g, inputs, output)`, and nothing through what really made it. What is not named in `looks`
+  ("inputs", "output") is not kept, and None for the rule.
+- `stand_in(value)`: what can be one of those inputs in the place of a value that is not looked at.
 - `vjp(function, x)`: `function(x)`, and the function that takes a cotangent there to one of x, once.
 - `trace(run, shape, dtype)`: run on abstract (or, where there is none, blank) values, for what can be seen on the way.
 - `by_image(function, values)`: a function of a batch that treats each image by itself, on few at once if that is
@@ -40,6 +41,7 @@ compile = _module.compile
 jacobian = _module.jacobian
 evaluate = _module.evaluate
 reroute = _module.reroute
+stand_in = _module.stand_in
 vjp = _module.vjp
 trace = _module.trace
 by_image = _module.by_image

@@ -87,7 +87,7 @@ def evaluate(run: Callable, x) -> tuple:
     return scores, values
 
 
-def reroute(inputs: tuple, output, rule: Callable, keep: bool):
+def reroute(inputs: tuple, output, rule: Callable, looks: tuple):
     @jax.custom_vjp
     def through(inputs, output):
         return output
@@ -95,8 +95,15 @@ def reroute(inputs: tuple, output, rule: Callable, keep: bool):
     def backward(kept, g):
         return tuple(rule(g, *kept)), jnp.zeros_like(g)
 
-    through.defvjp(lambda inputs, output: (output, (inputs, output if keep else None)), backward)
+    def forward(inputs, output):
+        return output, (inputs if "inputs" in looks else None, output if "output" in looks else None)
+
+    through.defvjp(forward, backward)
     return through(tuple(inputs), jax.lax.stop_gradient(output))
+
+
+def stand_in(value):
+    return value
 
 
 def vjp(function: Callable, x) -> tuple:

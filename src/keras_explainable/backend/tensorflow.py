@@ -91,15 +91,21 @@ def evaluate(run: Callable, x) -> tuple:
     return scores, values
 
 
-def reroute(inputs: tuple, output, rule: Callable, keep: bool):
+def reroute(inputs: tuple, output, rule: Callable, looks: tuple):
     @tf.custom_gradient
     def through(output, *inputs):
         def backward(g):
-            return tf.zeros_like(g), *rule(g, inputs, output if keep else None)
+            return tf.zeros_like(g), *rule(
+                g, inputs if "inputs" in looks else None, output if "output" in looks else None
+            )
 
         return tf.identity(output), backward
 
     return through(tf.stop_gradient(output), *inputs)
+
+
+def stand_in(value):
+    return value
 
 
 def vjp(function: Callable, x) -> tuple:

@@ -109,19 +109,41 @@ class _Reroute(torch.autograd.Function):
     @staticmethod
     def forward(ctx, rule, output, *inputs):
         ctx.rule = rule
-        return output.clone()  # what follows may work in place
+        ctx.mark_dirty(output)  # the same memory, as made here
+        return output
 
     @staticmethod
     def backward(ctx, g):
         return None, None, *ctx.rule(g)
 
 
-def reroute(inputs: tuple, output, rule: Callable, keep: bool):
+class _StandIn(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, value):
+        return value.new_zeros(()).expand(value.shape)
+
+    @staticmethod
+    def backward(ctx, g):
+        return g
+
+
+def reroute(inputs: tuple, output, rule: Callable, looks: tuple):
     if not torch.is_grad_enabled():  # nothing is asked for above the first signal
         return output
-    kept, plain = tuple(value.detach() for value in inputs), output.detach()
-    seen = plain if keep else None
-    return _Reroute.apply(lambda g: rule(g, kept, seen), plain, *inputs)
+    changed = any(value is output for value in inputs)  # what arrives, and not where it goes
+    if changed and not looks and output.requires_grad:
+        seen = output.clone() if output._is_view() else output
+        seen.register_hook(lambda g: rule(g, None, None)[0])
+        return seen
+    kept = tuple(value.detach() for value in inputs) if "inputs" in looks else None
+    plain = output.detach()
+    known = plain if "output" in looks else None
+    alone = plain.clone() if changed or "output" in looks else plain  # what follows may work in place
+    return _Reroute.apply(lambda g: rule(g, kept, known), alone, *inputs)
+
+
+def stand_in(value):
+    return _StandIn.apply(value) if torch.is_grad_enabled() else value.detach()
 
 
 def vjp(function: Callable, x) -> tuple:

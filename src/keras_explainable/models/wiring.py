@@ -15,14 +15,14 @@ class Rule(NamedTuple):
     """What arrives at a signal goes on to others as `send(g, inputs, output) -> cotangents of the inputs`, all float32.
 
     With `of` = (at,) it is the arriving cotangent that is changed, and the layer keeps its own gradient. What the model
-    goes on with is the signal itself, or `instead(signal)`, which is then the output. The output is kept for `send` if
-    it `looks` at it, and else it gets None."""
+    goes on with is the signal itself, or `instead(signal)`, which is then the output. Signals are kept for `send` as
+    far as it `looks` at them, and else it gets None."""
 
     at: Point
     of: tuple[Point, ...]
-    send: Callable[[Any, tuple, Any], Sequence]
+    send: Callable[[Any, Any, Any], Sequence]
     instead: Callable[[Any], Any] | None = None
-    looks: bool = True
+    looks: tuple[str, ...] = ("inputs", "output")
 
 
 class Wiring:
@@ -31,6 +31,7 @@ class Wiring:
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.rules = {rule.at: rule for rule in rules}
         self.sources = frozenset(point for rule in rules for point in rule.of if point != rule.at)
+        self.seen = frozenset(point for rule in rules if "inputs" in rule.looks for point in rule.of)
         self.points = self.sources | self.rules.keys()
 
     def start(self) -> Callable[[Point, Any], Any]:
@@ -40,21 +41,25 @@ class Wiring:
         def rewire(point, value):
             rule = self.rules.get(point)
             if rule is not None:
+                value = ops.copy(value) if point.link == "input" else value  # others may take it as well
                 inputs = tuple(kept.get(p, value) for p in rule.of)
                 output = rule.instead(value) if rule.instead else value
-                value = backend.reroute(inputs, output, _in_float(rule.send), rule.looks)
-            if point in self.sources:
-                kept[point] = ops.copy(value)  # what follows may work in place
+                value = backend.reroute(inputs, output, _in_float(rule, inputs), rule.looks)
+            if point in self.sources:  # as a copy: what follows may work in place
+                kept[point] = ops.copy(value) if point in self.seen else backend.stand_in(value)
             return value
 
         return rewire
 
 
-def _in_float(send: Callable) -> Callable:
+def _in_float(rule: Rule, inputs: tuple) -> Callable:
+    dtypes = [value.dtype for value in inputs]
+
     def sent(g, inputs, output):
-        g, *values = (ops.cast(value, "float32") for value in (g, *inputs))
+        inputs = None if inputs is None else tuple(ops.cast(value, "float32") for value in inputs)
         output = None if output is None else ops.cast(output, "float32")
-        return [ops.cast(new, old.dtype) for new, old in zip(send(g, tuple(values), output), inputs, strict=True)]
+        new = rule.send(ops.cast(g, "float32"), inputs, output)
+        return [ops.cast(value, dtype) for value, dtype in zip(new, dtypes, strict=True)]
 
     return sent
 

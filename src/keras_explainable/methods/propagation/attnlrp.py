@@ -38,7 +38,7 @@ def _normalisation(taps: Taps, call: Call) -> Rule:
     """The deviation counts as a constant; taking the mean away is linear."""
     if call.operation:
         deviation = call.output._replace(link="deviation")
-        return Rule(deviation, (deviation,), _none)
+        return Rule(deviation, (deviation,), _none, looks=())
 
     def send(g, inputs, output):
         x, norm = inputs[0], taps.deviation(call.path)
@@ -73,7 +73,7 @@ def _product(step: Step) -> list[Rule]:
     """Half of what a product has to each of its two factors; all to one that alone depends on the images."""
     if any(point.part > 1 for point in step.reached):
         raise LayerError(f"No rule covers {step.name} of more than two signals. Use a gradient.")
-    return [Rule(point, (point,), _half) for point in step.reached] if len(step.reached) == 2 else []
+    return [Rule(point, (point,), _half, looks=()) for point in step.reached] if len(step.reached) == 2 else []
 
 
 def _attention(view: View, step: Step) -> list[Rule]:
@@ -87,7 +87,7 @@ def _attention(view: View, step: Step) -> list[Rule]:
             f"No rule covers {step.name} where queries, keys or values do not depend on the images, or a mask does. "
             "Use a gradient."
         )
-    return [Rule(point, (point,), _half) for point in (*factors, probabilities)]
+    return [Rule(point, (point,), _half, looks=()) for point in (*factors, probabilities)]
 
 
 def _rules(view: View, gamma: float) -> list[Rule]:

@@ -47,9 +47,8 @@ def nonnegative(taps: Taps, steps: Sequence[Step]) -> set[int]:
 def _keeps_signs(step: Step) -> bool:
     """Whether what a call gives is 0 or more wherever all that it takes is."""
     call = step.call
-    unsure = call.kind in UNSURE or (call.operation and call.kind in JOINING)
-    a_number_is_added = step.role == "sum" and len(call.inputs) < 2
-    return step.role in KEEPING and step.fused is None and not unsure and not a_number_is_added
+    alone = len(call.inputs) < 2 and (step.role == "sum" or call.kind in JOINING)  # with a constant, which is not seen
+    return step.role in KEEPING and step.fused is None and call.kind not in UNSURE and not alone
 
 
 def plain(call: Call) -> bool:

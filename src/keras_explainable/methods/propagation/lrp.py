@@ -49,20 +49,20 @@ def wiring(view: View, composite: Composite, steps: Sequence[Step]) -> list[Rule
             rule = getattr(composite, "first" if step in first else str(step.role))
             norm = merged.get(call.output[:2])
             known = call.inputs[0] in nonnegative
-            found.append(Rule(call.linear, inputs[:1], _linear(view.taps, call, norm, known, rule), looks=False))
+            found.append(Rule(call.linear, inputs[:1], _linear(view.taps, call, norm, known, rule), looks=("inputs",)))
         elif step.role in ("norm", "scaling", "relu", "activation"):
-            found.append(Rule(call.output, step.reached[:1], _pass, looks=False))
+            found.append(Rule(call.output, step.reached[:1], _pass, looks=()))
         elif step.role == "average":
             found += _average(view.taps, step)
         elif step.role == "sum" and len({shape for point, shape in call.signals}) == 1:
-            found.append(Rule(call.output, inputs, _sum, looks=False))
+            found.append(Rule(call.output, inputs, _sum, looks=("inputs",)))
         elif step.role not in ("maximum", "moving"):
             raise LayerError(
                 f"No rule covers {step.name}, so relevance cannot be sent through it. Use a gradient, or `attnlrp` in "
                 "a transformer."
             )
         if step.fused in ("relu", "activation"):
-            found.append(Rule(call.output, (call.linear,), _pass, looks=False))
+            found.append(Rule(call.output, (call.linear,), _pass, looks=()))
         elif step.fused not in (None, "moving"):
             raise LayerError(f"No rule covers {call.activation}, the activation of {step.name}. Use a gradient.")
     return _chained(found, steps)
@@ -82,7 +82,7 @@ def _chained(found: Sequence[Rule], steps: Sequence[Step]) -> list[Rule]:
     at: dict[Point, Rule] = {}
     for rule in found:
         old = at.get(before.get(rule.of[0], rule.of[0])) if rule.send is _pass else None
-        if old is not None and not old.looks:
+        if old is not None and "output" not in old.looks:
             rule = at.pop(old.at)._replace(at=rule.at)
         at[rule.at] = rule
     return list(at.values())
@@ -99,10 +99,12 @@ def _average(taps: Any, step: Step) -> list[Rule]:
     """By what each pixel adds: r / y before the average's own gradient, times x after it."""
     if step.call.path in taps.paths():  # at once, in float32, for what is large or small on the way
         run = partial(taps.apply, step.call.path)
-        return [Rule(step.call.output, step.inputs[:1], lambda g, x, _: (rules.averaged(run, x[0], g),), looks=False)]
+        return [
+            Rule(step.call.output, step.inputs[:1], lambda g, x, _: (rules.averaged(run, x[0], g),), looks=("inputs",))
+        ]
     before, after = step.inputs[0], step.call.output
     divide = Rule(after, (after,), lambda g, _, y: (g / rules.stabilized(y),))
-    return [divide, Rule(before, (before,), lambda g, x, _: (g * x[0],), looks=False)]
+    return [divide, Rule(before, (before,), lambda g, x, _: (g * x[0],), looks=("inputs",))]
 
 
 def starting(view: View, found: list[Rule], steps: Sequence[Step]) -> list[Rule]:
@@ -116,7 +118,7 @@ def starting(view: View, found: list[Rule], steps: Sequence[Step]) -> list[Rule]
 
     for end in ends:
         old = at.get(end, Rule(end, (end,), _pass))
-        at[end] = old._replace(send=times_value(old.send), looks=True)
+        at[end] = old._replace(send=times_value(old.send), looks=("inputs", "output"))
     return list(at.values())
 
 

@@ -67,7 +67,12 @@ def guided_backprop(
     Reference: Springenberg et al., Striving for Simplicity: The All Convolutional Net, arXiv:1412.6806.
     """
     return _explain(
-        model, inputs, indices, score, reduce, lambda step: Rule(step.call.output, (step.call.output,), _positive)
+        model,
+        inputs,
+        indices,
+        score,
+        reduce,
+        lambda step: Rule(step.call.output, (step.call.output,), _positive, looks=()),
     )
 
 
@@ -96,7 +101,7 @@ def deconvnet(model: Any, inputs: Any, indices: Any = None, score: Any = None, r
 
     def rule(step):
         before = step.call.linear if step.fused else step.inputs[0]
-        return Rule(step.call.output, (before,), _positive)
+        return Rule(step.call.output, (before,), _positive, looks=())
 
     return _explain(model, inputs, indices, score, reduce, rule)
 
