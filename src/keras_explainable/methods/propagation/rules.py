@@ -86,22 +86,18 @@ def alpha_beta(alpha: float = 2.0, beta: float = 1.0) -> Callable:
         raise InputError(f"alpha={alpha:g} and beta={beta:g} came: relevance is kept where alpha - beta is 1.")
 
     def rule(linear, x, r):
-        found = z_plus(linear, x, alpha * r)
-        return found - _z_minus(linear, x, beta * r) if beta else found
+        up, down = positive(linear.kernel), negative(linear.kernel)
+        found = shares(linear, signed(linear, x, up, down), positive(linear.bias), alpha * r)
+        if not beta:
+            return found
+        return found - shares(linear, signed(linear, x, down, up), negative(linear.bias), beta * r)
 
     return rule
 
 
 def z_plus(linear: Linear, x: Any, r: Any) -> Any:
     """By what adds to the output alone."""
-    up, down = positive(linear.kernel), negative(linear.kernel)
-    return shares(linear, signed(linear, x, up, down), positive(linear.bias), r)
-
-
-def _z_minus(linear: Linear, x: Any, r: Any) -> Any:
-    """By what takes from the output alone."""
-    up, down = positive(linear.kernel), negative(linear.kernel)
-    return shares(linear, signed(linear, x, down, up), negative(linear.bias), r)
+    return alpha_beta(1.0, 0.0)(linear, x, r)
 
 
 @cache
