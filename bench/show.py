@@ -6,6 +6,7 @@ import numpy as np
 
 SAME = 1e-2  # of the largest value: how far equal weights may be apart on different backends
 AGREE = 0.99  # correlation with a peer's map of the same definition
+UNSTABLE = ("guided_ig",)  # rounding decides which values move together: backends differ, as images 1e-6 apart do
 
 
 def joined(files):
@@ -20,7 +21,7 @@ def check(rows):
     """Mark what is wrong: maps that differ from those of the other Keras backends, or from a peer's."""
     groups = {}
     for row in rows:
-        if "sketch" in row and row["backend"] != "native":
+        if "sketch" in row and row["backend"] != "native" and row["method"] not in UNSTABLE:
             groups.setdefault((row["network"], row["batch"], row["size"], row["method"]), []).append(row)
     for same in groups.values():
         for row in same if len(same) > 1 else ():

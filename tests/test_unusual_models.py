@@ -169,5 +169,6 @@ def test_quantized_layers(rng):
     explained = gradcam(model, x, 1)
     assert explained.about["score"] == "pre-activation of logits"
     close(explained, exact, 0.02)
+    assert abs(explained.scores - exact.scores).max() > 1e-4  # and not what was compiled before
     terms = ke.full_gradient_decomposition(model, x, 1).bias_gradients
     assert [path for path, _ in terms] == ["conv", "logits"]

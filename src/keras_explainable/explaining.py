@@ -93,27 +93,30 @@ def explain(
         if postprocessing is not None:
             maps = _postprocess(postprocessing, maps, axis)
         if resizing:
-            size: Any = models.view(subject, images).size if resizing is True else resizing
+            size: Any = models.size(subject, images) if resizing is True else resizing
             maps = resize(maps, size, axis=axis[0]) if len(size) == len(axis) else maps
         return scores, maps
 
     key = None if getattr(method, "repeats", False) else frozen([method, method_params, postprocessing, resizing])
     score = method_params.get("score")
-    source, total = opened(model, x, y, batch_size, score, leaf, steps)
-    fetch, results = (backend.to_host, _Results(total)) if as_numpy else (keras.ops.stop_gradient, _Tensors())
-    given = getattr(method, "given", {}) | method_params
-    outputs = run_steps(step, key, model, source, verbose, callbacks, fetch, score, given)
-    with options(run_eagerly, jit_compile), models.computing_in(precision), models.taps(model).device():
-        try:
-            for image, output in outputs:  # noqa: B007 (the last one is described below)
-                results.add(output)
-        except Exception as error:
-            if results.filled:
-                error.partial = Explanation(*results.done())  # type: ignore[attr-defined]
-                error.add_note(f"{results.filled} images had been explained by then: see this exception's `.partial`.")
-            raise
-        scores, maps = results.done()
-        return Explanation(scores, maps, _about(method, *models.bind(model, image), method_params))
+    with models.unchanging():
+        source, total = opened(model, x, y, batch_size, score, leaf, steps)
+        fetch, results = (backend.to_host, _Results(total)) if as_numpy else (keras.ops.stop_gradient, _Tensors())
+        given = getattr(method, "given", {}) | method_params
+        outputs = run_steps(step, key, model, source, verbose, callbacks, fetch, score, given)
+        with options(run_eagerly, jit_compile), models.computing_in(precision), models.taps(model).device():
+            try:
+                for image, output in outputs:  # noqa: B007 (the last one is described below)
+                    results.add(output)
+            except Exception as error:
+                if results.filled:
+                    error.partial = Explanation(*results.done())  # type: ignore[attr-defined]
+                    error.add_note(
+                        f"{results.filled} images had been explained by then: see this exception's `.partial`."
+                    )
+                raise
+            scores, maps = results.done()
+            return Explanation(scores, maps, _about(method, *models.bind(model, image), method_params))
 
 
 def _about(method: Callable, model: Any, image: Any, params: dict) -> dict[str, Any]:

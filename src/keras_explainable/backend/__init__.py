@@ -12,6 +12,8 @@
 - `trace(run, shape, dtype)`: run on abstract (or, where there is none, blank) values, for what can be seen on the way.
 - `by_image(function, values)`: a function of a batch that treats each image by itself, on few at once if that is
   faster.
+- `order_statistics(values)`: of values that are not negative, the function from a rank (N, 1) to the value that has it
+  along the last axis, rank 0 being the smallest.
 - `at_once(x, most)`: how many images like those of `x` are computed together to be fastest, at most so many.
 - `is_traced(value)`: whether a tensor is part of a program that is being built.
 - `to_host(value)`: a NumPy array.
@@ -45,6 +47,7 @@ stand_in = _module.stand_in
 vjp = _module.vjp
 trace = _module.trace
 by_image = _module.by_image
+order_statistics = _module.order_statistics
 at_once = _module.at_once
 is_traced = _module.is_traced
 to_host = _module.to_host

@@ -119,6 +119,22 @@ def by_image(function: Callable, values):
     return function(values)
 
 
+def order_statistics(values) -> Callable:
+    # Bit by bit: XLA's sort takes as long as 25 of these on CPUs. Where no sign is set, bits are ordered as numbers are.
+    bits = jax.lax.bitcast_convert_type(values, "int32")
+
+    def at(rank):
+        def settle(i, found):
+            larger = found | (1 << (30 - i))
+            before = jnp.sum(bits < larger, axis=-1, keepdims=True, dtype="int32")
+            return jnp.where(before <= rank, larger, found)
+
+        found = jax.lax.fori_loop(0, 31, settle, jnp.zeros_like(bits[..., :1]))
+        return jax.lax.bitcast_convert_type(found, values.dtype)
+
+    return at
+
+
 def at_once(x, most: int) -> int:
     return most
 

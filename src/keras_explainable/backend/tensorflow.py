@@ -124,6 +124,11 @@ def by_image(function: Callable, values):
     return function(values)
 
 
+def order_statistics(values) -> Callable:
+    ordered = tf.sort(values, axis=-1)
+    return lambda rank: tf.gather(ordered, rank, axis=-1, batch_dims=1)
+
+
 def at_once(x, most: int) -> int:
     return most
 

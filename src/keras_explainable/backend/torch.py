@@ -164,6 +164,14 @@ def by_image(function: Callable, values):
     return torch.cat([function(part) for part in values.chunk(pieces)]) if pieces > 1 else function(values)
 
 
+def order_statistics(values) -> Callable:
+    if values.device.type == "cpu":  # NumPy takes a tenth of PyTorch's time
+        ordered = torch.from_numpy(np.sort(values.detach().numpy(), axis=-1))
+    else:
+        ordered = torch.sort(values, dim=-1).values
+    return lambda rank: torch.gather(ordered, -1, rank.long())
+
+
 def at_once(x, most: int) -> int:
     # On a CPU, signals of more than 32 MB are new memory each time: gradients of ResNet-50 take 1.4 times as long for
     # each of 32 images of 224 x 224 as for each of 8.

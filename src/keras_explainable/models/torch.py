@@ -188,6 +188,7 @@ class TorchTaps:
         self.target: Any = None
         self.inputs = Inputs()
         self.found: dict[str, nn.Module] | None = None
+        self.made_of: tuple | None = None
         module = unwrap(module)
         if isinstance(module, Exposed):
             self.signals, self.target = module.addresses["signals"], module.addresses["target"]
@@ -256,9 +257,11 @@ class TorchTaps:
         return list(self.module.parameters())
 
     def structure(self) -> tuple:
-        paths = self.paths()
-        adds = [(m._parameters.get("bias") is None, m._buffers.get("running_mean") is None) for m in paths.values()]
-        return tuple(zip(paths, map(id, paths.values()), adds, strict=True))
+        if self.made_of is None:
+            paths = self.paths()
+            adds = [(m._parameters.get("bias") is None, m._buffers.get("running_mean") is None) for m in paths.values()]
+            self.made_of = tuple(zip(paths, map(id, paths.values()), adds, strict=True))
+        return self.made_of
 
     def input_shape(self) -> tuple | None:
         self.inputs.check(self.module.forward)
@@ -353,6 +356,7 @@ class TorchTaps:
                     f"of channels: {error}."
                 ) from error
             raise
+        self.found = self.made_of = None  # a first run may have made modules
         paths = self.paths()
         calls = recorder.calls(functools.partial(_describe, paths, len(shape), {}), paths)
         weights = ((id(w), w._version) for w in chain(self.module.parameters(), self.module.buffers()))

@@ -230,11 +230,14 @@ class View:
             return values
         return ops.take_along_axis(values, unit_indices(self.indices, ops.shape(values)[0], values.shape[-1]), axis=-1)
 
-    def steps(self, stop: Point | None = None) -> list[Step]:
+    def steps(self, stop: Point | None = None) -> tuple[Step, ...]:
         """The calls that the scores depend on, from the images or the signal at `stop` on (see `wiring.steps`)."""
         if self.taps.black_box:
             black_box.refuse()
-        return steps(self.taps, self.operations, self.target, stop)
+        known, key = self.operations.known, ("steps", self.target, stop)
+        if key not in known:
+            known[key] = tuple(steps(self.taps, self.operations, self.target, stop))
+        return known[key]
 
     def _run(self, at: Sequence[Point], replace: dict | None = None, wiring: Wiring | None = None) -> Callable:
         if at and self.taps.black_box:

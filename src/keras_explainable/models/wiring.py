@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import keras
 from keras import ops
 
 from keras_explainable import backend
@@ -44,7 +45,7 @@ class Wiring:
                 value = ops.copy(value) if point.link == "input" else value  # others may take it as well
                 inputs = tuple(kept.get(p, value) for p in rule.of)
                 output = rule.instead(value) if rule.instead else value
-                value = backend.reroute(inputs, output, _in_float(rule, inputs), rule.looks)
+                value = backend.reroute(inputs, output, _in_float(rule, inputs, output), rule.looks)
             if point in self.sources:  # as a copy: what follows may work in place
                 kept[point] = ops.copy(value) if point in self.seen else backend.stand_in(value)
             return value
@@ -52,8 +53,10 @@ class Wiring:
         return rewire
 
 
-def _in_float(rule: Rule, inputs: tuple) -> Callable:
-    dtypes = [value.dtype for value in inputs]
+def _in_float(rule: Rule, inputs: tuple, output: Any) -> Callable:
+    *dtypes, made = (keras.backend.standardize_dtype(value.dtype) for value in (*inputs, output))
+    if {*dtypes, made} == {"float32"}:
+        return rule.send
 
     def sent(g, inputs, output):
         inputs = None if inputs is None else tuple(ops.cast(value, "float32") for value in inputs)
