@@ -48,3 +48,5 @@ def test_neighbours_are_independent():
 def test_the_same_on_the_host():
     for arguments in [((5, 7), 3, 7, 1), ((1000,), -2, 0, 0), ((3,), 2**40 + 5, 2, 9)]:
         np.testing.assert_array_equal(random.on_host(*arguments), uniform(*arguments))
+        on_device = keras.ops.convert_to_numpy(random.on_device(*arguments))
+        np.testing.assert_array_equal(random.on_host(*arguments), on_device)
