@@ -1,10 +1,59 @@
-"""Maps of plain modules by hooks and nothing of this library: what its own are compared with."""
+"""Maps of plain modules by hooks and nothing of this library but its random numbers: what its own are compared with."""
 
 import copy
 
+import numpy as np
 
-def bare_gradcam(module, layer, x, y):
-    """Grad-CAM of a plain module, by a hook: what the library's maps are compared with."""
+from keras_explainable import random
+
+
+def witness(method, module, layer, x, y, repetitions):
+    """The maps (N, *S) that a method should give, or None where there is nothing to compare with."""
+    if method in CAMS and layer is not None:
+        return _array(CAMS[method](*signal_and_gradient(module, layer, x, y)))
+    if method == "cam" and layer is not None and hasattr(module, "fc"):  # a linear head behind the pooled signal
+        signal, _ = signal_and_gradient(module, layer, x, y)
+        return _array((module.fc.weight.detach()[y[:, 0]].to(signal.device)[:, :, None, None] * signal).sum(1))
+    if method in ("full_gradients", "simple_full_gradients"):
+        return bare_full_gradients(module, x, y, simple=method == "simple_full_gradients")
+    if method in SMOOTHED:
+        spread = np.ptp(x, axis=(1, 2, 3), keepdims=True)
+        noise = (np.asarray(random.normal((1, *x.shape[1:]), 0, i).cpu()) for i in range(repetitions))
+        g = np.stack([gradient(module, x + np.float32(0.15) * spread * e, y) for e in noise])
+        return SMOOTHED[method](g).mean(1)
+    nodes, weights = np.polynomial.legendre.leggauss(repetitions)
+    if method == "integrated_gradients":  # from black
+        at = zip((nodes + 1) / 2, weights / 2, strict=True)
+        return (x * sum(w * gradient(module, np.float32(t) * x, y) for t, w in at)).sum(1)
+    return (x * gradient(module, x, y)).sum(1) if method == "input_x_gradient" else None
+
+
+def _gradcampp(signal, g):
+    total = signal.double().sum((2, 3), keepdim=True)
+    below = 2 * g.double() ** 2 + g.double() ** 3 * total
+    alpha = (g.double() ** 2 / below).nan_to_num(0.0, 0.0, 0.0)
+    return ((alpha * g.relu()).sum((2, 3), keepdim=True) * signal).sum(1)
+
+
+CAMS = {
+    "gradcam": lambda signal, g: (g.mean((2, 3), keepdim=True) * signal).sum(1),
+    "gradcampp": _gradcampp,
+    "hirescam": lambda signal, g: (g * signal).sum(1),
+    "layercam": lambda signal, g: (g.relu() * signal).sum(1),
+}
+SMOOTHED = {
+    "smoothgrad": lambda g: abs(g.mean(0)),
+    "squaregrad": lambda g: (g**2).mean(0),
+    "vargrad": lambda g: g.var(0),
+}
+
+
+def _array(maps):
+    return maps.detach().cpu().numpy()
+
+
+def signal_and_gradient(module, layer, x, y):
+    """What a layer gives (N, C, *S), and the gradient of the units' scores there, by a hook."""
     import torch
 
     seen, device = [], next(module.parameters()).device
@@ -18,17 +67,28 @@ def bare_gradcam(module, layer, x, y):
     scores = module(torch.as_tensor(x, device=device)).gather(1, units)
     hook.remove()
     (g,) = torch.autograd.grad(scores.sum(), seen)
-    return (g.mean((2, 3), keepdim=True) * seen[0]).sum(1).detach().cpu().numpy()
+    return seen[0].detach(), g
 
 
-def bare_full_gradients(module, x, y):
-    """FullGrad, equally."""
+def gradient(module, x, y):
+    """The gradient of the units' scores with respect to the images."""
+    import torch
+
+    device = next(module.parameters()).device
+    leaf = torch.as_tensor(x, device=device).clone().requires_grad_()
+    scores = module(leaf).gather(1, torch.as_tensor(y, device=device, dtype=torch.int64))
+    return _array(torch.autograd.grad(scores.sum(), leaf)[0])
+
+
+def bare_full_gradients(module, x, y, simple=False):
+    """FullGrad, or (simple) of the gradients alone."""
     from torch.nn import functional
 
-    first, *terms = (scaled(term).sum(1, keepdim=True) for term in full_gradient_terms(not_in_place(module), x, y))
+    terms = full_gradient_terms(not_in_place(module), x, y, simple)
+    first, *terms = (scaled(term).sum(1, keepdim=True) for term in terms)
     size = first.shape[2:]
     maps = sum((functional.interpolate(t, size=size, mode="bilinear", align_corners=True) for t in terms), first)
-    return maps[:, 0].cpu().numpy()
+    return _array(maps[:, 0])
 
 
 def not_in_place(module):
@@ -39,27 +99,33 @@ def not_in_place(module):
     return module
 
 
-def full_gradient_terms(module, x, y):
-    """Gradient x image, and gradient x bias of every convolution and normalisation with one, (B, C, *S) each."""
+def full_gradient_terms(module, x, y, simple=False):
+    """Gradient x image, and gradient x bias (simple: alone) of every convolution and normalisation with one, (B, C, *S)
+    each."""
     import torch
     from torch import nn
 
     def bias(part):
-        if isinstance(part, nn.BatchNorm2d):
-            return part.bias - part.running_mean * part.weight / torch.sqrt(part.running_var + part.eps)
-        return part.bias
+        if not isinstance(part, nn.BatchNorm2d):
+            return part.bias
+        gamma, beta = (part.weight, part.bias) if part.affine else (1.0, 0.0)
+        return beta - part.running_mean * gamma / torch.sqrt(part.running_var + part.eps)
 
     outputs, device = [], next(module.parameters()).device
     leaf = torch.as_tensor(x, device=device).clone().requires_grad_()
     known = nn.Conv2d | nn.Linear | nn.BatchNorm2d
-    parts = [part for part in module.modules() if isinstance(part, known) and part.bias is not None]
+    parts = [
+        part
+        for part in module.modules()
+        if isinstance(part, known) and (hasattr(part, "running_mean") or part.bias is not None)
+    ]
     hooks = [p.register_forward_hook(lambda p, _, out: outputs.append((p, out))) for p in parts]
     scores = module(leaf).gather(1, torch.as_tensor(y, device=device, dtype=torch.int64)).sum()
     for hook in hooks:
         hook.remove()
     spatial = [(part, out) for part, out in outputs if out.ndim == 4]
     first, *grads = torch.autograd.grad(scores, [leaf, *(out for _, out in spatial)])
-    factors = [bias(part).detach()[None, :, None, None] for part, _ in spatial]
+    factors = [1 if simple else bias(part).detach()[None, :, None, None] for part, _ in spatial]
     return [first * leaf.detach(), *(grad * factor for grad, factor in zip(grads, factors, strict=True))]
 
 

@@ -19,7 +19,7 @@ from bench.few import N, countless, few  # noqa: E402
 from bench.floors import floors  # noqa: E402
 from bench.measure import alternate, first, middle, peak, ratio  # noqa: E402
 from bench.passes import passes  # noqa: E402
-from bench.witnesses import bare_full_gradients, bare_gradcam  # noqa: E402
+from bench.witnesses import witness  # noqa: E402
 from keras_explainable import backend, compiling, registry  # noqa: E402
 
 # The most that the ratio of a method's time to its cost should be: its own, or else any method's.
@@ -74,13 +74,12 @@ def verdict(subject, method, maps, gradient):
     """Whether raw maps are right, by a second witness in the bare framework, or "unchecked"."""
     if not np.isfinite(maps).all() or abs(maps).max() == 0:
         return "wrong: constant or not finite"
+    expected = None
     if method == "gradients":
         expected = abs(gradient).mean(1 if KIND == "native" else -1)
-    elif method == "gradcam" and subject.where:
-        expected = bare_gradcam(subject.model, subject.where["layer"], subject.x, subject.y)
-    elif method == "full_gradients" and subject.where:
-        expected = bare_full_gradients(subject.model, subject.x, subject.y)
-    else:
+    elif KIND == "native" and subject.network != "ViT":  # whose biases are not those of maps (N, C, *S)
+        expected = witness(method, subject.model, subject.where.get("layer"), subject.x, subject.y, N)
+    if expected is None:
         return "unchecked"
     error = abs(maps[..., 0] - expected).max() / abs(expected).max()
     return "right" if error < 1e-3 else f"wrong by {error:.1e}"

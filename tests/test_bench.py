@@ -1,9 +1,12 @@
-"""What the benchmark holds a method to is read from the cost that the method states of itself."""
+"""What the benchmark holds a method to is read from the cost that the method states of itself, and what it compares maps
+with gives the same maps."""
 
 import pytest
+from bench import witnesses
 from bench.passes import passes
 
 import keras_explainable as ke
+from helpers import BACKEND, close, raw
 
 LETTERS = {"n": 5, "K": 1, "C": 10, "windows": 4, "segments": 3, "R": 2}
 
@@ -26,3 +29,18 @@ def test_a_cost_is_arithmetic(cost, seconds):
 @pytest.mark.parametrize("name", sorted(ke.registry.METHODS))
 def test_every_method_states_one(name):
     assert passes(ke.registry.METHODS[name].cost, forward=1.0, backward=2.0, **LETTERS) >= 1
+
+
+FULL = ("full_gradients", "simple_full_gradients")
+WITNESSED = (*witnesses.CAMS, *FULL, *witnesses.SMOOTHED, "integrated_gradients", "input_x_gradient")
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
+@pytest.mark.parametrize("method", WITNESSED)
+def test_witnesses_agree_with_maps(method):
+    images, labels, _ = ke.demo.load_scenes(2, seed=3)
+    module, x, y = ke.demo.load_module(), images.transpose(0, 3, 1, 2).astype("float32"), labels.argmax(1)[:, None]
+    params = {"layer": "features"} if method in witnesses.CAMS else {}
+    params |= {"repetitions": 3} if method in (*witnesses.SMOOTHED, "integrated_gradients") else {}
+    expected = witnesses.witness(method, module, "features", x, y, 3)
+    close([raw(method, module, x, y, **params).maps[..., 0]], [expected], 1e-4)

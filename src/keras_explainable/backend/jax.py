@@ -120,7 +120,7 @@ def by_image(function: Callable, values):
 
 
 def order_statistics(values) -> Callable:
-    # Bit by bit: XLA's sort takes as long as 25 of these on CPUs. Where no sign is set, bits are ordered as numbers are.
+    # Bit by bit: on CPUs XLA sorts as long as 25 of these take. Where no sign is set, bits are ordered as numbers are.
     bits = jax.lax.bitcast_convert_type(values, "int32")
 
     def at(rank):
