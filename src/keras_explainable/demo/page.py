@@ -13,6 +13,14 @@ from keras_explainable.viz import image, strip
 
 SCENES = 2  # pictured
 HEIGHT = 144  # pixels
+FIRST = (
+    "gradcam",
+    "full_gradients",
+    "integrated_gradients",
+    "lrp_epsilon_plus",
+    "rise",
+    "attention_relevance",
+)  # one of each family
 HEAD = """# Methods
 
 Made from the registry by `make docs`. Costs are passes of the model, at most, rules' own work counted: K units, n
@@ -25,7 +33,7 @@ the last maps of that network.
 
 
 def write(folder: str | Path = "docs") -> Path:
-    """Write methods.md into a folder, and a picture for each method into methods/ beside it."""
+    """Write methods.md into a folder, a picture for each method into methods/, and one of some methods, methods.jpg."""
     folder = Path(folder)
     loaded = gallery.loading.load(None)
     objects = gallery.every_object(loaded, SCENES)
@@ -37,10 +45,20 @@ def write(folder: str | Path = "docs") -> Path:
     for row in rows:
         panels = [(image.highlight(shown.photos[i], row.maps[i]), str(shown.names[i])) for i in range(len(shown))]
         strip.strip([*photos, *panels], folder / "methods" / f"{row.name}.jpg", HEIGHT)
+    strip.strip(_first(shown, judged), folder / "methods.jpg", HEIGHT, columns=1 + len(FIRST))
     text = HEAD.format(judged=len(objects), few=gallery.FEW, chance=float(objects.masks.mean()))
     page = folder / "methods.md"
     page.write_text(text + "".join(_families(judged)), encoding="utf-8")
     return page
+
+
+def _first(shown: Any, judged: dict[str, Any]) -> list[tuple[np.ndarray, str]]:
+    """A row for each object: the photo, the object's name under it, and some methods' maps."""
+    rows = []
+    for i, photo in enumerate(shown.photos):
+        rows.append((photo, str(shown.names[i])))
+        rows += [(image.highlight(photo, judged[name].maps[i]), name) for name in FIRST if name in judged]
+    return rows
 
 
 def _families(judged: dict[str, Any]) -> Iterable[str]:
