@@ -1,5 +1,6 @@
 """The seam on JAX: a signal's gradient is the gradient with respect to a zero offset that is added there."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -14,12 +15,24 @@ AT_ONCE = 16  # units: more would take that many times the memory; and a loop, a
 
 def compile(step: Callable, variables: Callable, jit_compile: bool | None, spread: bool) -> Callable:
     # The weights are arguments, so that training on is seen and no copy of them is baked into the program.
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=_compiler_options())
     def compiled(values, *args):
         with read_only(tuple(zip(variables(), values, strict=True))):
             return step(*args)
 
     return lambda images, *args: compiled([v.value for v in variables()], _spread(images), *args)
+
+
+@functools.cache
+def _compiler_options() -> dict | None:
+    """On CPUs XLA's fusions by YNNPACK are off: since jaxlib 0.10.2 products of signals with images, added up over
+    channels, come out wrong by them (https://github.com/jax-ml/jax/issues/39103). Where XLA has no such option, none."""
+    options = {"xla_cpu_experimental_ynn_fusion_type": ""}
+    try:
+        jax.jit(jnp.zeros_like, compiler_options=options)(0.0)
+    except jax.errors.JaxRuntimeError:
+        return None
+    return options
 
 
 def _spread(images):
