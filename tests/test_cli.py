@@ -109,13 +109,19 @@ def test_the_layer_changes_the_map(photo, tmp_path):
     assert abs(pictures[0] - pictures[1])[:288, :288].max() == 0
 
 
-def test_methods_lists_the_registry():
+def test_methods_are_listed_by_family_in_120_columns():
     result = run("methods")
-    assert result.exit_code == 0
-    lines = result.stdout.splitlines()[2:]
-    assert [line.split()[0] for line in lines] == list(ke.registry.METHODS)
-    for line, record in zip(lines, ke.registry.METHODS.values(), strict=True):
-        assert record.family in line and record.reference in line
+    lines = result.stdout.splitlines()
+    assert result.exit_code == 0 and max(map(len, lines)) <= 120
+    records = ke.methods.list()
+    heads = [line.split()[0] for line in lines[2:] if line and not line.startswith(" ") and " family" not in line]
+    assert heads == [record.name for record in records] != list(ke.registry.METHODS)
+    families = [line.removesuffix(" family").lower() for line in lines if line.endswith(" family")]
+    assert families == list(dict.fromkeys(record.family for record in records))
+    text = " ".join(result.stdout.split())
+    for r in records:
+        about = f"{r.name} {r.needs} {r.cost} {r.summary} {r.caveat} {r.reference}"
+        assert " ".join(about.split()) in text
 
 
 def test_layers_lists_what_can_be_explained_with_shapes():
@@ -126,6 +132,44 @@ def test_layers_lists_what_can_be_explained_with_shapes():
     assert features[2:] == ["ReLU", "12", "x", "12", "x", "56"]
     every = [line.split()[0] for line in run("layers", "demo", "--all").stdout.splitlines()[2:]]
     assert {"pool", "logits"} < set(every) and set(paths) < set(every)
+
+
+def test_layers_takes_its_model_as_the_others_do(tmp_path):
+    images = keras.Input((8, 8, 3))
+    keras.Model(images, keras.layers.Conv2D(2, 3, name="mine")(images)).save(tmp_path / "model.keras")
+    told, named = run("layers", "--model", tmp_path / "model.keras"), run("layers", tmp_path / "model.keras")
+    assert told.exit_code == 0 and told.stderr == "" and told.stdout == named.stdout and "mine" in told.stdout
+    none = run("layers")
+    assert none.stdout == run("layers", "demo").stdout and "embedded network" in none.stderr
+    fails(run("layers", "demo", "--model", "VGG16"), 2, "MODEL and --model are the same", "'demo'", "'VGG16'")
+
+
+def test_without_a_model_it_says_which_one_looks(photo, tmp_path):
+    few = ["-m", "gradients", "--out", tmp_path / "out"]
+    for words in (["explain", photo], ["compare", photo], ["dump", tmp_path]):
+        (line,) = [line for line in run(*words, *few).stderr.splitlines() if "embedded" in line]
+        assert "only painted shapes" in line and "--model names another" in line
+        assert "embedded" not in run(*words, *few, "--model", "demo").stderr
+    assert "embedded" not in run("dump", *few).stderr  # the sample scenes are such shapes
+
+
+def test_explain_by_all_leaves_out_what_does_not_fit_and_goes_on(photo, tmp_path, monkeypatch):
+    chosen = {name: ke.registry.METHODS[name] for name in ("attention_rollout", "gradcam", "gradients")}
+    monkeypatch.setattr(ke.registry, "METHODS", chosen)
+    made = run("explain", photo, "-m", "all", "--out", tmp_path / "out")
+    assert made.exit_code == 0, made.output
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"photo_gradcam.png", "photo_gradients.png"}
+    (line,) = [line for line in made.stderr.splitlines() if line.startswith("Left out")]
+    with pytest.raises(ke.errors.LayerError) as caught:
+        ke.attention_rollout(ke.demo.load_model(), np.zeros((1, 96, 96, 3)), [0], verbose=0)
+    whole = str(caught.value)
+    reason = line.removeprefix("Left out: attention_rollout: ")
+    assert whole.startswith(reason + " ") and reason.endswith(".") and reason.count(". ") == 0
+    named = run("explain", photo, "-m", "attention_rollout", "--out", tmp_path / "named")
+    fails(named, 1, " ".join(whole.split()))
+    layered = run("explain", photo, "-m", "all", "--layer", "features", "--out", tmp_path / "layered")
+    assert [path.name for path in (tmp_path / "layered").iterdir()] == ["photo_gradcam.png"]
+    assert "Left out: attention_rollout, gradients: they look at the whole model" in layered.stderr
 
 
 def test_a_models_file_and_its_scale(photo, tmp_path):
@@ -153,6 +197,8 @@ def test_the_demo_writes_pictures_a_report_and_a_table(tmp_path, monkeypatch):
     points = {name: float(row.split("%")[0].split()[-1]) for name, row in rows.items() if "%" in row}
     assert set(points) == {*methods, "random pixel", "centre pixel"}
     assert points["gradcam"] > 80 and points["gradcam"] > 3 * points["random pixel"] > 0
+    caption = " ".join(result.stdout.split("method  ")[0].split())
+    assert "at most 16 times (gradient) or 200 times (black box)" in caption and "docs/methods.md" in caption
 
 
 def test_the_judge_counts_peaks_and_mass():
@@ -178,6 +224,8 @@ def test_words_that_are_not_right_end_with_2(photo):
     fails(run("explain", photo, "-m", "gradcm"), 2, "no method 'gradcm'", "Did you mean gradcam?")
     fails(run("explain", photo, "--unit", "top-0"), 2, "--unit", "top-K")
     fails(run("explain", photo, "--unit", "striped disc"), 2, "Did you mean striped disk")
+    fails(run("explain", photo, "--unit", "qqq"), 2, f"Of its {len(ke.demo.CLASSES)} names the nearest: ")
+    fails(run("compare", photo, "--unit", "top-2"), 2, "one unit of each image", "explain --unit top-2")
     fails(run("explain", photo, "--weights", "mine"), 2, "imagenet or none")
     fails(run("explain", photo, "--scale", "percent"), 2, "raw, unit, tf, torch, caffe")
     fails(run("explain", photo, "--backend", "mxnet"), 2, "mxnet")
@@ -272,6 +320,14 @@ def test_compare_with_few_repetitions_tells_what_is_done(photo, tmp_path, monkey
     assert asked["rise"]["repetitions"] == asked["scorecam"]["max_channels"] == 3 and set(asked["gradcam"]) == {
         "verbose"
     }
+
+
+def test_help_tells_what_repetitions_do():
+    def text(command):
+        return " ".join(run(command, "--help").stdout.replace("│", " ").split())
+
+    assert "Methods that count no repetitions, such as occlusion" in text("compare")
+    assert "less often than by default: their numbers differ from docs/methods.md" in text("demo")
 
 
 def test_compare_shows_what_is_done_when_it_is_stopped(photo, tmp_path, monkeypatch):

@@ -1,6 +1,8 @@
 """Every method's map of every image in a folder, laid over the image: one picture file for each."""
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,6 +18,7 @@ from keras_explainable.viz import image
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 BATCH = 8  # images in memory at once, at their full size
 DENSEST = 0.8  # opacity of the strongest value
+SENTENCE = r"(?<=[.!?])\s+(?=[A-Z`])"  # where one ends, and another begins
 SCENES, SEED = 6, 7  # the sample scenes: those of the demo
 
 
@@ -34,9 +37,8 @@ class Dump:
     left_out: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        lines = [f"Left out: {name}: {reason}" for name, reason in self.left_out.items()]
         example = f", such as {self.pictures[0]}" if self.pictures else ""
-        return "\n".join([*lines, f"Pictures: {len(self.pictures)}{example}"])
+        return "\n".join([*told(self.left_out), f"Pictures: {len(self.pictures)}{example}"])
 
 
 def make(
@@ -72,13 +74,25 @@ def make(
             units = loading.scores(loaded, inputs).argmax(-1)
         for name in names:
             if photos and name not in dump.left_out:
-                try:
+                with leaving_out(name, dump.left_out):
                     maps = getattr(ke, name)(loaded.model, inputs, units, batch_size=BATCH, verbose=0)[1]
                     dump.pictures += [save(*one, name, Path(out)) for one in zip(photos.items(), maps, strict=True)]
-                except ke.errors.ExplainError as error:
-                    dump.left_out[name] = str(error)
             bar.add(len(batch))
     return dump
+
+
+@contextmanager
+def leaving_out(name: str, left_out: dict[str, str]) -> Iterator[None]:
+    """Run a method that may not fit the model: if so, why is entered under its name, and the others go on."""
+    try:
+        yield
+    except ke.errors.ExplainError as error:
+        left_out[name] = str(error)
+
+
+def told(left_out: dict[str, str]) -> list[str]:
+    """A line for each method or image that was left out, with the first sentence of why."""
+    return [f"Left out: {name}: {re.split(SENTENCE, why, maxsplit=1)[0]}" for name, why in left_out.items()]
 
 
 def save(photo: tuple[str, np.ndarray], maps: np.ndarray, method: str, out: Path) -> Path:

@@ -1,6 +1,5 @@
 """The commands: what each is told, and what it does."""
 
-import inspect
 import re
 import runpy
 import sys
@@ -13,7 +12,7 @@ import numpy as np
 import typer
 
 from keras_explainable.cli import NAME, Backend, friendly
-from keras_explainable.cli.job import Job, fitted, table
+from keras_explainable.cli.job import Job, highest, listed, table
 
 HELP = (
     "Explain what an image model looked at. Start with `keras-explainable demo`, or `keras-explainable explain IMAGE`."
@@ -28,6 +27,11 @@ SCALE_HELP = (
     "What a model file takes: raw (0..255), unit (0..1), tf (-1..1), torch (ImageNet's mean and spread removed: the "
     "guess for modules of PyTorch), caffe."
 )
+OTHERS = "--model names another, such as ResNet50V2."
+REPETITIONS_HELP = (
+    "At most so many repetitions of a method, or channels of scorecam. Methods that count no repetitions, such as "
+    "occlusion with its windows, take their full time."
+)
 
 # What several commands are told.
 Images = Annotated[
@@ -35,7 +39,7 @@ Images = Annotated[
 ]
 Method = Annotated[list[str], typer.Option("--method", "-m", help=METHODS_HELP)]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where the pictures go.")]
-Model = Annotated[str, typer.Option("--model", help=MODEL_HELP)]
+Model = Annotated[str | None, typer.Option("--model", help=MODEL_HELP, show_default="demo")]
 Size = Annotated[
     str | None,
     typer.Option(metavar="HxW", help="Size of the images, such as 32 or 240x320, for a model that takes any."),
@@ -72,7 +76,7 @@ def _version(
 @friendly
 def explain(
     images: Images,
-    model: Model = "demo",
+    model: Model = None,
     method: Method = GRADCAM,
     unit: Annotated[
         str,
@@ -98,8 +102,10 @@ def explain(
     loaded = _load(model, weights, unsafe, scale, size)
     _tell_guess(loaded)
     job = Job(loaded, images, unit, {"layer": layer} if layer else {})
-    results = {name: job.run(name) for name in methods}
-    typer.echo(job.save(results, out))
+    results = _those_that_fit(job, methods) if "all" in method else {name: job.run(name) for name in methods}
+    made = job.save(results, out)
+    _tell_embedded(model)
+    typer.echo(made)
     if report:
         typer.echo(f"Report: {job.report(results, out)}")
 
@@ -108,12 +114,12 @@ def explain(
 @friendly
 def compare(
     images: Images,
-    model: Model = "demo",
+    model: Model = None,
     methods: Annotated[list[str], typer.Option("--methods", "--method", "-m", help=METHODS_HELP)] = ALL,
     unit: Annotated[str, typer.Option(metavar="N|top-1", help="The unit to explain: a number or its name.")] = "top-1",
     repetitions: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="At most so many repetitions of a method, or channels of scorecam."),
+        typer.Option(min=1, metavar="N", help=REPETITIONS_HELP),
     ] = None,
     out: Out = Path("compared"),
     weights: Weights = "imagenet",
@@ -126,27 +132,15 @@ def compare(
     """Put the maps of many methods side by side: one picture for each image, with times and peaks.
 
     Stopped by Ctrl-C, it shows those that are done."""
-    from keras_explainable.errors import ExplainError, LayerError
-
-    loaded = _load(model, weights, unsafe, scale, size)
+    if highest(unit) > 1:
+        hint = f"explain --unit {unit} -m METHOD shows several"
+        raise typer.BadParameter(f"compare shows one unit of each image: {hint}. Got {unit!r}.", param_hint="--unit")
+    names, loaded = _methods(methods, None), _load(model, weights, unsafe, scale, size)
     _tell_guess(loaded)
-    names = _methods(methods, None)
-    job, results, left_out = Job(loaded, images, unit, {}, repetitions), {}, {}
-    try:
-        for i, name in enumerate(names, 1):
-            try:
-                results[name] = job.run(name)
-                typer.echo(f"{i}/{len(names)} {name}: {results[name][2]:.2f} s", err=True)
-            except ExplainError as error:
-                left_out[name] = f"{name}: {error}"
-    except KeyboardInterrupt:
-        if not results:
-            raise
-    if not results:
-        raise LayerError("None of these methods can explain this model. " + " ".join(left_out.values()))
-    for reason in left_out.values():
-        typer.echo(f"Left out: {reason}", err=True)
-    for path in job.compare(results, out):
+    job = Job(loaded, images, unit, {}, repetitions)
+    made = job.compare(_those_that_fit(job, names), out)
+    _tell_embedded(model)
+    for path in made:
         typer.echo(path)
 
 
@@ -157,7 +151,7 @@ def dump(
         Path | None,
         typer.Argument(metavar="[DIR]", help="A folder of images; the sample scenes if none is given."),
     ] = None,
-    model: Model = "demo",
+    model: Model = None,
     method: Method = ALL,
     out: Out = Path("results"),
     weights: Weights = "imagenet",
@@ -173,6 +167,8 @@ def dump(
     methods, loaded = _methods(method, None), _load(model, weights, unsafe, scale, size)
     _tell_guess(loaded)
     made = dumping.make(loaded, folder, out, methods, progress=sys.stdout.isatty())
+    if folder:  # the sample scenes are what the embedded network knows
+        _tell_embedded(model)
     typer.echo(str(made))
     raise typer.Exit(0 if made.pictures else 1)
 
@@ -180,20 +176,17 @@ def dump(
 @cli.command()
 @friendly
 def methods(debug: Debug = False) -> None:
-    """List the methods."""
-    from keras_explainable import registry
+    """List the methods by family: what each needs, and costs in passes of the model, and what it shows."""
+    import keras_explainable as ke
 
-    rows = [
-        [r.name, r.family, r.needs, r.cost, r.reference, f"{r.summary} {r.caveat}".strip()]
-        for r in registry.METHODS.values()
-    ]
-    typer.echo(fitted(table(["method", "family", "needs", "cost", "reference", "summary"], rows)))
+    typer.echo(listed(ke.methods.list()))
 
 
 @cli.command()
 @friendly
 def layers(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)],
+    named: Annotated[str | None, typer.Argument(metavar="MODEL", help="The same as --model.")] = None,
+    model: Model = None,
     all: Annotated[bool, typer.Option("--all", help="Also those without a place in the image.")] = False,
     weights: Weights = "imagenet",
     size: Size = None,
@@ -204,7 +197,10 @@ def layers(
     """List the layers that can be explained (--layer), in the order in which they run, with their shapes."""
     from keras_explainable import inspection
 
-    loaded = _load(model, weights, unsafe, size=size)
+    if named and model and named != model:
+        raise typer.BadParameter(f"MODEL and --model are the same. Got {named!r} and {model!r}.", param_hint="--model")
+    loaded = _load(model or named, weights, unsafe, size=size)
+    _tell_embedded(model or named)
     blank = loaded.preprocess(np.zeros((1, *loaded.size, 3), "uint8"))
     signals = [s for s in inspection.signals(loaded.model, blank) if all or len(s.shape) == 4]
     rows = [[s.path, s.call, s.kind, " x ".join(map(str, s.shape[1:]))] for s in signals]
@@ -218,13 +214,15 @@ def demo(
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="DIR", help="Where the report and the pictures go.")
     ] = Path("demo"),
-    model: Model = "demo",
+    model: Model = None,
     images: Annotated[int, typer.Option(min=1, help="How many scenes to show.")] = 6,
     backend: On = None,
     debug: Debug = False,
 ) -> None:
-    """Explain the sample scenes by every method, and say how often the maps point at the object."""
-    words = ["--out", str(out), "--model", model, "--images", str(images), *["--debug"] * debug]
+    """Explain the sample scenes by every method, and say how often the maps point at the object.
+
+    To be quick, methods that repeat do so less often than by default: their numbers differ from docs/methods.md."""
+    words = ["--out", str(out), "--images", str(images), *(["--model", model] if model else []), *["--debug"] * debug]
     raise typer.Exit(runpy.run_module("keras_explainable.demo")["main"](words))  # a program of its own
 
 
@@ -233,18 +231,51 @@ def _methods(names: Sequence[str], layer: str | None) -> list[str]:
     from keras_explainable import registry
 
     known = registry.METHODS
-    names = list(known) if "all" in names else list(dict.fromkeys(names))
+    if "all" in names:
+        whole = [name for name in known if layer and not _takes_layer(name)]
+        if whole:
+            typer.echo(f"Left out: {', '.join(whole)}: they look at the whole model, not at one layer.", err=True)
+        return [name for name in known if name not in whole]
+    names = list(dict.fromkeys(names))
     for name in names:
         if name not in known:
             near = get_close_matches(name, known, 1, 0.4)
             hint = f"Did you mean {near[0]}?" if near else f"Expected one of: {', '.join(known)}."
             raise typer.BadParameter(f"There is no method {name!r}. {hint}", param_hint="--method")
-        if layer and "layer" not in inspect.signature(known[name].function).parameters:
+        if layer and not _takes_layer(name):
             raise typer.BadParameter(f"{name} looks at the whole model, not at one layer.", param_hint="--layer")
     return names
 
 
-def _load(model: str, weights: str, unsafe: bool, scale: str | None = None, size: str | None = None) -> Any:
+def _takes_layer(name: str) -> bool:
+    from keras_explainable import registry
+
+    return registry.takes(registry.get(name), "layer")
+
+
+def _those_that_fit(job: Job, names: Sequence[str]) -> dict[str, Any]:
+    """The results of all methods that fit the model, the others left out and told; Ctrl-C leaves those done."""
+    from keras_explainable import dump as dumping
+    from keras_explainable.errors import LayerError
+
+    results: dict[str, Any] = {}
+    left_out: dict[str, str] = {}
+    try:
+        for i, name in enumerate(names, 1):
+            with dumping.leaving_out(name, left_out):
+                results[name] = job.run(name)
+                typer.echo(f"{i}/{len(names)} {name}: {results[name][2]:.2f} s", err=True)
+    except KeyboardInterrupt:
+        if not results:
+            raise
+    if not results:
+        raise LayerError("None of these methods can explain this model. " + " ".join(dict.fromkeys(left_out.values())))
+    for line in dumping.told(left_out):
+        typer.echo(line, err=True)
+    return results
+
+
+def _load(model: str | None, weights: str, unsafe: bool, scale: str | None = None, size: str | None = None) -> Any:
     from keras_explainable import loading
 
     if weights not in ("imagenet", "none"):
@@ -254,11 +285,16 @@ def _load(model: str, weights: str, unsafe: bool, scale: str | None = None, size
     if size and not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", size):
         raise typer.BadParameter(f"Expected a number, or HxW as in 240x320. Got {size!r}.", param_hint="--size")
     sides = [int(side) for side in size.split("x")] if size else []
-    if ":" in model and "" not in sys.path:
+    if model and ":" in model and "" not in sys.path:
         sys.path.insert(0, "")  # as `python -m` has it: a factory may be in a file right here
     return loading.load(
         model, None if weights == "none" else weights, not unsafe, scale, (sides[0], sides[-1]) if sides else None
     )
+
+
+def _tell_embedded(model: str | None) -> None:
+    if model is None:
+        print("No --model: this is the embedded network, which knows only painted shapes. " + OTHERS, file=sys.stderr)
 
 
 def _tell_guess(loaded: Any) -> None:

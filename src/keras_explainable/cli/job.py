@@ -4,6 +4,7 @@ import itertools
 import re
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import typer
 
+WIDTH = 120  # columns of a list, at most
 TILE = 224  # pixels, the height of a map among many
 TIMED = "Per map: the time for one map, and also for compilation, of which each run of the command line does its own."
 
@@ -103,20 +105,49 @@ class Job:
         """The units (N, K) that `--unit` means: the K highest of each image, or one for all by number or name."""
         from keras_explainable import loading
 
-        highest = re.fullmatch(r"top(?:-(\d+))?", unit)
-        if highest and int(highest[1] or 1) > 0:
-            return np.argsort(-loading.scores(self.loaded, self.inputs), axis=-1)[:, : int(highest[1] or 1)]
+        if highest(unit):
+            return np.argsort(-loading.scores(self.loaded, self.inputs), axis=-1)[:, : highest(unit)]
         names = self.loaded.class_names or []
         if not unit.isdigit() and unit not in names:
-            near = get_close_matches(unit, names, 3, 0.5)
-            hint = f" Did you mean {' or '.join(near)}?" if near else ""
             raise typer.BadParameter(
-                f"Expected a number, a unit's name, or top-K. Got {unit!r}.{hint}", param_hint="--unit"
+                f"Expected a number, a unit's name, or top-K. Got {unit!r}. {_names_near(unit, names)}",
+                param_hint="--unit",
             )
         return np.full((len(self.inputs), 1), int(unit) if unit.isdigit() else names.index(unit))
 
     def _name(self, unit: Any) -> str:
         return self.loaded.class_names[unit] if self.loaded.class_names else f"unit {unit}"
+
+
+def highest(unit: str) -> int:
+    """How many units of each image `--unit` means by top-K; 0 where it is one by number or name."""
+    ranked = re.fullmatch(r"top(?:-(\d+))?", unit)
+    return int(ranked[1] or 1) if ranked else 0
+
+
+def _names_near(unit: str, names: Sequence[str]) -> str:
+    """A hint: the name that was meant, or a few that there are, the nearest first."""
+    if not names:
+        return "The names of this model's units are not known here: give a number."
+    if near := get_close_matches(unit, names, 3, 0.5):
+        return f"Did you mean {' or '.join(near)}?"
+    return f"Of its {len(names)} names the nearest: {', '.join(get_close_matches(unit, names, 5, 0.0))}."
+
+
+def listed(records: Sequence[Any]) -> str:
+    """Methods in sections by family: a row of what each needs and costs, and what it shows folded under it."""
+    rows = table(["method", "needs", "cost"], [[r.name, r.needs, r.cost] for r in records]).splitlines()
+    indent = " " * rows[0].index("needs")
+    width = min(shutil.get_terminal_size().columns, WIDTH) if sys.stdout.isatty() else WIDTH
+    lines, family = rows[:2], None
+    for record, row in zip(records, rows[2:], strict=True):
+        lines += ["", f"{record.family.capitalize()} family"] * (record.family != family) + [row]
+        shows = " ".join(filter(None, [record.summary, record.caveat, record.reference]))
+        lines += textwrap.wrap(
+            shows, max(width, 60), initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+        )
+        family = record.family
+    return fitted("\n".join(lines))
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -20,6 +20,11 @@ BATCH = 16
 JUDGED = 48  # objects that the embedded model's maps are judged on, shown or not
 FEW = 16  # of them, for methods that repeat
 DRAWS = {"gradient": 16, "black box": 200}  # repetitions at most, by what a method needs: the demo is to be quick
+CAPTION = (
+    "To be quick, methods that repeat do so at most "
+    + " or ".join(f"{most} times ({needs})" for needs, most in DRAWS.items())
+    + ":\ntheir numbers differ from those in docs/methods.md, which are of the default repetitions."
+)
 TITLE = "What does the network look at?"
 
 
@@ -198,7 +203,7 @@ def save_pictures(row: Row, objects: Objects, out: Path) -> Iterator[Path]:
 def summary(made: Gallery) -> str:
     """What was made, for a terminal."""
     lines = [f"Left out: {name}: {reason}" for name, reason in made.left_out.items()]
-    lines += ["", made.table(), "", f"Report:   {made.report}"]
+    lines += ["", CAPTION, made.table(), "", f"Report:   {made.report}"]
     return "\n".join(lines + [f"Pictures: {len(made.pictures)} in {made.report.parent}, such as {made.pictures[0]}"])
 
 
