@@ -1,6 +1,7 @@
 """The loop: what comes in, and what comes out."""
 
 import functools
+import inspect
 
 import keras
 import numpy as np
@@ -150,6 +151,42 @@ def test_a_source_that_breaks_leaves_what_was_done(model, x):
     close(caught.value.partial, (expected.scores[:3], expected.maps[:3]))
 
 
+def test_a_user_who_stops_it_has_what_was_done(model, x):
+    def stopped():
+        yield x[:2]
+        yield x[2:4]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        gradcam(model, stopped(), 1)
+    close(caught.value.partial, gradcam(model, x[:4], 1))
+
+
+@pytest.mark.parametrize("as_numpy", [True, False])
+def test_batches_that_do_not_fit_together_are_refused(model, x, as_numpy):
+    batches = iter([(x[:2], np.array([1, 2])), (x[2:4], np.array([[1, 2], [0, 1]]))])
+    with pytest.raises(InputError, match=r"as many units each") as caught:
+        gradcam(model, batches, as_numpy=as_numpy)
+    found = map(ops.convert_to_numpy, caught.value.partial)
+    close(found, gradcam(model, x[:2], [1, 2]))
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_labels_of_zeros_and_ones_are_no_units(model, x, more):
+    y = np.eye(5, dtype="int32")[np.arange(N)]
+    y[:, 0] |= more  # several labels of an image
+    with pytest.raises(InputError, match=r"one-hot rows, of 0 and 1 alone.* y.argmax\(-1\)"):
+        gradcam(model, x, y)
+
+
+def test_a_shortcut_tells_what_it_takes():
+    taken = inspect.signature(ke.smoothgrad).parameters
+    assert list(taken)[:3] == ["model", "x", "y"]
+    assert (taken["noise"].default, taken["repetitions"].default) == (0.15, 25)
+    assert taken["postprocessing"].default is ke.filters.normalize
+    assert taken["batch_size"].kind is inspect.Parameter.KEYWORD_ONLY
+
+
 def test_a_batch_that_cannot_be_fetched_is_not_replaced_by_the_next(model, x):
     """What comes out is in the order of the images, also where it ends early."""
 
@@ -266,6 +303,11 @@ def test_an_explanation_says_what_was_explained(model, x):
     softmax = ke.gradients(models.build("sequential"), x, 1, verbose=0).about
     assert softmax["score"] == "input of softmax"
     assert ke.gradients(model, x, verbose=0, score=lambda p: p[:, :1]).about["score"] == "the function given"
+    chosen = ke.gradients(model, x, verbose=0, score=ke.scores.margin(1, 2)).about["score"]
+    assert chosen == "ke.scores.margin((1,), (2,))"
+    image = keras.Input(SHAPE)
+    two = keras.Model(image, [L.Dense(3)(L.Flatten()(image)), L.Dense(2)(L.Flatten()(image))])
+    assert ke.gradients(two, x, 1, verbose=0).about["score"] == "the first of the model's 2 outputs"
 
 
 def test_rows_for_each_image_are_refused_where_batches_would_share_them(model, x):

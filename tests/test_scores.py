@@ -32,6 +32,7 @@ def test_units_values_and_outputs(f):
     several = {"values": f, "scores": f[:, 0]}
     close([given(scores.output("values", scores.unit(2)), several)], [f[:, 2:3]])
     close([given(scores.output(1), [f, f[:, 1:3]])], [f[:, 1:3]])
+    close([given(scores.output(0), f)], [f])  # of a model with one output, and not its first image's
 
 
 def test_margins(f):
@@ -189,7 +190,8 @@ REFUSED = {
     ),
     "boxes alone": (lambda f: scores.box([0, 0, 1, 1], 1, boxes="b")(f), "a dictionary with 'b' and 'scores'"),
     "name": (lambda f: scores.output("a")({"b": f}), "no 'a'; they are: 'b'"),
-    "number": (lambda f: scores.output(2)([f, f]), "no 2; they are: list"),
+    "number": (lambda f: scores.output(2)([f, f]), "no 2; they are: 0, 1"),
+    "alone": (lambda f: scores.output(1)(f), "returns one output, and 1 was asked for"),
     "several": (lambda f: scores.unit(1)([f, f]), r"ke.scores.output"),
     "rank": (lambda f: scores.value(1)(f[:, :, None]), r"\(batch, units\) was expected"),
     "width": (lambda f: scores.similarity(np.ones(4))(f), "5 numbers came for an embedding of 4"),

@@ -108,9 +108,9 @@ def explain(
             try:
                 for image, output in outputs:  # noqa: B007 (the last one is described below)
                     results.add(output)
-            except Exception as error:
+            except (Exception, KeyboardInterrupt) as error:
                 if results.filled:
-                    error.partial = Explanation(*results.done())  # type: ignore[attr-defined]
+                    error.partial = Explanation(*results.done())  # type: ignore[union-attr]
                     error.add_note(
                         f"{results.filled} images had been explained by then: see this exception's `.partial`."
                     )
@@ -123,12 +123,22 @@ def _about(method: Callable, model: Any, image: Any, params: dict) -> dict[str, 
     """The method, its parameters, and where in the model the score and the signal were taken."""
     view = models.view(model, image, score=params.get("score"))
     params = params | getattr(method, "about", lambda view: {})(view)  # what only this method has to tell
-    score = "the function given" if params.get("score") else str(view.target or "the model's output")
+    score = _named(params.get("score"), view)
     about = {"method": getattr(method, "__name__", str(method)), **params, "score": score}
     if not registry.takes(method, "layer"):
         return about
     signals = [view.signal(layer) for layer in params.get("layers") or [params.get("layer")]]
     return about | {"signal": ", ".join(map(str, signals))}
+
+
+def _named(score: Any, view: models.View) -> str:
+    """What was explained: a ready score by what makes it, a unit by where it is taken."""
+    if score is not None:
+        return "the function given" if hasattr(score, "__name__") else repr(score)
+    if view.target is not None:
+        return str(view.target)
+    outputs = len(view.trace.outputs)
+    return "the model's output" if outputs == 1 else f"the first of the model's {outputs} outputs"
 
 
 def partial_explain(method: Callable, **defaults: Any) -> Callable:
@@ -139,7 +149,21 @@ def partial_explain(method: Callable, **defaults: Any) -> Callable:
 
     explain_with.__name__ = explain_with.__qualname__ = getattr(method, "__name__", "method")
     explain_with.__doc__ = (method.__doc__ or "") + "\n    All arguments of `ke.explain` are taken as well."
+    explain_with.__signature__ = _signature(method, explain_with, defaults)  # type: ignore[attr-defined]
     return explain_with
+
+
+def _signature(method: Callable, shortcut: Callable, defaults: dict[str, Any]) -> inspect.Signature:
+    """What a shortcut takes: the model and images, the method's own parameters, and those of `explain`."""
+    model, x, y, params = inspect.signature(shortcut).parameters.values()
+    own = registry.parameters(method)
+    if own is None:
+        return inspect.Signature([model, x, y, params])
+    shared = dict(list(inspect.signature(explain).parameters.items())[4:-1])
+    named = {**own, **shared}  # a seed is both's
+    return inspect.Signature(
+        [model, x, y, *(p.replace(kind=p.KEYWORD_ONLY, default=defaults.get(n, p.default)) for n, p in named.items())]
+    )
 
 
 class _Results:
@@ -151,6 +175,7 @@ class _Results:
         self.parts: list[list] = []
 
     def add(self, part: Any) -> None:
+        _check_fits(part, self.whole or (self.parts[0] if self.parts else part))
         self.constant += _constant(part[1])
         start, self.filled = self.filled, self.filled + len(part[0])
         if self.total in (None, len(part[0])):
@@ -177,6 +202,7 @@ class _Tensors:
         self.parts: list[tuple] = []
 
     def add(self, part: Any) -> None:
+        _check_fits(part, self.parts[0] if self.parts else part)
         self.parts.append(tuple(part))
         self.filled += len(part[0])
 
@@ -186,6 +212,16 @@ class _Tensors:
         constant = keras.ops.max(maps, axis=space) == keras.ops.min(maps, axis=space)
         _warn_of_constant(int(keras.ops.sum(keras.ops.cast(constant, "int32"))))
         return scores, maps
+
+
+def _check_fits(part: Any, before: Any) -> None:
+    """Refuse a batch whose results cannot stand beside those before."""
+    shapes, others = ([tuple(p.shape[1:]) for p in of] for of in (part, before))
+    if shapes != others:
+        raise InputError(
+            f"A batch gave scores and maps of {shapes} for each image, and those before it of {others}: batches must "
+            "ask for as many units each, and images of several sizes need resizing=(height, width)."
+        )
 
 
 def _constant(maps: np.ndarray) -> int:

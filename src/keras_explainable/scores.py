@@ -265,11 +265,16 @@ def _overlap(a: tuple, b: tuple) -> Any:
 
 
 def _output(outputs: Any, which: int | str, score: Callable | None) -> Any:
+    if ops.is_tensor(outputs):
+        if which != 0:
+            raise InputError(f"The model returns one output, and {which!r} was asked for: leave ke.scores.output out.")
+        outputs = (outputs,)  # its rows are images
     try:
         by_name = isinstance(which, str) and not isinstance(outputs, Mapping)
         found = getattr(outputs, str(which)) if by_name else outputs[which]
     except (KeyError, IndexError, TypeError, AttributeError) as error:
-        names = ", ".join(map(repr, outputs)) if isinstance(outputs, Mapping) else type(outputs).__name__
+        listed = outputs if isinstance(outputs, Mapping) else range(len(outputs) if hasattr(outputs, "__len__") else 0)
+        names = ", ".join(map(repr, listed)) or type(outputs).__name__
         raise InputError(f"The model's outputs have no {which!r}; they are: {names}.") from error
     return _rows(found) if score is None else score(found)
 

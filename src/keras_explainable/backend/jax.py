@@ -26,7 +26,7 @@ def compile(step: Callable, variables: Callable, jit_compile: bool | None, sprea
 @functools.cache
 def _compiler_options() -> dict | None:
     """On CPUs XLA's fusions by YNNPACK are off: since jaxlib 0.10.2 products of signals with images, added up over
-    channels, come out wrong by them (https://github.com/jax-ml/jax/issues/39103). Where XLA has no such option, none."""
+    channels, come out wrong by them (https://github.com/jax-ml/jax/issues/39103). None where XLA has no such option."""
     options = {"xla_cpu_experimental_ynn_fusion_type": ""}
     try:
         jax.jit(jnp.zeros_like, compiler_options=options)(0.0)

@@ -7,7 +7,8 @@ The contract, for all of them:
 - `inputs`: images (B, *S, C); integers are cast to float32.
 - `indices`: the units to explain: an int, (B,) or (B, K) integers, or None for every unit.
 - `layer`: in place of the last spatial signal, the layer whose output is explained (a name, path, index or layer).
-- `score`: in place of the model's units, a function from its outputs to (B, K) scores, such as those of `ke.scores`.
+- `score`: in place of the model's units, a function from its outputs to (B, K) scores, such as those of `ke.scores`. Of
+  a model with several outputs the units are those of the first, and `score=ke.scores.output(name)` takes another.
 - Models of several inputs, one of which is the images: `ke.explain(method, model, x, y, leaf="image")`, as every
   shortcut, takes as `x` a tuple, list or dictionary of arrays (also one in another) with a row for each image, or a
   source of batches of them; `leaf` is the name or index of the images in it, or a tuple of these. The others are fed to

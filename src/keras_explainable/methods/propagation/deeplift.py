@@ -140,7 +140,8 @@ def deep_shap(model: Any, inputs: Any, indices: Any = None, score: Any = None, *
     maps = 1/R sum_i deeplift(x, baseline=r_i); their sum is score(x) less the mean of score(r_i).
 
     Args:
-        baselines: images (R, *S, C), in the model's layout; or a number or a colour, as one.
+        baselines: images (R, *S, C), in the model's layout: some tens of those that the model knows. Or a number or a
+            colour, as one, with which this is `deeplift`; black unless given.
 
     Reference: Lundberg and Lee, A Unified Approach to Interpreting Model Predictions, arXiv:1705.07874.
     """
