@@ -36,17 +36,29 @@ def changed(index, value):
 
 
 BAD = {
-    "one image": ((X[0], 1), r"Images of shape .*takes|takes .*Images of shape"),
+    "one image": ((X[0], 1), r"\(20, 24, 3\) came, .* add the batch axis, x\[None\], and to a dataset .*\.batch\(n\)"),
+    "one small image": ((X[0, 5:], 1), r"\(15, 24, 3\) came, .* add the batch axis"),
+    "no channels": ((X[..., 0], 1), r"\(3, 20, 24\) came, .* add the axis of channels, x\[\.\.\., None\]"),
+    "channels first": ((X.transpose(0, 3, 1, 2), 1), r"\(3, 3, 20, 24\) came, .* transpose them first"),
+    "no image, no unit": ((X[:0], np.zeros(0, int)), r"\(0, 20, 24, 3\) came: there is no image"),
+    "no image in a list": (([], []), "empty list"),
     "rank 2": ((X[0, :, :, 0], 1), r"Images of shape \(20, 24\) came, and \(batch, \*space, channels\)"),
-    "rank 5": ((X[None], 1), r"\(1, 3, 20, 24, 3\)"),
+    "rank 5": ((X[None], 1), r"\(1, 3, 20, 24, 3\) came, .* give an array with 4 axes"),
     "NaN": ((changed((1, 2, 3, 0), np.nan), 1), "Image 1 has NaN or infinite values, as have 1 of these 3"),
     "infinity": ((changed((2, 0, 0, 0), np.inf), 1), "Image 2 has NaN or infinite values"),
     "no image": ((X[:0], 1), r"\(0, 20, 24, 3\) came: there is no"),
     "wrong size": (
         (np.zeros((2, 30, 24, 3), "float32"), 1),
-        r"\(2, 30, 24, 3\) came, and the model takes \(None, 20, 24, 3\)",
+        r"\(2, 30, 24, 3\) came, and the model takes \(None, 20, 24, 3\): resize them",
     ),
-    "wrong channels": ((X[..., :1], 1), r"\(3, 20, 24, 1\) came, and the model takes \(None, 20, 24, 3\)"),
+    "wrong channels": (
+        (X[..., :1], 1),
+        r"takes \(None, 20, 24, 3\): give images of 3 channels, not 1, as by np.repeat",
+    ),
+    "too many channels": (
+        (np.zeros((3, 20, 24, 4)), 1),
+        r"takes \(None, 20, 24, 3\): give images of 3 channels, not 4\.",
+    ),
     "words": ((np.full((3, *SHAPE), "a"), 1), "real numbers were expected"),
     "unit too large": ((X, 5), "Unit 5 was asked for, and the model has units 0 to 4"),
     "unit too large, in an array": ((X, [0, 1, 9]), "Unit 9 .* 0 to 4"),
@@ -84,6 +96,25 @@ def test_bad_input_is_refused_before_any_work(case):
             function(x=x, y=y, verbose=0, **params)
     assert 3 not in calls
     assert not (calls and case in BEFORE_ANY_CALL)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        ([(X[:0], np.zeros(0, int))], r"\(0, 20, 24, 3\) came: there is no image"),
+        (zip(X, [1, 1, 1], strict=True), r"\(20, 24, 3\) came, .* to a dataset of single images \.batch\(n\)"),
+    ],
+)
+def test_bad_batches_are_refused(images, message):
+    with pytest.raises(InputError, match=message):
+        ke.gradcam(sized()[0], iter(images), verbose=0)
+
+
+def test_one_image_of_any_size_and_other_channels_is_told_apart():
+    model = keras.Sequential([keras.Input((None, None, 3)), L.Conv2D(4, 3), L.GlobalAveragePooling2D()])
+    for channels in (1, 3, 4):
+        with pytest.raises(InputError, match="add the batch axis"):
+            ke.gradcam(model, np.zeros((20, 24, channels)), 0, verbose=0)
 
 
 def sized():
@@ -153,8 +184,13 @@ def test_layers_that_are_not_there_and_methods_that_do_not_fit():
         LayerError, match="CAM weighs the 8 channels .* a linear layer with 240 inputs|no linear layer .* Use `gradcam`"
     ):
         ke.cam(flat, X, 1, verbose=0)
-    with pytest.raises(KeyError, match="No method is named 'grad_cam'. There are: .*gradcam"):
-        ke.explain("grad_cam", model, X)
+    for kind in (KeyError, InputError):
+        with pytest.raises(kind, match="^No method is named 'Grad_CAM'. Nearest: gradcam, .* There are: .*gradcam"):
+            ke.explain("Grad_CAM", model, X)
+    with pytest.raises(InputError, match="^No method is named 'zzz'. There are: .*gradcam"):
+        ke.get("zzz")
+    with pytest.raises(InputError, match=r"composites, epsilon_everywhere\(.*EXCITATION; or your own, .*Composite\("):
+        ke.explain(ke.methods.propagation.lrp.lrp, model, X, 1, verbose=0)
     for name, params, message in (
         ("gradients", {"reduce": "median"}, "reduce='median': use one of 'mean', 'max', 'sum'"),
         ("full_gradients", {"aggregation": "max"}, "aggregation='max': use one of 'sum', 'mean'"),
@@ -209,7 +245,8 @@ def test_one_of_several_outputs_is_explained(x):
     outputs = {"kind": L.Dense(3, activation="softmax", name="kind")(y), "age": L.Dense(2, name="age")(y)}
     model = models.randomize(keras.Model(image, outputs))
     age = ops.convert_to_numpy(model(x)["age"])
-    assert gradcam(model, x, 1).about["score"] in ("pre-activation of kind", "age", "the model's output")
+    said = "the first of the model's 2 outputs"
+    assert gradcam(model, x, 1).about["score"] in ("pre-activation of kind", "age", said)
     scores, maps = gradcam(ke.inspection.expose(model, "conv", "age"), x, 1)
     close([scores], [age[:, 1:]])
     close(gradcam(model, x, 1, score=lambda outputs: outputs["age"]), (scores, maps))
@@ -223,3 +260,9 @@ def test_outputs_that_are_no_scores(x):
         raw("gradients", model, x)
     with pytest.raises(InputError, match=r"score\(outputs\) gave shape .*20, 24, 4"):
         raw("gradients", model, x, score=lambda outputs: outputs)
+
+
+def test_the_composites_that_a_refusal_names_are_there():
+    module = ke.methods.propagation
+    for name in module.lrp.READY:
+        assert hasattr(module.composites, name.partition("(")[0])

@@ -12,6 +12,7 @@ from keras import layers as L
 import keras_explainable as ke
 import models
 from helpers import BACKEND, close
+from keras_explainable.errors import InputError
 
 
 def too_little():
@@ -111,3 +112,10 @@ def test_repetitions_are_counted_where_there_is_one_batch(method, params, steps,
     assert "repetition" not in capsys.readouterr().out
     ke.explain(method, model, x[:1], 0, verbose=0, **params)
     assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verbose", ["loud", None, [1]])
+def test_what_is_no_verbosity_is_refused(verbose):
+    model, x = models.build("functional"), models.images("functional", 1)
+    with pytest.raises(InputError, match=r'verbose=.* came, and "auto", 0, 1 or 2 was expected'):
+        ke.gradcam(model, x, 0, verbose=verbose)

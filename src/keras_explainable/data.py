@@ -67,12 +67,14 @@ def batches(
         _positive("batch_size", batch_size)
     if steps is not None:
         _positive("steps", steps)
-    units = None if y is None else unit_array(y)
     kind = _kind(x)
     if kind in ("array", "list"):
-        images = x if kind == "array" else _stack(x)
-        length, size = _length(images, units), batch_size or backend.at_once(images, AT_ONCE)
-        return Batches(itertools.islice(_cut(images, units, size), steps), _least(-(-length // size), steps), kind)
+        x = x if kind == "array" else _stack(x)
+        _length(x, None)
+    units = None if y is None else unit_array(y)
+    if kind in ("array", "list"):
+        length, size = _length(x, units), batch_size or backend.at_once(x, AT_ONCE)
+        return Batches(itertools.islice(_cut(x, units, size), steps), _least(-(-length // size), steps), kind)
     if units is not None and isinstance(getattr(x, "element_spec", None), tuple) and len(x.element_spec) > 1:
         raise _two_labels()
     total = _total(x, kind)
@@ -139,7 +141,8 @@ def unit_array(y: Any) -> np.ndarray:
     models.check_units(units, None)
     if _one_hot(units):
         raise InputError(
-            f"y of shape {units.shape} has one-hot rows, and unit indices were expected: pass y.argmax(-1)."
+            f"y of shape {units.shape} has one-hot rows, of 0 and 1 alone, and unit indices were expected: pass "
+            "y.argmax(-1), or where an image has several labels their numbers, as many for each image."
         )
     if max(abs(int(units.max())), abs(int(units.min()))) > np.iinfo(np.int32).max:
         raise InputError(f"y asks for unit {units.max()}: no model has so many.")
@@ -260,8 +263,9 @@ def _parts(batch: Any, leaf: Any) -> tuple[Any, np.ndarray | None]:
             f"Images came as a {type(parts[0]).__name__}, and one array per batch was expected: map it to (x, y). "
             f"For a model of several inputs say by leaf= which of them is the images, {models.alternatives(parts[0])}."
         )
-    images = parts[0] if leaf is None else models.Several.of(parts[0], leaf)
-    return _native(images), unit_array(parts[1]) if len(parts) > 1 and parts[1] is not None else None
+    images = _native(parts[0] if leaf is None else models.Several.of(parts[0], leaf))
+    _length(images, None)  # where there is no image there is no unit either
+    return images, unit_array(parts[1]) if len(parts) > 1 and parts[1] is not None else None
 
 
 def _two_labels() -> InputError:
@@ -297,7 +301,8 @@ def _ahead(items: Iterator[Any]) -> Iterator[Any]:
     finally:
         stopped.set()
         room.release()
-        thread.join(timeout=5)  # a source that hangs must not hang its user; the thread is a daemon
+        if thread is not threading.current_thread():  # in which a generator may be collected
+            thread.join(timeout=5)  # a source that hangs must not hang its user; the thread is a daemon
 
 
 def _native(value: Any) -> Any:
@@ -314,10 +319,8 @@ def _host(value: Any) -> np.ndarray:
 
 
 def _one_hot(units: np.ndarray) -> bool:
-    """Whether rows are indicators: they would ask for unit 0 twice or more, as no request for units does."""
-    if units.ndim != 2 or units.shape[1] < 3:
-        return False
-    return bool(np.isin(units, (0, 1)).all() and (units.sum(axis=1) == 1).all())
+    """Whether rows are indicators, of one class or several: as units they would ask for one of them twice or more."""
+    return units.ndim == 2 and units.shape[1] > 2 and bool(np.isin(units, (0, 1)).all())
 
 
 def _finite(x: Any) -> np.ndarray:

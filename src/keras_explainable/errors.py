@@ -11,6 +11,12 @@ class InputError(ExplainError, ValueError):
     """The images, units, or parameters of a call do not fit."""
 
 
+class MethodNameError(InputError, KeyError):
+    """No method has the name that was asked for."""
+
+    __str__ = Exception.__str__  # a `KeyError` would show its message in quotation marks
+
+
 class LayerError(ExplainError, ValueError):
     """A layer or a signal that was asked for, or that a method needs, is not in the model."""
 

@@ -1,9 +1,12 @@
 """Who is there: each method and metric enters its name and what is known of it, and stays the function that it is."""
 
+import difflib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from keras_explainable.errors import InputError, MethodNameError
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Record:
 
 
 METHODS: dict[str, Record] = {}
+Method = Callable | str  # a method or its name
 
 
 def explainer(
@@ -90,8 +94,43 @@ def get(name: str) -> Any:
     """The method of a name.
 
     Raises:
-        KeyError: there is none; the message lists those that are.
+        MethodNameError: there is none; the message lists those that are, the nearest ones first.
     """
     if name not in METHODS:
-        raise KeyError(f"No method is named {name!r}. There are: {', '.join(METHODS)}.")
+        near = difflib.get_close_matches(str(name).lower(), METHODS)
+        nearest = f" Nearest: {', '.join(near)}." if near else ""
+        raise MethodNameError(f"No method is named {name!r}.{nearest} There are: {', '.join(METHODS)}.")
     return METHODS[name].function
+
+
+def method_of(method: Method) -> Callable:
+    """A method, from itself or its name.
+
+    Raises:
+        InputError: what came is neither.
+    """
+    if isinstance(method, str):
+        return get(method)
+    if not callable(method):
+        raise InputError(
+            f'{_told(method)} came, and a method or its name was expected: ke.get("gradcam") or "gradcam".'
+        )
+    return method
+
+
+def methods_of(methods: Iterable[Method]) -> list[Callable]:
+    """Several methods, from a list of them or of their names.
+
+    Raises:
+        InputError: no list came, or there is in it what is no method.
+    """
+    if isinstance(methods, str) or not isinstance(methods, Iterable):
+        raise InputError(
+            f'{_told(methods)} came, and several methods were expected: give a list: ensemble(["gradcam", "layercam"]).'
+        )
+    return [method_of(method) for method in methods]
+
+
+def _told(value: Any) -> str:
+    """What came, in few words."""
+    return repr(value) if isinstance(value, (str, int, float, type(None))) else f"A {type(value).__name__}"

@@ -13,6 +13,7 @@ import numpy as np
 from keras_explainable import backend, data, models
 from keras_explainable.compiling import compiled
 from keras_explainable.errors import InputError
+from keras_explainable.models.inputs import IMAGE_CHANNELS, ONE_IMAGE
 from keras_explainable.models.recording import each
 from keras_explainable.progress import shown
 
@@ -38,7 +39,7 @@ def run_steps(
     None. When the device has too little memory, batches are halved from there on. `given`: the step's parameters."""
     frugal, number = _Frugal(step, key, model), None
     waiting: tuple | None = None
-    failure: Exception | None = None
+    failure: BaseException | None = None
     progress = _callbacks(callbacks, model, source.number, verbose)
     progress.on_predict_begin()
     try:
@@ -54,7 +55,7 @@ def run_steps(
                 yield frugal.fetched(fetch, *waiting)
             waiting = images, units, outputs
             progress.on_predict_batch_end(i, {"outputs": outputs})
-    except Exception as error:  # what was computed before is not lost
+    except (Exception, KeyboardInterrupt) as error:  # what was computed before is not lost
         failure = error
     if waiting is not None:
         yield frugal.fetched(fetch, *waiting)
@@ -146,13 +147,36 @@ def check(model: Any, x: Any, y: Any = None, score: Any = None, units: int | Non
     if expected and (
         len(expected) != len(got) or any(e not in (None, g) for e, g in zip(expected[1:], got[1:], strict=True))
     ):
-        raise InputError(f"Images of shape {got} came, and the model takes {expected}: resize or transpose them first.")
+        raise InputError(f"Images of shape {got} came, and the model takes {expected}: {_mended(got, expected, taps)}.")
     taps.build(_tensor(first))
     if y is not None:
         units = units or models.view(model, first, score=score).unit_count()
         of_model = score is None or hasattr(score, "choose")
         models.check_units(data.unit_array(y), units, "model" if of_model else "score")
     return units
+
+
+def _mended(got: tuple, expected: tuple, taps: Any) -> str:
+    """What to do with images of a shape that a model does not take."""
+
+    def fits(shape, wanted):
+        return len(shape) == len(wanted) and all(w in (None, s) for s, w in zip(shape, wanted, strict=True))
+
+    first, last = taps.channels_first, not taps.channels_first
+    space = expected[1 + first : len(expected) - last]
+    if fits(got, expected[1:]):
+        return ONE_IMAGE
+    if fits(got, (None, *space)) and got[0 if first else -1] not in IMAGE_CHANNELS:
+        return f"add the axis of channels, x[{':, ' if first else '..., '}None]"
+    if len(got) != len(expected):
+        return ONE_IMAGE if len(got) < len(expected) else f"give an array with {len(expected)} axes"
+    axis = 1 if first else -1
+    if fits(got[1 + first : len(got) - last], space):
+        repeated = f", as by np.repeat(x, {expected[axis]}, axis={axis})" if got[axis] == 1 else ""
+        return f"give images of {expected[axis]} channels, not {got[axis]}{repeated}"
+    if sorted(map(str, got[1:])) == sorted(map(str, expected[1:])):
+        return "transpose them first"
+    return "resize them first"
 
 
 def _check_rows(params: dict[str, Any], rank: int) -> None:
@@ -184,7 +208,10 @@ class _Nobody:
 def _callbacks(callbacks: Any, model: Any, steps: int | None, verbose: int | str) -> Any:
     if isinstance(callbacks, keras.callbacks.CallbackList):
         return callbacks
-    verbose = 1 if verbose == "auto" else int(verbose)
+    try:
+        verbose = 1 if verbose == "auto" else int(verbose)
+    except (TypeError, ValueError) as error:
+        raise InputError(f'verbose={verbose!r} came, and "auto", 0, 1 or 2 was expected.') from error
     if not callbacks and not verbose:
         return _Nobody()
     # No history callback: it would be written to the model.

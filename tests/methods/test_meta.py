@@ -122,3 +122,30 @@ def test_a_unit_is_not_compared_with_itself_alone(model, x):
     plain = raw("gradcam", model, x)
     expected = [v - v[..., 3:4] * (np.arange(5) != 3) for v in plain]
     close(every, expected, 1e-4)
+
+
+MADE = {
+    "smooth": lambda method: meta.smooth(method, 2, noise=0.0),
+    "tta": lambda method: meta.tta(method, scales=()),
+    "integrate": lambda method: meta.integrate(method, 2),
+    "contrast": lambda method: meta.contrast(method, 2),
+    "ensemble": lambda method: meta.ensemble([method, "gradients"]),
+}
+
+
+@pytest.mark.parametrize("kind", MADE)
+def test_a_method_may_be_named(model, x, kind):
+    named, given = MADE[kind]("gradcam"), MADE[kind](ke.get("gradcam"))
+    assert (named is given) == (kind in ("smooth", "tta"))  # which are kept
+    close(raw(named, model, x, 1), raw(given, model, x, 1), 0)
+    with pytest.raises(InputError, match="No method is named 'gradcamm'. Nearest: gradcam"):
+        MADE[kind]("gradcamm")
+    for other in (3, None, ["gradcam"]):
+        with pytest.raises(InputError, match="came, and a method or its name was expected"):
+            MADE[kind](other)
+
+
+@pytest.mark.parametrize("methods", [("gradcam", "gradients"), ("gradcam",), (ke.get("gradcam"), rise), (3,)])
+def test_an_ensemble_is_of_a_list(methods):
+    with pytest.raises(InputError, match=r'give a list: ensemble\(\["gradcam", "layercam"\]\)'):
+        meta.ensemble(*methods)

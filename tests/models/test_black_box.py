@@ -79,3 +79,30 @@ def test_what_is_no_scores_is_refused():
         ke.gradients("model.onnx", x, 4, verbose=0)
     picked = view(lambda images: {"a": linear(images)}, x, score=ke.scores.output("a")).evaluate()[0]
     np.testing.assert_allclose(keras.ops.convert_to_numpy(picked), linear(x), rtol=1e-4, atol=1e-4)
+
+
+def test_scores_that_make_no_map_are_refused():
+    x = models.images("functional")
+    for value in (np.nan, np.inf, -np.inf):
+        with pytest.raises(InputError, match="NaN or infinite scores for 1 of 1 images"):
+            ke.rise(lambda images, value=value: np.full((len(images), 2), value), x, 0, repetitions=3, verbose=0)
+    with np.errstate(invalid="ignore"), pytest.raises(InputError, match="NaN or infinite scores .* changed images"):
+        ke.occlusion(standardized, x, 0, verbose=0, patch=SHAPE[:2], baseline=0.0)
+    picked = ke.rise(
+        lambda im: linear(im) * [1, np.nan, 1, 1], x, 0, score=lambda v: v[:, :1], repetitions=3, verbose=0
+    )
+    assert np.isfinite(picked.maps).all()  # what a score leaves out may be anything
+
+
+def standardized(images):
+    """Scores that are NaN for an image of one value, as where a preprocessing divides by a standard deviation."""
+    spread = images.std(axis=(1, 2, 3), keepdims=True)
+    return linear((images / spread).astype("float32"))
+
+
+@pytest.mark.parametrize("tensors", [False, True])
+def test_scores_of_another_number_of_images_are_refused(tensors):
+    x = models.images("functional")
+    for function in (lambda images: keras.ops.ones((1, 2)), lambda images: keras.ops.ones(())):
+        with pytest.raises(InputError, match=r"scores of shape \(.*\) for images of shape .* a row for each image"):
+            ke.rise(ke.BlackBox(function, tensors=tensors), x, repetitions=3, verbose=0)

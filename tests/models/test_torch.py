@@ -366,3 +366,30 @@ def test_images_of_another_layout_are_refused():
 def test_images_with_another_number_of_channels_are_refused():
     with pytest.raises(InputError, match=r"another number of channels.*\[1, 1, "):
         ke.gradcam(nets.drawn(nets.Plain()), nets.images(channels=1), 0, verbose=0)
+
+
+@needs_torch
+def test_one_image_is_told_to_need_a_batch_axis():
+    normed = nn.Sequential(nn.BatchNorm2d(3), nets.Plain())
+    for module in (nets.drawn(nets.Plain()), normed):
+        for x in (nets.images()[0], iter(nets.images())):
+            with pytest.raises(InputError, match=r"add the batch axis, x\[None\], and to a dataset .*\.batch\(n\)"):
+                ke.gradcam(module, x, 0, verbose=0)
+
+
+@needs_torch
+def test_channels_that_a_normalization_does_not_know_are_refused():
+    module = nn.Sequential(nn.BatchNorm2d(1), nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with pytest.raises(InputError, match="another number of channels: running_mean should contain 3 elements not 1"):
+        ke.gradients(module, nets.images(), 0, verbose=0)
+
+
+@needs_torch
+def test_what_fails_inside_of_a_module_is_its_own():
+    class Broken(nets.Plain):
+        def forward(self, x):
+            raise ValueError("the license has expired")
+
+    with pytest.raises(ValueError, match="^the license has expired$") as caught:
+        ke.gradients(Broken(), nets.images(), 0, verbose=0)
+    assert not isinstance(caught.value, InputError)

@@ -15,6 +15,7 @@ from keras_explainable.compiling import frozen, repeated, repeats
 from keras_explainable.errors import InputError
 from keras_explainable.methods.gradient import channel_reducer, gradients
 from keras_explainable.methods.loops import (
+    as_inputs,
     check_number,
     check_repetitions,
     means,
@@ -25,10 +26,11 @@ from keras_explainable.methods.loops import (
     total_of,
 )
 from keras_explainable.methods.perturbation import behind_inputs
-from keras_explainable.registry import explainer
+from keras_explainable.registry import Method, explainer
 from keras_explainable.resize import resize
 
 NOISE_KINDS = ("absolute", "range")
+AGGREGATES = ("mean", "variance", "square")
 signed_gradients = functools.partial(gradients, reduce=None)
 
 
@@ -56,11 +58,8 @@ def _flat(method: Callable, maps: Any, rank: int) -> Any:
     return maps
 
 
-AGGREGATES = ("mean", "variance", "square")
-
-
 def smooth(
-    method: Callable, repetitions: int = 20, noise: float = 0.1, noise_kind: str = "absolute", aggregate: str = "mean"
+    method: Method, repetitions: int = 20, noise: float = 0.1, noise_kind: str = "absolute", aggregate: str = "mean"
 ) -> Callable:
     """The mean of a method's scores and maps over noisy copies of the images, or how much the maps vary.
 
@@ -68,7 +67,7 @@ def smooth(
     its map depends on the seed alone and not on its neighbours. The explained units are the same in every draw.
 
     Args:
-        method: any explaining method, compiled or not.
+        method: any explaining method, compiled or not, or its name.
         repetitions: n. Time grows with it, memory does not.
         noise: sigma, in the images' own units, or with noise_kind="range" as a fraction of each image's max - min.
         aggregate: of the maps, the "mean", the "variance" (with 1/n) or the mean "square"; of the scores the mean.
@@ -79,7 +78,7 @@ def smooth(
     Reference: Smilkov et al., SmoothGrad, arXiv:1706.03825.
     """
     check_noise(repetitions, noise_kind, aggregate, noise)
-    return _smooth(method, int(repetitions), float(noise), noise_kind, aggregate)
+    return _smooth(registry.method_of(method), int(repetitions), float(noise), noise_kind, aggregate)
 
 
 @functools.lru_cache(maxsize=256)  # the same arguments give the same function, which is compiled only once
@@ -90,7 +89,8 @@ def _smooth(method: Callable, repetitions: int, noise: float, noise_kind: str, a
         own = _as_seeded(method, params, seed)
 
         def draw(subject, x, units, step):
-            scores, *maps = method(subject, noisy(x, noise, noise_kind, seed, step), units, **own)
+            copies = noisy(x, noise, noise_kind, seed, step, models.taps(subject).channels_first)
+            scores, *maps = method(subject, copies, units, **own)
             return (scores, *map(ops.square, maps)) if aggregate == "square" else (scores, *maps)
 
         x = _float(inputs)
@@ -115,28 +115,31 @@ def check_noise(repetitions: int, noise_kind: str, aggregate: str = "mean", nois
     check_number("noise", noise, lambda sigma: 0 <= sigma < math.inf, "a number, 0 or more,")
 
 
-def noisy(x: Any, noise: float, noise_kind: str, seed: int | None, step: Any) -> Any:
-    """x + sigma e, sigma the noise itself or that fraction of each image's range, e the step's draw for all images."""
+def noisy(x: Any, noise: float, noise_kind: str, seed: int | None, step: Any, channels_first: bool = False) -> Any:
+    """x + sigma e, sigma the noise itself or that fraction of each image's range, e the step's draw for all images: the
+    same e for an image in either layout."""
     if noise_kind == "range":
         axes = tuple(range(1, len(x.shape)))
         noise = noise * (ops.max(x, axis=axes, keepdims=True) - ops.min(x, axis=axes, keepdims=True))
-    return x + noise * random.normal((1, *ops.shape(x)[1:]), seed_of(seed), step)
+    size = ops.shape(x)[1:]
+    draw = random.normal((1, *size[1:], size[0]) if channels_first else (1, *size), seed_of(seed), step)
+    return x + noise * as_inputs(draw, channels_first)
 
 
-def tta(method: Callable, scales: Sequence[float] = (0.5, 1.5, 2.0), hflip: bool = True) -> Callable:
+def tta(method: Method, scales: Sequence[float] = (0.5, 1.5, 2.0), hflip: bool = True) -> Callable:
     """The mean of a method's scores and maps over the images at several sizes, each as it is and mirrored.
 
     maps = mean over passes of undo(method(do(x))): one pass at the images' own size and one for each scale, twice as
     many with `hflip`; the maps are mirrored back and resized to the images, then averaged over all passes.
 
     Args:
-        method: any explaining method, compiled or not.
+        method: any explaining method, compiled or not, or its name.
         scales: factors of the images' size, above 0. The model must accept such sizes.
         hflip: whether each pass is repeated on mirrored images.
     """
     if np.ndim(scales) != 1 or not all(isinstance(s, numbers.Real) and 0 < s < math.inf for s in scales):
         raise InputError(f"scales={scales!r}: factors of the images' size, each above 0, were expected: (0.5, 1.5).")
-    return _tta(method, tuple(map(float, scales)), bool(hflip))
+    return _tta(registry.method_of(method), tuple(map(float, scales)), bool(hflip))
 
 
 @functools.lru_cache(maxsize=256)
@@ -175,19 +178,19 @@ def _tta(method: Callable, scales: tuple[float, ...], hflip: bool) -> Callable:
 
 
 def integrate(
-    method: Callable, repetitions: int = 50, quadrature: str = "gauss_legendre", baseline: Any = 0.0
+    method: Method, repetitions: int = 50, quadrature: str = "gauss_legendre", baseline: Any = 0.0
 ) -> Callable:
     """The mean of a method's maps over the straight path from a baseline to the image.
 
     maps = integral from 0 to 1 of method(x0 + t (x - x0)) dt, and the scores of the images as they are.
 
     Args:
-        method: any explaining method, compiled or not.
+        method: any explaining method, compiled or not, or its name.
         repetitions: points on the path. Time grows with them, memory does not.
         quadrature: "gauss_legendre", whose error falls quickly where the maps change smoothly, or "midpoint".
         baseline: a number, a colour (C,), images, or "mean" for each image's own mean colour.
     """
-    rows = quadrature_of(quadrature, repetitions)
+    method, rows = registry.method_of(method), quadrature_of(quadrature, repetitions)
 
     @repeats
     @registry.with_parameters_of(method)
@@ -210,7 +213,7 @@ def integrate(
     return integrated
 
 
-def ensemble(methods: Sequence[Callable | str], weights: Sequence[float] | None = None) -> Callable:
+def ensemble(methods: Sequence[Method], weights: Sequence[float] | None = None) -> Callable:
     """The mean of several methods' maps, each brought to the images' size and to values from 0 to 1.
 
     maps = sum_i w_i normalize(resize(postprocessing_i(maps_i))) / sum_i w_i
@@ -219,7 +222,7 @@ def ensemble(methods: Sequence[Callable | str], weights: Sequence[float] | None 
         methods: explaining methods or their names. Those that are registered get their customary postprocessing.
         weights: w, one for each method; by default all count the same.
     """
-    functions = [registry.get(m) if isinstance(m, str) else m for m in methods]
+    functions = registry.methods_of(methods)
     shares = [1.0] * len(functions) if weights is None else [float(w) for w in weights]
     if not functions or len(shares) != len(functions) or min(shares) < 0 or not sum(shares):
         raise InputError(f"{len(functions)} methods and weights={weights} came: give one positive weight for each.")
@@ -267,21 +270,20 @@ class Contrast:
         return values - values @ ops.convert_to_tensor(share.astype("float32"))
 
 
-def contrast(method: Callable, other_units: int | Sequence[int] | None = None) -> Callable:
+def contrast(method: Method, other_units: int | Sequence[int] | None = None) -> Callable:
     """Why a unit and not others: a method's maps of how far a unit's score is above the mean of other units'.
 
     score[b, k] = f[b, k] - mean over j in other_units, j not k, of f[b, j]
 
     Args:
-        method: an explaining method that takes `score`.
+        method: an explaining method that takes `score`, or its name.
         other_units: their numbers; None for all others.
 
     Returns:
-        A method with the parameters of this one, but `score`. The unit that is the only one of `other_units` has no
-        other: to ask for it is an `InputError` where units are known before the program is compiled, and elsewhere, as
-        among all units, its score is f[b, k].
+        A method with the parameters of this one, but `score`. The only one of `other_units` has no other: to ask for
+        it is an `InputError` where units are known beforehand, and elsewhere its score is f[b, k].
     """
-    known = registry.parameters(method)
+    known = registry.parameters(method := registry.method_of(method))
     if known is not None and "score" not in known:
         raise InputError(f"{_named(method)} takes no score=, so it cannot explain a difference of scores.")
     others = None if other_units is None else tuple(int(k) for k in np.atleast_1d(other_units))
@@ -331,7 +333,8 @@ def smoothgrad(
     maps = reduce over c of |1/n sum_i d score(x + sigma e_i) / dx|: signed gradients are averaged, then made absolute.
 
     Args:
-        repetitions, noise, noise_kind: see `meta.smooth`; reduce: see `gradients`.
+        repetitions, noise, noise_kind: see `meta.smooth`, with noise as a fraction of each image's range unless
+            noise_kind="absolute"; reduce: see `gradients`.
 
     Reference: Smilkov et al., SmoothGrad, arXiv:1706.03825.
     """
@@ -360,7 +363,8 @@ def vargrad(
     maps = reduce over c of 1/n sum_i (g_i - mean g)^2, g_i = d score(x + sigma e_i) / dx
 
     Args:
-        repetitions, noise, noise_kind: see `meta.smooth`; reduce: see `gradients`.
+        repetitions, noise, noise_kind: see `meta.smooth`, with noise as a fraction of each image's range unless
+            noise_kind="absolute"; reduce: see `gradients`.
 
     Reference: Adebayo et al., Local Explanation Methods for Deep Neural Networks Lack Sensitivity to Parameter Values,
     arXiv:1810.03307.
@@ -390,7 +394,8 @@ def squaregrad(
     maps = reduce over c of 1/n sum_i (d score(x + sigma e_i) / dx)^2
 
     Args:
-        repetitions, noise, noise_kind: see `meta.smooth`; reduce: see `gradients`.
+        repetitions, noise, noise_kind: see `meta.smooth`, with noise as a fraction of each image's range unless
+            noise_kind="absolute"; reduce: see `gradients`.
 
     Reference: Hooker et al., A Benchmark for Interpretability Methods in Deep Neural Networks, arXiv:1806.10758.
     """

@@ -77,10 +77,12 @@ class BlackBoxTaps:
     def __init__(self, model: Any) -> None:
         self.model = model if isinstance(model, BlackBox) else BlackBox(model)
         self.channels_first = self.model.channels_first
+        self.came: tuple = ()  # the shape of the images of the last run
 
     def run(self, x: Any, tap: Tap, points: frozenset[Point] | None) -> Any:
         if points is None or INPUT in points:
             x = tap(INPUT, x)
+        self.came = tuple(x.shape)
         args, kwargs = self.inputs.arguments(self.model.function, self.inputs.around(x))
         if self.model.tensors:
             outputs = self.model(*args, **kwargs)
@@ -100,6 +102,14 @@ class BlackBoxTaps:
                 f"The function returned a {type(outputs).__name__}, and an array of (batch, units) scores was "
                 "expected: pass score=, a function from what it returns to such scores."
             )
+        shape, number = tuple(outputs.shape), self.came[0]
+        if not shape or (shape[0] != number and None not in (shape[0], number)):
+            raise InputError(
+                f"The function returned scores of shape {shape} for images of shape {self.came}, and a row for each "
+                f"image, ({number}, units), was expected: it must score all images of a batch."
+            )
+        if not self.model.tensors:  # so they were on the host
+            _check_finite(backend.to_host(outputs))
         return outputs
 
     def trace(self, shape: tuple, dtype: str, operations: bool = False) -> Any:
@@ -131,6 +141,17 @@ class BlackBoxTaps:
         if name.startswith("__"):
             raise AttributeError(name)
         return refuse
+
+
+def _check_finite(scores: np.ndarray) -> None:
+    """Refuse scores of which no map can be made."""
+    finite = np.isfinite(scores).reshape(len(scores), -1).all(axis=1)
+    if not finite.all():
+        raise InputError(
+            f"The function returned NaN or infinite scores for {np.sum(~finite)} of {len(finite)} images, and finite "
+            "ones were expected. It is called with changed images as well, parts or all of which may be of one value: "
+            "find out where it divides or takes a logarithm, or replace such scores (np.nan_to_num)."
+        )
 
 
 def _tensor(value: Any) -> Any:

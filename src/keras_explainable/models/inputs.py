@@ -16,13 +16,16 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import backend
-from keras_explainable.errors import InputError
+from keras_explainable.errors import ExplainError, InputError
 from keras_explainable.models.taps import INPUT
 
 HOW = (
     "pass all of them as x, a tuple, list or dictionary of arrays, and by leaf= which of them is the images: "
     "x={'image': images, 'age': ages}, leaf='image'"
 )
+
+ONE_IMAGE = "for one image add the batch axis, x[None], and to a dataset of single images .batch(n)"
+IMAGE_CHANNELS = (1, 3, 4)
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,27 @@ class Bound(NamedTuple):
 
     model: Any
     inputs: Inputs
+
+
+def misfit(error: Exception, shape: tuple, rank: int) -> InputError | None:
+    """Why a module with channels first, whose layers have so many spatial axes, could not take images of a shape; None
+    where it failed for another reason."""
+    came = f"Images of shape (N, {', '.join(map(str, shape[1:]))}) came"
+    if isinstance(error, ExplainError):
+        return None
+    if len(shape) - 2 < rank:
+        return InputError(
+            f"{came}, the first axis being that of the batch, and this module takes (N, C, *space) with {rank} axes of "
+            f"space: {ONE_IMAGE}."
+        )
+    if shape[-1] in IMAGE_CHANNELS and shape[1] not in IMAGE_CHANNELS:
+        return InputError(
+            f"{came}, and this module could not take them. "
+            "PyTorch's convolutions want channels first, (N, C, *space): try x.transpose(0, 3, 1, 2)."
+        )
+    if "channel" in str(error) or "running_mean" in str(error):
+        return InputError(f"{came}, and this module takes another number of channels: {error}.")
+    return None
 
 
 def check_alone(x: Any) -> None:

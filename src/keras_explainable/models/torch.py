@@ -15,15 +15,13 @@ from keras import ops
 from torch import nn
 
 from keras_explainable import backend
-from keras_explainable.errors import InputError
 from keras_explainable.models import find, precision, recording, torch_ops
 from keras_explainable.models import torch_kinds as kinds
-from keras_explainable.models.inputs import Inputs, check_alone, sampled, tensor
+from keras_explainable.models.inputs import Inputs, check_alone, misfit, sampled, tensor
 from keras_explainable.models.kinds import of_layer, of_operation
 from keras_explainable.models.taps import INPUT, Call, Deviation, Point, Tap, Trace
 
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
-IMAGE_CHANNELS = (1, 3, 4)
 
 _session: ContextVar["Session | None"] = ContextVar("session", default=None)
 _traces = recording.Traces()
@@ -125,6 +123,12 @@ def _children(module: nn.Module) -> dict[str, nn.Module]:
     if isinstance(module, torch.jit.ScriptModule):
         return {}
     return {name: child for name, child in module.named_children() if name != "parametrizations"}
+
+
+def _rank(module: nn.Module) -> int:
+    """The number of spatial axes of a module's layers, as their names tell; 0 where they do not."""
+    ends = (type(part).__name__[-2:] for part in module.modules())
+    return max((int(end[0]) for end in ends if end in ("1d", "2d", "3d")), default=0)
 
 
 def _describe(paths: dict[str, nn.Module], ndim: int, layouts: dict, call: Call, fused: bool) -> Call:
@@ -344,18 +348,11 @@ class TorchTaps:
         images = shape[0] * (1 + any(m.running_mean is None for m in norms))  # statistics of a batch need more than one
         try:
             backend.trace(run, (images, *shape[1:]), dtype)
-        except RuntimeError as error:
-            if shape[-1] in IMAGE_CHANNELS and shape[1] not in IMAGE_CHANNELS:
-                raise InputError(
-                    f"Images of shape (N, {', '.join(map(str, shape[1:]))}) came, and this module could not take them. "
-                    "PyTorch's convolutions want channels first, (N, C, *space): try x.transpose(0, 3, 1, 2)."
-                ) from error
-            if "channels" in str(error):
-                raise InputError(
-                    f"Images of shape (N, {', '.join(map(str, shape[1:]))}) came, and this module takes another number "
-                    f"of channels: {error}."
-                ) from error
-            raise
+        except (RuntimeError, ValueError) as error:
+            refusal = misfit(error, shape, _rank(self.module))
+            if refusal is None:
+                raise
+            raise refusal from error
         self.found = self.made_of = None  # a first run may have made modules
         paths = self.paths()
         calls = recorder.calls(functools.partial(_describe, paths, len(shape), {}), paths)

@@ -28,6 +28,14 @@ from keras_explainable.models.kinds import LINEAR
 from keras_explainable.registry import explainer
 
 NEEDS = "gradient, known layers"
+READY = (
+    "epsilon_everywhere(epsilon)",
+    "epsilon_plus(epsilon)",
+    "epsilon_plus_flat(epsilon)",
+    "epsilon_alpha2_beta1(epsilon)",
+    "epsilon_gamma_box(epsilon, gamma, low, high)",
+    "EXCITATION",
+)
 
 
 def _pass(g: Any, inputs: tuple, output: Any) -> tuple:
@@ -122,7 +130,9 @@ def starting(view: View, found: list[Rule], steps: Sequence[Step]) -> list[Rule]
     return list(at.values())
 
 
-def lrp(model: Any, inputs: Any, indices: Any = None, score: Any = None, *, composite: Composite) -> tuple:
+def lrp(
+    model: Any, inputs: Any, indices: Any = None, score: Any = None, *, composite: Composite | None = None
+) -> tuple:
     """The score given back to the pixels by rules of your choice; the methods below are this with a composite each.
 
     With `composites.Composite(convolution=rules.gamma(0.1), dense=rules.epsilon(0.01), first=rules.w_square)`, for one,
@@ -134,8 +144,14 @@ def lrp(model: Any, inputs: Any, indices: Any = None, score: Any = None, *, comp
             `ke.methods.propagation.rules`; at the pixels also a `composites.Box`.
 
     Raises:
-        InputError: what came for a rule is none, or its parameters do not make one.
+        InputError: no composite came, what came for a rule is none, or its parameters do not make one.
     """
+    if composite is None:
+        raise InputError(
+            "No composite= came, and `lrp` goes by one: that of ke.methods.propagation.composites, "
+            f"{', '.join(READY)}; or your own, composites.Composite(convolution=rules.gamma(0.1), "
+            "dense=rules.epsilon(0.01)), of ke.methods.propagation.rules."
+        )
     composites.check(composite)
     view = models.view(model, inputs, indices, score)
     steps = view.steps()
