@@ -64,6 +64,12 @@ def parameters(method: Callable) -> dict[str, inspect.Parameter] | None:
     return dict(list(found.items())[3:])
 
 
+def named(method: Callable) -> str:
+    """The name of a method, registered or not."""
+    method = getattr(method, "func", method)  # of a partial function
+    return str(getattr(method, "__name__", type(method).__name__))
+
+
 def takes(function: Callable, parameter: str) -> bool:
     """Whether a function says that it takes this parameter."""
     try:

@@ -10,37 +10,27 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_explainable import backend, filters, models, random, registry
+from keras_explainable import backend, filters, models, registry
 from keras_explainable.compiling import frozen, repeated, repeats
 from keras_explainable.errors import InputError
 from keras_explainable.methods.gradient import channel_reducer, gradients
 from keras_explainable.methods.loops import (
-    as_inputs,
-    check_number,
-    check_repetitions,
     means,
     moments,
     quadrature_of,
     scores_of,
-    seed_of,
     total_of,
 )
+from keras_explainable.methods.noise import check_noise, noisy
 from keras_explainable.methods.perturbation import behind_inputs
 from keras_explainable.registry import Method, explainer
 from keras_explainable.resize import resize
 
-NOISE_KINDS = ("absolute", "range")
-AGGREGATES = ("mean", "variance", "square")
 signed_gradients = functools.partial(gradients, reduce=None)
 
 
 def _float(inputs: Any) -> Any:
     return ops.cast(ops.convert_to_tensor(inputs), "float32")
-
-
-def _named(method: Callable) -> str:
-    method = getattr(method, "func", method)  # of a partial function
-    return str(getattr(method, "__name__", type(method).__name__))
 
 
 def _as_seeded(method: Callable, params: dict, seed: int | None) -> dict:
@@ -52,7 +42,7 @@ def _flat(method: Callable, maps: Any, rank: int) -> Any:
     """Maps (B, *S', K) of images of this rank, to be resized; others are refused."""
     if len(maps.shape) != rank:
         raise InputError(
-            f"{_named(method)} gave maps of shape {tuple(maps.shape)}, and (batch, *space, units) was expected: "
+            f"{registry.named(method)} gave maps of shape {tuple(maps.shape)}, and (batch, *space, units) was expected: "
             "leave out reduce=None, with which maps have channels as well."
         )
     return maps
@@ -99,31 +89,8 @@ def _smooth(method: Callable, repetitions: int, noise: float, noise_kind: str, a
         run = functools.partial(repeated(draw, key, model, method, x), x, units)
         return (moments if aggregate == "variance" else means)(run, repetitions, x)
 
-    smoothed.__name__ = f"{_named(method)}_smooth"
+    smoothed.__name__ = f"{registry.named(method)}_smooth"
     return smoothed
-
-
-def check_noise(repetitions: int, noise_kind: str, aggregate: str = "mean", noise: float = 0.0) -> None:
-    """Refuse parameters that make no noisy copies."""
-    check_repetitions(repetitions)
-    if noise_kind not in NOISE_KINDS:
-        raise InputError(f"noise_kind={noise_kind!r}: use one of {', '.join(map(repr, NOISE_KINDS))}.")
-    if aggregate not in AGGREGATES:
-        raise InputError(f"aggregate={aggregate!r}: use one of {', '.join(map(repr, AGGREGATES))}.")
-    if aggregate == "variance" and repetitions < 2:
-        raise InputError(f"repetitions={repetitions}: a variance needs at least two.")
-    check_number("noise", noise, lambda sigma: 0 <= sigma < math.inf, "a number, 0 or more,")
-
-
-def noisy(x: Any, noise: float, noise_kind: str, seed: int | None, step: Any, channels_first: bool = False) -> Any:
-    """x + sigma e, sigma the noise itself or that fraction of each image's range, e the step's draw for all images: the
-    same e for an image in either layout."""
-    if noise_kind == "range":
-        axes = tuple(range(1, len(x.shape)))
-        noise = noise * (ops.max(x, axis=axes, keepdims=True) - ops.min(x, axis=axes, keepdims=True))
-    size = ops.shape(x)[1:]
-    draw = random.normal((1, *size[1:], size[0]) if channels_first else (1, *size), seed_of(seed), step)
-    return x + noise * as_inputs(draw, channels_first)
 
 
 def tta(method: Method, scales: Sequence[float] = (0.5, 1.5, 2.0), hflip: bool = True) -> Callable:
@@ -173,7 +140,7 @@ def _tta(method: Callable, scales: tuple[float, ...], hflip: bool) -> Callable:
             scores, maps = scores + new_scores, maps + new_maps
         return scores / len(passes), maps / len(passes)
 
-    augmented.__name__ = f"{_named(method)}_tta"
+    augmented.__name__ = f"{registry.named(method)}_tta"
     return augmented
 
 
@@ -209,7 +176,7 @@ def integrate(
         return scores_of(model, x, units, score), maps
 
     integrated.given = {"baseline": baseline}  # type: ignore[attr-defined]
-    integrated.__name__ = f"{_named(method)}_integrated"
+    integrated.__name__ = f"{registry.named(method)}_integrated"
     return integrated
 
 
@@ -248,7 +215,7 @@ def ensemble(methods: Sequence[Method], weights: Sequence[float] | None = None) 
             total = total + share / sum(shares) * filters.normalize(maps, axis)
         return scores, total
 
-    combined.__name__ = "_".join(map(_named, functions)) + "_ensemble"
+    combined.__name__ = "_".join(map(registry.named, functions)) + "_ensemble"
     return combined
 
 
@@ -285,7 +252,7 @@ def contrast(method: Method, other_units: int | Sequence[int] | None = None) -> 
     """
     known = registry.parameters(method := registry.method_of(method))
     if known is not None and "score" not in known:
-        raise InputError(f"{_named(method)} takes no score=, so it cannot explain a difference of scores.")
+        raise InputError(f"{registry.named(method)} takes no score=, so it cannot explain a difference of scores.")
     others = None if other_units is None else tuple(int(k) for k in np.atleast_1d(other_units))
 
     @registry.with_parameters_of(method, but=["score"])
@@ -296,7 +263,7 @@ def contrast(method: Method, other_units: int | Sequence[int] | None = None) -> 
         return method(model, inputs, indices, **{**params, "score": Contrast(others)})
 
     contrasted.repeats = getattr(method, "repeats", False)
-    contrasted.__name__ = f"{_named(method)}_contrast"
+    contrasted.__name__ = f"{registry.named(method)}_contrast"
     return contrasted
 
 
