@@ -18,7 +18,8 @@ def witness(method, module, layer, x, y, repetitions):
         return bare_full_gradients(module, x, y, simple=method == "simple_full_gradients")
     if method in SMOOTHED:
         spread = np.ptp(x, axis=(1, 2, 3), keepdims=True)
-        noise = (np.asarray(random.normal((1, *x.shape[1:]), 0, i).cpu()) for i in range(repetitions))
+        size = (1, *x.shape[2:], x.shape[1])  # drawn as for channels last
+        noise = (np.moveaxis(np.asarray(random.normal(size, 0, i).cpu()), -1, 1) for i in range(repetitions))
         g = np.stack([gradient(module, x + np.float32(0.15) * spread * e, y) for e in noise])
         return SMOOTHED[method](g).mean(1)
     nodes, weights = np.polynomial.legendre.leggauss(repetitions)

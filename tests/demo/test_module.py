@@ -8,7 +8,6 @@ import pytest
 
 import keras_explainable as ke
 from helpers import few, subject
-from keras_explainable import random
 
 SCENES = 2
 
@@ -40,23 +39,10 @@ CASES = [(name, few(name) | QUICK.get(name, {})) for name in ke.registry.METHODS
 CASES += [("gradcam", {"layer": "block2_output"}), ("gradients", {"reduce": None})]
 
 
-@pytest.fixture
-def draws_of_the_keras_model(monkeypatch):
-    """Noise is drawn in the layout of the images: here, a module is given what its Keras twin is given."""
-    drawn = random.normal
-
-    def normal(shape, seed, step=0):
-        if shape[1] != 3:
-            return drawn(shape, seed, step)
-        return keras.ops.moveaxis(drawn((shape[0], *shape[2:], 3), seed, step), -1, 1)
-
-    monkeypatch.setattr(random, "normal", normal)
-
-
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="modules are explained on the torch backend")
 @pytest.mark.filterwarnings("ignore:.*the same everywhere")
 @pytest.mark.parametrize(("method", "params"), CASES, ids=[name for name, _ in CASES])
-def test_equal_maps(images, draws_of_the_keras_model, method, params):
+def test_equal_maps(images, method, params):
     if method == "xrai":
         pytest.importorskip("skimage", reason="scikit-image, which finds the segments, is not installed")
     units, options = np.array([[0, 7]] * SCENES), {"seed": 3, "verbose": 0, **params}

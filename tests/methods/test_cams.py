@@ -187,11 +187,10 @@ def test_cam_of_scores_that_are_linear_in_the_units(name):
 @pytest.mark.parametrize("kind", ["range", "absolute"])
 @pytest.mark.parametrize("name", first_everywhere("one_dimensional", "channels_first", "three_dimensional"))
 def test_smooth_gradcampp_equals_its_twin(name, kind):
-    x = models.images(name).astype("float64")
-    draws = [keras.ops.convert_to_numpy(random.normal((1, *x.shape[1:]), 7, i)).astype("float64") for i in range(4)]
-    scale = meta.ranges(x) if kind == "range" else 1.0
-    noises = [models.channels_last(name, 0.2 * scale * d) for d in draws]
-    net, last = as_reference(models.build(name)), models.channels_last(name, x)
+    last = models.channels_last(name, models.images(name).astype("float64"))
+    draws = [keras.ops.convert_to_numpy(random.normal((1, *last.shape[1:]), 7, i)).astype("float64") for i in range(4)]
+    scale = meta.ranges(last) if kind == "range" else 1.0
+    noises, net = [0.2 * scale * d for d in draws], as_reference(models.build(name))
     theirs = cams_smooth.smooth_gradcampp(net, last, UNITS, noises)
     params = {"repetitions": 4, "noise": 0.2, "noise_kind": kind, "seed": 7}
     close(raw("smooth_gradcampp", models.build(name), models.images(name), UNITS, **params), theirs, 1e-4)

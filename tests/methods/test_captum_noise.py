@@ -33,7 +33,8 @@ def x():
 @pytest.fixture
 def our_noise(monkeypatch, x):
     """Theirs draws for each image by itself: here every image sees the draws that ours shows it."""
-    draws = torch.cat([random.normal((1, *x.shape[1:]), SEED, i) for i in range(DRAWS)]).repeat(len(x), 1, 1, 1)
+    size = (1, *x.shape[2:], x.shape[1])  # drawn as for channels last
+    draws = torch.cat([random.normal(size, SEED, i).movedim(-1, 1) for i in range(DRAWS)]).repeat(len(x), 1, 1, 1)
     monkeypatch.setattr(torch, "normal", lambda mean, deviation: mean + deviation * draws)
 
 

@@ -303,6 +303,11 @@ class Torn(nn.Module):
         return torch.stack([first + 1e-3, second], 1)
 
 
+def draw(size, seed, step):
+    """Noise for images (C, H, W): drawn as for (H, W, C)."""
+    return random.normal((1, *size[1:], size[0]), seed, step).movedim(-1, 1)
+
+
 @pytest.mark.parametrize("make", [SmoothGrad, SmoothFullGrad])
 def test_the_class_stays_that_of_the_clean_image(make):
     module = randomized(Torn())
@@ -310,7 +315,7 @@ def test_the_class_stays_that_of_the_clean_image(make):
         module.conv.weight[1], module.conv.bias[1] = module.conv.weight[0].flip(0), module.conv.bias[0]
     x = images(1).abs()
     x = (x + x.flip(1)) / 2  # both classes see the same
-    drawn = torch.stack([module(x + random.normal((1, *SIZE), 0, i) * 0.5)[0].argmax() for i in range(8)])
+    drawn = torch.stack([module(x + draw(SIZE, 0, i) * 0.5)[0].argmax() for i in range(8)])
     assert module(x).argmax() == 0 and len(drawn.unique()) == 2
     explainer = make(module, num_samples=8, std_spread=0.5)
     close(explainer.saliency(x), explainer.saliency(x, 0))
@@ -332,7 +337,7 @@ def test_an_image_is_explained_alike_in_every_company(make):
 
 def noisy(x, n, spread, seed=0):
     ranges = x.amax((1, 2, 3), keepdim=True) - x.amin((1, 2, 3), keepdim=True)
-    return [x + spread * ranges * random.normal((1, *x.shape[1:]), seed, i) for i in range(n)]
+    return [x + spread * ranges * draw(x.shape[1:], seed, i) for i in range(n)]
 
 
 def test_smoothgrad_is_the_size_of_the_mean_gradient():

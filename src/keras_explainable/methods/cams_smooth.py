@@ -9,7 +9,7 @@ from keras_explainable import filters, models
 from keras_explainable.compiling import frozen, repeated, repeats
 from keras_explainable.methods.channels import quotient, weighted
 from keras_explainable.methods.loops import means
-from keras_explainable.methods.meta import check_noise, noisy
+from keras_explainable.methods.noise import check_noise, noisy
 from keras_explainable.registry import explainer
 
 
@@ -51,7 +51,7 @@ def smooth_gradcampp(
         return scores, values[point]
 
     def draw(subject, x, units, step):
-        copies = noisy(x, noise, noise_kind, seed, step)
+        copies = noisy(x, noise, noise_kind, seed, step, view.taps.channels_first)
         seen = models.view(subject, copies, units, score)
         point = seen.signal(layer)
         g = seen.jacobian([point], keep=False)[2][point]

@@ -21,7 +21,8 @@ from keras_explainable.compiling import frozen, repeated, repeats
 from keras_explainable.errors import InputError
 from keras_explainable.methods.gradient import gradients, part_reducer
 from keras_explainable.methods.loops import as_inputs, scores_of, seed_of, total_of
-from keras_explainable.methods.meta import check_noise, integrate, noisy, signed_gradients
+from keras_explainable.methods.meta import integrate, signed_gradients
+from keras_explainable.methods.noise import check_noise, noisy
 from keras_explainable.methods.perturbation import background, behind_inputs, images_like
 from keras_explainable.registry import explainer
 
@@ -153,7 +154,7 @@ def expected_gradients(
 
     def draw(subject, x, behind, units, t, which, step):
         origin = ops.take(behind, which, axis=0)[None]
-        seen = noisy(x, noise, noise_kind, seed, step) if noise else x
+        seen = noisy(x, noise, noise_kind, seed, step, first) if noise else x
         _, g = gradients(subject, origin + t * (seen - origin), units, score, reduce=None)
         way = ops.moveaxis(seen - origin, 1, -1) if first else seen - origin
         return (way[:, None] * g,)

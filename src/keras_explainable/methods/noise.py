@@ -1,0 +1,36 @@
+"""Noisy copies of images, for the methods that average over them."""
+
+import math
+from typing import Any
+
+from keras import ops
+
+from keras_explainable import random
+from keras_explainable.errors import InputError
+from keras_explainable.methods.loops import as_inputs, check_number, check_repetitions, seed_of
+
+NOISE_KINDS = ("absolute", "range")
+AGGREGATES = ("mean", "variance", "square")
+
+
+def check_noise(repetitions: int, noise_kind: str, aggregate: str = "mean", noise: float = 0.0) -> None:
+    """Refuse parameters that make no noisy copies."""
+    check_repetitions(repetitions)
+    if noise_kind not in NOISE_KINDS:
+        raise InputError(f"noise_kind={noise_kind!r}: use one of {', '.join(map(repr, NOISE_KINDS))}.")
+    if aggregate not in AGGREGATES:
+        raise InputError(f"aggregate={aggregate!r}: use one of {', '.join(map(repr, AGGREGATES))}.")
+    if aggregate == "variance" and repetitions < 2:
+        raise InputError(f"repetitions={repetitions}: a variance needs at least two.")
+    check_number("noise", noise, lambda sigma: 0 <= sigma < math.inf, "a number, 0 or more,")
+
+
+def noisy(x: Any, noise: float, noise_kind: str, seed: int | None, step: Any, channels_first: bool = False) -> Any:
+    """x + sigma e, sigma the noise itself or that fraction of each image's range, e the step's draw for all images: the
+    same e for an image in either layout."""
+    if noise_kind == "range":
+        axes = tuple(range(1, len(x.shape)))
+        noise = noise * (ops.max(x, axis=axes, keepdims=True) - ops.min(x, axis=axes, keepdims=True))
+    size = ops.shape(x)[1:]
+    draw = random.normal((1, *size[1:], size[0]) if channels_first else (1, *size), seed_of(seed), step)
+    return x + noise * as_inputs(draw, channels_first)
