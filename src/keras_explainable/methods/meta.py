@@ -42,8 +42,8 @@ def _flat(method: Callable, maps: Any, rank: int) -> Any:
     """Maps (B, *S', K) of images of this rank, to be resized; others are refused."""
     if len(maps.shape) != rank:
         raise InputError(
-            f"{registry.named(method)} gave maps of shape {tuple(maps.shape)}, and (batch, *space, units) was expected: "
-            "leave out reduce=None, with which maps have channels as well."
+            f"{registry.named(method)} gave maps of shape {tuple(maps.shape)}, and (batch, *space, units) was "
+            "expected: leave out reduce=None, with which maps have channels as well."
         )
     return maps
 
