@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -37,27 +38,32 @@ def main() -> None:
     if args.quick:
         args.networks, args.batch, args.methods = ["ResNet50"], [8], ["gradcam", "gradients", "full_gradients"]
         args.backends = args.backends[-1:] if args.backends == list(KINDS) else args.backends
-    found = show.joined(args.show) if args.show else {"machine": machine(), "rows": measured(args)}
+    found = show.joined(args.show) if args.show else {"machine": machine(), "rows": []}
+    for rows in () if args.show else measured(args):
+        found["rows"] += rows
+        save(found, args.json)  # a run that is stopped keeps what it has
     show.check(found["rows"])
     print(show.table(found))
-    if args.json:
-        args.json.write_text(json.dumps(found, indent=1))
+    save(found, args.json)
     if args.plot:
         show.chart(found, args.plot)
 
 
-def measured(args: argparse.Namespace) -> list[dict]:
+def save(found: dict, file: Path | None) -> None:
+    if file:
+        file.write_text(json.dumps(found, indent=1))
+
+
+def measured(args: argparse.Namespace) -> Iterator[list[dict]]:
     """The rows of all backends, each measured in a process of its own."""
-    rows = []
     shared = {"rounds": args.rounds, "budget": args.budget, "size": args.size, "peers": args.peers}
     for network in args.networks:
         for batch in args.batch:
             for kind in args.backends:
                 options = shared | {"section": "methods", "network": network, "batch": batch, "methods": args.methods}
-                rows += worker(kind, options | {"precision": args.precision})
+                yield worker(kind, options | {"precision": args.precision})
     for kind in args.backends if args.growth else ():
-        rows += worker(kind, shared | {"section": "growth", "network": args.networks[0], "batch": args.batch[0]})
-    return rows
+        yield worker(kind, shared | {"section": "growth", "network": args.networks[0], "batch": args.batch[0]})
 
 
 def worker(kind: str, options: dict) -> list[dict]:
