@@ -95,7 +95,11 @@ def test_method_equals_its_twin(method, name):
 @pytest.mark.parametrize("method", ["gradients", "full_gradients", "gradcam"])
 @pytest.mark.parametrize("name", MIXED)
 def test_mixed_precision_is_near_the_twin(method, name):
-    agree(explained(method, name), twin(TWINS[method], name), MIXED[name])
+    """As a whole, and nearly everywhere: on processors that add up in float16, too, some ReLU may switch."""
+    for a, b in zip(explained(method, name), twin(TWINS[method], name), strict=True):
+        assert a.shape == b.shape
+        assert np.linalg.norm(a - b) <= MIXED[name] * np.linalg.norm(b)
+        assert (abs(a - b) > MIXED[name] * abs(b).max()).mean() <= 0.003
 
 
 @pytest.mark.parametrize("reduce", ["max", "sum", None])
