@@ -8,6 +8,7 @@ import numpy as np
 
 from bench.witnesses import full_gradient_terms, not_in_place, scaled
 
+LARGEST = ("xplique", "tf_keras_vis")  # of a gradient they take the largest channel, and resize Grad-CAM
 REFERENCE = "fullgrad_saliency"  # not on PyPI: its steps written anew, in their order
 
 # (kind of model, method) -> peers that have it
@@ -115,9 +116,8 @@ def _xplique(method, model, x, y, layer, repetitions):
 def agreement(method, name, ours, theirs):
     """The correlation of two stacks of maps, where they are of equal size; None where definitions differ too much."""
     theirs = np.asarray(theirs)
-    same = name == REFERENCE or (
-        method in ("gradcam", "gradients") and name != "xplique"
-    )  # it takes the largest channel
+    comparable = name not in LARGEST and method in ("gradcam", "gradients")
+    same = name == REFERENCE or comparable
     if not same or ours.shape[:1] != theirs.shape[:1]:
         return None
     theirs = theirs.reshape(len(theirs), *theirs.shape[1:3])
