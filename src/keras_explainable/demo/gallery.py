@@ -212,7 +212,8 @@ def words(model: Any, objects: Objects, shown: Objects, embedded: bool) -> tuple
     count = len(np.unique(shown.scenes))
     if embedded:
         known = "Each column is one object, and its maps explain the score of that object's class."
-        source = f"{count} scenes that the network has never seen, and whose objects are known pixel by pixel."
+        scenes = "one scene" if count == 1 else f"{count} scenes"
+        source = f"{scenes} that the network has never seen, and whose objects are known pixel by pixel."
         source += " Methods that need attention explain a transformer on its last maps."
         timed = "Per map: the time for one map, compilation left out."
     else:
