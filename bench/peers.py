@@ -116,8 +116,7 @@ def _xplique(method, model, x, y, layer, repetitions):
 def agreement(method, name, ours, theirs):
     """The correlation of two stacks of maps, where they are of equal size; None where definitions differ too much."""
     theirs = np.asarray(theirs)
-    comparable = name not in LARGEST and method in ("gradcam", "gradients")
-    same = name == REFERENCE or comparable
+    same = name == REFERENCE or (name not in LARGEST and method in ("gradcam", "gradients"))
     if not same or ours.shape[:1] != theirs.shape[:1]:
         return None
     theirs = theirs.reshape(len(theirs), *theirs.shape[1:3])

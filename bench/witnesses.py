@@ -22,8 +22,8 @@ def witness(method, module, layer, x, y, repetitions):
         noise = (np.moveaxis(np.asarray(random.normal(size, 0, i).cpu()), -1, 1) for i in range(repetitions))
         g = np.stack([gradient(module, x + np.float32(0.15) * spread * e, y) for e in noise])
         return SMOOTHED[method](g).mean(1)
-    nodes, weights = np.polynomial.legendre.leggauss(repetitions)
     if method == "integrated_gradients":  # from black
+        nodes, weights = np.polynomial.legendre.leggauss(repetitions)
         at = zip((nodes + 1) / 2, weights / 2, strict=True)
         return (x * sum(w * gradient(module, np.float32(t) * x, y) for t, w in at)).sum(1)
     return (x * gradient(module, x, y)).sum(1) if method == "input_x_gradient" else None

@@ -1,9 +1,10 @@
 """`explain`: a method on many images, from its arguments to what it returns."""
 
+import functools
 import inspect
 import warnings
 from collections import namedtuple
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -153,13 +154,19 @@ def partial_explain(method: Callable, **defaults: Any) -> Callable:
     return explain_with
 
 
+@functools.cache
+def _parameters() -> Mapping[str, inspect.Parameter]:
+    """Those of `explain`, looked at once for all shortcuts."""
+    return inspect.signature(explain).parameters
+
+
 def _signature(method: Callable, shortcut: Callable, defaults: dict[str, Any]) -> inspect.Signature:
     """What a shortcut takes: the model and images, the method's own parameters, and those of `explain`."""
     model, x, y, params = inspect.signature(shortcut).parameters.values()
     own = registry.parameters(method)
     if own is None:
         return inspect.Signature([model, x, y, params])
-    shared = dict(list(inspect.signature(explain).parameters.items())[4:-1])
+    shared = dict(list(_parameters().items())[4:-1])
     named = {**own, **shared}  # a seed is both's
     return inspect.Signature(
         [model, x, y, *(p.replace(kind=p.KEYWORD_ONLY, default=defaults.get(n, p.default)) for n, p in named.items())]
@@ -264,5 +271,5 @@ def _check_parameters(method: Callable, given: dict[str, Any]) -> None:
     unknown = [] if known is None else [name for name in given if name not in known]
     if unknown:
         name, own = getattr(method, "__name__", str(method)), ", ".join(known or ()) or "none"
-        shared = ", ".join(list(inspect.signature(explain).parameters)[3:-1])
+        shared = ", ".join(list(_parameters())[3:-1])
         raise InputError(f"{name} takes no {unknown[0]}=. Its parameters: {own}; and those of ke.explain: {shared}.")

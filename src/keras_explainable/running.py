@@ -144,9 +144,7 @@ def check(model: Any, x: Any, y: Any = None, score: Any = None, units: int | Non
     model, first = models.bind(model, x[:1])
     taps = models.taps(model)
     expected, got = taps.input_shape(), tuple(x.shape)
-    if expected and (
-        len(expected) != len(got) or any(e not in (None, g) for e, g in zip(expected[1:], got[1:], strict=True))
-    ):
+    if expected and not _fits(got[1:], expected[1:]):
         raise InputError(f"Images of shape {got} came, and the model takes {expected}: {_mended(got, expected, taps)}.")
     taps.build(_tensor(first))
     if y is not None:
@@ -156,22 +154,23 @@ def check(model: Any, x: Any, y: Any = None, score: Any = None, units: int | Non
     return units
 
 
+def _fits(shape: tuple, wanted: tuple) -> bool:
+    """Whether a shape is one that was wanted, None being any size."""
+    return len(shape) == len(wanted) and all(w in (None, s) for s, w in zip(shape, wanted, strict=True))
+
+
 def _mended(got: tuple, expected: tuple, taps: Any) -> str:
     """What to do with images of a shape that a model does not take."""
-
-    def fits(shape, wanted):
-        return len(shape) == len(wanted) and all(w in (None, s) for s, w in zip(shape, wanted, strict=True))
-
     first, last = taps.channels_first, not taps.channels_first
     space = expected[1 + first : len(expected) - last]
-    if fits(got, expected[1:]):
+    if _fits(got, expected[1:]):
         return ONE_IMAGE
-    if fits(got, (None, *space)) and got[0 if first else -1] not in IMAGE_CHANNELS:
+    if _fits(got, (None, *space)) and got[0 if first else -1] not in IMAGE_CHANNELS:
         return f"add the axis of channels, x[{':, ' if first else '..., '}None]"
     if len(got) != len(expected):
         return ONE_IMAGE if len(got) < len(expected) else f"give an array with {len(expected)} axes"
     axis = 1 if first else -1
-    if fits(got[1 + first : len(got) - last], space):
+    if _fits(got[1 + first : len(got) - last], space):
         repeated = f", as by np.repeat(x, {expected[axis]}, axis={axis})" if got[axis] == 1 else ""
         return f"give images of {expected[axis]} channels, not {got[axis]}{repeated}"
     if sorted(map(str, got[1:])) == sorted(map(str, expected[1:])):
