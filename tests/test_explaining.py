@@ -229,6 +229,18 @@ def test_a_map_that_shows_nothing_warns_once_with_the_likely_cause():
     assert caught[-1].filename == __file__
 
 
+@pytest.mark.parametrize("as_numpy", [True, False])
+def test_scores_that_are_no_numbers_are_told_once_by_image(model, x, as_numpy):
+    def score(outputs):
+        return outputs[:, :1] / (outputs[:, :1] != outputs[1:2, :1])  # infinite for the second image
+
+    with pytest.warns(UserWarning, match="of 1 images are NaN or infinite.* Likely causes.*score=") as caught:
+        explained = gradcam(model, x, score=score, as_numpy=as_numpy)
+    finite = np.isfinite(keras.ops.convert_to_numpy(explained.scores))[:, 0]
+    assert finite.tolist() == [i != 1 for i in range(len(x))]
+    assert len([w for w in caught if "infinite" in str(w.message)]) == 1 and caught[-1].filename == __file__
+
+
 def test_a_map_of_one_pixel_is_no_constant_map(model, x, recwarn):
     def pixel(model, inputs, indices=None):
         row, column = (ops.one_hot([i], n) for i, n in ((3, 24), (5, 30)))

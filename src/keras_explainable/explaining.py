@@ -177,13 +177,15 @@ class _Results:
     """Scores and maps of all batches, written in place where their number is known beforehand."""
 
     def __init__(self, total: int | None) -> None:
-        self.total, self.filled, self.constant = total, 0, 0
+        self.total, self.filled, self.constant, self.broken = total, 0, 0, 0
         self.whole: list[np.ndarray] = []
         self.parts: list[list] = []
 
     def add(self, part: Any) -> None:
         _check_fits(part, self.whole or (self.parts[0] if self.parts else part))
-        self.constant += _constant(part[1])
+        least, most = _ends(part[1])
+        self.constant += int((least == most).sum())
+        self.broken += int(np.sum(~(_finite(part[0]) & _finite(least) & _finite(most))))
         start, self.filled = self.filled, self.filled + len(part[0])
         if self.total in (None, len(part[0])):
             self.parts.append(list(part))
@@ -193,7 +195,7 @@ class _Results:
             whole[start : self.filled] = p
 
     def done(self) -> tuple:
-        _warn_of_constant(self.constant)
+        _warn(self.constant, self.broken)
         if self.whole:
             return tuple(whole[: self.filled] for whole in self.whole)
         scores, maps = zip(*self.parts, strict=True)
@@ -216,8 +218,9 @@ class _Tensors:
     def done(self) -> tuple:
         scores, maps = (keras.ops.concatenate(p) for p in zip(*self.parts, strict=True))
         space = tuple(range(1, len(maps.shape) - 1))
-        constant = keras.ops.max(maps, axis=space) == keras.ops.min(maps, axis=space)
-        _warn_of_constant(int(keras.ops.sum(keras.ops.cast(constant, "int32"))))
+        least, most = (backend.to_host(of(maps, axis=space)) for of in (keras.ops.min, keras.ops.max))
+        finite = _finite(backend.to_host(scores)) & _finite(least) & _finite(most)
+        _warn(int((least == most).sum()), int(np.sum(~finite)))
         return scores, maps
 
 
@@ -231,22 +234,34 @@ def _check_fits(part: Any, before: Any) -> None:
         )
 
 
-def _constant(maps: np.ndarray) -> int:
-    """How many maps are the same everywhere: a few pixels tell most that are not."""
+def _ends(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The smallest and the largest value of each map, or of a few of its pixels where these are not the same."""
     space = tuple(range(1, maps.ndim - 1))
     for stride in (8, 1):
         seen = maps[(slice(None), *(slice(None, None, stride) for _ in space))]
-        same = seen.max(axis=space) == seen.min(axis=space)
-        if not same.any():
+        least, most = seen.min(axis=space), seen.max(axis=space)
+        if not (least == most).any():
             break
-    return int(same.sum())
+    return least, most
 
 
-def _warn_of_constant(maps: int) -> None:
-    if maps:
+def _finite(values: np.ndarray) -> np.ndarray:
+    """Whether all values of each image are finite."""
+    return np.isfinite(values).reshape(len(values), -1).all(axis=1)
+
+
+def _warn(constant: int, broken: int) -> None:
+    """Say how many maps are the same everywhere, and how many images have scores or maps that are no numbers."""
+    if broken:
         warnings.warn(
-            f"{maps} maps are the same everywhere, so they show nothing. Likely causes: the layer has no part in the "
-            "score, every contribution is negative (try ke.filters.absolute_normalize), or a saturated output.",
+            f"Scores or maps of {broken} images are NaN or infinite, so they show nothing. Likely causes: the model's "
+            "own output or weights are, or a score= that takes the logarithm of 0 or divides by it.",
+            stacklevel=outside(),
+        )
+    if constant:
+        warnings.warn(
+            f"{constant} maps are the same everywhere, so they show nothing. Likely causes: the layer has no part in "
+            "the score, every contribution is negative (try ke.filters.absolute_normalize), or a saturated output.",
             stacklevel=outside(),
         )
 

@@ -14,7 +14,7 @@ def visualize(
     images: Any,
     titles: Sequence[str | None] | None = None,
     overlays: Any = None,
-    overlay_alpha: float = 0.75,
+    overlay_alpha: float = 0.5,
     rows: int | None = None,
     cols: int | None = None,
     *,

@@ -45,7 +45,7 @@ def figure(
     titles: Sequence[str | None] | None = None,
     overlays: Any = None,
     *,
-    overlay_alpha: float = 0.75,
+    overlay_alpha: float = 0.5,
     rows: int | None = None,
     cols: int | None = None,
     figsize: tuple[float, float] | None = None,
