@@ -4,6 +4,8 @@ library in them. `floors(model, x, y)` gives (forward(), gradient()), which retu
 import keras
 import numpy as np
 
+from bench.witnesses import of_units
+
 
 def floors(model, x, y):
     """The two callables for a Keras model or a plain module, images and units (B, 1)."""
@@ -59,7 +61,6 @@ def _passes(call, weights, x, y):
     import torch
 
     device = weights[0].device
-    y = torch.as_tensor(y, device=device, dtype=torch.int64)
 
     def forward():
         with torch.no_grad():
@@ -70,7 +71,7 @@ def _passes(call, weights, x, y):
         for w in weights:
             w.requires_grad_(False)
         leaf = torch.as_tensor(x, device=device).clone().requires_grad_()
-        (g,) = torch.autograd.grad(call(leaf).gather(1, y).sum(), leaf)
+        (g,) = torch.autograd.grad(of_units(call, leaf, y), leaf)
         for w, grad in zip(weights, was, strict=True):
             w.requires_grad_(grad)
         return g.cpu().numpy()

@@ -53,21 +53,34 @@ def _array(maps):
     return maps.detach().cpu().numpy()
 
 
+def _leaf(module, x):
+    """Images where the module is, whose gradient can be asked for."""
+    import torch
+
+    return torch.as_tensor(x, device=next(module.parameters()).device).clone().requires_grad_()
+
+
+def of_units(run, leaf, y):
+    """The sum of the scores (B, units) of one unit of each image, (B, 1) indices."""
+    import torch
+
+    return run(leaf).gather(1, torch.as_tensor(y, device=leaf.device, dtype=torch.int64)).sum()
+
+
 def signal_and_gradient(module, layer, x, y):
     """What a layer gives (N, C, *S), and the gradient of the units' scores there, by a hook."""
     import torch
 
-    seen, device = [], next(module.parameters()).device
+    seen = []
 
     def see(part, args, output):
         seen.append(output.detach().requires_grad_())
         return seen[0].clone()  # what follows may work in place
 
     hook = module.get_submodule(layer).register_forward_hook(see)
-    units = torch.as_tensor(y, device=device, dtype=torch.int64)
-    scores = module(torch.as_tensor(x, device=device)).gather(1, units)
+    score = of_units(module, _leaf(module, x), y)
     hook.remove()
-    (g,) = torch.autograd.grad(scores.sum(), seen)
+    (g,) = torch.autograd.grad(score, seen)
     return seen[0].detach(), g
 
 
@@ -75,10 +88,8 @@ def gradient(module, x, y):
     """The gradient of the units' scores with respect to the images."""
     import torch
 
-    device = next(module.parameters()).device
-    leaf = torch.as_tensor(x, device=device).clone().requires_grad_()
-    scores = module(leaf).gather(1, torch.as_tensor(y, device=device, dtype=torch.int64))
-    return _array(torch.autograd.grad(scores.sum(), leaf)[0])
+    leaf = _leaf(module, x)
+    return _array(torch.autograd.grad(of_units(module, leaf, y), leaf)[0])
 
 
 def bare_full_gradients(module, x, y, simple=False):
@@ -112,8 +123,7 @@ def full_gradient_terms(module, x, y, simple=False):
         gamma, beta = (part.weight, part.bias) if part.affine else (1.0, 0.0)
         return beta - part.running_mean * gamma / torch.sqrt(part.running_var + part.eps)
 
-    outputs, device = [], next(module.parameters()).device
-    leaf = torch.as_tensor(x, device=device).clone().requires_grad_()
+    outputs, leaf = [], _leaf(module, x)
     known = nn.Conv2d | nn.Linear | nn.BatchNorm2d
     parts = [
         part
@@ -121,11 +131,11 @@ def full_gradient_terms(module, x, y, simple=False):
         if isinstance(part, known) and (hasattr(part, "running_mean") or part.bias is not None)
     ]
     hooks = [p.register_forward_hook(lambda p, _, out: outputs.append((p, out))) for p in parts]
-    scores = module(leaf).gather(1, torch.as_tensor(y, device=device, dtype=torch.int64)).sum()
+    score = of_units(module, leaf, y)
     for hook in hooks:
         hook.remove()
     spatial = [(part, out) for part, out in outputs if out.ndim == 4]
-    first, *grads = torch.autograd.grad(scores, [leaf, *(out for _, out in spatial)])
+    first, *grads = torch.autograd.grad(score, [leaf, *(out for _, out in spatial)])
     factors = [1 if simple else bias(part).detach()[None, :, None, None] for part, _ in spatial]
     return [first * leaf.detach(), *(grad * factor for grad, factor in zip(grads, factors, strict=True))]
 

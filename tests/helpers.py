@@ -40,6 +40,14 @@ def close(a, b, tolerance=1e-5):
         np.testing.assert_allclose(u, v, atol=tolerance * max(abs(v).max(), 1e-12), rtol=0)
 
 
+def on(kind, number):
+    """The fixtures of a file: a kind of model of `models`, and so many images for it."""
+    return (
+        pytest.fixture(scope="module", name="model")(lambda: models.build(kind)),
+        pytest.fixture(scope="module", name="x")(lambda: models.images(kind, number)),
+    )
+
+
 def in_threads(call, number=8):
     """The results of `call(i)` in that many threads, which begin together; what one of them raises, this raises."""
     start = threading.Barrier(number)

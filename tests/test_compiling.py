@@ -10,19 +10,12 @@ from keras import layers as L
 
 import keras_explainable as ke
 import models
-from helpers import BACKEND, SHAPE, close, counted, few, gradcam, raw
+from helpers import BACKEND, SHAPE, close, counted, few, gradcam, on, raw
 
 N = 5
 
 
-@pytest.fixture(scope="module")
-def model():
-    return models.build("nested_sequential")
-
-
-@pytest.fixture(scope="module")
-def x():
-    return models.images("nested_sequential", N)
+model, x = on("nested_sequential", N)
 
 
 def test_a_second_call_compiles_nothing(x):

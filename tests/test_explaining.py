@@ -11,7 +11,7 @@ from keras import ops
 
 import keras_explainable as ke
 import models
-from helpers import BACKEND, SHAPE, close, every_method, few, gradcam, raw, subject
+from helpers import BACKEND, SHAPE, close, every_method, few, gradcam, on, raw, subject
 from keras_explainable import data
 from keras_explainable.errors import InputError
 from keras_explainable.running import run_steps
@@ -21,14 +21,7 @@ from reference.resize import bilinear as slow_resize
 N = 5
 
 
-@pytest.fixture(scope="module")
-def model():
-    return models.build("nested_sequential")
-
-
-@pytest.fixture(scope="module")
-def x():
-    return models.images("nested_sequential", N)
+model, x = on("nested_sequential", N)
 
 
 def test_every_form_of_units_means_the_same(model, x):

@@ -10,20 +10,13 @@ from keras import ops
 
 import keras_explainable as ke
 import models
-from helpers import SHAPE, close, counted, gradcam, raw
+from helpers import SHAPE, close, counted, gradcam, on, raw
 from keras_explainable.errors import InputError, LayerError
 
 N = 5
 
 
-@pytest.fixture(scope="module")
-def model():
-    return models.build("nested_sequential")
-
-
-@pytest.fixture(scope="module")
-def x():
-    return models.images("nested_sequential", N)
+model, x = on("nested_sequential", N)
 
 
 X = np.zeros((3, *SHAPE), "float32")

@@ -29,7 +29,7 @@ class Explanation(namedtuple("Explanation", "scores maps")):
 
 
 def explain(
-    method: Callable | str,
+    method: registry.Method,
     model: Any,
     x: Any,
     y: Any = None,
@@ -79,8 +79,8 @@ def explain(
     Raises:
         InputError, LayerError: what came does not fit; before any work where `x` is an array.
     """
-    method = registry.get(method) if isinstance(method, str) else method
-    _check_arguments(method, postprocessing, resizing)
+    method = registry.method_of(method)
+    _check_arguments(postprocessing, resizing)
     _check_parameters(method, method_params)
     if seed is not None and registry.takes(method, "seed"):
         method_params["seed"] = seed
@@ -270,11 +270,12 @@ def _postprocess(filter: Callable, maps: Any, axis: tuple) -> Any:
     return filter(maps, axis=axis) if registry.takes(filter, "axis") else filter(maps)
 
 
-def _check_arguments(method: Any, postprocessing: Any, resizing: Any) -> None:
+def _check_arguments(postprocessing: Any, resizing: Any) -> None:
     """Refuse what could only fail after the first batch."""
-    for name, function in (("method", method), ("postprocessing", postprocessing)):
-        if not callable(function) and not (name == "postprocessing" and function is None):
-            raise InputError(f"{name}={function!r} came, and a function was expected, such as ke.filters.normalize.")
+    if not (postprocessing is None or callable(postprocessing)):
+        raise InputError(
+            f"postprocessing={postprocessing!r} came, and a function such as ke.filters.normalize was expected."
+        )
     sizes = resizing if isinstance(resizing, (tuple, list)) else ()
     if not (resizing is None or isinstance(resizing, bool) or sizes) or not all(data.is_count(s) for s in sizes):
         raise InputError(f"resizing={resizing!r} came, and True, False, or a size such as (224, 224) was expected.")

@@ -9,7 +9,7 @@ from keras import ops
 import keras_explainable as ke
 import models
 from convert import as_reference
-from helpers import BACKEND, close, raw, where_quick
+from helpers import BACKEND, close, on, raw, where_quick
 from reference import attention as twins
 from reference import net as n
 
@@ -20,14 +20,7 @@ METHODS = ["attention_rollout", "gradient_attention_rollout", "attention_relevan
 MIRRORED = ke.methods.meta.tta(ke.get("gradcam"), scales=())
 
 
-@pytest.fixture(scope="module")
-def model():
-    return models.build("transformer")
-
-
-@pytest.fixture(scope="module")
-def x():
-    return models.images("transformer", 2)
+model, x = on("transformer", 2)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 import keras_explainable as ke
 import models
 from convert import as_reference
-from helpers import BACKEND, close, raw, where_quick
+from helpers import BACKEND, close, on, raw, where_quick
 from keras_explainable import random
 from keras_explainable.methods import meta
 from reference import cams, cams_smooth, cams_spectral
@@ -26,14 +26,7 @@ LAYERS = {"found": (None, ("block2_norm1", 1, (5, 6))), "given": (TOKENS, ("bloc
 DRAWS = 3
 
 
-@pytest.fixture(scope="module")
-def model():
-    return models.build("transformer")
-
-
-@pytest.fixture(scope="module")
-def x():
-    return models.images("transformer", 2)
+model, x = on("transformer", 2)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 
 import keras_explainable as ke
 import models
-from helpers import close, raw
+from helpers import close, on, raw
 from keras_explainable.errors import InputError
 from keras_explainable.methods import meta
 
@@ -28,14 +28,7 @@ SEEDED = {
 }
 
 
-@pytest.fixture(scope="module")
-def model():
-    return models.build("functional")
-
-
-@pytest.fixture(scope="module")
-def x():
-    return models.images("functional", 2)
+model, x = on("functional", 2)
 
 
 @pytest.mark.parametrize("kind", SEEDED)
