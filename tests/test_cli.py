@@ -116,8 +116,9 @@ def test_methods_are_listed_by_family_in_120_columns():
     records = ke.methods.list()
     heads = [line.split()[0] for line in lines[2:] if line and not line.startswith(" ") and " family" not in line]
     assert heads == [record.name for record in records] != list(ke.registry.METHODS)
-    families = [line.removesuffix(" family").lower() for line in lines if line.endswith(" family")]
-    assert families == list(dict.fromkeys(record.family for record in records))
+    families = [line for line in lines if line.endswith(" family")]
+    assert families == list(dict.fromkeys(record.heading for record in records))
+    assert families[0] == "CAM family" and len(families) == 6
     text = " ".join(result.stdout.split())
     for r in records:
         about = f"{r.name} {r.needs} {r.cost} {r.summary} {r.caveat} {r.reference}"

@@ -8,6 +8,15 @@ from typing import Any
 
 from keras_explainable.errors import InputError, MethodNameError
 
+FAMILIES = {  # in the order in which they are listed, with what they are called there
+    "cam": "CAM",
+    "gradient": "Gradient",
+    "full gradient": "Full gradient",
+    "propagation": "Propagation",
+    "perturbation": "Perturbation",
+    "attention": "Attention",
+}
+
 
 @dataclass(frozen=True)
 class Record:
@@ -27,6 +36,11 @@ class Record:
     def summary(self) -> str:
         """The first sentence of the docstring."""
         return (self.function.__doc__ or "").strip().split("\n\n")[0].replace("\n    ", " ")
+
+    @property
+    def heading(self) -> str:
+        """What the family is called in a list of methods."""
+        return f"{FAMILIES.get(self.family, self.family.capitalize())} family"
 
 
 METHODS: dict[str, Record] = {}
@@ -51,6 +65,17 @@ def explainer(
         return function
 
     return enter
+
+
+def listed() -> list[Record]:
+    """All records, by family, and by name in each; families that are not ours come last."""
+    ours = list(FAMILIES)
+
+    def place(record: Record) -> tuple:
+        known = record.family in FAMILIES
+        return (ours.index(record.family) if known else len(ours), record.family, record.name)
+
+    return sorted(METHODS.values(), key=place)
 
 
 def parameters(method: Callable) -> dict[str, inspect.Parameter] | None:

@@ -141,7 +141,7 @@ def listed(records: Sequence[Any]) -> str:
     width = min(shutil.get_terminal_size().columns, WIDTH) if sys.stdout.isatty() else WIDTH
     lines, family = rows[:2], None
     for record, row in zip(records, rows[2:], strict=True):
-        lines += ["", f"{record.family.capitalize()} family"] * (record.family != family) + [row]
+        lines += ["", record.heading] * (record.family != family) + [row]
         shows = " ".join(filter(None, [record.summary, record.caveat, record.reference]))
         lines += textwrap.wrap(
             shows, max(width, 60), initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False

@@ -46,7 +46,7 @@ def write(folder: str | Path = "docs") -> Path:
         panels = [(image.highlight(shown.photos[i], row.maps[i]), str(shown.names[i])) for i in range(len(shown))]
         strip.strip([*photos, *panels], folder / "methods" / f"{row.name}.jpg", HEIGHT)
     strip.strip(_first(shown, judged), folder / "methods.jpg", HEIGHT, columns=1 + len(FIRST))
-    text = HEAD.format(judged=len(objects), few=gallery.FEW, chance=float(objects.masks.mean()))
+    text = HEAD.format(judged=len(objects), few=gallery.FEW, chance=float(objects.masks.mean())) + _contents()
     page = folder / "methods.md"
     page.write_text(text + "".join(_families(judged)), encoding="utf-8")
     return page
@@ -61,9 +61,23 @@ def _first(shown: Any, judged: dict[str, Any]) -> list[tuple[np.ndarray, str]]:
     return rows
 
 
+def _by_family() -> Iterable[tuple[str, list[Any]]]:
+    for heading, records in groupby(ke.methods.list(), key=lambda record: record.heading):
+        yield heading, list(records)
+
+
+def _contents() -> str:
+    """A line for each family, with a link to each method."""
+    rows = ["\n| family | methods |", "|---|---|"]
+    for heading, records in _by_family():
+        links = " ".join(f"[`{record.name}`](#ke{record.name})" for record in records)
+        rows.append(f"| [{heading.removesuffix(' family')}](#{heading.lower().replace(' ', '-')}) | {links} |")
+    return "\n".join(rows) + "\n"
+
+
 def _families(judged: dict[str, Any]) -> Iterable[str]:
-    for family, records in groupby(ke.methods.list(), key=lambda record: record.family):
-        yield f"\n## {family.capitalize()} family\n"
+    for heading, records in _by_family():
+        yield f"\n## {heading}\n"
         for record in records:
             yield _entry(record, judged[record.name])
 

@@ -19,9 +19,6 @@ The contract, for all of them:
 - Raises `InputError` where images, units or parameters do not fit, `LayerError` where the model lacks what is needed.
 """
 
-from collections.abc import Sequence
-
-from keras_explainable import registry
 from keras_explainable.methods import attention as attention
 from keras_explainable.methods import cams as cams
 from keras_explainable.methods import cams_forward as cams_forward
@@ -39,9 +36,6 @@ from keras_explainable.methods import propagation as propagation
 from keras_explainable.methods import regions as regions
 from keras_explainable.methods import sensitivity as sensitivity
 from keras_explainable.methods import surrogate as surrogate
-from keras_explainable.registry import Record
+from keras_explainable.registry import listed
 
-
-def list() -> Sequence[Record]:
-    """The record of every method, by family."""
-    return sorted(registry.METHODS.values(), key=lambda record: record.family)
+list = listed  # `ke.methods.list()`
