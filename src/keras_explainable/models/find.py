@@ -108,13 +108,20 @@ def is_spatial(call: Call, rank: int) -> bool:
     return len(call.shape) == rank + 2 and any(s != 1 for s in spatial_size(call.shape, call.channels_first))
 
 
+def of_images(trace: Trace, call: Call) -> bool:
+    """Whether a signal has the images on its first axis, and depends on them: not that of a layer that takes no tensor,
+    as a table of positions, nor of windows of the images."""
+    takes = bool(call.inputs) or call.holds_calls or call.operation
+    return call.shape[:1] == (trace.images,) and takes and not trace.is_beside(call)
+
+
 def spatial_calls(trace: Trace, rank: int) -> list[Call]:
     """The calls that end in a spatial signal which is not the model's output, in execution order: of layers without
     layers inside, and of others where they make something of their own out of what those gave."""
     known, found = set(trace.outputs), []
     for call in trace.calls:
         old = set(trace.outputs) if call.leaf else known
-        if is_spatial(call, rank) and not old.intersection(call.outputs) and not trace.is_beside(call):
+        if is_spatial(call, rank) and not old.intersection(call.outputs) and of_images(trace, call):
             found.append(call)
         known.update(call.outputs)
     return found

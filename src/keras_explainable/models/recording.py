@@ -104,6 +104,7 @@ class Recorder:
         self.alive: list[Any] = []  # so that no two values share an id
         self.events: list[tuple[Point, int, tuple[int, ...]]] = []
         self.floating: set[Point] = set()
+        self.integers: set[int] = set()
         self.latest: dict[tuple, tuple[str, int]] = {}  # the type and number of the last value of a shape
 
     def number(self, value: Any) -> int:
@@ -125,6 +126,8 @@ class Recorder:
         self.events.append((point, number, shape))
         if "float" in dtype:
             self.floating.add(point)
+        elif "int" in dtype or dtype == "bool":
+            self.integers.add(number)
         return value
 
     def calls(self, describe: Callable[[Call, bool], Call], layers: Container | None = None) -> Iterator[Call]:
@@ -148,10 +151,11 @@ class Recorder:
             if key[0] and "output" in links:
                 values = {link: tuple(value for value, _ in pairs) for link, pairs in links.items()}
                 made = values["output"], links["output"][0][1]
-                call = Call(key[0], key[1], "", True, values.get("input", ()), *made)
-                span = spans[key]
+                inputs, span = values.get("input", ()), spans[key]
                 holds = span[-1] - span[0] >= len(span)  # events of other calls lie between its own
-                call = replace(call, signals=tuple(signals.get(key, ())), holds_calls=holds)
+                call = Call(key[0], key[1], "", True, inputs, *made, holds_calls=holds)
+                integers = self.integers.intersection(inputs)
+                call = replace(call, signals=tuple(signals.get(key, ())), integers=frozenset(integers))
                 yield describe(call, "linear" in links)
 
 

@@ -53,6 +53,7 @@ class Call:
     signals: tuple[tuple[Point, tuple[int, ...]], ...] = ()  # where floating numbers come in and go out, their shapes
     holds_calls: bool = False  # whether other calls took place inside of it
     operation: bool = False  # whether this is no layer: `x + y`, a function
+    integers: frozenset[int] = frozenset()  # those of its inputs that are no floating numbers: no gradient goes there
 
     @property
     def output(self) -> Point:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from keras_explainable.errors import LayerError
-from keras_explainable.models.find import spatial_calls, spatial_size
+from keras_explainable.models.find import of_images, spatial_calls, spatial_size
 from keras_explainable.models.taps import Call, Point, Trace
 
 PREFIXES = (1, 0, 2, 5)  # a class token; none; a distillation token as well; four registers as well
@@ -88,8 +88,10 @@ def last_tokens(trace: Trace, rank: int, attended: Callable[[], dict], operation
 
     Behind the last attention only a class token has a gradient: what is taken is the last normalisation before it."""
     outputs = set(trace.outputs)
-    calls = [c for c in trace.calls if are_tokens(c, rank) and not outputs & set(c.outputs) and not trace.is_beside(c)]
+    calls = [c for c in trace.calls if are_tokens(c, rank) and not outputs & set(c.outputs) and of_images(trace, c)]
     shapes = attended() if calls else {}
+    if shapes and all(shape[0] > 1 for shape in shapes.values()):  # within windows: there is no class token
+        return next((c for c in reversed(calls) if "norm" in c.kind.lower()), calls[-1])
     counts = {shape[-1] for shape in shapes.values() if shape[0] == 1 and shape[-1] == shape[-2]}
     calls = [c for c in calls if c.shape[1] in counts]
     behind = [c for c in spatial_calls(trace, rank) if not counts & set(c.shape[1:3])]  # but those of heads

@@ -169,9 +169,9 @@ def _describe_operation(ndim: int, layouts: dict, call: Call) -> Call:
 
 
 def first_tensor(outputs: Any) -> torch.Tensor | None:
-    """What a module returned, or its `logits`, or else the first tensor in it."""
+    """What a module returned, or its `logits`, or else the first tensor in it that is more than a number."""
     if isinstance(outputs, torch.Tensor):
-        return outputs
+        return outputs if outputs.ndim else None  # not a loss
     parts = outputs if isinstance(outputs, Mapping) else getattr(outputs, "__dict__", {})
     if isinstance(parts.get("logits"), torch.Tensor):
         return parts["logits"]
@@ -337,6 +337,7 @@ class TorchTaps:
         return _traces.get(self.module, self.structure(), key, lambda: sampled(self)._trace(shape, dtype, operations))
 
     def _trace(self, shape: tuple, dtype: str, operations: bool) -> Trace:
+        kinds.check_tracked(self.module)
         recorder = recording.Recorder(lambda value: (id(value), value._version))  # in-place results are new values
         scores: list[tuple[int, tuple]] = []
 

@@ -1,9 +1,12 @@
 """What PyTorch's layers add to each channel, what they multiply by, and where they have their channels."""
 
+from itertools import chain
+
 import torch
 from torch import nn
 from torch.nn import functional
 
+from keras_explainable.errors import InputError
 from keras_explainable.models.taps import Deviation
 
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -12,6 +15,16 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 NORMS = (*BATCH_NORMS, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.GroupNorm)
 POOLING = (*(getattr(nn, f"Adaptive{kind}Pool{n}d") for kind in ("Avg", "Max") for n in (1, 2, 3)), nn.Flatten)
 KERNELS = (nn.Linear, *CONVOLUTIONS)
+
+
+def check_tracked(module: nn.Module) -> None:
+    """Refuse weights past which PyTorch sends no gradient."""
+    weights = (w for w in chain(module.parameters(), module.buffers()) if not nn.parameter.is_lazy(w))
+    if any(weight.is_inference() for weight in weights):
+        raise InputError(
+            "The module's weights were made under torch.inference_mode(), and no gradient can be sent past them: make "
+            "it outside of that, or explain copy.deepcopy(module)."
+        )
 
 
 def _own(module: nn.Module, name: str) -> torch.Tensor | None:

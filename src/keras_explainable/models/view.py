@@ -104,13 +104,19 @@ class View:
             point = find.last_spatial(self.trace, rank) if last is None else last.output
         if point == INPUT:
             return point
-        if tokens.are_tokens(self._call(point), rank):
-            self.grids[point] = self.grid(self._call(point).shape[1], **given)
-        elif not isinstance(layer, Point) and not find.is_spatial(self._call(point), rank):
+        call = self._call(point)
+        others = f"Such signals: {', '.join(c.path for c in find.spatial_calls(self.trace, rank))}."
+        if not find.of_images(self.trace, call):
             raise LayerError(
-                f"The signal of {point} has shape {self._call(point).shape}, and one with {rank} spatial axes of more "
-                "than one pixel is needed. "
-                f"Such signals: {', '.join(c.path for c in find.spatial_calls(self.trace, rank))}."
+                f"The signal of {point} has shape {call.shape} for {self.trace.images} image, and one is needed that "
+                f"has the images on its first axis, and depends on them. {others}"
+            )
+        if tokens.are_tokens(call, rank):
+            self.grids[point] = self.grid(call.shape[1], **given)
+        elif not isinstance(layer, Point) and not find.is_spatial(call, rank):
+            raise LayerError(
+                f"The signal of {point} has shape {call.shape}, and one with {rank} spatial axes of more than one "
+                f"pixel is needed. {others}"
             )
         return point
 

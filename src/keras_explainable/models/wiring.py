@@ -115,7 +115,7 @@ def steps(taps: Taps, trace: Trace, target: Point | None, stop: Point | None = N
         if (call.path, call.call) in found:
             continue
         found.add((call.path, call.call))
-        waiting.extend((number, call.path) for number in call.inputs)
+        waiting.extend((number, call.path) for number in call.inputs if number not in call.integers)
     reached, made = ends, []
     for c in trace.calls:
         if (c.path, c.call) not in found or reached.isdisjoint(c.inputs) or (role := taps.role(c)) == "blank":

@@ -1,0 +1,107 @@
+"""Which signal of a module is explained where there are several that look alike: windows, tables, losses."""
+
+import copy
+
+import keras
+import numpy as np
+import pytest
+
+if keras.backend.backend() != "torch":
+    pytest.skip("modules are explained on the torch backend", allow_module_level=True)
+import torch
+from torch import nn
+
+import torch_nets as nets
+from helpers import close, raw
+from keras_explainable.errors import InputError, LayerError
+
+UNITS = [1, 3]
+X = nets.images(2, (24, 24))
+SIDE, WINDOW, WIDTH = 6, 3, 8  # patches along the image and along a window, channels
+INDEX = torch.arange(WINDOW**4).reshape(WINDOW**2, WINDOW**2) % 7  # made outside of the module's run
+
+
+class Table(nn.Module):
+    """What attention between two places of a window gets besides: no tensor comes in."""
+
+    def __init__(self, kept):
+        super().__init__()
+        self.entries = nn.Parameter(torch.zeros(7, 2))
+        self.register_buffer("index", INDEX.clone() if kept else None)
+
+    def forward(self):
+        index = INDEX if self.index is None else self.index
+        return self.entries[index.view(-1)].view(*INDEX.shape, 2).permute(2, 0, 1)[None]
+
+
+class Windowed(nn.Module):
+    """Attention within windows of 3 x 3 patches, then the mean over patches, as Swin has them."""
+
+    def __init__(self, kept=False):
+        super().__init__()
+        self.patches = nn.Conv2d(3, WIDTH, 4, 4)
+        self.inside, self.norm = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
+        self.qkv, self.table, self.head = nn.Linear(WIDTH, 3 * WIDTH), Table(kept), nn.Linear(WIDTH, 5)
+
+    def forward(self, x):
+        parts = SIDE // WINDOW
+        x = self.patches(x).movedim(1, -1).reshape(-1, parts, WINDOW, parts, WINDOW, WIDTH)
+        windows = self.inside(x.transpose(2, 3).reshape(-1, WINDOW**2, WIDTH))
+        q, k, v = self.qkv(windows).reshape(-1, WINDOW**2, 3, 2, WIDTH // 2).permute(2, 0, 3, 1, 4)
+        mixed = torch.softmax(q @ k.transpose(-2, -1) + self.table(), dim=-1) @ v
+        mixed = windows + mixed.transpose(1, 2).reshape(-1, WINDOW**2, WIDTH)
+        tokens = mixed.reshape(-1, parts, parts, WINDOW, WINDOW, WIDTH).transpose(2, 3).reshape(-1, SIDE**2, WIDTH)
+        return self.head(self.norm(tokens).mean(1))
+
+
+def test_of_windows_and_tables_the_last_tokens_of_the_image_are_explained():
+    module, seen = nets.drawn(Windowed()), []
+    handle = module.norm.register_forward_hook(lambda m, i, output: seen.append(output))
+    scores = module(torch.from_numpy(X))
+    handle.remove()
+    (g,) = torch.autograd.grad(scores[range(2), UNITS].sum(), seen)
+    maps = (seen[0] * g.mean(1, keepdim=True)).sum(-1).reshape(2, SIDE, SIDE, 1)
+    explained = raw("gradcam", module, X, UNITS)
+    assert explained.about["signal"] == "norm" and np.ptp(explained.maps) > 0
+    close(explained, [scores[range(2), UNITS][:, None].detach().numpy(), maps.detach().numpy()], 1e-4)
+
+
+@pytest.mark.parametrize(("layer", "shape"), [("table", r"\(1, 2, 9, 9\)"), ("inside", r"\(4, 9, 8\)")])
+def test_a_signal_that_is_not_one_of_each_image_is_refused(layer, shape):
+    with pytest.raises(LayerError, match=f"The signal of {layer} has shape {shape} for 1 image, and .* Such signals: "):
+        raw("gradcam", nets.drawn(Windowed()), X, UNITS, layer=layer)
+
+
+def test_numbers_of_rows_made_before_are_no_part_of_the_relevance():
+    cached, kept = (nets.drawn(Windowed(kept)) for kept in (False, True))
+    kept.load_state_dict(cached.state_dict(), strict=False)
+    ours, expected = (raw("attnlrp", module, X, UNITS) for module in (cached, kept))
+    assert np.ptp(expected.maps) > 0
+    close(ours, expected, 1e-5)
+
+
+class WithLoss(nets.Plain):
+    def forward(self, x):
+        scores = super().forward(x)
+        return scores.square().sum(), scores
+
+
+def test_a_loss_before_the_scores_is_passed_over():
+    module, x = nets.drawn(nets.Plain("module_in_place")), nets.images()
+    together = WithLoss("module_in_place").eval()
+    together.load_state_dict(module.state_dict())
+    close(raw("gradcam", together, x, 1), raw("gradcam", module, x, 1))
+
+
+def test_a_module_made_in_inference_mode_is_refused_with_the_way_out():
+    with torch.inference_mode():
+        module = nets.drawn(nets.Plain("module_in_place"))
+    for method in ("gradcam", "gradients"):
+        with pytest.raises(InputError, match=r"made under torch.inference_mode.*copy.deepcopy\(module\)"):
+            raw(method, module, nets.images(), 1)
+    close(
+        *(
+            raw("gradcam", m, nets.images(), 1)
+            for m in (copy.deepcopy(module), nets.drawn(nets.Plain("module_in_place")))
+        )
+    )
