@@ -198,7 +198,7 @@ def test_the_demo_writes_pictures_a_report_and_a_table(tmp_path, monkeypatch):
     points = {name: float(row.split("%")[0].split()[-1]) for name, row in rows.items() if "%" in row}
     assert set(points) == {*methods, "random pixel", "centre pixel"}
     assert points["gradcam"] > 80 and points["gradcam"] > 3 * points["random pixel"] > 0
-    caption = " ".join(result.stdout.split("method  ")[0].split())
+    caption = " ".join(result.stdout.split("\nmethod  ")[0].split())
     assert "at most 16 times (gradient) or 200 times (black box)" in caption and "docs/methods.md" in caption
 
 
@@ -323,11 +323,28 @@ def test_compare_with_few_repetitions_tells_what_is_done(photo, tmp_path, monkey
     }
 
 
+def test_scores_are_the_images_own_whatever_a_method_sees(photo, tmp_path):
+    out = ["--out", tmp_path / "out", "--unit", "1"]
+    told = run("explain", photo, "-m", "gradients", "-m", "smoothgrad", *out).stdout.splitlines()
+    scores = {line.split()[1]: line.split()[-1] for line in told if "_" in line and ".png" in line}
+    assert scores["gradients"] == scores["smoothgrad"] and abs(float(scores["gradients"])) > 0.1
+
+
+def test_what_is_no_image_is_refused_before_a_model_is_loaded(tmp_path):
+    fails(run("explain", tmp_path, "--model", "missing.keras"), 1, "is a folder", "keras-explainable dump")
+    fails(run("compare", tmp_path / "no.png", "--model", "missing.keras"), 1, "no image at")
+
+
+@pytest.mark.parametrize("unit", ["-1", "top-0"])
+def test_numbers_of_units_begin_with_0_and_ranks_with_1(photo, tmp_path, unit):
+    fails(run("explain", photo, f"--unit={unit}", "--out", tmp_path), 2, "a number from 0", "K from 1")
+
+
 def test_help_tells_what_repetitions_do():
     def text(command):
         return " ".join(run(command, "--help").stdout.replace("│", " ").split())
 
-    assert "Methods that count no repetitions, such as occlusion" in text("compare")
+    assert "Methods that count none, such as occlusion and ablationcam" in text("compare")
     assert "less often than by default: their numbers differ from docs/methods.md" in text("demo")
 
 

@@ -1,5 +1,9 @@
 """Filters equal their twins, and what they are by definition."""
 
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -47,3 +51,17 @@ def test_any_number_of_spatial_axes(space, rng):
     flat = x.reshape(2, -1, 1, 3)
     axis = tuple(range(1, 1 + len(space)))
     np.testing.assert_allclose(run("normalize", x, axis=axis).ravel(), twins.normalize(flat).ravel(), atol=1e-6)
+
+
+SCRIPT = """
+import keras_explainable as ke
+images, _, _ = ke.demo.load_scenes(6, seed=0)
+print(ke.gradients(ke.demo.load_model(), images, verbose=0).maps.min())
+"""
+
+
+def test_a_normalised_map_does_not_go_below_0_by_rounding():
+    """As a program of its own, compiled with the optimisations that other tests leave out: they join steps."""
+    environment = {**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, env=environment, check=True)
+    assert float(done.stdout) == 0

@@ -116,8 +116,9 @@ def explain(
                         f"{results.filled} images had been explained by then: see this exception's `.partial`."
                     )
                 raise
-            scores, maps = results.done()
-            return Explanation(scores, maps, _about(method, *models.bind(model, image), method_params))
+            about = _about(method, *models.bind(model, image), method_params)
+            scores, maps = results.done(about.get("signal"))
+            return Explanation(scores, maps, about)
 
 
 def _about(method: Callable, model: Any, image: Any, params: dict) -> dict[str, Any]:
@@ -194,8 +195,8 @@ class _Results:
         for whole, p in zip(self.whole, part, strict=True):
             whole[start : self.filled] = p
 
-    def done(self) -> tuple:
-        _warn(self.constant, self.broken)
+    def done(self, signal: str | None = None) -> tuple:
+        _warn(self.constant, self.broken, signal)
         if self.whole:
             return tuple(whole[: self.filled] for whole in self.whole)
         scores, maps = zip(*self.parts, strict=True)
@@ -215,12 +216,12 @@ class _Tensors:
         self.parts.append(tuple(part))
         self.filled += len(part[0])
 
-    def done(self) -> tuple:
+    def done(self, signal: str | None = None) -> tuple:
         scores, maps = (keras.ops.concatenate(p) for p in zip(*self.parts, strict=True))
         space = tuple(range(1, len(maps.shape) - 1))
         least, most = (backend.to_host(of(maps, axis=space)) for of in (keras.ops.min, keras.ops.max))
         finite = _finite(backend.to_host(scores)) & _finite(least) & _finite(most)
-        _warn(int((least == most).sum()), int(np.sum(~finite)))
+        _warn(int((least == most).sum()), int(np.sum(~finite)), signal)
         return scores, maps
 
 
@@ -250,8 +251,9 @@ def _finite(values: np.ndarray) -> np.ndarray:
     return np.isfinite(values).reshape(len(values), -1).all(axis=1)
 
 
-def _warn(constant: int, broken: int) -> None:
+def _warn(constant: int, broken: int, signal: str | None = None) -> None:
     """Say how many maps are the same everywhere, and how many images have scores or maps that are no numbers."""
+    layer = f"the layer ({signal}) has" if signal else "the layer has"
     if broken:
         warnings.warn(
             f"Scores or maps of {broken} images are NaN or infinite, so they show nothing. Likely causes: the model's "
@@ -260,7 +262,7 @@ def _warn(constant: int, broken: int) -> None:
         )
     if constant:
         warnings.warn(
-            f"{constant} maps are the same everywhere, so they show nothing. Likely causes: the layer has no part in "
+            f"{constant} maps are the same everywhere, so they show nothing. Likely causes: {layer} no part in "
             "the score, every contribution is negative (try ke.filters.absolute_normalize), or a saturated output.",
             stacklevel=outside(),
         )

@@ -10,7 +10,7 @@ SPATIAL_AXIS = (-3, -2)
 def normalize(x: Any, axis: tuple[int, ...] = SPATIAL_AXIS) -> Any:
     """(x - min) / (max - min) over the spatial axes; a constant map becomes zeros."""
     x = ops.convert_to_tensor(x)
-    x = x - ops.min(x, axis=axis, keepdims=True)
+    x = ops.maximum(x - ops.min(x, axis=axis, keepdims=True), 0)  # compilers join the two, and round below 0
     high = ops.max(x, axis=axis, keepdims=True)
     return x / ops.where(high > 0, high, ops.ones_like(high))
 

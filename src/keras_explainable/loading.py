@@ -112,7 +112,7 @@ def load(
 def scores(loaded: Loaded, inputs: np.ndarray) -> np.ndarray:
     """The model's outputs (N, units). Raises: InputError: it has several outputs, or not one number for each unit."""
     if not isinstance(loaded.model, keras.Model):
-        return _module_scores(loaded.model, inputs)
+        return _evaluated(loaded.model, inputs)
     outputs = loaded.model.predict(inputs, verbose=0)
     if not isinstance(outputs, np.ndarray) or outputs.ndim != 2:
         shape = keras.tree.map_structure(np.shape, outputs)
@@ -120,9 +120,18 @@ def scores(loaded: Loaded, inputs: np.ndarray) -> np.ndarray:
     return outputs
 
 
-def _module_scores(model: Any, inputs: np.ndarray) -> np.ndarray:
-    batches = (inputs[i : i + BATCH] for i in range(0, len(inputs), BATCH))
-    return np.concatenate([keras.ops.convert_to_numpy(models.view(model, batch).evaluate()[0]) for batch in batches])
+def unit_scores(loaded: Loaded, inputs: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """The scores (N, K) of units (N, K), where they are explained: before the last softmax or sigmoid."""
+    return _evaluated(loaded.model, inputs, units)
+
+
+def _evaluated(model: Any, inputs: np.ndarray, units: np.ndarray | None = None) -> np.ndarray:
+    found = []
+    for i in range(0, len(inputs), BATCH):
+        part = slice(i, i + BATCH)
+        view = models.view(model, inputs[part], None if units is None else units[part])
+        found.append(keras.ops.convert_to_numpy(view.evaluate()[0]))
+    return np.concatenate(found)
 
 
 def applications() -> dict[str, ModuleType]:

@@ -195,8 +195,9 @@ def box(
         unit: the class.
         iou: the smallest overlap that counts, 0 to 1.
         boxes, scores, classes: where the model's output has them: (batch, N, 4); (batch, N) or (batch, N, units); and
-            with (batch, N) scores their (batch, N) classes. A list with such an output for each image, of any N, is
-            taken as well.
+            with (batch, N) scores their (batch, N) classes, or what is named "labels". A list with such an output for
+            each image, of any N, is taken as well: that of torchvision's detectors, as it comes. Of DETR and YOLOS
+            these are boxes="pred_boxes", scores="logits", layout="cxcywh", activation="softmax".
         layout: of boxes, "xyxy" (two corners, in any order of the axes), "xywh" (a corner and the size) or "cxcywh".
         activation: "sigmoid" or "softmax" of the scores first, where they are logits.
 
@@ -242,9 +243,10 @@ def _box(outputs: Any, box: Array, unit: int | None, least: float, names: tuple,
             _check((unit,), p.shape[-1])
         p = ops.max(p, axis=-1) if unit is None else p[..., unit]
     elif unit is not None:
-        if names[2] not in outputs:
+        named = "labels" if names[2] == "classes" and "classes" not in outputs else names[2]
+        if named not in outputs:
             raise InputError(f"The model's outputs have no {names[2]!r} to tell unit {unit} by: name it by classes=.")
-        p = p * ops.cast(ops.cast(ops.convert_to_tensor(outputs[names[2]]), "int32") == unit, "float32")
+        p = p * ops.cast(ops.cast(ops.convert_to_tensor(outputs[named]), "int32") == unit, "float32")
     found = ops.cast(ops.convert_to_tensor(outputs[names[0]]), "float32")[:, None]  # (B, 1, N, 4)
     wanted = ops.reshape(box.tensor, (1, -1, 1, 4))
     overlap = _overlap(*(LAYOUTS[layout](corners[..., :2], corners[..., 2:]) for corners in (found, wanted)))

@@ -12,6 +12,8 @@ from convert import as_reference
 from helpers import BACKEND, close, on, raw, where_quick
 from reference import attention as twins
 from reference import net as n
+from reference.fullgrad import psi_sum
+from reference.resize import bilinear
 
 pytestmark = where_quick
 
@@ -87,6 +89,47 @@ def test_tokens_without_a_class_token_are_averaged():
     expected = (a / 2 + np.eye(16) / 2).mean(1).reshape(2, 4, 4, 1)
     np.testing.assert_allclose(maps, expected, rtol=1e-4)
     assert raw("gradcam", model, x, 1).maps.shape == (2, 4, 4, 1)
+
+
+def pooled_beside_a_class_token():
+    """Whose head takes the mean of the patches, and not the class token."""
+    model = pooled()
+    inputs, (y,) = model.inputs, [model.get_layer("norm1").output]
+    x = L.ZeroPadding1D((1, 0), name="class")(y)
+    x = L.Add(name="sum")([x, L.MultiHeadAttention(2, 4, name="mixing")(x, x)])
+    x = L.GlobalAveragePooling1D(name="pool")(L.Cropping1D((1, 0), name="patches_alone")(x))
+    return models.randomize(keras.Model(inputs, L.Dense(models.UNITS, name="head")(x)))
+
+
+@pytest.mark.parametrize("method", ["attention_relevance", "gradient_attention_rollout"])
+def test_where_the_head_pools_patches_their_rows_are_averaged(method):
+    model, x = pooled_beside_a_class_token(), np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype("float32")
+    view = ke.models.view(model, x, np.array([1, 3]))
+    (point,) = view.attentions()
+    _, seen = view.products([point], lambda g, a: g * a)
+    weighted = ops.convert_to_numpy(seen[point])[:, 0]  # (2, heads, 17, 17)
+    assert abs(weighted[:, :, 0]).max() == 0 and weighted.max() > 0
+    if method == "attention_relevance":
+        rows = np.maximum(weighted, 0).mean(1) + np.eye(17)
+    else:
+        rows = np.maximum(weighted.mean(1), 0) + np.eye(17)
+        rows /= rows.sum(-1, keepdims=True)
+    _, maps = raw(method, model, x, [1, 3])
+    assert np.ptp(maps) > 0
+    close([maps], [rows[:, 1:, 1:].mean(1).reshape(2, 4, 4, 1)], 1e-4)
+
+
+def test_full_gradients_take_no_heads_for_space():
+    model, x = pooled(), np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype("float32")
+    parts = ke.full_gradient_decomposition(model, x, [1, 3])
+    terms = [(parts.input_gradient[:, 0] * x), parts.bias_gradients["embed", 0][:, 0]]
+    each = (np.stack(list(map(psi_sum, term)))[..., None] for term in terms)
+    expected = sum(bilinear(term, (16, 16), align_corners=True) for term in each)
+    explained = raw("full_gradients", model, x, [1, 3])
+    close([explained.maps], [expected], 1e-4)
+    assert explained.about["biases_in_map"] == "1 of the 8 that layers add, by call"
+    with pytest.raises(ke.errors.LayerError, match=r"attention/query has shape \(1, 16, 2, 4\)"):
+        raw("gradcam", model, x, 1, layer="attention/query")
 
 
 def test_tokens_that_are_no_grid_are_refused(model, x):

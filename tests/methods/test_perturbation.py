@@ -454,3 +454,13 @@ def test_captum_s_regressions_say_the_same():
     weights = lime.attribute(x, target=1, n_samples=60, show_progress=False)[0].numpy()
     ours = raw("lime", model, x, 1, segments=(2, 3), repetitions=60, ridge=0.5, baseline=0.0, seed=SEED).maps[0, ..., 0]
     np.testing.assert_allclose(ours, weights[labels.numpy()], atol=1e-4 * abs(weights).max())
+
+
+def test_kernel_shap_warns_where_it_is_hardly_determined(recwarn):
+    x = np.random.default_rng(0).normal(size=(1, 8, 8, 3)).astype("float32")
+    model = ke.BlackBox(lambda images: images.mean((1, 2, 3))[:, None])
+    for cells, repetitions, warned in ((4, 63, True), (4, 64, False), (2, 14, False)):  # 16, 16, and all of 4
+        raw("kernel_shap", model, x, 0, segments=cells, repetitions=repetitions)
+        told = [w for w in recwarn if "hardly determined, worst near 32: give repetitions=64" in str(w.message)]
+        assert bool(told) == warned
+        recwarn.clear()

@@ -106,3 +106,23 @@ def test_scores_of_another_number_of_images_are_refused(tensors):
     for function in (lambda images: keras.ops.ones((1, 2)), lambda images: keras.ops.ones(())):
         with pytest.raises(InputError, match=r"scores of shape \(.*\) for images of shape .* a row for each image"):
             ke.rise(ke.BlackBox(function, tensors=tensors), x, repetitions=3, verbose=0)
+
+
+def test_channels_that_seem_first_are_asked_for():
+    x = np.zeros((2, 3, 16, 20), "float32")
+
+    def function(images):
+        return np.asarray(images).mean((1, 2, 3))[:, None]
+
+    with pytest.raises(InputError, match=r"\(1, 3, 16, 20\) came.*ke.BlackBox\(function, channels_first=True\)"):
+        ke.rise(function, x, 0, repetitions=2, verbose=0)
+    assert ke.rise(ke.BlackBox(function, channels_first=True), x + 1, 0, repetitions=8, verbose=0).maps.shape[1] == 16
+
+
+def test_what_a_function_raises_comes_with_what_it_got():
+    def function(images):
+        raise TypeError("no tensor")
+
+    with pytest.raises(TypeError, match="no tensor") as caught:
+        ke.rise(function, np.zeros((1, 8, 8, 3), "float32"), 0, repetitions=2, verbose=0)
+    assert any("NumPy arrays; ke.BlackBox(function, tensors=True)" in note for note in caught.value.__notes__)

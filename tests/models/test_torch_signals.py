@@ -11,6 +11,7 @@ if keras.backend.backend() != "torch":
 import torch
 from torch import nn
 
+import keras_explainable as ke
 import torch_nets as nets
 from helpers import close, raw
 from keras_explainable.errors import InputError, LayerError
@@ -105,3 +106,73 @@ def test_a_module_made_in_inference_mode_is_refused_with_the_way_out():
             for m in (copy.deepcopy(module), nets.drawn(nets.Plain("module_in_place")))
         )
     )
+
+
+class Detector(nets.Plain):
+    """Some boxes, their scores and classes for each image, as torchvision's detectors return them."""
+
+    def forward(self, x):
+        scores = super().forward(x)
+        box = torch.tensor([[0.0, 0, 4, 4], [2, 2, 8, 8], [0, 0, 8, 8], [1, 1, 3, 3], [5, 5, 9, 9]])
+        return [{"boxes": box, "scores": s.sigmoid(), "labels": torch.arange(5) % 3} for s in scores]
+
+
+def test_of_a_detector_a_box_is_asked_for_and_its_classes_are_labels():
+    detector, x = nets.drawn(Detector("module_in_place")), nets.images(2)
+    for method in ("gradients", "rise"):
+        with pytest.raises(InputError, match=r"shape \(5, 4\) for 2 images.*ke.scores.box\(box, unit\)"):
+            raw(method, detector, x, 3)
+    score = ke.scores.box([2, 2, 8, 8], 1)
+    expected = torch.stack([one["scores"][1] for one in detector(torch.from_numpy(x))]).detach().numpy()
+    np.testing.assert_allclose(raw("gradients", detector, x, score=score).scores[:, 0], expected, rtol=1e-5)
+
+
+def test_one_layer_in_a_list_is_that_layer():
+    module, x = nets.drawn(nets.Plain("module_in_place")), nets.images(2)
+    first, second, *_ = (m for m in module.modules() if isinstance(m, nn.Conv2d))
+    close(raw("gradcam", module, x, 1, layer=[second]), raw("gradcam", module, x, 1, layer=second))
+    with pytest.raises(LayerError, match=r"2 layers came.*`layercam` fuses several"):
+        raw("gradcam", module, x, 1, layer=[first, second])
+
+
+class Frozen(nn.Module):
+    """A batch normalisation that keeps its epsilon to itself, as DETR's does."""
+
+    def __init__(self, like):
+        super().__init__()
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            self.register_buffer(name, getattr(like, name).detach().clone())
+
+    def forward(self, x):
+        scale = (self.weight * (self.running_var + 1e-5).rsqrt())[:, None, None]
+        return x * scale + (self.bias[:, None, None] - self.running_mean[:, None, None] * scale)
+
+
+def test_a_normalisation_of_ones_own_adds_what_it_makes_of_nothing():
+    torch.manual_seed(0)
+    ours = nets.drawn(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(400, 5)))
+    frozen = nn.Sequential(ours[0], Frozen(ours[1]), *ours[2:]).eval()
+    x = nets.images(2, (12, 12))
+    close(raw("full_gradients", frozen, x, 1), raw("full_gradients", ours, x, 1), 1e-4)
+
+
+class Shrinking(nn.Module):
+    """Attention from many places to few, then among the few."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches, self.fewer, self.head = nn.Conv2d(3, 8, 4, 4), nn.Conv2d(8, 8, 2, 2), nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.patches(x)
+        for few in (self.fewer(x), None):
+            q = x.flatten(2).transpose(1, 2)[:, None]
+            k = q if few is None else few.flatten(2).transpose(1, 2)[:, None]
+            mixed = torch.softmax(q @ k.transpose(-2, -1), dim=-1) @ k
+            x = nn.functional.avg_pool2d(mixed[:, 0].transpose(1, 2).unflatten(2, x.shape[2:]), 2)
+        return self.head(x.mean((2, 3)))
+
+
+def test_attention_to_fewer_places_is_not_left_out():
+    with pytest.raises(LayerError, match=r"shape \(1, 1, 36, 9\) for one image"):
+        raw("attention_rollout", nets.drawn(Shrinking()), X, 1)

@@ -103,6 +103,32 @@ def test_fused_attention_and_the_same_step_by_step_are_explained_alike(build, me
     close(raw(method, build("eager"), X, UNITS), (scores, maps), 1e-4)
 
 
+def test_swins_signal_is_that_of_its_last_tokens(torchvision):
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed", exc_type=ImportError)
+    shape = {"image_size": 24, "patch_size": 3, "window_size": 4, "embed_dim": 8, "depths": [1, 1], "num_heads": [2, 2]}
+    module, seen = torch_nets.drawn(transformers.SwinForImageClassification(transformers.SwinConfig(**shape))), []
+    handle = module.swin.layernorm.register_forward_hook(lambda m, i, output: seen.append(output))
+    scores = scores_of(module(torch.from_numpy(X)))
+    handle.remove()
+    (g,) = torch.autograd.grad(scores.sum(0)[1], seen)
+    maps = (seen[0] * g.mean(1, keepdim=True)).sum(-1).reshape(2, 4, 4, 1)
+    explained = raw("gradcam", module, X, 1)
+    assert explained.about["signal"] == "swin.layernorm" and np.ptp(explained.maps) > 0
+    close([explained.maps], [maps.detach().numpy()], 1e-4)
+
+
+def test_attnlrp_passes_tables_of_relative_positions(torchvision):
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed", exc_type=ImportError)
+    config = transformers.BeitConfig(image_size=24, patch_size=6, use_relative_position_bias=True, **SHAPE)
+    auto = transformers.AutoModelForImageClassification
+    fused, eager = (
+        torch_nets.drawn(auto.from_config(config, attn_implementation=attention)) for attention in ("sdpa", "eager")
+    )
+    maps = raw("attnlrp", fused, X, 1).maps
+    assert np.isfinite(maps).all() and np.ptp(maps) > 0
+    close([raw("attnlrp", eager, X, 1).maps], [maps], 1e-4)
+
+
 def test_attnlrp_is_that_of_its_authors(torchvision, monkeypatch):
     """The rules of their package `lxt`, as they are, put in place for this test alone: it changes classes for good.
 

@@ -29,8 +29,8 @@ SCALE_HELP = (
 )
 OTHERS = "--model names another, such as ResNet50V2."
 REPETITIONS_HELP = (
-    "At most so many repetitions of a method, or channels of scorecam. Methods that count no repetitions, such as "
-    "occlusion with its windows, take their full time."
+    "At most so many repetitions of a method, or channels of scorecam: with fewer than 200, what hides parts of the "
+    "image shows noise. Methods that count none, such as occlusion and ablationcam, take their full time."
 )
 
 # What several commands are told.
@@ -72,6 +72,14 @@ def _version(
     pass
 
 
+def _check_images(paths: Sequence[Path]) -> None:
+    """Refuse what is no image before a model is loaded, which may take a while."""
+    from keras_explainable import viz
+
+    for path in paths:
+        viz.image.read_image(path)
+
+
 @cli.command()
 @friendly
 def explain(
@@ -99,6 +107,7 @@ def explain(
 ) -> None:
     """Explain images: save each beside its maps, one picture for each image and method."""
     methods = _methods(method, layer)
+    _check_images(images)
     loaded = _load(model, weights, unsafe, scale, size)
     _tell_guess(loaded)
     job = Job(loaded, images, unit, {"layer": layer} if layer else {})
@@ -135,7 +144,9 @@ def compare(
     if highest(unit) > 1:
         hint = f"explain --unit {unit} -m METHOD shows several"
         raise typer.BadParameter(f"compare shows one unit of each image: {hint}. Got {unit!r}.", param_hint="--unit")
-    names, loaded = _methods(methods, None), _load(model, weights, unsafe, scale, size)
+    names = _methods(methods, None)
+    _check_images(images)
+    loaded = _load(model, weights, unsafe, scale, size)
     _tell_guess(loaded)
     job = Job(loaded, images, unit, {}, repetitions)
     made = job.compare(_those_that_fit(job, names), out)

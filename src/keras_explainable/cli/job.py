@@ -25,12 +25,13 @@ class Job:
     def __init__(
         self, loaded: Any, paths: Sequence[Path], unit: str, params: dict[str, Any], most: int | None = None
     ) -> None:
-        from keras_explainable import viz
+        from keras_explainable import loading, viz
 
         self.loaded, self.paths, self.params, self.most = loaded, paths, params, most
         self.photos = np.stack([viz.image.read_image(path, loaded.size) for path in paths])
         self.inputs = loaded.preprocess(self.photos)
         self.units = self._units(unit)
+        self.scores = loading.unit_scores(loaded, self.inputs, self.units)  # some methods see noisy copies alone
 
     def run(self, name: str) -> tuple[np.ndarray, np.ndarray, float]:
         """Scores (N, K), maps (N, H, W, K), and seconds for each map, by one method."""
@@ -52,10 +53,8 @@ class Job:
 
         rows = []
         for i, stem in enumerate(stems(self.paths)):
-            for name, (scores, maps, _) in results.items():
-                labels = [
-                    f"{self._name(unit)} {score:.2f}" for unit, score in zip(self.units[i], scores[i], strict=True)
-                ]
+            labels = [f"{self._name(u)} {score:.2f}" for u, score in zip(self.units[i], self.scores[i], strict=True)]
+            for name, (_, maps, _) in results.items():
                 panels = [(self.photos[i], self.paths[i].name)]
                 panels += [
                     (viz.image.highlight(self.photos[i], maps[i, ..., k]), label) for k, label in enumerate(labels)
@@ -69,7 +68,7 @@ class Job:
 
         made = []
         for i, stem in enumerate(stems(self.paths)):
-            unit = f"{self._name(self.units[i, 0])} {next(iter(results.values()))[0][i, 0]:.2f}"
+            unit = f"{self._name(self.units[i, 0])} {self.scores[i, 0]:.2f}"
             panels = [(self.photos[i], unit)]
             for name, (_, maps, seconds) in results.items():
                 peak = viz.image.peak(maps[i, ..., 0])
@@ -83,9 +82,8 @@ class Job:
         from keras_explainable import registry, viz
 
         pairs, names = list(np.ndindex(self.units.shape)), stems(self.paths)
-        first = next(iter(results.values()))[0]
         subjects = [
-            viz.report.Subject(self.photos[i], names[i], self._name(self.units[i, k]), f"score {first[i, k]:.2f}")
+            viz.report.Subject(self.photos[i], names[i], self._name(self.units[i, k]), f"score {self.scores[i, k]:.2f}")
             for i, k in pairs
         ]
         rows = []
@@ -110,7 +108,8 @@ class Job:
         names = self.loaded.class_names or []
         if not unit.isdigit() and unit not in names:
             raise typer.BadParameter(
-                f"Expected a number, a unit's name, or top-K. Got {unit!r}. {_names_near(unit, names)}",
+                f"Expected a number from 0, a unit's name, or top-K with K from 1. Got {unit!r}. "
+                f"{_names_near(unit, names)}",
                 param_hint="--unit",
             )
         return np.full((len(self.inputs), 1), int(unit) if unit.isdigit() else names.index(unit))

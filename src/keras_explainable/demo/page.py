@@ -24,11 +24,13 @@ FIRST = (
 HEAD = """# Methods
 
 Made from the registry by `make docs`. Costs are passes of the model, at most, rules' own work counted: K units, n
-`repetitions`, C channels; behind ReLUs LRP takes half. Peak on object: how often the largest value of a map lies on the
+`repetitions`, C channels, R baselines, the windows of `occlusion`, the segments of `sobol`; LRP takes half of what is
+stated where its inputs come from ReLUs. Peak on object: how often the largest value of a map lies on the
 object that it explains, on {judged} maps of unseen scenes of `ke.demo` (a random pixel: {chance:.0%}; methods that
 repeat: on {few} of them). The network is small and the scenes are simple: this says what a method can do, not which
-one is best on your model. Methods that need attention explain `ke.demo.load_transformer()`, two blocks of attention on
-the last maps of that network.
+one is best on your model. It does not withstand the noise that `smoothgrad` and its kin add by default, 15 % of the
+image's range: less noise finds more here. Methods that need attention explain `ke.demo.load_transformer()`, two blocks
+of attention on the last maps of that network.
 """
 
 

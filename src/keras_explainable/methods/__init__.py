@@ -16,6 +16,8 @@ The contract, for all of them:
   images alone; copies of a batch that are run at once stand one batch after another.
 - Returns scores (B, K), taken before the last softmax or sigmoid unless you named the output yourself, and maps
   (B, *S', K), one for each unit and never summed, at the resolution of the explained signal.
+- Of methods that see noisy copies alone (`smoothgrad`, `vargrad`, `squaregrad`, `smooth_full_gradients`, `meta.smooth`)
+  scores are the copies' mean. Far from the model's own score, it says that this does not withstand the noise.
 - Raises `InputError` where images, units or parameters do not fit, `LayerError` where the model lacks what is needed.
 """
 

@@ -1,7 +1,8 @@
 """Attention methods for transformers: what tokens the probabilities A (B, H, T, T) of all layers lead to.
 
 What they share: every layer's probabilities become one matrix M (B, K, T, T), and the map is the row of the class token
-in M_L ... M_2 M_1, or without tokens in front of the image's the mean of all rows, as a grid of patches (B, *S', K).
+in M_L ... M_2 M_1, as a grid of patches (B, *S', K); or the mean of the patches' rows, where no token stands in front
+of them, or (with gradients) where the score does not depend on the first one, as where the head pools the patches.
 `prefix` says how many tokens stand in front and `grid` the sizes of the grid of the others, where they cannot be found.
 Models without attention, with attention within windows, or with tokens that are no grid, raise a `LayerError`."""
 
@@ -17,12 +18,18 @@ from keras_explainable.registry import explainer
 FUSIONS: dict[str, Callable] = {"mean": ops.mean, "max": ops.max, "min": ops.min}
 
 
-def _followed(view: models.View, layers: Iterable, prefix: int | None, grid: Sequence[int] | None) -> Any:
-    """The row of M_L ... M_1, from the last layer's matrix (B, K, T, T) to the first one's, as a grid (B, *S', K)."""
+def _followed(
+    view: models.View, layers: Iterable, prefix: int | None, grid: Sequence[int] | None, first: Any = True
+) -> Any:
+    """The row of M_L ... M_1, from the last layer's matrix (B, K, T, T) to the first one's, as a grid (B, *S', K).
+
+    `first` (B, K) tells whether the score depends on the first token."""
     layers = iter(layers)
     last = next(layers)
     before, sizes = view.grid(last.shape[-1], prefix, grid)
-    row = last[:, :, 0] if before else ops.mean(last, axis=2)
+    row = ops.mean(last[:, :, before:], axis=2)
+    if before:
+        row = last[:, :, 0] if first is True else ops.where(first[..., None], last[:, :, 0], row)
     for matrix in layers:
         row = ops.einsum("bkt,bkts->bks", row, matrix)
     return ops.reshape(ops.transpose(row[:, :, before:], (0, 2, 1)), (-1, *sizes, row.shape[1]))
@@ -49,10 +56,16 @@ def _with_residual(attention: Any) -> Any:
 
 
 def _weighted(view: models.View, combine: Callable) -> tuple:
-    """Scores, and each layer's `combine(dscore/dA, A)` (B, K, T, T), the last layer's first."""
+    """Scores, each layer's `combine(dscore/dA, A)` (B, K, T, T), the last layer's first, and whether the score depends
+    on the first token (B, K): on its row of the last layer's probabilities."""
     points = view.attentions()
-    scores, found = view.products(points, combine)
-    return scores, [found[point] for point in reversed(points)]
+
+    def beside(g, a):  # as one row more
+        row = ops.any(g[:, :, 0] != 0, axis=(1, 2))[:, None, None]
+        return ops.concatenate([combine(g, a), ops.ones_like(a[:, 0, :1]) * ops.cast(row, a.dtype)], axis=1)
+
+    scores, found = view.products(points, beside)
+    return scores, [found[point][:, :, :-1] for point in reversed(points)], found[points[-1]][:, :, -1, 0] > 0
 
 
 @explainer(
@@ -118,8 +131,8 @@ def gradient_attention_rollout(
     Reference: the rollout of Abnar & Zuidema, arXiv:2005.00928, with the weights of Chefer et al., arXiv:2012.09838.
     """
     view = models.view(model, inputs, indices, score)
-    scores, weighted = _weighted(view, lambda g, a: ops.relu(ops.mean(g * a, axis=1)))
-    return scores, _followed(view, (_with_residual(_kept(w, discard)) for w in weighted), prefix, grid)
+    scores, weighted, first = _weighted(view, lambda g, a: ops.relu(ops.mean(g * a, axis=1)))
+    return scores, _followed(view, (_with_residual(_kept(w, discard)) for w in weighted), prefix, grid, first)
 
 
 @explainer(
@@ -142,5 +155,5 @@ def attention_relevance(
     Transformers, arXiv:2103.15679.
     """
     view = models.view(model, inputs, indices, score)
-    scores, weighted = _weighted(view, lambda g, a: ops.mean(ops.relu(g * a), axis=1))
-    return scores, _followed(view, (w + ops.eye(w.shape[-1]) for w in weighted), prefix, grid)
+    scores, weighted, first = _weighted(view, lambda g, a: ops.mean(ops.relu(g * a), axis=1))
+    return scores, _followed(view, (w + ops.eye(w.shape[-1]) for w in weighted), prefix, grid, first)

@@ -69,6 +69,11 @@ def spatially_biased(view: models.View) -> list:
     return [p for p in view.biased() if view.is_spatial(p)]
 
 
+def told(view: models.View) -> dict[str, Any]:
+    """What an explanation tells of the model: how many of its biases the map shows."""
+    return {"biases_in_map": f"{len(spatially_biased(view))} of the {len(view.biased())} that layers add, by call"}
+
+
 def biases_at(view: models.View, points: list) -> dict:
     """What the layers add at each point, at this moment."""
     return {p: ops.cast(view.taps.bias(p.path), "float32") for p in points}
@@ -100,7 +105,8 @@ def full_gradients(
 
     with min and max over a sample's (*S, C), the gradient taken where the bias was just added (before a fused
     activation), b the effective bias (of batch normalisation: beta - mean gamma/sqrt(var + epsilon)), and only layers
-    with a spatial output. The map is not complete, the decomposition is: see `full_gradient_decomposition`.
+    with a spatial output: of a transformer often the patches' alone, tokens being no space. `.about["biases_in_map"]`
+    tells how many these are. The map is not complete, the decomposition is: see `full_gradient_decomposition`.
 
     Args:
         biases: the biases, in the order of the calls; by default they are read from the layers.
@@ -125,6 +131,9 @@ def simple_full_gradients(
     Reference: Srinivas & Fleuret, arXiv:1905.00780, and the authors' implementation.
     """
     return _maps(model, inputs, indices, score, aggregation, lambda view, points: {})
+
+
+full_gradients.about = simple_full_gradients.about = told
 
 
 class Completeness(NamedTuple):

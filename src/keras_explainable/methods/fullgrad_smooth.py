@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_explainable import backend, filters, models
 from keras_explainable.compiling import repeats
-from keras_explainable.methods.fullgrad import biases_at, laid_over, psi_sum, spatially_biased
+from keras_explainable.methods.fullgrad import biases_at, laid_over, psi_sum, spatially_biased, told
 from keras_explainable.methods.meta import smooth
 from keras_explainable.models import INPUT
 from keras_explainable.registry import explainer
@@ -53,8 +53,8 @@ def smooth_full_gradients(
     is that of every layer's output for each unit, whatever n is.
 
     Args:
-        repetitions, noise, noise_kind: see `meta.smooth`. Where the scores do not withstand the noise, what is left of
-            the mean is at the borders of the image: take less of it.
+        repetitions, noise, noise_kind: see `meta.smooth`; scores are the copies' mean. Where they do not withstand the
+            noise, what is left of the mean is at the borders of the image: take less of it.
 
     Reference: Srinivas & Fleuret, arXiv:1905.00780, and the authors' implementation, which adds up the input's channels
     first and takes one range for the whole batch.
@@ -64,3 +64,6 @@ def smooth_full_gradients(
     view = models.view(model, inputs)
     biases = biases_at(view, spatially_biased(view)).values()
     return scores, laid_over(_psi(first), map(_psi, terms, biases))
+
+
+smooth_full_gradients.about = told  # type: ignore[attr-defined]

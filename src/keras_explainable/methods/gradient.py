@@ -71,7 +71,7 @@ def gradients(model: Any, inputs: Any, indices: Any = None, score: Any = None, r
 def input_x_gradient(
     model: Any, inputs: Any, indices: Any = None, score: Any = None, reduce: str | None = "sum"
 ) -> tuple:
-    """What each pixel adds to the score if the model is taken as linear near the image, and black as nothing.
+    """What each pixel adds to the score if the model is taken as linear near the image, and 0 as nothing.
 
     maps[b, s, k] = sum over c of x[b, s, c] d score[b, k] / d x[b, s, c]
 

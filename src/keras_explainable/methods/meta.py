@@ -300,8 +300,7 @@ def smoothgrad(
     maps = reduce over c of |1/n sum_i d score(x + sigma e_i) / dx|: signed gradients are averaged, then made absolute.
 
     Args:
-        repetitions, noise, noise_kind: see `meta.smooth`, with noise as a fraction of each image's range unless
-            noise_kind="absolute"; reduce: see `gradients`.
+        repetitions, noise, noise_kind: see `smooth`; scores are the copies' mean. reduce: see `gradients`.
 
     Reference: Smilkov et al., SmoothGrad, arXiv:1706.03825.
     """
@@ -330,8 +329,7 @@ def vargrad(
     maps = reduce over c of 1/n sum_i (g_i - mean g)^2, g_i = d score(x + sigma e_i) / dx
 
     Args:
-        repetitions, noise, noise_kind: see `meta.smooth`, with noise as a fraction of each image's range unless
-            noise_kind="absolute"; reduce: see `gradients`.
+        repetitions, noise, noise_kind: see `smooth`; scores are the copies' mean. reduce: see `gradients`.
 
     Reference: Adebayo et al., Local Explanation Methods for Deep Neural Networks Lack Sensitivity to Parameter Values,
     arXiv:1810.03307.
@@ -361,8 +359,7 @@ def squaregrad(
     maps = reduce over c of 1/n sum_i (d score(x + sigma e_i) / dx)^2
 
     Args:
-        repetitions, noise, noise_kind: see `meta.smooth`, with noise as a fraction of each image's range unless
-            noise_kind="absolute"; reduce: see `gradients`.
+        repetitions, noise, noise_kind: see `smooth`; scores are the copies' mean. reduce: see `gradients`.
 
     Reference: Hooker et al., A Benchmark for Interpretability Methods in Deep Neural Networks, arXiv:1806.10758.
     """

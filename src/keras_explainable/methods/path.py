@@ -139,8 +139,8 @@ def expected_gradients(
 
     Args:
         repetitions, reduce: see `ke.methods.path`.
-        baselines: images (R, *S, C) of the data that the model knows, as many as there are; a number or a colour. Black
-            unless given, and then these are integrated gradients at random places.
+        baselines: images (R, *S, C) of the data that the model knows, as many as there are; a number or a colour. 0 in
+            the model's range unless given, and then these are integrated gradients at random places.
         noise, noise_kind: of normal noise that is added to x in each draw, see `meta.smooth`.
 
     Reference: Erion et al., Improving performance of deep learning models with axiomatic attribution priors and

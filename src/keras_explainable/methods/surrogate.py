@@ -5,6 +5,7 @@ that are known from the coalitions z (M, n) alone. These are computed on the hos
 each number of segments n, and only the sum runs on the device."""
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,8 @@ from keras_explainable.methods.loops import check_number, check_repetitions, see
 from keras_explainable.methods.perturbation import Probe
 from keras_explainable.methods.segments import each_image, seen, segment, spread
 from keras_explainable.registry import explainer
+
+ENOUGH = 4  # coalitions for each segment, from which on Shapley values correlate by 0.9 with those of very many
 
 
 def _weigh(probe: Probe, name: str, segments: Any, drawn: Callable) -> Any:
@@ -116,7 +119,8 @@ def kernel_shap(
     w(z) = (n - 1) / (binom(n, |z|) |z| (n - |z|))
 
     These are the Shapley values, exactly, where all 2^n - 2 coalitions z fit into the repetitions; otherwise z are
-    drawn in proportion to w, in pairs of one and its complement.
+    drawn in proportion to w, in pairs of one and its complement: at least four times as many as segments, or the
+    regression is hardly determined, and a warning says so.
 
     Args:
         repetitions: the number of z, at most.
@@ -130,6 +134,12 @@ def kernel_shap(
     probe = Probe(model, inputs, indices, score, baseline, at_once)
 
     def drawn(n):
+        if repetitions < min(ENOUGH * n, 2**n - 2):
+            warnings.warn(
+                f"kernel_shap of {n} segments by {repetitions} coalitions is hardly determined, worst near {2 * n}: "
+                f"give repetitions={ENOUGH * n} or more, or fewer segments=.",
+                stacklevel=2,
+            )
         z, weights = coalitions(repetitions, n, seed)
         return np.concatenate([np.zeros((1, n)), z]), shapley_coefficients(z, weights)
 

@@ -9,7 +9,7 @@ from keras import ops, tree
 
 from keras_explainable import backend
 from keras_explainable.errors import InputError, LayerError
-from keras_explainable.models.inputs import Inputs, tensor
+from keras_explainable.models.inputs import IMAGE_CHANNELS, Inputs, tensor
 from keras_explainable.models.recording import each
 from keras_explainable.models.taps import INPUT, Point, Tap
 
@@ -75,7 +75,8 @@ class BlackBoxTaps:
     black_box = True
 
     def __init__(self, model: Any) -> None:
-        self.model = model if isinstance(model, BlackBox) else BlackBox(model)
+        self.plain = not isinstance(model, BlackBox)
+        self.model = BlackBox(model) if self.plain else model
         self.channels_first = self.model.channels_first
         self.came: tuple = ()  # the shape of the images of the last run
 
@@ -93,7 +94,11 @@ class BlackBoxTaps:
                 "make it a function of tensors: ke.BlackBox(function, tensors=True)."
             )
         else:
-            outputs = self.model(*each(args, backend.to_host), **each(kwargs, backend.to_host))
+            try:
+                outputs = self.model(*each(args, backend.to_host), **each(kwargs, backend.to_host))
+            except Exception as error:
+                error.add_note("The function got NumPy arrays; ke.BlackBox(function, tensors=True) gets tensors.")
+                raise
         return tree.map_structure(_tensor, outputs)
 
     def scores(self, outputs: Any) -> Any:
@@ -125,7 +130,11 @@ class BlackBoxTaps:
         return nullcontext()
 
     def build(self, x: Any) -> None:
-        pass
+        if self.plain and len(x.shape) == 4 and x.shape[1] in IMAGE_CHANNELS and x.shape[-1] not in IMAGE_CHANNELS:
+            raise InputError(
+                f"Images of shape {tuple(x.shape)} came, whose channels seem to be first, and a function is taken to "
+                "have them last: say ke.BlackBox(function, channels_first=True)."
+            )
 
     def variables(self) -> list:
         return []

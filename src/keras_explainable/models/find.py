@@ -105,7 +105,8 @@ def spatial_size(shape: tuple, channels_first: bool) -> tuple:
 
 def is_spatial(call: Call, rank: int) -> bool:
     """Whether a signal has the input's number of spatial axes and is larger than one pixel."""
-    return len(call.shape) == rank + 2 and any(s != 1 for s in spatial_size(call.shape, call.channels_first))
+    shaped = len(call.shape) == rank + 2 and not call.of_heads
+    return shaped and any(s != 1 for s in spatial_size(call.shape, call.channels_first))
 
 
 def of_images(trace: Trace, call: Call) -> bool:
@@ -228,6 +229,10 @@ def find_path(taps: Taps, name: Any) -> str:
         if not -len(top) <= name < len(top):
             raise LayerError(f"Layer index {name} is out of range: the model has {len(top)} layers.")
         name = top[name]
+    if isinstance(name, (tuple, list)) and not all(isinstance(part, (str, int)) for part in name):
+        if len(name) > 1:
+            raise LayerError(f"{len(name)} layers came, and one was expected: `layercam` fuses several, layers=[...].")
+        name = name[0]  # as other libraries name one
     if isinstance(name, (tuple, list)):
         name = "/".join(str(part) for part in name)
     if not isinstance(name, str):

@@ -168,6 +168,11 @@ def misfit(error: Exception, shape: tuple, rank: int) -> InputError | None:
     came = f"Images of shape (N, {', '.join(map(str, shape[1:]))}) came"
     if isinstance(error, ExplainError):
         return None
+    if "Guard failed" in str(error):
+        return InputError(
+            f"{came}, and this exported program takes only the sizes that it was exported with ({error}): export it "
+            "with dynamic_shapes= for the batch."
+        )
     if len(shape) - 2 < rank:
         return InputError(
             f"{came}, the first axis being that of the batch, and this module takes (N, C, *space) with {rank} axes of "

@@ -302,6 +302,7 @@ class KerasTaps:
             has_bias=keras_kinds.has_bias(layer),
             has_kernel=self.has_kernel(layer),
             channels_first=first,
+            of_heads=attention.is_inside(paths, call.path),
         )
 
 

@@ -17,6 +17,13 @@ def holds(layer: Any) -> bool:
     )
 
 
+def is_inside(paths: dict[str, Any], path: str) -> bool:
+    """Whether a layer is part of an attention layer."""
+    parents = path.split("/")[:-1]
+    known = keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention
+    return any(isinstance(paths.get("/".join(parents[: i + 1])), known) for i in range(len(parents)))
+
+
 def is_plain(layer: Any) -> bool:
     """Whether an attention layer is softmax(Q K^T) V, and no more."""
     computed = type(layer)._compute_attention is keras.layers.MultiHeadAttention._compute_attention
@@ -51,5 +58,5 @@ def candidates(trace: Trace, paths: dict[str, Any]) -> list[Point]:
 
 
 def is_square(shape: tuple) -> bool:
-    """Whether a softmax of this shape can be that of attention."""
+    """Whether a softmax of this shape can be that of attention; one of channels-last images can be as well."""
     return len(shape) == 4 and shape[-1] > 1 and shape[-2] in (1, shape[-1])

@@ -53,6 +53,7 @@ class Call:
     signals: tuple[tuple[Point, tuple[int, ...]], ...] = ()  # where floating numbers come in and go out, their shapes
     holds_calls: bool = False  # whether other calls took place inside of it
     operation: bool = False  # whether this is no layer: `x + y`, a function
+    of_heads: bool = False  # whether this is inside of an attention layer, where an axis is that of the heads
     integers: frozenset[int] = frozenset()  # those of its inputs that are no floating numbers: no gradient goes there
 
     @property

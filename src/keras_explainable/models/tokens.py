@@ -52,7 +52,8 @@ def grid(
     raise LayerError(
         f"{count} tokens are no grid of patches of an image of {' x '.join(map(str, image))} behind "
         f"{' or '.join(map(str, sorted(prefixes)))} others: give prefix= (how many tokens stand before those of the "
-        "image) and grid= (rows, columns), or use a layer whose tokens are such a grid."
+        "image) and grid= (rows, columns), to CAM methods in layer={'name': ..., 'prefix': ..., 'grid': ...}; or use a "
+        "layer whose tokens are such a grid."
     )
 
 
@@ -90,14 +91,15 @@ def last_tokens(trace: Trace, rank: int, attended: Callable[[], dict], operation
     outputs = set(trace.outputs)
     calls = [c for c in trace.calls if are_tokens(c, rank) and not outputs & set(c.outputs) and of_images(trace, c)]
     shapes = attended() if calls else {}
-    if shapes and all(shape[0] > 1 for shape in shapes.values()):  # within windows: there is no class token
-        return next((c for c in reversed(calls) if "norm" in c.kind.lower()), calls[-1])
+    windows = any(shape[0] > 1 for shape in shapes.values())  # of the image: the tokens of all of it have other numbers
     counts = {shape[-1] for shape in shapes.values() if shape[0] == 1 and shape[-1] == shape[-2]}
-    calls = [c for c in calls if c.shape[1] in counts]
+    calls = [c for c in calls if windows or c.shape[1] in counts]
     behind = [c for c in spatial_calls(trace, rank) if not counts & set(c.shape[1:3])]  # but those of heads
     order = [c.output for c in trace.calls]
     if not calls or (behind and order.index(behind[-1].output) > order.index(calls[-1].output)):
         return None
+    if windows:  # and no class token
+        return next((c for c in reversed(calls) if "norm" in c.kind.lower()), calls[-1])
     seen = trace if all(map(trace.at, shapes)) else operations()  # a function's probabilities are in the latter alone
     inside = [c.output[:2] for c in seen.calls]
     last = max(inside.index(point[:2]) for point in shapes)

@@ -349,7 +349,7 @@ class TorchTaps:
         images = shape[0] * (1 + any(m.running_mean is None for m in norms))  # statistics of a batch need more than one
         try:
             backend.trace(run, (images, *shape[1:]), dtype)
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, AssertionError) as error:
             refusal = misfit(error, shape, _rank(self.module))
             if refusal is None:
                 raise

@@ -53,6 +53,8 @@ def effective_bias(module: nn.Module) -> torch.Tensor | None:
     mean, gamma, beta = (None if value is None else value.detach().float() for value in found)
     if mean is None:
         return beta if beta is None or beta.ndim == 1 else beta.movedim(0, -1)  # layer normalisation over (C, *S)
+    if not hasattr(module, "eps"):  # one of somebody's own: what it makes of nothing
+        return type(module).forward(module, torch.zeros_like(mean)[None, :, None, None]).flatten()
     shift = -mean / torch.sqrt(module.running_var.float() + module.eps)
     shift = shift if gamma is None else shift * gamma
     return shift if beta is None else shift + beta

@@ -135,7 +135,7 @@ def _softmax(see: Callable, func: Callable, *args: Any, **kwargs: Any) -> torch.
 
 def is_attention(shape: tuple) -> bool:
     """Whether a softmax along the last axis of such values can be that of attention."""
-    return len(shape) == 4 and shape[-1] > 1 and (shape[-2] == shape[-1] or shape[-2] == 1)
+    return len(shape) == 4 and shape[-1] > 1
 
 
 def attend(

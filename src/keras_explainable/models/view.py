@@ -136,8 +136,8 @@ class View:
         shapes = self.attended
         if not shapes:
             raise LayerError(
-                "No attention probabilities can be seen in this model: no keras.layers.MultiHeadAttention, "
-                "torch.nn.MultiheadAttention, scaled_dot_product_attention or softmax of (batch, heads, T, T) scores. "
+                "No attention probabilities can be seen in this model: no MultiHeadAttention or Softmax of Keras, "
+                "no MultiheadAttention, scaled_dot_product_attention or softmax of PyTorch, of (batch, heads, T, T). "
                 "Use a method that needs none, such as `gradcam` or `integrated_gradients`."
             )
         tokens.check_attentions(shapes)
@@ -270,11 +270,11 @@ class View:
 
             outputs = self.taps.run(x, see, points)
             self._check_seen(waiting, ())
-            return self._scores(seen["score"] if target else outputs)
+            return self._scores(seen["score"] if target else outputs, x.shape[0])
 
         return run
 
-    def _scores(self, outputs: Any) -> Any:
+    def _scores(self, outputs: Any, images: int | None) -> Any:
         if self.score is not None:
             outputs = self.taps.scores(outputs) if self._of_units else outputs
             scores = ops.cast(self.score(outputs), "float32")
@@ -287,6 +287,12 @@ class View:
             raise InputError(
                 f"The model's output has shape {tuple(scores.shape)}, and (batch, units) was expected: "
                 "pass score=, a function from the model's outputs to (batch, units) scores."
+            )
+        if images is not None and scores.shape[0] not in (images, None):
+            raise InputError(
+                f"The model's output has shape {tuple(scores.shape)} for {images} images, and a row for each image was "
+                "expected: pass score=, a function from the model's outputs to (batch, units) scores; for one box of a "
+                "detector, ke.scores.box(box, unit)."
             )
         return self.units(scores)
 

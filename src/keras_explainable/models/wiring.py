@@ -101,12 +101,15 @@ def steps(taps: Taps, trace: Trace, target: Point | None, stop: Point | None = N
         waiting = [(call.inputs[0] if target.link == "input" else call.outputs[0], str(target))]
         bare = (call.path, call.call) if target.link == "linear" else None
     start = trace.at(stop) if stop else None
+    whole: set[int] = set().union(*(call.integers for call in trace.calls))
     ends = {IMAGES, *(start.outputs if start else ())}
     while waiting:
         value, user = waiting.pop()
         if value in trace.beside or value in ends:
             continue
         call = _maker(taps, trace, value)
+        if call is None and value in whole:
+            continue  # numbers of rows of a table, made before the model ran: no gradient goes there
         if call is None:
             raise LayerError(
                 f"Before {user} an operation takes place that is no layer, and what it does to a relevance is not "
@@ -115,7 +118,7 @@ def steps(taps: Taps, trace: Trace, target: Point | None, stop: Point | None = N
         if (call.path, call.call) in found:
             continue
         found.add((call.path, call.call))
-        waiting.extend((number, call.path) for number in call.inputs if number not in call.integers)
+        waiting.extend((number, call.path) for number in call.inputs)
     reached, made = ends, []
     for c in trace.calls:
         if (c.path, c.call) not in found or reached.isdisjoint(c.inputs) or (role := taps.role(c)) == "blank":

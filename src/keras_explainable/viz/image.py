@@ -225,6 +225,8 @@ def read_image(path: str | Path, size: int | tuple[int, int] | None = None) -> n
     try:
         with Image.open(path) as file:
             array = _pixels(pillow().ImageOps.exif_transpose(file))
+    except IsADirectoryError:
+        raise ModelFileError(f"{path} is a folder: give its images, or use `keras-explainable dump`.") from None
     except FileNotFoundError:
         raise ModelFileError(f"There is no image at {path}. Check the path.") from None
     except pillow().UnidentifiedImageError:

@@ -141,7 +141,7 @@ def deep_shap(model: Any, inputs: Any, indices: Any = None, score: Any = None, *
 
     Args:
         baselines: images (R, *S, C), in the model's layout: some tens of those that the model knows. Or a number or a
-            colour, as one, with which this is `deeplift`; black unless given.
+            colour, as one, with which this is `deeplift`; 0, in the model's range, unless given.
 
     Reference: Lundberg and Lee, A Unified Approach to Interpreting Model Predictions, arXiv:1705.07874.
     """
