@@ -225,7 +225,8 @@ def test_a_map_that_shows_nothing_warns_once_with_the_likely_cause():
 @pytest.mark.parametrize("as_numpy", [True, False])
 def test_scores_that_are_no_numbers_are_told_once_by_image(model, x, as_numpy):
     def score(outputs):
-        return outputs[:, :1] / (outputs[:, :1] != outputs[1:2, :1])  # infinite for the second image
+        others = ops.cast(outputs[:, :1] != outputs[1:2, :1], "float32")
+        return outputs[:, :1] / others  # infinite for the second image
 
     with pytest.warns(UserWarning, match="of 1 images are NaN or infinite.* Likely causes.*score=") as caught:
         explained = gradcam(model, x, score=score, as_numpy=as_numpy)

@@ -218,7 +218,7 @@ def test_files_that_are_no_images_are_refused(tmp_path, rng):
         image.read_image(tmp_path / "text.png")
     with pytest.raises(ModelFileError, match=r"no image at .*none\.png"):
         image.read_image(tmp_path / "none.png")
-    with pytest.raises(ModelFileError, match="cannot be read"):
+    with pytest.raises(ModelFileError, match="is a folder: give its images"):
         image.read_image(tmp_path)
 
 
