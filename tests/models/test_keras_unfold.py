@@ -108,6 +108,41 @@ def test_own_blocks_are_explained_as_layers_are(method, rng):
     close(ours, raw(method, layers, x, UNITS, **expected))
 
 
+class Telling(L.Layer):
+    """A block that returns what else it knows, as KerasHub's: None, or numbers of its own."""
+
+    def __init__(self, block, also):
+        super().__init__()
+        self.block, self.also = block, also
+
+    def call(self, x):
+        return self.block(x), None if self.also is None else ops.zeros(self.also)
+
+
+class Straight(Own):
+    def call(self, x):
+        x = self.stem(x)
+        for block in self.blocks:
+            x = block(x)
+            x = x[0] if isinstance(block, Telling) else x
+        return self.head(ops.mean(x, axis=(1, 2)))
+
+
+@pytest.mark.parametrize("also", [None, (0, 3)])
+@pytest.mark.parametrize("method", marked(["lrp_epsilon_plus", "attnlrp"]))
+def test_what_else_a_block_returns_hides_nothing(method, also, rng):
+    plain, telling = Straight(), Straight()
+    telling.stem, telling.head = plain.stem, plain.head
+    telling.blocks = [Telling(block, also) for block in plain.blocks]
+    for model in (plain, telling):
+        model(np.zeros((1, 12, 13, 3), "float32"))
+    models.randomize(plain)
+    x = rng.normal(size=(2, 12, 13, 3)).astype("float32")
+    ours = raw(method, telling, x, UNITS)
+    assert abs(ours.maps).max() > 1e-3
+    close(ours, raw(method, plain, x, UNITS))
+
+
 def nodes(model):
     layers = model._flatten_layers()
     return [(len(layer._inbound_nodes), len(layer._outbound_nodes), dict(vars(layer))) for layer in layers]

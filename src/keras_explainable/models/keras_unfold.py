@@ -157,7 +157,10 @@ class _Unfolding:
             before = self.counts.copy()
             try:
                 outputs = self.inside(layer, args, kwargs)
-                return Passed(lambda values: self.see(path, number, "output", values))(outputs)
+                symbols: list = []
+                recording.each(outputs, symbols.append, _is_symbol)
+                passed = iter(Passed(lambda values: self.see(path, number, "output", values))(symbols))
+                return recording.each(outputs, lambda _: next(passed), _is_symbol)  # besides them None, or constants
             except Exception:  # then nobody sees what is inside of it
                 self.counts = before
         return Seen(layer, lambda: self.begin(path, number))(*args, **kwargs)
