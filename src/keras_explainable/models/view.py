@@ -105,20 +105,22 @@ class View:
         if point == INPUT:
             return point
         call = self._call(point)
-        others = f"Such signals: {', '.join(c.path for c in find.spatial_calls(self.trace, rank))}."
         if not find.of_images(self.trace, call):
             raise LayerError(
                 f"The signal of {point} has shape {call.shape} for {self.trace.images} image, and one is needed that "
-                f"has the images on its first axis, and depends on them. {others}"
+                f"has the images on its first axis, and depends on them. {self._signals()}"
             )
         if tokens.are_tokens(call, rank):
             self.grids[point] = self.grid(call.shape[1], **given)
         elif not isinstance(layer, Point) and not find.is_spatial(call, rank):
             raise LayerError(
                 f"The signal of {point} has shape {call.shape}, and one with {rank} spatial axes of more than one "
-                f"pixel is needed. {others}"
+                f"pixel is needed. {self._signals()}"
             )
         return point
+
+    def _signals(self) -> str:
+        return f"Such signals: {', '.join(c.path for c in find.spatial_calls(self.trace, self.rank))}."
 
     def grid(self, count: int, prefix: int | None = None, grid: Sequence[int] | None = None) -> tuple[int, tuple]:
         """How many tokens stand before those of the image, and the sizes (*S') of the grid that the others are."""
