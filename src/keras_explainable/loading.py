@@ -112,7 +112,7 @@ def load(
 def scores(loaded: Loaded, inputs: np.ndarray) -> np.ndarray:
     """The model's outputs (N, units). Raises: InputError: it has several outputs, or not one number for each unit."""
     if not isinstance(loaded.model, keras.Model):
-        return _evaluated(loaded.model, inputs)
+        return unit_scores(loaded, inputs)
     outputs = loaded.model.predict(inputs, verbose=0)
     if not isinstance(outputs, np.ndarray) or outputs.ndim != 2:
         shape = keras.tree.map_structure(np.shape, outputs)
@@ -120,16 +120,12 @@ def scores(loaded: Loaded, inputs: np.ndarray) -> np.ndarray:
     return outputs
 
 
-def unit_scores(loaded: Loaded, inputs: np.ndarray, units: np.ndarray) -> np.ndarray:
-    """The scores (N, K) of units (N, K), where they are explained: before the last softmax or sigmoid."""
-    return _evaluated(loaded.model, inputs, units)
-
-
-def _evaluated(model: Any, inputs: np.ndarray, units: np.ndarray | None = None) -> np.ndarray:
+def unit_scores(loaded: Loaded, inputs: np.ndarray, units: np.ndarray | None = None) -> np.ndarray:
+    """The scores of units (N, K), or of all, where they are explained: before the last softmax or sigmoid."""
     found = []
     for i in range(0, len(inputs), BATCH):
         part = slice(i, i + BATCH)
-        view = models.view(model, inputs[part], None if units is None else units[part])
+        view = models.view(loaded.model, inputs[part], None if units is None else units[part])
         found.append(keras.ops.convert_to_numpy(view.evaluate()[0]))
     return np.concatenate(found)
 
