@@ -178,15 +178,13 @@ class _Results:
     """Scores and maps of all batches, written in place where their number is known beforehand."""
 
     def __init__(self, total: int | None) -> None:
-        self.total, self.filled, self.constant, self.broken = total, 0, 0, 0
+        self.total, self.filled, self.flaws = total, 0, np.zeros(2, int)
         self.whole: list[np.ndarray] = []
         self.parts: list[list] = []
 
     def add(self, part: Any) -> None:
         _check_fits(part, self.whole or (self.parts[0] if self.parts else part))
-        least, most = _ends(part[1])
-        self.constant += int((least == most).sum())
-        self.broken += int(np.sum(~(_finite(part[0]) & _finite(least) & _finite(most))))
+        self.flaws += _flaws(part[0], *_ends(part[1]))
         start, self.filled = self.filled, self.filled + len(part[0])
         if self.total in (None, len(part[0])):
             self.parts.append(list(part))
@@ -196,7 +194,7 @@ class _Results:
             whole[start : self.filled] = p
 
     def done(self, signal: str | None = None) -> tuple:
-        _warn(self.constant, self.broken, signal)
+        _warn(self.flaws, signal)
         if self.whole:
             return tuple(whole[: self.filled] for whole in self.whole)
         scores, maps = zip(*self.parts, strict=True)
@@ -219,9 +217,8 @@ class _Tensors:
     def done(self, signal: str | None = None) -> tuple:
         scores, maps = (keras.ops.concatenate(p) for p in zip(*self.parts, strict=True))
         space = tuple(range(1, len(maps.shape) - 1))
-        least, most = (backend.to_host(of(maps, axis=space)) for of in (keras.ops.min, keras.ops.max))
-        finite = _finite(backend.to_host(scores)) & _finite(least) & _finite(most)
-        _warn(int((least == most).sum()), int(np.sum(~finite)), signal)
+        ends = keras.ops.min(maps, axis=space), keras.ops.max(maps, axis=space)
+        _warn(_flaws(*map(backend.to_host, (scores, *ends))), signal)
         return scores, maps
 
 
@@ -246,13 +243,15 @@ def _ends(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return least, most
 
 
-def _finite(values: np.ndarray) -> np.ndarray:
-    """Whether all values of each image are finite."""
-    return np.isfinite(values).reshape(len(values), -1).all(axis=1)
+def _flaws(scores: np.ndarray, least: np.ndarray, most: np.ndarray) -> np.ndarray:
+    """How many maps are the same everywhere, and how many images have scores or maps that are no numbers."""
+    finite = [np.isfinite(values).reshape(len(values), -1).all(axis=1) for values in (scores, least, most)]
+    return np.array([(least == most).sum(), (~np.all(finite, axis=0)).sum()])
 
 
-def _warn(constant: int, broken: int, signal: str | None = None) -> None:
-    """Say how many maps are the same everywhere, and how many images have scores or maps that are no numbers."""
+def _warn(flaws: np.ndarray, signal: str | None = None) -> None:
+    """Say how many maps and images have flaws, if any do."""
+    constant, broken = flaws
     layer = f"the layer ({signal}) has" if signal else "the layer has"
     if broken:
         warnings.warn(

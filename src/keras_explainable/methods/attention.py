@@ -19,17 +19,17 @@ FUSIONS: dict[str, Callable] = {"mean": ops.mean, "max": ops.max, "min": ops.min
 
 
 def _followed(
-    view: models.View, layers: Iterable, prefix: int | None, grid: Sequence[int] | None, first: Any = True
+    view: models.View, layers: Iterable, prefix: int | None, grid: Sequence[int] | None, first: Any = None
 ) -> Any:
     """The row of M_L ... M_1, from the last layer's matrix (B, K, T, T) to the first one's, as a grid (B, *S', K).
 
-    `first` (B, K) tells whether the score depends on the first token."""
+    `first` (B, K) tells whether the score depends on the first token; None for always."""
     layers = iter(layers)
     last = next(layers)
     before, sizes = view.grid(last.shape[-1], prefix, grid)
     row = ops.mean(last[:, :, before:], axis=2)
     if before:
-        row = last[:, :, 0] if first is True else ops.where(first[..., None], last[:, :, 0], row)
+        row = last[:, :, 0] if first is None else ops.where(first[..., None], last[:, :, 0], row)
     for matrix in layers:
         row = ops.einsum("bkt,bkts->bks", row, matrix)
     return ops.reshape(ops.transpose(row[:, :, before:], (0, 2, 1)), (-1, *sizes, row.shape[1]))

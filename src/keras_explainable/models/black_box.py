@@ -9,7 +9,7 @@ from keras import ops, tree
 
 from keras_explainable import backend
 from keras_explainable.errors import InputError, LayerError
-from keras_explainable.models.inputs import IMAGE_CHANNELS, Inputs, tensor
+from keras_explainable.models.inputs import Inputs, channels_seem, tensor
 from keras_explainable.models.recording import each
 from keras_explainable.models.taps import INPUT, Point, Tap
 
@@ -130,7 +130,7 @@ class BlackBoxTaps:
         return nullcontext()
 
     def build(self, x: Any) -> None:
-        if self.plain and len(x.shape) == 4 and x.shape[1] in IMAGE_CHANNELS and x.shape[-1] not in IMAGE_CHANNELS:
+        if self.plain and len(x.shape) == 4 and channels_seem("first", x.shape):
             raise InputError(
                 f"Images of shape {tuple(x.shape)} came, whose channels seem to be first, and a function is taken to "
                 "have them last: say ke.BlackBox(function, channels_first=True)."

@@ -178,7 +178,7 @@ def misfit(error: Exception, shape: tuple, rank: int) -> InputError | None:
             f"{came}, the first axis being that of the batch, and this module takes (N, C, *space) with {rank} axes of "
             f"space: {ONE_IMAGE}."
         )
-    if shape[-1] in IMAGE_CHANNELS and shape[1] not in IMAGE_CHANNELS:
+    if channels_seem("last", shape):
         return InputError(
             f"{came}, and this module could not take them. "
             "PyTorch's convolutions want channels first, (N, C, *space): try x.transpose(0, 3, 1, 2)."
@@ -186,6 +186,12 @@ def misfit(error: Exception, shape: tuple, rank: int) -> InputError | None:
     if "channel" in str(error) or "running_mean" in str(error):
         return InputError(f"{came}, and this module takes another number of channels: {error}.")
     return None
+
+
+def channels_seem(place: str, shape: tuple) -> bool:
+    """Whether the channels of images seem to be "first" or "last", and not at the other end."""
+    here, other = (shape[1], shape[-1]) if place == "first" else (shape[-1], shape[1])
+    return here in IMAGE_CHANNELS and other not in IMAGE_CHANNELS
 
 
 def check_alone(x: Any) -> None:
