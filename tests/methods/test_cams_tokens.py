@@ -104,6 +104,25 @@ def test_cam_is_refused_where_the_scores_are_those_of_a_class_token():
     assert raw("gradcam", Net().eval(), images, 1, layer="block").maps.shape == (1, 3, 4, 1)
 
 
+def test_what_mixes_tokens_without_attention_is_explained_by_its_last_tokens():
+    L = keras.layers
+    inputs = keras.Input((20, 24, 3))
+    tokens = L.Reshape((30, 8))(L.Conv2D(8, 4, strides=4)(inputs))
+    for block in range(2):
+        y = L.Permute((2, 1))(L.LayerNormalization(name=f"norm{block}")(tokens))
+        tokens = L.Add()([tokens, L.Permute((2, 1))(L.Dense(30)(y))])
+    normalised = L.LayerNormalization(name="norm")(tokens)
+    head = L.Dense(5, name="head")
+    mixer = keras.Model(inputs, head(L.GlobalAveragePooling1D()(normalised)))
+    images = models.images("transformer", 2)
+    seen = keras.ops.convert_to_numpy(keras.Model(inputs, normalised)(images))
+    weights = keras.ops.convert_to_numpy(head.kernel)[:, [1, 3]]
+    expected = (seen @ weights / 30).reshape(2, 5, 6, 2)
+    scores, maps = explained = raw("gradcam", mixer, images, [[1, 3], [1, 3]])
+    assert explained.about["signal"] == "norm"
+    close((scores, maps), (mixer.predict(images, verbose=0)[:, [1, 3]], expected), 1e-5)
+
+
 def test_what_needs_more_than_tokens_is_refused(model, x):
     with pytest.raises(ke.errors.LayerError, match="no linear layer right behind a global pooling"):
         raw("cam", model, x, 1)

@@ -85,12 +85,15 @@ def check_attentions(shapes: dict[Point, tuple]) -> None:
 
 
 def last_tokens(trace: Trace, rank: int, attended: Callable[[], dict], operations: Callable[[], Trace]) -> Call | None:
-    """Where class activation maps of a transformer are best taken; None if this is no transformer.
+    """Where class activation maps of a transformer, or of what mixes tokens without attention, are best taken; None if
+    this is neither.
 
     Behind the last attention only a class token has a gradient: what is taken is the last normalisation before it."""
     outputs = set(trace.outputs)
     calls = [c for c in trace.calls if are_tokens(c, rank) and not outputs & set(c.outputs) and of_images(trace, c)]
     shapes = attended() if calls else {}
+    if calls and not shapes:
+        return _last_mixed(trace, rank, calls)
     windows = any(shape[0] > 1 for shape in shapes.values())  # of the image: the tokens of all of it have other numbers
     counts = {shape[-1] for shape in shapes.values() if shape[0] == 1 and shape[-1] == shape[-2]}
     calls = [c for c in calls if windows or c.shape[1] in counts]
@@ -99,9 +102,27 @@ def last_tokens(trace: Trace, rank: int, attended: Callable[[], dict], operation
     if not calls or (behind and order.index(behind[-1].output) > order.index(calls[-1].output)):
         return None
     if windows:  # and no class token
-        return next((c for c in reversed(calls) if "norm" in c.kind.lower()), calls[-1])
+        return _normalised(calls)
     seen = trace if all(map(trace.at, shapes)) else operations()  # a function's probabilities are in the latter alone
     inside = [c.output[:2] for c in seen.calls]
     last = max(inside.index(point[:2]) for point in shapes)
     before = [c for c in calls if inside.index(c.output[:2]) < last]
-    return next((c for c in reversed(before) if "norm" in c.kind.lower()), (before or calls)[-1])
+    return _normalised(before or calls)
+
+
+def _last_mixed(trace: Trace, rank: int, calls: list[Call]) -> Call | None:
+    """The same for models whose weights are mostly behind their last spatial signal, on the tokens made of it."""
+    spatial = spatial_calls(trace, rank)
+    if not spatial:
+        return None
+    stem = trace.calls[: trace.calls.index(spatial[-1]) + 1]
+    count = math.prod(spatial_size(spatial[-1].shape, spatial[-1].channels_first))
+    behind = [c for c in calls if c not in stem]
+    patches = [c for c in behind if c.shape[1] == count]
+    mostly = sum(c.has_kernel for c in behind) > sum(c.has_kernel for c in stem)
+    return _normalised(patches) if patches and mostly else None
+
+
+def _normalised(calls: list[Call]) -> Call:
+    """The last normalisation, or where there is none the last call."""
+    return next((c for c in reversed(calls) if "norm" in c.kind.lower()), calls[-1])
