@@ -170,7 +170,7 @@ def test_explain_by_all_leaves_out_what_does_not_fit_and_goes_on(photo, tmp_path
     fails(named, 1, " ".join(whole.split()))
     layered = run("explain", photo, "-m", "all", "--layer", "features", "--out", tmp_path / "layered")
     assert [path.name for path in (tmp_path / "layered").iterdir()] == ["photo_gradcam.png"]
-    assert "Left out: attention_rollout, gradients: they look at the whole model" in layered.stderr
+    assert "Left out: gradients, attention_rollout: they look at the whole model" in layered.stderr
 
 
 def test_a_models_file_and_its_scale(photo, tmp_path):

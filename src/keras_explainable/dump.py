@@ -63,7 +63,7 @@ def make(
         InputError: there is no such folder, it holds no images, or it is `out` as well.
     """
     samples = scenes() if folder is None else find(Path(folder), Path(out))
-    names = list(methods or ke.registry.METHODS)
+    names = list(methods or (record.name for record in ke.registry.listed()))
     bar = keras.utils.Progbar(len(samples) * len(names), verbose=int(progress), unit_name="picture")
     dump = Dump()
     for start in range(0, len(samples), BATCH):

@@ -241,7 +241,7 @@ def _methods(names: Sequence[str], layer: str | None) -> list[str]:
     """The methods named, once each; a usage error if there is no such method, or a layer is given to one without."""
     from keras_explainable import registry
 
-    known = registry.METHODS
+    known = [record.name for record in registry.listed()]
     if "all" in names:
         whole = [name for name in known if layer and not _takes_layer(name)]
         if whole:
