@@ -172,3 +172,52 @@ def test_quantized_layers(rng):
     assert abs(explained.scores - exact.scores).max() > 1e-4  # and not what was compiled before
     terms = ke.full_gradient_decomposition(model, x, 1).bias_gradients
     assert [path for path, _ in terms] == ["conv", "logits"]
+
+
+RECURRENT = {
+    "lstm": lambda: L.LSTM(4, return_sequences=True, name="loop"),
+    "gru": lambda: L.GRU(4, return_sequences=True, name="loop"),
+    "simple": lambda: L.SimpleRNN(4, return_sequences=True, name="loop"),
+    "both_ways": lambda: L.Bidirectional(L.GRU(2, return_sequences=True), name="loop"),
+}
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_recurrent_layers(rng, kind):
+    """Their gradients are those of differences; their steps in time are places, and their units channels."""
+    series = keras.Input((7, 2))
+    y = RECURRENT[kind]()(L.Conv1D(3, 3, padding="same", name="conv")(series))
+    model = models.randomize(keras.Model(series, L.Dense(UNITS, name="logits")(L.GlobalAveragePooling1D()(y))))
+    x = rng.normal(size=(1, 7, 2)).astype("float32")
+    pixels = np.eye(14, dtype="float32").reshape(14, 7, 2) * 1e-2
+    high, low = (model.predict(x + sign * pixels, verbose=0)[:, 1] for sign in (1, -1))
+    before = [set(vars(layer)) for layer in model._flatten_layers()]
+    g = raw("gradients", model, x, 1, reduce=None).maps
+    np.testing.assert_allclose(g.reshape(7, 2), ((high - low) / 2e-2).reshape(7, 2), atol=2e-3)
+    explained = raw("gradcam", model, x, 1)
+    assert explained.about["signal"] == "loop"
+    assert [set(vars(layer)) for layer in model._flatten_layers()] == before
+    signal = ops.convert_to_numpy(keras.Model(series, y)(x))
+    close([explained.maps[..., 0]], [signal @ model.get_layer("logits").get_weights()[0][:, 1] / 7], 1e-5)
+    with pytest.raises(ke.errors.LayerError, match="loop"):
+        raw("lrp_epsilon", model, x, 1)
+
+
+def test_a_layer_that_lets_itself_be_changed_in_part_only_is_left_as_it_was(rng):
+    class Fixed(L.Dense):
+        @property
+        def activation(self):
+            return keras.activations.relu
+
+        @activation.setter
+        def activation(self, value):
+            if hasattr(self, "kernel"):
+                raise AttributeError("it is what it is")
+
+    image = keras.Input(SHAPE)
+    layer = Fixed(UNITS)
+    model = keras.Model(image, layer(L.Flatten()(image)))
+    before = set(vars(layer))
+    with pytest.raises(AttributeError, match="it is what it is"):
+        gradcam(model, rng.normal(size=(1, *SHAPE)).astype("float32"), 1)
+    assert set(vars(layer)) == before

@@ -139,8 +139,9 @@ def _named(score: Any, view: models.View) -> str:
         return "the function given" if hasattr(score, "__name__") else repr(score)
     if view.target is not None:
         return str(view.target)
-    outputs = len(view.trace.outputs)
-    return "the model's output" if outputs == 1 else f"the first of the model's {outputs} outputs"
+    outputs, names = len(view.trace.outputs), view.trace.names
+    first = f"the first of the model's {outputs} outputs" + (f", {names[0]!r}" if names else "")
+    return "the model's output" if outputs == 1 else first
 
 
 def partial_explain(method: Callable, **defaults: Any) -> Callable:

@@ -49,6 +49,11 @@ class Score:
     before_activation: bool = False  # whether it takes what is before the model's last softmax or sigmoid
     linear: bool = False  # whether it is linear in the units
 
+    @property
+    def units(self) -> tuple[int, ...] | None:
+        """Which of the model's units its columns are, where it only chooses them."""
+        return self.arguments[0] if self.function is _unit and self.before_activation else None
+
     def __call__(self, outputs: Any) -> Any:
         return self.function(outputs, *self.arguments)
 

@@ -154,6 +154,14 @@ def test_finercam_is_gradcam_of_a_difference():
         raw("finercam", model, x, 1, others=0)
 
 
+def test_finercam_compares_a_chosen_unit_with_all():
+    model, x = models.build("functional"), models.images("functional", 2)
+    expected = raw("finercam", model, x, [[1, 3], [1, 3]])
+    assert not np.allclose(expected.maps, raw("gradcam", model, x, [[1, 3], [1, 3]]).maps)
+    close(raw("finercam", model, x, score=ke.scores.unit([1, 3])), expected)
+    close(raw("finercam", model, x, [1, 0], score=ke.scores.unit([1, 3])), raw("finercam", model, x, [3, 1]))
+
+
 def test_finercam_compares_with_the_nearest_scores():
     model, x = pooled()
     scores = raw("gradcam", model, x).scores

@@ -176,3 +176,22 @@ class Shrinking(nn.Module):
 def test_attention_to_fewer_places_is_not_left_out():
     with pytest.raises(LayerError, match=r"shape \(1, 1, 36, 9\) for one image"):
         raw("attention_rollout", nets.drawn(Shrinking()), X, 1)
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_steps_in_time_of_a_recurrent_layer_are_places_and_its_units_channels(kind):
+    class Series(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.loop, self.head = nn.Conv1d(2, 6, 3), kind(6, 5, batch_first=True), nn.Linear(5, 3)
+
+        def forward(self, x):
+            return self.head(self.loop(self.conv(x).transpose(1, 2))[0].mean(1))
+
+    module, x = nets.drawn(Series()), np.random.default_rng(0).normal(size=(2, 2, 22)).astype("float32")
+    explained = raw("gradcam", module, x, 1)
+    with torch.no_grad():
+        signal = module.loop(module.conv(torch.from_numpy(x)).transpose(1, 2))[0]
+        expected = (signal @ module.head.weight[1] / 20)[..., None]
+    assert explained.about["signal"] == "loop"
+    close([explained.maps], [expected.numpy()], 1e-5)

@@ -189,9 +189,12 @@ def finercam(
         others: the units to compare with, or how many of those whose scores are nearest to that of the explained unit,
             which is itself left out.
         gamma: how much they count; 0 is Grad-CAM. So is a model with nothing to compare with, of a single unit.
+        score: its columns are compared with one another; of `ke.scores.unit` the units, as by `indices`, with all.
 
     Reference: Zhang et al., Finer-CAM, arXiv:2501.11309.
     """
+    if getattr(score, "units", None) is not None:
+        indices, score = _units(score.units, indices, ops.shape(inputs)[0]), None
     view = models.view(model, inputs, indices, score)
     every = view.of(inputs).evaluate()[0]
     units, n = every.shape[-1], ops.shape(every)[0]
@@ -207,6 +210,14 @@ def finercam(
     share = share / ops.maximum(1.0, ops.sum(share, axis=-1, keepdims=True))
     weights = means[:, :, 0] - gamma * ops.einsum("bkoc,bko->bkc", means[:, :, 1:], share)
     return ops.take_along_axis(every, chosen, axis=-1), weighted(a[point], weights)
+
+
+def _units(units: Sequence[int], columns: Any, batch: Any) -> Any:
+    """The units (B, K) that these columns of a choice of units are; None for all of them."""
+    known = ops.convert_to_tensor(units)
+    if columns is None:
+        return ops.broadcast_to(known, (batch, len(units)))
+    return ops.take(known, models.unit_indices(columns, batch, len(units)))
 
 
 def nearest(scores: Any, chosen: Any, others: int | Sequence[int]) -> Any:

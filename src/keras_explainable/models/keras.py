@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import keras
-from keras import ops, tree
+from keras import ops
 
 from keras_explainable import backend
 from keras_explainable.errors import LayerError
@@ -16,7 +16,7 @@ from keras_explainable.models import find, keras_kinds, kinds, precision, record
 from keras_explainable.models import keras_attention as attention
 from keras_explainable.models import keras_routing as routing
 from keras_explainable.models import keras_unfold as unfolding
-from keras_explainable.models.inputs import Inputs, as_declared, check_alone, sampled
+from keras_explainable.models.inputs import Inputs, as_declared, check_alone, leaves, sampled
 from keras_explainable.models.taps import IMAGES, INPUT, Call, Deviation, Point, Tap, Trace
 
 _traces = recording.Traces()
@@ -35,6 +35,8 @@ POOLING_LAYERS = (
 def _children(layer: Any) -> list:
     if hasattr(layer, "operations"):  # a functional graph: also operations that are no layers
         return [o for o in layer.operations if not isinstance(o, keras.layers.InputLayer)]
+    if isinstance(layer, keras.layers.RNN):
+        return []  # its cells run inside of a loop of the backend, where nothing can be seen
     if isinstance(layer, keras.Layer):
         # No public name lists the direct children of a layer that is not a model.
         return [
@@ -201,7 +203,17 @@ class KerasTaps:
         return nullcontext()  # Keras places its models itself
 
     def scores(self, outputs: Any) -> Any:
-        return outputs if ops.is_tensor(outputs) else tree.flatten(outputs)[0]
+        return self._tensors(outputs)[0]
+
+    def _tensors(self, outputs: Any) -> list:
+        """What the model returned, in the order in which it says so."""
+        return [value for _, value in leaves(self._declared(outputs))]
+
+    def _declared(self, outputs: Any) -> Any:
+        """A dictionary in the order of the model's own: some backends return it by name."""
+        known = getattr(self.model, "output", None) if hasattr(self.model, "operations") else None
+        same = isinstance(outputs, dict) and isinstance(known, dict) and outputs.keys() == known.keys()
+        return {name: outputs[name] for name in known} if same else outputs  # type: ignore[union-attr]
 
     def build(self, x: Any) -> None:
         """Create the weights of a model that was never called, from a first image."""
@@ -256,16 +268,16 @@ class KerasTaps:
 
         def run(x):
             outputs = self.run(x, recorder, None, operations)
-            leaves = tree.flatten(outputs)
-            results.append((outputs, [(recorder.number(o), tuple(o.shape)) for o in leaves]))
-            return leaves
+            found = self._tensors(outputs)
+            results.append((outputs, [(recorder.number(o), tuple(o.shape)) for o in found]))
+            return found
 
         try:
             backend.trace(run, shape, dtype)
         except unfolding.FoldedError:
             return self.trace(shape, dtype)
         outputs, numbered = results[-1]
-        names = tuple(outputs) if isinstance(outputs, dict) else ()
+        names = tuple(self._declared(outputs)) if isinstance(outputs, dict) else ()
         calls = tuple(recorder.calls(functools.partial(self._describe, self.paths(), len(shape))))
         constants = recorder.others
         made = {IMAGES}.union(*(call.outputs for call in calls))  # with what leads to an operation, if it was not given

@@ -3,6 +3,7 @@ sees and that restores everything when it ends."""
 
 import functools
 from collections.abc import Callable
+from contextlib import ExitStack
 from contextvars import ContextVar
 from typing import Any
 
@@ -45,14 +46,34 @@ class Session(recording.Session):
 
 def _route(layer: Any) -> Callable[[], None]:
     """Send a layer's call and fused activation past the session of the thread that runs it; returns how to undo it."""
-    undo = []
+    with ExitStack() as undo:  # also where a layer lets itself be changed in part only
+        name = "quantized_call" if getattr(layer, "quantization_mode", None) else "call"
+        _put(undo, layer, name, _watched(layer, getattr(layer, name)))
+        if getattr(layer, "_remat_mode", None) is not None:
+            # One that is run again for the backward pass would keep its signals to itself; no public name turns it off.
+            _put(undo, layer, "_remat_mode", None)
+        if isinstance(layer, keras.layers.Softmax):  # Keras's note of a first call: ours, in attention
+            _put(undo, layer, "_parent_path", getattr(layer, "_parent_path", None))
+        fused = getattr(layer, "activation", None)
+        fused = keras.activations.get(fused) if isinstance(fused, str) else fused  # users write 'linear'
+        if callable(fused) and not isinstance(layer, keras.layers.Activation | keras.layers.RNN):  # RNN: its cells'
+            _put(undo, layer, "activation", _watched_activation(layer, fused))
+        if hasattr(layer, "operations"):
+            # Models built for one image size run at others, as their layers can. The public setter of `input_spec`
+            # could not be undone; this is the attribute behind it.
+            _put(undo, layer, "_manual_input_spec", None)
+        done = undo.pop_all()
+    return done.close
 
-    def put(name, value):
-        undo.append((name, layer.__dict__.get(name, MISSING)))
-        object.__setattr__(layer, name, value)
 
-    name = "quantized_call" if getattr(layer, "quantization_mode", None) else "call"
-    plain = getattr(layer, name)
+def _put(undo: ExitStack, layer: Any, name: str, value: Any) -> None:
+    """Set an attribute, past what Keras does where one is set."""
+    old = layer.__dict__.get(name, MISSING)
+    object.__setattr__(layer, name, value)
+    undo.callback(*((object.__delattr__, layer, name) if old is MISSING else (object.__setattr__, layer, name, old)))
+
+
+def _watched(layer: Any, plain: Any) -> Callable:
     plain = getattr(plain, "python_function", plain)  # a compiled `call` would keep its signals to itself
 
     @functools.wraps(plain)
@@ -62,33 +83,18 @@ def _route(layer: Any) -> Callable[[], None]:
             return plain(*args, **kwargs)
         return session.call(layer, plain, args, kwargs)
 
-    put(name, call)
-    if getattr(layer, "_remat_mode", None) is not None:
-        put("_remat_mode", None)  # so would one that is run again for the backward pass; no public name turns that off
-    if isinstance(layer, keras.layers.Softmax):
-        put("_parent_path", getattr(layer, "_parent_path", None))  # Keras's note of a first call: ours, in attention
-    fused = getattr(layer, "activation", None)
-    fused = keras.activations.get(fused) if isinstance(fused, str) else fused  # users write 'linear'
-    if callable(fused) and not is_activation_layer(layer):
+    return call
 
-        @functools.wraps(fused)
-        def activation(x, *args, **kwargs):
-            session = current.get()
-            if session is not None and id(layer) in session.paths and session.paths[id(layer)] in session.counts:
-                x = session.activation(layer, x)
-            return fused(x, *args, **kwargs)
 
-        put("activation", activation)
-    if hasattr(layer, "operations"):
-        # Models built for one image size run at others, as their layers can. The public setter of `input_spec` could
-        # not be undone; this is the attribute behind it.
-        put("_manual_input_spec", None)
+def _watched_activation(layer: Any, fused: Callable) -> Callable:
+    @functools.wraps(fused)
+    def activation(x, *args, **kwargs):
+        session = current.get()
+        if session is not None and id(layer) in session.paths and session.paths[id(layer)] in session.counts:
+            x = session.activation(layer, x)
+        return fused(x, *args, **kwargs)
 
-    def restore():
-        for name, old in reversed(undo):
-            object.__delattr__(layer, name) if old is MISSING else object.__setattr__(layer, name, old)
-
-    return restore
+    return activation
 
 
 routed = recording.Shared(_route)

@@ -65,7 +65,7 @@ def channels_first(module: nn.Module, shape: tuple) -> bool | None:
     if isinstance(module, nn.LayerNorm):
         plain = type(module).forward is nn.LayerNorm.forward
         return len(module.normalized_shape) > 1 or (not plain and shape[1] == module.normalized_shape[0])
-    if isinstance(module, nn.Linear):
+    if isinstance(module, (nn.Linear, nn.RNNBase)):
         return False
     return True if isinstance(module, (*CONVOLUTIONS, *NORMS)) else None
 
