@@ -1,5 +1,6 @@
 """The command line: what it writes and says, its exit codes, and errors in one line."""
 
+import dataclasses
 import os
 import re
 import subprocess
@@ -189,9 +190,16 @@ def test_a_models_file_and_its_scale(photo, tmp_path):
 
 def test_the_demo_writes_pictures_a_report_and_a_table(tmp_path, monkeypatch):
     methods = {name: ke.registry.METHODS[name] for name in ("gradcam", "gradients")}
-    monkeypatch.setattr(ke.registry, "METHODS", methods)
+
+    def refusing(model, inputs, indices=None):
+        raise ke.errors.LayerError("Nothing fits. Use another.")
+
+    refused = dataclasses.replace(methods["gradients"], name="refusing", function=refusing)
+    monkeypatch.setattr(ke.registry, "METHODS", methods | {"refusing": refused})
     result = run("demo", "--out", tmp_path / "demo", "--images", 2)
     assert result.exit_code == 0, result.output
+    told = "Left out: refusing: Nothing fits."
+    assert told in result.stdout and f"<li>{told}</li>" in (tmp_path / "demo" / "report.html").read_text("utf-8")
     names = {path.name for path in (tmp_path / "demo").iterdir()}
     assert names == {f"scene-0{i}_{m}.png" for i in (1, 2) for m in methods} | {"report.html"}
     rows = {line.split("  ")[0]: line for line in result.stdout.splitlines()}

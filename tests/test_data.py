@@ -207,7 +207,11 @@ def test_labels_given_twice_are_refused():
 
 STREAMS_REFUSED = {
     "nothing in it": (lambda: iter(()), None, "no batch"),
-    "too few units": (lambda: generator(X), Y[:5], "units for 5 images, and x gave 6 so far"),
+    "too few units": (
+        lambda: generator(X),
+        Y[:5],
+        "units for 5 images, and x gave 6 so far, at last a batch of shape .* add the batch axis",
+    ),
     "too many units": (lambda: generator(X), np.r_[Y, Y], "units for 14 images, and x gave 7"),
     "units of another batch": (lambda: iter([(X, Y[:2])]), None, "7 images and units for 2"),
     "four parts": (lambda: iter([(X, Y, Y, Y)]), None, "4 parts"),

@@ -12,6 +12,7 @@ from keras import ops
 
 from keras_explainable import backend, models
 from keras_explainable.errors import InputError
+from keras_explainable.models.inputs import ONE_IMAGE
 
 AHEAD = 2  # batches prepared while the device works
 AT_ONCE = 32  # images of a batch, as in Keras
@@ -244,7 +245,10 @@ def _labelled(source: Iterable[Any], units: np.ndarray | None, steps: int | None
             raise _two_labels()
         number = _length(images, own)
         if units is not None and units.ndim and len(units) < start + number:
-            raise InputError(f"y has units for {len(units)} images, and x gave {start + number} so far.")
+            raise InputError(
+                f"y has units for {len(units)} images, and x gave {start + number} so far, at last a batch of shape "
+                f"{tuple(images.shape)}: {ONE_IMAGE}."
+            )
         yield images, _rows(units, start, number) if own is None else _rows(own, 0, number)
         start += number
     if start == 0:

@@ -195,3 +195,28 @@ def test_steps_in_time_of_a_recurrent_layer_are_places_and_its_units_channels(ki
         expected = (signal @ module.head.weight[1] / 20)[..., None]
     assert explained.about["signal"] == "loop"
     close([explained.maps], [expected.numpy()], 1e-5)
+
+
+class NormAct(nn.BatchNorm2d):
+    """Batch normalisation and activation in one module, as timm has them."""
+
+    def __init__(self, channels):
+        super().__init__(channels)
+        self.act = nn.ReLU()
+
+    def forward(self, x):
+        y = nn.functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0, self.eps)
+        return self.act(y)
+
+
+@pytest.mark.parametrize("method", ["lrp_epsilon", "lrp_epsilon_plus", "deeplift", "attnlrp", "excitation_backprop"])
+def test_a_normalisation_with_an_activation_inside_is_both_after_one_another(method):
+    def stack(norm):
+        parts = nn.Conv2d(3, 6, 3), *norm(6), nn.Conv2d(6, 4, 3), *norm(4)
+        return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
+
+    inside, apart = stack(lambda n: [NormAct(n)]), nets.drawn(stack(lambda n: [nn.BatchNorm2d(n), nn.ReLU()]))
+    inside.eval().load_state_dict(dict(zip(inside.state_dict(), apart.state_dict().values(), strict=True)))
+    expected = raw(method, apart, X, UNITS)
+    assert np.ptp(expected.maps) > 0
+    close(raw(method, inside, X, UNITS), expected, 1e-6)

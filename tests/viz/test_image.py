@@ -222,6 +222,13 @@ def test_files_that_are_no_images_are_refused(tmp_path, rng):
         image.read_image(tmp_path)
 
 
+def test_an_image_that_is_too_large_is_refused_as_that(tmp_path, monkeypatch):
+    Image.fromarray(np.zeros((60, 60, 3), "uint8")).save(tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(ModelFileError, match=r"large.png is too large an image: make it smaller. .*3600 pixels"):
+        image.read_image(tmp_path / "large.png")
+
+
 @pytest.mark.parametrize("kind", ["png", "jpeg"])
 def test_an_image_cut_short_is_refused(tmp_path, rng, kind):
     buffer = io.BytesIO()

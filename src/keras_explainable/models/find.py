@@ -132,8 +132,9 @@ def check_shown(trace: Trace, so: str) -> None:
     """Refuse a model whose layers cannot be seen."""
     if not trace.calls:
         raise LayerError(
-            f"This model shows none of its layers while it runs (TorchScript and exported programs do not), so {so}: "
-            "give the module that it was made from, or explain its input, as `gradients` does."
+            "This model shows none of its layers while it runs (TorchScript and exported programs do not, and "
+            f"functions such as F.conv2d are none), so {so}: give the module that it was made from, make it of layers, "
+            "or explain its input, as `gradients` does."
         )
 
 

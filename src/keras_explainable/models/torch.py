@@ -219,7 +219,13 @@ class TorchTaps:
         return list(_children(self.module).values())
 
     def layer(self, path: str) -> nn.Module:
-        return self.module.get_submodule(path)
+        return self._normalisation(path) or self.module.get_submodule(path)
+
+    def _normalisation(self, path: str) -> nn.Module | None:
+        """The batch normalisation of somebody's own, with an activation inside, that calls the function at `path`."""
+        parent, _, name = path.rpartition(".")
+        module = self.paths().get(parent) if name == "batch_norm" else None
+        return module if isinstance(module, kinds.BATCH_NORMS) else None
 
     def expose(self, target: Any, signals: tuple | None) -> "Exposed":
         return Exposed(self.module, target, signals)
@@ -235,7 +241,7 @@ class TorchTaps:
 
     def role(self, call: Call) -> str | None:
         if call.path not in self.paths():
-            return of_operation(call.kind)
+            return "norm" if self._normalisation(call.path) else of_operation(call.kind)
         found = of_layer(self.layer(call.path), "forward")
         return found if call.leaf or found != "other" else None
 

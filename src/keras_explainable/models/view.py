@@ -281,7 +281,10 @@ class View:
             outputs = self.taps.scores(outputs) if self._of_units else outputs
             scores = ops.cast(self.score(outputs), "float32")
             if len(scores.shape) != 2:
-                raise InputError(f"score(outputs) gave shape {tuple(scores.shape)}, and (batch, units) was expected.")
+                column = ": add the axis of units, as by scores[:, None]" if len(scores.shape) == 1 else ""
+                raise InputError(
+                    f"score(outputs) gave shape {tuple(scores.shape)}, and (batch, units) was expected{column}."
+                )
             return self.units(scores)
         scores = ops.cast(self.taps.scores(outputs), "float32")
         scores = scores[:, None] if len(scores.shape) == 1 else scores

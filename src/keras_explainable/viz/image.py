@@ -231,7 +231,9 @@ def read_image(path: str | Path, size: int | tuple[int, int] | None = None) -> n
         raise ModelFileError(f"There is no image at {path}. Check the path.") from None
     except pillow().UnidentifiedImageError:
         raise ModelFileError(f"{path} is not an image. Expected a PNG, JPEG, WebP, or like file.") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise ModelFileError(f"{path} is too large an image: make it smaller. {error}") from None
+    except (OSError, SyntaxError, ValueError) as error:
         raise ModelFileError(f"{path} cannot be read as an image, it may be cut short or damaged: {error}.") from None
     return array if size is None else fit(array, (size, size) if isinstance(size, int) else size)
 

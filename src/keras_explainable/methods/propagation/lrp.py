@@ -167,8 +167,8 @@ def _boxed(view: View, box: Box, steps: Sequence[Step]) -> Callable:
     found = canonizers.first(steps)
     if len(found) != 1:
         raise LayerError(
-            f"The box rule is for one linear layer at the pixels, and there are {len(found)}: "
-            f"{', '.join(s.name for s in found)}. Use `lrp_epsilon_plus_flat`."
+            f"The box rule is for one linear layer at the pixels, and there are {len(found)}"
+            f"{': ' if found else ''}{', '.join(s.name for s in found)}. Use `lrp_epsilon_plus_flat`."
         )
     bounds = [_bound(view, *bound) for bound in (("low", box.low, ops.min), ("high", box.high, ops.max))]
     call = found[0].call
