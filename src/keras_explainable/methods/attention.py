@@ -89,7 +89,8 @@ def attention_rollout(
 ) -> tuple:
     """Where a transformer's attention comes from in the image, through all layers; the same for every unit.
 
-    M = (fused over heads A + I) / 2, rows scaled to the sum 1; map = the class token's row of M_L ... M_1
+    M = (fused over heads A + I) / 2, rows scaled to the sum 1; map = the class token's row of M_L ... M_1, also where
+    the head pools the patches, which cannot be seen without a gradient
 
     Args:
         fusion: "mean", "max" or "min" over the heads.

@@ -66,8 +66,8 @@ def wiring(view: View, composite: Composite, steps: Sequence[Step]) -> list[Rule
             found.append(Rule(call.output, inputs, _sum, looks=("inputs",)))
         elif step.role not in ("maximum", "moving"):
             raise LayerError(
-                f"No rule covers {step.name}, so relevance cannot be sent through it. Use a gradient, or `attnlrp` in "
-                "a transformer."
+                f"No rule covers {step.name}, so relevance cannot be sent through it. Use a gradient, or `attnlrp`, "
+                "which has rules for gates, attention and layer normalisation as well."
             )
         if step.fused in ("relu", "activation"):
             found.append(Rule(call.output, (call.linear,), _pass, looks=()))
