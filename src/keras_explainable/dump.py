@@ -1,6 +1,5 @@
 """Every method's map of every image in a folder, laid over the image: one picture file for each."""
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,12 +12,11 @@ import numpy as np
 
 import keras_explainable as ke
 from keras_explainable import loading
-from keras_explainable.viz import image
+from keras_explainable.viz import image, text
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 BATCH = 8  # images in memory at once, at their full size
 DENSEST = 0.8  # opacity of the strongest value
-SENTENCE = r"(?<=[.!?])\s+(?=[A-Z`])"  # where one ends, and another begins
 SCENES, SEED = 6, 7  # the sample scenes: those of the demo
 
 
@@ -38,7 +36,7 @@ class Dump:
 
     def __str__(self) -> str:
         example = f", such as {self.pictures[0]}" if self.pictures else ""
-        return "\n".join([*told(self.left_out), f"Pictures: {len(self.pictures)}{example}"])
+        return "\n".join([*text.left_out(self.left_out), f"Pictures: {len(self.pictures)}{example}"])
 
 
 def make(
@@ -88,11 +86,6 @@ def leaving_out(name: str, left_out: dict[str, str]) -> Iterator[None]:
         yield
     except ke.errors.ExplainError as error:
         left_out[name] = str(error)
-
-
-def told(left_out: dict[str, str]) -> list[str]:
-    """A line for each method or image that was left out, with the first sentence of why."""
-    return [f"Left out: {name}: {re.split(SENTENCE, why, maxsplit=1)[0]}" for name, why in left_out.items()]
 
 
 def save(photo: tuple[str, np.ndarray], maps: np.ndarray, method: str, out: Path) -> Path:

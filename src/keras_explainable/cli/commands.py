@@ -267,6 +267,7 @@ def _takes_layer(name: str) -> bool:
 def _those_that_fit(job: Job, names: Sequence[str]) -> dict[str, Any]:
     """The results of all methods that fit the model, the others left out and told; Ctrl-C leaves those done."""
     from keras_explainable import dump as dumping
+    from keras_explainable import viz
     from keras_explainable.errors import LayerError
 
     results: dict[str, Any] = {}
@@ -281,7 +282,7 @@ def _those_that_fit(job: Job, names: Sequence[str]) -> dict[str, Any]:
             raise
     if not results:
         raise LayerError("None of these methods can explain this model. " + " ".join(dict.fromkeys(left_out.values())))
-    for line in dumping.told(left_out):
+    for line in viz.text.left_out(left_out):
         typer.echo(line, err=True)
     return results
 

@@ -12,7 +12,6 @@ import numpy as np
 
 import keras_explainable as ke
 from keras_explainable import loading
-from keras_explainable.dump import told
 from keras_explainable.viz import image, strip, text
 from keras_explainable.viz.report import Row, Subject, report
 
@@ -82,7 +81,7 @@ def make(out: str | Path = "demo", model: str | None = None, images: int = 6, pr
     pictures = [path for row in rows for path in save_pictures(row, shown, Path(out))]
     rows += baselines(objects.masks)
     lead, notes = words(loaded.model, objects, shown, embedded)
-    notes = [*notes, *told(left_out)]
+    notes = [*notes, *text.left_out(left_out)]
     path = Path(out) / "report.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(report(TITLE, lead, subjects_of(loaded, shown), rows, notes), encoding="utf-8")
@@ -204,7 +203,7 @@ def save_pictures(row: Row, objects: Objects, out: Path) -> Iterator[Path]:
 
 def summary(made: Gallery) -> str:
     """What was made, for a terminal."""
-    lines = told(made.left_out)
+    lines = text.left_out(made.left_out)
     lines += ["", CAPTION, made.table(), "", f"Report:   {made.report}"]
     return "\n".join(lines + [f"Pictures: {len(made.pictures)} in {made.report.parent}, such as {made.pictures[0]}"])
 

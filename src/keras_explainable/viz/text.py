@@ -1,6 +1,9 @@
-"""Tables for terminals and pipes."""
+"""Tables and lists for terminals and pipes."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+
+SENTENCE = r"(?<=[.!?])\s+(?=[A-Z`])"  # where one ends, and another begins
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -10,6 +13,11 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     right = [len(cells) > 1 and _is_number(cell) for cell in (cells[1] if rows else headers)]
     lines = [_line(row, widths, right) for row in cells]
     return "\n".join([lines[0], _line(["-" * width for width in widths], widths, right), *lines[1:]])
+
+
+def left_out(reasons: Mapping[str, str]) -> list[str]:
+    """A line for each method or image that was left out, with the first sentence of why."""
+    return [f"Left out: {name}: {re.split(SENTENCE, why, maxsplit=1)[0]}" for name, why in reasons.items()]
 
 
 def _is_number(cell: str) -> bool:
