@@ -27,10 +27,10 @@ Made from the registry by `make docs`. Costs are passes of the model, at most, r
 `repetitions`, C channels, R baselines, the windows of `occlusion`, the segments of `sobol`; LRP takes half of what is
 stated where its inputs come from ReLUs. Peak on object: how often the largest value of a map lies on the
 object that it explains, on {judged} maps of unseen scenes of `ke.demo` (a random pixel: {chance:.0%}; methods that
-repeat: on {few} of them). The network is small and the scenes are simple: this says what a method can do, not which
-one is best on your model. It does not withstand the noise that `smoothgrad` and its kin add by default, 15 % of the
-image's range: less noise finds more here. Methods that need attention explain `ke.demo.load_transformer()`, two blocks
-of attention on the last maps of that network.
+repeat: on {few} of them; of several equal values, the share that does). The network is small and the scenes are
+simple: this says what a method can do, not which one is best on your model. It does not withstand the noise that
+`smoothgrad` and its kin add by default, 15 % of the image's range: less noise finds more here. Methods that need
+attention explain `ke.demo.load_transformer()`, two blocks of attention on the last maps of that network.
 """
 
 

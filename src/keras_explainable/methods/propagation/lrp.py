@@ -194,7 +194,7 @@ def _bound(view: View, name: str, value: Any, extreme: Callable) -> Any:
     "propagation",
     NEEDS,
     "1 forward + 3 K backward",
-    "doi:10.1371/journal.pone.0130140",
+    "10.1371/journal.pone.0130140",
     postprocessing=filters.positive_normalize,
 )
 def lrp_epsilon(
