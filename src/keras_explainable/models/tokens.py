@@ -117,7 +117,8 @@ def _last_mixed(trace: Trace, rank: int, calls: list[Call]) -> Call | None:
         return None
     stem = trace.calls[: trace.calls.index(spatial[-1]) + 1]
     count = math.prod(spatial_size(spatial[-1].shape, spatial[-1].channels_first))
-    behind = [c for c in calls if c not in stem]
+    before = {c.output for c in stem}
+    behind = [c for c in calls if c.output not in before]
     patches = [c for c in behind if c.shape[1] == count]
     mostly = sum(c.has_kernel for c in behind) > sum(c.has_kernel for c in stem)
     return _normalised(patches) if patches and mostly else None
