@@ -14,6 +14,8 @@ for name, value in {
     "TF_NUM_INTRAOP_THREADS": "1",
     "TF_NUM_INTEROP_THREADS": "1",
     "TF_CPP_MIN_LOG_LEVEL": "3",
+    # Channels-first convolutions on CPUs, which TensorFlow has by itself only on processors with AVX-512 VNNI or newer.
+    "TF_ENABLE_ONEDNN_OPTS": "1",
     "JAX_PLATFORMS": "cpu",
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
     # Tests compile thousands of small programs and run each once or twice: compile fast, and once for all processes.

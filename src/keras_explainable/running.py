@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_explainable import backend, data, models
 from keras_explainable.compiling import compiled
-from keras_explainable.errors import InputError
+from keras_explainable.errors import BackendError, InputError
 from keras_explainable.models.inputs import IMAGE_CHANNELS, ONE_IMAGE
 from keras_explainable.models.recording import each
 from keras_explainable.progress import shown
@@ -106,6 +106,9 @@ class _Frugal:
         return keras.tree.map_structure(lambda *values: keras.ops.concatenate(values), *done)
 
     def halve(self, error: Exception, number: int) -> None:
+        lacks = backend.missing(error)
+        if lacks is not None:
+            raise BackendError(lacks) from error
         if self.halved or number < 2 or not backend.is_out_of_memory(error):
             raise error
         self.halved, half = True, -(-number // 2)

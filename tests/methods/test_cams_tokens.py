@@ -13,7 +13,7 @@ from keras_explainable import random
 from keras_explainable.methods import meta
 from reference import cams, cams_smooth, cams_spectral
 from reference import meta as twins
-from reference.net import on_grid
+from reference.net import jacobian, on_grid
 from reference.resize import bilinear
 
 pytestmark = where_quick
@@ -48,12 +48,24 @@ def of(method, x):
     return vars(cams).get(method) or vars(cams_spectral)[method], {}
 
 
+def rounding(method, net, x):
+    """What float32 may add to a method's error here: Grad-CAM++ divides by 2 + g sum(A), which comes near 0, and an error
+    of the sum of some 30 numbers near 1 is an error of the quotient by one over the square of that."""
+    if method != "gradcampp":
+        return 0.0
+    _, values, gradients = jacobian(net, x, UNITS, [net.signal])
+    a, g = values[net.signal], gradients[net.signal]
+    below = 2 + g * a.sum(axis=(1, 2))[:, None, None, None]
+    return 30 * np.finfo("float32").eps / 2 / np.square(below[g > 0]).min()
+
+
 @pytest.mark.parametrize("case", LAYERS)
 @pytest.mark.parametrize("method", FAMILY)
 def test_every_class_activation_map_of_tokens_is_its_twins(model, x, nets, method, case):
     twin, params = of(method, x)
     ours = raw(method, model, x, UNITS, layer=LAYERS[case][0], **params)
-    close(ours, twin(nets[case], x.astype("float64"), UNITS), 1e-4)
+    wide = x.astype("float64")
+    close(ours, twin(nets[case], wide, UNITS), 1e-4 + rounding(method, nets[case], wide))
 
 
 @pytest.mark.parametrize("case", LAYERS)

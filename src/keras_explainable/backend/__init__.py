@@ -18,6 +18,7 @@
 - `is_traced(value)`: whether a tensor is part of a program that is being built.
 - `to_host(value)`: a NumPy array.
 - `is_out_of_memory(error)`: whether an exception says that the device has too little memory.
+- `missing(error)`: what the framework lacks on this device, and how to have it, where an exception says so; else None.
 """
 
 import importlib
@@ -52,3 +53,4 @@ at_once = _module.at_once
 is_traced = _module.is_traced
 to_host = _module.to_host
 is_out_of_memory = _module.is_out_of_memory
+missing = _module.missing

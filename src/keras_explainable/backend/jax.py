@@ -162,3 +162,7 @@ def to_host(value) -> np.ndarray:
 
 def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
+
+
+def missing(error: Exception) -> str | None:
+    return None

@@ -1,6 +1,7 @@
 """The seam on TensorFlow: a tape that watches signals and nothing else."""
 
 import functools
+import re
 from collections.abc import Callable
 from contextvars import ContextVar
 
@@ -160,3 +161,13 @@ def to_host(value) -> np.ndarray:
 
 def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, tf.errors.ResourceExhaustedError)
+
+
+def missing(error: Exception) -> str | None:
+    layout = isinstance(error, tf.errors.OpError) and re.search("only supports? (the )?NHWC|NHWC tensor format", str(error))
+    return (
+        "TensorFlow has channels-first convolutions and pooling on CPUs only with oneDNN, which is off here: set "
+        "TF_ENABLE_ONEDNN_OPTS=1 in the environment before TensorFlow is imported, or build the model channels-last."
+        if layout
+        else None
+    )

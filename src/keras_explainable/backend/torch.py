@@ -190,3 +190,7 @@ def to_host(value) -> np.ndarray:
 def is_out_of_memory(error: Exception) -> bool:
     host = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
     return host or isinstance(error, torch.OutOfMemoryError)
+
+
+def missing(error: Exception) -> str | None:
+    return None
