@@ -43,6 +43,7 @@ def smooth_gradcampp(
     view = models.view(model, inputs, indices, score)
     layer = view.signal() if layer is None else layer
     x, units = view.inputs, models.units(model, inputs, indices, score)
+    first = view.taps.channels_first  # and not the view, which would keep the model alive: `draw` is kept, compiled
 
     def plain(subject, x, units):
         seen = models.view(subject, x, units, score)
@@ -51,7 +52,7 @@ def smooth_gradcampp(
         return scores, values[point]
 
     def draw(subject, x, units, step):
-        copies = noisy(x, noise, noise_kind, seed, step, view.taps.channels_first)
+        copies = noisy(x, noise, noise_kind, seed, step, first)
         seen = models.view(subject, copies, units, score)
         point = seen.signal(layer)
         g = seen.jacobian([point], keep=False)[2][point]
@@ -60,7 +61,7 @@ def smooth_gradcampp(
     key = frozen(["smooth_gradcampp", layer, score, noise, noise_kind, seed])
     scores, a = repeated(plain, (key, "plain"), model, plain, x)(x, units)
     run = functools.partial(repeated(draw, key, model, draw, x), x, units)
-    first, second, third = means(run, repetitions, x)
+    mean, second, third = means(run, repetitions, x)
     total = ops.sum(a, axis=tuple(range(1, 1 + view.rank)), keepdims=True)[:, None]
     alpha = quotient(second, 2 * second + total * third)
-    return scores, weighted(a, ops.sum(alpha * ops.relu(first), axis=view.space))
+    return scores, weighted(a, ops.sum(alpha * ops.relu(mean), axis=view.space))
