@@ -231,6 +231,8 @@ def test_the_judge_counts_peaks_and_mass():
 def test_words_that_are_not_right_end_with_2(photo):
     fails(run("explain"), 2, "Missing argument 'IMAGE'")
     fails(run("explain", photo, "-m", "gradcm"), 2, "no method 'gradcm'", "Did you mean gradcam?")
+    fails(run("explain", photo, "-m", "gradCAM"), 2, "no method 'gradCAM'", "Did you mean gradcam?")
+    fails(run("explain", photo, "-m", "Integrated-Gradients"), 2, "Did you mean integrated_gradients?")
     fails(run("explain", photo, "--unit", "top-0"), 2, "--unit", "top-K")
     fails(run("explain", photo, "--unit", "striped disc"), 2, "Did you mean striped disk")
     fails(run("explain", photo, "--unit", "qqq"), 2, f"Of its {len(ke.demo.CLASSES)} names the nearest: ")

@@ -128,10 +128,21 @@ def get(name: str) -> Any:
         MethodNameError: there is none; the message lists those that are, the nearest ones first.
     """
     if name not in METHODS:
-        near = difflib.get_close_matches(str(name).lower(), METHODS)
-        nearest = f" Nearest: {', '.join(near)}." if near else ""
-        raise MethodNameError(f"No method is named {name!r}.{nearest} There are: {', '.join(METHODS)}.")
+        near = nearest(name)
+        hint = f" Nearest: {', '.join(near)}." if near else ""
+        raise MethodNameError(f"No method is named {name!r}.{hint} There are: {', '.join(METHODS)}.")
     return METHODS[name].function
+
+
+def nearest(name: str) -> list[str]:
+    """The names of methods that may have been meant, at most three, the nearest first: case, hyphens, underscores and
+    spaces count for nothing, and a + is the p of `gradcampp`."""
+    plain = {_plain(known): known for known in METHODS}
+    return [plain[near] for near in difflib.get_close_matches(_plain(str(name)), plain)]
+
+
+def _plain(name: str) -> str:
+    return name.lower().translate(str.maketrans({"-": "", "_": "", " ": "", "+": "p"}))
 
 
 def method_of(method: Method) -> Callable:

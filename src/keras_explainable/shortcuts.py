@@ -25,8 +25,10 @@ def __getattr__(name: str) -> Any:
     """Every registered method under its name: `ke.gradcam` and so on."""
     if name in registry.METHODS:
         return shortcut(name)
+    near = registry.nearest(name)
+    hint = f" Nearest: {', '.join(near)}." if near else ""
     raise AttributeError(
-        f"module 'keras_explainable' has no attribute {name!r}; its methods: {', '.join(registry.METHODS)}"
+        f"module 'keras_explainable' has no attribute {name!r}.{hint} Its methods: {', '.join(registry.METHODS)}"
     )
 
 

@@ -4,7 +4,6 @@ import re
 import runpy
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -250,7 +249,7 @@ def _methods(names: Sequence[str], layer: str | None) -> list[str]:
     names = list(dict.fromkeys(names))
     for name in names:
         if name not in known:
-            near = get_close_matches(name, known, 1, 0.4)
+            near = registry.nearest(name)
             hint = f"Did you mean {near[0]}?" if near else f"Expected one of: {', '.join(known)}."
             raise typer.BadParameter(f"There is no method {name!r}. {hint}", param_hint="--method")
         if layer and not _takes_layer(name):

@@ -146,6 +146,19 @@ class Completeness(NamedTuple):
     contributions: dict  # "input", each (layer path, call), and with implicit biases "operations" -> (N, K)
     unexplained: dict | None = None  # implicit less explicit, by (layer path, call) and "operations" -> (N, K)
 
+    def __repr__(self) -> str:
+        """A few lines: the scores, how nearly they are reached, and the largest contributions."""
+        gap = float(np.max(self.relative_gap, initial=0))
+        return "\n".join(
+            [
+                f"Completeness of {_times(len(self.contributions), 'contribution')}, relative gap at most {gap:.1e}",
+                f"scores: {_values(self.scores)}",
+                f"total:  {_values(self.total)}",
+                *_largest(self.contributions, "contributions"),
+                *_largest(self.unexplained or {}, "unexplained by biases"),
+            ]
+        )
+
 
 class Decomposition(NamedTuple):
     """A score taken apart: score = sum(input_gradient * x) + sum over layers of sum(bias_gradients)."""
@@ -153,6 +166,45 @@ class Decomposition(NamedTuple):
     input_gradient: Any  # (N, K, *S, C)
     bias_gradients: dict  # (layer path, call) -> bias x gradient, (N, K, *S', C')
     completeness: Completeness
+
+    def __repr__(self) -> str:
+        """A few lines: shapes, the number of calls, and how complete it is."""
+        calls, size = _times(len(self.bias_gradients), "call"), _shape(self.input_gradient)
+        return "\n".join(
+            [
+                "Decomposition: score = sum(input_gradient * x) + sum over calls of sum(bias_gradients)",
+                f"input_gradient: {size}",
+                f"bias_gradients: of {calls} of layers with a bias",
+                repr(self.completeness),
+            ]
+        )
+
+
+SHOWN = 5  # contributions, and values of an array, in a summary
+
+
+def _times(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
+def _shape(array: Any) -> str:
+    return " x ".join(map(str, np.shape(array)))
+
+
+def _values(array: Any) -> str:
+    """The shape of an array (N, K) and its first values."""
+    flat = np.ravel(array)
+    more = ", ..." if flat.size > SHOWN else ""
+    return f"{_shape(array)}: {', '.join(f'{v:.4g}' for v in flat[:SHOWN])}{more}"
+
+
+def _largest(parts: dict, what: str) -> list[str]:
+    """A line for each of the largest of `parts` {"input" or (path, call): (N, K)}, by their mean |value|."""
+    sizes = {key: float(np.mean(np.abs(part))) for key, part in parts.items()}
+    first = sorted(sizes, key=sizes.__getitem__, reverse=True)[:SHOWN]
+    named = [key if isinstance(key, str) else f"{key[0]}, call {key[1]}" for key in first]
+    heading = [f"largest {what}, mean |value| over {_shape(next(iter(parts.values())))}:"] if parts else []
+    return heading + [f"  {name}: {sizes[key]:.4g}" for name, key in zip(named, first, strict=True)]
 
 
 def decomposition(model: Any, inputs: Any, indices: Any = None, score: Any = None) -> tuple:
