@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import keras_explainable as ke
@@ -74,17 +75,34 @@ def methods():
 def judged():
     loaded = gallery.loading.load(None)
     objects = gallery.every_object(loaded, 1).of(slice(0, 32))
-    return {False: loaded.model, True: ke.demo.load_transformer()}, objects
+    return {False: loaded.model, True: ke.demo.load_transformer()}, objects, gallery.references(loaded)
 
 
 @pytest.mark.parametrize("name", list(methods()))
 def test_it_looks_at_the_object(judged, name):
-    models, objects = judged
+    models, objects, others = judged
     record = ke.registry.METHODS[name]
-    row = gallery.run(name, models["attention" in record.needs], objects, 1, DRAWS)
+    row = gallery.run(name, models["attention" in record.needs], objects, 1, DRAWS, others)
     chance = gallery.baselines(objects.masks)[0].points
     assert row.points >= FLOORS[name]
     assert record.caveat or (FLOORS[name] > chance and row.mass > chance)
+
+
+def test_deep_shap_compares_with_other_scenes_and_is_no_second_deeplift(judged):
+    models, objects, others = judged
+    some = objects.of(slice(0, 8))
+    maps = gallery.run("deep_shap", models[False], some, 1, DRAWS, others).maps
+    alone = gallery.run("deeplift", models[False], some, 1, DRAWS, others).maps
+    assert abs(maps - alone).mean() > 0.02  # both are in 0..1
+    plain = ke.registry.get("deeplift")
+    each = [
+        ke.explain(plain, models[False], some.inputs, some.units, verbose=0, baseline=other).maps for other in others
+    ]
+    mean = np.abs(np.mean(each, axis=0)[..., 0])
+    low, high = mean.min((1, 2), keepdims=True), mean.max((1, 2), keepdims=True)
+    np.testing.assert_allclose(maps, (mean - low) / (high - low), atol=1e-4)
+    explained = {photo.tobytes() for photo in objects.photos}
+    assert len(others) == gallery.REFERENCES and not any(x.astype("uint8").tobytes() in explained for x in others)
 
 
 def test_caveats_are_said():

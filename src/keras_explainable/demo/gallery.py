@@ -19,6 +19,7 @@ SEED = 7  # training draws its scenes from other seeds: these are unseen
 BATCH = 16
 JUDGED = 48  # objects that the embedded model's maps are judged on, shown or not
 FEW = 16  # of them, for methods that repeat
+REFERENCES = 8  # other scenes, which a method compares with that takes all of its `baselines`
 DRAWS = {"gradient": 16, "black box": 200}  # repetitions at most, by what a method needs: the demo is to be quick
 CAPTION = (
     "To be quick, methods that repeat do so at most "
@@ -76,7 +77,7 @@ def make(out: str | Path = "demo", model: str | None = None, images: int = 6, pr
     embedded = model in (None, loading.DEMO)
     objects = every_object(loaded, images) if embedded else best_unit(loaded, images)
     shown = objects.of(objects.scenes < images)
-    rows, left_out = run_all(loaded.model, objects, len(shown), progress, DRAWS, embedded)
+    rows, left_out = run_all(loaded, objects, len(shown), progress, DRAWS, embedded)
     rows = [replace(row, maps=row.maps[: len(shown)]) for row in rows]
     pictures = [path for row in rows for path in save_pictures(row, shown, Path(out))]
     rows += baselines(objects.masks)
@@ -89,19 +90,20 @@ def make(out: str | Path = "demo", model: str | None = None, images: int = 6, pr
 
 
 def run_all(
-    model: Any, objects: Objects, shown: int, progress: bool, draws: dict[str, int], embedded: bool
+    loaded: loading.Loaded, objects: Objects, shown: int, progress: bool, draws: dict[str, int], embedded: bool
 ) -> tuple[list[Row], dict[str, str]]:
     """Every method's row, and why a method could not run on this model.
 
     Of the embedded models, methods that need attention explain the transformer."""
     rows, left_out = [], {}
-    transformer = ke.demo.load_transformer() if embedded else model
+    transformer = ke.demo.load_transformer() if embedded else loaded.model
+    others = references(loaded)
     names = [record.name for record in ke.methods.list()]
     bar = keras.utils.Progbar(len(names), verbose=int(progress), unit_name="method")
     for name in names:
         try:
-            one = transformer if "attention" in ke.registry.METHODS[name].needs else model
-            rows.append(run(name, one, objects, shown, draws))
+            one = transformer if "attention" in ke.registry.METHODS[name].needs else loaded.model
+            rows.append(run(name, one, objects, shown, draws, others))
         except ke.errors.ExplainError as error:
             left_out[name] = str(error)
         bar.add(1)
@@ -133,14 +135,25 @@ def _objects(loaded: loading.Loaded, scenes: Any, photos: Any, units: Any, masks
     return Objects(scenes, photos, loaded.preprocess(photos), units, masks, names)
 
 
-def run(name: str, model: Any, objects: Objects, shown: int, draws: dict[str, int]) -> Row:
+def references(loaded: loading.Loaded) -> np.ndarray:
+    """Scenes that are not explained, as the model takes them."""
+    photos = ke.demo.load_scenes(REFERENCES, SEED + 1)[0]
+    return loaded.preprocess(np.stack([image.fit(photo, loaded.size) for photo in photos]))
+
+
+def run(name: str, model: Any, objects: Objects, shown: int, draws: dict[str, int], others: np.ndarray) -> Row:
     """A method's row: its maps of the objects, what they are worth, and seconds for each.
 
-    A method that repeats explains few more than are shown, with `draws` repetitions at most.
+    A method that repeats explains few more than are shown, with `draws` repetitions at most. One that takes the mean
+    over all of its `baselines` does so over `others`: over one plain colour, `deep_shap` is `deeplift`.
     The first batch is left out of the time, if there are more: it waits for the method to be compiled.
     """
-    about, params = ke.registry.METHODS[name], {}
-    repetitions = inspect.signature(about.function).parameters.get("repetitions")
+    about = ke.registry.METHODS[name]
+    taken = inspect.signature(about.function).parameters
+    params: dict[str, Any] = {}
+    repetitions = taken.get("repetitions")
+    if repetitions is None and "baselines" in taken:
+        params["baselines"] = others
     if repetitions is not None:
         objects = objects.of(slice(0, max(FEW, -(-shown // BATCH) * BATCH)))
         params["repetitions"] = min(repetitions.default, draws.get(about.needs, repetitions.default))
@@ -231,7 +244,7 @@ def words(model: Any, objects: Objects, shown: Objects, embedded: bool) -> tuple
         f"Judged on {len(objects)} maps for each method, or {FEW} and those shown if it repeats (and then with "
         f"fewer repetitions than by default: at most {max(DRAWS.values())}). Peak on object: how "
         "often the map's largest value lies on the object. Mass on object: the share of the map's positive values "
-        "that lies there.",
+        f"that lies there. deep_shap compares with {REFERENCES} other scenes.",
         "A random pixel and the centre pixel show what is reached without looking. " + timed,
     ]
     return lead, notes

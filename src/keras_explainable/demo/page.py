@@ -30,7 +30,8 @@ object that it explains, on {judged} maps of unseen scenes of `ke.demo` (a rando
 repeat: on {few} of them; of several equal values, the share that does). The network is small and the scenes are
 simple: this says what a method can do, not which one is best on your model. It does not withstand the noise that
 `smoothgrad` and its kin add by default, 15 % of the image's range: less noise finds more here. Methods that need
-attention explain `ke.demo.load_transformer()`, two blocks of attention on the last maps of that network.
+attention explain `ke.demo.load_transformer()`, two blocks of attention on the last maps of that network. `deep_shap`
+compares with {references} other scenes.
 """
 
 
@@ -40,7 +41,7 @@ def write(folder: str | Path = "docs") -> Path:
     loaded = gallery.loading.load(None)
     objects = gallery.every_object(loaded, SCENES)
     shown = objects.of(objects.scenes < SCENES)
-    rows, _ = gallery.run_all(loaded.model, objects, len(shown), True, {}, True)
+    rows, _ = gallery.run_all(loaded, objects, len(shown), True, {}, True)
     judged = {row.name: row for row in rows}
     firsts = np.unique(shown.scenes, return_index=True)
     photos = [(shown.photos[i], f"scene {scene + 1}") for scene, i in zip(*firsts, strict=True)]
@@ -48,7 +49,12 @@ def write(folder: str | Path = "docs") -> Path:
         panels = [(image.highlight(shown.photos[i], row.maps[i]), str(shown.names[i])) for i in range(len(shown))]
         strip.strip([*photos, *panels], folder / "methods" / f"{row.name}.jpg", HEIGHT)
     strip.strip(_first(shown, judged), folder / "methods.jpg", HEIGHT, columns=1 + len(FIRST))
-    text = HEAD.format(judged=len(objects), few=gallery.FEW, chance=float(objects.masks.mean())) + _contents()
+    text = (
+        HEAD.format(
+            judged=len(objects), few=gallery.FEW, references=gallery.REFERENCES, chance=float(objects.masks.mean())
+        )
+        + _contents()
+    )
     page = folder / "methods.md"
     page.write_text(text + "".join(_families(judged)), encoding="utf-8")
     return page
