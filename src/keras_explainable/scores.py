@@ -54,6 +54,14 @@ class Score:
         """Which of the model's units its columns are, where it only chooses them."""
         return self.arguments[0] if self.function is _unit and self.before_activation else None
 
+    @property
+    def which(self) -> tuple:
+        """The path of the output that it takes; () for the first one."""
+        if self.function is not _output:
+            return ()
+        which, score = self.arguments
+        return (which, *getattr(score, "which", ()))
+
     def __call__(self, outputs: Any) -> Any:
         return self.function(outputs, *self.arguments)
 
@@ -169,12 +177,13 @@ def output(which: int | str, score: Callable | None = None) -> Score:
 
     Args:
         which: the place in a list, the key of a dictionary, or the name of a field.
-        score: what is made of that output, such as `value(2)`; None: its columns, as they are. Of `top_k()` the units
-            are chosen on the images as they came.
+        score: what is made of that output, such as `value(2)`, which takes it as it is, or `margin(1, 2)`, which takes
+            it before its last softmax or sigmoid; None: its columns, before that as well. Of `top_k()` the units are
+            chosen on the images as they came.
     """
     if isinstance(score, Chosen):
-        return replace(score, before_activation=False, of=output(which, score.of))
-    return Score(_output, (which, score))
+        return replace(score, of=output(which, score.of))
+    return Score(_output, (which, score), before_activation=score is None or getattr(score, "before_activation", False))
 
 
 def box(

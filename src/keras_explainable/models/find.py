@@ -1,23 +1,23 @@
 """Where things are in a traced model: the score, the last spatial signal, the layers with biases, a user's address."""
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from keras_explainable.errors import LayerError
-from keras_explainable.models.taps import Call, Point, Taps, Trace
+from keras import ops
 
-FINAL = ("softmax", "sigmoid", "logsoftmax", "logsigmoid", "hardsigmoid")
-PASSING = ("linear", "identity", "dropout", "spatialdropout2d")
-RESHAPING = ("flatten", "reshape", "squeeze")
+from keras_explainable.errors import LayerError
+from keras_explainable.models.heads import ending, is_exposed
+from keras_explainable.models.taps import IMAGES, Call, Point, Taps, Trace
 
 
 def exposed(taps: Taps, x: Any, keep: Callable) -> list:
     """What a model that exposes signals returns on images: its score, and those signals, in the model's own layout.
 
     `keep` copies a signal, where what follows may work in place."""
-    trace = taps.trace((1, *x.shape[1:]), "float32")
-    score, signals = declared(trace, taps, len(x.shape) - 2)
+    shape = (1, *x.shape[1:])
+    trace = taps.trace(shape, "float32")
+    score, signals = declared(trace, taps, len(x.shape) - 2, lambda: taps.trace(shape, "float32", operations=True))
     seen: dict[Point, Any] = {}
 
     def see(point, value):
@@ -25,77 +25,35 @@ def exposed(taps: Taps, x: Any, keep: Callable) -> list:
         return keep(value)
 
     outputs = taps.run(x, see, frozenset([*([score] if score else []), *signals]))
-    return [seen[score] if score else taps.scores(outputs), *(seen[point] for point in signals)]
+    scores = seen[score] if score else taps.scores(outputs)
+    if taps.target is None:  # a squeeze may follow the last sigmoid
+        scores = ops.reshape(scores, ops.shape(taps.scores(outputs)))
+    return [scores, *(seen[point] for point in signals)]
 
 
-def kind(call: Call) -> str:
-    """What a call does, as one word: the name of its fused activation, else its kind."""
-    return (call.activation or call.kind).lower().replace("_", "")
-
-
-def score_point(trace: Trace, value: int | None = None) -> Point | None:
-    """Where the scores are before the last softmax or sigmoid, or None if the model ends without one."""
-    call = trace.producer(trace.outputs[0] if value is None else value)
-    if call is None or not call.inputs:
-        return None
-    function = kind(call)
-    if call.has_kernel:
-        return call.linear if call.activation and function in FINAL else None
-    if function in FINAL:
-        return Point(call.path, call.call, "input")
-    if function in PASSING and len(call.inputs) == 1:
-        return score_point(trace, call.inputs[0])
-    return None
-
-
-def score_call(trace: Trace, point: Point | None) -> Call | None:
-    """The call that made the scores: of the layer at `point`, or before it, or at the end of the model."""
-    if point is None:
-        return trace.producer(trace.outputs[0])
-    call = trace.at(point)
-    return trace.producer(call.inputs[0]) if call and point.link == "input" else call
-
-
-def declared(trace: Trace, taps: Taps, rank: int) -> tuple[Point | None, tuple[Point, ...]]:
+def declared(
+    trace: Trace, taps: Taps, rank: int, operations: Callable[[], Trace]
+) -> tuple[Point | None, tuple[Point, ...]]:
     """The score's point (None: the model's output as it is) and the signals of a model, exposed by the user or not.
 
-    A model of the user's own with outputs [score, *signals] is as good as an exposed one, and taken as it is."""
-    score: Point | None
+    A model of the user's own with outputs [score, *signals] is as good as an exposed one."""
     if taps.target is not None:
         score = resolve(trace, taps, taps.target)
-    elif taps.signals is None and is_exposed(trace):
-        made = [trace.producer(value) for value in trace.outputs[1:]]
-        if not all(made):
-            raise LayerError(
-                "A signal that the model returns is not the output of any of its layers: "
-                "expose it with ke.inspection.expose."
-            )
-        return None, tuple(call.output for call in made if call)
     else:
-        score = score_point(trace)
-    if taps.signals is None:
+        found, seen = ending(trace)
+        found = found if seen else ending(operations())[0]
+        score = found.point if found else None
+    if taps.signals is not None:
+        return score, tuple(resolve(trace, taps, address) for address in taps.signals)
+    if not is_exposed(trace, operations):
         return score, (last_spatial(trace, rank),)
-    return score, tuple(resolve(trace, taps, address) for address in taps.signals)
-
-
-def is_exposed(trace: Trace) -> bool:
-    """Whether a model's outputs are (batch, units) scores followed by signals."""
-    ranks = [len(shape) for shape in trace.shapes]
-    return ranks[:1] == [2] and len(ranks) > 1 and min(ranks[1:]) > 2
-
-
-def linear_head(trace: Trace, point: Point | None) -> Call | None:
-    """The linear layer that makes the scores at `point` from globally pooled channels, or None if there is none."""
-    call = score_call(trace, point)
-    while call is not None and not call.has_kernel and kind(call) in (*PASSING, *FINAL, *RESHAPING):
-        call = trace.producer(call.inputs[0])
-    if call is None or not call.has_kernel:
-        return None
-    before = trace.producer(call.inputs[0])
-    while before is not None and kind(before) in (*PASSING, *RESHAPING):
-        before = trace.producer(before.inputs[0])
-    # A pooling that is no layer cannot be seen.
-    return call if before is None or "pooling" in kind(before) or "avgpool" in kind(before) else None
+    made = [trace.producer(value) for value in trace.outputs[1:]]
+    if not all(made):
+        raise LayerError(
+            "A signal that the model returns is not the output of any of its layers: "
+            "expose it with ke.inspection.expose."
+        )
+    return score, tuple(call.output for call in made if call)
 
 
 def spatial_size(shape: tuple, channels_first: bool) -> tuple:
@@ -116,13 +74,25 @@ def of_images(trace: Trace, call: Call) -> bool:
     return call.shape[:1] == (trace.images,) and takes and not trace.is_beside(call)
 
 
-def spatial_calls(trace: Trace, rank: int) -> list[Call]:
+def leading(trace: Trace, roots: Iterable[int]) -> frozenset[tuple[str, int]] | None:
+    """The calls, by path and number, that make what some values are made of; None where the way from the images to
+    them is not seen. Those that make the values themselves are not among them: scores of places are no features."""
+    above = frozenset().union(*(trace.above(value) for value in roots)).difference(roots)
+    if IMAGES not in above:
+        return None
+    found = frozenset((call.path, call.call) for call in trace.calls if above.intersection(call.outputs))
+    return found or None
+
+
+def spatial_calls(trace: Trace, rank: int, leads: frozenset | None = None) -> list[Call]:
     """The calls that end in a spatial signal which is not the model's output, in execution order: of layers without
-    layers inside, and of others where they make something of their own out of what those gave."""
+    layers inside, and of others where they make something of their own out of what those gave. With `leads`, only
+    these calls."""
     known, found = set(trace.outputs), []
     for call in trace.calls:
         old = set(trace.outputs) if call.leaf else known
-        if is_spatial(call, rank) and not old.intersection(call.outputs) and of_images(trace, call):
+        wanted = leads is None or call.output[:2] in leads
+        if wanted and is_spatial(call, rank) and not old.intersection(call.outputs) and of_images(trace, call):
             found.append(call)
         known.update(call.outputs)
     return found
@@ -138,9 +108,15 @@ def check_shown(trace: Trace, so: str) -> None:
         )
 
 
-def last_spatial(trace: Trace, rank: int) -> Point:
-    """The output of the last call that ends in a spatial signal."""
-    found = spatial_calls(trace, rank)
+def bare_kernels(trace: Trace, rank: int, leads: frozenset | None) -> list[Call]:
+    """The convolutions by weights of the model that run outside of layers, as `F.conv2d` and `conv.forward` do."""
+    calls = [c for c in spatial_calls(trace, rank, leads) if c.operation and c.kind.lower().startswith("conv")]
+    return [c for c in calls if trace.beside.intersection(c.inputs)]
+
+
+def last_spatial(trace: Trace, rank: int, leads: frozenset | None = None) -> Point:
+    """The output of the last call that ends in a spatial signal, of those in `leads`."""
+    found = spatial_calls(trace, rank, leads)
     if found:
         return found[-1].output
     check_shown(trace, "there is no signal to weigh")

@@ -11,7 +11,6 @@ import keras
 from keras import ops
 
 from keras_explainable import backend
-from keras_explainable.errors import LayerError
 from keras_explainable.models import find, keras_kinds, kinds, precision, recording
 from keras_explainable.models import keras_attention as attention
 from keras_explainable.models import keras_routing as routing
@@ -143,8 +142,6 @@ class KerasTaps:
 
     def weight(self, path: str, scale: Any = None) -> Any:
         layer = self.layer(path)
-        if not isinstance(layer.kernel, keras.Variable):
-            raise LayerError(f"The kernel of {path} is computed (by LoRA?), and a plain one is needed: merge it first.")
         kernel = ops.cast(ops.convert_to_tensor(layer.kernel), "float32")
         if scale is None:
             return kernel
@@ -159,24 +156,11 @@ class KerasTaps:
         return scale if layer.gamma is None else scale * layer.gamma
 
     def apply(self, path: str, x: Any, kernel: Any = None) -> Any:
-        layer, seen = self.layer(path), []
-
-        def see(_, value):
-            seen.append(value)
-            return value
-
-        put = [] if kernel is None else [(layer.kernel, kernel)]
-        if kernel is not None and isinstance(layer.bias, keras.Variable):
-            put.append((layer.bias, ops.zeros(layer.bias.shape)))
-        point = Point(path, link="linear")
-        session = routing.Session({id(layer): path}, see, frozenset([point]))
-        with routing.routed([layer]), backend.read_only(tuple(put)):
-            token = routing.current.set(session)
-            try:
-                output = layer.call(x)
-            finally:
-                routing.current.reset(token)
-        return seen[0] if seen else output
+        layer = self.layer(path)
+        if kernel is not None:
+            return keras_kinds.linear(layer, x, kernel)
+        with routing.routed([layer]), backend.read_only():
+            return routing.alone(layer, layer.call, x)
 
     def variables(self) -> list:
         return self.model.variables
@@ -268,21 +252,21 @@ class KerasTaps:
 
         def run(x):
             outputs = self.run(x, recorder, None, operations)
-            found = self._tensors(outputs)
-            results.append((outputs, [(recorder.number(o), tuple(o.shape)) for o in found]))
-            return found
+            found = list(leaves(self._declared(outputs)))
+            results.append((outputs, [(path, recorder.number(o), tuple(o.shape)) for path, o in found]))
+            return [output for _, output in found]
 
         try:
             backend.trace(run, shape, dtype)
         except unfolding.FoldedError:
             return self.trace(shape, dtype)
-        outputs, numbered = results[-1]
+        outputs, heads = results[-1]
         names = tuple(self._declared(outputs)) if isinstance(outputs, dict) else ()
         calls = tuple(recorder.calls(functools.partial(self._describe, self.paths(), len(shape))))
         constants = recorder.others
         made = {IMAGES}.union(*(call.outputs for call in calls))  # with what leads to an operation, if it was not given
         constants |= {value for call in calls if call.operation for value in call.inputs} - made
-        return Trace(calls, tuple(n for n, _ in numbered), tuple(s for _, s in numbered), names, constants)
+        return Trace(calls, *(tuple(head[i] for head in heads) for i in (1, 2)), names, tuple(heads), constants)
 
     def attentions(self, shape: tuple, dtype: str) -> dict[Point, tuple]:
         key = shape, dtype, self.inputs.kinds, "attention"

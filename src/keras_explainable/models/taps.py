@@ -74,6 +74,9 @@ class Trace:
     outputs: tuple[int, ...]
     shapes: tuple[tuple[int, ...], ...]
     names: tuple[str, ...] = field(default=())  # of the outputs, where the model returned a dictionary
+    heads: tuple[
+        tuple[tuple, int, tuple[int, ...]], ...
+    ] = ()  # every tensor that the model returned: path, value, shape
     constants: frozenset[int] = field(default=frozenset())  # the values that are weights, or came in besides the images
     images: int = 1  # how many there were
     known: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)  # what was found in it, by question
@@ -98,9 +101,41 @@ class Trace:
     def _by_number(self) -> dict[tuple[str, int], Call]:
         return {(c.path, c.call): c for c in self.calls}
 
+    def head(self, which: tuple = ()) -> int:
+        """The value of the output at a path, an index standing for a name; of the first one without a path."""
+        return self._head(which)[1] if which else self.outputs[0]
+
+    def head_shape(self, which: tuple = ()) -> tuple[int, ...]:
+        """The shape of that output."""
+        return self._head(which)[2] if which else self.shapes[0]
+
+    def _head(self, which: tuple) -> tuple[tuple, int, tuple[int, ...]]:
+        found = [head for head in self.heads if head[0] == which]
+        numbered = [self.heads[i] for i in which[:1] if isinstance(i, int) and len(which) == 1 and i < len(self.heads)]
+        return next(iter(found or numbered), ((), -1, ()))  # what cannot be found is refused where it is taken
+
+    def above(self, value: int) -> frozenset[int]:
+        """The values that a value is known to be made of."""
+        found: set[int] = set()
+        waiting = [value]
+        while waiting:
+            for call in self._makers.get(waiting.pop(), ()):  # of attention the whole layer, whose inside is not seen
+                waiting.extend(set(call.inputs) - found)
+                found.update(call.inputs)
+        return frozenset(found)
+
+    @cached_property
+    def _makers(self) -> dict[int, list[Call]]:
+        """The calls that made each value, and did not only hand it on."""
+        makers: dict[int, list[Call]] = {}
+        for call in self.calls:
+            for value in set(call.outputs).difference(call.inputs):
+                makers.setdefault(value, []).append(call)
+        return makers
+
     def producer(self, value: int) -> Call | None:
         """The leaf call (else any) that made a value."""
-        made = [c for c in self.calls if value in c.outputs and value not in c.inputs]
+        made = self._makers.get(value, [])
         return next((c for c in made if c.leaf), made[0] if made else None)
 
 

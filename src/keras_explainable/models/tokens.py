@@ -84,20 +84,27 @@ def check_attentions(shapes: dict[Point, tuple]) -> None:
             )
 
 
-def last_tokens(trace: Trace, rank: int, attended: Callable[[], dict], operations: Callable[[], Trace]) -> Call | None:
+def last_tokens(
+    trace: Trace,
+    rank: int,
+    attended: Callable[[], dict],
+    operations: Callable[[], Trace],
+    leads: frozenset | None = None,
+) -> Call | None:
     """Where class activation maps of a transformer, or of what mixes tokens without attention, are best taken; None if
     this is neither.
 
     Behind the last attention only a class token has a gradient: what is taken is the last normalisation before it."""
     outputs = set(trace.outputs)
     calls = [c for c in trace.calls if are_tokens(c, rank) and not outputs & set(c.outputs) and of_images(trace, c)]
+    calls = [c for c in calls if leads is None or c.output[:2] in leads]
     shapes = attended() if calls else {}
     if calls and not shapes:
-        return _last_mixed(trace, rank, calls)
+        return _last_mixed(trace, rank, calls, leads)
     windows = any(shape[0] > 1 for shape in shapes.values())  # of the image: the tokens of all of it have other numbers
     counts = {shape[-1] for shape in shapes.values() if shape[0] == 1 and shape[-1] == shape[-2]}
     calls = [c for c in calls if windows or c.shape[1] in counts]
-    behind = [c for c in spatial_calls(trace, rank) if not counts & set(c.shape[1:3])]  # but those of heads
+    behind = [c for c in spatial_calls(trace, rank, leads) if not counts & set(c.shape[1:3])]  # but those of heads
     order = [c.output for c in trace.calls]
     if not calls or (behind and order.index(behind[-1].output) > order.index(calls[-1].output)):
         return None
@@ -110,9 +117,9 @@ def last_tokens(trace: Trace, rank: int, attended: Callable[[], dict], operation
     return _normalised(before or calls)
 
 
-def _last_mixed(trace: Trace, rank: int, calls: list[Call]) -> Call | None:
+def _last_mixed(trace: Trace, rank: int, calls: list[Call], leads: frozenset | None) -> Call | None:
     """The same for models whose weights are mostly behind their last spatial signal, on the tokens made of it."""
-    spatial = spatial_calls(trace, rank)
+    spatial = spatial_calls(trace, rank, leads)
     if not spatial:
         return None
     stem = trace.calls[: trace.calls.index(spatial[-1]) + 1]

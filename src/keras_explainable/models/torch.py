@@ -13,11 +13,12 @@ import keras
 import torch
 from keras import ops
 from torch import nn
+from torch.nn.utils import parametrize
 
 from keras_explainable import backend
 from keras_explainable.models import find, precision, recording, torch_ops
 from keras_explainable.models import torch_kinds as kinds
-from keras_explainable.models.inputs import Inputs, check_alone, misfit, sampled, tensor
+from keras_explainable.models.inputs import Inputs, check_alone, leaves, misfit, sampled, tensor
 from keras_explainable.models.kinds import of_layer, of_operation
 from keras_explainable.models.taps import INPUT, Call, Deviation, Point, Tap, Trace
 
@@ -103,6 +104,12 @@ def _settle(module: nn.Module) -> Callable[[], None]:
 _hooking, _settling = recording.Shared(_hook), recording.Shared(_settle)
 
 
+def settled(module: nn.Module) -> AbstractContextManager:
+    """A scope in which the weights that a module computes are those of its evaluation mode, and reading them changes
+    nothing: spectral normalisation goes on with its iteration in training mode."""
+    return _settling(module.modules() if hasattr(module, "parametrizations") else ())
+
+
 def _lowered(device: str) -> AbstractContextManager:
     """A scope in which this thread computes in the precision asked for."""
     wanted = precision.current_precision()
@@ -143,12 +150,14 @@ def _describe(paths: dict[str, nn.Module], ndim: int, layouts: dict, call: Call,
         first = same[0] if same else len(call.shape) == ndim
     layouts.update(dict.fromkeys(call.outputs[:1], (call.shape, first)))
     per_channel = not isinstance(module, nn.LayerNorm) or len(module.normalized_shape) in (1, ndim - 1)
+    with settled(module):
+        has_bias = kinds.has_bias(module) and per_channel
     return replace(
         call,
-        kind=type(module).__name__,
+        kind=parametrize.type_before_parametrizations(module).__name__,
         leaf=not inside,
         activation=type(inside[-1]).__name__ if fused else None,
-        has_bias=kinds.has_bias(module) and per_channel,
+        has_bias=has_bias,
         has_kernel=isinstance(module, kinds.KERNELS),
         channels_first=first,
     )
@@ -159,7 +168,7 @@ def _describe_operation(ndim: int, layouts: dict, call: Call) -> Call:
     kind = call.path.rpartition(".")[2].rstrip("_")
     known = [layouts[value] for value in (*call.outputs, *call.inputs) if value in layouts]
     same = [first for shape, first in known if shape == call.shape]
-    first = same[0] if same else len(call.shape) == ndim
+    first = kind.startswith("conv") or (same[0] if same else len(call.shape) == ndim)
     if kind in torch_ops.MOVING and known:
         (batch, *rest), before = known[-1]
         if call.shape == (batch, *((*rest[1:], rest[0]) if before else (rest[-1], *rest[:-1]))):
@@ -168,11 +177,18 @@ def _describe_operation(ndim: int, layouts: dict, call: Call) -> Call:
     return replace(call, kind=kind, operation=True, channels_first=first)
 
 
+def _parts(outputs: Any) -> Any:
+    """What a module returned, an object of its own as the dictionary of its fields."""
+    plain = isinstance(outputs, (torch.Tensor, Mapping, tuple, list))
+    return outputs if plain else getattr(outputs, "__dict__", {})
+
+
 def first_tensor(outputs: Any) -> torch.Tensor | None:
     """What a module returned, or its `logits`, or else the first tensor in it that is more than a number."""
     if isinstance(outputs, torch.Tensor):
         return outputs if outputs.ndim else None  # not a loss
-    parts = outputs if isinstance(outputs, Mapping) else getattr(outputs, "__dict__", {})
+    parts = _parts(outputs)
+    parts = parts if isinstance(parts, Mapping) else {}
     if isinstance(parts.get("logits"), torch.Tensor):
         return parts["logits"]
     values = outputs if isinstance(outputs, (tuple, list)) else parts.values()
@@ -231,13 +247,13 @@ class TorchTaps:
         return Exposed(self.module, target, signals)
 
     def bias(self, path: str) -> torch.Tensor | None:
-        return kinds.effective_bias(self.layer(path))
+        return self._reading(path, kinds.effective_bias)
 
     def has_kernel(self, layer: Any) -> bool:
         return isinstance(layer, kinds.KERNELS)
 
     def kernel(self, path: str) -> torch.Tensor | None:
-        return kinds.kernel(self.layer(path))
+        return self._reading(path, kinds.kernel)
 
     def role(self, call: Call) -> str | None:
         if call.path not in self.paths():
@@ -252,16 +268,21 @@ class TorchTaps:
         return False  # what is inside of a user's own is seen
 
     def deviation(self, path: str) -> Deviation:
-        return kinds.deviation(self.layer(path))
+        return self._reading(path, kinds.deviation)
 
     def weight(self, path: str, scale: Any = None) -> torch.Tensor:
-        return kinds.weight(self.layer(path), scale)
+        return self._reading(path, kinds.weight, scale)
 
     def scale(self, path: str) -> torch.Tensor:
-        return kinds.scale(self.layer(path))
+        return self._reading(path, kinds.scale)
 
     def apply(self, path: str, x: torch.Tensor, kernel: torch.Tensor | None = None) -> torch.Tensor:
-        return kinds.apply(self.layer(path), x, kernel)
+        return self._reading(path, kinds.apply, x, kernel)
+
+    def _reading(self, path: str, function: Callable, *args: Any) -> Any:
+        layer = self.layer(path)
+        with settled(layer):
+            return function(layer, *args)
 
     def variables(self) -> list:
         return list(self.module.parameters())
@@ -345,11 +366,15 @@ class TorchTaps:
     def _trace(self, shape: tuple, dtype: str, operations: bool) -> Trace:
         kinds.check_tracked(self.module)
         recorder = recording.Recorder(lambda value: (id(value), value._version))  # in-place results are new values
+        heads: list[tuple[tuple, int, tuple]] = []
         scores: list[tuple[int, tuple]] = []
 
         def run(x):
-            found = first_tensor(self.run(x, recorder, None, operations))
+            outputs = self.run(x, recorder, None, operations)
+            found = first_tensor(outputs)
             scores.extend([] if found is None else [(recorder.number(found), tuple(found.shape))])
+            tensors = [(path, o) for path, o in leaves(_parts(outputs)) if isinstance(o, torch.Tensor)]
+            heads.extend((path, recorder.number(o), tuple(o.shape)) for path, o in tensors)
 
         norms = (m for m in self.module.modules() if isinstance(m, kinds.BATCH_NORMS))
         images = shape[0] * (1 + any(m.running_mean is None for m in norms))  # statistics of a batch need more than one
@@ -366,7 +391,7 @@ class TorchTaps:
         weights = ((id(w), w._version) for w in chain(self.module.parameters(), self.module.buffers()))
         constants = recorder.others.union(recorder.numbers[key] for key in weights if key in recorder.numbers)
         outputs, shapes = (tuple(of) for of in zip(*scores, strict=True)) if scores else ((), ())
-        return Trace(tuple(calls), outputs, shapes, constants=constants, images=images)
+        return Trace(tuple(calls), outputs, shapes, heads=tuple(heads), constants=constants, images=images)
 
     def attentions(self, shape: tuple, dtype: str) -> dict[Point, tuple]:
         calls = self.trace(shape, dtype, operations=True).calls

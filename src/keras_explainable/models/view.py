@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_explainable import backend
 from keras_explainable.errors import InputError, LayerError
-from keras_explainable.models import black_box, find, tokens
+from keras_explainable.models import black_box, find, heads, tokens
 from keras_explainable.models.taps import INPUT, Point, Taps, Trace
 from keras_explainable.models.wiring import Step, Wiring, steps
 
@@ -78,7 +78,41 @@ class View:
                 "The model returns no tensor that we can find: "
                 "pass score=, a function from what it returns to (batch, units) scores."
             )
-        return None if self.taps.signals is None and find.is_exposed(self.trace) else find.score_point(self.trace)
+        return self.ending.point if self.ending else None
+
+    @cached_property
+    def exposed(self) -> bool:
+        """Whether the model's outputs are scores and the signals that they depend on, by whoever made it so."""
+        return self.taps.signals is not None or heads.is_exposed(self.trace, lambda: self.operations)
+
+    @property
+    def which(self) -> tuple:
+        """The path of the output that the score chooses; () for the first one."""
+        return getattr(self.score, "which", ())
+
+    @property
+    def ending(self) -> heads.Ending | None:
+        """How the explained output ends behind its scores; None if they are its end."""
+        key = "ending", self.which
+        if key not in self.trace.known:
+            found, seen = heads.ending(self.trace, self.which)
+            self.trace.known[key] = found if seen else heads.ending(self.operations, self.which)[0]
+        return self.trace.known[key]
+
+    @property
+    def roots(self) -> tuple[int, ...]:
+        """The values, in the trace with operations, that the scores are made of."""
+        trace = self.operations
+        one = self.score is None or self._of_units
+        return (trace.head(self.which),) if one and trace.outputs else trace.outputs
+
+    @property
+    def made_of(self) -> tuple[int, ...]:
+        """The same, before what is left out behind them."""
+        call = self.operations.at(self.target) if self.target else None
+        if call is None:
+            return self.roots
+        return (call.inputs[self.target.part] if self.target.link == "input" else call.outputs[0],)
 
     @property
     def _of_units(self) -> bool:
@@ -94,14 +128,13 @@ class View:
         if layer is not None:
             address, given = tokens.given(layer)
             point = find.resolve(self.trace, self.taps, address)
-        elif self.taps.signals is not None or find.is_exposed(self.trace):
-            _, points = find.declared(self.trace, self.taps, rank)
+        elif self.exposed:
+            _, points = find.declared(self.trace, self.taps, rank, lambda: self.operations)
             order = [call.output[:2] for call in self.trace.calls]
             spatial = [p for p in points if p == INPUT or find.is_spatial(self._call(p), rank)]
             point = max(spatial or points, key=lambda p: order.index(p[:2]) if p != INPUT else -1)
         else:
-            last = tokens.last_tokens(self.trace, rank, lambda: self.attended, lambda: self.operations)
-            point = find.last_spatial(self.trace, rank) if last is None else last.output
+            point = self._default()
         if point == INPUT:
             return point
         call = self._call(point)
@@ -119,8 +152,20 @@ class View:
             )
         return point
 
+    def _default(self) -> Point:
+        """The last spatial signal that the scores are made of."""
+        leads = find.leading(self.operations, self.made_of)
+        last = tokens.last_tokens(self.trace, self.rank, lambda: self.attended, lambda: self.operations, leads)
+        bare = find.bare_kernels(self.operations, self.rank, leads)
+        if last is not None or not bare:
+            return find.last_spatial(self.trace, self.rank, leads) if last is None else last.output
+        order = [call.output for call in self.operations.calls]
+        layers = find.spatial_calls(self.trace, self.rank, leads)
+        return max((c.output for c in (*layers[-1:], bare[-1])), key=order.index)
+
     def _signals(self) -> str:
-        return f"Such signals: {', '.join(c.path for c in find.spatial_calls(self.trace, self.rank))}."
+        found = ", ".join(c.path for c in find.spatial_calls(self.trace, self.rank))
+        return f"Such signals: {found}." if found else "The model shows none."
 
     def grid(self, count: int, prefix: int | None = None, grid: Sequence[int] | None = None) -> tuple[int, tuple]:
         """How many tokens stand before those of the image, and the sizes (*S') of the grid that the others are."""
@@ -159,7 +204,7 @@ class View:
         find.check_shown(self.trace, "its biases cannot be found")
         calls = find.biased(self.trace)
         if self.taps.signals is not None:
-            _, points = find.declared(self.trace, self.taps, self.rank)
+            _, points = find.declared(self.trace, self.taps, self.rank, lambda: self.operations)
             calls = [c for c in calls if c.path in {p.path for p in points}]
         return [c.linear for c in calls]
 
@@ -177,18 +222,31 @@ class View:
         if self.taps.black_box or (self.score is not None and not self._of_units):  # only a call can tell
             return View(self.taps, self.inputs[:1], score=self.score).evaluate()[0].shape[-1]
         target = self.target
-        shape = self._call(target).shape if target else self.trace.shapes[0]
+        through = target is None or self._through
+        shape = self.trace.head_shape(self.which) if through else self._call(target).shape
+        if self.score is not None and self.which:
+            return View(self.taps, self.inputs[:1], score=self.score).evaluate()[0].shape[-1]
         return (shape if self.score is None else self.score(ops.zeros(shape)).shape)[-1]
 
     def head(self) -> Any:
         """The weights (C, units) of the linear layer that makes the scores from pooled channels, or None."""
-        call = find.linear_head(self.trace, self.target)
+        call = heads.linear_head(*self._end())
         return None if call is None else self.taps.kernel(call.path)
 
     def pools(self) -> bool:
         """Whether the scores are pooled channels themselves, with no layer after the pooling."""
-        call = find.score_call(self.trace, self.target)
+        call = heads.score_call(*self._end())
         return call is not None and "global" in call.kind.lower()
+
+    def _end(self) -> tuple[Trace, Point | None, tuple]:
+        target = self.target
+        seen = target is None or self.trace.at(target) is not None
+        return (self.trace if seen else self.operations), target, self.which
+
+    @property
+    def _through(self) -> bool:
+        """Whether the scores go on through the rest of the model before they are read."""
+        return self.target is not None and bool(self.which or (self.taps.target is None and self.ending.moved))
 
     def jacobian(
         self, at: Sequence[Point], reduce: Callable | None = None, keep: bool = True, wiring: Wiring | None = None
@@ -242,9 +300,9 @@ class View:
         """The calls that the scores depend on, from the images or the signal at `stop` on (see `wiring.steps`)."""
         if self.taps.black_box:
             black_box.refuse()
-        known, key = self.operations.known, ("steps", self.target, stop)
+        known, key = self.operations.known, ("steps", self.target, stop, self.roots)
         if key not in known:
-            known[key] = tuple(steps(self.taps, self.operations, self.target, stop))
+            known[key] = tuple(steps(self.taps, self.operations, self.target, stop, self.roots))
         return known[key]
 
     def _run(self, at: Sequence[Point], replace: dict | None = None, wiring: Wiring | None = None) -> Callable:
@@ -252,7 +310,9 @@ class View:
             black_box.refuse()
         target, replace = self.target, replace or {}
         rewired = wiring.points if wiring else ()
-        points = frozenset((*at, *replace, *rewired, *([target] if target else [])))
+        skipped = self.ending.skipped if self._through else ()
+        ends, outs = dict(skipped), {out: end for end, out in skipped}
+        points = frozenset((*at, *replace, *rewired, *ends, *outs, *([target] if target else [])))
 
         def run(x, tap):
             seen = {}
@@ -266,19 +326,19 @@ class View:
                     waiting.discard(point)
                     value = rewire(point, value)
                 value = tap(point, value)
-                if point == target:
-                    seen["score"] = value
-                return value
+                if point == target or point in ends:
+                    seen[point] = value
+                return seen[outs[point]] if point in outs else value
 
             outputs = self.taps.run(x, see, points)
             self._check_seen(waiting, ())
-            return self._scores(seen["score"] if target else outputs, x.shape[0])
+            return self._scores(seen[target] if target and not skipped else outputs, x.shape[0])
 
         return run
 
     def _scores(self, outputs: Any, images: int | None) -> Any:
         if self.score is not None:
-            outputs = self.taps.scores(outputs) if self._of_units else outputs
+            outputs = self.taps.scores(outputs) if self._of_units and not self.which else outputs
             scores = ops.cast(self.score(outputs), "float32")
             if len(scores.shape) != 2:
                 column = ": add the axis of units, as by scores[:, None]" if len(scores.shape) == 1 else ""

@@ -85,13 +85,18 @@ class Step(NamedTuple):
         return f"{self.call.path} ({self.call.kind})"
 
 
-def steps(taps: Taps, trace: Trace, target: Point | None, stop: Point | None = None) -> list[Step]:
-    """The calls between the images, or the signal at `stop`, and the scores, in execution order.
+def steps(
+    taps: Taps, trace: Trace, target: Point | None, stop: Point | None = None, roots: Sequence[int] | None = None
+) -> list[Step]:
+    """The calls between the images, or the signal at `stop`, and the scores, in execution order. Without a target the
+    scores are the values `roots`, or all outputs.
 
     Raises:
         LayerError: between two of them is an operation that is no layer.
     """
-    waiting: list[tuple[int, str]] = [(value, "the model's output") for value in trace.outputs]
+    waiting: list[tuple[int, str]] = [
+        (value, "the model's output") for value in (trace.outputs if roots is None else roots)
+    ]
     found: set[tuple[str, int]] = set()
     bare = None  # the call whose fused activation is behind the scores
     if target is not None:

@@ -1,0 +1,99 @@
+"""A model's heads: which of its outputs is explained, where its scores are, and what they depend on."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from keras_explainable.models import kinds
+from keras_explainable.models.taps import IMAGES, Call, Point, Trace
+
+FINAL = ("softmax", "sigmoid", "logsoftmax", "logsigmoid", "hardsigmoid", "expit", "specialexpit", "speciallogsoftmax")
+BETWEEN = ("log", "clip", "clamp", "clampmin", "clampmax")  # what is done to probabilities, and orders them as they are
+PASSING = ("linear", "identity", "dropout", "spatialdropout2d")
+RESHAPING = ("flatten", "reshape", "squeeze")
+CASTS = ("cast", "to", "float", "double", "half", "bfloat16", "type", "typeas")
+
+
+class Ending(NamedTuple):
+    """How a head ends behind its scores: in a softmax or sigmoid that is left out."""
+
+    point: Point  # where the scores are
+    skipped: tuple[tuple[Point, Point], ...] = ()  # (input, output) of each call whose output is to be its input
+    moved: bool = False  # whether what follows gives the scores other places: the model's output is then read
+
+    def around(self) -> frozenset[Point]:
+        """All points of it."""
+        return frozenset(point for pair in self.skipped for point in pair) | {self.point}
+
+
+def kind(call: Call) -> str:
+    """What a call does, as one word: the name of its fused activation, else its kind."""
+    return (call.activation or call.kind).lower().replace("_", "")
+
+
+def ending(trace: Trace, which: tuple = ()) -> tuple[Ending | None, bool]:
+    """Where the scores of a head are before its last softmax or sigmoid, or None if it ends without one; and whether
+    all calls on the way there could be seen."""
+    value, skipped, moved = trace.head(which), [], False
+    while True:
+        call = trace.producer(value)
+        if call is None or not call.inputs:
+            return None, call is not None or value == IMAGES
+        function = kind(call)
+        if call.has_kernel or (call.activation and function in FINAL):
+            found = bool(call.activation) and function in FINAL
+            return (_ended(call.linear, call.output, skipped, moved) if found else None), True
+        taken = _taken(trace, call)
+        if function in FINAL and taken:
+            return _ended(taken[0], call.output, skipped, moved), True
+        if len(taken) != 1:
+            return None, True
+        if function in BETWEEN:
+            skipped.append((taken[0], call.output))
+        elif function in PASSING or function in CASTS:
+            pass
+        elif kinds.of_name(call.kind) == "moving":
+            moved = True
+        else:
+            return None, True
+        value = call.inputs[taken[0].part]
+
+
+def _taken(trace: Trace, call: Call) -> list[Point]:
+    """The inputs of a call that come from the images."""
+    floating = {point for point, _ in call.signals}
+    points = [Point(call.path, call.call, "input", i) for i in range(len(call.inputs))]
+    return [p for p in points if p in floating and call.inputs[p.part] not in trace.beside]
+
+
+def _ended(point: Point, output: Point, skipped: list, moved: bool) -> Ending:
+    return Ending(point, ((point, output), *skipped), moved)
+
+
+def score_call(trace: Trace, point: Point | None, which: tuple = ()) -> Call | None:
+    """The call that made the scores: of the layer at `point`, or before it, or at the end of the head."""
+    if point is None:
+        return trace.producer(trace.head(which))
+    call = trace.at(point)
+    return trace.producer(call.inputs[point.part]) if call and point.link == "input" else call
+
+
+def linear_head(trace: Trace, point: Point | None, which: tuple = ()) -> Call | None:
+    """The linear layer that makes the scores at `point` from globally pooled channels, or None if there is none."""
+    call = score_call(trace, point, which)
+    while call is not None and not call.has_kernel and kind(call) in (*PASSING, *FINAL, *RESHAPING):
+        call = trace.producer(call.inputs[0])
+    if call is None or not call.has_kernel:
+        return None
+    before = trace.producer(call.inputs[0])
+    while before is not None and kind(before) in (*PASSING, *RESHAPING):
+        before = trace.producer(before.inputs[0])
+    # A pooling that is no layer cannot be seen.
+    return call if before is None or "pooling" in kind(before) or "avgpool" in kind(before) else None
+
+
+def is_exposed(trace: Trace, operations: Callable[[], Trace]) -> bool:
+    """Whether a model's outputs are (batch, units) scores, and signals that they depend on."""
+    ranks = [len(shape) for shape in trace.shapes]
+    if ranks[:1] != [2] or len(ranks) < 2 or min(ranks[1:]) <= 2:
+        return False
+    return any(seen.above(seen.outputs[0]).issuperset(seen.outputs[1:]) for seen in (trace, operations()))
