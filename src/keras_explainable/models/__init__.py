@@ -97,8 +97,10 @@ def bias(layer: Any) -> Any:
 
     if _is_module(layer) and not isinstance(layer, keras.Layer):
         from keras_explainable.models import torch_kinds as modules
+        from keras_explainable.models.torch import settled
 
-        return modules.effective_bias(layer) if modules.has_bias(layer) else None
+        with settled(layer):
+            return modules.effective_bias(layer) if modules.has_bias(layer) else None
     from keras_explainable.models import keras_kinds as layers
 
     return layers.effective_bias(layer) if layers.has_bias(layer) else None

@@ -1,7 +1,9 @@
 """What Keras layers add to each channel, what they divide by, and whether one of a user's own is affine."""
 
+import inspect
 import threading
 from collections.abc import Callable
+from types import FunctionType, MethodType
 from typing import Any
 
 import keras
@@ -31,7 +33,7 @@ def effective_bias(layer: Any) -> Any:
     if isinstance(layer, (keras.layers.LayerNormalization, keras.layers.GroupNormalization)):
         return None if layer.beta is None else ops.convert_to_tensor(layer.beta)
     bias = getattr(layer, "bias", None)
-    return ops.convert_to_tensor(bias) if isinstance(bias, keras.Variable) else None
+    return ops.convert_to_tensor(bias) if _is_weight(bias) else None
 
 
 def has_bias(layer: Any) -> bool:
@@ -42,7 +44,27 @@ def has_bias(layer: Any) -> bool:
         return True
     if isinstance(layer, (keras.layers.LayerNormalization, keras.layers.GroupNormalization)):
         return layer.beta is not None
-    return isinstance(getattr(layer, "bias", None), keras.Variable)
+    return _is_weight(getattr(layer, "bias", None))
+
+
+def _is_weight(value: Any) -> bool:
+    """Whether this is a variable, or computed from some."""
+    return isinstance(value, keras.Variable) or ops.is_tensor(value)
+
+
+def linear(layer: Any, x: Any, kernel: Any) -> Any:
+    """A linear layer with another kernel, without its bias and its fused activation: its own `call`, to which the layer
+    seems to be so. Nothing of it is written, also where its kernel is computed (LoRA)."""
+    kind, own = type(layer), {"kernel": kernel, "bias": None, "use_bias": False, "activation": None}
+
+    def get(stand_in, name):
+        if name in own:
+            return own[name]
+        method = inspect.getattr_static(kind, name, None)
+        return MethodType(method, stand_in) if isinstance(method, FunctionType) else getattr(layer, name)
+
+    call = getattr(kind.call, "python_function", kind.call)
+    return call(object.__new__(type(kind.__name__, (kind,), {"__getattribute__": get})), x)
 
 
 def deviation(layer: Any) -> Deviation:

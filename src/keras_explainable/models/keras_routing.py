@@ -39,9 +39,34 @@ class Session(recording.Session):
         output = self.see_all(path, number, "output", output)
         return output if self.points is None or shown else self.see_all(path, number, "attention", output)
 
-    def activation(self, layer: Any, value: Any) -> Any:
+    def activation(self, layer: Any, value: Any, fused: Callable) -> Any:
         path = self.paths[id(layer)]
-        return self.see(Point(path, self.counts[path], "linear"), value)
+        return fused(self.see(Point(path, self.counts[path], "linear"), value))
+
+
+class Alone(Session):
+    """A run of one layer alone, which notes what its activation came last to."""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__({id(layer): ""}, lambda _, value: value, frozenset())
+        self.begin("")
+        self.last: tuple = None, None
+
+    def activation(self, layer: Any, value: Any, fused: Callable) -> Any:
+        self.last = value, fused(value)
+        return self.last[1]
+
+
+def alone(layer: Any, plain: Callable, *args: Any, **kwargs: Any) -> Any:
+    """What a call of a layer gives, before its fused activation where that comes last."""
+    session = Alone(layer)
+    token = current.set(session)
+    try:
+        output = plain(*args, **kwargs)
+    finally:
+        current.reset(token)
+    before, after = session.last
+    return before if before is not None and after is output else output
 
 
 def _route(layer: Any) -> Callable[[], None]:
@@ -90,9 +115,9 @@ def _watched_activation(layer: Any, fused: Callable) -> Callable:
     @functools.wraps(fused)
     def activation(x, *args, **kwargs):
         session = current.get()
-        if session is not None and id(layer) in session.paths and session.paths[id(layer)] in session.counts:
-            x = session.activation(layer, x)
-        return fused(x, *args, **kwargs)
+        if session is None or session.paths.get(id(layer)) not in session.counts:
+            return fused(x, *args, **kwargs)
+        return session.activation(layer, x, lambda value: fused(value, *args, **kwargs))
 
     return activation
 

@@ -5,6 +5,7 @@ from itertools import chain
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.utils import parametrize, prune
 
 from keras_explainable.errors import InputError
 from keras_explainable.models.taps import Deviation
@@ -27,19 +28,32 @@ def check_tracked(module: nn.Module) -> None:
         )
 
 
-def _own(module: nn.Module, name: str) -> torch.Tensor | None:
-    """A parameter or buffer of the module itself, by its name."""
+def held(module: nn.Module, name: str) -> torch.Tensor | None:
+    """A weight as the module's next call has it, wherever it comes from; in evaluation mode, since some are computed.
+
+    Pruning sets its product of weight and mask before each call only: what is there may be of an earlier weight."""
+    for hook in module._forward_pre_hooks.values():
+        if isinstance(hook, prune.BasePruningMethod) and hook._tensor_name == name:
+            return hook.apply_mask(module).detach()
     value = getattr(module, name, None)
-    if not isinstance(value, torch.Tensor):
-        return None
-    return value if any(value is own for own in (*module.parameters(False), *module.buffers(False))) else None
+    return value.detach() if isinstance(value, torch.Tensor) else None
+
+
+def _owns(module: nn.Module, name: str) -> bool:
+    """Whether a module has a weight itself, and does not only show that of one inside of it."""
+    if isinstance(module, (*KERNELS, *NORMS, nn.LayerNorm)):  # whose own function it is part of
+        return isinstance(getattr(module, name, None), torch.Tensor)
+    if parametrize.is_parametrized(module, name):
+        return True
+    own = (module._parameters, module._buffers, vars(module))  # pruned ones are plain attributes
+    return any(isinstance(values.get(name), torch.Tensor) for values in own)
 
 
 def has_bias(module: nn.Module) -> bool:
     """Whether a module adds something to each channel of what it computes."""
-    if _own(module, "running_mean") is not None:
+    if _owns(module, "running_mean"):
         return True
-    bias = _own(module, "bias")
+    bias = held(module, "bias") if _owns(module, "bias") else None
     return bias is not None and (bias.ndim == 1 or isinstance(module, nn.LayerNorm))
 
 
@@ -49,8 +63,8 @@ def effective_bias(module: nn.Module) -> torch.Tensor | None:
     With running statistics: beta - mean gamma / sqrt(variance + eps), gamma and beta being optional; without, beta."""
     if not has_bias(module):
         return None
-    found = (getattr(module, name, None) for name in ("running_mean", "weight", "bias"))
-    mean, gamma, beta = (None if value is None else value.detach().float() for value in found)
+    found = (held(module, name) for name in ("running_mean", "weight", "bias"))
+    mean, gamma, beta = (None if value is None else value.float() for value in found)
     if mean is None:
         return beta if beta is None or beta.ndim == 1 else beta.movedim(0, -1)  # layer normalisation over (C, *S)
     if not hasattr(module, "eps"):  # one of somebody's own: what it makes of nothing
@@ -74,30 +88,30 @@ def kernel(module: nn.Module) -> torch.Tensor | None:
     """The weights (channels, units) of a linear layer or a convolution of one pixel, else None."""
     if not isinstance(module, KERNELS) or getattr(module, "groups", 1) > 1 or isinstance(module, TRANSPOSED):
         return None
-    weight = module.weight.detach()
+    weight: torch.Tensor = held(module, "weight")  # type: ignore[assignment]
     return weight.flatten(1).T if weight[0, 0].numel() == 1 else None
 
 
 def scale(module: nn.Module) -> torch.Tensor:
     """What a batch normalisation multiplies each channel by: gamma / sqrt(variance + eps)."""
-    factor = 1 / torch.sqrt(module.running_var.float() + module.eps)
-    return factor if module.weight is None else factor * module.weight.detach().float()
+    factor, gamma = 1 / torch.sqrt(module.running_var.float() + module.eps), held(module, "weight")
+    return factor if gamma is None else factor * gamma.float()
 
 
 def deviation(module: nn.Module) -> Deviation:
     """What a layer normalisation divides by."""
-    gain, epsilon = module.weight, module.eps
+    gain, epsilon = held(module, "weight"), module.eps
     return Deviation(
         tuple(range(-len(module.normalized_shape), 0)),
         torch.finfo(torch.float32).eps if epsilon is None else epsilon,
         isinstance(module, nn.LayerNorm),
-        lambda rank: 1.0 if gain is None else gain.detach().float(),
+        lambda rank: 1.0 if gain is None else gain.float(),
     )
 
 
 def weight(module: nn.Module, factor: torch.Tensor | None = None) -> torch.Tensor:
     """The weight of a linear layer or convolution, its outputs times `factor`."""
-    found = module.weight.detach().float()
+    found = held(module, "weight").float()  # type: ignore[union-attr]
     if factor is None:
         return found
     if not isinstance(module, TRANSPOSED):  # (outputs, ...)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
 from keras_explainable.models.taps import Point
@@ -49,8 +50,10 @@ def name_of(function: Any) -> str:
 
 
 def is_opaque(module: nn.Module) -> bool:
-    """Whether a module is one of PyTorch's own, with none inside: the layer is the operation."""
-    return type(module).__module__.startswith("torch.nn.") and not any(True for _ in module.children())
+    """Whether a module is one of PyTorch's own, with none inside but those that make its weights: the layer is the
+    operation."""
+    inside = dict(module.named_children()).keys() - {"parametrizations"}
+    return parametrize.type_before_parametrizations(module).__module__.startswith("torch.nn.") and not inside
 
 
 class Operations(TorchFunctionMode):
