@@ -110,12 +110,6 @@ def settled(module: nn.Module) -> AbstractContextManager:
     return _settling(module.modules() if hasattr(module, "parametrizations") else ())
 
 
-def settled(module: nn.Module) -> AbstractContextManager:
-    """A scope in which the weights that a module computes are those of its evaluation mode, and reading them changes
-    nothing: spectral normalisation goes on with its iteration in training mode."""
-    return _settling(module.modules() if hasattr(module, "parametrizations") else ())
-
-
 def _lowered(device: str) -> AbstractContextManager:
     """A scope in which this thread computes in the precision asked for."""
     wanted = precision.current_precision()
@@ -156,8 +150,6 @@ def _describe(paths: dict[str, nn.Module], ndim: int, layouts: dict, call: Call,
         first = same[0] if same else len(call.shape) == ndim
     layouts.update(dict.fromkeys(call.outputs[:1], (call.shape, first)))
     per_channel = not isinstance(module, nn.LayerNorm) or len(module.normalized_shape) in (1, ndim - 1)
-    with settled(module):
-        has_bias = kinds.has_bias(module) and per_channel
     with settled(module):
         has_bias = kinds.has_bias(module) and per_channel
     return replace(
