@@ -8,6 +8,7 @@ from keras import layers as L
 import keras_explainable as ke
 import models
 from helpers import BACKEND, close, raw
+from keras_explainable.errors import InputError
 
 RNG = np.random.default_rng(7)
 on_torch = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
@@ -20,6 +21,28 @@ def test_one_baseline_for_all_is_that_baseline_for_each(name):
     shared = raw("deeplift", model, x, 1, baseline=behind)
     close(raw("deeplift", model, x, 1, baseline=np.stack([behind] * len(x))), shared)
     assert abs(shared.maps).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["functional", "channels_first"])
+def test_channels_are_kept_or_reduced(name):
+    model, x, y = models.build(name), models.images(name), [[1, 4], [0, 0], [3, 2]]
+    scores, parts = raw("deeplift", model, x, y, reduce=None, baseline=0.3)
+    assert parts.shape == (3, 2, *models.SIZE, 3)
+    behind = raw("gradients", model, np.full_like(x, 0.3), y).scores
+    np.testing.assert_allclose(parts.sum((2, 3, 4)), scores - behind, atol=1e-5 * abs(scores).max())
+    for reduce, values in [("sum", parts), ("absolute", abs(parts))]:
+        expected = np.moveaxis(values.sum(-1), 1, -1)
+        close(raw("deeplift", model, x, y, reduce=reduce, baseline=0.3), [scores, expected])
+    with pytest.raises(InputError, match="reduce='mean': use one of 'sum', 'absolute', or None"):
+        raw("deeplift", model, x, y, reduce="mean")
+
+
+def test_the_parts_of_a_linear_model_are_weight_times_difference():
+    """Of every pixel and channel, whatever its neighbours do."""
+    model = models.randomize(keras.Sequential([keras.Input((6, 5, 3)), L.Flatten(), L.Dense(2)]))
+    x, colour = RNG.normal(size=(2, 6, 5, 3)).astype("float32"), np.array([0.5, -1, 2], "float32")
+    w = np.moveaxis(np.array(model.get_weights()[0]).reshape(6, 5, 3, 2), -1, 0)
+    close([raw("deeplift", model, x, reduce=None, baseline=colour).maps], [(x - colour)[:, None] * w])
 
 
 def test_other_inputs_have_a_row_for_each_image():

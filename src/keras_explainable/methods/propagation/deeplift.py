@@ -11,7 +11,7 @@ from keras import ops
 from keras_explainable import filters, models
 from keras_explainable.compiling import frozen, repeated, repeats
 from keras_explainable.errors import LayerError
-from keras_explainable.methods.gradient import units_last
+from keras_explainable.methods.gradient import PARTS, part_reducer, units_last
 from keras_explainable.methods.path import references
 from keras_explainable.methods.perturbation import behind_inputs
 from keras_explainable.models import INPUT, Point, Rule, Step, Wiring
@@ -84,8 +84,9 @@ def _nothing(outputs: Any) -> Any:
     return ops.zeros((1, 1))
 
 
-def _explain(model: Any, x: Any, behind: Any, units: Any, score: Any) -> tuple:
+def _explain(model: Any, x: Any, behind: Any, units: Any, score: Any, reduce: str | None = "sum") -> tuple:
     """Scores and maps of images against one baseline each, or one for all, both in the model's layout."""
+    reduced = PARTS[reduce] if reduce else lambda parts: parts  # as soon as those of a unit are known
     view = models.view(model, x, units, score)
     rows = ops.shape(behind if view.taps.inputs.alone else x)[0]  # other inputs have a row for each image
     baseline = models.view(model, ops.broadcast_to(behind, (rows, *ops.shape(x)[1:])), score=_nothing)
@@ -95,11 +96,11 @@ def _explain(model: Any, x: Any, behind: Any, units: Any, score: Any) -> tuple:
     difference = view.x - baseline.x
 
     def contributions(_, slopes):
-        return ops.sum(slopes * difference, axis=-1)
+        return reduced(slopes * difference)
 
     wiring = Wiring(_rules(steps, at_rest))
     scores, _, maps = view.jacobian([INPUT], contributions, keep=False, wiring=wiring)
-    return scores, units_last(maps[INPUT])
+    return scores, maps[INPUT] if reduce is None else units_last(maps[INPUT])
 
 
 @explainer(
@@ -109,7 +110,15 @@ def _explain(model: Any, x: Any, behind: Any, units: Any, score: Any) -> tuple:
     "arXiv:1704.02685",
     postprocessing=filters.absolute_normalize,
 )
-def deeplift(model: Any, inputs: Any, indices: Any = None, score: Any = None, *, baseline: Any = 0.0) -> tuple:
+def deeplift(
+    model: Any,
+    inputs: Any,
+    indices: Any = None,
+    score: Any = None,
+    *,
+    baseline: Any = 0.0,
+    reduce: str | None = "sum",
+) -> tuple:
     """What each pixel adds to the score compared with a baseline, in one pass; the parts add up exactly.
 
     maps = sum over c of m (x - x0), m sent back as a gradient is, but through activations as m_in = m_out dy / dz, the
@@ -117,13 +126,16 @@ def deeplift(model: Any, inputs: Any, indices: Any = None, score: Any = None, *,
 
     Args:
         baseline: x0, in the images' range: a number, a colour (C,), images, or "mean" for each image's own mean colour.
+        reduce: over channels, the "sum" of the signed parts, or of their "absolute" values; None keeps channels, as
+            (B, K, *S, C).
 
     Reference: Shrikumar et al., Learning Important Features Through Propagating Activation Differences,
     arXiv:1704.02685.
     """
+    part_reducer(reduce)  # refuses what it does not know
     view = models.view(model, inputs)
     units = models.units(model, inputs, indices, score)
-    return _explain(model, view.inputs, behind_inputs(view, baseline), units, score)
+    return _explain(model, view.inputs, behind_inputs(view, baseline), units, score, reduce)
 
 
 @repeats
