@@ -15,13 +15,18 @@ UNROLLED, OPERATIONS = 8, 4000
 # Whether the program that is being built is one of ours, and not XLA's or a user's: it may call NumPy.
 _plain: ContextVar[bool] = ContextVar("plain", default=False)
 
+# TensorFlow keeps every gradient that is defined in a program for ever, and with it the program and the model.
+# No public name lets go of one: those of our own programs are exchanged in the table as soon as these are built.
+_GRADIENTS = tf.RegisterGradient.__init__.__globals__["gradient_registry"]._registry
+_defined: ContextVar[list | None] = ContextVar("defined", default=None)
+
 
 def compile(step: Callable, variables: Callable, jit_compile: bool | None, spread: bool) -> Callable:
     # XLA is off unless asked for: on CPUs it was not faster for gradients. Variables are captured by reference.
     # AutoGraph is off, as in `model.predict`: it takes time and rewrites exceptions.
     # A partial has no code of its own: TensorFlow counts tracings by code, and would warn of many methods as of one.
     function = functools.partial(tf.function, jit_compile=bool(jit_compile), autograph=False)
-    step = step if jit_compile else functools.partial(_plainly, step)
+    step = functools.partial(_forgetting, step if jit_compile else functools.partial(_plainly, step))
     alone, shared = function(functools.partial(step)), function(functools.partial(_on_each, step))
 
     def run(images, *args):
@@ -39,6 +44,21 @@ def _plainly(step: Callable, *args):
         return step(*args)
     finally:
         _plain.reset(token)
+
+
+def _forgetting(step: Callable, *args):
+    """A step that builds a program, and no gradients that it defines outlive this."""
+    token = _defined.set([])
+    try:
+        return step(*args)
+    finally:
+        for name in _defined.get() or ():
+            _GRADIENTS[name]["type"] = _no_gradient
+        _defined.reset(token)
+
+
+def _no_gradient(operation, *grads):
+    return [None] * len(operation.inputs)
 
 
 def _strategy(variables: list):
@@ -115,7 +135,10 @@ def reroute(inputs: tuple, output, rule: Callable, looks: tuple):
 
         return tf.identity(output), backward
 
-    return through(tf.stop_gradient(output), *inputs)
+    seen, defined = through(tf.stop_gradient(output), *inputs), _defined.get()
+    if defined is not None and not tf.executing_eagerly():
+        defined.append(seen.op.get_attr("_gradient_op_type").decode())
+    return seen
 
 
 def stand_in(value):
@@ -164,7 +187,9 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def missing(error: Exception) -> str | None:
-    layout = isinstance(error, tf.errors.OpError) and re.search("only supports? (the )?NHWC|NHWC tensor format", str(error))
+    layout = isinstance(error, tf.errors.OpError) and re.search(
+        "only supports? (the )?NHWC|NHWC tensor format", str(error)
+    )
     return (
         "TensorFlow has channels-first convolutions and pooling on CPUs only with oneDNN, which is off here: set "
         "TF_ENABLE_ONEDNN_OPTS=1 in the environment before TensorFlow is imported, or build the model channels-last."
