@@ -32,7 +32,9 @@ Target = int | torch.Tensor | None
 
 
 class Explainer:
-    """A module (N, C, H, W) -> (N, units) and what all of its explanations need. It is neither run nor changed here."""
+    """A module (N, C, H, W) -> (N, units) and what all of its explanations need. It is neither run nor changed here.
+
+    Signals (N, C, T) and volumes (N, C, D, H, W) are taken as well: their maps are (N, 1, T) and (N, 1, D, H, W)."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         if not isinstance(model, torch.nn.Module) or isinstance(model, keras.Layer):
@@ -54,12 +56,13 @@ class Explainer:
         Raises:
             InputError: no batch of images that the module takes, or not one of its classes for each of them.
         """
-        if not isinstance(image, torch.Tensor) or image.ndim != 4:
+        if not isinstance(image, torch.Tensor) or image.ndim not in (3, 4, 5):
             kind = type(image).__name__
             got = f"{kind} of shape {tuple(image.shape)}" if hasattr(image, "shape") else kind
             raise ke.errors.InputError(
-                f"A {got} came, and a tensor with a batch of images (N, C, H, W) was expected: "
-                "torch.as_tensor(image) makes one, and image[None] adds the axis of the batch."
+                f"A {got} came, and a tensor with a batch of images (N, C, H, W), signals (N, C, T) or volumes "
+                "(N, C, D, H, W) was expected: torch.as_tensor(image) makes one, and image[None] adds the axis of the "
+                "batch."
             )
         ke.running.check(self.model, image.detach(), target_class)
         if target_class is None:

@@ -16,7 +16,8 @@ class FullGrad(Explainer):
         self.im_size = (1, *im_size)
 
     def saliency(self, image: torch.Tensor, target_class: Target = None) -> torch.Tensor:
-        """The maps (N, 1, H, W) of images (N, C, H, W), as `ke.methods.fullgrad.full_gradients` defines them.
+        """The maps (N, 1, H, W) of images (N, C, H, W), as `ke.methods.fullgrad.full_gradients` defines them; those of
+        signals (N, C, T) are (N, 1, T).
 
         The class is an int, (N,), (N, 1), or None for each image's highest score.
         """
