@@ -101,6 +101,12 @@ def test_a_unit_by_number_or_name(photo, tmp_path, unit, scenes):
     assert result.exit_code == 0 and f"{ke.demo.CLASSES[3]} {score:.2f}" in result.stdout
 
 
+def test_the_predicted_unit_is_the_highest(photo, tmp_path):
+    told = [run("explain", photo, "--unit", unit, "--out", tmp_path).stdout for unit in ("predicted", "top-1", "top")]
+    assert told[0] == told[1] == told[2] and "photo_gradcam.png" in told[0]
+    assert run("compare", photo, "-m", "gradcam", "--unit", "predicted", "--out", tmp_path).exit_code == 0
+
+
 def test_the_layer_changes_the_map(photo, tmp_path):
     pictures = []
     for layer in ("features", "block1_output"):

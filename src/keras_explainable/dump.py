@@ -12,7 +12,7 @@ import numpy as np
 
 import keras_explainable as ke
 from keras_explainable import loading
-from keras_explainable.viz import image, text
+from keras_explainable.viz import framing, image, text
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 BATCH = 8  # images in memory at once, at their full size
@@ -29,14 +29,16 @@ class Sample(NamedTuple):
 
 @dataclass
 class Dump:
-    """The picture files, and why an image or a method was left out."""
+    """The picture files, why an image or a method was left out, and what gave images the model's size."""
 
     pictures: list[Path] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
+    fits: dict[str, list[str]] = field(default_factory=dict)  # what was done -> the names of images
 
     def __str__(self) -> str:
         example = f", such as {self.pictures[0]}" if self.pictures else ""
-        return "\n".join([*text.left_out(self.left_out), f"Pictures: {len(self.pictures)}{example}"])
+        told = [*framing.lines(self.fits), *text.left_out(self.left_out)]
+        return "\n".join([*told, f"Pictures: {len(self.pictures)}{example}"])
 
 
 def make(
@@ -45,17 +47,19 @@ def make(
     out: str | Path = "results",
     methods: Sequence[str] | None = None,
     progress: bool = True,
+    fit: str | None = None,
 ) -> Dump:
     """Save `out/<image>.<method>.png`: the image, and over it the method's map of the unit that it scores highest.
 
-    The model sees the whole image at the model's size, and the map is stretched to the image's. No two pictures share
-    a name, since <image> is a whole file name with its folders and ending.
+    The picture shows what the model saw, in the image's own pixels. No two pictures share a name, since <image> is a
+    whole file name with its folders and ending.
 
     Args:
         loaded: what `loading.load` gives.
         folder: of images, searched with all folders inside; None for the sample scenes.
         methods: names of registered methods; None for all.
         progress: whether to show a bar.
+        fit: how images get the model's size: "stretch", "crop" or "pad"; None for what goes with the model.
 
     Raises:
         InputError: there is no such folder, it holds no images, or it is `out` as well.
@@ -63,12 +67,12 @@ def make(
     samples = scenes() if folder is None else find(Path(folder), Path(out))
     names = list(methods or (record.name for record in ke.registry.listed()))
     bar = keras.utils.Progbar(len(samples) * len(names), verbose=int(progress), unit_name="picture")
-    dump = Dump()
+    dump, how = Dump(), fit or loaded.preprocess.fit
     for start in range(0, len(samples), BATCH):
         batch = samples[start : start + BATCH]
-        photos = _read(batch, dump)
+        photos = {name: _frame(name, photo, loaded.size, how, dump) for name, photo in _read(batch, dump).items()}
         if photos:
-            inputs = loaded.preprocess(np.stack([squash(photo, loaded.size) for photo in photos.values()]))
+            inputs = loaded.preprocess(np.stack([framing.resized(photo, loaded.size) for photo in photos.values()]))
             units = loading.scores(loaded, inputs).argmax(-1)
         for name in names:
             if photos and name not in dump.left_out:
@@ -104,12 +108,6 @@ def laid_over(photo: np.ndarray, heat: np.ndarray) -> np.ndarray:
     limits = image.limits_of([heat], signed, image.BRIGHTEST)
     positions = image.scale(image.stretch(heat, photo.shape[:2]), limits)
     return image.overlay(photo, heat, DENSEST * image.opacity(positions, signed), limits=limits)
-
-
-def squash(photo: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A whole image (H, W, 3) at another size, whatever its aspect (pillow, bilinear)."""
-    Image = image.pillow().Image
-    return np.asarray(Image.fromarray(photo).resize(size[::-1], Image.Resampling.BILINEAR))
 
 
 def find(folder: Path, out: Path) -> list[Sample]:
@@ -149,3 +147,10 @@ def _read(batch: Sequence[Sample], dump: Dump) -> dict[str, np.ndarray]:
         except ke.errors.ModelFileError as error:
             dump.left_out[sample.name] = str(error)
     return photos
+
+
+def _frame(name: str, photo: np.ndarray, size: tuple[int, int], fit: str, dump: Dump) -> np.ndarray:
+    """What of an image the model shall see; what that does to it is entered."""
+    if done := framing.told(photo.shape, size, fit):
+        dump.fits.setdefault(done, []).append(name)
+    return framing.framed(photo, size, fit)

@@ -4,7 +4,7 @@ import importlib
 import re
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
@@ -45,6 +45,7 @@ class Preprocess:
     guessed: bool = False
     channels: int = 3
     channels_first: bool = False
+    fit: str = "stretch"  # how an image of another shape gets its size; "crop" where the model is known to be fed so
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """The images as the model takes them."""
@@ -164,7 +165,9 @@ def _application(name: str, weights: str | None) -> Loaded:
     def preprocess(x: np.ndarray) -> np.ndarray:
         return module.preprocess_input(x, data_format="channels_last")
 
-    return _fed(model, preprocess, name, class_names=_imagenet_names() if weights == "imagenet" else None)
+    loaded = _fed(model, preprocess, name, class_names=_imagenet_names() if weights == "imagenet" else None)
+    fit = "crop" if weights else "stretch"  # the accuracies published with the weights are of central crops
+    return loaded._replace(preprocess=replace(loaded.preprocess, fit=fit))
 
 
 def _imagenet_names() -> list[str] | None:

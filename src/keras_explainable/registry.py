@@ -142,7 +142,7 @@ def nearest(name: str) -> list[str]:
 
 
 def _plain(name: str) -> str:
-    return name.lower().translate(str.maketrans({"-": "", "_": "", " ": "", "+": "p"}))
+    return name.lower().replace("+", "p").translate(str.maketrans("", "", "-_ "))
 
 
 def method_of(method: Method) -> Callable:

@@ -21,6 +21,14 @@ class Backend(StrEnum):
     torch = "torch"
 
 
+class Fit(StrEnum):
+    """How an image gets the model's size."""
+
+    stretch = "stretch"
+    crop = "crop"
+    pad = "pad"
+
+
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 it could not be done, 2 it was not said right."""
     _restart(sys.argv[1:])

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from keras_explainable.cli import NAME, Backend, friendly
+from keras_explainable.cli import NAME, Backend, Fit, friendly
 from keras_explainable.cli.job import Job, highest, listed, table
 
 HELP = (
@@ -26,6 +26,10 @@ SCALE_HELP = (
     "What a model file takes: raw (0..255), unit (0..1), tf (-1..1), torch (ImageNet's mean and spread removed: the "
     "guess for modules of PyTorch), caffe."
 )
+FIT_HELP = (
+    "How an image of another shape gets the model's: stretch all of it, crop to its middle, or pad with grey. Maps are "
+    "laid over what the model saw."
+)
 OTHERS = "--model names another, such as ResNet50V2."
 REPETITIONS_HELP = (
     "At most so many repetitions of a method, or channels of scorecam: with fewer than 200, what hides parts of the "
@@ -34,7 +38,7 @@ REPETITIONS_HELP = (
 
 # What several commands are told.
 Images = Annotated[
-    list[Path], typer.Argument(metavar="IMAGE", help="Image files; each is resized and cropped to the model's size.")
+    list[Path], typer.Argument(metavar="IMAGE", help="Image files, of any size: --fit says how they get the model's.")
 ]
 Method = Annotated[list[str], typer.Option("--method", "-m", help=METHODS_HELP)]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where the pictures go.")]
@@ -44,6 +48,10 @@ Size = Annotated[
     typer.Option(metavar="HxW", help="Size of the images, such as 32 or 240x320, for a model that takes any."),
 ]
 Scale = Annotated[str | None, typer.Option(help=SCALE_HELP)]
+FitTo = Annotated[
+    Fit | None,
+    typer.Option("--fit", help=FIT_HELP, show_default="crop for ImageNet weights of keras.applications, else stretch"),
+]
 Weights = Annotated[str, typer.Option(help="imagenet or none (random), for a model of keras.applications.")]
 Unsafe = Annotated[
     bool, typer.Option("--unsafe", help="Let a model file run Python code of its own. Only if you trust it.")
@@ -87,7 +95,7 @@ def explain(
     method: Method = GRADCAM,
     unit: Annotated[
         str,
-        typer.Option(metavar="N|top-K", help="The unit to explain: a number, its name, or the K highest."),
+        typer.Option(metavar="N|top-K", help="The unit to explain: a number, its name, predicted, or the K highest."),
     ] = "top-1",
     layer: Annotated[
         str | None,
@@ -100,6 +108,7 @@ def explain(
     weights: Weights = "imagenet",
     scale: Scale = None,
     size: Size = None,
+    fit: FitTo = None,
     unsafe: Unsafe = False,
     backend: On = None,
     debug: Debug = False,
@@ -109,7 +118,8 @@ def explain(
     _check_images(images)
     loaded = _load(model, weights, unsafe, scale, size)
     _tell_guess(loaded)
-    job = Job(loaded, images, unit, {"layer": layer} if layer else {})
+    job = Job(loaded, images, unit, {"layer": layer} if layer else {}, fit=fit)
+    _tell_fits(job)
     results = _those_that_fit(job, methods) if "all" in method else {name: job.run(name) for name in methods}
     made = job.save(results, out)
     _tell_embedded(model)
@@ -133,6 +143,7 @@ def compare(
     weights: Weights = "imagenet",
     scale: Scale = None,
     size: Size = None,
+    fit: FitTo = None,
     unsafe: Unsafe = False,
     backend: On = None,
     debug: Debug = False,
@@ -147,7 +158,8 @@ def compare(
     _check_images(images)
     loaded = _load(model, weights, unsafe, scale, size)
     _tell_guess(loaded)
-    job = Job(loaded, images, unit, {}, repetitions)
+    job = Job(loaded, images, unit, {}, repetitions, fit)
+    _tell_fits(job)
     made = job.compare(_those_that_fit(job, names), out)
     _tell_embedded(model)
     for path in made:
@@ -167,6 +179,7 @@ def dump(
     weights: Weights = "imagenet",
     scale: Scale = None,
     size: Size = None,
+    fit: FitTo = None,
     unsafe: Unsafe = False,
     backend: On = None,
     debug: Debug = False,
@@ -176,7 +189,7 @@ def dump(
 
     methods, loaded = _methods(method, None), _load(model, weights, unsafe, scale, size)
     _tell_guess(loaded)
-    made = dumping.make(loaded, folder, out, methods, progress=sys.stdout.isatty())
+    made = dumping.make(loaded, folder, out, methods, progress=sys.stdout.isatty(), fit=fit)
     if folder:  # the sample scenes are what the embedded network knows
         _tell_embedded(model)
     typer.echo(str(made))
@@ -306,6 +319,13 @@ def _load(model: str | None, weights: str, unsafe: bool, scale: str | None = Non
 def _tell_embedded(model: str | None) -> None:
     if model is None:
         print("No --model: this is the embedded network, which knows only painted shapes. " + OTHERS, file=sys.stderr)
+
+
+def _tell_fits(job: Job) -> None:
+    from keras_explainable import viz
+
+    for line in viz.framing.lines(job.fits):
+        print(line, file=sys.stderr)
 
 
 def _tell_guess(loaded: Any) -> None:

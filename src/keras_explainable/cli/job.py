@@ -20,16 +20,32 @@ TIMED = "Per map: the time for one map, and also for compilation, of which each 
 
 
 class Job:
-    """Images to be explained by a model: for each, the same number of units; `most`: the repetitions, at most."""
+    """Images to be explained by a model: for each, the same number of units; `most`: the repetitions, at most.
+
+    Maps are laid over `photos`: what the model saw, but not stretched."""
 
     def __init__(
-        self, loaded: Any, paths: Sequence[Path], unit: str, params: dict[str, Any], most: int | None = None
+        self,
+        loaded: Any,
+        paths: Sequence[Path],
+        unit: str,
+        params: dict[str, Any],
+        most: int | None = None,
+        fit: str | None = None,
     ) -> None:
         from keras_explainable import loading, viz
 
         self.loaded, self.paths, self.params, self.most = loaded, paths, params, most
-        self.photos = np.stack([viz.image.read_image(path, loaded.size) for path in paths])
-        self.inputs = loaded.preprocess(self.photos)
+        self.photos, seen, fit = [], [], fit or loaded.preprocess.fit
+        self.fits: dict[str, list[str]] = {}  # what was done -> the names of images
+        for path in paths:
+            photo = viz.image.read_image(path)
+            if done := viz.framing.told(photo.shape, loaded.size, fit):
+                self.fits.setdefault(done, []).append(path.name)
+            frame = viz.framing.framed(photo, loaded.size, fit)
+            seen.append(viz.framing.resized(frame, loaded.size))
+            self.photos.append(viz.framing.covering(frame, loaded.size))
+        self.inputs = loaded.preprocess(np.stack(seen))
         self.units = self._units(unit)
         self.scores = loading.unit_scores(loaded, self.inputs, self.units)  # some methods see noisy copies alone
 
@@ -71,8 +87,9 @@ class Job:
             unit = f"{self._name(self.units[i, 0])} {self.scores[i, 0]:.2f}"
             panels = [(self.photos[i], unit)]
             for name, (_, maps, seconds) in results.items():
-                peak = viz.image.peak(maps[i, ..., 0])
-                picture = viz.image.cross(viz.image.highlight(self.photos[i], maps[i, ..., 0]), peak)
+                picture = viz.image.highlight(self.photos[i], maps[i, ..., 0])
+                at = np.add(viz.image.peak(maps[i, ..., 0]), 0.5) * picture.shape[:2] / maps.shape[1:3]
+                picture = viz.image.cross(picture, (int(at[0]), int(at[1])))
                 panels.append((picture, f"{name}  {seconds:.2f} s"))
             made.append(viz.strip.strip(panels, out / f"{stem}_compared.png", TILE, min(6, len(panels))))
         return made
@@ -93,9 +110,12 @@ class Job:
             rows.append(viz.report.Row(name, about.family, about.summary, about.reference, seconds, maps=each))
         path = out / "report.html"
         model = getattr(self.loaded.model, "name", type(self.loaded.model).__name__)
-        lead = f"Model {model}: each column is one unit of one image, as the model sees it."
+        lead = f"Model {model}: each column is one unit of one image."
         path.write_text(
-            viz.report.report("What does the network look at?", lead, subjects, rows, [TIMED]), encoding="utf-8"
+            viz.report.report(
+                "What does the network look at?", lead, subjects, rows, [TIMED, *viz.framing.lines(self.fits)]
+            ),
+            encoding="utf-8",
         )
         return path
 
@@ -108,7 +128,7 @@ class Job:
         names = self.loaded.class_names or []
         if not unit.isdigit() and unit not in names:
             raise typer.BadParameter(
-                f"Expected a number from 0, a unit's name, or top-K with K from 1. Got {unit!r}. "
+                f"Expected a number from 0, a unit's name, predicted, or top-K with K from 1. Got {unit!r}. "
                 f"{_names_near(unit, names)}",
                 param_hint="--unit",
             )
@@ -119,8 +139,8 @@ class Job:
 
 
 def highest(unit: str) -> int:
-    """How many units of each image `--unit` means by top-K; 0 where it is one by number or name."""
-    ranked = re.fullmatch(r"top(?:-(\d+))?", unit)
+    """How many units of each image `--unit` means by predicted or top-K; 0 where it is one by number or name."""
+    ranked = re.fullmatch(r"predicted|top(?:-(\d+))?", unit)
     return int(ranked[1] or 1) if ranked else 0
 
 
