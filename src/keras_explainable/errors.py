@@ -21,6 +21,10 @@ class LayerError(ExplainError, ValueError):
     """A layer or a signal that was asked for, or that a method needs, is not in the model."""
 
 
+class ChangedError(LayerError):
+    """A model ran otherwise than when it was looked at. What was kept of it is forgotten: the same call can succeed."""
+
+
 class ModelFileError(ExplainError, ValueError):
     """A model or image file that cannot be read, or that is not safe to read."""
 

@@ -3,22 +3,25 @@
 import functools
 import inspect
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_explainable import backend, data, models
-from keras_explainable.compiling import compiled
-from keras_explainable.errors import BackendError, InputError
+from keras_explainable import backend, data, models, scores
+from keras_explainable.compiling import compiled, frozen
+from keras_explainable.errors import BackendError, ChangedError, InputError
 from keras_explainable.models.inputs import IMAGE_CHANNELS, ONE_IMAGE
 from keras_explainable.models.recording import each
 from keras_explainable.progress import shown
 
 HOME = os.path.dirname(__file__)  # no line in here is to blame for a warning
 WHOLE = ("array", "list")  # sources whose images are all there before any work
+MANY = 50  # units: so many more than who left y= out may have thought of
 # Parameters that may have a row for each image: how many axes fewer than images they have, and what else to give.
 FOR_EACH_IMAGE = {"baseline": (0, "one baseline for all of them"), "segments": (1, "a function from images to labels")}
 
@@ -49,6 +52,8 @@ def run_steps(
                 _check_rows(given or {}, len(images.shape))
             if source.kind not in WHOLE:
                 number = check(model, images, units, score, number)
+                if i == 0 and units is None:
+                    _warn_of_many(model, images, score)
             with shown(verbose in (1, "auto") and source.number == 1):
                 outputs = frugal(images, units)
             if waiting is not None:
@@ -91,18 +96,21 @@ class _Frugal:
 
     def run(self, images: Any, units: Any) -> Any:
         model, images = models.bind(self.model, images)
-        images, units = _tensor(images), None if units is None else keras.ops.convert_to_tensor(units)
+        images = _tensor(images)
         if self.ready is None or model is not self.model:  # what else is fed to the model changes with each batch
             whole = self.key is not None
             self.ready = (
                 compiled(self.step, self.key, model, spread=True) if whole else functools.partial(self.step, model)
             )
-        return self.ready(images, units)
+        try:
+            return self.ready(images, _numbers(model, images, units))
+        except ChangedError:  # what was known of the model is forgotten
+            return self.ready(images, _numbers(model, images, units))
 
     def halves(self, images: Any, units: Any) -> Any:
         middle = -(-len(images) // 2)
         parts = (slice(0, middle), slice(middle, None)) if middle < len(images) else (slice(None),)
-        done = [self.run(images[part], None if units is None else units[part]) for part in parts]
+        done = [self.run(images[part], units[part] if hasattr(units, "shape") else units) for part in parts]
         return keras.tree.map_structure(lambda *values: keras.ops.concatenate(values), *done)
 
     def halve(self, error: Exception, number: int) -> None:
@@ -117,6 +125,47 @@ class _Frugal:
             f"batch_size={half} begins with that.",
             stacklevel=outside(),
         )
+
+
+def _numbers(model: Any, images: Any, units: Any) -> Any:
+    """The units to explain as a tensor, or None for all; chosen now, on the images as they came, where none are
+    named."""
+    if not data.chooses(units):
+        return None if units is None else keras.ops.convert_to_tensor(units)
+
+    def choose(model, images):
+        return models.units(model, images, None, units)
+
+    black_box = models.taps(model).black_box  # a function is no program
+    return (functools.partial(choose, model) if black_box else compiled(choose, ("y", frozen(units)), model))(images)
+
+
+def asked(y: Any, score: Any) -> tuple[Any, Any]:
+    """What a user's `y` and `score` ask for: unit numbers, what chooses them by their scores, or None; and the score.
+
+    Raises:
+        InputError: they are no such thing, or do not go together.
+    """
+    if not (score is None or callable(score)):
+        raise InputError(
+            f"score={score!r} came, and a function from the model's outputs to (batch, units) scores was expected: "
+            "ke.scores has some ready, such as ke.scores.margin(3, 5); for a unit give y=3."
+        )
+    if isinstance(y, scores.Labels):
+        if score is not None:
+            raise InputError("y=ke.scores.binary(labels) has a score of its own, and score= came as well: give one.")
+        return y.y, y.score
+    if not isinstance(y, str):
+        return y, score
+    found = re.fullmatch(r"predicted|top-([1-9][0-9]*)", y)
+    if not found:
+        raise InputError(
+            f'y={y!r} came, and numbers of units were expected, or "predicted" for the unit that the model scores '
+            'highest on each image, or "top-3" for so many of the highest.'
+        )
+    return replace(
+        scores.top_k(int(found[1] or 1)), of=getattr(score, "of", None) if data.chooses(score) else score
+    ), score
 
 
 def outside() -> int:
@@ -135,7 +184,10 @@ def opened(
     if source.kind not in WHOLE:
         return source, None
     check(model, x, y, score)
-    return source, len(x) if steps is None else None
+    total = len(x) if steps is None else None
+    if y is None:
+        _warn_of_many(model, x, score, total)
+    return source, total
 
 
 def check(model: Any, x: Any, y: Any = None, score: Any = None, units: int | None = None) -> int | None:
@@ -152,9 +204,44 @@ def check(model: Any, x: Any, y: Any = None, score: Any = None, units: int | Non
     taps.build(_tensor(first))
     if y is not None:
         units = units or models.view(model, first, score=score).unit_count()
-        of_model = score is None or hasattr(score, "choose")
-        models.check_units(data.unit_array(y), units, "model" if of_model else "score")
+        of = "model" if score is None or data.chooses(score) else "score"
+        if not data.chooses(y):
+            models.check_units(data.unit_array(y), units, of)
+        elif units is not None and y.arguments[0] > units:
+            raise InputError(f'y="top-{y.arguments[0]}" came, and the {of} has {units} units.')
     return units
+
+
+def _warn_of_many(model: Any, x: Any, score: Any, number: int | None = None) -> None:
+    """Say so before the work where a unit that is not named would be one of very many, of so many images."""
+    units = None if data.chooses(score) else _counted(model, x, score)
+    if units is None or units <= MANY:
+        return
+    size = models.size(models.bind(model, x[:1])[0], x)
+    maps, of = units * (number or 1), f"{number} images" if number else "each image"
+    warnings.warn(
+        f"y= was left out, which asks for every unit: {maps} maps of {of}, {units} each, or "
+        f"{4e-6 * maps * np.prod(size):.0f} MB at the size of the images. For the unit that the model scores highest "
+        'on each image give y="predicted", for several of them y="top-3".',
+        stacklevel=outside(),
+    )
+
+
+def _counted(model: Any, x: Any, score: Any) -> int | None:
+    """How many units, or columns of the score, there are; None where only the method can tell what is wrong."""
+    found: list = []
+    try:
+        model, first = models.bind(model, x[:1])
+        if score is None or models.taps(model).black_box:
+            return models.view(model, first, score=score).unit_count()
+
+        def run(images):
+            found.append(models.view(model, images, score=score).evaluate()[0].shape[-1])
+
+        backend.trace(run, tuple(first.shape), "float32")
+    except Exception:
+        return None
+    return found[-1]
 
 
 def _fits(shape: tuple, wanted: tuple) -> bool:

@@ -80,7 +80,15 @@ class BlackBoxTaps:
         self.channels_first = self.model.channels_first
         self.came: tuple = ()  # the shape of the images of the last run
 
-    def run(self, x: Any, tap: Tap, points: frozenset[Point] | None) -> Any:
+    def run(
+        self,
+        x: Any,
+        tap: Tap,
+        points: frozenset[Point] | None,
+        operations: bool = False,
+        strict: bool = False,
+        rules: bool = False,
+    ) -> Any:
         if points is None or INPUT in points:
             x = tap(INPUT, x)
         self.came = tuple(x.shape)

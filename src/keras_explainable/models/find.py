@@ -37,6 +37,7 @@ def declared(
     """The score's point (None: the model's output as it is) and the signals of a model, exposed by the user or not.
 
     A model of the user's own with outputs [score, *signals] is as good as an exposed one."""
+    score: Point | None
     if taps.target is not None:
         score = resolve(trace, taps, taps.target)
     else:

@@ -33,7 +33,8 @@ def kind(call: Call) -> str:
 def ending(trace: Trace, which: tuple = ()) -> tuple[Ending | None, bool]:
     """Where the scores of a head are before its last softmax or sigmoid, or None if it ends without one; and whether
     all calls on the way there could be seen."""
-    value, skipped, moved = trace.head(which), [], False
+    value, moved = trace.head(which), False
+    skipped: list[tuple[Point, Point]] = []
     while True:
         call = trace.producer(value)
         if call is None or not call.inputs:

@@ -11,7 +11,7 @@ import keras
 from keras import ops
 
 from keras_explainable import backend
-from keras_explainable.models import find, keras_kinds, kinds, precision, recording
+from keras_explainable.models import find, keras_kinds, kinds, precision, recording, state
 from keras_explainable.models import keras_attention as attention
 from keras_explainable.models import keras_routing as routing
 from keras_explainable.models import keras_unfold as unfolding
@@ -131,12 +131,6 @@ class KerasTaps:
             return not layer.negative_slope
         return (call.kind if layer is None else routing.activation_name(layer)) in kinds.RECTIFIERS
 
-    def is_affine(self, call: Call) -> bool:
-        shapes = [shape for point, shape in call.signals if point.link == "input"]
-        return len(shapes) == len(call.outputs) == 1 and keras_kinds.is_affine(
-            functools.partial(self.apply, call.path), shapes[0]
-        )
-
     def deviation(self, path: str) -> Deviation:
         return keras_kinds.deviation(self.layer(path))
 
@@ -168,11 +162,22 @@ class KerasTaps:
     def structure(self) -> tuple:
         """What the model is made of, as far as a compiled or traced run depends on it."""
         if self.made_of is None:
-            self.made_of = tuple(
-                (path, id(layer), routing.activation_name(layer), getattr(layer, "quantization_mode", None))
-                for path, layer in self.paths().items()
-            )
+            self.made_of = state.kept(self.model, self._state())
         return self.made_of
+
+    def _state(self) -> state.State:
+        found: state.State = {}
+        classes = set()
+        for path, layer in (("", self.model), *self.paths().items()):
+            mode, function = getattr(layer, "quantization_mode", None), getattr(layer, "activation", None)
+            found[path,] = state.same_object(layer), routing.activation_name(layer), mode, state.token(function)
+            if unfolding.is_own(layer):
+                own = [*vars(layer).items()]
+                found.update(state.settings(path, {k: v for k, v in own if k[0] != "_" and k != "built"}))
+                classes.add(type(layer))
+        for kind in classes:
+            found.update(state.of_class(kind, "call"))
+        return found
 
     def input_shape(self) -> tuple | None:
         return self.inputs.shape(self.model, OWN)
@@ -210,7 +215,15 @@ class KerasTaps:
     def _arguments(self, x: Any, see: Callable = lambda point, value: value) -> tuple[tuple, dict]:
         return self.inputs.arguments(self.model.call, self.inputs.around(see(INPUT, x), see), OWN)
 
-    def run(self, x: Any, tap: Tap, points: frozenset[Point] | None, operations: bool = False) -> Any:
+    def run(
+        self,
+        x: Any,
+        tap: Tap,
+        points: frozenset[Point] | None,
+        operations: bool = False,
+        strict: bool = False,
+        rules: bool = False,
+    ) -> Any:
         paths = self.paths()
         operations = operations or any(p.path and p.path not in paths for p in points or ())
         owners = attention.owners(paths, points or ())
@@ -256,17 +269,21 @@ class KerasTaps:
             results.append((outputs, [(path, recorder.number(o), tuple(o.shape)) for path, o in found]))
             return [output for _, output in found]
 
+        before = self._state()
         try:
             backend.trace(run, shape, dtype)
         except unfolding.FoldedError:
             return self.trace(shape, dtype)
+        finally:
+            state.ran(self.model, before, self._state())
         outputs, heads = results[-1]
         names = tuple(self._declared(outputs)) if isinstance(outputs, dict) else ()
         calls = tuple(recorder.calls(functools.partial(self._describe, self.paths(), len(shape))))
         constants = recorder.others
         made = {IMAGES}.union(*(call.outputs for call in calls))  # with what leads to an operation, if it was not given
         constants |= {value for call in calls if call.operation for value in call.inputs} - made
-        return Trace(calls, *(tuple(head[i] for head in heads) for i in (1, 2)), names, tuple(heads), constants)
+        values, shapes = tuple(n for _, n, _ in heads), tuple(s for _, _, s in heads)
+        return Trace(calls, values, shapes, names, tuple(heads), constants)
 
     def attentions(self, shape: tuple, dtype: str) -> dict[Point, tuple]:
         key = shape, dtype, self.inputs.kinds, "attention"

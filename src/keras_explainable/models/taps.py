@@ -17,7 +17,8 @@ class Point(NamedTuple):
     path: str
     call: int = 0
     link: str = "output"  # "input", "linear" (the argument of a fused activation), "output", "attention" (its
-    # probabilities: batch, heads, tokens, tokens), or "deviation" (what a normalisation divides by)
+    # probabilities: batch, heads, tokens, tokens), "deviation" (what a normalisation divides by), "zero" (what it gives
+    # where that tensor is zero), or "again" (no signal: how the call is made again)
     part: int = 0  # of several input or output tensors
 
     def __str__(self) -> str:
@@ -86,10 +87,11 @@ class Trace:
 
     @cached_property
     def beside(self) -> frozenset[int]:
-        """The values that are known to depend on weights, or other inputs than the images, and on nothing else."""
+        """The values that are known to depend on weights, or other inputs than the images, and on nothing else: also
+        those that an operation makes of no tensor (`torch.arange`)."""
         found = set(self.constants)
-        for call in self.calls if found else ():
-            if call.inputs and found.issuperset(call.inputs):
+        for call in self.calls:
+            if (call.inputs or call.operation) and found.issuperset(call.inputs):
                 found.update(call.outputs)
         return frozenset(found)
 
@@ -163,8 +165,18 @@ class Taps(Protocol):
     def channels_first(self) -> bool:
         """Whether the channels of the images are axis 1."""
 
-    def run(self, x: Any, tap: Tap, points: frozenset[Point] | None) -> Any:
-        """The model's outputs; `tap(point, value)` sees the signals at `points` (None: at all points)."""
+    def run(
+        self,
+        x: Any,
+        tap: Tap,
+        points: frozenset[Point] | None,
+        operations: bool = False,
+        strict: bool = False,
+        rules: bool = False,
+    ) -> Any:
+        """The model's outputs; `tap(point, value)` sees the signals at `points` (None: at all points), also those of
+        `operations` outside of layers. A run that is seen to differ from the trace is refused: in the layers of these
+        points, with `strict` in any layer, with `rules` also in its operations."""
 
     def trace(self, shape: tuple, dtype: str, operations: bool = False) -> Trace:
         """What happens when the model runs on images of this shape, found without computing where that is possible; of
@@ -223,9 +235,6 @@ class Taps(Protocol):
 
     def rectifies(self, call: Call) -> bool:
         """Whether what a ReLU, or a call that ends with one, gives cannot be below 0: some have a slope there."""
-
-    def is_affine(self, call: Call) -> bool:
-        """Whether a layer of the user's own is seen to be W x + b, whatever it does inside."""
 
     def deviation(self, path: str) -> Deviation:
         """What a layer normalisation divides by."""

@@ -8,15 +8,18 @@ from contextvars import ContextVar
 from dataclasses import replace
 from itertools import chain
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import keras
 import torch
 from keras import ops
 from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.utils import parametrize
 
 from keras_explainable import backend
-from keras_explainable.models import find, precision, recording, torch_ops
+from keras_explainable.errors import ChangedError
+from keras_explainable.models import changes, find, precision, recording, state, torch_ops
 from keras_explainable.models import torch_kinds as kinds
 from keras_explainable.models.inputs import Inputs, check_alone, leaves, misfit, sampled, tensor
 from keras_explainable.models.kinds import of_layer, of_operation
@@ -24,8 +27,19 @@ from keras_explainable.models.taps import INPUT, Call, Deviation, Point, Tap, Tr
 
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
+KEPT_BY_TORCH = {
+    "training",
+    "_parameters",
+    "_buffers",
+    "_modules",
+    "_non_persistent_buffers_set",
+    "_compiled_call_impl",
+}
+KEPT_BY_TORCH |= {name for name in nn.Module().__dict__ if "hook" in name}
+
 _session: ContextVar["Session | None"] = ContextVar("session", default=None)
 _traces = recording.Traces()
+_looked: WeakKeyDictionary = WeakKeyDictionary()  # the modules that were looked at again, since they ran otherwise
 
 
 class Session(recording.Session):
@@ -36,6 +50,7 @@ class Session(recording.Session):
         self.fused = fused  # layers with a bias that call an activation of their own afterwards
         self.open: list[tuple[str, int]] = []
         self.busy = False  # looking at a signal
+        self.ran: list[int] = []  # the ids of the modules that were called, in order
         self.activated: set[tuple[str, int]] = set()
 
     def before(self, path: str, values: tuple) -> tuple:
@@ -56,7 +71,9 @@ def _before(module: nn.Module, args: tuple, kwargs: dict | None = None) -> tuple
     if session is None or id(module) not in session.paths:
         return None
     with torch_ops.quiet(session):
-        return session.before(session.paths[id(module)], (args, kwargs))
+        args, kwargs = session.before(session.paths[id(module)], (args, kwargs))
+        session.see_again(*session.open[-1], module.forward, args, kwargs)
+        return args, kwargs
 
 
 def _after(module: nn.Module, args: tuple, output: Any) -> Any:
@@ -101,6 +118,17 @@ def _settle(module: nn.Module) -> Callable[[], None]:
     return restore
 
 
+def _count(module: nn.Module, args: tuple) -> None:
+    session = _session.get()
+    if session is not None and not session.busy:
+        session.ran.append(id(module))
+
+
+def _counted(_: Any) -> Callable[[], None]:
+    return register_module_forward_pre_hook(_count).remove
+
+
+_counting = recording.Shared(_counted)
 _hooking, _settling = recording.Shared(_hook), recording.Shared(_settle)
 
 
@@ -209,6 +237,7 @@ class TorchTaps:
         self.inputs = Inputs()
         self.found: dict[str, nn.Module] | None = None
         self.made_of: tuple | None = None
+        self.session: Session | None = None  # of the last run
         module = unwrap(module)
         if isinstance(module, Exposed):
             self.signals, self.target = module.addresses["signals"], module.addresses["target"]
@@ -264,9 +293,6 @@ class TorchTaps:
     def rectifies(self, call: Call) -> bool:
         return True
 
-    def is_affine(self, call: Call) -> bool:
-        return False  # what is inside of a user's own is seen
-
     def deviation(self, path: str) -> Deviation:
         return self._reading(path, kinds.deviation)
 
@@ -289,10 +315,26 @@ class TorchTaps:
 
     def structure(self) -> tuple:
         if self.made_of is None:
-            paths = self.paths()
-            adds = [(m._parameters.get("bias") is None, m._buffers.get("running_mean") is None) for m in paths.values()]
-            self.made_of = tuple(zip(paths, map(id, paths.values()), adds, strict=True))
+            self.made_of = state.kept(self.module, self._state())
         return self.made_of
+
+    def _state(self) -> state.State:
+        found: state.State = {}
+        classes = set()
+        for path, module in (("", self.module), *self.paths().items()):
+            own = module.__dict__
+            if isinstance(module, torch.jit.ScriptModule):
+                found[path,] = state.same_object(module)
+                continue
+            adds = module._parameters.get("bias") is None, module._buffers.get("running_mean") is None
+            hooks = [*own["_forward_pre_hooks"].values(), *own["_forward_hooks"].values()]
+            others = tuple(state.same_object(hook) for hook in hooks if hook is not _before and hook is not _after)
+            found[path,] = state.same_object(module), adds, others
+            found.update(state.settings(path, {k: v for k, v in [*own.items()] if k not in KEPT_BY_TORCH}))
+            classes.add(type(module))
+        for kind in classes:
+            found.update(state.of_class(kind, "forward"))
+        return found
 
     def input_shape(self) -> tuple | None:
         self.inputs.check(self.module.forward)
@@ -321,15 +363,23 @@ class TorchTaps:
         first = next((t for t in tensors if t.is_floating_point()), None)
         return {"device": None, "dtype": None} if first is None else {"device": first.device, "dtype": first.dtype}
 
-    def run(self, x: Any, tap: Tap, points: frozenset[Point] | None, operations: bool = False) -> Any:
+    def run(
+        self,
+        x: Any,
+        tap: Tap,
+        points: frozenset[Point] | None,
+        operations: bool = False,
+        strict: bool = False,
+        rules: bool = False,
+    ) -> Any:
         paths = self.paths()
-        operations = operations or any(p.path and p.path not in paths for p in points or ())
+        operations = operations or rules or any(p.path and p.path not in paths for p in points or ())
         fused = {p for p, m in paths.items() if isinstance(m, (*kinds.NORMS, nn.LayerNorm)) and _children(m)}
         wanted = set(paths if points is None or operations else {p.path for p in points})
         chosen = [p for p in paths if p in wanted or p.rpartition(".")[0] in wanted & fused]
         session = Session({id(paths[p]): p for p in reversed(chosen)}, tap, points, fused)
         layout = self._layout(x)
-        with _hooking(paths[p] for p in chosen), _settling(self.module.modules()):
+        with _hooking(paths[p] for p in chosen), _settling(self.module.modules()), _counting([_count]):
             token = _session.set(session)
             try:
                 # A copy: the module may work in place on what it gets.
@@ -337,9 +387,34 @@ class TorchTaps:
                 args, kwargs = self.inputs.arguments(self.module.forward, self.inputs.around(x, session.see))
                 watching = torch_ops.Operations(session, paths) if operations else nullcontext()
                 with _lowered(x.device.type), watching:
-                    return self.module(*args, **kwargs)
+                    outputs = self.module(*args, **kwargs)
             finally:
                 _session.reset(token)
+        self.session = session
+        if points is not None:
+            self._check_unchanged(tuple(x.shape), None if strict or rules else {p.path for p in points}, rules)
+        return outputs
+
+    @property
+    def ran(self) -> changes.Calls:
+        """What the last run called."""
+        session: Any = self.session
+        known = {id(module): path for path, module in reversed(self.paths().items())}
+        layers = tuple(known[one] for one in session.ran if one in known)
+        return changes.Calls(layers, {p: n for p, n in session.counts.items() if p not in self.paths()})
+
+    def _check_unchanged(self, shape: tuple, needed: set[str] | None, operations: bool) -> None:
+        """Refuse a run that is not like the trace; one that is not, for the first time, makes the trace forgotten."""
+        trace = _traces.peek(self.module, ((1, *shape[1:]), "float32", operations, self.inputs.kinds))
+        if trace is None:
+            return
+        try:
+            changes.check(self.ran, trace.known["ran"], _looked.get(self.module, False), needed, operations)
+        except ChangedError:
+            _looked[self.module] = True
+            _traces.forget(self.module)
+            self.found = self.made_of = None
+            raise
 
     def _layout(self, x: torch.Tensor) -> torch.memory_format:
         """The layout of images in memory: their own, and in a lower precision channels last, in which processors have
@@ -378,6 +453,7 @@ class TorchTaps:
 
         norms = (m for m in self.module.modules() if isinstance(m, kinds.BATCH_NORMS))
         images = shape[0] * (1 + any(m.running_mean is None for m in norms))  # statistics of a batch need more than one
+        before = self._state()
         try:
             backend.trace(run, (images, *shape[1:]), dtype)
         except (RuntimeError, ValueError, AssertionError) as error:
@@ -386,12 +462,19 @@ class TorchTaps:
                 raise
             raise refusal from error
         self.found = self.made_of = None  # a first run may have made modules
+        state.ran(self.module, before, self._state())
         paths = self.paths()
-        calls = recorder.calls(functools.partial(_describe, paths, len(shape), {}), paths)
+        calls = tuple(recorder.calls(functools.partial(_describe, paths, len(shape), {}), paths))
         weights = ((id(w), w._version) for w in chain(self.module.parameters(), self.module.buffers()))
         constants = recorder.others.union(recorder.numbers[key] for key in weights if key in recorder.numbers)
+        if operations and (strange := recorder.unmade(calls, constants)):
+            again: set = set()
+            note = recording.watcher(lambda value: again.add(recorder.key(value)))
+            backend.trace(lambda x: self.run(x, note, None, operations), (images, *shape[1:]), dtype)
+            constants |= {strange[key] for key in again & strange.keys()}  # there before this run: not of its images
         outputs, shapes = (tuple(of) for of in zip(*scores, strict=True)) if scores else ((), ())
-        return Trace(tuple(calls), outputs, shapes, heads=tuple(heads), constants=constants, images=images)
+        known = {"ran": self.ran}
+        return Trace(calls, outputs, shapes, (), tuple(heads), constants, images, known)
 
     def attentions(self, shape: tuple, dtype: str) -> dict[Point, tuple]:
         calls = self.trace(shape, dtype, operations=True).calls

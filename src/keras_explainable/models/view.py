@@ -5,12 +5,12 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 from keras import ops
 
 from keras_explainable import backend
 from keras_explainable.errors import InputError, LayerError
-from keras_explainable.models import black_box, find, heads, tokens
+from keras_explainable.models import black_box, find, heads, linear, tokens
+from keras_explainable.models.chosen import unit_indices
 from keras_explainable.models.taps import INPUT, Point, Taps, Trace
 from keras_explainable.models.wiring import Step, Wiring, steps
 
@@ -109,10 +109,11 @@ class View:
     @property
     def made_of(self) -> tuple[int, ...]:
         """The same, before what is left out behind them."""
-        call = self.operations.at(self.target) if self.target else None
-        if call is None:
+        target = self.target
+        call = self.operations.at(target) if target else None
+        if target is None or call is None:
             return self.roots
-        return (call.inputs[self.target.part] if self.target.link == "input" else call.outputs[0],)
+        return (call.inputs[target.part] if target.link == "input" else call.outputs[0],)
 
     @property
     def _of_units(self) -> bool:
@@ -222,8 +223,7 @@ class View:
         if self.taps.black_box or (self.score is not None and not self._of_units):  # only a call can tell
             return View(self.taps, self.inputs[:1], score=self.score).evaluate()[0].shape[-1]
         target = self.target
-        through = target is None or self._through
-        shape = self.trace.head_shape(self.which) if through else self._call(target).shape
+        shape = self._call(target).shape if target and not self._skipped else self.trace.head_shape(self.which)
         if self.score is not None and self.which:
             return View(self.taps, self.inputs[:1], score=self.score).evaluate()[0].shape[-1]
         return (shape if self.score is None else self.score(ops.zeros(shape)).shape)[-1]
@@ -244,9 +244,10 @@ class View:
         return (self.trace if seen else self.operations), target, self.which
 
     @property
-    def _through(self) -> bool:
-        """Whether the scores go on through the rest of the model before they are read."""
-        return self.target is not None and bool(self.which or (self.taps.target is None and self.ending.moved))
+    def _skipped(self) -> tuple:
+        """What is left out behind the scores, where they go on through the rest of the model before they are read."""
+        ending = self.ending if self.target is not None and self.taps.target is None else None
+        return ending.skipped if ending and (self.which or ending.moved) else ()
 
     def jacobian(
         self, at: Sequence[Point], reduce: Callable | None = None, keep: bool = True, wiring: Wiring | None = None
@@ -305,12 +306,17 @@ class View:
             known[key] = tuple(steps(self.taps, self.operations, self.target, stop, self.roots))
         return known[key]
 
+    def tried(self, steps: Sequence[Step]) -> dict[tuple[str, int], str]:
+        """Which of some calls are linear in what comes of the images (see `linear.tried`)."""
+        shape = (self.operations.images, *self.inputs.shape[1:])
+        return linear.tried(self.taps, self.operations, shape, steps) if steps else {}
+
     def _run(self, at: Sequence[Point], replace: dict | None = None, wiring: Wiring | None = None) -> Callable:
         if at and self.taps.black_box:
             black_box.refuse()
         target, replace = self.target, replace or {}
         rewired = wiring.points if wiring else ()
-        skipped = self.ending.skipped if self._through else ()
+        skipped = self._skipped
         ends, outs = dict(skipped), {out: end for end, out in skipped}
         points = frozenset((*at, *replace, *rewired, *ends, *outs, *([target] if target else [])))
 
@@ -330,7 +336,7 @@ class View:
                     seen[point] = value
                 return seen[outs[point]] if point in outs else value
 
-            outputs = self.taps.run(x, see, points)
+            outputs = self.taps.run(x, see, points, strict=len(at) > 1, rules=wiring is not None)
             self._check_seen(waiting, ())
             return self._scores(seen[target] if target and not skipped else outputs, x.shape[0])
 
@@ -405,32 +411,3 @@ class View:
             raise LayerError(
                 f"The model did not pass through {', '.join(missing)} on images of shape {tuple(self.inputs.shape)}."
             )
-
-
-def unit_indices(indices: Any, batch: Any, units: int | None) -> Any:
-    """Indices as a (B, K) tensor, from an int, (B,), or (B, K); numbers that are known are checked against `units`."""
-    if isinstance(indices, (int, np.integer, list, tuple, np.ndarray)):
-        check_units(np.asarray(indices), units)
-        indices = np.asarray(indices, "int32")
-    indices = ops.cast(ops.convert_to_tensor(indices), "int32")
-    if len(indices.shape) == 0:
-        return ops.broadcast_to(indices, (batch, 1))
-    return indices[:, None] if len(indices.shape) == 1 else indices
-
-
-def check_units(indices: np.ndarray, units: int | None, of: str = "model") -> None:
-    """Refuse what are no unit numbers of a model, or a score, with so many units."""
-    if indices.dtype.kind not in "iu":
-        raise InputError(
-            f"Unit indices of type {indices.dtype} came, and integers were expected, one per unit to explain: "
-            "use y.argmax(-1) for one-hot labels."
-        )
-    if indices.ndim > 2:
-        raise InputError(f"Unit indices of shape {indices.shape} came: give an int, (batch,) or (batch, K).")
-    if not indices.size:
-        raise InputError(
-            f"Unit indices of shape {indices.shape} came, with none in them: leave them out for every unit."
-        )
-    if units is not None and (indices.max() >= units or indices.min() < 0):
-        bad = indices[(indices >= units) | (indices < 0)].flat[0]
-        raise InputError(f"Unit {bad} was asked for, and the {of} has units 0 to {units - 1}.")

@@ -1,0 +1,102 @@
+"""What a model's forward pass may depend on besides its weights: flags, settings, functions, as values that compare.
+
+What is kept of a model (a trace, a compiled program) holds as long as this stays the same. What a run itself changes,
+such as a counter, is left out: it would never stay the same."""
+
+import enum
+import threading
+import weakref
+from collections.abc import Collection, Iterator, Mapping
+from types import FunctionType
+from typing import Any
+
+from keras_explainable.models.kinds import HOUSES
+
+PLAIN = (type(None), bool, int, float, complex, str, bytes, enum.Enum, type)
+QUICK = (bool, int, float, str, type(None))
+MANY = 64  # parts of one container, or object, that are looked at
+
+State = dict[tuple, Any]  # (path, name) of each attribute: a value that compares
+
+_lock = threading.Lock()
+_volatile: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # of each model, what its own runs change
+
+
+def same_object(value: Any) -> Any:
+    """What is equal for this object alone, and does not keep it alive."""
+    try:
+        return weakref.ref(value)
+    except TypeError:
+        return id(value)
+
+
+def token(value: Any, depth: int = 2) -> Any:
+    """A value that is equal while this one stays as it is; arrays and layers, whose content is no setting, are None."""
+    if isinstance(value, PLAIN):
+        return value
+    if isinstance(value, FunctionType):
+        return same_object(value)
+    if not depth or hasattr(value, "shape") or hasattr(value, "named_modules"):
+        return None
+    if isinstance(value, Mapping):
+        return tuple((repr(key), token(part, depth - 1)) for key, part in [*value.items()][:MANY])
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return tuple(token(part, depth - 1) for part in [*value][:MANY])
+    if _is_settings(value):
+        return tuple((name, token(part, depth - 1)) for name, part in [*vars(value).items()][:MANY])
+    return None
+
+
+def _is_settings(value: Any) -> bool:
+    """Whether an object is somebody's own record of settings."""
+    home = type(value).__module__.partition(".")[0]
+    return hasattr(value, "__dict__") and not callable(value) and home not in HOUSES and home != "tensorflow"
+
+
+def settings(path: str, values: dict[str, Any]) -> State:
+    """The attributes of an object, as values that compare."""
+    return {(path, name): value if type(value) in QUICK else token(value) for name, value in values.items()}
+
+
+def of_class(kind: type, entry: str) -> Iterator[tuple[tuple, Any]]:
+    """The settings that a user's class has, and what its method `entry` looks at outside of the object."""
+    for one in kind.__mro__:
+        if one.__module__.partition(".")[0] in (*HOUSES, "builtins", "typing"):
+            continue
+        where = f"{one.__module__}.{one.__qualname__}"
+        for name, value in vars(one).items():
+            if isinstance(value, PLAIN) and not name.startswith("__"):
+                yield (where, name), value
+        method = vars(one).get(entry)
+        if isinstance(method, FunctionType):
+            yield (where, entry), same_object(method)
+            yield from ((((where, entry, name), part)) for name, part in _looked_at(method))
+
+
+def _looked_at(method: FunctionType) -> Iterator[tuple[str, Any]]:
+    """The settings that a function takes from its module, and from the function that it was made in."""
+    for name in method.__code__.co_names:
+        if isinstance(found := method.__globals__.get(name), PLAIN):
+            yield name, found
+    for name, cell in zip(method.__code__.co_freevars, method.__closure__ or (), strict=True):
+        try:
+            yield name, token(cell.cell_contents)
+        except ValueError:  # not set yet
+            continue
+
+
+def kept(model: Any, state: State) -> tuple:
+    """A state without what the model's own runs change."""
+    with _lock:
+        volatile: Collection = _volatile.get(model, ())
+    return tuple((key, value) for key, value in state.items() if key not in volatile)
+
+
+def ran(model: Any, before: State, after: State) -> None:
+    """Note which attributes a run of the model changed; layers that it made are no such thing."""
+    there = {key[0] for key in before}
+    changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+    changed = {key for key in changed if len(key) > 1 and key[0] in there}
+    if changed:
+        with _lock:
+            _volatile.setdefault(model, set()).update(changed)
