@@ -148,7 +148,8 @@ def test_lengths_that_are_not_known_are_none():
 REFUSED = {
     "wrong length": (X, Y[:5], "7 images and units for 5"),
     "wrong length for a list": (list(X), [1, 2], "7 images and units for 2"),
-    "float labels": (X, Y.astype("float32"), "float32"),
+    "fractions": (X, Y + 0.5, "float64"),
+    "one-hot floats of two": (X, np.eye(2)[Y[:, 0] % 2], "argmax"),
     "one-hot floats": (X, np.eye(7), "argmax"),
     "one-hot integers": (X, np.eye(7, dtype=int), "argmax"),
     "booleans": (X, np.ones((7, 3), bool), "bool"),

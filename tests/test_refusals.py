@@ -58,7 +58,13 @@ BAD = {
     "negative unit": ((X, -1), "Unit -1 .* 0 to 4"),
     "y too short": ((X, [0, 1]), "3 images and units for 2 came"),
     "y too long": ((X, np.zeros((4, 2), int)), "3 images and units for 4 came"),
-    "y of floats": ((X, np.array([0.0, 1.0, 2.0])), "float64.*integers were expected"),
+    "y of fractions": ((X, np.array([0.0, 1.5, 2.0])), "float64 came, 1.5 among them, and integers were expected"),
+    "y of NaN": ((X, np.array([0.0, np.nan, 2.0])), "nan among them"),
+    "y one-hot, of floats": ((X, np.eye(5, dtype="float32")[[0, 1, 2]]), "one-hot rows.*argmax"),
+    "y of probabilities": ((X, np.full((3, 5), 0.2)), "0.2 among them.*argmax"),
+    "y of a word": ((X, "best"), 'y=\'best\' came.*"predicted".*"top-3"'),
+    "y of no unit": ((X, "top-0"), "y='top-0' came"),
+    "y of too many": ((X, "top-6"), 'y="top-6" came, and the model has 5 units'),
     "y one-hot": ((X, np.eye(5, dtype=int)[[0, 1, 2]]), "one-hot rows.*argmax"),
     "y of rank 3": ((X, np.zeros((3, 1, 1), int)), r"shape \(3, 1, 1\)"),
     "y ragged": ((X, [[0, 1], [2], [3]]), "ragged"),
@@ -74,7 +80,7 @@ BAD = {
     "not a model": ((X, 1, {"model": "resnet"}), "str came, and a keras.Model"),
 }
 # These need no run of the model at all, the others only an abstract one of a single image.
-BEFORE_ANY_CALL = [case for case in BAD if not case.startswith(("unit", "negative", "resizing one"))]
+BEFORE_ANY_CALL = [case for case in BAD if not case.startswith(("unit", "negative", "resizing one", "y of too"))]
 
 
 @pytest.mark.parametrize("case", BAD)

@@ -8,7 +8,7 @@ from keras import ops
 
 import keras_explainable as ke
 import models
-from helpers import BACKEND, SHAPE, close, raw
+from helpers import SHAPE, close, raw
 from keras_explainable import scores
 from keras_explainable.errors import InputError
 
@@ -40,6 +40,16 @@ def test_margins(f):
     close([given(scores.margin(1), f)], [(f[:, 1] - f[:, [0, 2, 3, 4]].max(1))[:, None]])
 
 
+def test_against_a_unit_and_both_classes_of_one(f):
+    close([given(scores.negated(), f), given(scores.negated(scores.margin(1, 2)), f)], [-f, f[:, 2:3] - f[:, 1:2]])
+    close([given(scores.negated(lambda outputs: outputs["a"]), {"a": f})], [-f])
+    close([given(scores.negated(scores.top_k(2)), f)], [-np.sort(f)[:, :-3:-1]])
+    close([given(scores.negated(scores.negated(scores.top_k(2))), f)], [np.sort(f)[:, :-3:-1]])
+    close([given(scores.binary(), f[:, :1]), given(scores.binary(), f[:, 0])], [np.stack([-f[:, 0], f[:, 0]], 1)] * 2)
+    assert scores.negated() == scores.negated() and scores.binary() == scores.binary() != scores.negated()
+    assert repr(scores.negated(scores.unit(1))) == "ke.scores.negated(ke.scores.unit((1,)))"
+
+
 def test_similarity_is_the_cosine(f, rng):
     e = rng.normal(size=(2, 5))
     lengths = np.linalg.norm(f, axis=1)[:, None] * np.linalg.norm(e, axis=1)
@@ -56,6 +66,28 @@ def test_a_region_is_a_mean_over_pixels(rng, first):
     wins = values.argmax(-1) == 1
     preferred = np.array([[v[w, 1].mean()] for v, w in zip(values, wins, strict=True)])
     close([given(scores.region(None, 1, axis=1 if first else -1), seen)], [preferred])
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_the_region_of_one_unit_is_the_foreground(rng, first):
+    """The pixels above 0, and where there is none a score of 0, as of a unit that nobody prefers."""
+    z = rng.normal(size=(3, 4, 6, 1)).astype("float32")
+    z[2] = -abs(z[2])
+    expected = np.array([[v[v > 0].mean() if (v > 0).any() else 0.0] for v in z])
+    seen = z.transpose(0, 3, 1, 2) if first else z
+    close([given(scores.region(None, 0, axis=1 if first else -1), seen)], [expected])
+
+
+def test_the_foreground_of_a_binary_segmentation_is_before_the_sigmoid():
+    stack = [keras.Input(SHAPE), L.Conv2D(4, 3, padding="same", activation="relu"), L.Conv2D(1, 1, name="mask")]
+    logits = models.randomize(keras.Sequential(stack))
+    model, x = keras.Sequential([logits, L.Activation("sigmoid")]), models.images("functional")
+    z = host(logits(x))[..., 0]
+    assert 0.2 < (z > 0).mean() < 0.8
+    expected = raw("gradients", logits, x, np.arange(3), score=scores.region(z > 0, 0))
+    for subject in (logits, model):
+        close(raw("gradients", subject, x, score=scores.region(None, 0, axis=-1)), expected, 1e-4)
+    close([expected.scores[:, 0]], [np.stack([v[v > 0].mean() for v in z])])
 
 
 def iou(a, b):
@@ -162,7 +194,9 @@ def test_a_choice_within_an_output_is_a_value(f):
 @pytest.mark.parametrize("layout", ["channels_last", "channels_first"])
 def test_each_image_has_a_region_of_its_own(rng, layout):
     if layout == "channels_first" and not models.runs_channels_first():
-        pytest.skip("TensorFlow has no channels-first convolutions on this CPU: TF_ENABLE_ONEDNN_OPTS=1 switches them on")
+        pytest.skip(
+            "TensorFlow has no channels-first convolutions on this CPU: TF_ENABLE_ONEDNN_OPTS=1 switches them on"
+        )
     first = layout == "channels_first"
     stack = [L.Conv2D(6, 3, padding="same", activation="relu", data_format=layout), L.Conv2D(4, 1, data_format=layout)]
     stack += [] if first else [L.Softmax()]
@@ -198,6 +232,7 @@ REFUSED = {
     "no boxes": (lambda f: scores.box([0, 0, 1, 1], 1)({"box": f}), "no 'boxes'; they are: 'box'"),
     "no classes": (lambda f: scores.box([0, 0, 1, 1], 1)({"boxes": f[..., None], "scores": f}), "no 'classes'"),
     "corners": (lambda f: scores.box([0, 0, 1], 1), r"\(4,\) or \(M, 4\)"),
+    "two classes": (lambda f: scores.binary()(f), "binary: the model has 5 units, and one was expected"),
     "layout": (lambda f: scores.box([0, 0, 1, 1], 1, layout="yxyx"), "use one of 'xyxy'"),
 }
 

@@ -56,7 +56,9 @@ def batches(
         x: one of the sources named in `SOURCES`. Sources of batches give `x`, `(x, y)` or `(x, y, sample_weight)`;
             weights are dropped, and `batch_size` does not apply.
         batch_size: None is 32, and fewer images where that is faster.
-        y: an int, (N,) or (N, K) unit indices, in the order of the images; not for sources that give their own.
+        y: an int, (N,) or (N, K) unit indices, in the order of the images; not for sources that give their own. Or what
+            chooses units by their scores, as `ke.scores.top_k()` does: it comes with each batch as it is, and in the
+            place of the source's own.
         steps: batches to take at most.
         leaf: where the images are in what a source of batches gives (see `several`).
 
@@ -72,11 +74,12 @@ def batches(
     if kind in ("array", "list"):
         x = x if kind == "array" else _stack(x)
         _length(x, None)
-    units = None if y is None else unit_array(y)
+    units = y if y is None or chooses(y) else unit_array(y)
     if kind in ("array", "list"):
         length, size = _length(x, units), batch_size or backend.at_once(x, AT_ONCE)
         return Batches(itertools.islice(_cut(x, units, size), steps), _least(-(-length // size), steps), kind)
-    if units is not None and isinstance(getattr(x, "element_spec", None), tuple) and len(x.element_spec) > 1:
+    twice = isinstance(getattr(x, "element_spec", None), tuple) and len(x.element_spec) > 1
+    if twice and units is not None and not chooses(units):
         raise _two_labels()
     total = _total(x, kind)
     if total == math.inf and steps is None:
@@ -130,10 +133,10 @@ def _check_finite(x: Any, first: int, what: str) -> None:
 
 
 def unit_array(y: Any) -> np.ndarray:
-    """Unit indices as int32: (), or (N, K) with K = 1 for (N,).
+    """Unit indices as int32: (), or (N, K) with K = 1 for (N,). Floats that are whole numbers count as these.
 
     Raises:
-        InputError: labels (floats, booleans, one-hot rows) or anything else that is no array of unit indices came.
+        InputError: labels (fractions, booleans, one-hot rows) or anything else that is no array of unit indices came.
     """
     try:
         units = _host(y)
@@ -141,13 +144,15 @@ def unit_array(y: Any) -> np.ndarray:
         raise InputError("y is ragged: give every image the same number of units, as an array (N, K).") from error
     models.check_units(units, None)
     if _one_hot(units):
-        raise InputError(
-            f"y of shape {units.shape} has one-hot rows, of 0 and 1 alone, and unit indices were expected: pass "
-            "y.argmax(-1), or where an image has several labels their numbers, as many for each image."
-        )
+        raise models.one_hot(units)
     if max(abs(int(units.max())), abs(int(units.min()))) > np.iinfo(np.int32).max:
         raise InputError(f"y asks for unit {units.max()}: no model has so many.")
     return (units[:, None] if units.ndim == 1 else units).astype("int32")
+
+
+def chooses(units: Any) -> bool:
+    """Whether these are no numbers of units, but what chooses them by their scores (arrays choose something else)."""
+    return callable(units) and hasattr(units, "choose")
 
 
 def _kind(x: Any) -> str:
@@ -195,12 +200,12 @@ def _stack(images: Iterable[Any]) -> np.ndarray:
     return np.stack(arrays)
 
 
-def _length(images: Any, units: np.ndarray | None) -> int:
+def _length(images: Any, units: Any) -> int:
     """The number of images, with as many units as images."""
     shape = tuple(images.shape)
     if not shape or shape[0] == 0:
         raise InputError(f"x of shape {shape} came: there is no image in it.")
-    if units is not None and units.ndim and len(units) != shape[0]:
+    if _each(units) and len(units) != shape[0]:
         raise InputError(f"{shape[0]} images and units for {len(units)} came: give one row of y for each image.")
     return shape[0]
 
@@ -223,28 +228,33 @@ def _least(*numbers: float | None) -> int | None:
     return int(min(known)) if known else None
 
 
-def _cut(images: Any, units: np.ndarray | None, size: int) -> Iterator[tuple]:
+def _each(units: Any) -> bool:
+    """Whether there are numbers for each image."""
+    return units is not None and not chooses(units) and units.ndim > 0
+
+
+def _cut(images: Any, units: Any, size: int) -> Iterator[tuple]:
     for start in range(0, images.shape[0], size):
         part = _native(images[start : start + size])
         yield part, _rows(units, start, len(part))
 
 
-def _rows(units: np.ndarray | None, start: int, number: int) -> np.ndarray | None:
+def _rows(units: Any, start: int, number: int) -> Any:
     """The rows of units for images `start` to `start + number`."""
-    if units is None:
-        return None
+    if units is None or chooses(units):
+        return units
     return units[start : start + number] if units.ndim else np.full((number, 1), units)
 
 
-def _labelled(source: Iterable[Any], units: np.ndarray | None, steps: int | None, leaf: Any) -> Iterator[tuple]:
+def _labelled(source: Iterable[Any], units: Any, steps: int | None, leaf: Any) -> Iterator[tuple]:
     """`(images, units)` of each batch that a source gives, for at most `steps` batches."""
     start = 0
     for batch in itertools.islice(source, steps):
-        images, own = _parts(batch, leaf)
+        images, own = _parts(batch, leaf, labelled=not chooses(units))
         if own is not None and units is not None:
             raise _two_labels()
         number = _length(images, own)
-        if units is not None and units.ndim and len(units) < start + number:
+        if _each(units) and len(units) < start + number:
             raise InputError(
                 f"y has units for {len(units)} images, and x gave {start + number} so far, at last a batch of shape "
                 f"{tuple(images.shape)}: {ONE_IMAGE}."
@@ -253,12 +263,12 @@ def _labelled(source: Iterable[Any], units: np.ndarray | None, steps: int | None
         start += number
     if start == 0:
         raise InputError("x gave no batch: it is empty, or has been used up before.")
-    if steps is None and units is not None and units.ndim and len(units) > start:
+    if steps is None and _each(units) and len(units) > start:
         raise InputError(f"y has units for {len(units)} images, and x gave {start}: give one row of y for each image.")
 
 
-def _parts(batch: Any, leaf: Any) -> tuple[Any, np.ndarray | None]:
-    """Images and units of what a source calls a batch."""
+def _parts(batch: Any, leaf: Any, labelled: bool) -> tuple[Any, np.ndarray | None]:
+    """Images of what a source calls a batch, and its units where they count."""
     parts = batch if isinstance(batch, (tuple, list)) else (batch,)
     if not 1 <= len(parts) <= 3:
         raise InputError(f"A batch of {len(parts)} parts came, and x, (x, y) or (x, y, sample_weight) was expected.")
@@ -269,7 +279,7 @@ def _parts(batch: Any, leaf: Any) -> tuple[Any, np.ndarray | None]:
         )
     images = _native(parts[0] if leaf is None else models.Several.of(parts[0], leaf))
     _length(images, None)  # where there is no image there is no unit either
-    return images, unit_array(parts[1]) if len(parts) > 1 and parts[1] is not None else None
+    return images, unit_array(parts[1]) if labelled and len(parts) > 1 and parts[1] is not None else None
 
 
 def _two_labels() -> InputError:

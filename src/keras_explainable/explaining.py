@@ -14,7 +14,7 @@ from keras_explainable import backend, data, models, registry
 from keras_explainable.compiling import frozen, options
 from keras_explainable.errors import InputError
 from keras_explainable.resize import resize
-from keras_explainable.running import opened, outside, run_steps
+from keras_explainable.running import asked, opened, outside, run_steps
 
 
 class Explanation(namedtuple("Explanation", "scores maps")):
@@ -54,7 +54,10 @@ def explain(
         model: see the contract in `ke.methods`.
         x: images as an array or tensor; or a `tf.data.Dataset`, torch `DataLoader`, `keras.utils.PyDataset` or
             generator of batches, with or without the units to explain.
-        y: the units to explain, for arrays: an int, (N,) or (N, K); None for every unit.
+        y: the units to explain, for arrays: an int, (N,) or (N, K); None for every unit. Of any source, also
+            "predicted" for the unit that the model scores highest on each image as it came, and "top-3" (or another
+            number) for the highest three, in falling order, instead of those that the source gives; with `score`, of
+            its columns.
         batch_size: images explained at once, where `x` is no source of batches itself. None: 32, but fewer large ones
             on PyTorch's CPU, which is faster so. Scores and maps do not depend on it.
         verbose: 0 for no progress bar.
@@ -81,6 +84,9 @@ def explain(
     """
     method = registry.method_of(method)
     _check_arguments(postprocessing, resizing)
+    y, score = asked(y, method_params.get("score"))
+    if score is not None:
+        method_params["score"] = score
     _check_parameters(method, method_params)
     if seed is not None and registry.takes(method, "seed"):
         method_params["seed"] = seed
@@ -99,7 +105,6 @@ def explain(
         return scores, maps
 
     key = None if getattr(method, "repeats", False) else frozen([method, method_params, postprocessing, resizing])
-    score = method_params.get("score")
     with models.unchanging():
         source, total = opened(model, x, y, batch_size, score, leaf, steps)
         fetch, results = (backend.to_host, _Results(total)) if as_numpy else (keras.ops.stop_gradient, _Tensors())

@@ -163,9 +163,8 @@ def asked(y: Any, score: Any) -> tuple[Any, Any]:
             f'y={y!r} came, and numbers of units were expected, or "predicted" for the unit that the model scores '
             'highest on each image, or "top-3" for so many of the highest.'
         )
-    return replace(
-        scores.top_k(int(found[1] or 1)), of=getattr(score, "of", None) if data.chooses(score) else score
-    ), score
+    columns = score.of if data.chooses(score) else score
+    return replace(scores.top_k(int(found[1] or 1)), of=columns), score
 
 
 def outside() -> int:

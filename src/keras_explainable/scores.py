@@ -5,8 +5,8 @@ is in an array is part of the compiled program. A score with several columns giv
 for the chosen ones: `score=ke.scores.region(masks, unit), y=np.arange(len(masks))` explains image i for mask i,
 however images are batched.
 
-`unit`, `top_k`, `margin` and `region` are scores of units: they take what the methods take without `score`, the values
-before the model's last softmax or sigmoid. The others take the model's outputs as they are.
+`unit`, `top_k`, `margin`, `negated`, `binary` and `region` are scores of units: they take what the methods take without
+`score`, the values before the model's last softmax or sigmoid. The others take the model's outputs as they are.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +17,8 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import backend
+from keras_explainable.boxes import LAYOUTS
+from keras_explainable.boxes import box as _box
 from keras_explainable.errors import InputError
 
 
@@ -57,10 +59,10 @@ class Score:
     @property
     def which(self) -> tuple:
         """The path of the output that it takes; () for the first one."""
-        if self.function is not _output:
+        if self.function not in (_output, _negated):
             return ()
-        which, score = self.arguments
-        return (which, *getattr(score, "which", ()))
+        *path, score = self.arguments
+        return (*path, *getattr(score, "which", ()))
 
     def __call__(self, outputs: Any) -> Any:
         return self.function(outputs, *self.arguments)
@@ -87,6 +89,14 @@ class Chosen(Score):
         return super().__repr__() + (f" of {self.of!r}" if self.of else "")
 
 
+@dataclass(frozen=True)
+class Labels:
+    """A data set's own labels in the place of units, and the score whose columns they number."""
+
+    y: Any
+    score: Score
+
+
 def unit(k: int | Sequence[int]) -> Score:
     """The score of unit k, as `y=k`; of several, a column for each.
 
@@ -95,7 +105,7 @@ def unit(k: int | Sequence[int]) -> Score:
     return Score(_unit, (_numbers("k", k),), True, linear=True)
 
 
-def top_k(k: int = 1) -> Score:
+def top_k(k: int = 1) -> Chosen:
     """The k units that the model scores highest on each image, the highest first.
 
     score[b, j] = f[b, u_bj], u_b the units in falling order of f(x)[b]
@@ -122,6 +132,35 @@ def margin(unit: int | Sequence[int], other: int | Sequence[int] | None = None) 
     return Score(_margin, (units, others), True, linear=others is not None)
 
 
+def negated(score: Callable | None = None) -> Score:
+    """Why not: minus the score of each unit, as of the only one of a model of two classes against the positive class.
+
+    score[b, j] = -f[b, j], f the values before the last softmax or sigmoid, or what `score` is. Of `top_k()` the units
+    are those with the highest scores.
+    """
+    if isinstance(score, Chosen):
+        other = _lowest if score.function is _top_k else _top_k
+        return replace(score, function=other, of=negated(score.of))
+    of_units = score is None or getattr(score, "before_activation", False)
+    return Score(_negated, (score,), of_units, linear=score is None or getattr(score, "linear", False))
+
+
+def binary(labels: Any = None) -> Any:
+    """Both classes of a model of one unit, by the numbers that a data set gives them: 0 and 1.
+
+    score[b, 0] = -z[b], score[b, 1] = z[b], z the value before the sigmoid; so `score=ke.scores.binary(), y=labels`
+    explains each image for its own class, as batches do that bring such labels.
+
+    Args:
+        labels: (N,) or (N, 1) of 0 and 1: what comes then is a `y` for itself, `y=ke.scores.binary(labels)`.
+    """
+    score = Score(_binary, (), True, linear=True)
+    if labels is None:
+        return score
+    labels = backend.to_host(labels) if ops.is_tensor(labels) else np.asarray(labels)
+    return Labels(labels.astype("int32") if labels.dtype.kind == "b" else labels, score)
+
+
 def region(mask: Any, unit: int, axis: int | None = None) -> Score:
     """A unit of a segmentation map, over a region of it.
 
@@ -129,7 +168,8 @@ def region(mask: Any, unit: int, axis: int | None = None) -> Score:
 
     Args:
         mask: (*S) at the resolution of the model's output, of booleans or weights; or (M, *S) for M scores. None: the
-            pixels where the model prefers this unit, on each image that it sees.
+            pixels where the model prefers this unit, on each image that it sees; of one unit alone the foreground,
+            where it is above 0 before the sigmoid.
         unit: the channel.
         axis: the channels' axis in the model's output: -1 as in Keras, 1 as in PyTorch; found where the mask's shape
             says it, and needed where there is no mask.
@@ -229,57 +269,6 @@ def box(
     return Score(_box, (array, chosen, float(iou), (boxes, scores, classes), layout, activation))
 
 
-LAYOUTS: dict[str, Callable] = {
-    "xyxy": lambda low, other: (low, other),
-    "xywh": lambda low, size: (low, low + size),
-    "cxcywh": lambda centre, size: (centre - size / 2, centre + size / 2),
-}
-
-
-def _box(outputs: Any, box: Array, unit: int | None, least: float, names: tuple, layout: str, activation: Any) -> Any:
-    if isinstance(outputs, (list, tuple)) and all(isinstance(one, Mapping) for one in outputs):  # one for each image
-        batched = ({k: v[None] for k, v in one.items() if ops.is_tensor(v)} for one in outputs)
-        return ops.concatenate([_box(one, box, unit, least, names, layout, activation) for one in batched])
-    if not isinstance(outputs, Mapping):
-        raise InputError(
-            f"box: outputs of type {type(outputs).__name__} came, and a dictionary with {names[0]!r} and {names[1]!r}, "
-            "or a list of one for each image, was expected: of other outputs make such a dictionary first, as by "
-            "score=lambda outputs: ke.scores.box(...)({'boxes': outputs[0], 'scores': outputs[1]})."
-        )
-    missing = [name for name in names[:2] if name not in outputs]
-    if missing:
-        has = ", ".join(map(repr, outputs))
-        raise InputError(f"The model's outputs have no {missing[0]!r}; they are: {has}. Name it by boxes= or scores=.")
-    p = ops.cast(ops.convert_to_tensor(outputs[names[1]]), "float32")
-    p = getattr(ops, activation)(p) if activation else p
-    if len(p.shape) == 3:
-        if unit is not None:
-            _check((unit,), p.shape[-1])
-        p = ops.max(p, axis=-1) if unit is None else p[..., unit]
-    elif unit is not None:
-        named = "labels" if names[2] == "classes" and "classes" not in outputs else names[2]
-        if named not in outputs:
-            raise InputError(f"The model's outputs have no {names[2]!r} to tell unit {unit} by: name it by classes=.")
-        p = p * ops.cast(ops.cast(ops.convert_to_tensor(outputs[named]), "int32") == unit, "float32")
-    found = ops.cast(ops.convert_to_tensor(outputs[names[0]]), "float32")[:, None]  # (B, 1, N, 4)
-    wanted = ops.reshape(box.tensor, (1, -1, 1, 4))
-    overlap = _overlap(*(LAYOUTS[layout](corners[..., :2], corners[..., 2:]) for corners in (found, wanted)))
-    agreement = ops.where(overlap >= least, overlap, ops.zeros_like(overlap)) * p[:, None]
-    nothing = ops.zeros((ops.shape(found)[0], wanted.shape[1], 1))  # also where there is no detection at all
-    return ops.max(ops.concatenate([agreement, nothing], axis=-1), axis=-1)
-
-
-def _overlap(a: tuple, b: tuple) -> Any:
-    """Intersection over union of boxes given by their low and high corners."""
-
-    def area(low, high):
-        return ops.prod(ops.maximum(high - low, 0.0), axis=-1)
-
-    common = area(ops.maximum(a[0], b[0]), ops.minimum(a[1], b[1]))
-    union = area(*a) + area(*b) - common
-    return common / ops.where(union > 0, union, ops.ones_like(union))
-
-
 def _output(outputs: Any, which: int | str, score: Callable | None) -> Any:
     if ops.is_tensor(outputs):
         if which != 0:
@@ -307,6 +296,23 @@ def _top_k(outputs: Any, k: int) -> Any:
     return ops.cast(ops.top_k(values, k)[1], "int32")
 
 
+def _lowest(outputs: Any, k: int) -> Any:
+    return _top_k(-_rows(outputs), k)
+
+
+def _negated(outputs: Any, score: Callable | None) -> Any:
+    return -(_rows(outputs) if score is None else ops.convert_to_tensor(score(outputs)))
+
+
+def _binary(outputs: Any) -> Any:
+    z = _rows(outputs)
+    if z.shape[-1] not in (1, None):
+        raise InputError(
+            f"binary: the model has {z.shape[-1]} units, and one was expected, whose class is 1: leave score= out."
+        )
+    return ops.concatenate([-z, z], axis=1)
+
+
 def _margin(outputs: Any, units: tuple[int, ...], others: tuple[int, ...] | None) -> Any:
     values = _rows(outputs)
     if others is not None:
@@ -323,7 +329,9 @@ def _region(outputs: Any, mask: Array | None, unit: int, axis: int | None) -> An
     shape = tuple(values.shape)
     if mask is None:
         _check((unit,), shape[axis])  # type: ignore[index]
-        weights = ops.cast(ops.argmax(values, axis=axis) == unit, "float32")[:, None]
+        alone = shape[axis] == 1  # type: ignore[index]
+        preferred = ops.take(values, 0, axis=axis) > 0 if alone else ops.argmax(values, axis=axis) == unit
+        weights = ops.cast(preferred, "float32")[:, None]
     else:
         fits = [a for a, space in ((-1, shape[1:-1]), (1, shape[2:])) if mask.shape in (space, mask.shape[:1] + space)]
         if axis is None and len(fits) == 1:

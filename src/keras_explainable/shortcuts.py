@@ -11,7 +11,7 @@ from keras_explainable import models, registry
 from keras_explainable.errors import InputError
 from keras_explainable.explaining import partial_explain
 from keras_explainable.methods import fullgrad, path
-from keras_explainable.running import opened, run_steps
+from keras_explainable.running import asked, opened, run_steps
 
 
 @functools.cache
@@ -73,6 +73,8 @@ def full_gradient_decomposition(
     Reference: Srinivas & Fleuret, arXiv:1905.00780.
     """
 
+    y, score = asked(y, score)
+
     def step(subject: Any, images: Any, units: Any) -> tuple:
         terms = fullgrad.decomposition(subject, images, units, score)
         return (*terms, fullgrad.implicit_biases(subject, images, units, score)) if implicit else terms
@@ -119,6 +121,8 @@ def integrated_gradients_gap(
         `scores`, `baseline_scores`, `total` (the sum of each map), `absolute_gap` and `relative_gap` (of
         |scores - baseline_scores|), each (N, K).
     """
+
+    y, score = asked(y, score)
 
     def step(subject: Any, images: Any, units: Any) -> tuple:
         return tuple(path.integrated_gradients_gap(subject, images, units, score, **params))

@@ -11,6 +11,9 @@ from keras_explainable.errors import BackendError, InputError
 from keras_explainable.models import find
 from keras_explainable.models.black_box import BlackBox as BlackBox
 from keras_explainable.models.black_box import BlackBoxTaps as BlackBoxTaps
+from keras_explainable.models.chosen import check_units as check_units
+from keras_explainable.models.chosen import one_hot as one_hot
+from keras_explainable.models.chosen import unit_indices as unit_indices
 from keras_explainable.models.inputs import Bound as Bound
 from keras_explainable.models.inputs import Several as Several
 from keras_explainable.models.inputs import alternatives as alternatives
@@ -25,8 +28,6 @@ from keras_explainable.models.taps import Call as Call
 from keras_explainable.models.taps import Point as Point
 from keras_explainable.models.taps import Taps as Taps
 from keras_explainable.models.view import View as View
-from keras_explainable.models.view import check_units as check_units
-from keras_explainable.models.view import unit_indices as unit_indices
 from keras_explainable.models.wiring import Rule as Rule
 from keras_explainable.models.wiring import Step as Step
 from keras_explainable.models.wiring import Wiring as Wiring

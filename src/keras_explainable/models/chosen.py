@@ -1,0 +1,69 @@
+"""The numbers of the units to explain: checked, and as a tensor."""
+
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_explainable import backend
+from keras_explainable.errors import InputError
+
+
+def unit_indices(indices: Any, batch: Any, units: int | None) -> Any:
+    """Indices as a (B, K) tensor, from an int, (B,), or (B, K); numbers that are known are checked against `units`."""
+    if ops.is_tensor(indices) and "float" in str(indices.dtype) and not backend.is_traced(indices):
+        indices = backend.to_host(ops.cast(indices, "float32"))
+    if isinstance(indices, (int, float, np.number, list, tuple, np.ndarray)):
+        check_units(np.asarray(indices), units)
+        indices = np.asarray(indices).astype("int32")
+    indices = ops.cast(ops.convert_to_tensor(indices), "int32")
+    if len(indices.shape) == 0:
+        return ops.broadcast_to(indices, (batch, 1))
+    return indices[:, None] if len(indices.shape) == 1 else indices
+
+
+def check_units(indices: np.ndarray, units: int | None, of: str = "model") -> None:
+    """Refuse what are no unit numbers of a model, or a score, with so many units."""
+    if indices.dtype.kind not in "iuf":
+        raise InputError(
+            f"Unit indices of type {indices.dtype} came, and integers were expected, one per unit to explain: "
+            "use y.argmax(-1) for one-hot labels."
+        )
+    if indices.ndim > 2:
+        raise InputError(f"Unit indices of shape {indices.shape} came: give an int, (batch,) or (batch, K).")
+    if not indices.size:
+        raise InputError(
+            f"Unit indices of shape {indices.shape} came, with none in them: leave them out for every unit."
+        )
+    if indices.dtype.kind == "f":
+        _check_whole(indices)
+    if units is not None and (indices.max() >= units or indices.min() < 0):
+        bad = int(indices[(indices >= units) | (indices < 0)].flat[0])
+        one_unit = (
+            ": of a classifier it is the positive class. To explain against it give y=0, "
+            "score=ke.scores.negated(); and where y has a data set's labels of 0 and 1, score=ke.scores.binary()"
+        )
+        alone = of == "model" and units == 1 and bad > 0
+        has = f"one unit, number 0{one_unit}" if alone else f"units 0 to {units - 1}"
+        raise InputError(f"Unit {bad} was asked for, and the {of} has {has}.")
+
+
+def _check_whole(indices: np.ndarray) -> None:
+    """Refuse floats that are no numbers of units."""
+    rows = indices.ndim == 2 and indices.shape[1] > 1
+    if rows and np.isin(indices, (0, 1)).all():
+        raise one_hot(indices)
+    broken = ~np.isfinite(indices) | (indices != np.round(indices))
+    if broken.any():
+        raise InputError(
+            f"Unit indices of type {indices.dtype} came, {indices[broken].flat[0]} among them, and integers were "
+            f"expected, one per unit to explain{': use y.argmax(-1) for rows of one value per unit' if rows else ''}."
+        )
+
+
+def one_hot(rows: np.ndarray) -> InputError:
+    """What is wrong with rows of indicators in the place of unit numbers."""
+    return InputError(
+        f"y of shape {rows.shape} has one-hot rows, of 0 and 1 alone, and unit indices were expected: pass "
+        "y.argmax(-1), or where an image has several labels their numbers, as many for each image."
+    )
