@@ -18,6 +18,8 @@ def visualize(
     rows: int | None = None,
     cols: int | None = None,
     *,
+    bands: int | Sequence[int] | None = None,
+    slice: int | tuple[int, int] | None = None,
     figsize: tuple[float, float] | None = None,
     cmap: Any = None,
     overlay_cmap: Any = None,
@@ -35,6 +37,8 @@ def visualize(
 
         ke.utils.visualize([*images, *maps], cols=4)
         ke.utils.visualize(images, overlays=maps, to_file="maps.png")
+        ke.utils.visualize(satellite, overlays=maps, bands=(3, 2, 1))  # channels drawn as red, green and blue
+        ke.utils.visualize(scans, overlays=maps, slice=(2, 40))  # of volumes, index 40 on the last axis of space
     """
     from keras_explainable.viz.figure import figure, save
 
@@ -42,6 +46,8 @@ def visualize(
         images,
         titles,
         overlays,
+        bands=bands,
+        slice=slice,
         overlay_alpha=overlay_alpha,
         rows=rows,
         cols=cols,

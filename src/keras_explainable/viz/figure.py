@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import numpy as np
 
 from keras_explainable.errors import BackendError, InputError
+from keras_explainable.viz.cells import cells
 from keras_explainable.viz.image import (
     SIGNED,
     UNSIGNED,
@@ -19,7 +20,6 @@ from keras_explainable.viz.image import (
     channels_last,
     is_signed,
     limits_of,
-    to_numpy,
     unit_range,
 )
 
@@ -45,6 +45,8 @@ def figure(
     titles: Sequence[str | None] | None = None,
     overlays: Any = None,
     *,
+    bands: int | Sequence[int] | None = None,
+    slice: int | tuple[int, int] | None = None,
     overlay_alpha: float = 0.5,
     rows: int | None = None,
     cols: int | None = None,
@@ -61,16 +63,20 @@ def figure(
     `images`: an array (N, H, W, C), (N, H, W), or a list of (H, W) and (H, W, C), C in 1, 3, 4; None leaves a cell
     blank. Three and four channels and one-channel integers are pictures (values as `unit_range` reads them); one
     channel of floats is a map, drawn in `cmap`. `overlays`: as many maps as images, or K times as many in the order
-    (K, N), which repeats the images; the (N, H, W, K) that `explain` returns is put in that order.
+    (K, N), which repeats the images; the (N, H, W, K) that `explain` returns is put in that order, and of one image
+    (H, W, K) is read as its K maps.
+    `bands`: of images with any number of channels, the three that are drawn as red, green and blue, or one as grey.
+    `slice`: of volumes and their maps, with one more axis of space in each of the shapes above, where they are cut:
+    an index on the first axis of space, or (axis, index). A coarse map is cut at the same place.
     `signed`: colours symmetric about zero; by default where a map goes below zero and no colour map is named.
     `shared`: one scale for all maps, and one for all overlays.
 
     Raises: InputError: wrong shapes or counts. BackendError: matplotlib is not installed.
     """
-    cells, covers = _pair(as_list(images), as_list(overlays, maps=True))
-    rows, cols = _grid(len(cells), rows, cols)
-    labels = _labels(titles, len(cells))
-    pictures = [None if image is None else channels_last(image) for image in cells]
+    flat, covers = cells(images, overlays, bands, slice)
+    rows, cols = _grid(len(flat), rows, cols)
+    labels = _labels(titles, len(flat))
+    pictures = [None if image is None else channels_last(image) for image in flat]
     covers = [None if cover is None else as_map(cover) for cover in covers]
     alone = _colors([as_map(p) for p in pictures if p is not None and _is_map(p)], cmap, None, signed, shared)
     above = _colors([c for c in covers if c is not None], overlay_cmap, UNSIGNED, signed, shared)
@@ -95,35 +101,6 @@ def save(canvas: "Figure", to_file: str | Path | None = None, to_buffer: BinaryI
         canvas.savefig(to_file)
     if to_buffer is not None:
         canvas.savefig(to_buffer, format="png")
-
-
-def as_list(images: Any, maps: bool = False) -> list[Any]:
-    """The images, or maps, in a list, a batch, or a single array; maps (N, H, W, K) in the order (K, N)."""
-    if images is None:
-        return []
-    if not hasattr(images, "shape"):
-        return list(images)
-    array = to_numpy(images)
-    if array.ndim == 4 and maps and array.shape[1] != 1:
-        array = np.moveaxis(array, -1, 0).reshape(-1, *array.shape[1:3])
-    single = array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in ((1,) if maps else (1, 3, 4)))
-    if array.ndim not in (2, 3, 4):
-        raise InputError(f"Images must be a list or an array (N, H, W) or (N, H, W, C). Got shape {array.shape}.")
-    return [array] if single else list(array)
-
-
-def _pair(images: list[Any], overlays: list[Any]) -> tuple[list[Any], list[Any]]:
-    """Images and overlays at equal length, the images repeated under K times as many overlays."""
-    if not images and not overlays:
-        raise InputError("There is nothing to show: `images` is empty.")
-    if images and len(overlays) > len(images):
-        if len(overlays) % len(images):
-            raise InputError(
-                f"{len(overlays)} overlays do not go with {len(images)} images: expected as many, or a multiple of it."
-            )
-        images = images * (len(overlays) // len(images))
-    count = max(len(images), len(overlays))
-    return images + [None] * (count - len(images)), overlays + [None] * (count - len(overlays))
 
 
 def _grid(count: int, rows: int | None, cols: int | None) -> tuple[int, int]:
