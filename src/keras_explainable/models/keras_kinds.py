@@ -1,19 +1,14 @@
-"""What Keras layers add to each channel, what they divide by, and whether one of a user's own is affine."""
+"""What Keras layers add to each channel, what they divide by, and one with another kernel."""
 
 import inspect
-import threading
-from collections.abc import Callable
 from types import FunctionType, MethodType
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops, tree
 
 from keras_explainable.errors import LayerError
 from keras_explainable.models.taps import Deviation
-
-SIZES = (0.1, 1.0, 10.0, 1000.0)  # of what a layer is tried on
 
 
 def effective_bias(layer: Any) -> Any:
@@ -82,36 +77,3 @@ def deviation(layer: Any) -> Deviation:
         return ops.reshape(ops.cast(ops.convert_to_tensor(gain), "float32"), shape)
 
     return Deviation(axes, layer.epsilon, centred, (lambda rank: 1.0) if gain is None else spread)
-
-
-def is_affine(layer: Callable, shape: tuple) -> bool:
-    """Whether layer(a + b) + layer(0) = layer(a) + layer(b) for random a and b of several sizes.
-
-    In a thread of its own, where there are numbers also while the backend traces in this one."""
-    found: list[bool] = []
-    thread = threading.Thread(target=lambda: found.append(_adds(layer, shape)))
-    thread.start()
-    thread.join()
-    return found == [True]
-
-
-def _adds(layer: Callable, shape: tuple) -> bool:
-    random = np.random.default_rng(0)
-
-    def call(x):
-        y = layer(ops.convert_to_tensor(x.astype("float32")))
-        exact.append(keras.backend.standardize_dtype(y.dtype) in ("float32", "float64"))
-        return ops.convert_to_numpy(ops.cast(y, "float32")).astype("float64")
-
-    exact: list[bool] = []
-    try:
-        still = call(np.zeros(shape))
-        for size in SIZES:
-            a, b = size * random.normal(size=(2, *shape))
-            moved = [call(x) - still for x in (a, b, a + b)]
-            tolerance = (1e-3 if all(exact) else 0.03) * abs(moved[2]).max() + 1e-5 * abs(still).max()
-            if not abs(moved[0] + moved[1] - moved[2]).max() <= tolerance:
-                return False
-    except Exception:  # it wants more than an array, or another one: then nothing is known of it
-        return False
-    return True

@@ -34,6 +34,7 @@ class Session(recording.Session):
             return self.see(Point(owner, self.counts[owner], "attention"), plain(*args, **kwargs))
         number = self.begin(path)
         args, kwargs = self.see_all(path, number, "input", (args, kwargs))
+        self.see_again(path, number, functools.partial(alone, layer, plain), args, kwargs)
         shown = path in self.owners.values()
         output = attention.with_scores(plain, args, kwargs) if shown else plain(*args, **kwargs)
         output = self.see_all(path, number, "output", output)

@@ -45,7 +45,7 @@ GROUPS: dict[str, list[str]] = {
     "sum": ["Add", "add", "iadd"],
     # y = x1 x2, linear in each
     "product": [*TIMES, "Matmul", "matmul", "rmatmul", "bmm", "Einsum", "einsum"]
-    + [*_named("conv{}"), *_named("conv_transpose{}")],
+    + ["mm", *_named("conv{}"), *_named("conv_transpose{}"), "Conv", "DepthwiseConv", "ConvTranspose"],
     "additive": ["Subtract", "sub", "add_scaled", "rsub", "Negative", "neg", "Sum", "sum"],
     "quotient": ["Divide", "TrueDivide", "div"],
     "layernorm": ["LayerNormalization", "RMSNormalization", "LayerNorm", "RMSNorm", "layer_norm", "rms_norm"],
@@ -62,9 +62,12 @@ GROUPS: dict[str, list[str]] = {
     + [*_named("Dropout{}"), "AlphaDropout", "GaussianNoise", "GaussianDropout", "ActivityRegularization", "contiguous"]
     + ["clone", "split", "chunk", "Split", "StochasticDepth", "InputLayer", "expand", "expand_as", "BroadcastTo"]
     + ["unbind", "stack", "Stack", "roll", "Roll", "narrow", "select", "index_select", "repeat", "flip", "Flip", "t"]
-    + ["swapaxes", "Swapaxes", "movedim", "moveaxis", "Moveaxis", "unflatten", "type_as", "to", "float"],
+    + ["swapaxes", "Swapaxes", "movedim", "moveaxis", "Moveaxis", "unflatten", "type_as", "to", "float"]
+    + ["view_as", "reshape_as"],
 }
 ROLES = {name: group for group, names in GROUPS.items() for name in names}
+WEIGHTED = {name: "convolution" for name in GROUPS["product"] if name.lower().startswith(("conv", "depthwise"))}
+WEIGHTED |= dict.fromkeys(["linear", "Matmul", "matmul", "rmatmul", "bmm", "mm", "Einsum", "einsum"], "dense")
 HOUSES = ("keras", "torch", "torchvision")  # whose classes these are; a user's class of such a name may do anything
 AMBIGUOUS = ("clamp", "clamp_min", "clip", "max", "maximum", "where", "threshold", "hardtanh", "rrelu", "masked_fill")
 RECTIFIERS = ("relu", "Relu", "relu6", "Relu6")  # which have no slope below 0

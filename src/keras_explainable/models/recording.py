@@ -1,5 +1,6 @@
 """What both adapters need to watch a model run: changes that threads share, one run's session, a trace of its calls."""
 
+import functools
 import threading
 from collections.abc import Callable, Container, Hashable, Iterable, Iterator
 from contextlib import contextmanager
@@ -77,6 +78,28 @@ class Session:
 
         return each(values, see)
 
+    def see_again(self, path: str, call: int, function: Callable, args: tuple, kwargs: dict) -> None:
+        """Shows a tap that asks for it how a call is made again, as `again({part: tensor})` with these in the place of
+        its own, at "again", or what it gives where its tensor `part` is zero, at "zero"."""
+        for link in ("again", "zero"):
+            for part in self.parts.get((path, call, link), ()):
+                again = functools.partial(_again, function, args, kwargs)
+                point = Point(path, call, link, part)
+                self.tap(point, again if link == "again" else again({part: None}))
+
+
+def _again(function: Callable, args: tuple, kwargs: dict, tensors: dict[int, Any]) -> Any:
+    """A call with other tensors in the place of some, by their number; None for zeros."""
+    numbers = count()
+
+    def other(value):
+        number = next(numbers)
+        new = tensors.get(number, value)
+        return ops.zeros_like(value) if new is None else new
+
+    args, kwargs = each((args, kwargs), other)
+    return function(*args, **kwargs)
+
 
 def each(values: Any, see: Callable, of: Callable[[Any], bool] = ops.is_tensor) -> Any:
     """A structure with every tensor in it (or what else `of` picks) replaced by what `see` makes of it; what does not
@@ -94,6 +117,16 @@ def each(values: Any, see: Callable, of: Callable[[Any], bool] = ops.is_tensor) 
     if isinstance(values, dict):
         return type(values)(zip(values, new, strict=True))
     return type(values)(*new) if hasattr(values, "_fields") else type(values)(new)
+
+
+def watcher(look: Callable[[Any], Any]) -> Tap:
+    """A tap that only looks at each value."""
+
+    def tap(_: Point, value: Any) -> Any:
+        look(value)
+        return value
+
+    return tap
 
 
 class Recorder:
@@ -115,6 +148,11 @@ class Recorder:
     def others(self) -> frozenset[int]:
         """What came into the model besides the images."""
         return frozenset(number for point, number, _ in self.events if not point.path) - {IMAGES}
+
+    def unmade(self, calls: Iterable[Call], constants: Container[int]) -> dict[Hashable, int]:
+        """The keys and numbers of the values that no call made, and that came in with nothing."""
+        made = {IMAGES}.union(*(set(call.outputs).difference(call.inputs) for call in calls))
+        return {key: number for key, number in self.numbers.items() if number not in made and number not in constants}
 
     def __call__(self, point: Point, value: Any) -> Any:
         dtype, shape = keras.backend.standardize_dtype(value.dtype), tuple(value.shape)
@@ -174,3 +212,13 @@ class Traces:
         if key not in found:
             found[key] = make()
         return found[key]
+
+    def peek(self, model: Any, key: Hashable) -> Any:
+        """What was found, as long as nobody asks for another structure; None if nothing was."""
+        with self.lock:
+            return self.known.get(model, (None, {}))[1].get(key)
+
+    def forget(self, model: Any) -> None:
+        """Let the next question be answered anew."""
+        with self.lock:
+            self.known.pop(model, None)

@@ -25,6 +25,8 @@ NAMES = {
 }
 ATTENTION = ("softmax", "scaled_dot_product_attention", "multi_head_attention_forward")
 NORMS = ("layer_norm", "rms_norm")
+WEIGHTED = ("linear", "conv")  # how the names of functions with a weight and a bias begin
+LIKE = ("type_as", "to", "expand_as", "view_as", "reshape_as")  # of a second tensor, its shape or type alone
 MOVING = ("permute", "movedim", "moveaxis", "transpose", "swapaxes")
 
 
@@ -38,6 +40,7 @@ class Watching(Protocol):
     def begin(self, path: str) -> int: ...
     def see(self, point: Point, value: Any) -> Any: ...
     def see_all(self, path: str, call: int, link: str, values: Any) -> Any: ...
+    def see_again(self, path: str, call: int, function: Callable, args: tuple, kwargs: dict) -> None: ...
 
 
 def name_of(function: Any) -> str:
@@ -79,7 +82,13 @@ class Operations(TorchFunctionMode):
 
     def _operation(self, name: str, point: Point, func: Callable, args: tuple, kwargs: dict) -> Any:
         session, key = self.session, point[:2]
-        args, kwargs = session.see_all(*key, "input", (args, kwargs))
+        if name.startswith(WEIGHTED):
+            args, kwargs = _in_order(args, kwargs)
+        if name in LIKE:
+            args = (*session.see_all(*key, "input", args[:1]), *args[1:])
+        else:
+            args, kwargs = session.see_all(*key, "input", (args, kwargs))
+        session.see_again(*key, func, args, kwargs)
         attention = point._replace(link="attention")
         if name in ATTENTION and (session.points is None or attention in session.points):
             func = _showing(name, func, functools.partial(session.see, attention))
@@ -102,6 +111,16 @@ class Operations(TorchFunctionMode):
                 held.detach_()  # type: ignore[union-attr]  # how the value before was made plays no part
             return held.copy_(seen)  # type: ignore[union-attr]
         return seen
+
+
+def _in_order(args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    """The arguments of a linear function, its tensors by their place: input, weight, bias."""
+    named = dict(kwargs)
+    for name in ("input", "weight", "bias")[len(args) :]:
+        if name not in named:
+            break
+        args = (*args, named.pop(name))
+    return args, named
 
 
 def _may_write(func: Callable, args: tuple, kwargs: dict) -> bool:

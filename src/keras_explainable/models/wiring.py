@@ -1,5 +1,6 @@
 """Where a cotangent goes on its way back through a model: layer by layer, by rules, and nowhere unnoticed."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -21,9 +22,10 @@ class Rule(NamedTuple):
 
     at: Point
     of: tuple[Point, ...]
-    send: Callable[[Any, Any, Any], Sequence]
+    send: Callable[..., Sequence]
     instead: Callable[[Any], Any] | None = None
     looks: tuple[str, ...] = ("inputs", "output")
+    again: Point | None = None  # of the call that `send` makes again: it gets that first
 
 
 class Wiring:
@@ -33,16 +35,21 @@ class Wiring:
         self.rules = {rule.at: rule for rule in rules}
         self.sources = frozenset(point for rule in rules for point in rule.of if point != rule.at)
         self.seen = frozenset(point for rule in rules if "inputs" in rule.looks for point in rule.of)
-        self.points = self.sources | self.rules.keys()
+        self.points = self.sources | self.rules.keys() | {rule.again for rule in rules if rule.again}
 
     def start(self) -> Callable[[Point, Any], Any]:
         """A tap for one run, which puts the rules in place."""
         kept: dict[Point, Any] = {}
 
         def rewire(point, value):
+            if point.link == "again":
+                kept[point] = value
+                return value
             rule = self.rules.get(point)
             if rule is not None:
                 value = ops.copy(value) if point.link == "input" else value  # others may take it as well
+                if rule.again is not None:
+                    rule = rule._replace(send=functools.partial(rule.send, kept[rule.again]))
                 inputs = tuple(kept.get(p, value) for p in rule.of)
                 output = rule.instead(value) if rule.instead else value
                 value = backend.reroute(inputs, output, _in_float(rule, inputs, output), rule.looks)
@@ -74,6 +81,7 @@ class Step(NamedTuple):
     role: str | None
     fused: str | None
     reached: tuple[Point, ...] = ()  # those of its inputs that depend on the images
+    indexed: bool = False  # whether some that are no floating numbers do, as rows of a table
 
     @property
     def inputs(self) -> tuple[Point, ...]:
@@ -128,11 +136,20 @@ def steps(
     for c in trace.calls:
         if (c.path, c.call) not in found or reached.isdisjoint(c.inputs) or (role := taps.role(c)) == "blank":
             continue
+        indexed = not reached.isdisjoint(c.integers)
         reached.update(c.outputs)
         fused = (kinds.of_name(c.activation) or "unknown") if c.activation and (c.path, c.call) != bare else None
         inputs = tuple(p for p, _ in c.signals if p.link == "input" and c.inputs[p.part] in reached)
-        made.append(Step(c, "scaling" if _scales(c, role, inputs) else role, fused, inputs))
+        made.append(Step(c, _role(c, role, inputs), fused, inputs, indexed))
     return made
+
+
+def _role(call: Call, role: str | None, reached: tuple[Point, ...]) -> str | None:
+    """What a call does, by which of its inputs depend on the images: a product of one with weights is linear."""
+    if _scales(call, role, reached):
+        return "scaling"
+    weighted = role == "product" and call.operation and len(reached) == 1 and reached[0].part < 2 <= len(call.inputs)
+    return kinds.WEIGHTED.get(call.kind, role) if weighted and len(call.signals) == 1 + len(call.inputs) else role
 
 
 def _scales(call: Call, role: str | None, reached: tuple[Point, ...]) -> bool:

@@ -53,15 +53,13 @@ def _centred(x: Any, axes: tuple) -> Any:
     return x - ops.mean(x, axis=axes, keepdims=True)
 
 
-def _convolution(taps: Taps, call: Call, nonnegative: bool, rule: Callable) -> Rule:
+def _as_gradient(rule: Callable) -> Callable:
     """A rule as a gradient: of R = g y, what each input has, by that input."""
 
-    def send(g, inputs, output):
-        x = inputs[0]
-        r = rule(canonizers.linear(taps, call, None, nonnegative), x, g * output)
-        return (ops.where(x == 0, 0.0, r / ops.where(x == 0, 1.0, x)),)
+    def send(linear, x, g, output):
+        return ops.where(x == 0, 0.0, rule(linear, x, g * output) / ops.where(x == 0, 1.0, x))
 
-    return Rule(call.linear, (call.output._replace(link="input"),), send)
+    return send
 
 
 def _of_numbers(call: Call) -> bool:
@@ -90,14 +88,22 @@ def _attention(view: View, step: Step) -> list[Rule]:
     return [Rule(point, (point,), _half, looks=()) for point in (*factors, probabilities)]
 
 
+def _is_covered(step: Step) -> bool:
+    """Whether there is a rule for what a call does by its name."""
+    known = step.role in (*GRADIENT, *ELEMENTWISE, "layernorm", "product", "attention")
+    return known or (step.role == "quotient" and _of_numbers(step.call))
+
+
 def _rules(view: View, gamma: float) -> list[Rule]:
     """A rule for each call whose own gradient is not right."""
     found, of_convolutions, steps = [], rules.gamma(gamma), view.steps()
-    nonnegative = canonizers.nonnegative(view.taps, steps)
+    nonnegative, of_convolutions = canonizers.nonnegative(view.taps, steps), _as_gradient(of_convolutions)
+    tried = view.tried([step for step in steps if not _is_covered(step)])
     for step in steps:
         call, role = step.call, step.role
         if role == "convolution" and gamma:
-            found.append(_convolution(view.taps, call, call.inputs[0] in nonnegative, of_convolutions))
+            known = call.inputs[step.reached[0].part] in nonnegative
+            found.append(canonizers.sending(view.taps, step, None, known, of_convolutions, ("inputs", "output")))
         elif role in ELEMENTWISE or (role == "quotient" and _of_numbers(call)):
             found.append(Rule(call.output, step.inputs[:1], _identity))
         elif role == "layernorm":
@@ -106,7 +112,7 @@ def _rules(view: View, gamma: float) -> list[Rule]:
             found += _product(step)
         elif role == "attention":
             found += _attention(view, step)
-        elif not (role in GRADIENT or (role is None and not call.operation and view.taps.is_affine(call))):
+        elif role not in GRADIENT and call.output[:2] not in tried:
             raise LayerError(f"No rule covers {step.name}, so relevance cannot be sent through it. Use a gradient.")
         if step.fused in ELEMENTWISE:
             found.append(Rule(call.output, (call.linear,), _identity))

@@ -20,12 +20,13 @@ from keras_explainable.progress import counted
 from keras_explainable.registry import explainer
 
 SAME = 1e-6  # where the two differ by less there is no chord
+CURVED = (*ELEMENTWISE, "maximum")
 LINEARLY = (*LINEAR, "norm", "scaling", "average", "sum", "moving")  # where the gradient is the slope everywhere
 
 
 def _compared(step: Step) -> list[tuple[Point, Point]]:
     """Where the signals of image and baseline are compared: before and after what is not linear."""
-    pairs = [(step.inputs[0], step.call.output)] if step.role in (*ELEMENTWISE, "maximum") else []
+    pairs = [(step.inputs[0], step.call.output)] if step.role in CURVED else []
     return pairs + ([(step.call.linear, step.call.output)] if step.fused in ELEMENTWISE else [])
 
 
@@ -66,11 +67,12 @@ def _change(before: Point, after: Point, x0: Any, y0: Any) -> list[Rule]:
     ]
 
 
-def _rules(steps: Sequence[Step], at_rest: dict[Point, Any]) -> list[Rule]:
+def _rules(view: models.View, steps: Sequence[Step], at_rest: dict[Point, Any]) -> list[Rule]:
     """Rules for all that is not linear, from its signals on the baseline; the rest has its own gradient."""
+    tried = view.tried([step for step in steps if step.role not in (*CURVED, *LINEARLY)])
     found = []
     for step in steps:
-        if step.role not in (*ELEMENTWISE, "maximum", *LINEARLY):
+        if step.role not in (*CURVED, *LINEARLY) and step.call.output[:2] not in tried:
             raise LayerError(f"No rule covers {step.name}, so a difference cannot be sent through it. Use a gradient.")
         if step.fused not in (*ELEMENTWISE, None, "moving"):
             raise LayerError(f"No rule covers {step.call.activation}, the activation of {step.name}. Use a gradient.")
@@ -98,7 +100,7 @@ def _explain(model: Any, x: Any, behind: Any, units: Any, score: Any, reduce: st
     def contributions(_, slopes):
         return reduced(slopes * difference)
 
-    wiring = Wiring(_rules(steps, at_rest))
+    wiring = Wiring(_rules(view, steps, at_rest))
     scores, _, maps = view.jacobian([INPUT], contributions, keep=False, wiring=wiring)
     return scores, maps[INPUT] if reduce is None else units_last(maps[INPUT])
 

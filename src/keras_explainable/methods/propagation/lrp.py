@@ -3,11 +3,12 @@
 maps[b, s, k] = the relevance of pixel s, summed over channels. What the pixels have adds up to the score, less what
 biases and stabilisers keep. `lrp` is by any rules, the other methods by those that are customary. All of them merge a
 batch normalisation with the linear layer before it; any other, factors that no image changes, and activations pass
-relevance on; the largest of a pooling has it all, and averages and sums give it by what is added.
+relevance on; the largest of a pooling has it all, and averages, sums, and what else is linear, as trying it on numbers
+shows, give it by what is added.
 
 Rules that tell positive inputs from negative ones take half of their cost behind a ReLU, where none is below 0.
 
-They raise `LayerError` for a layer that no rule covers, and for an operation that is no layer.
+They raise `LayerError` for a layer or operation that no rule covers, and for what cannot be seen.
 """
 
 from collections import Counter
@@ -50,21 +51,24 @@ def wiring(view: View, composite: Composite, steps: Sequence[Step]) -> list[Rule
     """The rules of all calls that a score depends on; what only moves numbers has its own gradient, which is right."""
     merged, nonnegative = canonizers.norms(steps), canonizers.nonnegative(view.taps, steps)
     first = canonizers.first(steps) if composite.first else []
+    tried = view.tried([step for step in steps if not _is_covered(step)])
     found = []
     for step in steps:
         call, inputs = step.call, step.inputs
         if step.role in LINEAR:
             rule = getattr(composite, "first" if step in first else str(step.role))
             norm = merged.get(call.output[:2])
-            known = call.inputs[0] in nonnegative
-            found.append(Rule(call.linear, inputs[:1], _linear(view.taps, call, norm, known, rule), looks=("inputs",)))
+            known = call.inputs[step.reached[0].part] in nonnegative
+            found.append(canonizers.sending(view.taps, step, norm, known, _by(rule), ("inputs",)))
         elif step.role in ("norm", "scaling", "relu", "activation"):
             found.append(Rule(call.output, step.reached[:1], _pass, looks=()))
         elif step.role == "average":
             found += _average(view.taps, step)
-        elif step.role == "sum" and len({shape for point, shape in call.signals}) == 1:
+        elif step.role == "sum" and _is_covered(step):
             found.append(Rule(call.output, inputs, _sum, looks=("inputs",)))
-        elif step.role not in ("maximum", "moving"):
+        elif tried.get(call.output[:2]) == "linear":
+            found += _shares(step)
+        elif step.role not in ("maximum", "moving") and call.output[:2] not in tried:
             raise LayerError(
                 f"No rule covers {step.name}, so relevance cannot be sent through it. Use a gradient, or `attnlrp`, "
                 "which has rules for gates, attention and layer normalisation as well."
@@ -96,11 +100,15 @@ def _chained(found: Sequence[Rule], steps: Sequence[Step]) -> list[Rule]:
     return list(at.values())
 
 
-def _linear(taps: Any, call: Any, norm: Any, nonnegative: bool, rule: Callable) -> Callable:
-    def send(g, inputs, output):
-        return (rule(canonizers.linear(taps, call, norm, nonnegative), inputs[0], g),)
+def _is_covered(step: Step) -> bool:
+    """Whether there is a rule for what a call does by its name."""
+    if step.role == "sum":  # of signals alone, all of one shape
+        return len(step.inputs) > 1 and len({shape for _, shape in step.call.signals}) == 1
+    return step.role in (*LINEAR, "norm", "scaling", "relu", "activation", "average", "maximum", "moving")
 
-    return send
+
+def _by(rule: Callable) -> Callable:
+    return lambda linear, x, g, output: rule(linear, x, g)
 
 
 def _average(taps: Any, step: Step) -> list[Rule]:
@@ -110,9 +118,14 @@ def _average(taps: Any, step: Step) -> list[Rule]:
         return [
             Rule(step.call.output, step.inputs[:1], lambda g, x, _: (rules.averaged(run, x[0], g),), looks=("inputs",))
         ]
-    before, after = step.inputs[0], step.call.output
+    return _shares(step)
+
+
+def _shares(step: Step) -> list[Rule]:
+    """Of what is linear, by what each input adds; a constant keeps what it adds."""
+    after = step.call.linear
     divide = Rule(after, (after,), lambda g, _, y: (g / rules.stabilized(y),))
-    return [divide, Rule(before, (before,), lambda g, x, _: (g * x[0],), looks=("inputs",))]
+    return [divide, *(Rule(p, (p,), lambda g, x, _: (g * x[0],), looks=("inputs",)) for p in step.reached)]
 
 
 def starting(view: View, found: list[Rule], steps: Sequence[Step]) -> list[Rule]:
@@ -171,9 +184,10 @@ def _boxed(view: View, box: Box, steps: Sequence[Step]) -> Callable:
             f"{': ' if found else ''}{', '.join(s.name for s in found)}. Use `lrp_epsilon_plus_flat`."
         )
     bounds = [_bound(view, *bound) for bound in (("low", box.low, ops.min), ("high", box.high, ops.max))]
-    call = found[0].call
-    if call.inputs[0] != IMAGES:  # what is before it, a change of range or padding, goes for the bounds as well
-        point: Point = found[0].inputs[0]
+    if (
+        found[0].call.inputs[found[0].reached[0].part] != IMAGES
+    ):  # what is before it, a change of range or padding, goes for the bounds as well
+        point: Point = found[0].reached[0]
         bounds = [view.in_layout(point, view.evaluate([point], inputs=b)[1][point]) for b in bounds]
     return rules.z_box(ops.minimum(*bounds), ops.maximum(*bounds))
 

@@ -19,7 +19,9 @@ def _positive(g: Any, inputs: tuple, output: Any) -> tuple:
 def _relus(view: View) -> list[Step]:
     """Every ReLU, fused or not, that the scores depend on, by call."""
     steps = view.steps()
-    unknown = [step.name for step in steps if step.role is None]
+    hidden = [step for step in steps if step.role is None]
+    tried = view.tried(hidden)
+    unknown = [step.name for step in hidden if step.call.output[:2] not in tried]
     if unknown:
         raise LayerError(
             f"Whether there are ReLUs in {', '.join(unknown)} cannot be seen: make such a layer of "

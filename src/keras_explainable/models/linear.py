@@ -1,0 +1,121 @@
+"""Whether a call is linear in what comes of the images, found by trying it on numbers, and not by its name."""
+
+import threading
+from collections.abc import Callable, Sequence
+from itertools import starmap
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_explainable import backend
+from keras_explainable.models.inputs import sampled
+from keras_explainable.models.taps import Point, Taps, Trace
+from keras_explainable.models.wiring import Step
+
+SIZES = (1e-3, 0.1, 1.0, 10.0, 1000.0)  # of what a call is tried on
+EXACT, LOWER = 1e-3, 0.03  # the error of a float32 sum, and of what is computed in a lower precision
+MOVING, LINEAR = "moving", "linear"
+
+Key = tuple[str, int]  # of a call
+
+
+def tried(taps: Taps, trace: Trace, shape: tuple, steps: Sequence[Step]) -> dict[Key, str]:
+    """Which of some calls are linear in what comes of the images, up to a constant: "moving" where each output is one
+    of these numbers, or a constant, and "linear" otherwise. The verdict is kept with the trace.
+
+    All are tried in one run of the model, on random images of this shape (N, ...)."""
+    verdicts = trace.known.setdefault("linear", {})
+    new = [step for step in steps if step.call.output[:2] not in verdicts]
+    verdicts.update(dict.fromkeys([step.call.output[:2] for step in new]))
+    able = {step.call.output[:2]: step.reached for step in new if step.reached and not step.indexed}
+    if able:
+        # In a thread of its own, where there are numbers also while the backend traces in this one.
+        thread = threading.Thread(target=lambda: _run(sampled(taps), shape, able, verdicts))
+        thread.start()
+        thread.join()
+    return {key: kind for key, kind in verdicts.items() if kind}
+
+
+def _run(taps: Taps, shape: tuple, able: dict[Key, tuple[Point, ...]], verdicts: dict[Key, str | None]) -> None:
+    """Note the verdict on each call, tried while the model runs."""
+    seen: dict[Point, Any] = {}
+
+    def tap(point, value):
+        if point.link == "again":
+            verdicts[point[:2]] = _verdict(value, {p.part: seen[p] for p in able[point[:2]]})
+        else:
+            seen[point] = value
+        return value
+
+    points = frozenset([Point(*key, "again") for key in able]).union(*able.values())
+    images = np.random.default_rng(0).normal(size=shape).astype("float32")
+    try:
+        with taps.device():
+            taps.run(taps.images(images), tap, points)
+    except Exception:  # not on such images: then nothing is known of what was not tried
+        return
+
+
+def _verdict(again: Callable, values: dict[int, Any]) -> str | None:
+    """What is seen of a call, `again({part: tensor})`, of so many tensors: whether f(a + b) + f(0) = f(a) + f(b),
+    f(-a) + f(a) = 2 f(0), and <f(a) - f(0), v> = <a, J^T v> by its own gradient J."""
+    random = np.random.default_rng(0)
+    exact = [_is_exact(value) for value in values.values()]
+
+    def call(parts):
+        given = zip(values, parts, values.values(), strict=True)
+        y = again({part: _like(numbers, value) for part, numbers, value in given})
+        exact.append(_is_exact(y))
+        return _numbers(y)
+
+    def draw(size):
+        return [size * random.normal(size=value.shape) for value in values.values()]
+
+    try:
+        still = call(draw(0))
+        for size in SIZES:
+            a, b = draw(size), draw(size)
+            both, back = [x + y for x, y in zip(a, b, strict=True)], [-x for x in a]
+            at, other, sum_of, opposite = (call(parts) - still for parts in (a, b, both, back))
+            tolerance = (EXACT if all(exact) else LOWER) * abs(at).max() + 1e-5 * abs(still).max()
+            if not max(abs(at + other - sum_of).max(), abs(at + opposite).max()) <= tolerance:
+                return None
+        if not _has_gradient(again, values, draw(1), draw(1), random, EXACT if all(exact) else LOWER):
+            return None
+        a = [numbers.astype("float32") for numbers in draw(1)]
+        y = call(a)
+        known = np.concatenate([np.ravel(_numbers(_like(n, v))) for n, v in zip(a, values.values(), strict=True)])
+        return MOVING if bool(np.all(np.isin(y, known) | (y == still))) else LINEAR
+    except Exception:  # it wants other numbers, or gives no tensor
+        return None
+
+
+def _has_gradient(
+    again: Callable, values: dict[int, Any], a: list, base: list, random: np.random.Generator, tolerance: float
+) -> bool:
+    """Whether the backend's gradient by each tensor is that of the function: not where it was cut off."""
+    parts = list(values)
+    fixed = dict(zip(parts, starmap(_like, zip(base, values.values(), strict=True)), strict=True))
+    for part, numbers in zip(parts, a, strict=True):
+        x = _like(numbers, values[part])
+        y, pull = backend.vjp(lambda v, part=part: again(fixed | {part: v}), x)
+        v = random.normal(size=y.shape)
+        change = _numbers(y) - _numbers(again(fixed | {part: _like(0 * numbers, values[part])}))
+        ours, theirs = (change * v).sum(), (_numbers(x) * _numbers(pull(_like(v, y)))).sum()
+        if not abs(ours - theirs) <= tolerance * max(np.linalg.norm(change) * np.linalg.norm(v), 1e-6):
+            return False
+    return True
+
+
+def _like(numbers: np.ndarray, value: Any) -> Any:
+    return ops.cast(ops.convert_to_tensor(numbers.astype("float32")), value.dtype)
+
+
+def _numbers(value: Any) -> np.ndarray:
+    return np.asarray(ops.convert_to_numpy(ops.cast(value, "float32")), "float64")
+
+
+def _is_exact(value: Any) -> bool:
+    return keras.backend.standardize_dtype(value.dtype) in ("float32", "float64")
