@@ -98,7 +98,7 @@ def bias(layer: Any) -> Any:
 
     if _is_module(layer) and not isinstance(layer, keras.Layer):
         from keras_explainable.models import torch_kinds as modules
-        from keras_explainable.models.torch import settled
+        from keras_explainable.models.torch_routing import settled
 
         with settled(layer):
             return modules.effective_bias(layer) if modules.has_bias(layer) else None

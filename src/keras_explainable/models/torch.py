@@ -1,11 +1,9 @@
 """Plain `torch.nn.Module`s behind the contract: for the time of a run, hooks on the modules that matter show their
-signals to the thread that runs, and the module is in evaluation mode; afterwards it is as it was, flag by flag."""
+signals to the thread that runs (see `torch_routing`)."""
 
 import functools
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from contextvars import ContextVar
-from dataclasses import replace
 from itertools import chain
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -14,134 +12,23 @@ import keras
 import torch
 from keras import ops
 from torch import nn
-from torch.nn.modules.module import register_module_forward_pre_hook
-from torch.nn.utils import parametrize
 
 from keras_explainable import backend
 from keras_explainable.errors import ChangedError
 from keras_explainable.models import changes, find, precision, recording, state, torch_ops
 from keras_explainable.models import torch_kinds as kinds
+from keras_explainable.models import torch_routing as routing
 from keras_explainable.models.inputs import Inputs, check_alone, leaves, misfit, sampled, tensor
 from keras_explainable.models.kinds import of_layer, of_operation
 from keras_explainable.models.taps import INPUT, Call, Deviation, Point, Tap, Trace
+from keras_explainable.models.torch_describe import children, describe, rank
 
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
-KEPT_BY_TORCH = {
-    "training",
-    "_parameters",
-    "_buffers",
-    "_modules",
-    "_non_persistent_buffers_set",
-    "_compiled_call_impl",
-}
-KEPT_BY_TORCH |= {name for name in nn.Module().__dict__ if "hook" in name}
+KEPT_BY_TORCH = {name for name in nn.Module().__dict__ if name[0] == "_"} | {"training", "_compiled_call_impl"}
 
-_session: ContextVar["Session | None"] = ContextVar("session", default=None)
 _traces = recording.Traces()
 _looked: WeakKeyDictionary = WeakKeyDictionary()  # the modules that were looked at again, since they ran otherwise
-
-
-class Session(recording.Session):
-    """One run, whose modules' calls come by through hooks."""
-
-    def __init__(self, paths: dict[int, str], tap: Tap, points: frozenset[Point] | None, fused: set[str]) -> None:
-        super().__init__(paths, tap, points)
-        self.fused = fused  # layers with a bias that call an activation of their own afterwards
-        self.open: list[tuple[str, int]] = []
-        self.busy = False  # looking at a signal
-        self.ran: list[int] = []  # the ids of the modules that were called, in order
-        self.activated: set[tuple[str, int]] = set()
-
-    def before(self, path: str, values: tuple) -> tuple:
-        if self.open and self.open[-1][0] in self.fused and self.open[-1] not in self.activated:
-            self.activated.add(self.open[-1])
-            values = self.see_all(*self.open[-1], "linear", values)
-        self.open.append((path, self.begin(path)))
-        return self.see_all(*self.open[-1], "input", values)
-
-    def after(self, output: Any) -> Any:
-        key = self.open.pop()
-        output = self.see_all(*key, "output", output)
-        return output if self.points is None else self.see_all(*key, "attention", output)  # of a softmax
-
-
-def _before(module: nn.Module, args: tuple, kwargs: dict | None = None) -> tuple | None:
-    session = _session.get()
-    if session is None or id(module) not in session.paths:
-        return None
-    with torch_ops.quiet(session):
-        args, kwargs = session.before(session.paths[id(module)], (args, kwargs))
-        session.see_again(*session.open[-1], module.forward, args, kwargs)
-        return args, kwargs
-
-
-def _after(module: nn.Module, args: tuple, output: Any) -> Any:
-    session = _session.get()
-    if session is None or id(module) not in session.paths:
-        return output
-    with torch_ops.quiet(session):
-        return session.after(output)
-
-
-def _hook(module: nn.Module) -> Callable[[], None]:
-    handles = module.register_forward_pre_hook(_before, with_kwargs=True), module.register_forward_hook(_after)
-
-    def restore():
-        for handle in handles:
-            handle.remove()
-
-    return restore
-
-
-def _settle(module: nn.Module) -> Callable[[], None]:
-    """Evaluation mode, uncompiled. The flags are set one by one: `module.eval()` may be overridden to do more."""
-    undo, own = [], module.__dict__
-
-    def put(name, value):
-        undo.append((name, own[name]))
-        own[name] = value
-
-    if own.get("_compiled_call_impl") is not None:  # by `module.compile()`
-        put("_compiled_call_impl", None)
-    if "_orig_mod" in own.get("_modules", ()) and "forward" in own:  # by `torch.compile(module)`
-        put("forward", module._orig_mod.__call__)
-    training = module.training
-    if training:
-        module.training = False
-
-    def restore():
-        own.update(undo)
-        if training:
-            module.training = True
-
-    return restore
-
-
-def _count(module: nn.Module, args: tuple) -> None:
-    session = _session.get()
-    if session is not None and not session.busy:
-        session.ran.append(id(module))
-
-
-def _counted(_: Any) -> Callable[[], None]:
-    return register_module_forward_pre_hook(_count).remove
-
-
-_counting = recording.Shared(_counted)
-_hooking, _settling = recording.Shared(_hook), recording.Shared(_settle)
-
-
-def settled(module: nn.Module) -> AbstractContextManager:
-    """A scope in which the weights that a module computes are those of its evaluation mode, and reading them changes
-    nothing: spectral normalisation goes on with its iteration in training mode."""
-    return _settling(module.modules() if hasattr(module, "parametrizations") else ())
-
-
-def _lowered(device: str) -> AbstractContextManager:
-    """A scope in which this thread computes in the precision asked for."""
-    wanted = precision.current_precision()
-    return nullcontext() if wanted is None else torch.autocast(device, getattr(torch, wanted))
 
 
 def unwrap(module: nn.Module) -> nn.Module:
@@ -151,58 +38,6 @@ def unwrap(module: nn.Module) -> nn.Module:
         if not isinstance(inner, nn.Module):
             return module
         module = inner
-
-
-def _children(module: nn.Module) -> dict[str, nn.Module]:
-    """The modules inside of a module that can be seen to run, and are not there to compute its weights."""
-    if isinstance(module, torch.jit.ScriptModule):
-        return {}
-    return {name: child for name, child in module.named_children() if name != "parametrizations"}
-
-
-def _rank(module: nn.Module) -> int:
-    """The number of spatial axes of a module's layers, as their names tell; 0 where they do not."""
-    ends = (type(part).__name__[-2:] for part in module.modules())
-    return max((int(end[0]) for end in ends if end in ("1d", "2d", "3d")), default=0)
-
-
-def _describe(paths: dict[str, nn.Module], ndim: int, layouts: dict, call: Call, fused: bool) -> Call:
-    """`layouts` remembers the shape of each value and whether its channels are first: many modules keep those of their
-    input, and say nothing about it themselves."""
-    if call.path not in paths:
-        return _describe_operation(ndim, layouts, call)
-    module = paths[call.path]
-    first, inside = kinds.channels_first(module, call.shape), list(_children(module).values())
-    if first is None:
-        same = [layouts[v][1] for v in (*call.outputs, *call.inputs) if layouts.get(v, [None])[0] == call.shape]
-        first = same[0] if same else len(call.shape) == ndim
-    layouts.update(dict.fromkeys(call.outputs[:1], (call.shape, first)))
-    per_channel = not isinstance(module, nn.LayerNorm) or len(module.normalized_shape) in (1, ndim - 1)
-    with settled(module):
-        has_bias = kinds.has_bias(module) and per_channel
-    return replace(
-        call,
-        kind=parametrize.type_before_parametrizations(module).__name__,
-        leaf=not inside,
-        activation=type(inside[-1]).__name__ if fused else None,
-        has_bias=has_bias,
-        has_kernel=isinstance(module, kinds.KERNELS),
-        channels_first=first,
-    )
-
-
-def _describe_operation(ndim: int, layouts: dict, call: Call) -> Call:
-    """An operation keeps the layout of those of its inputs that have its shape, unless it moves the channels."""
-    kind = call.path.rpartition(".")[2].rstrip("_")
-    known = [layouts[value] for value in (*call.outputs, *call.inputs) if value in layouts]
-    same = [first for shape, first in known if shape == call.shape]
-    first = kind.startswith("conv") or (same[0] if same else len(call.shape) == ndim)
-    if kind in torch_ops.MOVING and known:
-        (batch, *rest), before = known[-1]
-        if call.shape == (batch, *((*rest[1:], rest[0]) if before else (rest[-1], *rest[:-1]))):
-            first = not before
-    layouts.update(dict.fromkeys(call.outputs[:1], (call.shape, first)))
-    return replace(call, kind=kind, operation=True, channels_first=first)
 
 
 def _parts(outputs: Any) -> Any:
@@ -237,7 +72,7 @@ class TorchTaps:
         self.inputs = Inputs()
         self.found: dict[str, nn.Module] | None = None
         self.made_of: tuple | None = None
-        self.session: Session | None = None  # of the last run
+        self.last: tuple[list[int], dict[str, int]] = [], {}  # the modules that the last run called, and how often what
         module = unwrap(module)
         if isinstance(module, Exposed):
             self.signals, self.target = module.addresses["signals"], module.addresses["target"]
@@ -261,7 +96,7 @@ class TorchTaps:
         return found
 
     def children(self) -> list[nn.Module]:
-        return list(_children(self.module).values())
+        return list(children(self.module).values())
 
     def layer(self, path: str) -> nn.Module:
         return self._normalisation(path) or self.module.get_submodule(path)
@@ -307,7 +142,7 @@ class TorchTaps:
 
     def _reading(self, path: str, function: Callable, *args: Any) -> Any:
         layer = self.layer(path)
-        with settled(layer):
+        with routing.settled(layer):
             return function(layer, *args)
 
     def variables(self) -> list:
@@ -328,7 +163,7 @@ class TorchTaps:
                 continue
             adds = module._parameters.get("bias") is None, module._buffers.get("running_mean") is None
             hooks = [*own["_forward_pre_hooks"].values(), *own["_forward_hooks"].values()]
-            others = tuple(state.same_object(hook) for hook in hooks if hook is not _before and hook is not _after)
+            others = tuple(state.same_object(hook) for hook in hooks if not routing.is_ours(hook))
             found[path,] = state.same_object(module), adds, others
             found.update(state.settings(path, {k: v for k, v in [*own.items()] if k not in KEPT_BY_TORCH}))
             classes.add(type(module))
@@ -374,23 +209,23 @@ class TorchTaps:
     ) -> Any:
         paths = self.paths()
         operations = operations or rules or any(p.path and p.path not in paths for p in points or ())
-        fused = {p for p, m in paths.items() if isinstance(m, (*kinds.NORMS, nn.LayerNorm)) and _children(m)}
+        fused = {p for p, m in paths.items() if isinstance(m, (*kinds.NORMS, nn.LayerNorm)) and children(m)}
         wanted = set(paths if points is None or operations else {p.path for p in points})
         chosen = [p for p in paths if p in wanted or p.rpartition(".")[0] in wanted & fused]
-        session = Session({id(paths[p]): p for p in reversed(chosen)}, tap, points, fused)
+        session = routing.Session({id(paths[p]): p for p in reversed(chosen)}, tap, points, fused)
         layout = self._layout(x)
-        with _hooking(paths[p] for p in chosen), _settling(self.module.modules()), _counting([_count]):
-            token = _session.set(session)
+        with routing.watched(self.module, [paths[p] for p in chosen]):
+            token = routing.current.set(session)
             try:
                 # A copy: the module may work in place on what it gets.
                 x = session.see(INPUT, x.clone()).to(**self._place(), memory_format=layout)
                 args, kwargs = self.inputs.arguments(self.module.forward, self.inputs.around(x, session.see))
                 watching = torch_ops.Operations(session, paths) if operations else nullcontext()
-                with _lowered(x.device.type), watching:
+                with routing.lowered(x.device.type), watching:
                     outputs = self.module(*args, **kwargs)
             finally:
-                _session.reset(token)
-        self.session = session
+                routing.current.reset(token)
+        self.last = session.ran, session.counts
         if points is not None:
             self._check_unchanged(tuple(x.shape), None if strict or rules else {p.path for p in points}, rules)
         return outputs
@@ -398,10 +233,10 @@ class TorchTaps:
     @property
     def ran(self) -> changes.Calls:
         """What the last run called."""
-        session: Any = self.session
+        called, counts = self.last
         known = {id(module): path for path, module in reversed(self.paths().items())}
-        layers = tuple(known[one] for one in session.ran if one in known)
-        return changes.Calls(layers, {p: n for p, n in session.counts.items() if p not in self.paths()})
+        operations = {path: number for path, number in counts.items() if path not in self.paths()}
+        return changes.Calls(tuple(known[one] for one in called if one in known), operations)
 
     def _check_unchanged(self, shape: tuple, needed: set[str] | None, operations: bool) -> None:
         """Refuse a run that is not like the trace; one that is not, for the first time, makes the trace forgotten."""
@@ -428,7 +263,7 @@ class TorchTaps:
         x = torch.zeros((2, *shape), **self._place()).contiguous(memory_format=torch.channels_last)
         args, kwargs = self.inputs.arguments(self.module.forward, self.inputs.around(x))
         try:
-            with torch.inference_mode(False), torch.no_grad(), _settling(self.module.modules()):
+            with torch.inference_mode(False), torch.no_grad(), routing.watched(self.module, ()):
                 self.module(*args, **kwargs)
         except RuntimeError:
             return torch.preserve_format
@@ -457,14 +292,14 @@ class TorchTaps:
         try:
             backend.trace(run, (images, *shape[1:]), dtype)
         except (RuntimeError, ValueError, AssertionError) as error:
-            refusal = misfit(error, shape, _rank(self.module))
+            refusal = misfit(error, shape, rank(self.module))
             if refusal is None:
                 raise
             raise refusal from error
         self.found = self.made_of = None  # a first run may have made modules
         state.ran(self.module, before, self._state())
         paths = self.paths()
-        calls = tuple(recorder.calls(functools.partial(_describe, paths, len(shape), {}), paths))
+        calls = tuple(recorder.calls(functools.partial(describe, paths, len(shape), {}), paths))
         weights = ((id(w), w._version) for w in chain(self.module.parameters(), self.module.buffers()))
         constants = recorder.others.union(recorder.numbers[key] for key in weights if key in recorder.numbers)
         if operations and (strange := recorder.unmade(calls, constants)):

@@ -1,0 +1,146 @@
+"""Where a model's scores are on a batch of images: in which output, before which softmax, for which units."""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+from keras import ops
+
+from keras_explainable.errors import InputError, LayerError
+from keras_explainable.models import find, heads
+from keras_explainable.models.chosen import unit_indices
+from keras_explainable.models.taps import Point, Taps, Trace
+
+Score = Callable[[Any], Any]
+
+
+class Scored:
+    """A model that was traced on images, as far as its scores (B, K).
+
+    Args:
+        taps: the model.
+        inputs: images as the model wants them.
+        indices: the units.
+        score: as of `View`.
+    """
+
+    def __init__(self, taps: Taps, inputs: Any, indices: Any, score: Score | None) -> None:
+        self.taps, self.inputs, self.indices, self.score = taps, inputs, indices, score
+        self.trace = taps.trace((1, *inputs.shape[1:]), "float32")
+
+    @property
+    def target(self) -> Point | None:
+        """Where the scores are taken; None: at the model's output as it is."""
+        if self.taps.black_box or (self.score is not None and not self._of_units):
+            return None
+        if self.taps.target is not None:
+            return find.resolve(self.trace, self.taps, self.taps.target)
+        if not self.trace.outputs:
+            raise InputError(
+                "The model returns no tensor that we can find: "
+                "pass score=, a function from what it returns to (batch, units) scores."
+            )
+        return self.ending.point if self.ending else None
+
+    @cached_property
+    def exposed(self) -> bool:
+        """Whether the model's outputs are scores and the signals that they depend on, by whoever made it so."""
+        return self.taps.signals is not None or heads.is_exposed(self.trace, lambda: self.operations)
+
+    @property
+    def which(self) -> tuple:
+        """The path of the output that the score chooses; () for the first one."""
+        return getattr(self.score, "which", ())
+
+    @property
+    def ending(self) -> heads.Ending | None:
+        """How the explained output ends behind its scores; None if they are its end."""
+        key = "ending", self.which
+        if key not in self.trace.known:
+            found, seen = heads.ending(self.trace, self.which)
+            self.trace.known[key] = found if seen else heads.ending(self.operations, self.which)[0]
+        return self.trace.known[key]
+
+    @property
+    def roots(self) -> tuple[int, ...]:
+        """The values, in the trace with operations, that the scores are made of."""
+        trace = self.operations
+        one = self.score is None or self._of_units
+        return (trace.head(self.which),) if one and trace.outputs else trace.outputs
+
+    @property
+    def made_of(self) -> tuple[int, ...]:
+        """The same, before what is left out behind them."""
+        target = self.target
+        call = self.operations.at(target) if target else None
+        if target is None or call is None:
+            return self.roots
+        return (call.inputs[target.part] if target.link == "input" else call.outputs[0],)
+
+    @property
+    def _of_units(self) -> bool:
+        """Whether the score given is made of units, and so taken where they are."""
+        return bool(getattr(self.score, "before_activation", False))
+
+    def head(self) -> Any:
+        """The weights (C, units) of the linear layer that makes the scores from pooled channels, or None."""
+        call = heads.linear_head(*self._end())
+        return None if call is None else self.taps.kernel(call.path)
+
+    def pools(self) -> bool:
+        """Whether the scores are pooled channels themselves, with no layer after the pooling."""
+        call = heads.score_call(*self._end())
+        return call is not None and "global" in call.kind.lower()
+
+    def _end(self) -> tuple[Trace, Point | None, tuple]:
+        target = self.target
+        seen = target is None or self.trace.at(target) is not None
+        return (self.trace if seen else self.operations), target, self.which
+
+    @property
+    def _skipped(self) -> tuple:
+        """What is left out behind the scores, where they go on through the rest of the model before they are read."""
+        ending = self.ending if self.target is not None and self.taps.target is None else None
+        return ending.skipped if ending and (self.which or ending.moved) else ()
+
+    def units(self, values: Any) -> Any:
+        """The chosen columns of (B, units) values."""
+        if self.indices is None:
+            return values
+        return ops.take_along_axis(values, unit_indices(self.indices, ops.shape(values)[0], values.shape[-1]), axis=-1)
+
+    def _scores(self, outputs: Any, images: int | None) -> Any:
+        if self.score is not None:
+            outputs = self.taps.scores(outputs) if self._of_units and not self.which else outputs
+            scores = ops.cast(self.score(outputs), "float32")
+            if len(scores.shape) != 2:
+                column = ": add the axis of units, as by scores[:, None]" if len(scores.shape) == 1 else ""
+                raise InputError(
+                    f"score(outputs) gave shape {tuple(scores.shape)}, and (batch, units) was expected{column}."
+                )
+            return self.units(scores)
+        scores = ops.cast(self.taps.scores(outputs), "float32")
+        scores = scores[:, None] if len(scores.shape) == 1 else scores
+        if len(scores.shape) != 2:
+            raise InputError(
+                f"The model's output has shape {tuple(scores.shape)}, and (batch, units) was expected: "
+                "pass score=, a function from the model's outputs to (batch, units) scores."
+            )
+        if images is not None and scores.shape[0] not in (images, None):
+            raise InputError(
+                f"The model's output has shape {tuple(scores.shape)} for {images} images, and a row for each image was "
+                "expected: pass score=, a function from the model's outputs to (batch, units) scores; for one box of a "
+                "detector, ke.scores.box(box, unit)."
+            )
+        return self.units(scores)
+
+    @cached_property
+    def operations(self) -> Trace:
+        """The trace of a module with its operations outside of layers, which costs a run of it."""
+        return self.taps.trace((1, *self.inputs.shape[1:]), "float32", operations=True)
+
+    def _call(self, point: Point) -> Any:
+        call = self.trace.at(point) or self.operations.at(point)
+        if call is None:
+            raise LayerError(f"{point} is not part of the model's forward pass.")
+        return call

@@ -1,0 +1,64 @@
+"""What the calls of a module's layers and operations are, and where they have their channels."""
+
+from dataclasses import replace
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from keras_explainable.models import torch_kinds as kinds
+from keras_explainable.models import torch_ops
+from keras_explainable.models.taps import Call
+from keras_explainable.models.torch_routing import settled
+
+
+def children(module: nn.Module) -> dict[str, nn.Module]:
+    """The modules inside of a module that can be seen to run, and are not there to compute its weights."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return {}
+    return {name: child for name, child in module.named_children() if name != "parametrizations"}
+
+
+def rank(module: nn.Module) -> int:
+    """The number of spatial axes of a module's layers, as their names tell; 0 where they do not."""
+    ends = (type(part).__name__[-2:] for part in module.modules())
+    return max((int(end[0]) for end in ends if end in ("1d", "2d", "3d")), default=0)
+
+
+def describe(paths: dict[str, nn.Module], ndim: int, layouts: dict, call: Call, fused: bool) -> Call:
+    """`layouts` remembers the shape of each value and whether its channels are first: many modules keep those of their
+    input, and say nothing about it themselves."""
+    if call.path not in paths:
+        return _operation(ndim, layouts, call)
+    module = paths[call.path]
+    first, inside = kinds.channels_first(module, call.shape), list(children(module).values())
+    if first is None:
+        same = [layouts[v][1] for v in (*call.outputs, *call.inputs) if layouts.get(v, [None])[0] == call.shape]
+        first = same[0] if same else len(call.shape) == ndim
+    layouts.update(dict.fromkeys(call.outputs[:1], (call.shape, first)))
+    per_channel = not isinstance(module, nn.LayerNorm) or len(module.normalized_shape) in (1, ndim - 1)
+    with settled(module):
+        has_bias = kinds.has_bias(module) and per_channel
+    return replace(
+        call,
+        kind=parametrize.type_before_parametrizations(module).__name__,
+        leaf=not inside,
+        activation=type(inside[-1]).__name__ if fused else None,
+        has_bias=has_bias,
+        has_kernel=isinstance(module, kinds.KERNELS),
+        channels_first=first,
+    )
+
+
+def _operation(ndim: int, layouts: dict, call: Call) -> Call:
+    """An operation keeps the layout of those of its inputs that have its shape, unless it moves the channels."""
+    kind = call.path.rpartition(".")[2].rstrip("_")
+    known = [layouts[value] for value in (*call.outputs, *call.inputs) if value in layouts]
+    same = [first for shape, first in known if shape == call.shape]
+    first = kind.startswith("conv") or (same[0] if same else len(call.shape) == ndim)
+    if kind in torch_ops.MOVING and known:
+        (batch, *rest), before = known[-1]
+        if call.shape == (batch, *((*rest[1:], rest[0]) if before else (rest[-1], *rest[:-1]))):
+            first = not before
+    layouts.update(dict.fromkeys(call.outputs[:1], (call.shape, first)))
+    return replace(call, kind=kind, operation=True, channels_first=first)

@@ -1,0 +1,131 @@
+"""What a run of a module is inside of: hooks that show its signals to the thread that runs, evaluation mode, and no
+activation checkpoints; afterwards the module is as it was, flag by flag."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
+
+from keras_explainable.models import precision, recording, torch_checkpoints, torch_ops
+from keras_explainable.models.taps import Point, Tap
+
+current: ContextVar["Session | None"] = ContextVar("session", default=None)
+
+
+class Session(recording.Session):
+    """One run, whose modules' calls come by through hooks."""
+
+    def __init__(self, paths: dict[int, str], tap: Tap, points: frozenset[Point] | None, fused: set[str]) -> None:
+        super().__init__(paths, tap, points)
+        self.fused = fused  # layers with a bias that call an activation of their own afterwards
+        self.open: list[tuple[str, int]] = []
+        self.busy = False  # looking at a signal
+        self.ran: list[int] = []  # the ids of the modules that were called, in order
+        self.activated: set[tuple[str, int]] = set()
+
+    def before(self, path: str, values: tuple) -> tuple:
+        if self.open and self.open[-1][0] in self.fused and self.open[-1] not in self.activated:
+            self.activated.add(self.open[-1])
+            values = self.see_all(*self.open[-1], "linear", values)
+        self.open.append((path, self.begin(path)))
+        return self.see_all(*self.open[-1], "input", values)
+
+    def after(self, output: Any) -> Any:
+        key = self.open.pop()
+        output = self.see_all(*key, "output", output)
+        return output if self.points is None else self.see_all(*key, "attention", output)  # of a softmax
+
+
+def _before(module: nn.Module, args: tuple, kwargs: dict | None = None) -> tuple | None:
+    session = current.get()
+    if session is None or id(module) not in session.paths:
+        return None
+    with torch_ops.quiet(session):
+        args, kwargs = session.before(session.paths[id(module)], (args, kwargs))
+        session.see_again(*session.open[-1], module.forward, args, kwargs)
+        return args, kwargs
+
+
+def _after(module: nn.Module, args: tuple, output: Any) -> Any:
+    session = current.get()
+    if session is None or id(module) not in session.paths:
+        return output
+    with torch_ops.quiet(session):
+        return session.after(output)
+
+
+def _hook(module: nn.Module) -> Callable[[], None]:
+    handles = module.register_forward_pre_hook(_before, with_kwargs=True), module.register_forward_hook(_after)
+
+    def restore():
+        for handle in handles:
+            handle.remove()
+
+    return restore
+
+
+def _settle(module: nn.Module) -> Callable[[], None]:
+    """Evaluation mode, uncompiled. The flags are set one by one: `module.eval()` may be overridden to do more."""
+    undo, own = [], module.__dict__
+
+    def put(name, value):
+        undo.append((name, own[name]))
+        own[name] = value
+
+    if own.get("_compiled_call_impl") is not None:  # by `module.compile()`
+        put("_compiled_call_impl", None)
+    if "_orig_mod" in own.get("_modules", ()) and "forward" in own:  # by `torch.compile(module)`
+        put("forward", module._orig_mod.__call__)
+    training = module.training
+    if training:
+        module.training = False
+
+    def restore():
+        own.update(undo)
+        if training:
+            module.training = True
+
+    return restore
+
+
+def _count(module: nn.Module, args: tuple) -> None:
+    session = current.get()
+    if session is not None and not session.busy:
+        session.ran.append(id(module))
+
+
+def _counted(_: Any) -> Callable[[], None]:
+    return register_module_forward_pre_hook(_count).remove
+
+
+_counting = recording.Shared(_counted)
+_uncheckpointed = torch_checkpoints.left_out(lambda: current.get() is not None)
+_hooking, _settling = recording.Shared(_hook), recording.Shared(_settle)
+
+
+def settled(module: nn.Module) -> AbstractContextManager:
+    """A scope in which the weights that a module computes are those of its evaluation mode, and reading them changes
+    nothing: spectral normalisation goes on with its iteration in training mode."""
+    return _settling(module.modules() if hasattr(module, "parametrizations") else ())
+
+
+def lowered(device: str) -> AbstractContextManager:
+    """A scope in which this thread computes in the precision asked for."""
+    wanted = precision.current_precision()
+    return nullcontext() if wanted is None else torch.autocast(device, getattr(torch, wanted))
+
+
+@contextmanager
+def watched(module: nn.Module, parts: Iterable[nn.Module]) -> Iterator[None]:
+    """A scope in which a module is in evaluation mode, and what these parts of it get and give is seen."""
+    with _hooking(parts), _settling(module.modules()), _counting([_count]), _uncheckpointed([_count]):
+        yield
+
+
+def is_ours(hook: Any) -> bool:
+    """Whether a hook is one of this file."""
+    return hook is _before or hook is _after
