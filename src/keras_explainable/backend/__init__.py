@@ -2,7 +2,8 @@
 
 - `compile(step, variables, jit_compile)`: `step` as a compiled function that reads the variables' present values.
 - `jacobian(run, x, at, reduce, keep)`: gradients of each column of a score at chosen signals, in one forward pass, each
-  given to `reduce(key, gradient, value)`, with the signal's value where it is to be kept.
+  given to `reduce(key, gradient, value)`, with the signal's value where it is to be kept; and the set of those signals
+  to which a gradient goes at all.
 - `evaluate(run, x)`: a forward pass that records nothing for differentiation.
 - `reroute(inputs, output, rule, looks)`: `output`, as if made of `inputs` alone: a cotangent g that arrives there goes
   on to them as `rule(g, inputs, output)`, and nothing through what really made it. What is not named in `looks`

@@ -48,20 +48,28 @@ def _spread(images):
     return keras.distribution.distribute_tensor(images, distribution.get_data_layout(images.shape))
 
 
-@jax.custom_vjp
-def _perturb(value, offset):
-    """value + offset for an offset that is zero: the sum is never computed."""
-    return value
+def _perturb(value, offset, arrive: Callable):
+    """value + offset for an offset that is zero: the sum is never computed. `arrive()` is called where a gradient comes
+    here at all."""
 
+    @jax.custom_vjp
+    def perturbed(value, offset):
+        return value
 
-_perturb.defvjp(lambda value, offset: (value, None), lambda _, cotangent: (cotangent, cotangent))
+    def backward(_, cotangent):
+        arrive()
+        return cotangent, cotangent
+
+    perturbed.defvjp(lambda value, offset: (value, None), backward)
+    return perturbed(value, offset)
 
 
 def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:
     offsets: dict = {}
+    reached: set = set()
 
     def probe(key, value):
-        if key in at:
+        if key in at and jnp.issubdtype(value.dtype, jnp.floating):
             offsets[key] = (value.shape, value.dtype)
         return value
 
@@ -73,7 +81,7 @@ def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:
         def tap(key, value):
             if key not in offsets:
                 return value
-            values[key] = _perturb(value, offsets[key])
+            values[key] = _perturb(value, offsets[key], functools.partial(reached.add, key))
             return values[key]
 
         return run(x, tap), values
@@ -91,7 +99,7 @@ def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:
     else:
         stacked = jax.lax.map(column, basis, batch_size=AT_ONCE)
     columns = {key: jnp.moveaxis(g, 0, 1) for key, g in stacked.items()}
-    return scores, values if keep else {}, columns
+    return scores, values if keep else {}, columns, reached
 
 
 def evaluate(run: Callable, x) -> tuple:

@@ -87,19 +87,21 @@ def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:
     with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
 
         def tap(key, value):
-            if key not in at:
+            if key not in at or not value.dtype.is_floating:
                 return value
             values[key] = tf.identity(value)
             tape.watch(values[key])
             return values[key]
 
         scores = run(x, tap)
-    keys = list(values)
+    keys, reached = list(values), set()
 
     def column(k):
         cotangent = tf.broadcast_to(tf.one_hot(k, tf.shape(scores)[-1], dtype=scores.dtype), tf.shape(scores))
         sources = [values[key] for key in keys]
-        grads = tape.gradient(scores, sources, output_gradients=cotangent, unconnected_gradients="zero")
+        grads = tape.gradient(scores, sources, output_gradients=cotangent)
+        reached.update(key for key, g in zip(keys, grads, strict=True) if g is not None)
+        grads = [tf.zeros_like(value) if g is None else g for g, value in zip(grads, sources, strict=True)]
         return [reduce(key, tf.cast(g, tf.float32), values[key]) for key, g in zip(keys, grads, strict=True)]
 
     units, before = scores.shape[-1], _operations()
@@ -111,7 +113,7 @@ def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:
             column, tf.range(tf.shape(scores)[-1]), fn_output_signature=[tf.float32] * len(keys), parallel_iterations=1
         )
         columns = [tf.einsum("kb...->bk...", part) for part in stacked]
-    return scores, values if keep else {}, dict(zip(keys, columns, strict=True))
+    return scores, values if keep else {}, dict(zip(keys, columns, strict=True)), reached
 
 
 def _operations() -> int:

@@ -33,12 +33,13 @@ def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:
 
     def arrive(key):
         def hook(grad):
-            arrived[key] = reduce(key, grad.detach().float(), values.get(key))
+            if grad is not None:  # as what has no way back (quantized layers) gives
+                arrived[key] = reduce(key, grad.detach().float(), values.get(key))
 
         return hook
 
     def tap(key, value):
-        if key not in at:
+        if key not in at or not value.is_floating_point():
             return value
         torch.set_grad_enabled(True)  # from here on; `no_grad` below ends it
         shared = key.link == "input"  # with others that also take it, or work on it in place
@@ -59,7 +60,7 @@ def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:
     with torch.inference_mode(False), torch.no_grad():
         scores = run(x.clone() if x.is_inference() else x, tap)
     with torch.inference_mode(False), torch.no_grad():
-        columns = []
+        columns, reached = [], set()
         for k in range(scores.shape[-1]):
             arrived.clear()
             if scores.requires_grad:
@@ -70,11 +71,13 @@ def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:
                 for key, grad in zip(leaves, grads, strict=True):
                     if grad is not None:
                         arrived[key] = reduce(key, grad.float(), values.get(key))
+            reached |= arrived.keys()
             for key, zeros in like.items():
                 if key not in arrived:
                     arrived[key] = reduce(key, zeros.clone(), values.get(key))
             columns.append({key: arrived[key] for key in like})
-        return scores.detach(), values, {key: _stacked([column[key] for column in columns]) for key in like}
+        gradients = {key: _stacked([column[key] for column in columns]) for key in like}
+        return scores.detach(), values, gradients, reached
 
 
 def _stacked(columns: list):

@@ -88,6 +88,8 @@ def _route(layer: Any) -> Callable[[], None]:
             # Models built for one image size run at others, as their layers can. The public setter of `input_spec`
             # could not be undone; this is the attribute behind it.
             _put(undo, layer, "_manual_input_spec", None)
+            # An input of integers would end the gradient: no public name leaves out the cast of what comes in.
+            _put(undo, layer, "_convert_inputs_to_tensors", _uncast(layer))
         done = undo.pop_all()
     return done.close
 
@@ -97,6 +99,20 @@ def _put(undo: ExitStack, layer: Any, name: str, value: Any) -> None:
     old = layer.__dict__.get(name, MISSING)
     object.__setattr__(layer, name, value)
     undo.callback(*((object.__delattr__, layer, name) if old is MISSING else (object.__setattr__, layer, name, old)))
+
+
+def _uncast(graph: Any) -> Callable:
+    plain = graph._convert_inputs_to_tensors
+
+    def convert(values):
+        cast = plain(values)
+        if current.get() is None:
+            return cast
+        kept = [ops.is_tensor(v) and "float" in keras.backend.standardize_dtype(v.dtype) for v in values]
+        whole = ["int" in keras.backend.standardize_dtype(v.dtype) if ops.is_tensor(v) else False for v in cast]
+        return [v if k and w else c for v, c, k, w in zip(values, cast, kept, whole, strict=True)]
+
+    return convert
 
 
 def _watched(layer: Any, plain: Any) -> Callable:

@@ -58,6 +58,11 @@ def first_tensor(outputs: Any) -> torch.Tensor | None:
     return next((found for found in map(first_tensor, values) if found is not None), None)
 
 
+def _identity(value: torch.Tensor) -> tuple[int, int]:
+    """A key by which results of work in place are new values."""
+    return id(value), 0 if value.is_inference() else value._version
+
+
 class TorchTaps:
     """Any `torch.nn.Module` that takes one tensor of images (N, C, *S). Paths are dotted, as in `named_modules`."""
 
@@ -275,12 +280,19 @@ class TorchTaps:
 
     def _trace(self, shape: tuple, dtype: str, operations: bool) -> Trace:
         kinds.check_tracked(self.module)
-        recorder = recording.Recorder(lambda value: (id(value), value._version))  # in-place results are new values
+        recorder = recording.Recorder(_identity)  # in-place results are new values
+        dark: set[tuple[str, int]] = set()
         heads: list[tuple[tuple, int, tuple]] = []
         scores: list[tuple[int, tuple]] = []
 
+        def note(point, value):
+            if point.link == "output" and not torch.is_grad_enabled():
+                dark.add(point[:2])
+            return recorder(point, value)
+
         def run(x):
-            outputs = self.run(x, recorder, None, operations)
+            with torch.enable_grad():  # so that it is seen where the module switches gradients off
+                outputs = self.run(x, note, None, operations)
             found = first_tensor(outputs)
             scores.extend([] if found is None else [(recorder.number(found), tuple(found.shape))])
             tensors = [(path, o) for path, o in leaves(_parts(outputs)) if isinstance(o, torch.Tensor)]
@@ -308,7 +320,7 @@ class TorchTaps:
             backend.trace(lambda x: self.run(x, note, None, operations), (images, *shape[1:]), dtype)
             constants |= {strange[key] for key in again & strange.keys()}  # there before this run: not of its images
         outputs, shapes = (tuple(of) for of in zip(*scores, strict=True)) if scores else ((), ())
-        known = {"ran": self.ran}
+        known = {"ran": self.ran, "dark": dark}
         return Trace(calls, outputs, shapes, (), tuple(heads), constants, images, known)
 
     def attentions(self, shape: tuple, dtype: str) -> dict[Point, tuple]:

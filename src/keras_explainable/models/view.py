@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_explainable import backend
 from keras_explainable.errors import InputError, LayerError
-from keras_explainable.models import black_box, find, linear, tokens
+from keras_explainable.models import biases, black_box, find, linear, tokens
 from keras_explainable.models.scored import Score, Scored
 from keras_explainable.models.taps import INPUT, Point, Taps
 from keras_explainable.models.wiring import Step, Wiring, steps
@@ -145,12 +145,20 @@ class View(Scored):
 
     def biased(self) -> list[Point]:
         """Where biases have just been added, in execution order: in the exposed layers if any are, else in all."""
-        find.check_shown(self.trace, "its biases cannot be found")
-        calls = find.biased(self.trace)
+        find.check_shown(self.operations, "its biases cannot be found")
+        calls = biases.biased(self.operations, self.taps.separator)
         if self.taps.signals is not None:
             _, points = find.declared(self.trace, self.taps, self.rank, lambda: self.operations)
             calls = [c for c in calls if c.path in {p.path for p in points}]
         return [c.linear for c in calls]
+
+    def biases(self, points: Iterable[Point]) -> dict[Point, Any]:
+        """What is added to each channel at such points, at this moment."""
+        calls = {p: self.operations.at(p) for p in points}
+        bare = {p: biases.constant(self.operations, call) for p, call in calls.items() if call and call.operation}
+        seen = self.evaluate([*bare.values()])[1] if bare else {}
+        found = {p: seen[at][(0,) * (len(seen[at].shape) - 1)] for p, at in bare.items()}
+        return {p: found[p] if p in found else ops.cast(self.taps.bias(p.path), "float32") for p in calls}
 
     def is_spatial(self, point: Point) -> bool:
         return find.is_spatial(self._call(point), self.rank)
@@ -182,8 +190,10 @@ class View(Scored):
             gradient = self._last(point, gradient, 1)
             return gradient if reduce is None else reduce(point, gradient)
 
-        scores, values, gradients = backend.jacobian(self._run(at, wiring=wiring), self.inputs, list(at), last, keep)
+        run = self._run(at, wiring=wiring)
+        scores, values, gradients, reached = backend.jacobian(run, self.inputs, list(at), last, keep)
         self._check_seen(at, gradients)
+        self._check_reached(at, reached)
         return scores, {p: self._float(p, v) for p, v in values.items()}, gradients
 
     def products(self, at: Sequence[Point], combine: Callable | None = None) -> tuple:
@@ -195,8 +205,9 @@ class View(Scored):
                 return combine(self._float(point, gradient), self._float(point, value))
             return ops.sum(ops.reshape(gradient * ops.cast(value, "float32"), (self.batch, -1)), axis=-1)
 
-        scores, _, products = backend.jacobian(self._run(at), self.inputs, list(at), inner, True)
+        scores, _, products, reached = backend.jacobian(self._run(at), self.inputs, list(at), inner, True)
         self._check_seen(at, products)
+        self._check_reached(at, reached)
         return scores, products
 
     def layers(self) -> dict[tuple[str, int], tuple[list[Point], list[Point]]]:
@@ -211,6 +222,32 @@ class View(Scored):
         scores, values = backend.evaluate(self._run(at, replace), self.inputs if inputs is None else inputs)
         self._check_seen(at, values)
         return scores, {p: self._float(p, v) for p, v in values.items()}
+
+    def _check_reached(self, at: Sequence[Point], reached: Container[Point]) -> None:
+        """Refuse gradients that do not come to the images, or to any of the signals, from the scores."""
+        dark = self.trace.known.get("dark", ())
+        if (INPUT in reached if INPUT in at else any(p in reached for p in at)) and not any(p[:2] in dark for p in at):
+            return
+        asked = "the images" if INPUT in at else ", ".join(map(str, at))
+        raise LayerError(
+            f"No gradient goes from the score to {asked}: it ends at {self._cut()}. Use a method that needs none "
+            "(such as `occlusion`, `rise` or `scorecam`), or have the model compute the score from the images by "
+            "operations that have one."
+        )
+
+    def _cut(self) -> str:
+        """Where on the way from the scores to the images the gradient ends."""
+        leads = find.leading(self.operations, self.roots) or frozenset()
+        dark = self.operations.known.get("dark", ())
+        calls = [c for c in self.operations.calls if not c.holds_calls]
+        for call in calls:
+            if call.output[:2] in dark:
+                return f"{call.path} ({call.kind}), which runs where gradients are switched off (as by torch.no_grad)"
+        calls = [c for c in calls if c.output[:2] in leads] + [c for c in calls if set(c.outputs) & set(self.roots)]
+        at = [c.output for c in calls if c.output in dict(c.signals)]
+        reached = backend.jacobian(self._run(at), self.inputs, at, lambda *_: ops.zeros((1,)), False)[3] if at else ()
+        first = next((c for c in calls if c.output in reached), calls[-1] if calls else None)
+        return f"{first.path} ({first.kind})" if first else "an operation that cannot be seen"
 
     def steps(self, stop: Point | None = None) -> tuple[Step, ...]:
         """The calls that the scores depend on, from the images or the signal at `stop` on (see `wiring.steps`)."""
