@@ -15,7 +15,7 @@ class FullGradExtractor(Explainer):
     def getBiases(self) -> list[torch.Tensor]:
         """The biases (C',) at this moment; of batch normalisation beta - mean gamma / sqrt(variance + eps)."""
         view = ke.models.view(self.model, torch.zeros(1, *self.im_size))
-        return [view.taps.bias(point.path) for point in view.biased()]
+        return [*view.biases(view.biased()).values()]
 
     def getFeatureGrads(self, x: torch.Tensor, target_class: Target = None) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """The gradients of a class's score with respect to images (N, C, H, W), and where each bias was added.

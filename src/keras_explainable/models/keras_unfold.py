@@ -186,6 +186,8 @@ class _Unfolding:
             own = object.__getattribute__(stand_in, "__dict__")
             if name in own or name == "__class__":
                 return object.__getattribute__(stand_in, name)
+            if name == "call":  # `layer.call(x)` is a call as well
+                return lambda *args, **kwargs: self.call(layer, args, kwargs)
             method = inspect.getattr_static(kind, name, None)
             if isinstance(method, FunctionType):
                 return MethodType(method, stand_in)

@@ -104,7 +104,7 @@ def _has_gradient(
         v = random.normal(size=y.shape)
         change = _numbers(y) - _numbers(again(fixed | {part: _like(0 * numbers, values[part])}))
         ours, theirs = (change * v).sum(), (_numbers(x) * _numbers(pull(_like(v, y)))).sum()
-        if not abs(ours - theirs) <= tolerance * max(np.linalg.norm(change) * np.linalg.norm(v), 1e-6):
+        if not abs(ours - theirs) <= tolerance * max(float(np.linalg.norm(change) * np.linalg.norm(v)), 1e-6):
             return False
     return True
 

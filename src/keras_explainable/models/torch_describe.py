@@ -55,7 +55,7 @@ def _operation(ndim: int, layouts: dict, call: Call) -> Call:
     kind = call.path.rpartition(".")[2].rstrip("_")
     known = [layouts[value] for value in (*call.outputs, *call.inputs) if value in layouts]
     same = [first for shape, first in known if shape == call.shape]
-    first = kind.startswith("conv") or (same[0] if same else len(call.shape) == ndim)
+    first = kind.startswith("conv") or (kind != "linear" and (same[0] if same else len(call.shape) == ndim))
     if kind in torch_ops.MOVING and known:
         (batch, *rest), before = known[-1]
         if call.shape == (batch, *((*rest[1:], rest[0]) if before else (rest[-1], *rest[:-1]))):

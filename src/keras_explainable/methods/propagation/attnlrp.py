@@ -97,13 +97,15 @@ def _is_covered(step: Step) -> bool:
 def _rules(view: View, gamma: float) -> list[Rule]:
     """A rule for each call whose own gradient is not right."""
     found, of_convolutions, steps = [], rules.gamma(gamma), view.steps()
+    merged = canonizers.behind(steps)
     nonnegative, of_convolutions = canonizers.nonnegative(view.taps, steps), _as_gradient(of_convolutions)
     tried = view.tried([step for step in steps if not _is_covered(step)])
     for step in steps:
         call, role = step.call, step.role
         if role == "convolution" and gamma:
             known = call.inputs[step.reached[0].part] in nonnegative
-            found.append(canonizers.sending(view.taps, step, None, known, of_convolutions, ("inputs", "output")))
+            more = merged.get(call.output[:2], canonizers.Behind())._replace(norm=None)
+            found.append(canonizers.sending(view.taps, step, more, known, of_convolutions, ("inputs", "output")))
         elif role in ELEMENTWISE or (role == "quotient" and _of_numbers(call)):
             found.append(Rule(call.output, step.inputs[:1], _identity))
         elif role == "layernorm":

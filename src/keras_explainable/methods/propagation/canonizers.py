@@ -2,19 +2,21 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from keras import ops
 
 from keras_explainable.methods.propagation.rules import Linear
-from keras_explainable.models import Call, Rule, Step, Taps
+from keras_explainable.models import Call, Point, Rule, Step, Taps
+from keras_explainable.models.biases import per_channel
 from keras_explainable.models.kinds import LINEAR
 from keras_explainable.models.taps import IMAGES
 
 Number = tuple[str, int]  # of a call
 KEEPING = ("average", "maximum", "sum", "moving")  # what no sign is changed by,
 UNSURE = ("pad", "Pad", "UpSampling2D")  # but by a border of any number, bicubic interpolation,
-OUTPUTS_FIRST = ("linear", "conv1d", "conv2d", "conv3d")  # functions whose weights are (outputs, ...)
+OUTPUTS_FIRST = ("linear", "conv1d", "conv2d", "conv3d")  # functions whose weights are (outputs, ...),
+OUTPUTS_LAST = ("Conv",)  # or (..., outputs)
 JOINING = (
     "Concatenate",
     "concatenate",
@@ -23,15 +25,35 @@ JOINING = (
 )  # and as operations of Keras by constants, which are not seen
 
 
-def norms(steps: Sequence[Step]) -> dict[Number, Call]:
-    """The normalisation that each linear call is merged with: the only one to take what it gives."""
-    made = {step.call.outputs[0]: step.call for step in steps if step.role in LINEAR and _takes_norm(step.call)}
+class Behind(NamedTuple):
+    """What is merged with a linear call, since it alone takes what that gives: a constant that an operation adds, and
+    a normalisation."""
+
+    shift: Point | None = None  # where the constant is seen
+    end: Point | None = None  # what it was added to
+    norm: Call | None = None
+
+
+def behind(steps: Sequence[Step]) -> dict[Number, Behind]:
+    """What each linear call is merged with, where that is anything."""
     users = Counter(value for step in steps for value in step.call.inputs)
-    found = {}
+    open_calls = {
+        s.call.outputs[0]: s.call for s in steps if s.role in LINEAR and s.call.activation in (None, "linear")
+    }
+    found: dict[Number, Behind] = {}
     for step in steps:
-        before = made.get(step.call.inputs[0]) if step.role == "norm" else None
-        if before is not None and users[step.call.inputs[0]] == 1:
-            found[before.output[:2]] = step.call
+        value = step.call.inputs[step.reached[0].part] if step.reached else -1
+        before = open_calls.get(value)
+        if before is None or users[value] > 1:
+            continue
+        known = found.get(before.output[:2], Behind())
+        if step.role == "norm" and (not before.operation or before.kind in (*OUTPUTS_FIRST, *OUTPUTS_LAST)):
+            found[before.output[:2]] = known._replace(norm=step.call)
+        elif step.role == "sum" and len(step.reached) == 1 and len(step.inputs) == 2 and known.shift is None:
+            (constant,) = set(step.inputs) - set(step.reached)
+            if per_channel(dict(step.call.signals)[constant], step.call):
+                found[before.output[:2]] = Behind(constant, step.call.output)
+                open_calls[step.call.outputs[0]] = before
     return found
 
 
@@ -53,55 +75,64 @@ def _keeps_signs(step: Step) -> bool:
     return step.role in KEEPING and step.fused is None and call.kind not in UNSURE and not alone
 
 
-def _takes_norm(call: Call) -> bool:
-    """Whether no activation is fused into a call, and its outputs are the first axis of its weights, if those come to
-    it from outside."""
-    return call.activation in (None, "linear") and (not call.operation or call.kind in OUTPUTS_FIRST)
-
-
-def linear(taps: Taps, call: Call, norm: Call | None, nonnegative: bool = False) -> Linear:
-    """A linear layer as it is now, with the normalisation behind it: s (W x + b) + t = (s W) x + s b + t."""
+def linear(taps: Taps, call: Call, norm: Call | None, nonnegative: bool = False, shift: Any = None) -> Linear:
+    """A linear layer as it is now, with what is added behind it, and the normalisation behind that:
+    s (W x + b) + t = (s W) x + s b + t."""
     scale = None if norm is None else taps.scale(norm.path)
-    bias = _shifted(taps, call, taps.bias(call.path), scale, norm)
+    bias = _bias(taps, call, (taps.bias(call.path), shift), scale, norm)
     kernel = taps.weight(call.path, scale)
     return Linear(lambda x, kernel: taps.apply(call.path, x, kernel), kernel, bias, nonnegative)
 
 
-def sending(taps: Taps, step: Step, norm: Call | None, nonnegative: bool, rule: Callable, looks: tuple) -> Rule:
-    """What a linear call sends back, `rule(linear, x, g, output)`, with the normalisation behind it; of a layer, or of
-    a function that takes its weights with the signal."""
-    call = step.call
+def sending(taps: Taps, step: Step, more: Behind, nonnegative: bool, rule: Callable, looks: tuple) -> Rule:
+    """What a linear call sends back, `rule(linear, x, g, output)`, with what is behind it; of a layer, or of a function
+    that takes its weights with the signal."""
+    call, at, constants = step.call, more.end or step.call.linear, [more.shift] if more.shift else []
     if not call.operation:
 
         def of_layer(g, inputs, output):
-            return (rule(linear(taps, call, norm, nonnegative), inputs[0], g, output),)
+            x, *shift = inputs
+            r = rule(linear(taps, call, more.norm, nonnegative, *shift), x, g, output)
+            return r, *map(ops.zeros_like, shift)
 
-        return Rule(call.linear, step.inputs[:1], of_layer, looks=looks)
+        return Rule(at, (step.inputs[0], *constants), of_layer, looks=looks)
     weights = [point for point in step.inputs if point not in step.reached]
 
     def of_function(again, g, inputs, output):
         x, kernel, *rest = inputs
-        scale = None if norm is None else taps.scale(norm.path)
-        bias = _shifted(taps, call, rest[0] if rest else None, scale, norm)
-        known = kernel if scale is None else kernel * ops.reshape(scale, (-1, *(1,) * (len(kernel.shape) - 1)))
-        own, none = step.reached[0].part, {point.part: None for point in weights[1:]}
+        own, shift = rest[: len(weights) - 1], rest[len(weights) - 1 :]
+        scale = None if more.norm is None else taps.scale(more.norm.path)
+        bias = _bias(taps, call, (*own, None)[:1] + (*shift, None)[:1], scale, more.norm)
+        none = {point.part: None for point in weights[1:]}
 
         def run(x, kernel):
-            return again({own: x, weights[0].part: kernel} | none)
+            return again({step.reached[0].part: x, weights[0].part: kernel} | none)
 
-        r = rule(Linear(run, known, bias, nonnegative), x, g, output)
+        r = rule(Linear(run, _scaled(call, kernel, scale), bias, nonnegative), x, g, output)
         return r, *map(ops.zeros_like, (kernel, *rest))
 
     again = call.output._replace(link="again")
-    return Rule(call.output, (step.reached[0], *weights), of_function, looks=looks, again=again)
+    return Rule(at, (step.reached[0], *weights, *constants), of_function, looks=looks, again=again)
 
 
-def _shifted(taps: Taps, call: Call, own: Any, scale: Any, norm: Call | None) -> Any:
-    """The bias of a linear call and of the normalisation behind it, shaped as its outputs."""
-    bias = ops.zeros((1,)) if own is None else ops.cast(own, "float32")
-    if norm is not None:
-        bias = bias * scale + ops.cast(taps.bias(norm.path), "float32")
-    return ops.reshape(bias, (-1, *(1,) * (len(call.shape) - 2))) if call.channels_first else bias
+def _scaled(call: Call, kernel: Any, scale: Any) -> Any:
+    """The weights of a function, its outputs times `scale` (channels,)."""
+    if scale is None or call.kind in OUTPUTS_LAST:
+        return kernel if scale is None else kernel * scale
+    return kernel * ops.reshape(scale, (-1, *(1,) * (len(kernel.shape) - 1)))
+
+
+def _bias(taps: Taps, call: Call, added: tuple[Any, Any], scale: Any, norm: Call | None) -> Any:
+    """What a linear call adds: its own (channels,) and what is added behind it, shaped as its outputs; and what the
+    normalisation makes of both."""
+
+    def shaped(values):
+        return ops.reshape(values, (-1, *(1,) * (len(call.shape) - 2))) if call.channels_first else values
+
+    own, shift = added
+    bias = shaped(ops.zeros((1,)) if own is None else ops.cast(own, "float32"))
+    bias = bias if shift is None else bias + shift
+    return bias if norm is None else bias * shaped(scale) + shaped(ops.cast(taps.bias(norm.path), "float32"))
 
 
 def first(steps: Sequence[Step]) -> list[Step]:

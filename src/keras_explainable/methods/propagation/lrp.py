@@ -49,17 +49,20 @@ def _sum(g: Any, inputs: tuple, output: Any) -> list:
 
 def wiring(view: View, composite: Composite, steps: Sequence[Step]) -> list[Rule]:
     """The rules of all calls that a score depends on; what only moves numbers has its own gradient, which is right."""
-    merged, nonnegative = canonizers.norms(steps), canonizers.nonnegative(view.taps, steps)
+    merged, nonnegative = canonizers.behind(steps), canonizers.nonnegative(view.taps, steps)
+    shifts = {more.end for more in merged.values()}
     first = canonizers.first(steps) if composite.first else []
-    tried = view.tried([step for step in steps if not _is_covered(step)])
+    tried = view.tried([step for step in steps if not _is_covered(step) and step.call.output not in shifts])
     found = []
     for step in steps:
         call, inputs = step.call, step.inputs
         if step.role in LINEAR:
             rule = getattr(composite, "first" if step in first else str(step.role))
-            norm = merged.get(call.output[:2])
+            more = merged.get(call.output[:2], canonizers.Behind())
             known = call.inputs[step.reached[0].part] in nonnegative
-            found.append(canonizers.sending(view.taps, step, norm, known, _by(rule), ("inputs",)))
+            found.append(canonizers.sending(view.taps, step, more, known, _by(rule), ("inputs",)))
+        elif call.output in shifts:
+            continue
         elif step.role in ("norm", "scaling", "relu", "activation"):
             found.append(Rule(call.output, step.reached[:1], _pass, looks=()))
         elif step.role == "average":
@@ -135,7 +138,7 @@ def starting(view: View, found: list[Rule], steps: Sequence[Step]) -> list[Rule]
     at = {rule.at: rule for rule in found}
 
     def times_value(send):
-        return lambda g, inputs, output: send(g * output, inputs, output)
+        return lambda *args: send(*args[:-3], args[-3] * args[-1], *args[-2:])  # its last: g, inputs, output
 
     for end in ends:
         old = at.get(end, Rule(end, (end,), _pass))

@@ -1,0 +1,78 @@
+"""Where a model adds biases: in its layers, and in functions that run outside of them (`F.conv2d`, `conv.forward(x)`,
+`ops.conv(x, layer.kernel) + layer.bias`)."""
+
+from collections.abc import Iterator
+
+from keras_explainable.models import find, kinds
+from keras_explainable.models.taps import Call, Point, Trace
+
+NORMS = ("batch_norm", "layer_norm", "group_norm", "instance_norm")
+BEHIND = (*NORMS, *kinds.WEIGHTED, "addmm", "baddbmm")  # functions that take a weight and a bias besides the signal
+
+
+def biased(trace: Trace, separator: str) -> list[Call]:
+    """The calls that add a bias, of layers and of operations, in execution order.
+
+    A function that runs in a layer of somebody's own may add that layer's bias: it counts once, where the layer ends,
+    if between the two numbers only move, and else in the function."""
+    layers = {call.output[:2]: call for call in find.biased(trace)}
+    inside: dict[tuple[str, int], list[Call]] = {}
+    kept = set()
+    for call, owner in _bare(trace, separator):
+        if owner is not None and owner.output[:2] in layers:
+            inside.setdefault(owner.output[:2], []).append(call)
+        else:
+            kept.add(call.output[:2])
+    for key, calls in inside.items():
+        others = [call for call in calls if not _is_end(trace, layers[key], call)]
+        if len(others) == len(calls):
+            del layers[key]
+        kept.update(call.output[:2] for call in others)
+    return [call for call in trace.calls if call.output[:2] in kept or call.output[:2] in layers]
+
+
+def constant(trace: Trace, call: Call) -> Point:
+    """Where an operation is seen to give its bias: what it makes of a signal that is zero."""
+    part = next(i for i, value in enumerate(call.inputs) if value not in trace.beside)
+    return call.output._replace(link="zero", part=part)
+
+
+def _bare(trace: Trace, separator: str) -> Iterator[tuple[Call, Call | None]]:
+    """The operations that add a bias to a signal of the images, and the layer's call in which each takes place."""
+    for i, call in enumerate(trace.calls):
+        if call.operation and call.shape[:1] == (trace.images,) and _adds(trace, call):
+            around = call.path.rpartition(separator)[0]
+            yield call, next((later for later in trace.calls[i:] if later.path == around), None)
+
+
+def _adds(trace: Trace, call: Call) -> bool:
+    """Whether an operation adds numbers of its own to each channel."""
+    beside = [trace.beside.intersection([value]) != set() for value in call.inputs]
+    if beside.count(False) != 1:
+        return False
+    if call.kind in BEHIND:
+        return beside.count(True) > 1
+    if kinds.of_operation(call.kind) != "sum":
+        return False
+    shapes = {point.part: shape for point, shape in call.signals if point.link == "input"}
+    return any(per_channel(shapes.get(part, ()), call) for part, known in enumerate(beside) if known)
+
+
+def per_channel(shape: tuple[int, ...], call: Call) -> bool:
+    """Whether numbers of a shape, added to a signal, are one for each channel."""
+    shape = (1,) * (len(call.shape) - len(shape)) + shape
+    channel = 1 if call.channels_first else len(call.shape) - 1
+    return len(shape) == len(call.shape) and all(
+        size == (whole if axis == channel else 1)
+        for axis, (size, whole) in enumerate(zip(shape, call.shape, strict=True))
+    )
+
+
+def _is_end(trace: Trace, owner: Call, call: Call) -> bool:
+    """Whether a layer gives what an operation inside of it made, moved at most, before its fused activation if any."""
+    value: int | None = owner.outputs[0]
+    while value is not None and value not in call.outputs:
+        last = trace.producer(value)
+        moved = last is not None and last.operation and kinds.of_operation(last.kind) == "moving"
+        value = last.inputs[0] if last is not None and moved and len(last.inputs) == 1 else None
+    return value is not None or owner.activation is not None
