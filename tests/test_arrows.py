@@ -57,6 +57,8 @@ ARROWS = {
     "models.state": {"models.kinds"},
     "models.changes": set(),
     "models.wiring": {"models.taps", "models.kinds", "backend"},
+    "models.linear": {"models.taps", "models.inputs", "models.wiring", "backend"},
+    "models.biases": {"models.taps", "models.kinds", "models.find"},
     "models.precision": {"models.recording"},
     "models.keras": {
         "models.taps",
