@@ -261,7 +261,8 @@ class KerasTaps:
         return _traces.get(self.model, self.structure(), key, lambda: sampled(self)._trace(shape, dtype, operations))
 
     def _trace(self, shape: tuple, dtype: str, operations: bool) -> Trace:
-        recorder, results = recording.Recorder(), []
+        whole = operations or not any(map(unfolding.is_own, (self.model, *self.paths().values())))
+        recorder, results = recording.Recorder(whole=whole), []
 
         def run(x):
             outputs = self.run(x, recorder, None, operations)

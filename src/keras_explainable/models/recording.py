@@ -130,15 +130,18 @@ def watcher(look: Callable[[Any], Any]) -> Tap:
 
 
 class Recorder:
-    """A tap that notes what it sees, under equal numbers for values with equal keys: the same tensors."""
+    """A tap that notes what it sees, under equal numbers for values with equal keys: the same tensors. With `whole` it
+    sees all that the model computes."""
 
-    def __init__(self, key: Callable[[Any], Hashable] = id) -> None:
+    def __init__(self, key: Callable[[Any], Hashable] = id, whole: bool = False) -> None:
         self.key, self.numbers = key, {}  # type: ignore[var-annotated]
         self.alive: list[Any] = []  # so that no two values share an id
         self.events: list[tuple[Point, int, tuple[int, ...]]] = []
         self.floating: set[Point] = set()
         self.integers: set[int] = set()
         self.latest: dict[tuple, tuple[str, int]] = {}  # the type and number of the last value of a shape
+        self.types: dict[tuple, dict[int, set[str]]] = {}  # of a shape, in which types each value was seen
+        self.whole = whole
 
     def number(self, value: Any) -> int:
         self.alive.append(value)
@@ -155,18 +158,33 @@ class Recorder:
         return {key: number for key, number in self.numbers.items() if number not in made and number not in constants}
 
     def __call__(self, point: Point, value: Any) -> Any:
+        if point.link == "given":  # the images, with their channels elsewhere
+            self.alive.append(value)
+            self.numbers[self.key(value)] = IMAGES
+            return value
         dtype, shape = keras.backend.standardize_dtype(value.dtype), tuple(value.shape)
-        before, number = self.latest.get(shape, (dtype, -1))
-        if point.link == "input" and before != dtype and "float" in before and "float" in dtype:
-            self.numbers.setdefault(self.key(value), number)  # layers of mixed precision cast what they get
+        if point.link == "input" and "float" in dtype:
+            source = self._cast_from(dtype, shape)
+            if source is not None:
+                self.numbers.setdefault(self.key(value), source)
         number = self.number(value)
         self.latest[shape] = dtype, number
+        self.types.setdefault(shape, {}).setdefault(number, set()).add(dtype)
         self.events.append((point, number, shape))
         if "float" in dtype:
             self.floating.add(point)
         elif "int" in dtype or dtype == "bool":
             self.integers.add(number)
         return value
+
+    def _cast_from(self, dtype: str, shape: tuple[int, ...]) -> int | None:
+        """The value that a new one of this type can be: layers of mixed precision cast what they get. Where all that
+        is computed is seen, it is the one that came in another type, if there is one alone."""
+        before, number = self.latest.get(shape, (dtype, -1))
+        if before != dtype and "float" in before:
+            return number
+        found = [n for n, types in self.types.get(shape, {}).items() if any("float" in t and t != dtype for t in types)]
+        return found[0] if self.whole and len(found) == 1 else None
 
     def calls(self, describe: Callable[[Call, bool], Call], layers: Container | None = None) -> Iterator[Call]:
         """The calls, in the order in which they ended; `describe(call, fused)` adds what only the adapter knows, where
