@@ -174,10 +174,13 @@ class Learned(nn.Module):
 @pytest.mark.parametrize("frozen", [False, True])
 def test_branches_that_depend_on_weights_alone(frozen):
     module, x = nets.drawn(Learned()).requires_grad_(not frozen), nets.images(1)
-    gradient = ke.full_gradient_decomposition(module, x, 1).bias_gradients["make", 0]
-    module.requires_grad_(True)
-    (g,) = torch.autograd.grad(module(torch.as_tensor(x))[0, 1], module.make.bias)
-    close(gradient[0, 0], (g * module.make.bias).detach().numpy(), 1e-5)
+    found = ke.full_gradient_decomposition(module, x, 1)
+    assert list(found.bias_gradients) == [("conv", 0), ("add", 0), ("fc", 0)]  # what it makes is added as a bias is
+    made = module.make(module.seed).detach().requires_grad_()
+    score = module.fc(torch.relu(module.conv(torch.as_tensor(x)) + made[:, :, None, None]).mean((2, 3)))[0, 1]
+    (g,) = torch.autograd.grad(score, made)
+    close(found.bias_gradients["add", 0][0, 0].sum((0, 1)), (g * made)[0].detach().numpy(), 1e-5)
+    assert found.completeness.relative_gap.max() < 1e-5
 
 
 def test_native_results_hang_on_no_graph():

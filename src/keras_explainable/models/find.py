@@ -103,9 +103,8 @@ def check_shown(trace: Trace, so: str) -> None:
     """Refuse a model whose layers cannot be seen."""
     if not trace.calls:
         raise LayerError(
-            "This model shows none of its layers while it runs (TorchScript and exported programs do not, and "
-            f"functions such as F.conv2d are none), so {so}: give the module that it was made from, make it of layers, "
-            "or explain its input, as `gradients` does."
+            f"This model shows none of its layers while it runs (TorchScript does not), so {so}: give the module that it "
+            "was made from, make it of layers, or explain its input, as `gradients` does."
         )
 
 

@@ -48,7 +48,7 @@ def name_of(function: Any) -> str:
     name = getattr(function, "__name__", "")
     if name == "__get__":
         return PROPERTIES.get(getattr(function.__self__, "__name__", ""), "")
-    name = name.strip("_").lower()
+    name = name.partition(".")[0].strip("_").lower()  # of exported programs "conv2d.default"
     return NAMES.get(name, name)
 
 
