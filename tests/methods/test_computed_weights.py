@@ -65,12 +65,20 @@ if BACKEND == "torch":
         for name in ("weight", "bias"):
             parametrize.register_parametrization(layer, name, Twice())
 
+    def shown(layer):
+        """A bias that is another's, by a property."""
+        kind = type(layer)
+        other = nn.Parameter(layer.bias.detach() + 0.3)
+        del layer.bias
+        layer.__class__ = type(kind.__name__, (kind,), {"bias": property(lambda self: other)})
+
     HOW = {
         "pruned": pruned,
         "parametrized": of_ones_own,
         "spectral_norm": parametrizations.spectral_norm,
         "weight_norm": parametrizations.weight_norm,
         "old weight_norm": nn.utils.weight_norm,
+        "a property": shown,
     }
     # The same layers with plain weights.
     KERNELS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.BatchNorm2d)
