@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_explainable import backend, data, models, registry
+from keras_explainable import backend, data, models, registry, remarks
 from keras_explainable.compiling import frozen, options
 from keras_explainable.errors import InputError
 from keras_explainable.resize import resize
@@ -110,7 +110,12 @@ def explain(
         fetch, results = (backend.to_host, _Results(total)) if as_numpy else (keras.ops.stop_gradient, _Tensors())
         given = getattr(method, "given", {}) | method_params
         outputs = run_steps(step, key, model, source, verbose, callbacks, fetch, score, given)
-        with options(run_eagerly, jit_compile), models.computing_in(precision), models.taps(model).device():
+        with (
+            remarks.kept() as found,
+            options(run_eagerly, jit_compile),
+            models.computing_in(precision),
+            models.taps(model).device(),
+        ):
             try:
                 for image, output in outputs:  # noqa: B007 (the last one is described below)
                     results.add(output)
@@ -123,7 +128,7 @@ def explain(
                 raise
             about = _about(method, *models.bind(model, image), method_params)
             scores, maps = results.done(about.get("signal"))
-            return Explanation(scores, maps, about)
+            return Explanation(scores, maps, about | _remarked(found))
 
 
 def _about(method: Callable, model: Any, image: Any, params: dict) -> dict[str, Any]:
@@ -136,6 +141,16 @@ def _about(method: Callable, model: Any, image: Any, params: dict) -> dict[str, 
         return about
     signals = [view.signal(layer) for layer in params.get("layers") or [params.get("layer")]]
     return about | {"signal": ", ".join(map(str, signals))}
+
+
+def _remarked(found: dict) -> dict[str, Any]:
+    """What the method found out on the way; what is to be warned of is."""
+    about: dict[str, Any] = {}
+    for remark in remarks.told(found):
+        about |= remark.about
+        if remark.warning:
+            warnings.warn(remark.warning, stacklevel=outside())
+    return about
 
 
 def _named(score: Any, view: models.View) -> str:

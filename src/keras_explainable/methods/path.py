@@ -1,7 +1,7 @@
 """Gradients collected on straight paths from a baseline to the image: what each pixel adds to the score on the way.
 
 Their parts add up to score(x) - score(baseline), up to the error of the sum that stands for the integral, which
-`integrated_gradients_gap` reports. Common parameters:
+`integrated_gradients_gap` reports, and of `integrated_gradients` also `.about["gap"]`. Common parameters:
 
 - `repetitions`: gradients that are computed. Time grows with it, memory does not.
 - `baseline`: where paths begin, in the images' range: a number, a colour (C,), images, or "mean" for each image's own
@@ -11,12 +11,13 @@ Their parts add up to score(x) - score(baseline), up to the error of the sum tha
 """
 
 import functools
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops
 
-from keras_explainable import filters, models, random
+from keras_explainable import filters, models, random, remarks
 from keras_explainable.compiling import frozen, repeated, repeats
 from keras_explainable.errors import InputError
 from keras_explainable.methods.gradient import gradients, part_reducer
@@ -25,6 +26,13 @@ from keras_explainable.methods.meta import integrate, signed_gradients
 from keras_explainable.methods.noise import check_noise, noisy
 from keras_explainable.methods.perturbation import background, behind_inputs, images_like
 from keras_explainable.registry import explainer
+
+GAP = 0.05  # relative, above which parts do not add up as promised
+SMALL = 0.1  # of the largest change of a score: smaller ones say little, and gaps count relative to this
+ROUNDING = 1e-4  # of the largest score: as of `SMALL`
+MARGIN = 4  # times as many repetitions as a gap that falls as 1/n asks for: it falls by leaps where there are ReLUs
+FEW = 8  # repetitions whose gap tells little of that of more
+LONG = 1000  # nodes of Gauss and Legendre, which take seconds to find if there are more
 
 
 class Convergence(NamedTuple):
@@ -56,9 +64,13 @@ def integrated_gradients(
     baseline: Any = 0.0,
     reduce: str | None = "sum",
 ) -> tuple:
-    """What each pixel adds to the score on the straight way from a baseline to the image; the parts add up exactly.
+    """What each pixel adds to the score on the straight way from a baseline to the image; the parts add up.
 
     maps[b, s, k] = sum over c of (x - x0) integral from 0 to 1 of d score(x0 + t (x - x0))[b, k] / dx dt
+
+    By how much they miss score(x) - score(x0), as the integral is a sum of n gradients, `.about["gap"]` tells, relative
+    to it: the largest of all images and units, of small changes relative to a tenth of the largest one. Above 5 % a
+    warning says how many repetitions would do.
 
     Args:
         repetitions, baseline, reduce: see `ke.methods.path`; quadrature: see `meta.integrate`.
@@ -66,10 +78,43 @@ def integrated_gradients(
     Reference: Sundararajan et al., Axiomatic Attribution for Deep Networks, arXiv:1703.01365.
     """
     reduced = part_reducer(reduce)
-    view = models.view(model, inputs)
+    view, units = models.view(model, inputs), models.units(model, inputs, indices, score)
     averaged = integrate(signed_gradients, repetitions, quadrature, baseline)
-    scores, g = averaged(model, inputs, indices, score=score)
-    return scores, reduced((view.x - background(view, baseline))[:, None] * g)
+    scores, g = averaged(model, inputs, units, score=score)
+    parts = (view.x - background(view, baseline))[:, None] * g
+    if remarks.wanted(view.inputs):
+        found = _convergence(model, view, units, score, baseline, scores, parts)
+        remarks.keep(completeness, found[:3], repetitions=repetitions)
+    return scores, reduced(parts)
+
+
+def _convergence(
+    model: Any, view: models.View, units: Any, score: Any, baseline: Any, scores: Any, parts: Any
+) -> Convergence:
+    """How nearly parts (B, K, *S, C) add up, by one more forward pass of the baseline."""
+    behind = ops.broadcast_to(behind_inputs(view, baseline), ops.shape(view.inputs))
+    below = scores_of(model, behind, units, score)
+    total = ops.sum(parts, axis=tuple(range(2, len(parts.shape))))
+    rise = scores - below
+    gap = ops.abs(rise - total)
+    return Convergence(scores, below, total, gap, gap / ops.maximum(ops.abs(rise), 1e-12))
+
+
+def completeness(scores: np.ndarray, below: np.ndarray, total: np.ndarray, repetitions: int) -> remarks.Remark:
+    """The largest relative gap, and what to do where it is large."""
+    rise = scores - below
+    least = max(SMALL * abs(rise).max(), ROUNDING * max(abs(scores).max(), abs(below).max()), 1e-12)
+    gap = float((abs(rise - total) / np.maximum(abs(rise), least)).max())
+    warning = None
+    if gap > GAP:
+        enough = max(repetitions, FEW) * math.ceil(MARGIN * gap / GAP - 0.01)
+        long = ', quadrature="midpoint"' if enough > LONG else ""
+        warning = (
+            f"The parts that integrated gradients found by repetitions={repetitions} miss the change of the score, to "
+            f"which they add up, by up to {gap:.0%}: for less than {GAP:.0%} give repetitions={enough}{long}. "
+            '`.about["gap"]` tells it, and ke.integrated_gradients_gap of each image and unit.'
+        )
+    return remarks.Remark({"gap": gap}, warning)
 
 
 def integrated_gradients_gap(
@@ -88,13 +133,8 @@ def integrated_gradients_gap(
     view = models.view(model, inputs)
     units = models.units(model, inputs, indices, score)
     params = {"repetitions": repetitions, "quadrature": quadrature, "baseline": baseline}
-    scores, maps = integrated_gradients(model, inputs, units, score, **params)
-    behind = ops.broadcast_to(behind_inputs(view, baseline), ops.shape(view.inputs))
-    below = scores_of(model, behind, units, score)
-    total = ops.sum(maps, axis=tuple(range(1, len(maps.shape) - 1)))
-    rise = scores - below
-    gap = ops.abs(rise - total)
-    return Convergence(scores, below, total, gap, gap / ops.maximum(ops.abs(rise), 1e-12))
+    scores, parts = integrated_gradients(model, inputs, units, score, **params, reduce=None)
+    return _convergence(model, view, units, score, baseline, scores, parts)
 
 
 def references(view: models.View, baselines: Any) -> Any:

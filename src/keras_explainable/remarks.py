@@ -1,0 +1,51 @@
+"""What a method finds out on the way about its maps, kept from batch to batch, and told when all are there."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from keras_explainable import backend
+
+_kept: ContextVar[dict | None] = ContextVar("kept", default=None)
+
+
+class Remark(NamedTuple):
+    """What is to be said: entries of `.about`, and a warning or None."""
+
+    about: dict[str, Any]
+    warning: str | None = None
+
+
+@contextmanager
+def kept() -> Iterator[dict]:
+    """A scope in which remarks are wanted; it gives what `told` takes."""
+    found: dict = {}
+    token = _kept.set(found)
+    try:
+        yield found
+    finally:
+        _kept.reset(token)
+
+
+def wanted(x: Any) -> bool:
+    """Whether anybody asks, and `x` is no part of a program, in which nothing can be kept."""
+    return _kept.get() is not None and not backend.is_traced(x)
+
+
+def keep(remark: Callable, values: tuple, **facts: Any) -> None:
+    """Keep the tensors of some images for `remark(*values of all images, **facts)`, which makes a `Remark`."""
+    found = _kept.get()
+    if found is not None:
+        found.setdefault(remark, []).append((values, facts))
+
+
+def told(found: dict) -> list[Remark]:
+    """The remarks of all that was kept."""
+    made = []
+    for remark, parts in found.items():
+        columns = zip(*(map(backend.to_host, values) for values, _ in parts), strict=True)
+        made.append(remark(*map(np.concatenate, columns), **parts[-1][1]))
+    return made
