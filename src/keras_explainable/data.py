@@ -140,6 +140,8 @@ def unit_array(y: Any) -> np.ndarray:
     """
     try:
         units = _host(y)
+        if hasattr(y, "ragged_rank"):
+            raise ValueError(y)
     except ValueError as error:
         raise InputError("y is ragged: give every image the same number of units, as an array (N, K).") from error
     models.check_units(units, None)
@@ -155,7 +157,17 @@ def chooses(units: Any) -> bool:
     return callable(units) and hasattr(units, "choose")
 
 
+def _check_dense(x: Any) -> None:
+    """Refuse what holds images of several sizes."""
+    if hasattr(x, "ragged_rank"):
+        raise InputError(
+            f"A {type(x).__name__} of shape {tuple(x.shape)} came, and images of one size were expected: resize them "
+            "to one, or explain those of each size by themselves."
+        )
+
+
 def _kind(x: Any) -> str:
+    _check_dense(x)
     if hasattr(x, "shape") and hasattr(x, "dtype") and hasattr(x, "__getitem__"):
         return "array"
     if isinstance(x, (list, tuple)):
@@ -323,6 +335,7 @@ def _native(value: Any) -> Any:
     """A tensor of the backend as it is; anything else, another framework's tensor too, as a NumPy array."""
     if isinstance(value, models.Several):
         return value.map(_native)
+    _check_dense(value)
     return value if ops.is_tensor(value) else _host(value)
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import numbers
 import warnings
 from collections import namedtuple
 from collections.abc import Callable, Mapping
@@ -59,7 +60,8 @@ def explain(
             number) for the highest three, in falling order, instead of those that the source gives; with `score`, of
             its columns.
         batch_size: images explained at once, where `x` is no source of batches itself. None: 32, but fewer large ones
-            on PyTorch's CPU, which is faster so. Scores and maps do not depend on it.
+            on PyTorch's CPU, which is faster so. Scores and maps do not depend on it. A model that is a function is
+            called with no more images than that: with one at a time for batch_size=1.
         verbose: 0 for no progress bar.
         steps: batches to take from `x`; needed only for sources without an end.
         callbacks: Keras callbacks; their `on_predict_*` are called.
@@ -88,8 +90,7 @@ def explain(
     if score is not None:
         method_params["score"] = score
     _check_parameters(method, method_params)
-    if seed is not None and registry.takes(method, "seed"):
-        method_params["seed"] = seed
+    method_params |= _lent(method, model, method_params, seed, batch_size)
 
     def step(subject: Any, images: Any, units: Any) -> tuple:
         rank = len(images.shape) - 2
@@ -129,6 +130,16 @@ def explain(
             about = _about(method, *models.bind(model, image), method_params)
             scores, maps = results.done(about.get("signal"))
             return Explanation(scores, maps, about | _remarked(found))
+
+
+def _lent(method: Callable, model: Any, given: dict, seed: Any, batch_size: Any) -> dict[str, Any]:
+    """Of what `explain` takes, what the method takes as well."""
+    _check_seed(seed)
+    lent = {"seed": seed} if seed is not None and registry.takes(method, "seed") else {}
+    several = batch_size is not None and given.get("at_once") is None and registry.takes(method, "at_once")
+    if several and models.taps(model).black_box:
+        lent["at_once"] = batch_size
+    return lent
 
 
 def _about(method: Callable, model: Any, image: Any, params: dict) -> dict[str, Any]:
@@ -289,7 +300,19 @@ def _warn(flaws: np.ndarray, signal: str | None = None) -> None:
 
 
 def _postprocess(filter: Callable, maps: Any, axis: tuple) -> Any:
-    return filter(maps, axis=axis) if registry.takes(filter, "axis") else filter(maps)
+    made = filter(maps, axis=axis) if registry.takes(filter, "axis") else filter(maps)
+    if not hasattr(made, "shape"):
+        raise InputError(
+            f"postprocessing={registry.named(filter)} returned {registry.told(made)}, and the maps were expected: "
+            "a function of (maps, axis=spatial axes) or (maps) to maps."
+        )
+    return made
+
+
+def _check_seed(seed: Any) -> None:
+    """Refuse what is no seed, also where nothing is drawn."""
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, numbers.Integral)):
+        raise InputError(f"seed={seed!r}: a whole number or None was expected.")
 
 
 def _check_arguments(postprocessing: Any, resizing: Any) -> None:

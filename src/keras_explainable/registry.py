@@ -155,7 +155,7 @@ def method_of(method: Method) -> Callable:
         return get(method)
     if not callable(method):
         raise InputError(
-            f'{_told(method)} came, and a method or its name was expected: ke.get("gradcam") or "gradcam".'
+            f'{told(method)} came, and a method or its name was expected: ke.get("gradcam") or "gradcam".'
         )
     return method
 
@@ -168,11 +168,11 @@ def methods_of(methods: Iterable[Method]) -> list[Callable]:
     """
     if isinstance(methods, str) or not isinstance(methods, Iterable):
         raise InputError(
-            f'{_told(methods)} came, and several methods were expected: give a list: ensemble(["gradcam", "layercam"]).'
+            f'{told(methods)} came, and several methods were expected: give a list: ensemble(["gradcam", "layercam"]).'
         )
     return [method_of(method) for method in methods]
 
 
-def _told(value: Any) -> str:
+def told(value: Any) -> str:
     """What came, in few words."""
     return repr(value) if isinstance(value, (str, int, float, type(None))) else f"A {type(value).__name__}"

@@ -301,7 +301,7 @@ def _lowest(outputs: Any, k: int) -> Any:
 
 
 def _negated(outputs: Any, score: Callable | None) -> Any:
-    return -(_rows(outputs) if score is None else ops.convert_to_tensor(score(outputs)))
+    return -(_rows(outputs) if score is None else _float(score(outputs)))
 
 
 def _binary(outputs: Any) -> Any:
@@ -367,6 +367,8 @@ def _float(outputs: Any) -> Any:
     if isinstance(outputs, (list, tuple, dict)):
         many = list(outputs) if isinstance(outputs, dict) else f"{len(outputs)}"
         raise InputError(f"The model returns several outputs ({many}): choose one by ke.scores.output(which, score).")
+    if outputs is None:
+        raise InputError("None came, and outputs (batch, units) were expected: is a return missing?")
     return ops.cast(ops.convert_to_tensor(outputs), "float32")
 
 

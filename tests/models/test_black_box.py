@@ -119,6 +119,43 @@ def test_channels_that_seem_first_are_asked_for():
     assert ke.rise(ke.BlackBox(function, channels_first=True), x + 1, 0, repetitions=8, verbose=0).maps.shape[1] == 16
 
 
+SEEING = [name for name, record in ke.registry.METHODS.items() if record.needs == "black box"]
+
+
+@pytest.mark.parametrize("tensors", [False, True])
+@pytest.mark.parametrize("method", SEEING)
+def test_a_function_of_one_image_gets_one_image_at_a_time(method, tensors):
+    """As programs of TFLite or ONNX are often exported; the maps are those of a function that takes any number."""
+    x, params = models.images("functional", 3), {"repetitions": 20} if few(method) else {"patch": 12}
+    plain, come = CALLABLES["tensors" if tensors else "wrapped"], []
+
+    def one(images):
+        come.append(len(images))
+        if len(images) > most:
+            raise ValueError(f"{len(images)} images came, and {most} at most was expected")
+        return plain(images)
+
+    expected = ke.explain(method, plain, x, [1, 3, 0], verbose=0, **params)
+    for most, subject in ((1, ke.BlackBox(one, tensors=tensors)), (2, ke.BlackBox(one, tensors=tensors))):
+        come.clear()
+        found = ke.explain(method, subject, x, [1, 3, 0], batch_size=most, verbose=0, **params)
+        assert max(come) == most
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * abs(b).max())
+    most = 1
+    for meta in (
+        ke.methods.meta.smooth(method, 2),
+        ke.methods.meta.tta(method, (0.5,)),
+        ke.methods.meta.ensemble([method]),
+    ):
+        subject = ke.BlackBox(
+            lambda images: one(images) if images.shape[1] == 20 else 1 + images[:, 0, 0], tensors=tensors
+        )
+        assert ke.explain(meta, subject, x[:2], "predicted", batch_size=1, verbose=0, **params).maps.shape[0] == 2
+    with pytest.raises(ValueError, match="images came, and 1 at most"):
+        ke.explain(method, ke.BlackBox(one, tensors=tensors), x[:1], batch_size=1, at_once=4, verbose=0, **params)
+
+
 def test_what_a_function_raises_comes_with_what_it_got():
     def function(images):
         raise TypeError("no tensor")

@@ -61,6 +61,14 @@ def _check_whole(indices: np.ndarray) -> None:
         )
 
 
+def check_scores(made: Any) -> Any:
+    """What a score function returned; refused where it is no array."""
+    if not (hasattr(made, "shape") or isinstance(made, (list, tuple, int, float))):
+        what = "None (is a return missing?)" if made is None else f"a {type(made).__name__}"
+        raise InputError(f"score(outputs) returned {what}, and an array or tensor (batch, units) was expected.")
+    return made
+
+
 def one_hot(rows: np.ndarray) -> InputError:
     """What is wrong with rows of indicators in the place of unit numbers."""
     return InputError(

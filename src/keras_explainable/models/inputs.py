@@ -6,7 +6,7 @@ the others."""
 
 import copy
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from numbers import Number
 from typing import Any, NamedTuple, NoReturn
@@ -71,7 +71,16 @@ class Inputs:
         several += [(tuple(inputs), {})] if isinstance(inputs, (tuple, list)) else []
         one: tuple = ((inputs,), {})
         order = [one, *several] if isinstance(inputs, list) else [*several, one]
-        return next(((args, kwargs) for args, kwargs in order if _takes(function, args, kwargs, own)), one)
+        for args, kwargs in order:
+            if _takes(function, args, kwargs, own):
+                return args, kwargs
+        raise InputError(
+            f"The model takes {', '.join(_parameters(function, own))}, and x with leaf= has {self._leaves()}: leave out "
+            "what is no input of the model, and name the rest as it does."
+        )
+
+    def _leaves(self) -> str:
+        return ", ".join(map(spelt, self.paths))
 
     def check(self, function: Callable, own: tuple = ()) -> None:
         """Refuse images alone for a function that needs more."""
@@ -92,6 +101,14 @@ class Inputs:
             _refuse([i.name for i in inputs])
         if self.others and len(inputs) == 1:
             raise InputError(f"The model takes images alone, and {1 + len(self.others)} arrays came: leave out leaf=.")
+        least = sum(not getattr(i, "optional", False) for i in inputs)
+        fits = least <= len(self.paths) <= len(inputs)
+        known = not isinstance(self.tree, dict) or all(_named(model, path) is not None for path in self.paths)
+        if len(inputs) > 1 and not (fits and known):
+            raise InputError(
+                f"The model takes {', '.join(repr(i.name) for i in inputs)}, and x with leaf= has {self._leaves()}: "
+                "leave out what is no input of the model, and name the rest as it does."
+            )
         found = inputs[0] if len(inputs) == 1 else _named(model, self.paths[0])
         return None if found is None else tuple(found.shape)
 
@@ -121,7 +138,7 @@ class Several:
             )
         found: dict[tuple, Any] = dict(leaves(x))
         at = leaf if isinstance(leaf, tuple) else (leaf,)
-        if at not in found:
+        if not all(isinstance(name, Hashable) for name in at) or at not in found:
             raise InputError(f"leaf={leaf!r} came, and x has none like that: use {alternatives(x)}.")
         order = (at, *(path for path in found if path != at))
         arrays = [

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_explainable.errors import InputError, LayerError
 from keras_explainable.models import find, heads
-from keras_explainable.models.chosen import unit_indices
+from keras_explainable.models.chosen import check_scores, unit_indices
 from keras_explainable.models.taps import Point, Taps, Trace
 
 Score = Callable[[Any], Any]
@@ -112,7 +112,7 @@ class Scored:
     def _scores(self, outputs: Any, images: int | None) -> Any:
         if self.score is not None:
             outputs = self.taps.scores(outputs) if self._of_units and not self.which else outputs
-            scores = ops.cast(self.score(outputs), "float32")
+            scores = ops.cast(check_scores(self.score(outputs)), "float32")
             if len(scores.shape) != 2:
                 column = ": add the axis of units, as by scores[:, None]" if len(scores.shape) == 1 else ""
                 raise InputError(
