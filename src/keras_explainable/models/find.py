@@ -103,8 +103,8 @@ def check_shown(trace: Trace, so: str) -> None:
     """Refuse a model whose layers cannot be seen."""
     if not trace.calls:
         raise LayerError(
-            f"This model shows none of its layers while it runs (TorchScript does not), so {so}: give the module that it "
-            "was made from, make it of layers, or explain its input, as `gradients` does."
+            f"This model shows none of its layers while it runs (TorchScript does not), so {so}: give the module that "
+            "it was made from, make it of layers, or explain its input, as `gradients` does."
         )
 
 

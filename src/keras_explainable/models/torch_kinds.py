@@ -88,7 +88,7 @@ def kernel(module: nn.Module) -> torch.Tensor | None:
     """The weights (channels, units) of a linear layer or a convolution of one pixel, else None."""
     if not isinstance(module, KERNELS) or getattr(module, "groups", 1) > 1 or isinstance(module, TRANSPOSED):
         return None
-    weight: torch.Tensor = held(module, "weight")  # type: ignore[assignment]
+    weight: torch.Tensor = held(module, "weight")
     return weight.flatten(1).T if weight[0, 0].numel() == 1 else None
 
 

@@ -1,7 +1,7 @@
 """What changes a score between a baseline and the image, given back through each activation by the slope of its chord.
 
-What all pixels have adds up to score(x) - score(baseline). `LayerError` is raised for a layer that no rule covers, and
-for an operation that is no layer."""
+What all pixels have adds up to score(x) - score(baseline). `LayerError` is raised for a layer or operation that no rule
+covers and that is not linear, and for what cannot be seen."""
 
 from collections.abc import Sequence
 from typing import Any

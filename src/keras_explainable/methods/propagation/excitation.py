@@ -28,7 +28,7 @@ def excitation_backprop(model: Any, inputs: Any, indices: Any = None, layer: Any
     negative inputs times negative weights.)
 
     Raises:
-        LayerError: a layer that no rule covers, or an operation that is no layer, is on the way.
+        LayerError: a layer or operation that no rule covers, or what cannot be seen, is on the way.
 
     Reference: Zhang et al., Top-down Neural Attention by Excitation Backprop, arXiv:1608.00507.
     """
