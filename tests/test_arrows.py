@@ -47,7 +47,7 @@ ARROWS = {
     "backend.tensorflow": {"backend.scope"},
     "backend.jax": {"backend.scope"},
     "backend.torch": {"backend.scope"},
-    "models": {"backend"},
+    "models": {"backend", "resize"},
     "models.taps": set(),
     "models.inputs": {"models.taps", "backend"},
     "models.kinds": set(),

@@ -93,7 +93,7 @@ def check_images(x: Any, first: int = 0) -> None:
     """Refuse what is no batch of images: wrong rank or type, nothing in it, NaN or infinity.
 
     Args:
-        x: (B, *space, channels), an array or tensor.
+        x: (B, *space, channels), or where the model takes its channels elsewhere as it does, an array or tensor.
         first: the number of its first image, for the message.
 
     Raises:
@@ -105,9 +105,9 @@ def check_images(x: Any, first: int = 0) -> None:
             _check_finite(other, first, f"Leaf {models.spelt(path)} of image")
         return
     shape = tuple(getattr(x, "shape", ()))
-    if len(shape) < 3:
+    if len(shape) < 2:
         raise InputError(
-            f"Images of shape {shape} came, and (batch, *space, channels) with at least one spatial axis was expected: "
+            f"Images of shape {shape} came, and (batch, *space, channels), or features (batch, F), were expected: "
             "add what is missing, as in x[None] for one image or x[..., None] for grey ones."
         )
     if 0 in shape:

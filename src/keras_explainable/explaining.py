@@ -14,7 +14,6 @@ import numpy as np
 from keras_explainable import backend, data, models, registry, remarks
 from keras_explainable.compiling import frozen, options
 from keras_explainable.errors import InputError
-from keras_explainable.resize import resize
 from keras_explainable.running import asked, opened, outside, run_steps
 
 
@@ -46,6 +45,7 @@ def explain(
     precision: str | None = None,
     as_numpy: bool = True,
     leaf: Any = None,
+    channels: int | str | None = None,
     **method_params: Any,
 ) -> Explanation:
     """Explain a model's scores on many images, batch by batch, as `model.predict` predicts them.
@@ -75,6 +75,8 @@ def explain(
         leaf: of a model of several inputs, which of them is the images: its name, index, or a tuple of them. `x` is a
             tuple, list or dictionary of arrays with a row for each image, or gives such batches. All but the images
             are fed to the model as they are.
+        channels: which axis of the images has the channels: its number, "first", "last" or "none", for a model that
+            does not show it. None: as the model takes them.
         as_numpy: whether NumPy arrays are returned, or the backend's own tensors, where the model is.
         method_params: the method's own.
 
@@ -97,15 +99,23 @@ def explain(
         if isinstance(resizing, (tuple, list)) and len(resizing) != rank:
             raise InputError(f"resizing={resizing} came for images with {rank} spatial axes: give a size for each.")
         scores, maps = method(subject, images, units, **method_params)
+        if maps.shape[0] != scores.shape[0]:  # of each frame by itself
+            maps = keras.ops.reshape(maps, (scores.shape[0], -1, *maps.shape[1:]))
         axis = tuple(range(max(1, len(maps.shape) - rank - 1), len(maps.shape) - 1))  # signed gradients: (B, K, *S, C)
         if postprocessing is not None:
             maps = _postprocess(postprocessing, maps, axis)
         if resizing:
-            size: Any = models.size(subject, images) if resizing is True else resizing
-            maps = resize(maps, size, axis=axis[0]) if len(size) == len(axis) else maps
+            if len(axis) < rank:
+                raise InputError(
+                    f"The signal has maps of shape {tuple(maps.shape[1:-1])}, and the images {rank} axes of space, so "
+                    "they cannot be brought to the images' size: give resizing=False."
+                )
+            size = None if resizing is True else resizing
+            maps = models.resized(subject, images, maps, size, axis[0]) if len(axis) == rank else maps
         return scores, maps
 
     key = None if getattr(method, "repeats", False) else frozen([method, method_params, postprocessing, resizing])
+    model = model if channels is None else models.told(model, channels)
     with models.unchanging():
         source, total = opened(model, x, y, batch_size, score, leaf, steps)
         fetch, results = (backend.to_host, _Results(total)) if as_numpy else (keras.ops.stop_gradient, _Tensors())
@@ -148,6 +158,9 @@ def _about(method: Callable, model: Any, image: Any, params: dict) -> dict[str, 
     params = params | getattr(method, "about", lambda view: {})(view)  # what only this method has to tell
     score = _named(params.get("score"), view)
     about = {"method": getattr(method, "__name__", str(method)), **params, "score": score}
+    front = view.taps.inputs.front
+    if front is not None and front.windows:
+        about["window"] = front.places(view.size)
     if not registry.takes(method, "layer"):
         return about
     signals = [view.signal(layer) for layer in params.get("layers") or [params.get("layer")]]

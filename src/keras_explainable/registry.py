@@ -154,9 +154,7 @@ def method_of(method: Method) -> Callable:
     if isinstance(method, str):
         return get(method)
     if not callable(method):
-        raise InputError(
-            f'{told(method)} came, and a method or its name was expected: ke.get("gradcam") or "gradcam".'
-        )
+        raise InputError(f'{told(method)} came, and a method or its name was expected: ke.get("gradcam") or "gradcam".')
     return method
 
 

@@ -1,36 +1,46 @@
 """Linear interpolation as one small matrix per axis: any number of spatial axes, the same numbers on every backend."""
 
 import string
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from keras import ops
 
 
-def weights(size: Any, new: Any, align_corners: bool = False) -> Any:
+def weights(size: Any, new: Any, align_corners: bool = False, window: tuple[float, float] = (0.0, 1.0)) -> Any:
     """The (new, size) matrix W of linear interpolation along one axis: resized = W @ values.
 
     Output i lies at source position (i + 1/2) size/new - 1/2, held inside the axis, or with `align_corners` at
-    i (size - 1)/(new - 1)."""
+    i (size - 1)/(new - 1). With a `window` (a, b) the values lie from a new to b new among the outputs, which is their
+    i = 0 to new' = (b - a) new; outputs beyond are 0."""
     of: Any = np if isinstance(size, int) and isinstance(new, int) else ops  # what is known need not be computed
     i, source = of.arange(new, dtype="float32"), of.arange(size, dtype="float32")
     size, new = (np.float32(n) if of is np else ops.cast(n, "float32") for n in (size, new))
+    whole, (a, b) = window == (0.0, 1.0), window
+    i, new = (i, new) if whole else (i - a * new, (b - a) * new)
     if align_corners:
         at = i * ((size - 1) / of.maximum(new - 1, 1))
     else:
         at = (i + 0.5) * (size / new) - 0.5
-    at = of.clip(at, 0.0, size - 1)
-    return of.maximum(1 - of.abs(at[:, None] - source[None, :]), 0.0)
+    found = of.maximum(1 - of.abs(of.clip(at, 0.0, size - 1)[:, None] - source[None, :]), 0.0)
+    if whole:
+        return found
+    inside = of.abs((i + 0.5) / new - 0.5) <= 0.5
+    return found * (inside.astype("float32") if of is np else ops.cast(inside, "float32"))[:, None]
 
 
-def resize(maps: Any, size: Any, align_corners: bool = False, axis: int = 1) -> Any:
-    """Maps with their spatial axes, which start at `axis`, brought to `size` by linear interpolation."""
+def resize(maps: Any, size: Any, align_corners: bool = False, axis: int = 1, windows: Sequence = ()) -> Any:
+    """Maps with their spatial axes, which start at `axis`, brought to `size` by linear interpolation; where there are
+    `windows`, so that they lie there (see `weights`)."""
     shape = ops.shape(maps)
     letters = string.ascii_lowercase[: len(maps.shape)]
     for k, new in enumerate(size):
         old = shape[axis + k]
-        if isinstance(old, int) and isinstance(new, int) and old == new:
+        window = (windows[k] if windows else None) or (0.0, 1.0)
+        if isinstance(old, int) and isinstance(new, int) and old == new and window == (0.0, 1.0):
             continue
         a = letters[axis + k]
-        maps = ops.einsum(f"z{a},{letters}->{letters.replace(a, 'z')}", weights(old, new, align_corners), maps)
+        matrix = weights(old, new, align_corners, window)
+        maps = ops.einsum(f"z{a},{letters}->{letters.replace(a, 'z')}", matrix, maps)
     return maps

@@ -195,12 +195,13 @@ def check(model: Any, x: Any, y: Any = None, score: Any = None, units: int | Non
     Returns how many units, or columns of the score, there are, where `y` asks for some; `units` if that is known."""
     x = x if hasattr(x, "shape") else np.asarray(x)
     data.check_images(x)
-    model, first = models.bind(model, x[:1])
+    model, first = models.with_others(model, x[:1])
     taps = models.taps(model)
     expected, got = taps.input_shape(), tuple(x.shape)
     if expected and not _fits(got[1:], expected[1:]):
         raise InputError(f"Images of shape {got} came, and the model takes {expected}: {_mended(got, expected, taps)}.")
     taps.build(_tensor(first))
+    model, first = models.framed(model, first)
     if y is not None:
         units = units or models.view(model, first, score=score).unit_count()
         of = "model" if score is None or data.chooses(score) else "score"
@@ -216,7 +217,7 @@ def _warn_of_many(model: Any, x: Any, score: Any, number: int | None = None) -> 
     units = None if data.chooses(score) else _counted(model, x, score)
     if units is None or units <= MANY:
         return
-    size = models.size(models.bind(model, x[:1])[0], x)
+    size = models.size(*models.bind(model, x[:1]))
     maps, of = units * (number or 1), f"{number} images" if number else "each image"
     warnings.warn(
         f"y= was left out, which asks for every unit: {maps} maps of {of}, {units} each, or "
@@ -309,5 +310,5 @@ def _callbacks(callbacks: Any, model: Any, steps: int | None, verbose: int | str
     for (
         callback
     ) in listed.callbacks:  # each by itself: the list asks whether the model is true, which modules may not be
-        callback.set_model(model)
+        callback.set_model(models.parted(model)[0])
     return listed

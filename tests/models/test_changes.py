@@ -10,7 +10,7 @@ from keras import ops
 
 import keras_explainable as ke
 import models
-from helpers import BACKEND, SHAPE, close, few, raw
+from helpers import BACKEND, close, few, raw
 
 X = models.images("functional", 2)
 METHODS = ["gradcam", "gradients", "full_gradients", "lrp_epsilon", "deeplift", "guided_backprop"]

@@ -6,7 +6,6 @@ import pytest
 from keras import layers as L
 from keras import ops
 
-import keras_explainable as ke
 import models
 from helpers import BACKEND, SHAPE, close, few, raw
 from keras_explainable.errors import LayerError

@@ -94,7 +94,8 @@ def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:
             return values[key]
 
         scores = run(x, tap)
-    keys, reached = list(values), set()
+    keys: list = list(values)
+    reached: set = set()
 
     def column(k):
         cotangent = tf.broadcast_to(tf.one_hot(k, tf.shape(scores)[-1], dtype=scores.dtype), tf.shape(scores))

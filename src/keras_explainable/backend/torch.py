@@ -25,11 +25,9 @@ def compile(step: Callable, variables: Callable, jit_compile: bool | None, sprea
 
 
 def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:
-    values: dict = {}
-    like: dict = {}
-    leaves: dict = {}
+    values, like, leaves, arrived = {}, {}, {}, {}  # type: ignore[var-annotated]
     nodes: set = set()  # of the graph, where the taps are
-    arrived: dict = {}
+    reached: set = set()
 
     def arrive(key):
         def hook(grad):
@@ -60,7 +58,7 @@ def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:
     with torch.inference_mode(False), torch.no_grad():
         scores = run(x.clone() if x.is_inference() else x, tap)
     with torch.inference_mode(False), torch.no_grad():
-        columns, reached = [], set()
+        columns = []
         for k in range(scores.shape[-1]):
             arrived.clear()
             if scores.requires_grad:

@@ -11,7 +11,6 @@ from keras_explainable.methods.channels import weighted
 from keras_explainable.methods.loops import at_once_of, check_number, steps_of
 from keras_explainable.methods.perturbation import behind_inputs
 from keras_explainable.registry import explainer
-from keras_explainable.resize import resize
 
 
 @explainer("cam", "hidden signal", "(2 + C) forward", "arXiv:1910.01279", postprocessing=filters.positive_normalize)
@@ -53,7 +52,7 @@ def scorecam(
     a, space = strongest(seen[point], max_channels), tuple(range(1, 1 + view.rank))
 
     def seen_through(channels):
-        masks = filters.normalize(resize(ops.take(a, channels, axis=-1), view.size), axis=space)
+        masks = filters.normalize(view.resized(ops.take(a, channels, axis=-1)), axis=space)
         masks = ops.moveaxis(masks, -1, 0)[..., None]  # (P, B, *S, 1)
         masks = ops.moveaxis(masks, -1, 2) if view.taps.channels_first else masks
         return evaluated(view, behind[None] + (view.inputs - behind)[None] * masks)

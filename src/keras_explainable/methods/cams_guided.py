@@ -8,7 +8,6 @@ from keras_explainable import filters, models
 from keras_explainable.methods.cams import gradcam
 from keras_explainable.methods.propagation.rectified import counted, guided_backprop
 from keras_explainable.registry import explainer
-from keras_explainable.resize import resize
 
 
 @explainer(
@@ -31,7 +30,7 @@ def guided_gradcam(model: Any, inputs: Any, indices: Any = None, layer: Any = No
     """
     scores, coarse = gradcam(model, inputs, indices, layer, score)
     _, fine = guided_backprop(model, inputs, indices, score)
-    return scores, fine * resize(ops.relu(coarse), models.view(model, inputs).size)
+    return scores, fine * models.resized(model, inputs, ops.relu(coarse))
 
 
 guided_gradcam.about = counted

@@ -11,7 +11,6 @@ from keras_explainable import backend, filters, models
 from keras_explainable.errors import InputError
 from keras_explainable.models import INPUT
 from keras_explainable.registry import explainer
-from keras_explainable.resize import resize
 
 EPSILON = 1e-6
 
@@ -49,18 +48,17 @@ def _maps(model: Any, inputs: Any, indices: Any, score: Any, psi: Any, factor: C
         return backend.by_image(lambda part: psi(part * factors[point] if point in factors else part), g)
 
     scores, _, terms = view.jacobian([INPUT, *points], reduce, keep=False)
-    return scores, laid_over(terms[INPUT], [terms[p] for p in points])
+    return scores, laid_over(view, terms[INPUT], [terms[p] for p in points])
 
 
-def laid_over(total: Any, terms: Iterable) -> Any:
+def laid_over(view: models.View, total: Any, terms: Iterable) -> Any:
     """The sum (B, *S, K) of maps (B, K, *S) and others (B, K, *S') resized to them; those of equal sizes only once."""
     by_size: dict[tuple, Any] = {}
     for term in terms:
         size = tuple(term.shape[2:])
         by_size[size] = by_size[size] + term if size in by_size else term
-    whole = ops.shape(total)[2:]
     for term in by_size.values():
-        total = total + resize(term, whole, align_corners=True, axis=2)
+        total = total + view.resized(term, axis=2, align_corners=True)
     return ops.moveaxis(total, 1, -1)
 
 

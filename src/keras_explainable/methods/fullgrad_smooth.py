@@ -63,7 +63,7 @@ def smooth_full_gradients(
     scores, first, *terms = mean(model, inputs, indices, seed, score=score)
     view = models.view(model, inputs)
     biases = biases_at(view, spatially_biased(view)).values()
-    return scores, laid_over(_psi(first), map(_psi, terms, biases))
+    return scores, laid_over(view, _psi(first), map(_psi, terms, biases))
 
 
 smooth_full_gradients.about = told  # type: ignore[attr-defined]

@@ -120,6 +120,8 @@ def _tta(method: Callable, scales: tuple[float, ...], hflip: bool) -> Callable:
         units = models.units(model, x, indices, params.get("score"))
         view = models.view(model, x)
         start = 2 if view.taps.channels_first else 1
+        if scales and view.taps.inputs.front is not None and view.taps.inputs.front.windows:
+            raise InputError("This model crops or pads its images, of each size otherwise: use tta(scales=(), ...).")
         if params.get("layer") is None and registry.takes(method, "layer"):
             params["layer"] = view.signal()  # one signal for all sizes
 
@@ -129,7 +131,7 @@ def _tta(method: Callable, scales: tuple[float, ...], hflip: bool) -> Callable:
             if scale is not None:
                 seen = resize(seen, [_scaled(s, scale) for s in size], axis=start)
             scores, maps = method(subject, seen, units, **params)
-            maps = resize(_flat(method, maps, len(x.shape)), size)
+            maps = models.resized(subject, x, _flat(method, maps, len(x.shape)))
             return scores, ops.flip(maps, axis=-2) if flip else maps
 
         scores, maps = 0.0, 0.0
@@ -210,7 +212,7 @@ def ensemble(methods: Sequence[Method], weights: Sequence[float] | None = None) 
 
             found, maps = repeated(run, frozen(["ensemble", method, own]), model, method, x)(x, units)
             maps = _flat(method, maps, len(x.shape))
-            maps = resize((customary.get(method) or (lambda m, axis: m))(maps, axis=axis), size)
+            maps = models.resized(model, x, (customary.get(method) or (lambda m, axis: m))(maps, axis=axis))
             scores = found if scores is None else scores
             total = total + share / sum(shares) * filters.normalize(maps, axis)
         return scores, total

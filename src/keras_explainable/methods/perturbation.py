@@ -144,6 +144,9 @@ def images_like(view: models.View, name: str, value: Any, expected: str) -> tupl
     if not ops.is_tensor(given) and given.dtype.kind in "OSUmMc":
         raise InputError(f"{name}={value!r}: {expected} was expected.")
     given, shape = ops.cast(ops.convert_to_tensor(given), "float32"), tuple(view.x.shape)
+    front = view.taps.inputs.front
+    if front is not None and len(given.shape) in (front.rank - 1, front.rank):
+        given = front.canonical(given if len(given.shape) == front.rank else given[None])
     if len(given.shape) <= 1:
         given = ops.reshape(given, (1,) * (len(shape) - 1) + (-1,))
     else:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any, cast
 
 from keras_explainable.errors import BackendError, InputError
@@ -14,6 +15,8 @@ from keras_explainable.models.black_box import BlackBoxTaps as BlackBoxTaps
 from keras_explainable.models.chosen import check_units as check_units
 from keras_explainable.models.chosen import one_hot as one_hot
 from keras_explainable.models.chosen import unit_indices as unit_indices
+from keras_explainable.models.front import front as front
+from keras_explainable.models.front import placed as placed
 from keras_explainable.models.inputs import Bound as Bound
 from keras_explainable.models.inputs import Several as Several
 from keras_explainable.models.inputs import alternatives as alternatives
@@ -85,11 +88,37 @@ def _adapter(model: Any) -> Taps:
 
 
 def bind(model: Any, x: Any) -> tuple[Any, Any]:
-    """A model and images, from a model and what a user gave: the model takes the rest as it wants it."""
+    """A model and images as methods see them, from a model and what a user gave: the model takes the rest as it wants
+    it."""
+    return framed(*with_others(model, x))
+
+
+def with_others(model: Any, x: Any) -> tuple[Any, Any]:
+    """A model with all that is fed to it besides images, and the images as they came."""
     if not isinstance(x, Several):
         return model, x
+    model, told = parted(model)
     admitted = map(taps(model).admit, x.inputs.paths[1:], x.inputs.others)
-    return bound(model, x.inputs.fed(admitted)), x.images
+    return bound(model, replace(x.inputs.fed(admitted), channels=told.channels)), x.images
+
+
+def framed(model: Any, images: Any) -> tuple[Any, Any]:
+    """A model and images as methods see them, where the model wants them otherwise (see `models.front`)."""
+    import keras
+
+    plain, inputs = parted(model)
+    found = front(taps(model), tuple(images.shape), inputs.channels)
+    told = inputs.channels is not None
+    inputs = replace(inputs, channels=None, front=found if told or not found.plain else None)
+    if found.plain:
+        return bound(plain, inputs), images
+    return bound(plain, inputs), found.canonical(keras.ops.convert_to_tensor(images, "float32"))
+
+
+def told(model: Any, channels: Any) -> Any:
+    """A model whose images' channels are where the user says."""
+    plain, inputs = parted(model)
+    return bound(plain, replace(inputs, channels=channels))
 
 
 def bias(layer: Any) -> Any:
@@ -123,6 +152,11 @@ def size(model: Any, images: Any) -> tuple:
     import keras
 
     return find.spatial_size(keras.ops.shape(images), taps(model).channels_first)
+
+
+def resized(model: Any, images: Any, maps: Any, to: Any = None, axis: int = 1, align_corners: bool = False) -> Any:
+    """Maps of a hidden signal at the images' size, or at another, where the model looks: not in what it crops away."""
+    return placed(taps(model).inputs.front, tuple(size(model, images)), maps, to, axis, align_corners)
 
 
 def units(model: Any, inputs: Any, indices: Any, score: Any = None) -> Any:

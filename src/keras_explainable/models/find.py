@@ -64,7 +64,7 @@ def spatial_size(shape: tuple, channels_first: bool) -> tuple:
 
 def is_spatial(call: Call, rank: int) -> bool:
     """Whether a signal has the input's number of spatial axes and is larger than one pixel."""
-    shaped = len(call.shape) == rank + 2 and not call.of_heads
+    shaped = len(call.shape) == rank + 2 - bool(call.frames) and not call.of_heads
     return shaped and any(s != 1 for s in spatial_size(call.shape, call.channels_first))
 
 
@@ -72,7 +72,12 @@ def of_images(trace: Trace, call: Call) -> bool:
     """Whether a signal has the images on its first axis, and depends on them: not that of a layer that takes no tensor,
     as a table of positions, nor of windows of the images."""
     takes = bool(call.inputs) or call.holds_calls or call.operation
-    return call.shape[:1] == (trace.images,) and takes and not trace.is_beside(call)
+    return has_rows(trace, call) and takes and not trace.is_beside(call)
+
+
+def has_rows(trace: Trace, call: Call) -> bool:
+    """Whether there is a row for each image, or for each frame of each, on a signal's first axis."""
+    return call.shape[:1] == (trace.images,) or call.frames > 0
 
 
 def leading(trace: Trace, roots: Iterable[int]) -> frozenset[tuple[str, int]] | None:
@@ -130,7 +135,7 @@ def last_spatial(trace: Trace, rank: int, leads: frozenset | None = None) -> Poi
 
 def biased(trace: Trace) -> list[Call]:
     """The calls of layers that add a bias, in execution order, where the images are on the signal's first axis."""
-    return [c for c in trace.calls if c.has_bias and c.shape[:1] == (trace.images,) and not trace.is_beside(c)]
+    return [c for c in trace.calls if c.has_bias and has_rows(trace, c) and not trace.is_beside(c)]
 
 
 def measured(trace: Trace, wider: Trace, score: Point | None) -> dict[tuple[str, int], tuple[list[Point], list[Point]]]:

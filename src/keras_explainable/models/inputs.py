@@ -7,7 +7,7 @@ the others."""
 import copy
 import inspect
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Number
 from typing import Any, NamedTuple, NoReturn
 
@@ -35,6 +35,8 @@ class Inputs:
     tree: Any = 0
     others: tuple = ()
     paths: tuple[tuple, ...] = ((),)  # of the images, and of the others
+    channels: Any = None  # what the user said of the axis of the images' channels
+    front: Any = None  # how the user's images become those that methods see, a `models.front.Front`; None: as they are
 
     @property
     def alone(self) -> bool:
@@ -44,7 +46,7 @@ class Inputs:
     @property
     def form(self) -> str:
         """The structure, as something hashable."""
-        return repr((self.tree, self.paths))
+        return repr((self.tree, self.paths, self.channels, self.front))
 
     @property
     def kinds(self) -> tuple:
@@ -53,13 +55,15 @@ class Inputs:
 
     def fed(self, others: Iterable) -> "Inputs":
         """The same structure of other arrays."""
-        return Inputs(self.tree, tuple(others), self.paths)
+        return replace(self, others=tuple(others))
 
     def around(self, x: Any, see: Callable = lambda point, value: value) -> Any:
-        """The whole structure round the images; each of the others as a copy, by way of `see(point, value)`."""
+        """The whole structure round the images, as the user gives them; each of the others as a copy, by way of
+        `see(point, value)`."""
         copies = (ops.copy(_rows(other, x)) for other in self.others)  # a model may work in place
         seen = [see(INPUT._replace(part=i), other) for i, other in enumerate(copies, 1)]
-        return _mapped(self.tree, [x, *seen].__getitem__)
+        given = x if self.front is None else see(INPUT._replace(link="given"), self.front.restored(x))
+        return _mapped(self.tree, [given, *seen].__getitem__)
 
     def arguments(self, function: Callable, inputs: Any, own: tuple = ()) -> tuple[tuple, dict]:
         """The arguments by which a function takes inputs: a tuple or dictionary as several where it has them, and else
@@ -222,7 +226,7 @@ def check_alone(x: Any) -> None:
 
 def bound(model: Any, inputs: Inputs) -> Any:
     """A model to which these inputs are fed; itself where there are none."""
-    return model if inputs.alone else Bound(model, inputs)
+    return model if inputs == Inputs() else Bound(model, inputs)
 
 
 def parted(model: Any) -> tuple[Any, Inputs]:

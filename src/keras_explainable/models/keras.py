@@ -191,6 +191,12 @@ class KerasTaps:
     def device(self) -> AbstractContextManager:
         return nullcontext()  # Keras places its models itself
 
+    def entry_axis(self, call: Call) -> int:
+        return 1 if getattr(self.layer(call.path), "data_format", None) == "channels_first" else -1
+
+    def reach(self, call: Call, axis: int) -> float:
+        return keras_kinds.reach(self.layer(call.path), axis)
+
     def scores(self, outputs: Any) -> Any:
         return self._tensors(outputs)[0]
 
@@ -280,6 +286,7 @@ class KerasTaps:
         outputs, heads = results[-1]
         names = tuple(self._declared(outputs)) if isinstance(outputs, dict) else ()
         calls = tuple(recorder.calls(functools.partial(self._describe, self.paths(), len(shape))))
+        calls = calls if self.inputs.front is None else tuple(self.inputs.front.marked(calls, shape[0]))
         constants = recorder.others
         made = {IMAGES}.union(*(call.outputs for call in calls))  # with what leads to an operation, if it was not given
         constants |= {value for call in calls if call.operation for value in call.inputs} - made

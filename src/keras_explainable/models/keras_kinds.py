@@ -62,6 +62,14 @@ def linear(layer: Any, x: Any, kernel: Any) -> Any:
     return call(object.__new__(type(kind.__name__, (kind,), {"__getattribute__": get})), x)
 
 
+def reach(layer: Any, axis: int) -> float:
+    """By how many places a convolution takes its input off at each end of an axis of what comes in."""
+    if getattr(layer, "padding", None) != "valid":
+        return 0.0
+    axis -= 2 if layer.data_format == "channels_first" else 1
+    return (layer.kernel_size[axis] - 1) * layer.dilation_rate[axis] / 2
+
+
 def deviation(layer: Any) -> Deviation:
     """What a layer normalisation divides by."""
     if getattr(layer, "rms_scaling", False):

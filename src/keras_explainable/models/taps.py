@@ -4,7 +4,7 @@ A model is run as it is, and a `tap` sees (and may replace) chosen signals on th
 (`models.keras`, `models.torch`); everything else in the library knows models only through it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -55,6 +55,8 @@ class Call:
     holds_calls: bool = False  # whether other calls took place inside of it
     operation: bool = False  # whether this is no layer: `x + y`, a function
     of_heads: bool = False  # whether this is inside of an attention layer, where an axis is that of the heads
+    frames: int = 0  # of a layer that sees the frames of a video (views, patches) one by one: how many there are
+    series: bool = False  # whether it does so in as many calls, and not in one with all of them in the batch
     integers: frozenset[int] = frozenset()  # those of its inputs that are no floating numbers: no gradient goes there
 
     @property
@@ -122,9 +124,16 @@ class Trace:
         waiting = [value]
         while waiting:
             for call in self._makers.get(waiting.pop(), ()):  # of attention the whole layer, whose inside is not seen
-                waiting.extend(set(call.inputs) - found)
-                found.update(call.inputs)
+                known = set(call.inputs).union(*self._inside(call)) if call.holds_calls else set(call.inputs)
+                waiting.extend(known - found)
+                found.update(known)
         return frozenset(found)
+
+    def _inside(self, owner: Call) -> Iterator[tuple[int, ...]]:
+        """What the calls inside of one make, where none of it is seen to become what that one gives."""
+        calls = [c for c in self.calls if c.path.startswith((f"{owner.path}/", f"{owner.path}."))]
+        made = {value for call in calls for value in call.outputs}
+        return (call.outputs for call in calls) if made.isdisjoint(owner.outputs) else iter(())
 
     @cached_property
     def _makers(self) -> dict[int, list[Call]]:
@@ -193,6 +202,12 @@ class Taps(Protocol):
 
     def device(self) -> AbstractContextManager:
         """A scope in which the backend computes where the model is."""
+
+    def entry_axis(self, call: Call) -> int:
+        """Where a layer with a kernel has the channels of its input."""
+
+    def reach(self, call: Call, axis: int) -> float:
+        """By how many places a convolution takes its input off at each end of an axis."""
 
     def scores(self, outputs: Any) -> Any:
         """The tensor of scores among the model's outputs, where the user names none; None if there is no tensor."""

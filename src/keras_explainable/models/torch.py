@@ -191,6 +191,12 @@ class TorchTaps:
         device = self._place()["device"]
         return nullcontext() if device is None else keras.device(str(device))
 
+    def entry_axis(self, call: Call) -> int:
+        return -1 if isinstance(self.layer(call.path), nn.Linear) else 1
+
+    def reach(self, call: Call, axis: int) -> float:
+        return kinds.reach(self.layer(call.path), axis - 2)
+
     def scores(self, outputs: Any) -> torch.Tensor | None:
         return first_tensor(outputs)
 
@@ -312,6 +318,7 @@ class TorchTaps:
         state.ran(self.module, before, self._state())
         paths = self.paths()
         calls = tuple(recorder.calls(functools.partial(describe, paths, len(shape), {}), paths))
+        calls = calls if self.inputs.front is None else tuple(self.inputs.front.marked(calls, images))
         weights = ((id(w), w._version) for w in chain(self.module.parameters(), self.module.buffers()))
         constants = recorder.others.union(recorder.numbers[key] for key in weights if key in recorder.numbers)
         if operations and (strange := recorder.unmade(calls, constants)):

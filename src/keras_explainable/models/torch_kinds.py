@@ -109,6 +109,14 @@ def deviation(module: nn.Module) -> Deviation:
     )
 
 
+def reach(module: nn.Module, axis: int) -> float:
+    """By how many places a convolution takes its input off at each end of an axis of space."""
+    if not isinstance(module, CONVOLUTIONS) or isinstance(module, TRANSPOSED) or module.padding == "same":
+        return 0.0
+    padding = 0 if isinstance(module.padding, str) else module.padding[axis]
+    return max(0.0, (module.kernel_size[axis] - 1) * module.dilation[axis] / 2 - padding)
+
+
 def weight(module: nn.Module, factor: torch.Tensor | None = None) -> torch.Tensor:
     """The weight of a linear layer or convolution, its outputs times `factor`."""
     found = held(module, "weight").float()  # type: ignore[union-attr]

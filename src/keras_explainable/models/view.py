@@ -10,8 +10,9 @@ from keras import ops
 from keras_explainable import backend
 from keras_explainable.errors import InputError, LayerError
 from keras_explainable.models import biases, black_box, find, linear, tokens
+from keras_explainable.models.front import front, placed
 from keras_explainable.models.scored import Score, Scored
-from keras_explainable.models.taps import INPUT, Point, Taps
+from keras_explainable.models.taps import INPUT, Call, Point, Taps
 from keras_explainable.models.wiring import Step, Wiring, steps
 
 
@@ -37,6 +38,12 @@ class View(Scored):
                 "add the missing axis, as in x[None]."
             )
         taps.build(images)
+        if taps.inputs.front is None and not front(taps, tuple(images.shape)).plain:
+            raise InputError(
+                f"Images of shape {tuple(images.shape)} came, and this model takes their channels from another axis, "
+                "crops or pads them, or folds an axis into the batch: call the method through ke.explain, which sees "
+                "to that."
+            )
         super().__init__(taps, images, indices, score)
         choose = getattr(score, "choose", None)
         if choose is not None:  # by the images as they are, so that perturbed copies are explained for the same units
@@ -63,6 +70,10 @@ class View(Scored):
         """The spatial axes of a Jacobian (B, K, *S, C)."""
         return tuple(range(2, 2 + self.rank))
 
+    def resized(self, maps: Any, axis: int = 1, align_corners: bool = False) -> Any:
+        """Maps (..., *S', ...) of a hidden signal at the images' size (see `models.resized`)."""
+        return placed(self.taps.inputs.front, self.size, maps, None, axis, align_corners)
+
     def signal(self, layer: Any = None) -> Point:
         """The one spatial signal to explain: the user's `layer`, else the last one exposed, else the last one there is.
 
@@ -81,7 +92,8 @@ class View(Scored):
             point = self._default()
         if point == INPUT:
             return point
-        call = self._call(point)
+        call = self._shown(self._call(point))
+        point = call.output if call.path != point.path else point
         if not find.of_images(self.trace, call):
             raise LayerError(
                 f"The signal of {point} has shape {call.shape} for {self.trace.images} image, and one is needed that "
@@ -90,11 +102,21 @@ class View(Scored):
         if tokens.are_tokens(call, rank):
             self.grids[point] = self.grid(call.shape[1], **given)
         elif not isinstance(layer, Point) and not find.is_spatial(call, rank):
-            raise LayerError(
-                f"The signal of {point} has shape {call.shape}, and one with {rank} spatial axes of more than one "
-                f"pixel is needed. {self._signals()}"
-            )
+            if layer is None or not find.is_spatial(call, len(call.shape) - 2):
+                raise LayerError(
+                    f"The signal of {point} has shape {call.shape}, and one with {rank} spatial axes of more than one "
+                    f"pixel is needed. {self._signals()}"
+                )
+            self.rank = len(call.shape) - 2  # of other axes than the images', as the user asks for it
         return point
+
+    def _shown(self, call: Call) -> Call:
+        """A call, or the last one inside of it that gives signals of frames, where it gives none itself."""
+        if not call.holds_calls or find.is_spatial(call, self.rank):
+            return call
+        calls = (c for c in find.spatial_calls(self.trace, self.rank) if c.frames)
+        inside = [c for c in calls if c.path.startswith(call.path + self.taps.separator)]
+        return inside[-1] if inside else call
 
     def _default(self) -> Point:
         """The last spatial signal that the scores are made of."""
@@ -147,6 +169,7 @@ class View(Scored):
         """Where biases have just been added, in execution order: in the exposed layers if any are, else in all."""
         find.check_shown(self.operations, "its biases cannot be found")
         calls = biases.biased(self.operations, self.taps.separator)
+        calls = [c for c in calls if not (c.series and c.call)]  # the first stands for all
         if self.taps.signals is not None:
             _, points = find.declared(self.trace, self.taps, self.rank, lambda: self.operations)
             calls = [c for c in calls if c.path in {p.path for p in points}]
@@ -159,6 +182,10 @@ class View(Scored):
         seen = self.evaluate([*bare.values()])[1] if bare else {}
         found = {p: seen[at][(0,) * (len(seen[at].shape) - 1)] for p, at in bare.items()}
         return {p: found[p] if p in found else ops.cast(self.taps.bias(p.path), "float32") for p in calls}
+
+    def frames(self, point: Point) -> int:
+        """How many frames a signal has that the model sees one by one; 0 if none."""
+        return 0 if point == INPUT else self._call(point).frames
 
     def is_spatial(self, point: Point) -> bool:
         return find.is_spatial(self._call(point), self.rank)
@@ -186,15 +213,33 @@ class View(Scored):
         `reduce(point, gradient)` maps a gradient (B, *S', C) of one unit to what is kept of it, as soon as it is known;
         with `keep` false the signals are not returned. `wiring` puts rules of its own in the place of gradients."""
 
+        whole = set(at).difference(p for p in at if self._parts(p))
+
         def last(point, gradient, value):
             gradient = self._last(point, gradient, 1)
-            return gradient if reduce is None else reduce(point, gradient)
+            return gradient if reduce is None or point not in whole else reduce(point, gradient)
 
-        run = self._run(at, wiring=wiring)
-        scores, values, gradients, reached = backend.jacobian(run, self.inputs, list(at), last, keep)
-        self._check_seen(at, gradients)
-        self._check_reached(at, reached)
-        return scores, {p: self._float(p, v) for p, v in values.items()}, gradients
+        every = [q for p in at for q in self._parts(p) or (p,)]
+        run = self._run(every, wiring=wiring)
+        scores, values, gradients, reached = backend.jacobian(run, self.inputs, every, last, keep)
+        self._check_seen(every, gradients)
+        self._check_reached(every, reached)
+        seen = self._joined(at, {p: self._float(p, v) for p, v in values.items()}, 1) if keep else {}
+        found = self._joined(at, gradients, 2)
+        for point in set(at) - whole if reduce is not None else ():
+            units = range(found[point].shape[1])
+            found[point] = ops.stack([reduce(point, found[point][:, k]) for k in units], axis=1)  # type: ignore[misc]
+        return scores, seen, found
+
+    def _parts(self, point: Point) -> tuple[Point, ...]:
+        """The points that a point of one frame stands for; none where it is all."""
+        call = self.trace.at(point) if point != INPUT else None
+        return tuple(point._replace(call=i) for i in range(call.frames)) if call is not None and call.series else ()
+
+    def _joined(self, at: Sequence[Point], found: dict, axis: int) -> dict:
+        """What was found at each frame's point, side by side."""
+        parts = {p: self._parts(p) for p in at}
+        return {p: ops.stack([found[q] for q in parts[p]], axis=axis) if parts[p] else found[p] for p in at}
 
     def products(self, at: Sequence[Point], combine: Callable | None = None) -> tuple:
         """Scores (B, K), and at each point <dscore/dsignal, signal> (B, K), the gradient at an input being that through
@@ -219,9 +264,12 @@ class View(Scored):
         """Scores (B, K) and the signals at `at`, without gradients; of other images if `inputs` are given.
 
         `replace` {point: function} runs the model with `function(signal)` (B, *S', C) in place of these signals."""
-        scores, values = backend.evaluate(self._run(at, replace), self.inputs if inputs is None else inputs)
-        self._check_seen(at, values)
-        return scores, {p: self._float(p, v) for p, v in values.items()}
+        if any(self._parts(p) for p in replace or ()):
+            raise LayerError("The frames run in calls of their own, and a signal of all of them cannot be replaced.")
+        every = [q for p in at for q in self._parts(p) or (p,)]
+        scores, values = backend.evaluate(self._run(every, replace), self.inputs if inputs is None else inputs)
+        self._check_seen(every, values)
+        return scores, self._joined(at, {p: self._float(p, v) for p, v in values.items()}, 1)
 
     def _check_reached(self, at: Sequence[Point], reached: Container[Point]) -> None:
         """Refuse gradients that do not come to the images, or to any of the signals, from the scores."""
@@ -302,10 +350,17 @@ class View(Scored):
         if point in self.grids:
             prefix, grid = self.grids[point]
             return ops.reshape(value[:, prefix:], (-1, *grid, value.shape[-1]))
-        return ops.moveaxis(value, axis, -1) if self._first(point) else value
+        value = ops.moveaxis(value, axis, -1) if self._first(point) else value
+        return self.taps.inputs.front.apart(value) if self._in_batch(point) else value
+
+    def _in_batch(self, point: Point) -> bool:
+        """Whether the rows of a signal are frames of the images."""
+        call = self.trace.at(point) if point != INPUT else None
+        return call is not None and call.frames > 0 and not call.series
 
     def in_layout(self, point: Point, value: Any) -> Any:
         """A signal (B, *S', C) as the model itself has it."""
+        value = self.taps.inputs.front.together(value) if self._in_batch(point) else value
         return ops.moveaxis(value, -1, 1) if self._first(point) else value
 
     def _first(self, point: Point) -> bool:

@@ -1,0 +1,271 @@
+"""What a model does with its images before its first weights: which axis it takes for the channels, what it crops or
+pads, and which axes it folds into the batch. Measured: images that grow along one axis show where that axis goes."""
+
+import functools
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from keras import ops
+
+from keras_explainable import backend
+from keras_explainable.errors import InputError
+from keras_explainable.models.inputs import IMAGE_CHANNELS
+from keras_explainable.models.taps import IMAGES, Call, Point, Taps
+from keras_explainable.resize import resize
+
+STILL = 1e-3  # of the whole range: what is no change
+WHOLE = 0.02  # pixels: how near an end is to be at the border of one
+Window = tuple[float, float]  # where what the model sees begins and ends along an axis, in parts of the image
+
+
+class Front(NamedTuple):
+    """How images as a user gives them become those that methods see: channels at the model's own end."""
+
+    channel: int | None  # the axis of the channels in the user's images; None: there is none
+    first: bool  # whether methods see the channels first
+    rank: int  # the number of axes of the user's images
+    windows: tuple[Window | None, ...] = ()  # along each axis of space, where that is not all of it
+    frames: int = 0  # how many there are on the first axis of space, if the model folds it into the batch
+    turned: bool = False  # whether the frames come before the images in that batch
+    series: bool = False  # whether the frames are not in the batch, but in calls of their own
+
+    @property
+    def plain(self) -> bool:
+        """Whether there is nothing to do."""
+        placed = self.channel == (1 if self.first else self.rank - 1)
+        return placed and not any(self.windows) and not self.frames
+
+    def places(self, size: tuple) -> tuple:
+        """Where what the model sees begins and ends along each axis of space, in pixels."""
+        windows = [window or (0.0, 1.0) for window in self.windows]
+        return tuple((round(a * n, 1), round(b * n, 1)) for (a, b), n in zip(windows, size, strict=True))
+
+    def marked(self, calls: Iterable[Call], images: int) -> Iterator[Call]:
+        """The calls of a run on so many images, those of frames with their number."""
+        calls = list(calls)
+        numbers = Counter(call.path for call in calls)
+        for call in calls:
+            rows = call.shape[:1] == (images * (1 if self.series else self.frames),)
+            times = not self.series or numbers[call.path] == self.frames
+            found = self.frames > 1 and rows and times
+            yield replace(call, frames=self.frames, series=self.series) if found else call
+
+    def apart(self, value: Any) -> Any:
+        """(B T, ...) values of frames as (B, T, ...)."""
+        shape = tuple(value.shape[1:])
+        if self.turned:
+            return ops.swapaxes(ops.reshape(value, (self.frames, -1, *shape)), 0, 1)
+        return ops.reshape(value, (-1, self.frames, *shape))
+
+    def together(self, value: Any) -> Any:
+        """The other way round."""
+        value = ops.swapaxes(value, 0, 1) if self.turned else value
+        return ops.reshape(value, (-1, *value.shape[2:]))
+
+    def canonical(self, images: Any) -> Any:
+        """The user's images as methods see them."""
+        end = 1 if self.first else -1
+        return ops.expand_dims(images, end) if self.channel is None else ops.moveaxis(images, self.channel, end)
+
+    def restored(self, images: Any) -> Any:
+        """The other way round."""
+        end = 1 if self.first else -1
+        return ops.squeeze(images, end) if self.channel is None else ops.moveaxis(images, end, self.channel)
+
+
+def placed(found: Front | None, whole: tuple, maps: Any, to: Any, axis: int, align_corners: bool = False) -> Any:
+    """Maps of a hidden signal of images of a size (`whole`), at that size or another: where the model looks. Maps that
+    have the images' size are of the images themselves."""
+    windows = found.windows if found is not None and tuple(maps.shape[axis : axis + len(whole)]) != whole else ()
+    return resize(maps, whole if to is None else to, align_corners, axis, windows)
+
+
+class _Reached(BaseException):  # no `except Exception` of the model's stops it
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def front(taps: Taps, shape: tuple, channels: Any = None) -> Front:
+    """The front of a model for images of a shape (B, ...); `channels` is the user's word on their axis.
+
+    Raises:
+        InputError: the axis of the channels is not told by the model, and the shape leaves a doubt.
+    """
+    first, rank = taps.channels_first, len(shape)
+    usual = 1 if first else rank - 1
+    given = _given(channels, rank) if channels is not None else usual
+    if taps.black_box:
+        return Front(None if rank == 2 and channels is None else given, first, rank)
+    known = taps.trace((1, *shape[1:]), "float32").known
+    if "front" not in known:
+        measure = functools.partial(_measured, taps, shape)
+        known["front"] = _in_thread(measure) if backend.is_traced(ops.zeros(())) else measure()
+    found: Front | None = known["front"]
+    if found is None:
+        return Front(given if channels is not None else _guessed(shape, usual), first, rank)
+    return found if channels is None else found._replace(channel=given)
+
+
+def _given(channels: Any, rank: int) -> int | None:
+    named = {"first": 1, "last": rank - 1, "none": None}
+    if isinstance(channels, str) and channels in named:
+        return named[channels]
+    if isinstance(channels, int) and not isinstance(channels, bool) and channels % rank and -rank <= channels < rank:
+        return channels % rank
+    raise InputError(
+        f'channels={channels!r} came for images with {rank} axes: "first", "last", "none" or the number of the axis '
+        f"(1 to {rank - 1}) was expected."
+    )
+
+
+def _guessed(shape: tuple, usual: int) -> int | None:
+    """The axis of the channels where the model does not tell it."""
+    if len(shape) <= 3 and shape[usual] not in IMAGE_CHANNELS:
+        return None if len(shape) == 2 or shape[-1] > 4 else usual  # every axis is then one of space
+    others = [axis for axis in range(1, len(shape)) if axis != usual and shape[axis] in IMAGE_CHANNELS]
+    if len(shape) > 4 and shape[usual] not in IMAGE_CHANNELS and others:
+        raise InputError(
+            f"Images of shape {shape} came, and nothing tells which axis has the channels: say channels={others[0]}, "
+            f"or channels={usual} if that is so."
+        )
+    return usual
+
+
+def _in_thread(measure: Callable[[], Front | None]) -> Front | None:
+    """A measurement outside of the program that is being built in this thread."""
+    found: list = []
+    thread = threading.Thread(target=lambda: found.append(measure()))
+    thread.start()
+    thread.join()
+    return found[0] if found else None
+
+
+def _measured(taps: Taps, shape: tuple) -> Front | None:
+    """The front as images show it; None where it cannot be told."""
+    trace, first, rank = taps.trace((1, *shape[1:]), "float32"), taps.channels_first, len(shape)
+    usual = Front(1 if first else rank - 1, first, rank)
+    entry = next((c for c in trace.calls if c.has_kernel and c.leaf and not trace.beside.issuperset(c.inputs)), None)
+    if rank == 2:
+        return Front(None, first, rank)
+    if entry is None:
+        return None
+    entered = dict(entry.signals).get(Point(*entry.output[:2], "input"), ())
+    if entry.inputs[:1] == (IMAGES,):
+        axis = taps.entry_axis(entry) % rank
+        return usual._replace(channel=axis) if rank <= 3 or axis == usual.channel else None
+    try:
+        return _read(taps, entry, shape, 2 if entered[:1] != (trace.images,) else trace.images)
+    except Exception:  # the model does not run on such images
+        return None
+
+
+def _read(taps: Taps, entry: Call, shape: tuple, number: int) -> Front | None:
+    point = Point(entry.path, entry.call, "input")
+    size = (number, *shape[1:])
+    low, middle, high = (_entering(taps, np.full(size, level), point) for level in (0.0, 0.5, 1.0))
+    slope = high - low
+    inside = abs(slope) > 1e-6
+    safe = np.where(inside, slope, 1)
+    if not inside.any() or abs(np.where(inside, (middle - low) / safe, 0.5) - 0.5).max() > STILL:
+        return None  # what comes in is no copy of the images, scaled and shifted
+    at = {}
+    for axis, count in enumerate(size):
+        if count > 1:
+            grown = np.linspace(0, 1, count).reshape([-1 if a == axis else 1 for a in range(len(size))])
+            seen = _entering(taps, np.broadcast_to(grown, size), point)
+            at[axis] = np.where(inside, (seen - low) / safe, np.nan)
+    return _placed(taps, entry, size, at)
+
+
+def _entering(taps: Taps, images: np.ndarray, point: Point) -> np.ndarray:
+    """What a call gets of some images; the model runs no further."""
+
+    def stop(seen: Point, value: Any) -> Any:
+        if seen == point:
+            raise _Reached(value)
+        return value
+
+    def run(x: Any, tap: Callable) -> Any:
+        return taps.run(x, stop, frozenset([point]))
+
+    try:
+        backend.evaluate(run, taps.images(images.astype("float32")))
+    except _Reached as reached:
+        return backend.to_host(ops.cast(reached.value, "float32")).astype("float64")
+    raise RuntimeError("the call was not reached")
+
+
+def _placed(taps: Taps, entry: Call, size: tuple, at: dict[int, np.ndarray]) -> Front | None:
+    """What the places of each axis's numbers say of it."""
+    ends = {axis: _varies(seen) for axis, seen in at.items()}
+    values = next(iter(at.values()))
+    channels, first, rank = taps.entry_axis(entry) % values.ndim, taps.channels_first, len(size)
+    found = [axis for axis, places in ends.items() if axis and places == {channels}]
+    if len(found) > 1:
+        found = [axis for axis in found if size[axis] in IMAGE_CHANNELS]
+        if len(found) != 1:
+            return None
+    usual = 1 if first else rank - 1
+    channel = found[0] if found else (usual if size[usual] == 1 and rank > 3 else None)
+    space = [axis for axis in range(1, rank) if axis != channel]
+    if any(channels in ends.get(axis, ()) for axis in space):
+        return Front(channel, first, rank) if found else None  # patches in rows, or all in one row
+    folded = [axis for axis in space if 0 in ends.get(axis, ())]
+    frames = size[space[0]] if folded == space[:1] and ends[folded[0]] == {0} else 0
+    windows = tuple(_window(taps, entry, at.get(axis), ends.get(axis, set()), size[axis]) for axis in space)
+    series = not frames and bool(space) and _in_series(taps, entry, size, space[0], values.ndim)
+    frames = size[space[0]] if series else frames
+    turned = bool(frames) and not series and np.nanmean(at[0][1]) > STILL  # the second row is of another image already
+    return Front(channel, first, rank, windows if any(windows) else (), frames, turned, series)
+
+
+def _in_series(taps: Taps, entry: Call, size: tuple, axis: int, rank: int) -> bool:
+    """Whether each call of the first layer with weights sees a place of its own on the first axis of space."""
+    trace, count = taps.trace((1, *size[1:]), "float32"), size[axis]
+    if rank != len(size) - 1 or sum(call.path == entry.path for call in trace.calls) != count or count < 2:
+        return False
+    grown = np.linspace(0, 1, count).reshape([-1 if a == axis else 1 for a in range(len(size))])
+
+    def mean(images, number):
+        images = np.broadcast_to(images, size)
+        return _entering(taps, images, Point(entry.path, number, "input")).mean()
+
+    for number in {0, count // 2, count - 1}:
+        low, high = (mean(np.full(size, level), number) for level in (0.0, 1.0))
+        if high == low or abs((mean(grown, number) - low) / (high - low) - number / (count - 1)) > STILL:
+            return False
+    return True
+
+
+def _varies(seen: np.ndarray) -> set[int]:
+    """Along which axes the numbers that come from the images change."""
+    low, high = np.where(np.isnan(seen), np.inf, seen), np.where(np.isnan(seen), -np.inf, seen)
+    return {axis for axis in range(seen.ndim) if (high.max(axis=axis) - low.min(axis=axis)).max() > STILL}
+
+
+def _window(taps: Taps, entry: Call, seen: np.ndarray | None, ends: set[int], count: int) -> Window | None:
+    """Where the first weights' input begins and ends along an axis of images, in parts of it; None for all of it."""
+    if seen is None or len(ends) != 1 or 0 in ends:
+        return None
+    (axis,) = ends
+    along = np.moveaxis(seen, axis, 0).reshape(seen.shape[axis], -1)
+    inside = np.flatnonzero(~np.isnan(along).all(axis=1))  # and not padding
+    places = np.nanmean(along[inside], axis=1) * (count - 1)
+    if len(inside) < 2:
+        return None
+    step = (places[-1] - places[0]) / (inside[-1] - inside[0])
+    if step == 0 or abs(places - (places[0] + step * (inside - inside[0]))).max() > max(1.0, abs(step)):
+        return None  # no stretch of the image
+    start = places[0] - step * (inside[0] + 0.5) + 0.5
+    stop = places[-1] + step * (len(along) - 1 - inside[-1] + 0.5) + 0.5
+    reach = taps.reach(entry, axis) * step
+    start = min(0.0, start + reach) if start < 0 else start  # padding that a convolution takes off again is none
+    stop = max(float(count), stop - reach) if stop > count else stop
+    if abs(start) < max(0.75, step / 2) and abs(stop - count) < max(0.75, step / 2):
+        return None
+    start, stop = (round(end) if abs(end - round(end)) < WHOLE else end for end in (start, stop))
+    return float(start / count), float(stop / count)
