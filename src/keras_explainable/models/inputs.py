@@ -79,8 +79,8 @@ class Inputs:
             if _takes(function, args, kwargs, own):
                 return args, kwargs
         raise InputError(
-            f"The model takes {', '.join(_parameters(function, own))}, and x with leaf= has {self._leaves()}: leave out "
-            "what is no input of the model, and name the rest as it does."
+            f"The model takes {', '.join(_parameters(function, own))}, and x with leaf= has {self._leaves()}: leave "
+            "out what is no input of the model, and name the rest as it does."
         )
 
     def _leaves(self) -> str:
