@@ -296,7 +296,9 @@ def runs_channels_first() -> bool:
 
 def build(name: str, seed: int = 0) -> keras.Model:
     if name == "channels_first" and not runs_channels_first():
-        pytest.skip("TensorFlow has no channels-first convolutions on this CPU: TF_ENABLE_ONEDNN_OPTS=1 switches them on")
+        pytest.skip(
+            "TensorFlow has no channels-first convolutions on this CPU: TF_ENABLE_ONEDNN_OPTS=1 switches them on"
+        )
     return (KINDS | EXTRAS)[name](seed)
 
 

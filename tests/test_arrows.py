@@ -54,7 +54,7 @@ ARROWS = {
     "models.heads": {"models.taps", "models.kinds"},
     "models.find": {"models.taps", "models.kinds", "models.heads"},
     "models.tokens": {"models.taps", "models.find"},
-    "models.recording": {"models.taps"},
+    "models.recording": {"models.taps", "models.state"},
     "models.state": {"models.kinds"},
     "models.changes": set(),
     "models.wiring": {"models.taps", "models.kinds", "backend"},

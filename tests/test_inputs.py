@@ -280,6 +280,16 @@ def test_decompositions_take_the_images_apart():
     assert gap.relative_gap.max() < 0.02
 
 
+def test_features_are_a_leaf_like_images():
+    model, x = added(), given()
+    kernel = model.get_layer("older").get_weights()[0]
+    signal, head = model.get_layer("last").output, model.get_layer("logits").get_weights()[0]
+    on = ops.convert_to_numpy(keras.Model(model.input, signal)(x)) > 0
+    expected = np.einsum("bf,fc,bc,cb->bf", x["age"], kernel, on, head[:, [u[0] for u in Y]])
+    found = raw("input_x_gradient", model, x, [u[0] for u in Y], leaf="age")
+    close([found.maps], [expected[..., None]])
+
+
 def test_a_function_takes_several_inputs():
     def scores(image, age):
         return np.stack([image.mean((1, 2, 3)) * age[:, 0], age[:, 0]], 1)
@@ -306,7 +316,6 @@ BAD = {
         "Leaf 'age' of image 1 has NaN",
     ),
     "images of NaN": ({"x": {**X, "image": X["image"] * np.nan}, "leaf": "image"}, "Image 0 has NaN"),
-    "another leaf": ({"x": X, "leaf": "age"}, r"shape \(3, 1\) came, and \(batch, \*space, channels\)"),
     "nothing": ({"x": {}, "leaf": "image"}, "none, as x is empty"),
     "a list of several": ({"x": list(X.values())}, "say by leaf= which"),
     "units": ({"x": X, "leaf": "image", "y": 9}, "Unit 9 .* 0 to 4"),

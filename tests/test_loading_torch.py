@@ -83,6 +83,11 @@ def test_a_file_gives_the_module_that_was_saved(module, tmp_path, name):
     ours, theirs = (ke.explain("gradients", m, x, [1, 4, 0], verbose=0).maps for m in (loaded.model, module))
     np.testing.assert_allclose(ours, theirs, atol=1e-6 * abs(theirs).max())
     for method in ("gradcam", "full_gradients"):
+        if name == "exported.pt2":  # whose functions are seen
+            ours, theirs = (ke.explain(method, m, x, 1, verbose=0, resizing=False) for m in (loaded.model, module))
+            if method == "full_gradients":
+                np.testing.assert_allclose(ours.maps, theirs.maps, atol=1e-4 * abs(theirs.maps).max())
+            continue
         with pytest.raises(LayerError, match="shows none of its layers"):
             ke.explain(method, loaded.model, x, 1, verbose=0)
 

@@ -257,6 +257,8 @@ def _mended(got: tuple, expected: tuple, taps: Any) -> str:
         return ONE_IMAGE
     if _fits(got, (None, *space)) and got[0 if first else -1] not in IMAGE_CHANNELS:
         return f"add the axis of channels, x[{':, ' if first else '..., '}None]"
+    if len(got) < len(expected) - 1:
+        return "add what is missing, as in x[None] for one image or x[..., None] for grey ones"
     if len(got) != len(expected):
         return ONE_IMAGE if len(got) < len(expected) else f"give an array with {len(expected)} axes"
     axis = 1 if first else -1

@@ -33,7 +33,7 @@ def biased(trace: Trace, separator: str) -> list[Call]:
 
 def constant(trace: Trace, call: Call) -> Point:
     """Where an operation is seen to give its bias: what it makes of a signal that is zero."""
-    part = next(i for i, value in enumerate(call.inputs) if value not in trace.beside)
+    part = next(i for i, value in enumerate(call.inputs) if value not in trace.fixed)
     return call.output._replace(link="zero", part=part)
 
 
@@ -47,15 +47,15 @@ def _bare(trace: Trace, separator: str) -> Iterator[tuple[Call, Call | None]]:
 
 def _adds(trace: Trace, call: Call) -> bool:
     """Whether an operation adds numbers of its own to each channel."""
-    beside = [trace.beside.intersection([value]) != set() for value in call.inputs]
-    if beside.count(False) != 1:
+    fixed = [value in trace.fixed for value in call.inputs]
+    if fixed.count(False) != 1:
         return False
     if call.kind in BEHIND:
-        return beside.count(True) > 1
+        return fixed.count(True) > 1
     if kinds.of_operation(call.kind) != "sum":
         return False
     shapes = {point.part: shape for point, shape in call.signals if point.link == "input"}
-    return any(per_channel(shapes.get(part, ()), call) for part, known in enumerate(beside) if known)
+    return any(per_channel(shapes.get(part, ()), call) for part, known in enumerate(fixed) if known)
 
 
 def per_channel(shape: tuple[int, ...], call: Call) -> bool:

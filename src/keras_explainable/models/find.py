@@ -135,7 +135,7 @@ def last_spatial(trace: Trace, rank: int, leads: frozenset | None = None) -> Poi
 
 def biased(trace: Trace) -> list[Call]:
     """The calls of layers that add a bias, in execution order, where the images are on the signal's first axis."""
-    return [c for c in trace.calls if c.has_bias and has_rows(trace, c) and not trace.is_beside(c)]
+    return [c for c in trace.calls if c.has_bias and has_rows(trace, c) and not trace.fixed.issuperset(c.outputs)]
 
 
 def measured(trace: Trace, wider: Trace, score: Point | None) -> dict[tuple[str, int], tuple[list[Point], list[Point]]]:

@@ -283,6 +283,7 @@ class KerasTaps:
             return self.trace(shape, dtype)
         finally:
             state.ran(self.model, before, self._state())
+            self.made_of = None
         outputs, heads = results[-1]
         names = tuple(self._declared(outputs)) if isinstance(outputs, dict) else ()
         calls = tuple(recorder.calls(functools.partial(self._describe, self.paths(), len(shape))))
@@ -291,7 +292,7 @@ class KerasTaps:
         made = {IMAGES}.union(*(call.outputs for call in calls))  # with what leads to an operation, if it was not given
         constants |= {value for call in calls if call.operation for value in call.inputs} - made
         values, shapes = tuple(n for _, n, _ in heads), tuple(s for _, _, s in heads)
-        return Trace(calls, values, shapes, names, tuple(heads), constants)
+        return Trace(calls, values, shapes, names, tuple(heads), constants, fed=recorder.others)
 
     def attentions(self, shape: tuple, dtype: str) -> dict[Point, tuple]:
         key = shape, dtype, self.inputs.kinds, "attention"

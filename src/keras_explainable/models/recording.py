@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 import keras
 from keras import ops
 
+from keras_explainable.models.state import still
 from keras_explainable.models.taps import IMAGES, Call, Point, Tap
 
 Found = TypeVar("Found")
@@ -223,12 +224,18 @@ class Traces:
         self.known: WeakKeyDictionary = WeakKeyDictionary()
 
     def get(self, model: Any, structure: tuple, key: Hashable, make: Callable[[], Found]) -> Found:
+        structure = still(model, structure)
         with self.lock:
             old, found = self.known.get(model, (None, {}))
             if old != structure:
                 self.known[model] = structure, found = structure, {}
         if key not in found:
-            found[key] = make()
+            found[key] = made = make()
+            with self.lock:  # meanwhile the model may have been found to change a part of its state by itself
+                kept, (old, now) = still(model, structure), self.known.get(model, (None, found))
+                if now is found or old == kept:
+                    now[key] = made
+                    self.known[model] = kept, now
         return found[key]
 
     def peek(self, model: Any, key: Hashable) -> Any:

@@ -65,7 +65,7 @@ class Scored:
     def roots(self) -> tuple[int, ...]:
         """The values, in the trace with operations, that the scores are made of."""
         trace = self.operations
-        one = self.score is None or self._of_units
+        one = self.score is None or self._of_units or self.which
         return (trace.head(self.which),) if one and trace.outputs else trace.outputs
 
     @property

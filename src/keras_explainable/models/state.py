@@ -87,9 +87,14 @@ def _looked_at(method: FunctionType) -> Iterator[tuple[str, Any]]:
 
 def kept(model: Any, state: State) -> tuple:
     """A state without what the model's own runs change."""
+    return still(model, tuple(state.items()))
+
+
+def still(model: Any, pairs: tuple) -> tuple:
+    """The same, of a state that was taken when less was known of that."""
     with _lock:
         volatile: Collection = _volatile.get(model, ())
-    return tuple((key, value) for key, value in state.items() if key not in volatile)
+    return tuple(pair for pair in pairs if pair[0] not in volatile)
 
 
 def ran(model: Any, before: State, after: State) -> None:

@@ -83,6 +83,7 @@ class Trace:
     constants: frozenset[int] = field(default=frozenset())  # the values that are weights, or came in besides the images
     images: int = 1  # how many there were
     known: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)  # what was found in it, by question
+    fed: frozenset[int] = field(default=frozenset())  # the values that came in besides the images
 
     def at(self, point: Point) -> Call | None:
         return self._by_number.get(point[:2])
@@ -91,7 +92,15 @@ class Trace:
     def beside(self) -> frozenset[int]:
         """The values that are known to depend on weights, or other inputs than the images, and on nothing else: also
         those that an operation makes of no tensor (`torch.arange`)."""
-        found = set(self.constants)
+        return self._made_of(self.constants)
+
+    @cached_property
+    def fixed(self) -> frozenset[int]:
+        """The values that are known to depend on weights alone."""
+        return self._made_of(self.constants - self.fed)
+
+    def _made_of(self, values: frozenset[int]) -> frozenset[int]:
+        found = set(values)
         for call in self.calls:
             if (call.inputs or call.operation) and found.issuperset(call.inputs):
                 found.update(call.outputs)

@@ -328,7 +328,7 @@ class TorchTaps:
             constants |= {strange[key] for key in again & strange.keys()}  # there before this run: not of its images
         outputs, shapes = (tuple(of) for of in zip(*scores, strict=True)) if scores else ((), ())
         known = {"ran": self.ran, "dark": dark}
-        return Trace(calls, outputs, shapes, (), tuple(heads), constants, images, known)
+        return Trace(calls, outputs, shapes, (), tuple(heads), constants, images, known, recorder.others)
 
     def attentions(self, shape: tuple, dtype: str) -> dict[Point, tuple]:
         calls = self.trace(shape, dtype, operations=True).calls

@@ -81,6 +81,7 @@ class Step(NamedTuple):
     role: str | None
     fused: str | None
     reached: tuple[Point, ...] = ()  # those of its inputs that depend on the images
+    fixed: tuple[Point, ...] = ()  # those that depend on weights alone
     indexed: bool = False  # whether some that are no floating numbers do, as rows of a table
 
     @property
@@ -140,7 +141,8 @@ def steps(
         reached.update(c.outputs)
         fused = (kinds.of_name(c.activation) or "unknown") if c.activation and (c.path, c.call) != bare else None
         inputs = tuple(p for p, _ in c.signals if p.link == "input" and c.inputs[p.part] in reached)
-        made.append(Step(c, _role(c, role, inputs), fused, inputs, indexed))
+        fixed = tuple(p for p, _ in c.signals if p.link == "input" and c.inputs[p.part] in trace.fixed)
+        made.append(Step(c, _role(c, role, inputs), fused, inputs, fixed, indexed))
     return made
 
 

@@ -51,7 +51,7 @@ def behind(steps: Sequence[Step]) -> dict[Number, Behind]:
             found[before.output[:2]] = known._replace(norm=step.call)
         elif step.role == "sum" and len(step.reached) == 1 and len(step.inputs) == 2 and known.shift is None:
             (constant,) = set(step.inputs) - set(step.reached)
-            if per_channel(dict(step.call.signals)[constant], step.call):
+            if constant in step.fixed and per_channel(dict(step.call.signals)[constant], step.call):
                 found[before.output[:2]] = Behind(constant, step.call.output)
                 open_calls[step.call.outputs[0]] = before
     return found
