@@ -107,9 +107,9 @@ def framed(model: Any, images: Any) -> tuple[Any, Any]:
     import keras
 
     plain, inputs = parted(model)
-    found = front(taps(model), tuple(images.shape), inputs.channels)
-    told = inputs.channels is not None
-    inputs = replace(inputs, channels=None, front=found if told or not found.plain else None)
+    told, inputs = inputs.channels, replace(inputs, channels=None, dtype=taps(model).own_type(images))
+    found = front(taps(bound(plain, inputs)), tuple(images.shape), told)
+    inputs = replace(inputs, front=None if found.plain and told is None else found)
     if found.plain:
         return bound(plain, inputs), images
     return bound(plain, inputs), found.canonical(keras.ops.convert_to_tensor(images, "float32"))

@@ -36,6 +36,7 @@ class Inputs:
     others: tuple = ()
     paths: tuple[tuple, ...] = ((),)  # of the images, and of the others
     channels: Any = None  # what the user said of the axis of the images' channels
+    dtype: str | None = None  # the type of the user's images, where the model's weights leave it open
     front: Any = None  # how the user's images become those that methods see, a `models.front.Front`; None: as they are
 
     @property
@@ -46,7 +47,7 @@ class Inputs:
     @property
     def form(self) -> str:
         """The structure, as something hashable."""
-        return repr((self.tree, self.paths, self.channels, self.front))
+        return repr((self.tree, self.paths, self.channels, self.dtype, self.front))
 
     @property
     def kinds(self) -> tuple:

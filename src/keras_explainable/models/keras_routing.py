@@ -115,15 +115,37 @@ def _uncast(graph: Any) -> Callable:
     return convert
 
 
+def is_stateful(layer: Any) -> bool:
+    """Whether a recurrent layer goes on from the state that its last batch left."""
+    return isinstance(layer, keras.layers.RNN) and bool(layer.stateful)
+
+
+def _from_states(layer: Any) -> Callable:
+    """The `call` of a stateful layer on a batch of any size: row i goes on from the present state of row i mod B."""
+
+    def call(sequences, initial_state=None, **kwargs):
+        alone = object.__new__(type(layer))
+        alone.__dict__.update(layer.__dict__, stateful=False)
+        rows = ops.arange(ops.shape(sequences)[0])
+        if initial_state is None and layer.states is not None:
+            initial_state = keras.tree.map_structure(
+                lambda state: ops.take(ops.convert_to_tensor(state), rows % state.shape[0], axis=0), layer.states
+            )
+        return type(layer).call(alone, sequences, initial_state=initial_state, **kwargs)
+
+    return call
+
+
 def _watched(layer: Any, plain: Any) -> Callable:
     plain = getattr(plain, "python_function", plain)  # a compiled `call` would keep its signals to itself
+    ours = _from_states(layer) if is_stateful(layer) else plain
 
     @functools.wraps(plain)
     def call(*args, **kwargs):
         session = current.get()
         if session is None or id(layer) not in session.paths:
-            return plain(*args, **kwargs)
-        return session.call(layer, plain, args, kwargs)
+            return plain(*args, **kwargs) if session is None else ours(*args, **kwargs)
+        return session.call(layer, ours, args, kwargs)
 
     return call
 
@@ -163,6 +185,7 @@ def needs_route(layer: Any) -> bool:
     """Whether a layer runs as we want only when routed: a graph of fixed size, an activation given by its name, or what
     runs again for the backward pass."""
     named = isinstance(getattr(layer, "activation", None), str)
+    named = named or is_stateful(layer)
     return named or hasattr(layer, "operations") or getattr(layer, "_remat_mode", None) is not None
 
 

@@ -209,6 +209,9 @@ class Taps(Protocol):
     def admit(self, path: tuple, value: Any) -> Any:
         """What else comes in than images, at a path of the model's inputs, as a tensor where the model is."""
 
+    def own_type(self, images: Any) -> str | None:
+        """The type of the user's images that is kept; None where the model casts them."""
+
     def device(self) -> AbstractContextManager:
         """A scope in which the backend computes where the model is."""
 

@@ -14,7 +14,7 @@ from keras import ops
 from torch import nn
 
 from keras_explainable import backend
-from keras_explainable.errors import ChangedError
+from keras_explainable.errors import ChangedError, InputError
 from keras_explainable.models import changes, find, precision, recording, state, torch_ops
 from keras_explainable.models import torch_kinds as kinds
 from keras_explainable.models import torch_routing as routing
@@ -203,11 +203,25 @@ class TorchTaps:
     def build(self, x: Any) -> None:
         pass  # the trace does, as any first run of a lazy module
 
+    def own_type(self, images: Any) -> str | None:
+        """The type of the user's images, where the module's weights leave it open."""
+        name = str(getattr(images, "dtype", "")).removeprefix("torch.")
+        types = {t.dtype for t in self.module.parameters() if t.is_floating_point()}
+        return name if name in precision.LOWER and len(types) > 1 else None
+
     def _place(self) -> dict[str, Any]:
-        """Device and type of the module's weights."""
-        tensors = chain(self.module.parameters(), self.module.buffers())
-        first = next((t for t in tensors if t.is_floating_point()), None)
-        return {"device": None, "dtype": None} if first is None else {"device": first.device, "dtype": first.dtype}
+        """Device of the module's weights, and the type of images: the user's own or that of the first kernel where
+        weights have several."""
+        tensors = [t for t in chain(self.module.parameters(), self.module.buffers()) if t.is_floating_point()]
+        if not tensors:
+            return {"device": None, "dtype": None}
+        dtype = tensors[0].dtype
+        if self.inputs.dtype is not None:
+            dtype = getattr(torch, self.inputs.dtype)
+        elif any(t.dtype != dtype for t in tensors):
+            layers = (m for m in self.module.modules() if isinstance(m, kinds.KERNELS))
+            dtype = next((m.weight.dtype for m in layers if m.weight.is_floating_point()), dtype)
+        return {"device": tensors[0].device, "dtype": dtype}
 
     def run(
         self,
@@ -234,6 +248,9 @@ class TorchTaps:
                 watching = torch_ops.Operations(session, paths) if operations else nullcontext()
                 with routing.lowered(x.device.type), watching:
                     outputs = self.module(*args, **kwargs)
+            except RuntimeError as error:
+                kinds.check_inference(self.module, error)
+                raise
             finally:
                 routing.current.reset(token)
         self.last = session.ran, session.counts
@@ -286,18 +303,26 @@ class TorchTaps:
 
     def _trace(self, shape: tuple, dtype: str, operations: bool) -> Trace:
         kinds.check_tracked(self.module)
+        try:
+            return self._traced(shape, dtype, operations, True)
+        except (RuntimeError, InputError) as error:
+            if not kinds.is_of_gradients(error):
+                raise
+        return self._traced(shape, dtype, operations, False)  # of what can be run, but not differentiated
+
+    def _traced(self, shape: tuple, dtype: str, operations: bool, graded: bool) -> Trace:
         recorder = recording.Recorder(_identity)  # in-place results are new values
         dark: set[tuple[str, int]] = set()
         heads: list[tuple[tuple, int, tuple]] = []
         scores: list[tuple[int, tuple]] = []
 
         def note(point, value):
-            if point.link == "output" and not torch.is_grad_enabled():
+            if point.link == "output" and graded and not torch.is_grad_enabled():
                 dark.add(point[:2])
             return recorder(point, value)
 
         def run(x):
-            with torch.enable_grad():  # so that it is seen where the module switches gradients off
+            with torch.set_grad_enabled(graded):  # so that it is seen where the module switches gradients off
                 outputs = self.run(x, note, None, operations)
             found = first_tensor(outputs)
             scores.extend([] if found is None else [(recorder.number(found), tuple(found.shape))])

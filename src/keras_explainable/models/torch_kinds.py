@@ -19,7 +19,12 @@ KERNELS = (nn.Linear, *CONVOLUTIONS)
 
 
 def check_tracked(module: nn.Module) -> None:
-    """Refuse weights past which PyTorch sends no gradient."""
+    """Refuse weights past which PyTorch sends no gradient, and those that several processes share."""
+    if any(type(weight).__name__ == "DTensor" for weight in module.parameters()):
+        raise InputError(
+            "The module's weights are sharded among processes (FSDP2, DTensor): explain a whole copy of it, as by "
+            "torch.distributed.checkpoint.state_dict.get_model_state_dict with full_state_dict=True."
+        )
     weights = (w for w in chain(module.parameters(), module.buffers()) if not nn.parameter.is_lazy(w))
     if any(weight.is_inference() for weight in weights):
         raise InputError(
@@ -107,6 +112,28 @@ def deviation(module: nn.Module) -> Deviation:
         isinstance(module, nn.LayerNorm),
         lambda rank: 1.0 if gain is None else gain.float(),
     )
+
+
+def check_inference(module: nn.Module, error: RuntimeError) -> None:
+    """Say which tensors of a module end the gradient, where an error of PyTorch's says that some do."""
+    if "nference tensor" not in str(error):
+        return
+    parts = ((path, name, value) for path, part in module.named_modules() for name, value in vars(part).items())
+    kept = [f"{path}.{name}".lstrip(".") for path, name, value in parts if _holds_inference(value)]
+    raise InputError(
+        f"The module keeps tensors that were made under torch.inference_mode() ({', '.join(kept) or 'not found'}), and "
+        "no gradient can be sent past them: make them outside of that, or clone them (tensor.clone())."
+    ) from error
+
+
+def is_of_gradients(error: Exception) -> bool:
+    """Whether an error only comes where gradients are recorded."""
+    return "nference_mode" in str(error) or "nference tensor" in str(error) or "in-place operation" in str(error)
+
+
+def _holds_inference(value: object) -> bool:
+    values = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else [value]
+    return any(isinstance(part, torch.Tensor) and part.is_inference() for part in values)
 
 
 def reach(module: nn.Module, axis: int) -> float:

@@ -1,0 +1,106 @@
+"""Modules whose weights are of several types, kept tensors that end the gradient, and weights shared among processes."""
+
+import numpy as np
+import pytest
+
+import keras_explainable as ke
+from helpers import BACKEND, raw
+from keras_explainable.errors import InputError
+
+pytestmark = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
+X = np.random.default_rng(0).random((2, 3, 16, 16)).astype("float32")
+
+
+def net(lower=None):
+    """As CLIP is: half the precision, but for the norms, whose layer casts, and a table that comes first."""
+    import torch
+    from torch import nn
+
+    class Norm(nn.LayerNorm):
+        def forward(self, x):
+            return super().forward(x.float()).to(x.dtype)
+
+    class Clip(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.scale = nn.Parameter(torch.ones(()))
+            self.conv, self.norm, self.head = nn.Conv2d(3, 8, 4, 4), Norm(8), nn.Linear(8, 5)
+
+        def forward(self, x):
+            x = self.norm(self.conv(x).permute(0, 2, 3, 1)).relu().mean((1, 2))
+            return self.head(x) * self.scale.to(x.dtype)
+
+    module = Clip().eval()
+    if lower:
+        for part in (module.conv, module.head):
+            part.to(getattr(torch, lower))
+    return module
+
+
+@pytest.mark.parametrize("lower", ["bfloat16", "float16"])
+@pytest.mark.parametrize("images", ["their own", "float32"])
+@pytest.mark.parametrize("method", ["gradients", "gradcam", "occlusion", "integrated_gradients", "full_gradients"])
+def test_weights_of_several_types_get_the_images_that_they_take(method, images, lower):
+    import torch
+
+    x = torch.from_numpy(X)
+    layer = {"layer": "conv"} if method == "gradcam" else {}
+    ours = raw(method, net(lower), x.to(getattr(torch, lower)) if images == "their own" else x, 1, **layer)
+    theirs = raw(method, net(), x, 1, **layer)
+    assert np.corrcoef(ours.maps.ravel(), theirs.maps.ravel())[0, 1] > (0.98 if method == "occlusion" else 0.99)
+    np.testing.assert_allclose(ours.scores, theirs.scores, atol=0.02)
+
+
+def test_a_module_that_only_takes_the_users_type_gets_it():
+    import torch
+    from torch import nn
+
+    class Strict(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.wide, self.lower = nn.Linear(4, 4), nn.Linear(12, 3).to(torch.bfloat16)
+
+        def forward(self, x):
+            assert x.dtype == torch.bfloat16
+            return self.lower(x.mean((2, 3)).repeat(1, 4))
+
+    module = Strict()
+    x = torch.from_numpy(X).to(torch.bfloat16)
+    copy = x.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(module(copy)[:, 1].float().sum(), copy)
+    found = raw("gradients", module, x, 1, reduce=None).maps[:, 0]
+    expected = expected.float().permute(0, 2, 3, 1)
+    np.testing.assert_allclose(found, expected, atol=0.02 * abs(expected).max())
+
+
+def test_tensors_kept_from_inference_mode_are_named():
+    import torch
+    from torch import nn
+
+    class Anchored(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 3)
+            with torch.inference_mode():
+                self.anchors = [torch.rand(4, 1, 1)]
+
+        def forward(self, x):
+            return self.head((self.conv(x) * self.anchors[0]).relu().mean((2, 3)))
+
+    with pytest.raises(InputError, match=r"inference_mode\(\) \(anchors\).*clone them"):
+        raw("gradients", Anchored().eval(), X, 1)
+    assert raw("occlusion", Anchored().eval(), X, 1).maps.any()
+
+
+def test_sharded_weights_are_refused_in_a_sentence():
+    import torch
+    from torch import nn
+
+    class DTensor(nn.Parameter):
+        pass
+
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 14 * 14, 3))
+    module[0].weight = DTensor(torch.rand(4, 3, 3, 3))
+    with pytest.raises(InputError, match="sharded among processes .* explain a whole copy"):
+        ke.gradients(module, X, 1, verbose=0)
