@@ -173,3 +173,32 @@ def test_images_alone_are_refused():
         raw("gradcam", Gated(), given()[0], 1)
     with pytest.raises(InputError, match="leaf=3 came, and x has none like that: use 0 or 1 or 2"):
         raw("gradcam", Gated(), given(), 1, leaf=3)
+
+
+def test_texts_are_shared_by_all_images():
+    """A model of images and texts, which scores each image by each text."""
+    import torch
+    from torch import nn
+
+    class Clip(nn.Module):
+        def __init__(self, texts=None):
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv, self.words = nn.Conv2d(3, 8, 3), nn.Embedding(20, 8)
+            self.texts = texts
+
+        def forward(self, image, texts=None):
+            texts = self.texts if texts is None else texts
+            image = self.conv(image).relu().mean((2, 3))
+            return image @ self.words(texts).mean(1).T
+
+    texts = torch.tensor([[1, 2, 3], [4, 5, 6], [7, 8, 9], [2, 4, 6], [1, 1, 1]])
+    x = torch.from_numpy(np.random.default_rng(0).random((3, 3, 12, 14)).astype("float32"))
+    inputs = {"image": x, "texts": texts}
+    for method in ("gradcam", "gradients", "occlusion", "smoothgrad", "full_gradients"):
+        ours = raw(method, Clip().eval(), inputs, [4, 0, 2], leaf="image", shared="texts", batch_size=2, **few(method))
+        close(ours, raw(method, Clip(texts).eval(), x, [4, 0, 2], batch_size=2, **few(method)), 1e-5)
+    with pytest.raises(InputError, match="a row for each image, or say shared='texts'"):
+        raw("gradients", Clip().eval(), inputs, 1, leaf="image")
+    with pytest.raises(InputError, match="shared='words' came, and x has none like that: use 'image' or 'texts'"):
+        raw("gradients", Clip().eval(), inputs, 1, leaf="image", shared="words")

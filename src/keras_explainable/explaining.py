@@ -46,6 +46,7 @@ def explain(
     as_numpy: bool = True,
     leaf: Any = None,
     channels: int | str | None = None,
+    shared: Any = None,
     **method_params: Any,
 ) -> Explanation:
     """Explain a model's scores on many images, batch by batch, as `model.predict` predicts them.
@@ -75,6 +76,8 @@ def explain(
         leaf: of a model of several inputs, which of them is the images: its name, index, or a tuple of them. `x` is a
             tuple, list or dictionary of arrays with a row for each image, or gives such batches. All but the images
             are fed to the model as they are.
+        shared: of several inputs, those that are the same for all images and have no row for each, as the texts of a
+            model of images and texts: a name, index or tuple of them, or a list of such.
         channels: which axis of the images has the channels: its number, "first", "last" or "none", for a model that
             does not show it. None: as the model takes them.
         as_numpy: whether NumPy arrays are returned, or the backend's own tensors, where the model is.
@@ -115,7 +118,7 @@ def explain(
         return scores, maps
 
     key = None if getattr(method, "repeats", False) else frozen([method, method_params, postprocessing, resizing])
-    model = model if channels is None else models.told(model, channels)
+    model, leaf = models.told(model, channels), models.Leaf.of(leaf, shared)
     with models.unchanging():
         source, total = opened(model, x, y, batch_size, score, leaf, steps)
         fetch, results = (backend.to_host, _Results(total)) if as_numpy else (keras.ops.stop_gradient, _Tensors())

@@ -18,6 +18,7 @@ from keras_explainable.models.chosen import unit_indices as unit_indices
 from keras_explainable.models.front import front as front
 from keras_explainable.models.front import placed as placed
 from keras_explainable.models.inputs import Bound as Bound
+from keras_explainable.models.inputs import Leaf as Leaf
 from keras_explainable.models.inputs import Several as Several
 from keras_explainable.models.inputs import alternatives as alternatives
 from keras_explainable.models.inputs import bound as bound
@@ -116,7 +117,9 @@ def framed(model: Any, images: Any) -> tuple[Any, Any]:
 
 
 def told(model: Any, channels: Any) -> Any:
-    """A model whose images' channels are where the user says."""
+    """A model whose images' channels are where the user says, if the user does."""
+    if channels is None:
+        return model
     plain, inputs = parted(model)
     return bound(plain, replace(inputs, channels=channels))
 

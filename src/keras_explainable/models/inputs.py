@@ -35,6 +35,7 @@ class Inputs:
     tree: Any = 0
     others: tuple = ()
     paths: tuple[tuple, ...] = ((),)  # of the images, and of the others
+    shared: frozenset[int] = frozenset()  # which of the others are the same for all images, and have no row for each
     channels: Any = None  # what the user said of the axis of the images' channels
     dtype: str | None = None  # the type of the user's images, where the model's weights leave it open
     front: Any = None  # how the user's images become those that methods see, a `models.front.Front`; None: as they are
@@ -47,12 +48,17 @@ class Inputs:
     @property
     def form(self) -> str:
         """The structure, as something hashable."""
-        return repr((self.tree, self.paths, self.channels, self.dtype, self.front))
+        return repr((self.tree, self.paths, sorted(self.shared), self.channels, self.dtype, self.front))
 
     @property
     def kinds(self) -> tuple:
         """All that a trace of the model depends on."""
-        return self.form, *((*o.shape[1:], keras.backend.standardize_dtype(o.dtype)) for o in self.others)
+        of_all = ((*o.shape, keras.backend.standardize_dtype(o.dtype)) for o in self.others)
+        return self.form, *(kind if i in self.shared else kind[1:] for i, kind in enumerate(of_all))
+
+    def each(self, function: Callable) -> "Inputs":
+        """The same, of what a function makes of each array that has a row for each image."""
+        return self.fed(o if i in self.shared else function(o) for i, o in enumerate(self.others))
 
     def fed(self, others: Iterable) -> "Inputs":
         """The same structure of other arrays."""
@@ -61,7 +67,8 @@ class Inputs:
     def around(self, x: Any, see: Callable = lambda point, value: value) -> Any:
         """The whole structure round the images, as the user gives them; each of the others as a copy, by way of
         `see(point, value)`."""
-        copies = (ops.copy(_rows(other, x)) for other in self.others)  # a model may work in place
+        rows = self.each(lambda other: _rows(other, x)).others
+        copies = (ops.copy(ops.convert_to_tensor(other)) for other in rows)  # a model may work in place
         seen = [see(INPUT._replace(part=i), other) for i, other in enumerate(copies, 1)]
         given = x if self.front is None else see(INPUT._replace(link="given"), self.front.restored(x))
         return _mapped(self.tree, [given, *seen].__getitem__)
@@ -122,6 +129,23 @@ def _refuse(names: list[str]) -> NoReturn:
     raise InputError(f"The model takes {len(names)} inputs ({', '.join(names)}), and images alone came: {HOW}.")
 
 
+class Leaf(NamedTuple):
+    """Which of several inputs is the images, and which are the same for all of them."""
+
+    at: Any
+    shared: tuple[tuple, ...] = ()
+
+    @classmethod
+    def of(cls, leaf: Any, shared: Any) -> Any:
+        """A leaf as it came where nothing is shared."""
+        if shared is None:
+            return leaf
+        if leaf is None:
+            raise InputError(f"shared={shared!r} came without leaf=, which says where the images are: give both.")
+        names = shared if isinstance(shared, list) else [shared]
+        return cls(leaf, tuple(name if isinstance(name, tuple) else (name,) for name in names))
+
+
 class Several:
     """Images, and arrays with a row for each of them: cut and counted as the images alone would be."""
 
@@ -142,6 +166,10 @@ class Several:
                 "was expected; or a source of batches, each (such a structure,) or (such a structure, y)."
             )
         found: dict[tuple, Any] = dict(leaves(x))
+        leaf, shared = leaf if isinstance(leaf, Leaf) else (leaf, ())
+        for path in shared:
+            if path not in found or path == leaf:
+                raise InputError(f"shared={spelt(path)} came, and x has none like that: use {alternatives(x)}.")
         at = leaf if isinstance(leaf, tuple) else (leaf,)
         if not all(isinstance(name, Hashable) for name in at) or at not in found:
             raise InputError(f"leaf={leaf!r} came, and x has none like that: use {alternatives(x)}.")
@@ -151,19 +179,20 @@ class Several:
         ]
         number = tuple(arrays[0].shape)[:1]
         for path, array in zip(order, arrays, strict=True):
-            if number and tuple(array.shape)[:1] != number:
+            if number and tuple(array.shape)[:1] != number and path not in shared:
                 raise InputError(
-                    f"Leaf {spelt(path)} of x has shape {tuple(array.shape)}, and there are "
-                    f"{number[0]} images: give a row for each image."
+                    f"Leaf {spelt(path)} of x has shape {tuple(array.shape)}, and there are {number[0]} images: give a "
+                    f"row for each image, or say shared={spelt(path)} if it is the same for all of them."
                 )
         tree = _placed(x, {path: i for i, path in enumerate(order)})
-        return cls(arrays[0], Inputs(tree, tuple(arrays[1:]), order))
+        whole = frozenset(i for i, path in enumerate(order[1:]) if path in shared)
+        return cls(arrays[0], Inputs(tree, tuple(arrays[1:]), order, whole))
 
     def map(self, function: Callable) -> "Several":
         return Several(function(self.images), self.inputs.fed(map(function, self.inputs.others)))
 
     def __getitem__(self, rows: slice) -> "Several":
-        return self.map(lambda array: array[rows])
+        return Several(self.images[rows], self.inputs.each(lambda array: array[rows]))
 
     def __len__(self) -> int:
         return int(self.shape[0])
@@ -240,7 +269,7 @@ def sampled(taps: Any) -> Any:
     if taps.inputs.alone:
         return taps
     found = copy.copy(taps)
-    found.inputs = taps.inputs.fed(map(_sample, taps.inputs.others))
+    found.inputs = taps.inputs.each(_sample)
     return found
 
 
