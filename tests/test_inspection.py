@@ -375,3 +375,20 @@ def test_endpoints_are_the_points_of_addresses():
     model = nested()
     assert ke.inspection.endpoints(model, ke.inspection.endpoints(model, ["relu"])) == points[:1]
     ke.inspection.expose(model, points, points[0])
+
+
+def test_scores_are_made_of_the_output_that_is_exposed(x):
+    """A hidden unit is explained by a ready score or a function of what was named, as in the model that ends there."""
+    model = models.build("functional")
+    images = models.images("functional", 2)
+    pooled = keras.Model(model.input, model.get_layer("avg_pool").output)
+    signal = keras.Model(model.input, model.get_layer("relu2").output)
+    raw = {"postprocessing": None, "resizing": False, "verbose": 0}
+    for score in (ke.scores.value(2), ke.scores.margin(1, 2), ke.scores.similarity(np.arange(12.0))):
+        exposed = ke.inspection.expose(model, "conv1", "avg_pool")
+        close(ke.gradients(exposed, images, score=score, **raw), ke.gradients(pooled, images, score=score, **raw))
+    mean = lambda outputs: ops.mean(outputs, axis=(1, 2))  # noqa: E731
+    exposed = ke.inspection.expose(model, "conv1", "relu2")
+    for method in (ke.gradcam, ke.gradients, ke.occlusion):
+        layer = {"layer": "conv1"} if method is ke.gradcam else {}
+        close(method(exposed, images, 3, score=mean, **raw), method(signal, images, 3, score=mean, **raw, **layer))

@@ -31,10 +31,10 @@ class Scored:
     @property
     def target(self) -> Point | None:
         """Where the scores are taken; None: at the model's output as it is."""
+        if self.taps.target is not None:  # of a model that exposes it, whatever is made of it
+            return find.resolve(self.trace, self.taps, self.taps.target)
         if self.taps.black_box or (self.score is not None and not self._of_units):
             return None
-        if self.taps.target is not None:
-            return find.resolve(self.trace, self.taps, self.taps.target)
         if not self.trace.outputs:
             raise InputError(
                 "The model returns no tensor that we can find: "
