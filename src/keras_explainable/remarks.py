@@ -30,6 +30,16 @@ def kept() -> Iterator[dict]:
         _kept.reset(token)
 
 
+@contextmanager
+def unwanted() -> Iterator[None]:
+    """A scope without remarks: of a method that another one is made of, whose maps are not what a user gets."""
+    token = _kept.set(None)
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+
+
 def wanted(x: Any) -> bool:
     """Whether anybody asks, and `x` is no part of a program, in which nothing can be kept."""
     return _kept.get() is not None and not backend.is_traced(x)

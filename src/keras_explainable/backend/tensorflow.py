@@ -1,7 +1,6 @@
 """The seam on TensorFlow: a tape that watches signals and nothing else."""
 
 import functools
-import re
 from collections.abc import Callable
 from contextvars import ContextVar
 
@@ -190,12 +189,9 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def missing(error: Exception) -> str | None:
-    layout = isinstance(error, tf.errors.OpError) and re.search(
-        "only supports? (the )?NHWC|NHWC tensor format", str(error)
-    )
+    if not (isinstance(error, tf.errors.OpError) and "NHWC" in str(error)):
+        return None
     return (
         "TensorFlow has channels-first convolutions and pooling on CPUs only with oneDNN, which is off here: set "
         "TF_ENABLE_ONEDNN_OPTS=1 in the environment before TensorFlow is imported, or build the model channels-last."
-        if layout
-        else None
     )

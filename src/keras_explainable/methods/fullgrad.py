@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_explainable import backend, filters, models
 from keras_explainable.errors import InputError
+from keras_explainable.methods.loops import check_choice
 from keras_explainable.models import INPUT
 from keras_explainable.registry import explainer
 
@@ -37,9 +38,9 @@ def _maps(model: Any, inputs: Any, indices: Any, score: Any, psi: Any, factor: C
     """psi(grad x) + sum over layers of psi(grad * factor), equal resolutions added up before they are resized."""
     view = models.view(model, inputs, indices, score)
     points = spatially_biased(view)
-    psi = PSI.get(psi, psi)
     if not callable(psi):
-        raise InputError(f"aggregation={psi!r}: use one of {', '.join(map(repr, PSI))}.")
+        check_choice("aggregation", psi, PSI, ", or a function")
+        psi = PSI[psi]
     images, factors = view.x, factor(view, points)
 
     def reduce(point, g):
@@ -63,13 +64,16 @@ def laid_over(view: models.View, total: Any, terms: Iterable) -> Any:
 
 
 def spatially_biased(view: models.View) -> list:
-    """The points where a bias was just added to a signal with space: those that make the map."""
-    return [p for p in view.biased() if view.is_spatial(p)]
+    """The points where a bias was just added to a signal with space: those that make the map. Of frames that have calls
+    of their own the first stands for all."""
+    return [p for p in view.biased() if view.is_spatial(p) and not (p.call and view.parts(p, ()))]
 
 
 def told(view: models.View) -> dict[str, Any]:
     """What an explanation tells of the model: how many of its biases the map shows."""
-    return {"biases_in_map": f"{len(spatially_biased(view))} of the {len(view.biased())} that layers add, by call"}
+    shown = spatially_biased(view)
+    number = sum(len(view.parts(p, shown)) or 1 for p in shown)
+    return {"biases_in_map": f"{number} of the {len(view.biased())} that layers add, by call"}
 
 
 def biases_at(view: models.View, points: list) -> dict:
@@ -82,9 +86,11 @@ def _biases(given: Any, view: models.View, points: list) -> dict:
     if given is None:
         return biases_at(view, points)
     every = view.biased()
-    if len(given) != len(every):
+    listed = isinstance(given, (list, tuple))
+    if not listed or len(given) != len(every):
+        came = f"{len(given)} biases" if listed else f"biases={given!r}"
         raise InputError(
-            f"{len(given)} biases came for the {len(every)} calls of layers with a bias: "
+            f"{came} came for the {len(every)} calls of layers with a bias: "
             "leave `biases` out, and they are read from the layers."
         )
     return {p: ops.cast(b, "float32") for p, b in zip(every, given, strict=True) if p in points}

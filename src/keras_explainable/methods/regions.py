@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_explainable import backend, filters, models
+from keras_explainable import backend, filters, models, registry, remarks
 from keras_explainable.compiling import repeats
 from keras_explainable.errors import InputError
 from keras_explainable.methods.path import integrated_gradients
@@ -53,6 +53,8 @@ def xrai(
 
     Reference: Kapishnikov et al., XRAI: Better Attributions Through Regions, arXiv:1906.02825.
     """
+    if not (segments is None or registry.accepts(segments, "image")):
+        raise InputError(f"segments={segments!r} came, and a function from an image to masks was expected.")
     view = models.view(model, inputs)
     x = view.inputs
     if backend.is_traced(x):
@@ -60,7 +62,8 @@ def xrai(
     units = models.units(model, inputs, indices, score)
     axes = tuple(range(1, len(x.shape)))
     ends = [f(view.x, axis=axes, keepdims=True) for f in (ops.min, ops.max)] if baseline is None else [baseline]
-    found = [integrated_gradients(model, x, units, score, repetitions=repetitions, baseline=end) for end in ends]
+    with remarks.unwanted():
+        found = [integrated_gradients(model, x, units, score, repetitions=repetitions, baseline=end) for end in ends]
     scores, parts = found[0][0], np.mean([backend.to_host(maps) for _, maps in found], axis=0)
     images = backend.to_host(view.x)
     maps = np.zeros(parts.shape, "float32")

@@ -169,6 +169,8 @@ def _read(taps: Taps, entry: Call, shape: tuple, number: int) -> Front | None:
     low, middle, high = (_entering(taps, np.full(size, level), point) for level in (0.0, 0.5, 1.0))
     slope = high - low
     inside = abs(slope) > 1e-6
+    if slope.ndim == 2:  # all in one row, or pooled
+        return None
     safe = np.where(inside, slope, 1)
     if not inside.any() or abs(np.where(inside, (middle - low) / safe, 0.5) - 0.5).max() > STILL:
         return None  # what comes in is no copy of the images, scaled and shifted

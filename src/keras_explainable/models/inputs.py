@@ -224,6 +224,10 @@ def misfit(error: Exception, shape: tuple, rank: int) -> InputError | None:
             f"{came}, and this exported program takes only the sizes that it was exported with ({error}): export it "
             "with dynamic_shapes= for the batch."
         )
+    if "actual input size" in str(error) or "is invalid for input of size" in str(error):
+        return InputError(f"{came}, and this module cannot run on images of this size: {error}.")
+    if len(shape) - 2 > rank > 0 and "batched" in str(error):
+        return InputError(f"{came}, and this module takes (N, C, *space) with {rank} axes of space: {error}.")
     if len(shape) - 2 < rank:
         return InputError(
             f"{came}, the first axis being that of the batch, and this module takes (N, C, *space) with {rank} axes of "

@@ -27,7 +27,7 @@ def computing_in(name: str | None) -> Iterator[None]:
     Raises:
         InputError: it is none of `LOWER`.
     """
-    if name not in (None, "float32", *LOWER):
+    if not (name is None or (isinstance(name, str) and name in ("float32", *LOWER))):
         raise InputError(f"precision={name!r}: use one of {', '.join(map(repr, LOWER))}, or None for the model's own.")
     token = _current.set(None if name == "float32" else name)
     try:

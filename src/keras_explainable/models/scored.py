@@ -118,6 +118,11 @@ class Scored:
                 raise InputError(
                     f"score(outputs) gave shape {tuple(scores.shape)}, and (batch, units) was expected{column}."
                 )
+            if scores.shape[1] == 0 or (images is not None and scores.shape[0] not in (images, None)):
+                raise InputError(
+                    f"score(outputs) gave shape {tuple(scores.shape)} for {images} images, and a row for each image, "
+                    "of one score or several, was expected."
+                )
             return self.units(scores)
         scores = ops.cast(self.taps.scores(outputs), "float32")
         scores = scores[:, None] if len(scores.shape) == 1 else scores

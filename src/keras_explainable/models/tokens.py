@@ -4,7 +4,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from keras_explainable.errors import LayerError
+import numpy as np
+
+from keras_explainable.errors import InputError, LayerError
 from keras_explainable.models.find import of_images, spatial_calls, spatial_size
 from keras_explainable.models.taps import Call, Point, Trace
 
@@ -33,7 +35,11 @@ def grid(
     Raises:
         LayerError: they are none of these, or not what the user says they are.
     """
+    if not (prefix is None or (isinstance(prefix, (int, np.integer)) and prefix >= 0)):
+        raise InputError(f"prefix={prefix!r} came, and the number of tokens before those of the image was expected.")
     if sizes is not None:
+        if not (isinstance(sizes, (tuple, list)) and sizes and all(isinstance(s, int) and s > 0 for s in sizes)):
+            raise InputError(f"grid={sizes!r} came, and its sizes were expected, as in grid=(14, 14).")
         rest, words = count - math.prod(sizes), f"{math.prod(sizes)} ({' x '.join(map(str, sizes))})"
         if rest < 0 or prefix not in (None, rest):
             raise LayerError(

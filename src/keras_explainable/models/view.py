@@ -169,7 +169,6 @@ class View(Scored):
         """Where biases have just been added, in execution order: in the exposed layers if any are, else in all."""
         find.check_shown(self.operations, "its biases cannot be found")
         calls = biases.biased(self.operations, self.taps.separator)
-        calls = [c for c in calls if not (c.series and c.call)]  # the first stands for all
         if self.taps.signals is not None:
             _, points = find.declared(self.trace, self.taps, self.rank, lambda: self.operations)
             calls = [c for c in calls if c.path in {p.path for p in points}]
@@ -213,13 +212,13 @@ class View(Scored):
         `reduce(point, gradient)` maps a gradient (B, *S', C) of one unit to what is kept of it, as soon as it is known;
         with `keep` false the signals are not returned. `wiring` puts rules of its own in the place of gradients."""
 
-        whole = set(at).difference(p for p in at if self._parts(p))
+        whole = set(at).difference(p for p in at if self.parts(p, at))
 
         def last(point, gradient, value):
             gradient = self._last(point, gradient, 1)
             return gradient if reduce is None or point not in whole else reduce(point, gradient)
 
-        every = [q for p in at for q in self._parts(p) or (p,)]
+        every = [q for p in at for q in self.parts(p, at) or (p,)]
         run = self._run(every, wiring=wiring)
         scores, values, gradients, reached = backend.jacobian(run, self.inputs, every, last, keep)
         self._check_seen(every, gradients)
@@ -231,14 +230,17 @@ class View(Scored):
             found[point] = ops.stack([reduce(point, found[point][:, k]) for k in units], axis=1)  # type: ignore[misc]
         return scores, seen, found
 
-    def _parts(self, point: Point) -> tuple[Point, ...]:
-        """The points that a point of one frame stands for; none where it is all."""
+    def parts(self, point: Point, at: Sequence[Point]) -> tuple[Point, ...]:
+        """The points that a point among others stands for: those of all frames, where it is of one of them, and the
+        others are none of these; and else none."""
         call = self.trace.at(point) if point != INPUT else None
-        return tuple(point._replace(call=i) for i in range(call.frames)) if call is not None and call.series else ()
+        if call is None or not call.series or any(p[::2] == point[::2] and p != point for p in at):
+            return ()
+        return tuple(point._replace(call=i) for i in range(call.frames))
 
     def _joined(self, at: Sequence[Point], found: dict, axis: int) -> dict:
         """What was found at each frame's point, side by side."""
-        parts = {p: self._parts(p) for p in at}
+        parts = {p: self.parts(p, at) for p in at}
         return {p: ops.stack([found[q] for q in parts[p]], axis=axis) if parts[p] else found[p] for p in at}
 
     def products(self, at: Sequence[Point], combine: Callable | None = None) -> tuple:
@@ -264,9 +266,9 @@ class View(Scored):
         """Scores (B, K) and the signals at `at`, without gradients; of other images if `inputs` are given.
 
         `replace` {point: function} runs the model with `function(signal)` (B, *S', C) in place of these signals."""
-        if any(self._parts(p) for p in replace or ()):
+        if any(self.parts(p, ()) for p in replace or ()):
             raise LayerError("The frames run in calls of their own, and a signal of all of them cannot be replaced.")
-        every = [q for p in at for q in self._parts(p) or (p,)]
+        every = [q for p in at for q in self.parts(p, at) or (p,)]
         scores, values = backend.evaluate(self._run(every, replace), self.inputs if inputs is None else inputs)
         self._check_seen(every, values)
         return scores, self._joined(at, {p: self._float(p, v) for p, v in values.items()}, 1)
