@@ -111,7 +111,7 @@ ARROWS = {
     "methods": {"models", "compiling", "backend", "filters", "progress", "remarks", "resize", "random", "registry"},
     "metrics": {"models", "backend", "filters", "resize", "random", "registry"},
     "data": {"models", "backend", "filters"},
-    "running": {"data", "compiling", "models", "backend", "progress", "scores"},
+    "running": {"data", "compiling", "models", "backend", "progress", "registry", "scores"},
     "explaining": {"data", "running", "compiling", "models", "backend", "filters", "remarks", "resize", "registry"},
     "shortcuts": {"explaining", "running", "methods", "data", "models", "registry"},
     "inspection": {"models", "backend", "filters"},

@@ -3,6 +3,7 @@
 import itertools
 import math
 import queue
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -191,7 +192,7 @@ def _kind(x: Any) -> str:
 
 def is_count(value: Any) -> bool:
     """Whether this is an integer of at least 1."""
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) >= 1
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and 1 <= int(value) <= sys.maxsize
 
 
 def _positive(name: str, value: Any) -> None:

@@ -90,7 +90,8 @@ def explain(
         InputError, LayerError: what came does not fit; before any work where `x` is an array.
     """
     method = registry.method_of(method)
-    _check_arguments(postprocessing, resizing)
+    flags = {"run_eagerly": run_eagerly, "jit_compile": jit_compile, "as_numpy": as_numpy}
+    _check_arguments(postprocessing, resizing, channels, flags)
     y, score = asked(y, method_params.get("score"))
     if score is not None:
         method_params["score"] = score
@@ -106,7 +107,7 @@ def explain(
             maps = keras.ops.reshape(maps, (scores.shape[0], -1, *maps.shape[1:]))
         axis = tuple(range(max(1, len(maps.shape) - rank - 1), len(maps.shape) - 1))  # signed gradients: (B, K, *S, C)
         if postprocessing is not None:
-            maps = _postprocess(postprocessing, maps, axis)
+            maps = _postprocess(postprocessing, maps, axis, resizing)
         if resizing:
             if len(axis) < rank:
                 raise InputError(
@@ -315,12 +316,16 @@ def _warn(flaws: np.ndarray, signal: str | None = None) -> None:
         )
 
 
-def _postprocess(filter: Callable, maps: Any, axis: tuple) -> Any:
+def _postprocess(filter: Callable, maps: Any, axis: tuple, resizing: Any) -> Any:
     made = filter(maps, axis=axis) if registry.takes(filter, "axis") else filter(maps)
-    if not hasattr(made, "shape"):
+    shape = tuple(getattr(made, "shape", ()))
+    rows = {*shape[:1], maps.shape[0]}.difference([None])
+    if len(rows) > 1 or len(shape) <= (max(axis, default=1) if resizing else 1):
+        came = f"maps of shape {shape}" if shape else registry.told(made)
         raise InputError(
-            f"postprocessing={registry.named(filter)} returned {registry.told(made)}, and the maps were expected: "
-            "a function of (maps, axis=spatial axes) or (maps) to maps."
+            f"postprocessing={registry.named(filter)} returned {came}, and the maps were expected, as many as came and "
+            f"with as many axes of space, {tuple(maps.shape)}: a function of (maps, axis=spatial axes) or (maps) to "
+            "maps."
         )
     return made
 
@@ -331,9 +336,16 @@ def _check_seed(seed: Any) -> None:
         raise InputError(f"seed={seed!r}: a whole number or None was expected.")
 
 
-def _check_arguments(postprocessing: Any, resizing: Any) -> None:
+def _check_arguments(postprocessing: Any, resizing: Any, channels: Any, flags: dict[str, Any]) -> None:
     """Refuse what could only fail after the first batch."""
-    if not (postprocessing is None or callable(postprocessing)):
+    for name, value in flags.items():
+        if not (value is None or isinstance(value, (bool, int, np.bool_))):
+            raise InputError(f"{name}={value!r} came, and True or False was expected.")
+    if not (channels is None or isinstance(channels, (str, int))):
+        raise InputError(
+            f'channels={channels!r} came, and "first", "last", "none" or the number of an axis was expected.'
+        )
+    if not (postprocessing is None or registry.accepts(postprocessing, "maps")):
         raise InputError(
             f"postprocessing={postprocessing!r} came, and a function such as ke.filters.normalize was expected."
         )

@@ -103,6 +103,19 @@ def takes(function: Callable, parameter: str) -> bool:
         return False
 
 
+def accepts(function: Any, *given: Any) -> bool:
+    """Whether this is a function that can be called with what is given; true where it does not say."""
+    if not callable(function):
+        return False
+    try:
+        inspect.signature(function).bind(*given)
+    except TypeError:
+        return False
+    except ValueError:  # some built-in functions do not tell
+        return True
+    return True
+
+
 def with_parameters_of(*methods: Callable, but: Sequence[str] = ()) -> Callable:
     """A decorator of a method made of others: what its `**params` are, those that all of these take, its signature
     says, so that what is known of a method by its signature is known of it as well."""

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_explainable import backend, data, models, scores
+from keras_explainable import backend, data, models, registry, scores
 from keras_explainable.compiling import compiled, frozen
 from keras_explainable.errors import BackendError, ChangedError, InputError
 from keras_explainable.models.inputs import IMAGE_CHANNELS, ONE_IMAGE
@@ -146,7 +146,7 @@ def asked(y: Any, score: Any) -> tuple[Any, Any]:
     Raises:
         InputError: they are no such thing, or do not go together.
     """
-    if not (score is None or callable(score)):
+    if not (score is None or registry.accepts(score, "outputs")):
         raise InputError(
             f"score={score!r} came, and a function from the model's outputs to (batch, units) scores was expected: "
             "ke.scores has some ready, such as ke.scores.margin(3, 5); for a unit give y=3."
@@ -200,8 +200,13 @@ def check(model: Any, x: Any, y: Any = None, score: Any = None, units: int | Non
     expected, got = taps.input_shape(), tuple(x.shape)
     if expected and not _fits(got[1:], expected[1:]):
         raise InputError(f"Images of shape {got} came, and the model takes {expected}: {_mended(got, expected, taps)}.")
-    taps.build(_tensor(first))
-    model, first = models.framed(model, first)
+    try:
+        taps.build(_tensor(first))
+        model, first = models.framed(model, first)
+    except ValueError as error:
+        if "incompatible with the layer" not in str(error):
+            raise
+        raise InputError(f"Images of shape {got} came, and the model cannot run on them. Keras said: {error}") from error
     if y is not None:
         units = units or models.view(model, first, score=score).unit_count()
         of = "model" if score is None or data.chooses(score) else "score"
@@ -300,9 +305,12 @@ def _callbacks(callbacks: Any, model: Any, steps: int | None, verbose: int | str
     if isinstance(callbacks, keras.callbacks.CallbackList):
         return callbacks
     try:
-        verbose = 1 if verbose == "auto" else int(verbose)
-    except (TypeError, ValueError) as error:
+        verbose = 1 if isinstance(verbose, str) and verbose == "auto" else int(verbose)
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f'verbose={verbose!r} came, and "auto", 0, 1 or 2 was expected.') from error
+    callbacks = [] if callbacks is None else keras.tree.flatten(callbacks)
+    if not all(hasattr(callback, "set_model") and hasattr(callback, "on_predict_begin") for callback in callbacks):
+        raise InputError(f"callbacks={callbacks!r} came, and a list of keras.callbacks.Callback was expected.")
     if not callbacks and not verbose:
         return _Nobody()
     # No history callback: it would be written to the model.

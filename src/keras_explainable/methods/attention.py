@@ -12,7 +12,7 @@ from typing import Any
 from keras import ops
 
 from keras_explainable import filters, models
-from keras_explainable.errors import InputError
+from keras_explainable.methods.loops import check_choice, check_number
 from keras_explainable.registry import explainer
 
 FUSIONS: dict[str, Callable] = {"mean": ops.mean, "max": ops.max, "min": ops.min}
@@ -37,10 +37,7 @@ def _followed(
 
 def _kept(attention: Any, discard: float) -> Any:
     """Matrices (..., T, T) with the smallest numbers, a part `discard` of each matrix, set to 0."""
-    if not 0 <= discard < 1:
-        raise InputError(
-            f"discard={discard} came, and a part of the probabilities, from 0 to less than 1, was expected."
-        )
+    check_number("discard", discard, lambda d: 0 <= d < 1, "a part of the probabilities, from 0 to less than 1,")
     number = int(discard * attention.shape[-1] ** 2)
     if not number:
         return attention
@@ -98,8 +95,7 @@ def attention_rollout(
 
     Reference: Abnar & Zuidema, Quantifying Attention Flow in Transformers, arXiv:2005.00928.
     """
-    if fusion not in FUSIONS:
-        raise InputError(f"fusion={fusion!r} came: use one of {', '.join(map(repr, FUSIONS))}.")
+    check_choice("fusion", fusion, FUSIONS)
     view = models.view(model, inputs, indices, score)
     points = view.attentions()
     scores, seen = view.evaluate(points)

@@ -1,5 +1,6 @@
 """Class activation maps: sums of the channels A (B, *S', C) of a spatial signal, weighted by a head or by gradients."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from keras_explainable.methods.cams_forward import ablationcam as ablationcam
 from keras_explainable.methods.cams_forward import scorecam as scorecam
 from keras_explainable.methods.channels import CANCELS, at_signal, quotient, weighted
 from keras_explainable.methods.gradient import units_last
+from keras_explainable.methods.loops import check_number
 from keras_explainable.registry import explainer
 from keras_explainable.resize import resize
 
@@ -193,6 +195,7 @@ def finercam(
 
     Reference: Zhang et al., Finer-CAM, arXiv:2501.11309.
     """
+    check_number("gamma", gamma, math.isfinite, "a number")
     if getattr(score, "units", None) is not None:
         indices, score = _units(score.units, indices, ops.shape(inputs)[0]), None
     view = models.view(model, inputs, indices, score)

@@ -6,9 +6,9 @@ from typing import Any
 from keras import ops
 
 from keras_explainable import filters, models
-from keras_explainable.errors import InputError
 from keras_explainable.methods.fullgrad import full_gradients as full_gradients
 from keras_explainable.methods.fullgrad import simple_full_gradients as simple_full_gradients
+from keras_explainable.methods.loops import check_choice
 from keras_explainable.registry import explainer
 
 REDUCE = {
@@ -42,8 +42,7 @@ def part_reducer(reduce: str | None) -> Callable:
 def _reducer(kinds: dict[str, Callable], reduce: str | None, otherwise: str) -> Callable:
     if reduce is None:
         return lambda v: v
-    if reduce not in kinds:
-        raise InputError(f"reduce={reduce!r}: use one of {', '.join(map(repr, kinds))}, or None {otherwise}.")
+    check_choice("reduce", reduce, kinds, f", or None {otherwise}")
     return lambda v: units_last(kinds[reduce](v))
 
 

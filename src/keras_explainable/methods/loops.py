@@ -1,6 +1,6 @@
 """What methods that repeat are made of: loops with running sums, quadrature, and the scores of images as they are."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -22,9 +22,15 @@ def check_number(name: str, value: Any, fits: Callable, expected: str, kind: typ
         raise InputError(f"{name}={value!r}: {expected} was expected.")
 
 
+def check_choice(name: str, value: Any, choices: Iterable[str], otherwise: str = "") -> None:
+    """Refuse what is none of some words."""
+    if not (isinstance(value, str) and value in choices):
+        raise InputError(f"{name}={value!r}: use one of {', '.join(map(repr, choices))}{otherwise}.")
+
+
 def check_repetitions(repetitions: int) -> None:
     """Refuse what is no number of repetitions."""
-    check_number("repetitions", repetitions, lambda n: n >= 1, "a whole number, at least one,", Integral)
+    check_number("repetitions", repetitions, lambda n: 1 <= n < 2**31, "a whole number, at least one,", Integral)
 
 
 def at_once_of(at_once: int | None, x: Any) -> int:
@@ -53,8 +59,7 @@ def steps_of(number: int, batch: Any, at_once: int) -> tuple[int, int]:
 
 def quadrature_of(kind: str, number: int) -> tuple[np.ndarray, np.ndarray]:
     """Nodes in (0, 1) and weights that sum to 1, as float32: sum weights f(nodes) is the integral of f."""
-    if kind not in QUADRATURES:
-        raise InputError(f"quadrature={kind!r}: use one of {', '.join(map(repr, QUADRATURES))}.")
+    check_choice("quadrature", kind, QUADRATURES)
     check_repetitions(number)
     if kind == "midpoint":
         nodes, weights = (np.arange(number) + 0.5) / number, np.full(number, 1 / number)

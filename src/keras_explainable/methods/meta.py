@@ -12,7 +12,7 @@ from keras import ops
 
 from keras_explainable import backend, filters, models, registry
 from keras_explainable.compiling import frozen, repeated, repeats
-from keras_explainable.errors import InputError
+from keras_explainable.errors import ExplainError, InputError
 from keras_explainable.methods.gradient import channel_reducer, gradients
 from keras_explainable.methods.loops import (
     means,
@@ -130,6 +130,7 @@ def _tta(method: Callable, scales: tuple[float, ...], hflip: bool) -> Callable:
             seen = ops.flip(x, axis=-1 if start == 2 else -2) if flip else x
             if scale is not None:
                 seen = resize(seen, [_scaled(s, scale) for s in size], axis=start)
+                _check_taken(subject, seen, scale)
             scores, maps = method(subject, seen, units, **params)
             maps = models.resized(subject, x, _flat(method, maps, len(x.shape)))
             return scores, ops.flip(maps, axis=-2) if flip else maps
@@ -273,6 +274,21 @@ def _check_others(others: tuple[int, ...] | None, indices: Any) -> None:
     """Refuse a unit that is to be compared with itself alone, where the units are known."""
     if others and len(set(others)) == 1 and not backend.is_traced(indices) and others[0] in backend.to_host(indices):
         raise InputError(f"Unit {others[0]} was asked for, and other_units={others[0]} has no other to compare with.")
+
+
+def _check_taken(model: Any, images: Any, scale: float) -> None:
+    """Refuse a scale that makes images of a size which the model does not take."""
+    if models.taps(model).black_box:
+        return
+    try:
+        models.view(model, images)
+    except ExplainError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"scales={scale:g} makes images of shape {tuple(images.shape)}, and the model cannot run on them: give "
+            f"other scales, or scales=() for none. It said: {error}"
+        ) from error
 
 
 def _scaled(size: Any, scale: float) -> Any:

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_explainable import random
 from keras_explainable.errors import InputError
-from keras_explainable.methods.loops import as_inputs, check_number, check_repetitions, seed_of
+from keras_explainable.methods.loops import as_inputs, check_choice, check_number, check_repetitions, seed_of
 
 NOISE_KINDS = ("absolute", "range")
 AGGREGATES = ("mean", "variance", "square")
@@ -16,10 +16,8 @@ AGGREGATES = ("mean", "variance", "square")
 def check_noise(repetitions: int, noise_kind: str, aggregate: str = "mean", noise: float = 0.0) -> None:
     """Refuse parameters that make no noisy copies."""
     check_repetitions(repetitions)
-    if noise_kind not in NOISE_KINDS:
-        raise InputError(f"noise_kind={noise_kind!r}: use one of {', '.join(map(repr, NOISE_KINDS))}.")
-    if aggregate not in AGGREGATES:
-        raise InputError(f"aggregate={aggregate!r}: use one of {', '.join(map(repr, AGGREGATES))}.")
+    check_choice("noise_kind", noise_kind, NOISE_KINDS)
+    check_choice("aggregate", aggregate, AGGREGATES)
     if aggregate == "variance" and repetitions < 2:
         raise InputError(f"repetitions={repetitions}: a variance needs at least two.")
     check_number("noise", noise, lambda sigma: 0 <= sigma < math.inf, "a number, 0 or more,")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_explainable import backend, models
+from keras_explainable import backend, models, registry
 from keras_explainable.errors import InputError
 from keras_explainable.methods.perturbation import sizes
 
@@ -20,14 +20,17 @@ def segment(view: models.View, segments: Any) -> tuple[Any, tuple[int, ...]]:
     if isinstance(segments, (int, np.integer)) or (isinstance(segments, tuple) and len(segments) == view.rank):
         labels, number = grid(view.size, sizes("segments", segments, view.size))
         return ops.convert_to_tensor(labels[None]), (number,)
-    if isinstance(segments, str) or callable(segments):
+    if isinstance(segments, str) or registry.accepts(segments, "images"):
         if backend.is_traced(view.x):
             raise InputError("Superpixels are found on the host: explain outside of tf.function and jax.jit.")
         images = backend.to_host(view.x)
         if isinstance(segments, str) and segments != "slic":
             raise InputError(f"segments={segments!r}: a number of cells, 'slic', labels or a function was expected.")
         segments = np.stack([slic(image) for image in images]) if isinstance(segments, str) else segments(images)
-    labels = np.asarray(backend.to_host(segments) if ops.is_tensor(segments) else segments)
+    try:
+        labels = np.asarray(backend.to_host(segments) if ops.is_tensor(segments) else segments)
+    except ValueError:  # lists of unequal lengths
+        labels = np.asarray(None)
     size = tuple(view.size)
     labels = labels[None] if labels.shape == size else labels
     if labels.dtype.kind not in "iu" or labels.shape not in ((1, *size), (view.batch, *size)):

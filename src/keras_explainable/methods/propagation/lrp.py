@@ -187,9 +187,8 @@ def _boxed(view: View, box: Box, steps: Sequence[Step]) -> Callable:
             f"{': ' if found else ''}{', '.join(s.name for s in found)}. Use `lrp_epsilon_plus_flat`."
         )
     bounds = [_bound(view, *bound) for bound in (("low", box.low, ops.min), ("high", box.high, ops.max))]
-    if (
-        found[0].call.inputs[found[0].reached[0].part] != IMAGES
-    ):  # what is before it, a change of range or padding, goes for the bounds as well
+    # What is before it, a change of range, of axes or padding, goes for the bounds as well.
+    if found[0].call.inputs[found[0].reached[0].part] != IMAGES or view.taps.inputs.front is not None:
         point: Point = found[0].reached[0]
         bounds = [view.in_layout(point, view.evaluate([point], inputs=b)[1][point]) for b in bounds]
     return rules.z_box(ops.minimum(*bounds), ops.maximum(*bounds))

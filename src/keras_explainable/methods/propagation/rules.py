@@ -9,7 +9,7 @@ has stays with it. `z_plus`, `w_square`, `flat` and `excitation` are rules as th
 
 import math
 from collections.abc import Callable, Sequence
-from functools import cache, reduce
+from functools import cache, reduce, wraps
 from operator import add
 from typing import Any, NamedTuple
 
@@ -20,6 +20,20 @@ from keras_explainable.errors import InputError
 from keras_explainable.methods.loops import check_number
 
 EPSILON = 1e-6
+
+
+def of_numbers(rule: Callable) -> Callable:
+    """A function that makes a rule of numbers, the same one for the same numbers; it refuses what are none."""
+    kept = cache(rule)
+
+    @wraps(rule)
+    def made(*numbers: Any, **named: Any) -> Callable:
+        try:
+            return kept(*numbers, **named)
+        except TypeError:  # what cannot be hashed is no number
+            return rule(*numbers, **named)
+
+    return made
 
 
 class Linear(NamedTuple):
@@ -64,7 +78,7 @@ def signed(linear: Linear, x: Any, above: Any, below: Any) -> list[tuple]:
     return [(x, above)] if linear.nonnegative else [(positive(x), above), (negative(x), below)]
 
 
-@cache
+@of_numbers
 def epsilon(epsilon: float = EPSILON) -> Callable:
     """By what each input adds to the output, epsilon taking a part where that is little."""
     check_number("epsilon", epsilon, lambda e: 0 < e < math.inf, "a number above 0")
@@ -76,7 +90,7 @@ def epsilon(epsilon: float = EPSILON) -> Callable:
     return rule
 
 
-@cache
+@of_numbers
 def alpha_beta(alpha: float = 2.0, beta: float = 1.0) -> Callable:
     """alpha times by what adds to the output, less beta times by what takes from it; alpha - beta = 1."""
     check_number("beta", beta, lambda b: 0 <= b < math.inf, "a number of 0 or more")
@@ -100,7 +114,7 @@ def z_plus(linear: Linear, x: Any, r: Any) -> Any:
     return alpha_beta(1.0, 0.0)(linear, x, r)
 
 
-@cache
+@of_numbers
 def gamma(gamma: float = 0.25) -> Callable:
     """By what each input adds, that of the output's own sign counting 1 + gamma times."""
     check_number("gamma", gamma, lambda g: 0 <= g < math.inf, "a number of 0 or more")
