@@ -90,8 +90,12 @@ def explain(
         InputError, LayerError: what came does not fit; before any work where `x` is an array.
     """
     method = registry.method_of(method)
-    flags = {"run_eagerly": run_eagerly, "jit_compile": jit_compile, "as_numpy": as_numpy}
-    _check_arguments(postprocessing, resizing, channels, flags)
+    _check_arguments(
+        postprocessing,
+        resizing,
+        channels,
+        {"run_eagerly": run_eagerly, "jit_compile": jit_compile, "as_numpy": as_numpy},
+    )
     y, score = asked(y, method_params.get("score"))
     if score is not None:
         method_params["score"] = score
@@ -103,8 +107,7 @@ def explain(
         if isinstance(resizing, (tuple, list)) and len(resizing) != rank:
             raise InputError(f"resizing={resizing} came for images with {rank} spatial axes: give a size for each.")
         scores, maps = method(subject, images, units, **method_params)
-        if maps.shape[0] != scores.shape[0]:  # of each frame by itself
-            maps = keras.ops.reshape(maps, (scores.shape[0], -1, *maps.shape[1:]))
+        maps = models.of_images(maps, scores)
         axis = tuple(range(max(1, len(maps.shape) - rank - 1), len(maps.shape) - 1))  # signed gradients: (B, K, *S, C)
         if postprocessing is not None:
             maps = _postprocess(postprocessing, maps, axis, resizing)

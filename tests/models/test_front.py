@@ -277,3 +277,39 @@ def test_video_of_hugging_face_has_its_channels_behind_its_frames(torchvision):
     (expected,) = torch.autograd.grad(module(copy).logits[:, 1].sum(), copy)
     signed = expected.permute(0, 1, 3, 4, 2)[:, None].numpy()  # (N, K, T, H, W, C)
     close([raw("gradients", module, x, 1, reduce=None).maps], [signed])
+
+
+@torch_only
+@pytest.mark.parametrize("method", ["guided_gradcam", "deeplift", "scorecam", "lrp_epsilon", "hirescam", "ablationcam"])
+def test_methods_of_frames_are_those_of_each_frame_where_the_scores_add_up(method):
+    """Without an LSTM: the score is a sum of a number for each frame, so a frame's map is that of the frame alone."""
+    import torch
+    from torch import nn
+
+    class Frame(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.cnn = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 8, 3, 2, 1), nn.ReLU())
+            self.fc = nn.Linear(8, 3, bias=False)
+
+        def forward(self, x):
+            return self.fc(self.cnn(x).mean((2, 3)))
+
+    class Clip(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.frame = Frame()
+
+        def forward(self, x):
+            return self.frame(x.flatten(0, 1)).unflatten(0, x.shape[:2]).sum(1)
+
+    x = torch.from_numpy(images(4, 3, 12, 14))
+    same = few(method) if method == "lrp_epsilon" else {}
+    ours = ke.explain(method, Clip().eval(), x, 1, verbose=0, **same)
+    alone = [ke.explain(method, Frame().eval(), x[:, t], 1, verbose=0, **same) for t in range(4)]
+    if method in ("scorecam", "ablationcam"):  # whose weights are of the whole clip
+        assert np.corrcoef(ours.maps.ravel(), np.stack([a.maps for a in alone], 1).ravel())[0, 1] > 0.8
+    else:
+        close([ours.maps], [np.stack([a.maps for a in alone], 1)], 1e-4)
+    close([ours.scores], [sum(a.scores for a in alone)])

@@ -162,6 +162,14 @@ def resized(model: Any, images: Any, maps: Any, to: Any = None, axis: int = 1, a
     return placed(taps(model).inputs.front, tuple(size(model, images)), maps, to, axis, align_corners)
 
 
+def of_images(maps: Any, scores: Any) -> Any:
+    """Maps (N T, ...) of frames by themselves as (N, T, ...), for scores (N, K); others as they are."""
+    import keras
+
+    alone = maps.shape[0] == scores.shape[0]
+    return maps if alone else keras.ops.reshape(maps, (scores.shape[0], -1, *maps.shape[1:]))
+
+
 def units(model: Any, inputs: Any, indices: Any, score: Any = None) -> Any:
     """Unit indices as a (B, K) tensor, checked where they are known, or as the score chooses; None for every unit."""
     if indices is None:

@@ -182,6 +182,12 @@ class View(Scored):
         found = {p: seen[at][(0,) * (len(seen[at].shape) - 1)] for p, at in bare.items()}
         return {p: found[p] if p in found else ops.cast(self.taps.bias(p.path), "float32") for p in calls}
 
+    @property
+    def folds(self) -> bool:
+        """Whether the model folds an axis of its images into the batch."""
+        front = self.taps.inputs.front
+        return front is not None and front.frames > 0 and not front.series
+
     def frames(self, point: Point) -> int:
         """How many frames a signal has that the model sees one by one; 0 if none."""
         return 0 if point == INPUT else self._call(point).frames

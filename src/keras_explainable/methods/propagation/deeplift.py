@@ -3,6 +3,7 @@
 What all pixels have adds up to score(x) - score(baseline). `LayerError` is raised for a layer or operation that no rule
 covers and that is not linear, and for what cannot be seen."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -82,16 +83,20 @@ def _rules(view: models.View, steps: Sequence[Step], at_rest: dict[Point, Any]) 
     return found
 
 
-def _nothing(outputs: Any) -> Any:
-    return ops.zeros((1, 1))
+def _nothing(rows: Any, outputs: Any) -> Any:
+    return ops.zeros((rows, 1))
 
 
 def _explain(model: Any, x: Any, behind: Any, units: Any, score: Any, reduce: str | None = "sum") -> tuple:
     """Scores and maps of images against one baseline each, or one for all, both in the model's layout."""
     reduced = PARTS[reduce] if reduce else lambda parts: parts  # as soon as those of a unit are known
     view = models.view(model, x, units, score)
-    rows = ops.shape(behind if view.taps.inputs.alone else x)[0]  # other inputs have a row for each image
-    baseline = models.view(model, ops.broadcast_to(behind, (rows, *ops.shape(x)[1:])), score=_nothing)
+    # Other inputs have a row for each image, and a model that folds frames into the batch has them in rows.
+    alone = view.taps.inputs.alone and not view.folds
+    rows = ops.shape(behind if alone else x)[0]
+    baseline = models.view(
+        model, ops.broadcast_to(behind, (rows, *ops.shape(x)[1:])), score=functools.partial(_nothing, rows)
+    )
     steps = view.steps()
     points = dict.fromkeys(point for step in steps for pair in _compared(step) for point in pair)
     at_rest = {p: view.in_layout(p, v) for p, v in baseline.evaluate(list(points))[1].items()}
