@@ -348,7 +348,8 @@ def _check_arguments(postprocessing: Any, resizing: Any, channels: Any, flags: d
         raise InputError(
             f'channels={channels!r} came, and "first", "last", "none" or the number of an axis was expected.'
         )
-    if not (postprocessing is None or registry.accepts(postprocessing, "maps")):
+    filters = postprocessing is None or registry.accepts(postprocessing, "maps")
+    if not (filters or registry.accepts(postprocessing, "maps", axis=())):
         raise InputError(
             f"postprocessing={postprocessing!r} came, and a function such as ke.filters.normalize was expected."
         )

@@ -103,12 +103,12 @@ def takes(function: Callable, parameter: str) -> bool:
         return False
 
 
-def accepts(function: Any, *given: Any) -> bool:
+def accepts(function: Any, *given: Any, **named: Any) -> bool:
     """Whether this is a function that can be called with what is given; true where it does not say."""
     if not callable(function):
         return False
     try:
-        inspect.signature(function).bind(*given)
+        inspect.signature(function).bind(*given, **named)
     except TypeError:
         return False
     except ValueError:  # some built-in functions do not tell

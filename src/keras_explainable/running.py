@@ -203,10 +203,10 @@ def check(model: Any, x: Any, y: Any = None, score: Any = None, units: int | Non
     try:
         taps.build(_tensor(first))
         model, first = models.framed(model, first)
-    except ValueError as error:
-        if "incompatible with the layer" not in str(error):
+    except Exception as error:
+        if not _of_layer(error):
             raise
-        raise InputError(f"Images of shape {got} came, and the model cannot run on them. Keras said: {error}") from error
+        raise InputError(f"Images of shape {got} came, and the model cannot run on them: {error}") from error
     if y is not None:
         units = units or models.view(model, first, score=score).unit_count()
         of = "model" if score is None or data.chooses(score) else "score"
@@ -215,6 +215,12 @@ def check(model: Any, x: Any, y: Any = None, score: Any = None, units: int | Non
         elif units is not None and y.arguments[0] > units:
             raise InputError(f'y="top-{y.arguments[0]}" came, and the {of} has {units} units.')
     return units
+
+
+def _of_layer(error: Exception) -> bool:
+    """Whether a layer of Keras could not take what it got, and not the user's own code failed."""
+    found = re.search(r"encountered when calling (\w+)\.call", str(error))
+    return "incompatible with the layer" in str(error) or (found is not None and hasattr(keras.layers, found[1]))
 
 
 def _warn_of_many(model: Any, x: Any, score: Any, number: int | None = None) -> None:

@@ -7,12 +7,13 @@ of them, or (with gradients) where the score does not depend on the first one, a
 Models without attention, with attention within windows, or with tokens that are no grid, raise a `LayerError`."""
 
 from collections.abc import Callable, Iterable, Sequence
+from numbers import Real
 from typing import Any
 
 from keras import ops
 
 from keras_explainable import filters, models
-from keras_explainable.methods.loops import check_choice, check_number
+from keras_explainable.errors import InputError
 from keras_explainable.registry import explainer
 
 FUSIONS: dict[str, Callable] = {"mean": ops.mean, "max": ops.max, "min": ops.min}
@@ -37,7 +38,10 @@ def _followed(
 
 def _kept(attention: Any, discard: float) -> Any:
     """Matrices (..., T, T) with the smallest numbers, a part `discard` of each matrix, set to 0."""
-    check_number("discard", discard, lambda d: 0 <= d < 1, "a part of the probabilities, from 0 to less than 1,")
+    if not (isinstance(discard, Real) and 0 <= discard < 1):
+        raise InputError(
+            f"discard={discard!r} came, and a part of the probabilities, from 0 to less than 1, was expected."
+        )
     number = int(discard * attention.shape[-1] ** 2)
     if not number:
         return attention
@@ -95,7 +99,8 @@ def attention_rollout(
 
     Reference: Abnar & Zuidema, Quantifying Attention Flow in Transformers, arXiv:2005.00928.
     """
-    check_choice("fusion", fusion, FUSIONS)
+    if not (isinstance(fusion, str) and fusion in FUSIONS):
+        raise InputError(f"fusion={fusion!r} came: use one of {', '.join(map(repr, FUSIONS))}.")
     view = models.view(model, inputs, indices, score)
     points = view.attentions()
     scores, seen = view.evaluate(points)

@@ -152,7 +152,7 @@ def layercam(
     Reference: Jiang et al., LayerCAM, IEEE TIP 2021, doi:10.1109/TIP.2021.3089943.
     """
     view = models.view(model, inputs, indices, score)
-    if layers is not None and (isinstance(layers, str) or not len(layers)):
+    if layers is not None and not (isinstance(layers, (list, tuple)) and layers):
         raise InputError(f"layers={layers!r} came, and a list of layers was expected; for a single one use layer=.")
     points = [view.signal(one) for one in ([layer] if layers is None else layers)]
     scores, a, g = view.jacobian(list(dict.fromkeys(points)))
