@@ -4,8 +4,8 @@ import functools
 import inspect
 import numbers
 import warnings
-from collections import namedtuple
-from collections.abc import Callable, Mapping
+from collections import deque, namedtuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -14,7 +14,9 @@ import numpy as np
 from keras_explainable import backend, data, models, registry, remarks
 from keras_explainable.compiling import frozen, options
 from keras_explainable.errors import InputError
-from keras_explainable.running import asked, opened, outside, run_steps
+from keras_explainable.flaws import Flaws, cause, range_warning
+from keras_explainable.results import Results, Tensors, ends
+from keras_explainable.running import asked, opened, outside, remembered, run_steps, unit_numbers
 
 
 class Explanation(namedtuple("Explanation", "scores maps")):
@@ -107,9 +109,10 @@ def explain(
         if isinstance(resizing, (tuple, list)) and len(resizing) != rank:
             raise InputError(f"resizing={resizing} came for images with {rank} spatial axes: give a size for each.")
         scores, maps = method(subject, images, units, **method_params)
-        maps = models.of_images(maps, scores)
+        maps, raw = models.of_images(maps, scores), []
         axis = tuple(range(max(1, len(maps.shape) - rank - 1), len(maps.shape) - 1))  # signed gradients: (B, K, *S, C)
         if postprocessing is not None:
+            raw = [ends(maps, axis)] if axis else []
             maps = _postprocess(postprocessing, maps, axis, resizing)
         if resizing:
             if len(axis) < rank:
@@ -119,14 +122,15 @@ def explain(
                 )
             size = None if resizing is True else resizing
             maps = models.resized(subject, images, maps, size, axis[0]) if len(axis) == rank else maps
-        return scores, maps
+        return scores, maps, *raw
 
     key = None if getattr(method, "repeats", False) else frozen([method, method_params, postprocessing, resizing])
     model, leaf = models.told(model, channels), models.Leaf.of(leaf, shared)
     with models.unchanging():
         source, total = opened(model, x, y, batch_size, score, leaf, steps)
-        fetch, results = (backend.to_host, _Results(total)) if as_numpy else (keras.ops.stop_gradient, _Tensors())
+        fetch, results = (backend.to_host, Results(total)) if as_numpy else (keras.ops.stop_gradient, Tensors())
         given = getattr(method, "given", {}) | method_params
+        source, batches = remembered(source)
         outputs = run_steps(step, key, model, source, verbose, callbacks, fetch, score, given)
         with (
             remarks.kept() as found,
@@ -134,18 +138,13 @@ def explain(
             models.computing_in(precision),
             models.taps(model).device(),
         ):
-            try:
-                for image, output in outputs:  # noqa: B007 (the last one is described below)
-                    results.add(output)
-            except (Exception, KeyboardInterrupt) as error:
-                if results.filled:
-                    error.partial = Explanation(*results.done())  # type: ignore[union-attr]
-                    error.add_note(
-                        f"{results.filled} images had been explained by then: see this exception's `.partial`."
-                    )
-                raise
-            about = _about(method, *models.bind(model, image), method_params)
-            scores, maps = results.done(about.get("signal"))
+            first, image = _collected(outputs, batches, results)
+            bound = models.bind(model, image)
+            about = _about(method, *bound, method_params)
+            scores, maps = results.done()
+            probe = functools.partial(_cause, method, model, method_params)
+            notes = _several(*bound, score), range_warning(model, first)
+            _warn(results.flaws, postprocessing, about.get("signal"), probe, notes)
             return Explanation(scores, maps, about | _remarked(found))
 
 
@@ -172,6 +171,20 @@ def _about(method: Callable, model: Any, image: Any, params: dict) -> dict[str, 
         return about
     signals = [view.signal(layer) for layer in params.get("layers") or [params.get("layer")]]
     return about | {"signal": ", ".join(map(str, signals))}
+
+
+def _several(model: Any, image: Any, score: Any) -> str | None:
+    """What to say where the model returns several outputs that could be scores, and none was chosen."""
+    view = models.view(model, image)
+    choices = [] if score is not None or view.taps.black_box else view.choices()
+    if not choices:
+        return None
+    first, *others = choices
+    return (
+        f"The model returns several outputs, and {_named(None, view)} is explained. Output {' or '.join(others)} could "
+        f"be meant as well: choose it by score=ke.scores.output({others[0]}), or this one by "
+        f"score=ke.scores.output({first})."
+    )
 
 
 def _remarked(found: dict) -> dict[str, Any]:
@@ -226,97 +239,37 @@ def _signature(method: Callable, shortcut: Callable, defaults: dict[str, Any]) -
     )
 
 
-class _Results:
-    """Scores and maps of all batches, written in place where their number is known beforehand."""
-
-    def __init__(self, total: int | None) -> None:
-        self.total, self.filled, self.flaws = total, 0, np.zeros(2, int)
-        self.whole: list[np.ndarray] = []
-        self.parts: list[list] = []
-
-    def add(self, part: Any) -> None:
-        _check_fits(part, self.whole or (self.parts[0] if self.parts else part))
-        self.flaws += _flaws(part[0], *_ends(part[1]))
-        start, self.filled = self.filled, self.filled + len(part[0])
-        if self.total in (None, len(part[0])):
-            self.parts.append(list(part))
-            return
-        self.whole = self.whole or [np.empty((self.total, *p.shape[1:]), p.dtype) for p in part]
-        for whole, p in zip(self.whole, part, strict=True):
-            whole[start : self.filled] = p
-
-    def done(self, signal: str | None = None) -> tuple:
-        _warn(self.flaws, signal)
-        if self.whole:
-            return tuple(whole[: self.filled] for whole in self.whole)
-        scores, maps = zip(*self.parts, strict=True)
-        alone = len(maps) == 1 and maps[0].flags.writeable  # these need no copy
-        return np.concatenate(scores), maps[0] if alone else np.concatenate(maps)
+def _collected(outputs: Iterator, batches: deque, results: Any) -> tuple[Any, Any]:
+    """Put the results of all batches together; the images of the first one, and the first image of the last one."""
+    first = None
+    try:
+        for image, output in outputs:  # noqa: B007 (the last one is returned)
+            batch = batches.popleft()
+            first = batch[0] if first is None else first
+            results.add(output, batch)
+    except (Exception, KeyboardInterrupt) as error:
+        if results.filled:
+            error.partial = Explanation(*results.done())  # type: ignore[union-attr]
+            error.add_note(f"{results.filled} images had been explained by then: see this exception's `.partial`.")
+        raise
+    return first, image
 
 
-class _Tensors:
-    """The same, as the backend's tensors and where they are."""
-
-    def __init__(self) -> None:
-        self.filled = 0
-        self.parts: list[tuple] = []
-
-    def add(self, part: Any) -> None:
-        _check_fits(part, self.parts[0] if self.parts else part)
-        self.parts.append(tuple(part))
-        self.filled += len(part[0])
-
-    def done(self, signal: str | None = None) -> tuple:
-        scores, maps = (keras.ops.concatenate(p) for p in zip(*self.parts, strict=True))
-        space = tuple(range(1, len(maps.shape) - 1))
-        ends = keras.ops.min(maps, axis=space), keras.ops.max(maps, axis=space)
-        _warn(_flaws(*map(backend.to_host, (scores, *ends))), signal)
-        return scores, maps
+def _warn(flaws: Flaws, by: Callable | None, signal: str | None, probe: Callable, notes: Iterable) -> None:
+    """Say what is wrong with scores and maps, and what else is to be said."""
+    name = "the filter" if by is None else f"{registry.named(by)}()"
+    for text in filter(None, (*flaws.warnings(name, signal and f"the layer ({signal})", probe), *notes)):
+        warnings.warn(text, stacklevel=outside())
 
 
-def _check_fits(part: Any, before: Any) -> None:
-    """Refuse a batch whose results cannot stand beside those before."""
-    shapes, others = ([tuple(p.shape[1:]) for p in of] for of in (part, before))
-    if shapes != others:
-        raise InputError(
-            f"A batch gave scores and maps of {shapes} for each image, and those before it of {others}: batches must "
-            "ask for as many units each, and images of several sizes need resizing=(height, width)."
-        )
-
-
-def _ends(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The smallest and the largest value of each map, or of a few of its pixels where these are not the same."""
-    space = tuple(range(1, maps.ndim - 1))
-    for stride in (8, 1):
-        seen = maps[(slice(None), *(slice(None, None, stride) for _ in space))]
-        least, most = seen.min(axis=space), seen.max(axis=space)
-        if not (least == most).any():
-            break
-    return least, most
-
-
-def _flaws(scores: np.ndarray, least: np.ndarray, most: np.ndarray) -> np.ndarray:
-    """How many maps are the same everywhere, and how many images have scores or maps that are no numbers."""
-    finite = [np.isfinite(values).reshape(len(values), -1).all(axis=1) for values in (scores, least, most)]
-    return np.array([(least == most).sum(), (~np.all(finite, axis=0)).sum()])
-
-
-def _warn(flaws: np.ndarray, signal: str | None = None) -> None:
-    """Say how many maps and images have flaws, if any do."""
-    constant, broken = flaws
-    layer = f"the layer ({signal}) has" if signal else "the layer has"
-    if broken:
-        warnings.warn(
-            f"Scores or maps of {broken} images are NaN or infinite, so they show nothing. Likely causes: the model's "
-            "own output or weights are, or a score= that takes the logarithm of 0 or divides by it.",
-            stacklevel=outside(),
-        )
-    if constant:
-        warnings.warn(
-            f"{constant} maps are the same everywhere, so they show nothing. Likely causes: {layer} no part in "
-            "the score, every contribution is negative (try ke.filters.absolute_normalize), or a saturated output.",
-            stacklevel=outside(),
-        )
+def _cause(method: Callable, model: Any, params: dict, images: Any, units: Any, k: int) -> tuple[bool, str]:
+    """Why a map is 0 everywhere (see `flaws.cause`)."""
+    subject, images = models.bind(model, images)
+    view = models.view(
+        subject, images, None if units is None else unit_numbers(subject, images, units), params.get("score")
+    )
+    point = view.signal(params.get("layer")) if registry.takes(method, "layer") else models.INPUT
+    return cause(view, point, k)
 
 
 def _postprocess(filter: Callable, maps: Any, axis: tuple, resizing: Any) -> Any:

@@ -5,6 +5,7 @@ import inspect
 import os
 import re
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -103,9 +104,9 @@ class _Frugal:
                 compiled(self.step, self.key, model, spread=True) if whole else functools.partial(self.step, model)
             )
         try:
-            return self.ready(images, _numbers(model, images, units))
+            return self.ready(images, unit_numbers(model, images, units))
         except ChangedError:  # what was known of the model is forgotten
-            return self.ready(images, _numbers(model, images, units))
+            return self.ready(images, unit_numbers(model, images, units))
 
     def halves(self, images: Any, units: Any) -> Any:
         middle = -(-len(images) // 2)
@@ -127,7 +128,7 @@ class _Frugal:
         )
 
 
-def _numbers(model: Any, images: Any, units: Any) -> Any:
+def unit_numbers(model: Any, images: Any, units: Any) -> Any:
     """The units to explain as a tensor, or None for all; chosen now, on the images as they came, where none are
     named."""
     if not data.chooses(units):
@@ -187,6 +188,18 @@ def opened(
     if y is None:
         _warn_of_many(model, x, score, total)
     return source, total
+
+
+def remembered(source: data.Batches) -> tuple[data.Batches, deque]:
+    """The same batches, and those that were given and not yet taken off: outputs come in their order."""
+    kept: deque = deque()
+
+    def batches():
+        for batch in source.iterator:
+            kept.append(batch)
+            yield batch
+
+    return source._replace(iterator=batches()), kept
 
 
 def check(model: Any, x: Any, y: Any = None, score: Any = None, units: int | None = None) -> int | None:

@@ -17,6 +17,7 @@ from keras_explainable.models.chosen import one_hot as one_hot
 from keras_explainable.models.chosen import unit_indices as unit_indices
 from keras_explainable.models.front import front as front
 from keras_explainable.models.front import placed as placed
+from keras_explainable.models.front import scale as measured_scale
 from keras_explainable.models.inputs import Bound as Bound
 from keras_explainable.models.inputs import Leaf as Leaf
 from keras_explainable.models.inputs import Several as Several
@@ -114,6 +115,13 @@ def framed(model: Any, images: Any) -> tuple[Any, Any]:
     if found.plain:
         return bound(plain, inputs), images
     return bound(plain, inputs), found.canonical(keras.ops.convert_to_tensor(images, "float32"))
+
+
+def scale(model: Any, x: Any) -> tuple[float, float] | None:
+    """What a model multiplies its images by, and takes from them before (see `models.front.scale`)."""
+    model, images = with_others(model, x[:1])
+    plain, inputs = parted(model)
+    return measured_scale(taps(bound(plain, replace(inputs, channels=None))), tuple(images.shape))
 
 
 def told(model: Any, channels: Any) -> Any:

@@ -1,6 +1,7 @@
 """Where things are in a traced model: the score, the last spatial signal, the layers with biases, a user's address."""
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -9,6 +10,8 @@ from keras import ops
 from keras_explainable.errors import LayerError
 from keras_explainable.models.heads import ending, is_exposed
 from keras_explainable.models.taps import IMAGES, Call, Point, Taps, Trace
+
+WRAPPED = re.compile(r"^((module|_orig_mod)\.)+")  # how wrappers that are looked through call what they hold
 
 
 def exposed(taps: Taps, x: Any, keep: Callable) -> list:
@@ -226,7 +229,10 @@ def find_path(taps: Taps, name: Any) -> str:
         return name
     plain = name.replace("/", ".")
     dotted = {p: p.replace("/", ".") for p in paths}
-    matches = [p for p, d in dotted.items() if d == plain] or [p for p, d in dotted.items() if d.endswith("." + plain)]
+    matches: list[str] = []
+    for wanted in dict.fromkeys([plain, WRAPPED.sub("", plain)]):  # as it is, and inside of what wraps the model
+        matches = matches or [p for p, d in dotted.items() if d == wanted]
+        matches = matches or [p for p, d in dotted.items() if d.endswith("." + wanted)]
     if len(matches) == 1:
         return matches[0]
     if matches:

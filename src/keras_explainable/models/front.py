@@ -110,6 +110,12 @@ def front(taps: Taps, shape: tuple, channels: Any = None) -> Front:
     return found if channels is None else found._replace(channel=given)
 
 
+def scale(taps: Taps, shape: tuple) -> tuple[float, float] | None:
+    """What images (B, ...) are multiplied by on the way to the first weights, and what is taken from them before, where
+    that was measured (see `front`)."""
+    return None if taps.black_box else taps.trace((1, *shape[1:]), "float32").known.get("scale")
+
+
 def _given(channels: Any, rank: int) -> int | None:
     named = {"first": 1, "last": rank - 1, "none": None}
     if isinstance(channels, str) and channels in named:
@@ -174,6 +180,8 @@ def _read(taps: Taps, entry: Call, shape: tuple, number: int) -> Front | None:
     safe = np.where(inside, slope, 1)
     if not inside.any() or abs(np.where(inside, (middle - low) / safe, 0.5) - 0.5).max() > STILL:
         return None  # what comes in is no copy of the images, scaled and shifted
+    scales, taken = abs(slope)[inside], -(low / safe)[inside]
+    taps.trace((1, *shape[1:]), "float32").known["scale"] = float(np.median(scales)), float(np.median(taken))
     at = {}
     for axis, count in enumerate(size):
         if count > 1:

@@ -23,6 +23,10 @@ HOW = (
     "pass all of them as x, a tuple, list or dictionary of arrays, and by leaf= which of them is the images: "
     "x={'image': images, 'age': ages}, leaf='image'"
 )
+WRAPPER = (
+    "What is no array (a list of dictionaries, a flag) goes into a small nn.Module, or keras.Model, around this one, "
+    "whose gradients and layers stay: def forward(self, images): return self.model(images, the_rest)"
+)
 
 ONE_IMAGE = "for one image add the batch axis, x[None], and to a dataset of single images .batch(n)"
 IMAGE_CHANNELS = (1, 3, 4)
@@ -97,7 +101,7 @@ class Inputs:
     def check(self, function: Callable, own: tuple = ()) -> None:
         """Refuse images alone for a function that needs more."""
         if self.alone and not _takes(function, (None,), {}, own):
-            _refuse([n for n, p in _parameters(function, own).items() if p.default is p.empty])
+            _refuse([n for n, p in _parameters(function, own).items() if p.default is p.empty], f". {WRAPPER}")
 
     def shape(self, model: keras.Model, own: tuple = ()) -> tuple | None:
         """The shape of images that a Keras model has declared; None if it has not.
@@ -125,8 +129,8 @@ class Inputs:
         return None if found is None else tuple(found.shape)
 
 
-def _refuse(names: list[str]) -> NoReturn:
-    raise InputError(f"The model takes {len(names)} inputs ({', '.join(names)}), and images alone came: {HOW}.")
+def _refuse(names: list[str], more: str = "") -> NoReturn:
+    raise InputError(f"The model takes {len(names)} inputs ({', '.join(names)}), and images alone came: {HOW}{more}.")
 
 
 class Leaf(NamedTuple):
@@ -182,7 +186,7 @@ class Several:
             if number and tuple(array.shape)[:1] != number and path not in shared:
                 raise InputError(
                     f"Leaf {spelt(path)} of x has shape {tuple(array.shape)}, and there are {number[0]} images: give a "
-                    f"row for each image, or say shared={spelt(path)} if it is the same for all of them."
+                    f"row for each image, or say shared={spelt(path)} if it is the same for all of them. {WRAPPER}."
                 )
         tree = _placed(x, {path: i for i, path in enumerate(order)})
         whole = frozenset(i for i, path in enumerate(order[1:]) if path in shared)
@@ -234,9 +238,11 @@ def misfit(error: Exception, shape: tuple, rank: int) -> InputError | None:
             f"space: {ONE_IMAGE}."
         )
     if channels_seem("last", shape):
+        first = ", ".join(map(str, (0, len(shape) - 1, *range(1, len(shape) - 1))))
         return InputError(
             f"{came}, and this module could not take them. "
-            "PyTorch's convolutions want channels first, (N, C, *space): try x.transpose(0, 3, 1, 2)."
+            f"PyTorch's convolutions want channels first, (N, C, *space): try x.permute({first}) of a torch.Tensor, "
+            f"x.transpose({first}) of a NumPy array."
         )
     if "channel" in str(error) or "running_mean" in str(error):
         return InputError(f"{came}, and this module takes another number of channels: {error}.")

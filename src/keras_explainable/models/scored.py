@@ -9,6 +9,7 @@ from keras import ops
 from keras_explainable.errors import InputError, LayerError
 from keras_explainable.models import find, heads
 from keras_explainable.models.chosen import check_scores, unit_indices
+from keras_explainable.models.inputs import spelt
 from keras_explainable.models.taps import Point, Taps, Trace
 
 Score = Callable[[Any], Any]
@@ -46,6 +47,17 @@ class Scored:
     def exposed(self) -> bool:
         """Whether the model's outputs are scores and the signals that they depend on, by whoever made it so."""
         return self.taps.signals is not None or heads.is_exposed(self.trace, lambda: self.operations)
+
+    def choices(self) -> list[str]:
+        """The first output and those others that are (batch, units), as `ke.scores.output` takes them; none where there
+        is no other, or the model names its logits."""
+        if self.exposed or self.taps.target is not None or not self.trace.outputs:
+            return []
+        first = self.trace.head()
+        paths = {value: path for path, value, _ in reversed(self.trace.heads)}
+        own = paths.get(first, ())
+        others = [p for p, v, s in self.trace.heads if len(s) == 2 and len(p) == 1 and paths[v] == p and v != first]
+        return [] if "logits" in own else [*map(spelt, (own, *others))] if others else []
 
     @property
     def which(self) -> tuple:
@@ -127,9 +139,11 @@ class Scored:
         scores = ops.cast(self.taps.scores(outputs), "float32")
         scores = scores[:, None] if len(scores.shape) == 1 else scores
         if len(scores.shape) != 2:
+            others = [] if self.taps.black_box else self.choices()
+            other = f", such as ke.scores.output({others[1]})" if others else ""
             raise InputError(
                 f"The model's output has shape {tuple(scores.shape)}, and (batch, units) was expected: "
-                "pass score=, a function from the model's outputs to (batch, units) scores."
+                f"pass score=, a function from the model's outputs to (batch, units) scores{other}."
             )
         if images is not None and scores.shape[0] not in (images, None):
             raise InputError(

@@ -1,0 +1,88 @@
+"""What `explain` returns, put together from batches, on the host or as tensors where the model is."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_explainable import backend
+from keras_explainable.errors import InputError
+from keras_explainable.flaws import Flaws
+
+
+class Results:
+    """Scores and maps of all batches, written in place where their number is known beforehand."""
+
+    def __init__(self, total: int | None) -> None:
+        self.total, self.filled, self.flaws = total, 0, Flaws()
+        self.whole: list[np.ndarray] = []
+        self.parts: list[list] = []
+
+    def add(self, output: Any, batch: tuple) -> None:
+        """The scores and maps of a batch (images, units), and the ends of its maps before they were filtered, if so."""
+        part, raw = [*output[:2]], output[2] if len(output) > 2 else None
+        _check_fits(part, self.whole or (self.parts[0] if self.parts else part))
+        self.flaws.add(part[0], np.stack(_ends(part[1]), axis=-1), raw, batch)
+        start, self.filled = self.filled, self.filled + len(part[0])
+        if self.total in (None, len(part[0])):
+            self.parts.append(list(part))
+            return
+        self.whole = self.whole or [np.empty((self.total, *p.shape[1:]), p.dtype) for p in part]
+        for whole, p in zip(self.whole, part, strict=True):
+            whole[start : self.filled] = p
+
+    def done(self) -> tuple:
+        if self.whole:
+            return tuple(whole[: self.filled] for whole in self.whole)
+        scores, maps = zip(*self.parts, strict=True)
+        alone = len(maps) == 1 and maps[0].flags.writeable  # these need no copy
+        return np.concatenate(scores), maps[0] if alone else np.concatenate(maps)
+
+
+class Tensors:
+    """The same, as the backend's tensors and where they are."""
+
+    def __init__(self) -> None:
+        self.filled, self.flaws = 0, Flaws()
+        self.parts: list[list] = []
+        self.raw: list = []
+
+    def add(self, output: Any, batch: tuple) -> None:
+        part, raw = [*output[:2]], output[2] if len(output) > 2 else None
+        _check_fits(part, self.parts[0] if self.parts else part)
+        self.parts.append(part)
+        self.raw.append(raw)
+        self.filled += len(part[0])
+
+    def done(self) -> tuple:
+        scores, maps = (keras.ops.concatenate(p) for p in zip(*self.parts, strict=True))
+        raw = None if self.raw[0] is None else backend.to_host(keras.ops.concatenate(self.raw))
+        found = ends(maps, tuple(range(1, len(maps.shape) - 1)))
+        self.flaws.add(backend.to_host(scores), backend.to_host(found), raw)
+        return scores, maps
+
+
+def _check_fits(part: Any, before: Any) -> None:
+    """Refuse a batch whose results cannot stand beside those before."""
+    shapes, others = ([tuple(p.shape[1:]) for p in of] for of in (part, before))
+    if shapes != others:
+        raise InputError(
+            f"A batch gave scores and maps of {shapes} for each image, and those before it of {others}: batches must "
+            "ask for as many units each, and images of several sizes need resizing=(height, width)."
+        )
+
+
+def ends(maps: Any, axis: tuple) -> Any:
+    """The smallest and the largest value of each map, along a last axis."""
+    return keras.ops.stack([keras.ops.min(maps, axis=axis), keras.ops.max(maps, axis=axis)], axis=-1)
+
+
+def _ends(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The smallest and the largest value of each map, or of a few of its pixels where these are not the same."""
+    space = tuple(range(1, maps.ndim - 1))
+    for stride in (8, 1):
+        seen = maps[(slice(None), *(slice(None, None, stride) for _ in space))]
+        least, most = seen.min(axis=space), seen.max(axis=space)
+        if not (least == most).any():
+            break
+    return least, most
