@@ -97,9 +97,10 @@ def spatial_calls(trace: Trace, rank: int, leads: frozenset | None = None) -> li
     """The calls that end in a spatial signal which is not the model's output, in execution order: of layers without
     layers inside, and of others where they make something of their own out of what those gave. With `leads`, only
     these calls."""
-    known, found = set(trace.outputs), []
+    ends = set(trace.outputs) if leads is None else set()  # of an output that leads to the scores, the signal counts
+    known, found = set(ends), []
     for call in trace.calls:
-        old = set(trace.outputs) if call.leaf else known
+        old = ends if call.leaf else known
         wanted = leads is None or call.output[:2] in leads
         if wanted and is_spatial(call, rank) and not old.intersection(call.outputs) and of_images(trace, call):
             found.append(call)

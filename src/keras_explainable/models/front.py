@@ -133,7 +133,8 @@ def _guessed(shape: tuple, usual: int) -> int | None:
     if len(shape) <= 3 and shape[usual] not in IMAGE_CHANNELS:
         return None if len(shape) == 2 or shape[-1] > 4 else usual  # every axis is then one of space
     others = [axis for axis in range(1, len(shape)) if axis != usual and shape[axis] in IMAGE_CHANNELS]
-    if len(shape) > 4 and shape[usual] not in IMAGE_CHANNELS and others:
+    doubtful = shape[usual] not in IMAGE_CHANNELS or (usual == 1 and 2 in others)
+    if len(shape) > 4 and doubtful and others:
         raise InputError(
             f"Images of shape {shape} came, and nothing tells which axis has the channels: say channels={others[0]}, "
             f"or channels={usual} if that is so."

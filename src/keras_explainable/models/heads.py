@@ -7,7 +7,8 @@ from keras_explainable.models import kinds
 from keras_explainable.models.taps import IMAGES, Call, Point, Trace
 
 FINAL = ("softmax", "sigmoid", "logsoftmax", "logsigmoid", "hardsigmoid", "expit", "specialexpit", "speciallogsoftmax")
-BETWEEN = ("log", "clip", "clamp", "clampmin", "clampmax")  # what is done to probabilities, and orders them as they are
+# What is done to probabilities, and orders them as they are; of sums, those with a number or weights.
+BETWEEN = ("log", "log2", "log10", "log1p", "exp", "clip", "clamp", "clampmin", "clampmax", "nantonum", "add", "iadd")
 PASSING = ("linear", "identity", "dropout", "spatialdropout2d")
 RESHAPING = ("flatten", "reshape", "squeeze")
 CASTS = ("cast", "to", "float", "double", "half", "bfloat16", "type", "typeas")
@@ -45,7 +46,12 @@ def ending(trace: Trace, which: tuple = ()) -> tuple[Ending | None, bool]:
             return (_ended(call.linear, call.output, skipped, moved) if found else None), True
         taken = _taken(trace, call)
         if function in FINAL and taken:
-            return _ended(taken[0], call.output, skipped, moved), True
+            value = call.inputs[taken[0].part]
+            before = trace.producer(value)
+            if before is None or kind(before) != "logsoftmax":  # of which a softmax is that of the scores
+                return _ended(taken[0], call.output, skipped, moved), True
+            skipped.append((taken[0], call.output))
+            continue
         if len(taken) != 1:
             return None, True
         if function in BETWEEN:

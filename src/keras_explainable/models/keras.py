@@ -176,7 +176,7 @@ class KerasTaps:
                 found.update(state.settings(path, {k: v for k, v in own if k[0] != "_" and k != "built"}))
                 classes.add(type(layer))
         for kind in classes:
-            found.update(state.of_class(kind, "call"))
+            found.update(state.of_class(kind))
         return found
 
     def input_shape(self) -> tuple | None:

@@ -4,10 +4,11 @@ What is kept of a model (a trace, a compiled program) holds as long as this stay
 such as a counter, is left out: it would never stay the same."""
 
 import enum
+import os
 import threading
 import weakref
 from collections.abc import Collection, Iterator, Mapping
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from keras_explainable.models.kinds import HOUSES
@@ -50,7 +51,8 @@ def token(value: Any, depth: int = 2) -> Any:
 def _is_settings(value: Any) -> bool:
     """Whether an object is somebody's own record of settings."""
     home = type(value).__module__.partition(".")[0]
-    return hasattr(value, "__dict__") and not callable(value) and home not in HOUSES and home != "tensorflow"
+    plain = hasattr(value, "__dict__") and not callable(value) and not isinstance(value, ModuleType)
+    return plain and home not in HOUSES and home != "tensorflow"
 
 
 def settings(path: str, values: dict[str, Any]) -> State:
@@ -58,8 +60,8 @@ def settings(path: str, values: dict[str, Any]) -> State:
     return {(path, name): value if type(value) in QUICK else token(value) for name, value in values.items()}
 
 
-def of_class(kind: type, entry: str) -> Iterator[tuple[tuple, Any]]:
-    """The settings that a user's class has, and what its method `entry` looks at outside of the object."""
+def of_class(kind: type) -> Iterator[tuple[tuple, Any]]:
+    """The settings that a user's class has, and what its methods look at outside of the object."""
     for one in kind.__mro__:
         if one.__module__.partition(".")[0] in (*HOUSES, "builtins", "typing"):
             continue
@@ -67,18 +69,25 @@ def of_class(kind: type, entry: str) -> Iterator[tuple[tuple, Any]]:
         for name, value in vars(one).items():
             if isinstance(value, PLAIN) and not name.startswith("__"):
                 yield (where, name), value
-        method = vars(one).get(entry)
-        if isinstance(method, FunctionType):
-            yield (where, entry), same_object(method)
-            yield from ((((where, entry, name), part)) for name, part in _looked_at(method))
+            if isinstance(value, FunctionType):
+                yield (where, name), same_object(value)
+                yield from (((where, name, key), part) for key, part in _looked_at(value))
 
 
-def _looked_at(method: FunctionType) -> Iterator[tuple[str, Any]]:
-    """The settings that a function takes from its module, and from the function that it was made in."""
-    for name in method.__code__.co_names:
-        if isinstance(found := method.__globals__.get(name), PLAIN):
-            yield name, found
-    for name, cell in zip(method.__code__.co_freevars, method.__closure__ or (), strict=True):
+def _looked_at(function: FunctionType, deep: bool = True) -> Iterator[tuple[Any, Any]]:
+    """The settings that a function takes from its module, from functions that it calls there, from the environment, and
+    from the function that it was made in."""
+    names = function.__code__.co_names
+    for name in names:
+        found = function.__globals__.get(name)
+        if isinstance(found, FunctionType) and deep and found.__module__.partition(".")[0] not in HOUSES:
+            yield name, same_object(found)
+            yield from (((name, key), part) for key, part in _looked_at(found, False))
+        elif isinstance(found, (*PLAIN, Mapping, list, tuple, set)) or (found is not None and _is_settings(found)):
+            yield name, token(found)
+    if "environ" in names or "getenv" in names:
+        yield "environ", tuple(sorted(os.environ.items()))
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
             yield name, token(cell.cell_contents)
         except ValueError:  # not set yet

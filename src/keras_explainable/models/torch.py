@@ -173,7 +173,7 @@ class TorchTaps:
             found.update(state.settings(path, {k: v for k, v in [*own.items()] if k not in KEPT_BY_TORCH}))
             classes.add(type(module))
         for kind in classes:
-            found.update(state.of_class(kind, "forward"))
+            found.update(state.of_class(kind))
         return found
 
     def input_shape(self) -> tuple | None:

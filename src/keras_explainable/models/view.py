@@ -340,8 +340,8 @@ class View(Scored):
                     waiting.discard(point)
                     value = rewire(point, value)
                 value = tap(point, value)
-                if point == target or point in ends:
-                    seen[point] = value
+                if point == target or point in ends:  # a copy: the softmax may work in place
+                    seen[point] = ops.copy(value) if point.link == "input" else value
                 return seen[outs[point]] if point in outs else value
 
             outputs = self.taps.run(x, see, points, strict=len(at) > 1, rules=wiring is not None)
