@@ -121,7 +121,8 @@ def explain(
                     "they cannot be brought to the images' size: give resizing=False."
                 )
             size = None if resizing is True else resizing
-            maps = models.resized(subject, images, maps, size, axis[0]) if len(axis) == rank else maps
+            hidden = registry.of_layer(method)
+            maps = models.resized(subject, images, maps, size, axis[0], hidden) if len(axis) == rank else maps
         return scores, maps, *raw
 
     key = None if getattr(method, "repeats", False) else frozen([method, method_params, postprocessing, resizing])

@@ -116,6 +116,11 @@ def accepts(function: Any, *given: Any, **named: Any) -> bool:
     return True
 
 
+def of_layer(method: Callable) -> bool:
+    """Whether a method's maps are of a hidden signal's places, and not yet of the images'."""
+    return takes(method, "layer") and not getattr(method, "at_images", False)
+
+
 def with_parameters_of(*methods: Callable, but: Sequence[str] = ()) -> Callable:
     """A decorator of a method made of others: what its `**params` are, those that all of these take, its signature
     says, so that what is known of a method by its signature is known of it as well."""

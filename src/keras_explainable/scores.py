@@ -56,6 +56,12 @@ class Score:
         """Which of the model's units its columns are, where it only chooses them."""
         return self.arguments[0] if self.function is _unit and self.before_activation else None
 
+    def without_channels(self, rank: int, outputs: Any) -> int | None:
+        """Where a region's outputs, of images with so many axes of space, lack the axis of their one channel."""
+        if self.function is not _region or not ops.is_tensor(outputs) or len(outputs.shape) != rank + 1:
+            return None
+        return self.arguments[2] or -1
+
     @property
     def which(self) -> tuple:
         """The path of the output that it takes; () for the first one."""

@@ -34,3 +34,4 @@ def guided_gradcam(model: Any, inputs: Any, indices: Any = None, layer: Any = No
 
 
 guided_gradcam.about = counted
+guided_gradcam.at_images = True

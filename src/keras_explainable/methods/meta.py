@@ -132,7 +132,7 @@ def _tta(method: Callable, scales: tuple[float, ...], hflip: bool) -> Callable:
                 seen = resize(seen, [_scaled(s, scale) for s in size], axis=start)
                 _check_taken(subject, seen, scale)
             scores, maps = method(subject, seen, units, **params)
-            maps = models.resized(subject, x, _flat(method, maps, len(x.shape)))
+            maps = models.resized(subject, x, _flat(method, maps, len(x.shape)), hidden=registry.of_layer(method))
             return scores, ops.flip(maps, axis=-2) if flip else maps
 
         scores, maps = 0.0, 0.0
@@ -144,6 +144,7 @@ def _tta(method: Callable, scales: tuple[float, ...], hflip: bool) -> Callable:
         return scores / len(passes), maps / len(passes)
 
     augmented.__name__ = f"{registry.named(method)}_tta"
+    augmented.at_images = True  # type: ignore[attr-defined]
     return augmented
 
 
@@ -213,12 +214,14 @@ def ensemble(methods: Sequence[Method], weights: Sequence[float] | None = None) 
 
             found, maps = repeated(run, frozen(["ensemble", method, own]), model, method, x)(x, units)
             maps = _flat(method, maps, len(x.shape))
-            maps = models.resized(model, x, (customary.get(method) or (lambda m, axis: m))(maps, axis=axis))
+            maps = (customary.get(method) or (lambda m, axis: m))(maps, axis=axis)
+            maps = models.resized(model, x, maps, hidden=registry.of_layer(method))
             scores = found if scores is None else scores
             total = total + share / sum(shares) * filters.normalize(maps, axis)
         return scores, total
 
     combined.__name__ = "_".join(map(registry.named, functions)) + "_ensemble"
+    combined.at_images = True  # type: ignore[attr-defined]
     return combined
 
 

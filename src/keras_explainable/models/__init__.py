@@ -109,6 +109,7 @@ def framed(model: Any, images: Any) -> tuple[Any, Any]:
     import keras
 
     plain, inputs = parted(model)
+    taps(model).check_integers(images)
     told, inputs = inputs.channels, replace(inputs, channels=None, dtype=taps(model).own_type(images))
     found = front(taps(bound(plain, inputs)), tuple(images.shape), told)
     inputs = replace(inputs, front=None if found.plain and told is None else found)
@@ -165,9 +166,10 @@ def size(model: Any, images: Any) -> tuple:
     return find.spatial_size(keras.ops.shape(images), taps(model).channels_first)
 
 
-def resized(model: Any, images: Any, maps: Any, to: Any = None, axis: int = 1, align_corners: bool = False) -> Any:
-    """Maps of a hidden signal at the images' size, or at another, where the model looks: not in what it crops away."""
-    return placed(taps(model).inputs.front, tuple(size(model, images)), maps, to, axis, align_corners)
+def resized(model: Any, images: Any, maps: Any, to: Any = None, axis: int = 1, hidden: bool = True) -> Any:
+    """Maps at the images' size, or at another; those of a hidden signal where the model looks, and not in what it crops
+    away."""
+    return placed(taps(model).inputs.front, tuple(size(model, images)), maps, to, axis, hidden)
 
 
 def of_images(maps: Any, scores: Any) -> Any:

@@ -32,12 +32,13 @@ class Front(NamedTuple):
     frames: int = 0  # how many there are on the first axis of space, if the model folds it into the batch
     turned: bool = False  # whether the frames come before the images in that batch
     series: bool = False  # whether the frames are not in the batch, but in calls of their own
+    moved: bool = False  # whether places go elsewhere than windows can say
 
     @property
     def plain(self) -> bool:
         """Whether there is nothing to do."""
         placed = self.channel == (1 if self.first else self.rank - 1)
-        return placed and not any(self.windows) and not self.frames
+        return placed and not any(self.windows) and not self.frames and not self.moved
 
     def places(self, size: tuple) -> tuple:
         """Where what the model sees begins and ends along each axis of space, in pixels."""
@@ -77,10 +78,17 @@ class Front(NamedTuple):
         return ops.squeeze(images, end) if self.channel is None else ops.moveaxis(images, end, self.channel)
 
 
-def placed(found: Front | None, whole: tuple, maps: Any, to: Any, axis: int, align_corners: bool = False) -> Any:
-    """Maps of a hidden signal of images of a size (`whole`), at that size or another: where the model looks. Maps that
-    have the images' size are of the images themselves."""
-    windows = found.windows if found is not None and tuple(maps.shape[axis : axis + len(whole)]) != whole else ()
+def placed(
+    found: Front | None, whole: tuple, maps: Any, to: Any, axis: int, hidden: bool, align_corners: bool = False
+) -> Any:
+    """Maps of images of a size (`whole`), at that size or another; of a hidden signal they lie where it looks."""
+    if hidden and found is not None and found.moved:
+        raise InputError(
+            "This model moves the places of its images before its first weights (it swaps axes, rolls, or pads by "
+            "mirroring), so a map of a layer cannot be laid over the images: give resizing=False for the layer's own "
+            "map, or a method that explains the input."
+        )
+    windows = found.windows if hidden and found is not None else ()
     return resize(maps, whole if to is None else to, align_corners, axis, windows)
 
 
@@ -227,11 +235,14 @@ def _placed(taps: Taps, entry: Call, size: tuple, at: dict[int, np.ndarray]) -> 
         return Front(channel, first, rank) if found else None  # patches in rows, or all in one row
     folded = [axis for axis in space if 0 in ends.get(axis, ())]
     frames = size[space[0]] if folded == space[:1] and ends[folded[0]] == {0} else 0
-    windows = tuple(_window(taps, entry, at.get(axis), ends.get(axis, set()), size[axis]) for axis in space)
+    seen = [_window(taps, entry, at.get(axis), ends.get(axis, set()), size[axis]) for axis in space]
+    windows = tuple(None if isinstance(window, bool) else window for window in seen)
+    goes = [next(iter(places)) for places in map(ends.get, space) if places and len(places) == 1 and 0 not in places]
+    moved = goes != sorted(goes) or False in seen
     series = not frames and bool(space) and _in_series(taps, entry, size, space[0], values.ndim)
     frames = size[space[0]] if series else frames
     turned = bool(frames) and not series and np.nanmean(at[0][1]) > STILL  # the second row is of another image already
-    return Front(channel, first, rank, windows if any(windows) else (), frames, turned, series)
+    return Front(channel, first, rank, windows if any(windows) else (), frames, turned, series, moved)
 
 
 def _in_series(taps: Taps, entry: Call, size: tuple, axis: int, rank: int) -> bool:
@@ -258,8 +269,9 @@ def _varies(seen: np.ndarray) -> set[int]:
     return {axis for axis in range(seen.ndim) if (high.max(axis=axis) - low.min(axis=axis)).max() > STILL}
 
 
-def _window(taps: Taps, entry: Call, seen: np.ndarray | None, ends: set[int], count: int) -> Window | None:
-    """Where the first weights' input begins and ends along an axis of images, in parts of it; None for all of it."""
+def _window(taps: Taps, entry: Call, seen: np.ndarray | None, ends: set[int], count: int) -> Window | None | bool:
+    """Where the first weights' input begins and ends along an axis of images, in parts of it; None for all of it, and
+    False where it is no stretch of it."""
     if seen is None or len(ends) != 1 or 0 in ends:
         return None
     (axis,) = ends
@@ -270,7 +282,7 @@ def _window(taps: Taps, entry: Call, seen: np.ndarray | None, ends: set[int], co
         return None
     step = (places[-1] - places[0]) / (inside[-1] - inside[0])
     if step == 0 or abs(places - (places[0] + step * (inside - inside[0]))).max() > max(1.0, abs(step)):
-        return None  # no stretch of the image
+        return False
     start = places[0] - step * (inside[0] + 0.5) + 0.5
     stop = places[-1] + step * (len(along) - 1 - inside[-1] + 0.5) + 0.5
     reach = taps.reach(entry, axis) * step

@@ -133,6 +133,17 @@ def _refuse(names: list[str], more: str = "") -> NoReturn:
     raise InputError(f"The model takes {len(names)} inputs ({', '.join(names)}), and images alone came: {HOW}{more}.")
 
 
+def refuse_arguments(inputs: Inputs, function: Callable, error: TypeError) -> NoReturn:
+    """Say what a module takes where it could not take several inputs as they came."""
+    if inputs.alone:
+        raise error
+    line = str(error).partition("\n")[0]
+    raise InputError(
+        f"The module could not take {len(inputs.paths)} inputs ({', '.join(map(spelt, inputs.paths))}): {line}. Its "
+        f"forward takes ({', '.join(_parameters(function, ()))}): name the inputs as it does, and leave out the rest."
+    ) from error
+
+
 class Leaf(NamedTuple):
     """Which of several inputs is the images, and which are the same for all of them."""
 

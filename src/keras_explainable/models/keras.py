@@ -188,6 +188,9 @@ class KerasTaps:
     def images(self, x: Any) -> Any:
         return ops.cast(ops.convert_to_tensor(x), "float32")
 
+    def check_integers(self, images: Any) -> None:
+        pass
+
     def own_type(self, images: Any) -> str | None:
         return None
 

@@ -124,6 +124,10 @@ class Scored:
     def _scores(self, outputs: Any, images: int | None) -> Any:
         if self.score is not None:
             outputs = self.taps.scores(outputs) if self._of_units and not self.which else outputs
+            axis = getattr(self.score, "without_channels", lambda rank, shape: None)(
+                len(self.inputs.shape) - 2, outputs
+            )
+            outputs = outputs if axis is None else ops.expand_dims(outputs, axis)
             scores = ops.cast(check_scores(self.score(outputs)), "float32")
             if len(scores.shape) != 2:
                 column = ": add the axis of units, as by scores[:, None]" if len(scores.shape) == 1 else ""

@@ -3,6 +3,7 @@
 What is kept of a model (a trace, a compiled program) holds as long as this stays the same. What a run itself changes,
 such as a counter, is left out: it would never stay the same."""
 
+import contextlib
 import enum
 import os
 import threading
@@ -74,24 +75,23 @@ def of_class(kind: type) -> Iterator[tuple[tuple, Any]]:
                 yield from (((where, name, key), part) for key, part in _looked_at(value))
 
 
-def _looked_at(function: FunctionType, deep: bool = True) -> Iterator[tuple[Any, Any]]:
+def _looked_at(function: FunctionType, depth: int = 3) -> Iterator[tuple[Any, Any]]:
     """The settings that a function takes from its module, from functions that it calls there, from the environment, and
     from the function that it was made in."""
     names = function.__code__.co_names
-    for name in names:
-        found = function.__globals__.get(name)
-        if isinstance(found, FunctionType) and deep and found.__module__.partition(".")[0] not in HOUSES:
-            yield name, same_object(found)
-            yield from (((name, key), part) for key, part in _looked_at(found, False))
-        elif isinstance(found, (*PLAIN, Mapping, list, tuple, set)) or (found is not None and _is_settings(found)):
-            yield name, token(found)
+    found = {name: function.__globals__[name] for name in names if name in function.__globals__}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with contextlib.suppress(ValueError):  # not set yet
+            found[name] = cell.cell_contents
+    for name, value in found.items():
+        if isinstance(value, FunctionType):
+            yield name, same_object(value)
+            if depth and value.__module__.partition(".")[0] not in HOUSES:
+                yield from (((name, key), part) for key, part in _looked_at(value, depth - 1))
+        elif isinstance(value, (*PLAIN, Mapping, list, tuple, set)) or _is_settings(value):
+            yield name, token(value)
     if "environ" in names or "getenv" in names:
         yield "environ", tuple(sorted(os.environ.items()))
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        try:
-            yield name, token(cell.cell_contents)
-        except ValueError:  # not set yet
-            continue
 
 
 def kept(model: Any, state: State) -> tuple:

@@ -209,6 +209,9 @@ class Taps(Protocol):
     def admit(self, path: tuple, value: Any) -> Any:
         """What else comes in than images, at a path of the model's inputs, as a tensor where the model is."""
 
+    def check_integers(self, images: Any) -> None:
+        """Refuse images of integers where the model does something else with them than with floats."""
+
     def own_type(self, images: Any) -> str | None:
         """The type of the user's images that is kept; None where the model casts them."""
 

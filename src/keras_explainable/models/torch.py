@@ -18,7 +18,7 @@ from keras_explainable.errors import ChangedError, InputError
 from keras_explainable.models import changes, find, precision, recording, state, torch_ops
 from keras_explainable.models import torch_kinds as kinds
 from keras_explainable.models import torch_routing as routing
-from keras_explainable.models.inputs import Inputs, check_alone, leaves, misfit, sampled, tensor
+from keras_explainable.models.inputs import Inputs, check_alone, leaves, misfit, refuse_arguments, sampled, tensor
 from keras_explainable.models.kinds import of_layer, of_operation
 from keras_explainable.models.taps import INPUT, Call, Deviation, Point, Tap, Trace
 from keras_explainable.models.torch_describe import children, describe, rank
@@ -209,6 +209,32 @@ class TorchTaps:
         types = {t.dtype for t in self.module.parameters() if t.is_floating_point()}
         return name if name in precision.LOWER and len(types) > 1 else None
 
+    def check_integers(self, images: Any) -> None:
+        """Refuse images of integers for a module that does something else with them than with floats."""
+        if "int" not in str(getattr(images, "dtype", "")) or not self.inputs.alone:
+            return
+        key = "integers", tuple(images.shape[1:]), str(images.dtype)
+        if not _traces.get(self.module, self.structure(), key, lambda: self._as_floats(images)):
+            raise InputError(
+                f"Images of type {images.dtype} came, and this module does something else with them than with floats "
+                "(it scales them, or takes no floats), past which there is no gradient: give floats as it makes them, "
+                "as by x.float() / 255, to a module without that step."
+            )
+
+    def _as_floats(self, images: Any) -> bool:
+        whole = torch.as_tensor(images[:1]).to(self._place()["device"])
+        results: list = []
+        for x in (whole, whole.to(self._place()["dtype"] or torch.float32)):
+            try:
+                with torch.inference_mode(False), torch.no_grad(), routing.watched(self.module, ()):
+                    results.append(first_tensor(self.module(x)))
+            except Exception:
+                results.append(None)
+        ours, floats = results
+        if ours is None or floats is None or ours.shape != floats.shape:
+            return ours is None
+        return torch.allclose(ours.float(), floats.float(), rtol=1e-3, atol=1e-4 * float(floats.abs().max()))
+
     def _place(self) -> dict[str, Any]:
         """Device of the module's weights, and the type of images: the user's own or that of the first kernel where
         weights have several."""
@@ -334,7 +360,9 @@ class TorchTaps:
         before = self._state()
         try:
             backend.trace(run, (images, *shape[1:]), dtype)
-        except (RuntimeError, ValueError, AssertionError) as error:
+        except (RuntimeError, ValueError, AssertionError, TypeError) as error:
+            if isinstance(error, TypeError):
+                refuse_arguments(self.inputs, self.module.forward, error)
             refusal = misfit(error, shape, rank(self.module))
             if refusal is None:
                 raise

@@ -72,7 +72,7 @@ class View(Scored):
 
     def resized(self, maps: Any, axis: int = 1, align_corners: bool = False) -> Any:
         """Maps (..., *S', ...) of a hidden signal at the images' size (see `models.resized`)."""
-        return placed(self.taps.inputs.front, self.size, maps, None, axis, align_corners)
+        return placed(self.taps.inputs.front, self.size, maps, None, axis, True, align_corners)
 
     def signal(self, layer: Any = None) -> Point:
         """The one spatial signal to explain: the user's `layer`, else the last one exposed, else the last one there is.
