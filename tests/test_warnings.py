@@ -95,6 +95,23 @@ def test_a_score_at_the_flat_end_of_a_softmax_is_saturated(x):
     assert "flat end" not in message and NONE in message
 
 
+def test_one_pixel_that_is_no_number_is_told(x):
+    def pixel(maps):
+        at = np.zeros((1, *models.SIZE, 1), "float32")
+        at[0, 5, 7] = np.nan
+        return maps + at
+
+    for as_numpy in (True, False):
+        ((message,), _) = said(ke.gradients, models.build("functional"), x, 1, postprocessing=pixel, as_numpy=as_numpy)
+        assert message.startswith(f"Scores or maps of {N} images are NaN or infinite")
+
+
+def test_a_pixel_that_no_mask_of_rise_shows_has_the_score_of_the_image(x):
+    told, (scores, maps) = said(ke.explain, "rise", models.build("functional"), x, 1, repetitions=2, grid=4, p=0.3)
+    assert told == [] and np.isfinite(maps).all()
+    assert (maps == scores[:, None, None]).any(axis=(1, 2)).all()
+
+
 FRONTS = {
     "rescaling": (lambda: L.Rescaling(1 / 255), "multiplies by 0.0039, after taking off 0)"),
     "both ways": (lambda: L.Rescaling(1 / 127.5, -1), r"multiplies by 0.0078, after taking off 128)"),

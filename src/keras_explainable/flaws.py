@@ -21,11 +21,20 @@ class Flaws:
         self.causes: Counter = Counter()
         self.example: tuple | None = None  # an image, its units, and which of its maps is 0 everywhere
 
-    def add(self, scores: np.ndarray, ends: np.ndarray, raw: np.ndarray | None, batch: tuple | None = None) -> None:
+    def add(
+        self,
+        scores: np.ndarray,
+        ends: np.ndarray,
+        raw: np.ndarray | None,
+        batch: tuple | None = None,
+        finite: np.ndarray | None = None,
+    ) -> None:
         """Count those of a batch (images, units): its scores (B, K), the least and the largest value of each map, and
-        these before the maps were filtered, (B, K, 2)."""
-        finite = [np.isfinite(values).reshape(len(values), -1).all(axis=1) for values in (scores, ends)]
-        self.broken += int((~np.all(finite, axis=0)).sum())
+        these before the maps were filtered, (B, K, 2); where the ends are of a few pixels, also which values of the
+        maps are finite."""
+        seen = (np.isfinite(scores), np.isfinite(ends) if finite is None else finite)
+        finite = np.all([values.reshape(len(values), -1).all(axis=1) for values in seen], axis=0)
+        self.broken += int((~finite).sum())
         constant = ends[..., 0] == ends[..., 1]
         self.constant += int(constant.sum())
         raw = ends if raw is None or raw.shape != ends.shape else raw
@@ -73,7 +82,7 @@ class Flaws:
             "gradient comes: explain what is before it, as without score=",
             "negative": f"every contribution is negative, and {filter} keeps the positive ones (try "
             "ke.filters.absolute_normalize)",
-            "flat": f"{signal} adds as much at every place, before any filter",
+            "flat": f"all places of {signal} count the same, before any filter",
             "filtered": f"they are not so before {filter}",
         }
         return [f"Of {n}, {because[cause]}" for cause, n in causes.items() if n]

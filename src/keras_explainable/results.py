@@ -22,7 +22,7 @@ class Results:
         """The scores and maps of a batch (images, units), and the ends of its maps before they were filtered, if so."""
         part, raw = [*output[:2]], output[2] if len(output) > 2 else None
         _check_fits(part, self.whole or (self.parts[0] if self.parts else part))
-        self.flaws.add(part[0], np.stack(_ends(part[1]), axis=-1), raw, batch)
+        self.flaws.add(part[0], np.stack(_ends(part[1]), axis=-1), raw, batch, np.isfinite(part[1]))
         start, self.filled = self.filled, self.filled + len(part[0])
         if self.total in (None, len(part[0])):
             self.parts.append(list(part))

@@ -270,7 +270,8 @@ def rise(
         return laid(change, seen * ops.reshape(live, (-1, *(1,) * len(cells))))
 
     total, count = probe.sum(["rise", cells], masks, rows, combine)
-    return probe.scores, ops.expand_dims(probe.scores, tuple(range(1, 1 + len(cells)))) + total / count
+    change = total / ops.where(count > 0, count, ops.ones_like(count))  # none where no mask shows a pixel
+    return probe.scores, ops.expand_dims(probe.scores, tuple(range(1, 1 + len(cells)))) + change
 
 
 def rise_rows(number: int, cells: tuple, size: tuple, p: float, seed: int) -> list[np.ndarray]:
