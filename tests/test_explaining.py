@@ -215,7 +215,9 @@ def test_a_map_that_shows_nothing_warns_once_with_the_cause():
     kernel[:, 2] = 0  # this unit depends on nothing
     model.layers[-1].set_weights([kernel, bias])
     x = models.images("functional")
-    with pytest.warns(UserWarning, match="3 maps are the same everywhere.* Of 3, no gradient comes to the layer") as caught:
+    with pytest.warns(
+        UserWarning, match="3 maps are the same everywhere.* Of 3, no gradient comes to the layer"
+    ) as caught:
         _, maps = gradcam(model, x, 2, batch_size=1)
     np.testing.assert_array_equal(maps, 0)
     assert len([w for w in caught if "same everywhere" in str(w.message)]) == 1
