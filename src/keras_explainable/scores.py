@@ -17,29 +17,10 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import backend
+from keras_explainable.arrays import Array as Array
 from keras_explainable.boxes import LAYOUTS
 from keras_explainable.boxes import box as _box
 from keras_explainable.errors import InputError
-
-
-@dataclass(frozen=True)
-class Array:
-    """A small array as a value: equal and hashable by its content."""
-
-    shape: tuple[int, ...]
-    content: bytes
-
-    @classmethod
-    def of(cls, value: Any, dtype: str = "float32") -> "Array":
-        value = np.ascontiguousarray(backend.to_host(value) if ops.is_tensor(value) else value, dtype)
-        return cls(value.shape, value.tobytes())
-
-    @property
-    def tensor(self) -> Any:
-        return ops.convert_to_tensor(np.frombuffer(self.content, "float32").reshape(self.shape))
-
-    def __repr__(self) -> str:
-        return f"array of shape {self.shape}"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from keras import ops
 
 from keras_explainable import backend
 from keras_explainable.errors import ExplainError, InputError
+from keras_explainable.models.leaf import Leaf as Leaf
 from keras_explainable.models.taps import INPUT
 
 HOW = (
@@ -142,23 +143,6 @@ def refuse_arguments(inputs: Inputs, function: Callable, error: TypeError) -> No
         f"The module could not take {len(inputs.paths)} inputs ({', '.join(map(spelt, inputs.paths))}): {line}. Its "
         f"forward takes ({', '.join(_parameters(function, ()))}): name the inputs as it does, and leave out the rest."
     ) from error
-
-
-class Leaf(NamedTuple):
-    """Which of several inputs is the images, and which are the same for all of them."""
-
-    at: Any
-    shared: tuple[tuple, ...] = ()
-
-    @classmethod
-    def of(cls, leaf: Any, shared: Any) -> Any:
-        """A leaf as it came where nothing is shared."""
-        if shared is None:
-            return leaf
-        if leaf is None:
-            raise InputError(f"shared={shared!r} came without leaf=, which says where the images are: give both.")
-        names = shared if isinstance(shared, list) else [shared]
-        return cls(leaf, tuple(name if isinstance(name, tuple) else (name,) for name in names))
 
 
 class Several:

@@ -2,7 +2,7 @@
 signals to the thread that runs (see `torch_routing`)."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from typing import Any
@@ -21,7 +21,7 @@ from keras_explainable.models import torch_routing as routing
 from keras_explainable.models.inputs import Inputs, check_alone, leaves, misfit, refuse_arguments, sampled, tensor
 from keras_explainable.models.kinds import of_layer, of_operation
 from keras_explainable.models.taps import INPUT, Call, Deviation, Point, Tap, Trace
-from keras_explainable.models.torch_describe import children, describe, rank
+from keras_explainable.models.torch_describe import children, describe, first_tensor, parts_of, rank
 
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
@@ -38,24 +38,6 @@ def unwrap(module: nn.Module) -> nn.Module:
         if not isinstance(inner, nn.Module):
             return module
         module = inner
-
-
-def _parts(outputs: Any) -> Any:
-    """What a module returned, an object of its own as the dictionary of its fields."""
-    plain = isinstance(outputs, (torch.Tensor, Mapping, tuple, list))
-    return outputs if plain else getattr(outputs, "__dict__", {})
-
-
-def first_tensor(outputs: Any) -> torch.Tensor | None:
-    """What a module returned, or its `logits`, or else the first tensor in it that is more than a number."""
-    if isinstance(outputs, torch.Tensor):
-        return outputs if outputs.ndim else None  # not a loss
-    parts = _parts(outputs)
-    parts = parts if isinstance(parts, Mapping) else {}
-    if isinstance(parts.get("logits"), torch.Tensor):
-        return parts["logits"]
-    values = outputs if isinstance(outputs, (tuple, list)) else parts.values()
-    return next((found for found in map(first_tensor, values) if found is not None), None)
 
 
 def _identity(value: torch.Tensor) -> tuple[int, int]:
@@ -352,7 +334,7 @@ class TorchTaps:
                 outputs = self.run(x, note, None, operations)
             found = first_tensor(outputs)
             scores.extend([] if found is None else [(recorder.number(found), tuple(found.shape))])
-            tensors = [(path, o) for path, o in leaves(_parts(outputs)) if isinstance(o, torch.Tensor)]
+            tensors = [(path, o) for path, o in leaves(parts_of(outputs)) if isinstance(o, torch.Tensor)]
             heads.extend((path, recorder.number(o), tuple(o.shape)) for path, o in tensors)
 
         norms = (m for m in self.module.modules() if isinstance(m, kinds.BATCH_NORMS))

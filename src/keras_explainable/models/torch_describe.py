@@ -1,6 +1,8 @@
 """What the calls of a module's layers and operations are, and where they have their channels."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -62,3 +64,21 @@ def _operation(ndim: int, layouts: dict, call: Call) -> Call:
             first = not before
     layouts.update(dict.fromkeys(call.outputs[:1], (call.shape, first)))
     return replace(call, kind=kind, operation=True, channels_first=first)
+
+
+def parts_of(outputs: Any) -> Any:
+    """What a module returned, an object of its own as the dictionary of its fields."""
+    plain = isinstance(outputs, (torch.Tensor, Mapping, tuple, list))
+    return outputs if plain else getattr(outputs, "__dict__", {})
+
+
+def first_tensor(outputs: Any) -> torch.Tensor | None:
+    """What a module returned, or its `logits`, or else the first tensor in it that is more than a number."""
+    if isinstance(outputs, torch.Tensor):
+        return outputs if outputs.ndim else None  # not a loss
+    parts = parts_of(outputs)
+    parts = parts if isinstance(parts, Mapping) else {}
+    if isinstance(parts.get("logits"), torch.Tensor):
+        return parts["logits"]
+    values = outputs if isinstance(outputs, (tuple, list)) else parts.values()
+    return next((found for found in map(first_tensor, values) if found is not None), None)
