@@ -122,7 +122,8 @@ def scale(model: Any, x: Any) -> tuple[float, float] | None:
     """What a model multiplies its images by, and takes from them before (see `models.front.scale`)."""
     model, images = with_others(model, x[:1])
     plain, inputs = parted(model)
-    return measured_scale(taps(bound(plain, replace(inputs, channels=None))), tuple(images.shape))
+    inputs = replace(inputs, channels=None, dtype=taps(model).own_type(images))
+    return measured_scale(taps(bound(plain, inputs)), tuple(images.shape))
 
 
 def told(model: Any, channels: Any) -> Any:
