@@ -11,6 +11,9 @@ from keras import ops
 import keras_explainable as ke
 import models
 from helpers import BACKEND, close, few, raw
+from keras_explainable.models import taps
+from keras_explainable.models.keras_routing import routed
+from keras_explainable.models.state import same_object
 
 X = models.images("functional", 2)
 METHODS = ["gradcam", "gradients", "full_gradients", "lrp_epsilon", "deeplift", "guided_backprop"]
@@ -50,6 +53,22 @@ def test_a_flag_of_a_subclassed_model_is_seen(method):
     close(shallow, raw(method, fresh, X, 1, **few(method)))
     assert abs(shallow.scores - deep.scores).max() > 1e-3
     close([shallow.scores], [ops.convert_to_numpy(model(X))[:, 1:2]])
+
+
+def test_what_another_threads_run_changes_is_no_setting():
+    model = models.build("subclassed")
+    before = taps(model).structure()
+    layers = [model, *model.layers]
+    with routed(layers):
+        assert taps(model).structure() == before
+        assert hash(taps(model).structure()) == hash(before)
+    assert taps(model).structure() == before
+
+
+def test_what_is_kept_of_a_function_is_a_key_when_it_is_gone():
+    kept = same_object(lambda: None)
+    assert kept() is None
+    assert {kept: 1}[kept] == 1
 
 
 def test_what_a_run_counts_does_not_compile_anew():

@@ -169,10 +169,10 @@ class KerasTaps:
         found: state.State = {}
         classes = set()
         for path, layer in (("", self.model), *self.paths().items()):
-            mode, function = getattr(layer, "quantization_mode", None), getattr(layer, "activation", None)
+            mode, function = getattr(layer, "quantization_mode", None), routing.activation(layer)
             found[path,] = state.same_object(layer), routing.activation_name(layer), mode, state.token(function)
             if unfolding.is_own(layer):
-                own = [*vars(layer).items()]
+                own = routing.attributes(layer).items()
                 found.update(state.settings(path, {k: v for k, v in own if k[0] != "_" and k != "built"}))
                 classes.add(type(layer))
         for kind in classes:

@@ -5,6 +5,7 @@ import functools
 from collections.abc import Callable
 from contextlib import ExitStack
 from contextvars import ContextVar
+from types import FunctionType
 from typing import Any
 
 import keras
@@ -97,8 +98,22 @@ def _route(layer: Any) -> Callable[[], None]:
 def _put(undo: ExitStack, layer: Any, name: str, value: Any) -> None:
     """Set an attribute, past what Keras does where one is set."""
     old = layer.__dict__.get(name, MISSING)
+    if isinstance(value, FunctionType):
+        value.instead_of = old  # type: ignore[attr-defined]
     object.__setattr__(layer, name, value)
     undo.callback(*((object.__delattr__, layer, name) if old is MISSING else (object.__setattr__, layer, name, old)))
+
+
+def attributes(layer: Any) -> dict[str, Any]:
+    """The attributes of a layer as its user left them, whatever run of any thread is going on."""
+    found = {k: getattr(v, "instead_of", v) if isinstance(v, FunctionType) else v for k, v in [*vars(layer).items()]}
+    return {name: value for name, value in found.items() if value is not MISSING}
+
+
+def activation(layer: Any) -> Any:
+    """The user's fused activation: a function, its name, or None."""
+    own = attributes(layer)
+    return own["activation"] if "activation" in own else getattr(layer, "activation", None)
 
 
 def _uncast(graph: Any) -> Callable:
@@ -191,7 +206,7 @@ def needs_route(layer: Any) -> bool:
 
 def activation_name(layer: Any) -> str | None:
     """The name of a layer's fused activation."""
-    fused = getattr(layer, "activation", None)
+    fused = activation(layer)
     if isinstance(fused, str):
         return fused
     return getattr(fused, "__name__", type(fused).__name__) if callable(fused) else None

@@ -27,7 +27,9 @@ _volatile: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # of each mo
 def same_object(value: Any) -> Any:
     """What is equal for this object alone, and does not keep it alive."""
     try:
-        return weakref.ref(value)
+        found = weakref.ref(value)
+        hash(found)  # which a reference keeps: it can be no key for the first time once its object is gone
+        return found
     except TypeError:
         return id(value)
 
