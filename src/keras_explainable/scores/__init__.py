@@ -1,0 +1,25 @@
+"""What to explain in place of a model's units: ready functions for `score=`, from its outputs to (batch, K) scores.
+
+Each function here returns a `Score`, which equal arguments make equal, so that a method is compiled once for them; what
+is in an array is part of the compiled program. A score with several columns gives a map for each of them, or with `y`
+for the chosen ones: `score=ke.scores.region(masks, unit), y=np.arange(len(masks))` explains image i for mask i,
+however images are batched.
+
+`unit`, `top_k`, `margin`, `negated`, `binary` and `region` are scores of units: they take what the methods take without
+`score`, the values before the model's last softmax or sigmoid. The others take the model's outputs as they are.
+"""
+
+from keras_explainable.arrays import Array as Array
+from keras_explainable.scores.boxes import box as box
+from keras_explainable.scores.outputs import output as output
+from keras_explainable.scores.outputs import similarity as similarity
+from keras_explainable.scores.outputs import value as value
+from keras_explainable.scores.score import Chosen as Chosen
+from keras_explainable.scores.score import Labels as Labels
+from keras_explainable.scores.score import Score as Score
+from keras_explainable.scores.units import binary as binary
+from keras_explainable.scores.units import margin as margin
+from keras_explainable.scores.units import negated as negated
+from keras_explainable.scores.units import region as region
+from keras_explainable.scores.units import top_k as top_k
+from keras_explainable.scores.units import unit as unit

@@ -1,0 +1,107 @@
+"""What a target is: a function from a model's outputs to (batch, K) scores, equal to others of equal arguments."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_explainable.errors import InputError
+
+
+@dataclass(frozen=True)
+class Score:
+    """A function from a model's outputs to (batch, K) scores, with its arguments."""
+
+    function: Callable
+    arguments: tuple
+    before_activation: bool = False  # whether it takes what is before the model's last softmax or sigmoid
+    linear: bool = False  # whether it is linear in the units
+    units: tuple[int, ...] | None = None  # which of the model's units its columns are, where it only chooses them
+    which: tuple = ()  # the path of the output that it takes; () for the first one
+    channels: int | None = None  # where a map that it takes has its channels
+
+    def without_channels(self, rank: int, outputs: Any) -> int | None:
+        """Where the outputs that it takes, of images with so many axes of space, lack the axis of their one channel."""
+        lacks = self.channels is not None and ops.is_tensor(outputs) and len(outputs.shape) == rank + 1
+        return self.channels if lacks else None
+
+    def __call__(self, outputs: Any) -> Any:
+        return self.function(outputs, *self.arguments)
+
+    def __repr__(self) -> str:
+        return f"ke.scores.{self.function.__name__.strip('_')}({', '.join(map(repr, self.arguments))})"
+
+
+@dataclass(frozen=True, repr=False)
+class Chosen(Score):
+    """A choice of units, made once on the images as they came, and kept while a method perturbs them."""
+
+    of: Score | None = None  # the score whose columns are chosen; None: the model's units
+
+    def choose(self, scores: Any) -> Any:
+        """The (batch, K) units for these scores of all units."""
+        return self.function(scores, *self.arguments)
+
+    def __call__(self, outputs: Any) -> Any:
+        values = as_rows(outputs) if self.of is None else self.of(outputs)
+        return ops.take_along_axis(values, self.choose(values), axis=-1)
+
+    def __repr__(self) -> str:
+        return super().__repr__() + (f" of {self.of!r}" if self.of else "")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A data set's own labels in the place of units, and the score whose columns they number."""
+
+    y: Any
+    score: Score
+
+
+def unit(outputs: Any, units: tuple[int, ...]) -> Any:
+    """Columns of an output (batch, units)."""
+    values = as_rows(outputs)
+    check_units(units, values.shape[-1])
+    return ops.stack([values[:, k] for k in units], axis=1)
+
+
+def as_float(outputs: Any) -> Any:
+    """One output, in float32."""
+    if isinstance(outputs, (list, tuple, dict)):
+        many = list(outputs) if isinstance(outputs, dict) else f"{len(outputs)}"
+        raise InputError(f"The model returns several outputs ({many}): choose one by ke.scores.output(which, score).")
+    if outputs is None:
+        raise InputError("None came, and outputs (batch, units) were expected: is a return missing?")
+    return ops.cast(ops.convert_to_tensor(outputs), "float32")
+
+
+def as_rows(outputs: Any) -> Any:
+    """Outputs as (batch, units)."""
+    values = as_float(outputs)
+    if len(values.shape) not in (1, 2):
+        raise InputError(f"Outputs of shape {tuple(values.shape)} came, and (batch, units) was expected.")
+    return values[:, None] if len(values.shape) == 1 else values
+
+
+def is_count(value: Any) -> bool:
+    """Whether it is a whole number of 1 or more."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and bool(value > 0)
+
+
+def numbers(name: str, value: Any) -> tuple[int, ...]:
+    """The units that an argument names."""
+    found = np.atleast_1d(np.asarray(value))
+    if found.ndim != 1 or found.dtype.kind not in "iu" or not found.size or found.min() < 0:
+        raise InputError(
+            f"{name}={value!r} came, and a unit's number (0 or more), or a sequence of them, was expected."
+        )
+    return tuple(int(n) for n in found)
+
+
+def check_units(units: tuple[int, ...], count: int | None) -> None:
+    """Refuse units that an output of so many does not have."""
+    bad = [k for k in units if count is not None and k >= count]
+    if bad:
+        raise InputError(f"Unit {bad[0]} was asked for, and this output has units 0 to {count - 1}.")  # type: ignore[operator]

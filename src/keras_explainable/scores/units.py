@@ -1,0 +1,169 @@
+"""Targets that are made of a model's units, the values before its last softmax or sigmoid."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_explainable import backend
+from keras_explainable.arrays import Array
+from keras_explainable.errors import InputError
+from keras_explainable.scores.score import Chosen, Labels, Score, as_float, as_rows, check_units, is_count, numbers
+from keras_explainable.scores.score import unit as _unit
+
+
+def unit(k: int | Sequence[int]) -> Score:
+    """The score of unit k, as `y=k`; of several, a column for each.
+
+    score[b, j] = f[b, k_j]
+    """
+    chosen = numbers("k", k)
+    return Score(_unit, (chosen,), True, linear=True, units=chosen)
+
+
+def top_k(k: int = 1) -> Chosen:
+    """The k units that the model scores highest on each image, the highest first.
+
+    score[b, j] = f[b, u_bj], u_b the units in falling order of f(x)[b]
+
+    The units are chosen on the images as they came and stay the same on perturbed copies of them. With `y`, its units
+    are explained.
+    """
+    if not is_count(k):
+        raise InputError(f"top_k({k!r}): a number of units, 1 or more, was expected.")
+    return Chosen(_top_k, (int(k),), True)
+
+
+def margin(unit: int | Sequence[int], other: int | Sequence[int] | None = None) -> Score:
+    """Why this unit and not the other: how far one score is above another.
+
+    score[b, j] = f[b, unit_j] - f[b, other_j], or without `other` - max over all other units of f[b, .]
+    """
+    units = numbers("unit", unit)
+    others = None if other is None else numbers("other", other)
+    if others is not None and len(others) == 1:
+        others *= len(units)
+    if others is not None and len(others) != len(units):
+        raise InputError(f"margin: {len(units)} units and {len(others)} others came; give one other, or one for each.")
+    return Score(_margin, (units, others), True, linear=others is not None)
+
+
+def negated(score: Callable | None = None) -> Score:
+    """Why not: minus the score of each unit, as of the only one of a model of two classes against the positive class.
+
+    score[b, j] = -f[b, j], f the values before the last softmax or sigmoid, or what `score` is. Of `top_k()` the units
+    are those with the highest scores.
+    """
+    if isinstance(score, Chosen):
+        other = _lowest if score.function is _top_k else _top_k
+        return replace(score, function=other, of=negated(score.of))
+    of_units = score is None or getattr(score, "before_activation", False)
+    linear = score is None or getattr(score, "linear", False)
+    return Score(_negated, (score,), of_units, linear, which=getattr(score, "which", ()))
+
+
+def binary(labels: Any = None) -> Any:
+    """Both classes of a model of one unit, by the numbers that a data set gives them: 0 and 1.
+
+    score[b, 0] = -z[b], score[b, 1] = z[b], z the value before the sigmoid; so `score=ke.scores.binary(), y=labels`
+    explains each image for its own class, as batches do that bring such labels.
+
+    Args:
+        labels: (N,) or (N, 1) of 0 and 1: what comes then is a `y` for itself, `y=ke.scores.binary(labels)`.
+    """
+    score = Score(_binary, (), True, linear=True)
+    if labels is None:
+        return score
+    labels = backend.to_host(labels) if ops.is_tensor(labels) else np.asarray(labels)
+    return Labels(labels.astype("int32") if labels.dtype.kind == "b" else labels, score)
+
+
+def region(mask: Any, unit: int, axis: int | None = None) -> Score:
+    """A unit of a segmentation map, over a region of it.
+
+    score[b, j] = sum over p of mask_j[p] f[b, p, unit] / sum over p of mask_j[p]
+
+    Args:
+        mask: (*S) at the resolution of the model's output, of booleans or weights; or (M, *S) for M scores. None: the
+            pixels where the model prefers this unit, on each image that it sees; of one unit alone the foreground,
+            where it is above 0 before the sigmoid.
+        unit: the channel.
+        axis: the channels' axis in the model's output: -1 as in Keras, 1 as in PyTorch; found where the mask's shape
+            says it, and needed where there is no mask.
+
+    Raises:
+        InputError: the mask is empty or fits the output nowhere, or at both ends; or there is neither mask nor axis.
+    """
+    weights = None if mask is None else Array.of(mask)
+    if weights is not None and not np.any(backend.to_host(weights.tensor)):
+        raise InputError("region: the mask has no pixel in it.")
+    if axis not in (None, -1, 1):
+        raise InputError(f"region: axis={axis!r} came, and -1 (channels last) or 1 (channels first) was expected.")
+    if mask is None and axis is None:
+        raise InputError(
+            "region: without a mask nothing tells where the outputs have their channels: give axis=-1 (last, as in "
+            "Keras) or axis=1 (first, as in PyTorch)."
+        )
+    return Score(_region, (weights, *numbers("unit", unit), axis), True, channels=axis or -1)
+
+
+def _top_k(outputs: Any, k: int) -> Any:
+    values = as_rows(outputs)
+    check_units((k - 1,), values.shape[-1])
+    return ops.cast(ops.top_k(values, k)[1], "int32")
+
+
+def _lowest(outputs: Any, k: int) -> Any:
+    return _top_k(-as_rows(outputs), k)
+
+
+def _negated(outputs: Any, score: Callable | None) -> Any:
+    return -(as_rows(outputs) if score is None else as_float(score(outputs)))
+
+
+def _binary(outputs: Any) -> Any:
+    z = as_rows(outputs)
+    if z.shape[-1] not in (1, None):
+        raise InputError(
+            f"binary: the model has {z.shape[-1]} units, and one was expected, whose class is 1: leave score= out."
+        )
+    return ops.concatenate([-z, z], axis=1)
+
+
+def _margin(outputs: Any, units: tuple[int, ...], others: tuple[int, ...] | None) -> Any:
+    values = as_rows(outputs)
+    if others is not None:
+        return _unit(values, units) - _unit(values, others)
+    count = values.shape[-1]
+    if count < 2:
+        raise InputError(f"margin: the model has {count} unit, so there is no other to compare with.")
+    rest = [ops.concatenate([values[:, :k], values[:, k + 1 :]], axis=1) for k in units]
+    return _unit(values, units) - ops.stack([ops.max(r, axis=1) for r in rest], axis=1)
+
+
+def _region(outputs: Any, mask: Array | None, unit: int, axis: int | None) -> Any:
+    values = as_float(outputs)
+    shape = tuple(values.shape)
+    if mask is None:
+        check_units((unit,), shape[axis])  # type: ignore[index]
+        alone = shape[axis] == 1  # type: ignore[index]
+        preferred = ops.take(values, 0, axis=axis) > 0 if alone else ops.argmax(values, axis=axis) == unit
+        weights = ops.cast(preferred, "float32")[:, None]
+    else:
+        fits = [a for a, space in ((-1, shape[1:-1]), (1, shape[2:])) if mask.shape in (space, mask.shape[:1] + space)]
+        if axis is None and len(fits) == 1:
+            axis = fits[0]
+        if axis not in fits:
+            raise InputError(
+                f"A mask of shape {mask.shape} came for outputs of shape {shape}: it must have their spatial shape, "
+                "with the masks' number before it where there are several; and where both ends could be the channels, "
+                "axis= must say which."
+            )
+        check_units((unit,), shape[axis])
+        weights = ops.reshape(mask.tensor, (1, -1, *(s for a, s in enumerate(shape) if a and a != axis % len(shape))))
+    chosen = ops.take(values, unit, axis=axis)[:, None]
+    space = tuple(range(2, len(shape)))
+    weight = ops.sum(weights, axis=space)
+    return ops.sum(chosen * weights, axis=space) / ops.where(weight != 0, weight, ops.ones_like(weight))
