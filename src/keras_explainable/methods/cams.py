@@ -56,10 +56,11 @@ def cam(model: Any, inputs: Any, indices: Any = None, layer: Any = None, score: 
             f"CAM weighs the {a.shape[-1]} channels of {point} by the head's weights, and the model ends in {rows}. "
             "Use `gradcam`, which needs no such head."
         )
-    prefix, _ = view.grids.get(point, (0, ()))
-    if prefix:
+    reading = view.readings.get(point)
+    beside = view.call(point).shape[1] - reading.number if reading and reading.grid else 0
+    if beside:
         raise LayerError(
-            f"CAM is for channels that are pooled over space, and {point} has {prefix} tokens beside its grid that the "
+            f"CAM is for channels that are pooled over space, and {point} has {beside} tokens beside its grid that the "
             "scores may come from. Use `gradcam`, which needs no pooling."
         )
     kernel = ops.cast(kernel, "float32")

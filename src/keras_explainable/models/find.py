@@ -89,8 +89,8 @@ def leading(trace: Trace, roots: Iterable[int]) -> frozenset[tuple[str, int]] | 
     above = frozenset().union(*(trace.above(value) for value in roots)).difference(roots)
     if IMAGES not in above:
         return None
-    found = frozenset((call.path, call.call) for call in trace.calls if above.intersection(call.outputs))
-    return found or None
+    made = (call for call in trace.calls if above.intersection(call.outputs) and not trace.is_beside(call))
+    return frozenset((call.path, call.call) for call in made) or None
 
 
 def spatial_calls(trace: Trace, rank: int, leads: frozenset | None = None) -> list[Call]:
@@ -163,9 +163,12 @@ def measured(trace: Trace, wider: Trace, score: Point | None) -> dict[tuple[str,
     return found
 
 
-def resolve(trace: Trace, taps: Taps, address: Any) -> Point:
+def resolve(trace: Trace, taps: Taps, address: Any, leads: Callable = lambda: None) -> Point:
     """The point that a user means by a name, path, tuple of names, index, layer, or dictionary of
-    `name` or `layer`, `link` ("output" or "input") and `index` (of the layer's calls; "node" is an older word)."""
+    `name` or `layer`, `link` ("output" or "input") and `index` (of the layer's calls; "node" is an older word).
+
+    Without an index it is the last call; of several, where that is known, the last of those that `leads()` to the
+    scores from the explained images."""
     if isinstance(address, Point):
         return address
     name, link, index = parts(address)
@@ -174,7 +177,9 @@ def resolve(trace: Trace, taps: Taps, address: Any) -> Point:
     calls = [c for c in trace.calls if layers[c.path] is layers[path]]
     if not calls:
         raise LayerError(f"Layer {path!r} is in the model but was not called in its forward pass, so it has no signal.")
-    call = calls[_call_number(path, index, len(calls))]
+    wanted = leads() if index == "last" and len(calls) > 1 else None
+    ours = [c for c in calls if wanted and c.output[:2] in wanted]
+    call = ours[-1] if ours else calls[_call_number(path, index, len(calls))]
     if link == "input":
         # The tensor itself, where another layer made it: so that all of its consumers count.
         made = trace.producer(call.inputs[0]) if call.inputs else None

@@ -162,7 +162,7 @@ class Scored:
         """The trace of a module with its operations outside of layers, which costs a run of it."""
         return self.taps.trace((1, *self.inputs.shape[1:]), "float32", operations=True)
 
-    def _call(self, point: Point) -> Any:
+    def call(self, point: Point) -> Any:
         call = self.trace.at(point) or self.operations.at(point)
         if call is None:
             raise LayerError(f"{point} is not part of the model's forward pass.")

@@ -63,6 +63,15 @@ def grid(
     )
 
 
+def grids(trace: Trace, image: tuple, count: int) -> list[tuple[int, ...]]:
+    """The grids that more than half of `count` tokens can be: of a spatial signal's size, or of the image in patches,
+    or in two dimensions a square of all but a few of them."""
+    sizes = [spatial_size(call.shape, call.channels_first) for call in spatial_calls(trace, len(image))]
+    sizes += [tuple(s // p for s in image) for p in range(1, max(image)) if all(s % p == 0 for s in image)]
+    sizes += [found for before in PREFIXES if (found := _square(trace, image, count - before))]
+    return [size for size in dict.fromkeys(sizes) if count / 2 < math.prod(size) <= count]
+
+
 def _signal(trace: Trace, image: tuple, count: int) -> tuple[int, ...] | None:
     sizes = (spatial_size(call.shape, call.channels_first) for call in spatial_calls(trace, len(image)))
     return next((size for size in sizes if math.prod(size) == count), None)
@@ -96,17 +105,19 @@ def last_tokens(
     attended: Callable[[], dict],
     operations: Callable[[], Trace],
     leads: frozenset | None = None,
+    common: Callable[[Call], bool] = lambda call: False,
 ) -> Call | None:
     """Where class activation maps of a transformer, or of what mixes tokens without attention, are best taken; None if
     this is neither.
 
-    Behind the last attention only a class token has a gradient: what is taken is the last normalisation before it."""
+    Behind the last attention only a class token has a gradient: what is taken is the last normalisation before it, of
+    those that all ways to the scores go through, as `common(call)` tells."""
     outputs = set(trace.outputs)
     calls = [c for c in trace.calls if are_tokens(c, rank) and not outputs & set(c.outputs) and of_images(trace, c)]
     calls = [c for c in calls if leads is None or c.output[:2] in leads]
     shapes = attended() if calls else {}
     if calls and not shapes:
-        return _last_mixed(trace, rank, calls, leads)
+        return _last_mixed(trace, rank, calls, leads, common)
     windows = any(shape[0] > 1 for shape in shapes.values())  # of the image: the tokens of all of it have other numbers
     counts = {shape[-1] for shape in shapes.values() if shape[0] == 1 and shape[-1] == shape[-2]}
     calls = [c for c in calls if windows or c.shape[1] in counts]
@@ -115,15 +126,15 @@ def last_tokens(
     if not calls or (behind and order.index(behind[-1].output) > order.index(calls[-1].output)):
         return None
     if windows:  # and no class token
-        return _normalised(calls)
+        return _normalised(calls, common)
     seen = trace if all(map(trace.at, shapes)) else operations()  # a function's probabilities are in the latter alone
     inside = [c.output[:2] for c in seen.calls]
     last = max(inside.index(point[:2]) for point in shapes)
     before = [c for c in calls if inside.index(c.output[:2]) < last]
-    return _normalised(before or calls)
+    return _normalised(before or calls, common)
 
 
-def _last_mixed(trace: Trace, rank: int, calls: list[Call], leads: frozenset | None) -> Call | None:
+def _last_mixed(trace: Trace, rank: int, calls: list[Call], leads: frozenset | None, common: Callable) -> Call | None:
     """The same for models whose weights are mostly behind their last spatial signal, on the tokens made of it."""
     spatial = spatial_calls(trace, rank, leads)
     if not spatial:
@@ -134,9 +145,11 @@ def _last_mixed(trace: Trace, rank: int, calls: list[Call], leads: frozenset | N
     behind = [c for c in calls if c.output not in before]
     patches = [c for c in behind if c.shape[1] == count]
     mostly = sum(c.has_kernel for c in behind) > sum(c.has_kernel for c in stem)
-    return _normalised(patches) if patches and mostly else None
+    return _normalised(patches, common) if patches and mostly else None
 
 
-def _normalised(calls: list[Call]) -> Call:
-    """The last normalisation, or where there is none the last call."""
-    return next((c for c in reversed(calls) if "norm" in c.kind.lower()), calls[-1])
+def _normalised(calls: list[Call], common: Callable[[Call], bool]) -> Call:
+    """The last normalisation, or where there is none the last call; of those that all ways go through, if any is:
+    projections in attention are no features."""
+    norms = [c for c in calls if "norm" in c.kind.lower()]
+    return next(found for found in ([*filter(common, norms)], [*filter(common, calls)], norms, calls) if found)[-1]

@@ -1,6 +1,6 @@
 """What a method sees: a model on a batch of images, with the units to explain chosen and every signal channels-last."""
 
-import math
+import functools
 from collections.abc import Callable, Container, Iterable, Sequence
 from functools import cached_property
 from typing import Any
@@ -9,10 +9,11 @@ from keras import ops
 
 from keras_explainable import backend
 from keras_explainable.errors import InputError, LayerError
-from keras_explainable.models import biases, black_box, find, linear, tokens
+from keras_explainable.models import biases, black_box, choosing, find, linear, tokens
 from keras_explainable.models.front import front, placed
+from keras_explainable.models.reading import Reading
 from keras_explainable.models.scored import Score, Scored
-from keras_explainable.models.taps import INPUT, Call, Point, Taps
+from keras_explainable.models.taps import INPUT, Point, Taps
 from keras_explainable.models.wiring import Step, Wiring, steps
 
 
@@ -29,7 +30,7 @@ class View(Scored):
     """
 
     def __init__(self, taps: Taps, inputs: Any, indices: Any = None, score: Score | None = None) -> None:
-        self.grids: dict[Point, tuple[int, tuple]] = {}  # of signals of tokens (B, T, C) that are seen as (B, *S', C)
+        self.readings: dict[Point, Reading] = {}  # of signals of tokens (B, T, C), and others that are not as they say
         images = taps.images(inputs)
         self.rank = len(images.shape) - 2
         if self.rank < 1:
@@ -75,63 +76,8 @@ class View(Scored):
         return placed(self.taps.inputs.front, self.size, maps, None, axis, True, align_corners)
 
     def signal(self, layer: Any = None) -> Point:
-        """The one spatial signal to explain: the user's `layer`, else the last one exposed, else the last one there is.
-
-        A `Point` is taken as it is, also where images are so small that one pixel is left of it."""
-        rank = self.rank
-        given: dict = {}
-        if layer is not None:
-            address, given = tokens.given(layer)
-            point = find.resolve(self.trace, self.taps, address)
-        elif self.exposed:
-            _, points = find.declared(self.trace, self.taps, rank, lambda: self.operations)
-            order = [call.output[:2] for call in self.trace.calls]
-            spatial = [p for p in points if p == INPUT or find.is_spatial(self._call(p), rank)]
-            point = max(spatial or points, key=lambda p: order.index(p[:2]) if p != INPUT else -1)
-        else:
-            point = self._default()
-        if point == INPUT:
-            return point
-        call = self._shown(self._call(point))
-        point = call.output if call.path != point.path else point
-        if not find.of_images(self.trace, call):
-            raise LayerError(
-                f"The signal of {point} has shape {call.shape} for {self.trace.images} image, and one is needed that "
-                f"has the images on its first axis, and depends on them. {self._signals()}"
-            )
-        if tokens.are_tokens(call, rank):
-            self.grids[point] = self.grid(call.shape[1], **given)
-        elif not isinstance(layer, Point) and not find.is_spatial(call, rank):
-            if layer is None or not find.is_spatial(call, len(call.shape) - 2):
-                raise LayerError(
-                    f"The signal of {point} has shape {call.shape}, and one with {rank} spatial axes of more than one "
-                    f"pixel is needed. {self._signals()}"
-                )
-            self.rank = len(call.shape) - 2  # of other axes than the images', as the user asks for it
-        return point
-
-    def _shown(self, call: Call) -> Call:
-        """A call, or the last one inside of it that gives signals of frames, where it gives none itself."""
-        if not call.holds_calls or find.is_spatial(call, self.rank):
-            return call
-        calls = (c for c in find.spatial_calls(self.trace, self.rank) if c.frames)
-        inside = [c for c in calls if c.path.startswith(call.path + self.taps.separator)]
-        return inside[-1] if inside else call
-
-    def _default(self) -> Point:
-        """The last spatial signal that the scores are made of."""
-        leads = find.leading(self.operations, self.made_of)
-        last = tokens.last_tokens(self.trace, self.rank, lambda: self.attended, lambda: self.operations, leads)
-        bare = find.bare_kernels(self.operations, self.rank, leads)
-        if last is not None or not bare:
-            return find.last_spatial(self.trace, self.rank, leads) if last is None else last.output
-        order = [call.output for call in self.operations.calls]
-        layers = find.spatial_calls(self.trace, self.rank, leads)
-        return max((c.output for c in (*layers[-1:], bare[-1])), key=order.index)
-
-    def _signals(self) -> str:
-        found = ", ".join(c.path for c in find.spatial_calls(self.trace, self.rank))
-        return f"Such signals: {found}." if found else "The model shows none."
+        """The one spatial signal to explain (see `choosing.signal`)."""
+        return choosing.signal(self, layer)
 
     def grid(self, count: int, prefix: int | None = None, grid: Sequence[int] | None = None) -> tuple[int, tuple]:
         """How many tokens stand before those of the image, and the sizes (*S') of the grid that the others are."""
@@ -190,15 +136,15 @@ class View(Scored):
 
     def frames(self, point: Point) -> int:
         """How many frames a signal has that the model sees one by one; 0 if none."""
-        return 0 if point == INPUT else self._call(point).frames
+        return 0 if point == INPUT else self.call(point).frames
 
     def is_spatial(self, point: Point) -> bool:
-        return find.is_spatial(self._call(point), self.rank)
+        return find.is_spatial(self.call(point), self.rank)
 
     def of(self, inputs: Any, indices: Any = None) -> "View":
         """The same model and score on other images of this size, its signals seen as they are here."""
         other = View(self.taps, inputs, indices, self.score)
-        other.grids = self.grids
+        other.readings = self.readings
         return other
 
     def unit_count(self) -> int:
@@ -207,7 +153,7 @@ class View(Scored):
         if self.taps.black_box or not whole:  # only a call can tell
             return View(self.taps, self.inputs[:1], score=self.score).evaluate()[0].shape[-1]
         target = self.target
-        shape = self._call(target).shape if target and not self._skipped else self.trace.head_shape()
+        shape = self.call(target).shape if target and not self._skipped else self.trace.head_shape()
         return (shape if self.score is None else self.score(ops.zeros(shape)).shape)[-1]
 
     def jacobian(
@@ -248,6 +194,18 @@ class View(Scored):
         """What was found at each frame's point, side by side."""
         parts = {p: self.parts(p, at) for p in at}
         return {p: ops.stack([found[q] for q in parts[p]], axis=axis) if parts[p] else found[p] for p in at}
+
+    def mixed(self, at: Sequence[Point], reduce: Callable) -> dict[Point, Any]:
+        """`reduce(point, gradient)` of the gradients of a mixture of all scores at points, in the model's own layout;
+        nothing if no gradient arrives at any."""
+        run = self._run(at)
+
+        def mixture(x: Any, tap: Callable) -> Any:
+            scores = run(x, tap)
+            return ops.sum(scores * ops.cos(1.0 + ops.arange(scores.shape[-1], dtype="float32")), -1, keepdims=True)
+
+        gradients, reached = backend.jacobian(mixture, self.inputs, [*at], lambda p, g, _: reduce(p, g), False)[2:]
+        return gradients if reached else {}
 
     def products(self, at: Sequence[Point], combine: Callable | None = None) -> tuple:
         """Scores (B, K), and at each point <dscore/dsignal, signal> (B, K), the gradient at an input being that through
@@ -311,7 +269,9 @@ class View(Scored):
             black_box.refuse()
         known, key = self.operations.known, ("steps", self.target, stop, self.roots)
         if key not in known:
-            known[key] = tuple(steps(self.taps, self.operations, self.target, stop, self.roots))
+            shape = (self.operations.images, *self.inputs.shape[1:])
+            still = functools.partial(linear.still, self.taps, self.operations, shape)
+            known[key] = tuple(steps(self.taps, self.operations, self.target, stop, self.roots, still))
         return known[key]
 
     def tried(self, steps: Sequence[Step]) -> dict[tuple[str, int], str]:
@@ -355,9 +315,8 @@ class View(Scored):
 
     def _last(self, point: Point, value: Any, axis: int) -> Any:
         """Channels moved from `axis` to the end, where the signal has them first."""
-        if point in self.grids:
-            prefix, grid = self.grids[point]
-            return ops.reshape(value[:, prefix:], (-1, *grid, value.shape[-1]))
+        if point in self.readings:
+            return self.readings[point].channels_last(value)
         value = ops.moveaxis(value, axis, -1) if self._first(point) else value
         return self.taps.inputs.front.apart(value) if self._in_batch(point) else value
 
@@ -375,14 +334,12 @@ class View(Scored):
         """Whether a signal has its channels first."""
         if point == INPUT:
             return self.taps.channels_first
-        return point.link != "attention" and self._call(point).channels_first
+        return point.link != "attention" and self.call(point).channels_first
 
     def _replaced(self, point: Point, value: Any, function: Callable) -> Any:
         new = ops.cast(function(self._last(point, value, 1)), value.dtype)
-        if point in self.grids:
-            new = ops.reshape(new, (-1, math.prod(self.grids[point][1]), value.shape[-1]))
-            return ops.concatenate([value[:, : self.grids[point][0]], new], axis=1)
-        return self.in_layout(point, new)
+        reading = self.readings.get(point)
+        return reading.restored(new, value) if reading else self.in_layout(point, new)
 
     def _check_seen(self, at: Iterable[Point], seen: Container[Point]) -> None:
         missing = [str(p) for p in at if p not in seen]

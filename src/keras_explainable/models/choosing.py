@@ -1,0 +1,250 @@
+"""Which signal of a model a method takes: the user's, or the last one that the scores are made of and that is seen to
+show the image; and how it is read as places."""
+
+import functools
+from typing import Any
+
+from keras import ops
+
+from keras_explainable.errors import LayerError
+from keras_explainable.models import evidence, find, state, tokens, ways
+from keras_explainable.models.evidence import Evidence, Shown
+from keras_explainable.models.front import front, scale
+from keras_explainable.models.inputs import sampled
+from keras_explainable.models.reading import Reading
+from keras_explainable.models.taps import INPUT, Call, Point
+
+Leads = frozenset[tuple[str, int]]
+NAMED = 3  # candidates that a refusal names
+
+
+def signal(view: Any, layer: Any = None) -> Point:
+    """The one spatial signal of a view to explain: the user's `layer`, else the last one exposed, else the default.
+
+    A `Point` is taken as it is, also where images are so small that one pixel is left of it."""
+    rank = view.rank
+    given: dict = {}
+    if layer is not None:
+        address, given = tokens.given(layer)
+        point = find.resolve(view.trace, view.taps, address, functools.partial(leading, view))
+    elif view.exposed:
+        _, points = find.declared(view.trace, view.taps, rank, lambda: view.operations)
+        order = [call.output[:2] for call in view.trace.calls]
+        spatial = [p for p in points if p == INPUT or find.is_spatial(view.call(p), rank)]
+        point = max(spatial or points, key=lambda p: order.index(p[:2]) if p != INPUT else -1)
+    else:
+        return default(view)
+    if point == INPUT:
+        return point
+    call = _inside(view, view.call(point))
+    point = call.output if call.path != point.path else point
+    if not find.of_images(view.trace, call):
+        raise LayerError(
+            f"The signal of {point} has shape {call.shape} for {view.trace.images} image, and one is needed that "
+            f"has the images on its first axis, and depends on them. {_signals(view)}"
+        )
+    if tokens.are_tokens(call, rank):
+        view.readings[point] = _tokens(view, call, given)
+    elif not isinstance(layer, Point) and not find.is_spatial(call, rank):
+        if layer is None or not find.is_spatial(call, len(call.shape) - 2):
+            raise LayerError(
+                f"The signal of {point} has shape {call.shape}, and one with {rank} spatial axes of more than one "
+                f"pixel is needed. {_signals(view)}"
+            )
+        view.rank = len(call.shape) - 2  # of other axes than the images', as the user asks for it
+    elif point in chosen(view):
+        view.readings[point] = chosen(view)[point]
+    return point
+
+
+def _tokens(view: Any, call: Call, given: dict) -> Reading:
+    """How a signal of tokens is read: as the user says, as it was when it was chosen, or by its structure."""
+    if not given and call.output in chosen(view):
+        return chosen(view)[call.output]
+    prefix, grid = view.grid(call.shape[1], **given)
+    return Reading(grid=grid, prefix=prefix)
+
+
+def chosen(view: Any) -> dict[Point, Reading]:
+    """How the signals that were chosen by evidence are read, kept with the trace."""
+    return view.trace.known.setdefault("readings", {})
+
+
+def leading(view: Any) -> Leads | None:
+    """The calls that the scores are made of, as far as they depend on the images."""
+    return find.leading(view.operations, view.made_of)
+
+
+def default(view: Any) -> Point:
+    """The last spatial signal that the scores are made of, and that shows the image."""
+    key = "default", view.target, view.which, _key(view.score)
+    known = view.trace.known
+    if key not in known:
+        known[key] = _default(view)
+    point = known[key]
+    if point in chosen(view):
+        view.readings[point] = chosen(view)[point]
+    elif tokens.are_tokens(view.call(point), view.rank):
+        view.readings[point] = _tokens(view, view.call(point), {})
+    return point
+
+
+def _key(score: Any) -> Any:
+    """What is equal for the same score alone, and does not keep it alive."""
+    return None if score is None else state.same_object(score)
+
+
+def _default(view: Any) -> Point:
+    leads = _features(view, leading(view))
+    point, error = _suggested(view, leads)
+    if point is not None:
+        call = view.operations.at(point)
+        if call is None or call.frames or ways.keeps_places(view.taps, view.operations, view.made_of, call, view.rank):
+            return point
+    seen = measured(view)
+    candidates = [c for c in _candidates(view, leads) if seen.of(c)] if seen else []
+    if seen and candidates and (point is None or seen.of(view.call(point))):
+        return _shown(view, point, candidates, seen)
+    if error is not None:
+        raise error
+    assert point is not None
+    return point
+
+
+def _suggested(view: Any, leads: Leads | None) -> tuple[Point | None, LayerError | None]:
+    try:
+        return proposed(view, leads), None
+    except LayerError as error:
+        return None, error
+
+
+def _shown(view: Any, point: Point | None, candidates: list[Call], seen: Evidence) -> Point:
+    """The last of the candidates that shows the image and reaches the scores by its places; the one at `point`, which
+    structure suggests, if it does."""
+    best = {c.output: seen.of(c)[0] for c in candidates}
+    passing = [c for c in candidates if best[c.output].evidence >= _enough(best[c.output], c.output == point)]
+    alive = _alive(view, {c.output: best[c.output].reading for c in passing})
+    passing = [c for c in passing if c.output in alive]
+    if not passing:
+        _refuse(best)
+    if not any(c.output == point for c in passing):
+        point = proposed(view, frozenset(c.output[:2] for c in passing))
+    common = [c for c in passing if _is_common(view, c)]
+    if common and not any(c.output == point for c in common):  # a projection, or a branch beside
+        point = common[-1].output
+    assert point is not None
+    chosen(view)[point] = best[point].reading
+    return point
+
+
+def _enough(shown: Shown, suggested: bool) -> float:
+    return evidence.LIKELY if suggested and shown.usual else evidence.ENOUGH
+
+
+def _features(view: Any, leads: Leads | None) -> Leads | None:
+    """Of the calls that lead to the scores, where these are maps themselves, those with weights behind them: others are
+    the scores already, of smaller images."""
+    trace = view.operations
+    made = [call for root in view.made_of if (call := trace.producer(root))]
+    if leads is None or not any(len(call.shape) > 2 for call in made):
+        return leads
+    behind = ways.weighted(trace, view.made_of)
+    return (
+        frozenset(c.output[:2] for c in trace.calls if c.output[:2] in leads and behind.intersection(c.outputs))
+        or leads
+    )
+
+
+def _is_common(view: Any, call: Call) -> bool:
+    """Whether all ways to the scores go through what a call gives, or a normalisation gets."""
+    trace, known = view.operations, view.operations.known
+    key = "common", view.made_of
+    if key not in known:
+        known[key] = ways.common(trace, view.made_of)
+    seen = trace.at(call.output) or call
+    norm = "norm" in call.kind.lower() and not call.holds_calls
+    return not known[key].isdisjoint((*seen.outputs[:1], *(seen.inputs[:1] if norm else ())))
+
+
+def proposed(view: Any, leads: Leads | None) -> Point:
+    """The signal that the model's structure suggests, of the calls that lead to the scores."""
+    trace, rank = view.trace, view.rank
+    common = functools.partial(_is_common, view)
+    last = tokens.last_tokens(trace, rank, lambda: view.attended, lambda: view.operations, leads, common)
+    bare = find.bare_kernels(view.operations, rank, leads)
+    if last is not None or not bare:
+        return find.last_spatial(trace, rank, leads) if last is None else last.output
+    order = [call.output for call in view.operations.calls]
+    layers = find.spatial_calls(trace, rank, leads)
+    return max((c.output for c in (*layers[-1:], bare[-1])), key=order.index)
+
+
+def _candidates(view: Any, leads: Leads | None) -> list[Call]:
+    """The calls that could be taken, in execution order."""
+    trace, rank = view.trace, view.rank
+    found = [c for c in trace.calls if tokens.are_tokens(c, rank) and find.of_images(trace, c)]
+    found += find.spatial_calls(trace, rank, leads) + find.bare_kernels(view.operations, rank, leads)
+    order = {call.output: i for i, call in enumerate(view.operations.calls)}
+    found = [c for c in found if (leads is None or c.output[:2] in leads) and not c.frames]
+    return sorted(found, key=lambda call: order.get(call.output, -1))
+
+
+def measured(view: Any) -> Evidence | None:
+    """What the model's signals show, measured once; None where it cannot be."""
+    known = view.trace.known
+    if "evidence" not in known:
+        shape = tuple(view.inputs.shape)
+        taps, calls = sampled(view.taps), _candidates(view, None)
+        image = find.spatial_size(shape, taps.channels_first)
+        grids = functools.partial(tokens.grids, view.trace, image)
+        front(taps, shape)  # which finds the scale
+        measure = functools.partial(evidence.measured, taps, shape, calls, scale(taps, shape), grids)
+        moved = taps.inputs.front is not None and taps.inputs.front.moved
+        fits = view.trace.images == 1 and view.rank in evidence.BLOCKS and not moved
+        known["evidence"] = evidence.outside(measure) if fits else None
+    return known["evidence"]
+
+
+def _alive(view: Any, readings: dict[Point, Reading]) -> frozenset[Point]:
+    """The points at whose places a gradient of the scores arrives; all of them where there is no gradient at all."""
+    taps, shape = sampled(view.taps), tuple(view.inputs.shape)
+
+    def measure() -> frozenset[Point]:
+        first = taps.channels_first
+        size, channels = find.spatial_size(shape, first), shape[1] if first else shape[-1]
+        one = evidence.images(size, channels, first, scale(taps, shape))[:1]
+        other = type(view)(taps, one, None, view.score)
+
+        def total(point: Point, gradient: Any) -> Any:
+            return ops.reshape(ops.sum(ops.abs(readings[point].channels_last(gradient))), (1,))
+
+        found = other.mixed([*readings], total)
+        return frozenset(p for p, value in found.items() if float(value[0, 0]) > 0)
+
+    return (evidence.outside(measure) if readings else None) or frozenset(readings)
+
+
+def _refuse(seen: dict[Point, Shown]) -> None:
+    """No signal shows the image, or none that does reaches the score: say which come nearest."""
+    best = sorted(seen.items(), key=lambda pair: -pair[1].evidence)[:NAMED]
+    names = "; ".join(f"{point}: {shown.evidence:.2f} as {shown.reading}" for point, shown in best)
+    raise LayerError(
+        "No layer of this model is seen to show the image and to reach the score by its places: where a block of an "
+        f"image changes, the layer's signal should change most in that place. The best, of {evidence.ENOUGH} that is "
+        f"enough (0.5 is chance): {names}. Use a method that explains the input, such as `gradients`, or name a layer "
+        "with `layer=`."
+    )
+
+
+def _inside(view: Any, call: Call) -> Call:
+    """A call, or the last one inside of it that gives signals of frames, where it gives none itself."""
+    if not call.holds_calls or find.is_spatial(call, view.rank):
+        return call
+    calls = (c for c in find.spatial_calls(view.trace, view.rank) if c.frames)
+    inside = [c for c in calls if c.path.startswith(call.path + view.taps.separator)]
+    return inside[-1] if inside else call
+
+
+def _signals(view: Any) -> str:
+    found = ", ".join(c.path for c in find.spatial_calls(view.trace, view.rank))
+    return f"Such signals: {found}." if found else "The model shows none."

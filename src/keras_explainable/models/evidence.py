@@ -1,0 +1,201 @@
+"""Whether a signal shows the image, measured: where a block of the image is replaced, the signal changes most there.
+
+A few copies of an image run through the model, each with another block replaced. The evidence of a reading of a signal
+is the mean, over the blocks, of the probability that a cell inside of the block changes more than one outside: the area
+under the ROC curve, 1 where places are kept and 0.5 where there are none."""
+
+import math
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from keras import ops
+
+from keras_explainable import backend
+from keras_explainable.models import tokens
+from keras_explainable.models.find import spatial_size
+from keras_explainable.models.reading import Reading
+from keras_explainable.models.taps import Call, Point, Taps
+
+ENOUGH = 0.8  # evidence with which a layer is chosen
+LIKELY = 0.7  # the same of the one that the model's structure suggests
+POOR = 0.6  # evidence below which a layer that the user names is warned of
+TWICE = 0.5  # how much less another reading must lack than the one that the model's structure suggests
+LEAST = 0.005  # what is lacking of evidence 1 by chance
+BLOCKS = {1: 8, 2: 4, 3: 2}  # along each axis
+PREFIXES = 12  # tokens that may stand before those of the image
+AT_ONCE = 9 * 3 * 128 * 128  # numbers of images that run together
+
+
+class Shown(NamedTuple):
+    """How a signal is best read, and how well it shows the image so."""
+
+    reading: Reading
+    evidence: float
+    usual: bool = True  # whether the model's structure suggests this reading
+
+
+class Changes(NamedTuple):
+    """How much a signal changed with each block, in each of its cells: (blocks, cells) where its channels are first,
+    where they are last, and (blocks, tokens)."""
+
+    first: np.ndarray | None
+    last: np.ndarray | None
+    tokens: np.ndarray | None
+
+
+def blocks(rank: int) -> list[tuple[int, ...]]:
+    """The blocks that are replaced: in two dimensions every other one of 4 x 4."""
+    every = np.ndindex(*(BLOCKS[rank],) * rank)
+    return [at for at in every if rank != 2 or sum(at) % 2 == 0]
+
+
+def images(size: Sequence[int], channels: int, first: bool, scale: tuple[float, float] | None) -> np.ndarray:
+    """An image of smooth and fine structure, and copies of it with a block replaced: (1 + blocks, *size, channels)."""
+    rng, rank = np.random.default_rng(0), len(size)
+    coarse = rng.normal(size=(2, *(-(-s // 8) for s in size), channels))
+    for axis, s in enumerate(size, 1):
+        coarse = np.repeat(coarse, 8, axis=axis).take(range(s), axis=axis)
+    one, other = 0.5 * coarse + 0.5 * rng.normal(size=coarse.shape)
+    copies = [one]
+    for at in blocks(rank):
+        copy = one.copy()
+        cut = tuple(slice(a * s // BLOCKS[rank], (a + 1) * s // BLOCKS[rank]) for a, s in zip(at, size, strict=True))
+        copy[cut] = other[cut]
+        copies.append(copy)
+    found = np.stack(copies)
+    if scale is not None:
+        found = scale[1] + found / scale[0]
+    return (np.moveaxis(found, -1, 1) if first else found).astype("float32")
+
+
+def inside(size: tuple, rank: int, windows: Sequence) -> np.ndarray:
+    """Which cells (blocks, cells) of a grid have their centre in each block; `windows` are where the model looks."""
+    ranges = [window or (0.0, 1.0) for window in windows or [None] * rank]
+    centres = [a + (np.arange(s) + 0.5) / s * (b - a) for s, (a, b) in zip(size, ranges, strict=True)]
+    at = np.stack(np.meshgrid(*(np.floor(c * BLOCKS[rank]) for c in centres), indexing="ij"), -1).reshape(-1, rank)
+    return np.stack([(at == np.array(block)).all(axis=1) for block in blocks(rank)])
+
+
+def area(changes: np.ndarray, cells: np.ndarray) -> float:
+    """The area under the ROC curve of changes (blocks, cells) as a sign of the cells in each block, on average over the
+    blocks that have cells and change anything; NaN where there is none."""
+    some = cells.any(axis=1) & ~cells.all(axis=1) & (changes.max(axis=1) > 0)
+    if not some.any():
+        return math.nan
+    changes, cells = changes[some], cells[some]
+    order = changes.argsort(axis=1).argsort(axis=1)
+    number = cells.sum(axis=1)
+    wins = (order * cells).sum(axis=1) - number * (number - 1) / 2
+    return float((wins / (number * (cells.shape[1] - number))).mean())
+
+
+def readings(call: Call, rank: int, grids: Callable[[int], Iterable[tuple]]) -> Iterator[tuple[Reading, bool]]:
+    """The ways in which a signal can be read as places, and whether each is what the model's structure suggests."""
+    if len(call.shape) == rank + 2:
+        for first in (call.channels_first, not call.channels_first):
+            if any(s > 1 for s in spatial_size(call.shape, first)):
+                yield Reading(first), first == call.channels_first
+    elif len(call.shape) == 3:
+        for grid in grids(call.shape[1]):
+            rest = call.shape[1] - math.prod(grid)
+            for prefix in range(min(rest, PREFIXES) + 1):
+                yield Reading(grid=grid, prefix=prefix), prefix == rest in tokens.PREFIXES
+
+
+class Evidence:
+    """What a model's signals show, of images of one size, found once for each trace."""
+
+    def __init__(self, changes: dict[Point, Changes], rank: int, windows: Sequence, grids: Callable) -> None:
+        self.changes, self.rank, self.windows, self.grids = changes, rank, windows, grids
+        self.known: dict[Point, list[Shown]] = {}
+
+    def of(self, call: Call) -> list[Shown]:
+        """How a signal shows the image, by its readings, the best one first; nothing where it was not measured."""
+        if call.output not in self.known:
+            self.known[call.output] = self._ranked(call)
+        return self.known[call.output]
+
+    def best(self, call: Call) -> Shown | None:
+        return next(iter(self.of(call)), None)
+
+    def _ranked(self, call: Call) -> list[Shown]:
+        seen = self.changes.get(call.output)
+        if seen is None:
+            return []
+        found = []
+        for reading, usual in readings(call, self.rank, self.grids):
+            changes = seen.tokens if reading.grid else seen.first if reading.first else seen.last
+            if changes is None:
+                continue
+            if reading.grid:
+                changes = changes[:, reading.prefix : reading.prefix + reading.number]
+            value = area(changes, inside(reading.size(call.shape), self.rank, self.windows))
+            if not math.isnan(value):
+                lacking = (1 - value + LEAST) * (TWICE if usual else 1)
+                found.append((lacking, Shown(reading, value, usual)))
+        return [shown for _, shown in sorted(found, key=lambda pair: pair[0])]
+
+
+def measured(taps: Taps, shape: tuple, calls: Sequence[Call], scale: Any, grids: Callable) -> Evidence:
+    """The evidence of the signals of some calls of a model of images of a shape (B, ...); `grids(count)` are those that
+    so many tokens, and few others, can be."""
+    first, rank = taps.channels_first, len(shape) - 2
+    found = images(spatial_size(shape, first), shape[1] if first else shape[-1], first, scale)
+    by_point = {call.output: call for call in calls}
+    changes: dict[Point, list[Changes]] = {}
+    each = len(found) - 1 if found.size <= AT_ONCE else 2
+    for start in range(1, len(found), each):
+        seen = _run(taps, np.concatenate([found[:1], found[start : start + each]]), by_point)
+        for point, value in seen.items():
+            changes.setdefault(point, []).append(value)
+    front = taps.inputs.front
+    windows = front.windows if front is not None else ()
+    return Evidence({p: Changes(*map(_joined, zip(*v, strict=True))) for p, v in changes.items()}, rank, windows, grids)
+
+
+def _joined(parts: Sequence) -> np.ndarray | None:
+    return None if parts[0] is None else np.concatenate(parts)
+
+
+def _run(taps: Taps, batch: np.ndarray, calls: dict[Point, Call]) -> dict[Point, Changes]:
+    rank, seen = batch.ndim - 2, {}
+    operations = any(call.operation for call in calls.values())
+
+    def look(point: Point, value: Any) -> Any:
+        call = calls.get(point)
+        if call is not None and tuple(value.shape[1:]) == call.shape[1:]:
+            found = _changes(backend.to_host(ops.cast(value, "float32")), len(batch), rank)
+            if found is not None:
+                seen[point] = found
+        return value
+
+    backend.evaluate(lambda x, _: taps.run(x, look, None, operations), taps.images(batch))
+    return seen
+
+
+def _changes(value: np.ndarray, number: int, rank: int) -> Changes | None:
+    if value.shape[0] != number:
+        return None
+    change = np.square(value[1:] - value[:1])
+    if value.ndim == rank + 2:
+        first, last = (change.sum(axis=axis).reshape(number - 1, -1) for axis in (1, -1))
+        return Changes(first, last, None)
+    return Changes(None, None, change.sum(axis=-1)) if value.ndim == 3 else None
+
+
+def outside(measure: Callable[[], Any]) -> Any:
+    """A measurement outside of the program that is being built in this thread; None where it fails."""
+    found: list = []
+
+    def run() -> None:
+        try:
+            found.append(measure())
+        except Exception:  # the model does not run on such images, or has no gradient
+            found.append(None)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return found[0]

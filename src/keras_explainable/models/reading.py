@@ -1,0 +1,49 @@
+"""How a signal is read as places of an image: which axes are space, or which of its tokens are which patches."""
+
+import math
+from typing import Any, NamedTuple
+
+from keras import ops
+
+
+class Reading(NamedTuple):
+    """Where a signal has its places."""
+
+    first: bool = False  # whether its channels are axis 1, and not the last one
+    grid: tuple[int, ...] = ()  # of tokens (B, T, C): the sizes of the grid that they are
+    prefix: int = 0  # how many other tokens stand before those of the grid
+    order: tuple[int, ...] = ()  # which token is at each place of the grid, where they do not go row by row
+
+    @property
+    def number(self) -> int:
+        """How many tokens the grid has."""
+        return math.prod(self.grid)
+
+    def size(self, shape: tuple) -> tuple[int, ...]:
+        """The sizes of space of a signal of a shape."""
+        return self.grid or tuple(shape[2:] if self.first else shape[1:-1])
+
+    def channels_last(self, value: Any) -> Any:
+        """A signal as (B, *S', C)."""
+        if not self.grid:
+            return ops.moveaxis(value, 1, -1) if self.first else value
+        value = value[:, self.prefix : self.prefix + self.number]
+        value = ops.take(value, ops.convert_to_tensor(self.order, "int32"), axis=1) if self.order else value
+        return ops.reshape(value, (-1, *self.grid, value.shape[-1]))
+
+    def restored(self, value: Any, whole: Any) -> Any:
+        """(B, *S', C) as the model has it, with the other tokens of the signal `whole`."""
+        if not self.grid:
+            return ops.moveaxis(value, -1, 1) if self.first else value
+        value = ops.reshape(value, (-1, self.number, whole.shape[-1]))
+        if self.order:
+            back = sorted(range(self.number), key=self.order.__getitem__)
+            value = ops.take(value, ops.convert_to_tensor(back, "int32"), axis=1)
+        return ops.concatenate([whole[:, : self.prefix], value, whole[:, self.prefix + self.number :]], axis=1)
+
+    def __str__(self) -> str:
+        if not self.grid:
+            return "channels first" if self.first else "channels last"
+        sizes = " x ".join(map(str, self.grid))
+        behind = f" behind {self.prefix} other{'s' * (self.prefix > 1)}" if self.prefix else ""
+        return f"{sizes} tokens{behind}{', in an order of their own' if self.order else ''}"

@@ -1,0 +1,94 @@
+"""The ways from the images to a score: what all of them go through, what has weights behind it, and what is known to
+keep the places of an image."""
+
+from collections.abc import Iterable
+
+from keras_explainable.models import kinds
+from keras_explainable.models.taps import IMAGES, Call, Taps, Trace
+
+# What leaves every number at its place; of what moves numbers, that which leaves them there as well.
+LOCAL = ("convolution", "norm", "scaling", "relu", "activation", "sigmoid", "average", "maximum", "sum")
+STAYING = ("identity", "dropout", "concatenate", "concat", "cat", "pad", "clone", "contiguous", "inputlayer", "to")
+BEGINNINGS = (
+    "zeropad",
+    "upsampling",
+    "dropout",
+    "spatialdropout",
+    "gaussian",
+    "alphadropout",
+    "stochasticdepth",
+)
+# What may leave places out.
+CHOOSING = ("getitem", "split", "chunk", "unbind", "narrow", "select", "index_select", "roll", "expand", "broadcastto")
+
+
+def common(trace: Trace, roots: Iterable[int]) -> frozenset[int]:
+    """The values that every way from the images to the roots goes through."""
+    numbers = {IMAGES: 0}
+    behind = {IMAGES: 1}  # of each value, those that all ways to it go through, as the bits of a number
+    for call in trace.calls:
+        known = [behind[value] for value in call.inputs if value in behind]
+        if not known:
+            continue
+        shared = known[0]
+        for one in known[1:]:
+            shared &= one
+        for value in set(call.outputs).difference(call.inputs, () if not call.holds_calls else behind):
+            number = numbers.setdefault(value, len(numbers))
+            behind[value] = (shared | 1 << number) & behind.get(value, -1)
+    found = [behind[root] for root in roots if root in behind]
+    if not found:
+        return frozenset()
+    shared = found[0]
+    for one in found[1:]:
+        shared &= one
+    return frozenset(value for value, number in numbers.items() if shared >> number & 1)
+
+
+def weighted(trace: Trace, roots: Iterable[int]) -> frozenset[int]:
+    """The values from which the way to the roots goes through weights."""
+    waiting = frozenset().union(roots, *(trace.above(root) for root in roots))
+    found: set[int] = set()
+    for call in reversed(trace.calls):
+        weights = call.has_kernel or (call.operation and _has_weights(trace, call))
+        if waiting.intersection(call.outputs) and (weights or found.intersection(call.outputs)):
+            found.update(call.inputs)
+    return frozenset(found)
+
+
+def _has_weights(trace: Trace, call: Call) -> bool:
+    return call.kind in kinds.WEIGHTED and bool(trace.beside.intersection(call.inputs))
+
+
+def keeps_places(taps: Taps, trace: Trace, roots: Iterable[int], signal: Call, rank: int) -> bool:
+    """Whether it is known of every call on the way that a signal has the images' places where the images have them, and
+    that all of its places count."""
+    if not signal.outputs or signal.channels_first != taps.channels_first or len(signal.shape) != rank + 2:
+        return False
+    before = trace.above(signal.outputs[0]) | {signal.outputs[0]}
+    way = frozenset().union(roots, *(trace.above(root) for root in roots))
+    for call in trace.calls:
+        if call.holds_calls or trace.is_beside(call) or not way.union(before).intersection(call.outputs):
+            continue
+        if before.intersection(call.outputs):
+            if _is_spatial(call, rank) and not (_stays(taps, call) and call.channels_first == taps.channels_first):
+                return False
+        elif taps.role(call) in (None, "other", "attention", "softmax") or _chooses(call):
+            return False
+    return True
+
+
+def _is_spatial(call: Call, rank: int) -> bool:
+    size = call.shape[2:] if call.channels_first else call.shape[1:-1]
+    return len(call.shape) == rank + 2 and any(s > 1 for s in size)
+
+
+def _stays(taps: Taps, call: Call) -> bool:
+    name = call.kind.lower()
+    by_name = name in STAYING or name.startswith(BEGINNINGS) or call.kind in kinds.TIMES
+    return by_name or kinds.WEIGHTED.get(call.kind) == "convolution" or taps.role(call) in LOCAL
+
+
+def _chooses(call: Call) -> bool:
+    name = call.kind.lower()
+    return name in CHOOSING or name.startswith("cropping")
