@@ -154,7 +154,9 @@ def asked(y: Any, score: Any) -> tuple[Any, Any]:
         )
     if isinstance(y, scores.Labels):
         if score is not None:
-            raise InputError("y=ke.scores.binary(labels) has a score of its own, and score= came as well: give one.")
+            raise InputError(
+                "y=ke.scores.binary(...) or detection(...) has a score of its own, and score= came as well: give one."
+            )
         return y.y, y.score
     if not isinstance(y, str):
         return y, score

@@ -11,6 +11,9 @@ however images are batched.
 
 from keras_explainable.arrays import Array as Array
 from keras_explainable.scores.boxes import box as box
+from keras_explainable.scores.boxes import detection as detection
+from keras_explainable.scores.instances import instance as instance
+from keras_explainable.scores.maps import depth as depth
 from keras_explainable.scores.outputs import output as output
 from keras_explainable.scores.outputs import similarity as similarity
 from keras_explainable.scores.outputs import value as value

@@ -10,6 +10,7 @@ from keras import ops
 from keras_explainable import backend
 from keras_explainable.arrays import Array
 from keras_explainable.errors import InputError
+from keras_explainable.scores.maps import as_mask, covers, mean, on_grid
 from keras_explainable.scores.score import Chosen, Labels, Score, as_float, as_rows, check_units, is_count, numbers
 from keras_explainable.scores.score import unit as _unit
 
@@ -86,7 +87,8 @@ def region(mask: Any, unit: int, axis: int | None = None) -> Score:
     score[b, j] = sum over p of mask_j[p] f[b, p, unit] / sum over p of mask_j[p]
 
     Args:
-        mask: (*S) at the resolution of the model's output, of booleans or weights; or (M, *S) for M scores. None: the
+        mask: (*S) at the resolution of the model's output, of booleans or weights; or (M, *S) for M scores. With
+            `axis` also at a finer one, as that of the images, to which the output is then resized linearly. None: the
             pixels where the model prefers this unit, on each image that it sees; of one unit alone the foreground,
             where it is above 0 before the sigmoid.
         unit: the channel.
@@ -96,9 +98,7 @@ def region(mask: Any, unit: int, axis: int | None = None) -> Score:
     Raises:
         InputError: the mask is empty or fits the output nowhere, or at both ends; or there is neither mask nor axis.
     """
-    weights = None if mask is None else Array.of(mask)
-    if weights is not None and not np.any(backend.to_host(weights.tensor)):
-        raise InputError("region: the mask has no pixel in it.")
+    weights = None if mask is None else as_mask("region", mask)
     if axis not in (None, -1, 1):
         raise InputError(f"region: axis={axis!r} came, and -1 (channels last) or 1 (channels first) was expected.")
     if mask is None and axis is None:
@@ -155,15 +155,13 @@ def _region(outputs: Any, mask: Array | None, unit: int, axis: int | None) -> An
         fits = [a for a, space in ((-1, shape[1:-1]), (1, shape[2:])) if mask.shape in (space, mask.shape[:1] + space)]
         if axis is None and len(fits) == 1:
             axis = fits[0]
-        if axis not in fits:
+        space = shape[1:-1] if axis == -1 else shape[2:]
+        if axis is None or (fits and axis not in fits) or not covers(mask.shape, space):
             raise InputError(
-                f"A mask of shape {mask.shape} came for outputs of shape {shape}: it must have their spatial shape, "
-                "with the masks' number before it where there are several; and where both ends could be the channels, "
-                "axis= must say which."
+                f"A mask of shape {mask.shape} came for outputs of shape {shape}: it must have their spatial shape, or "
+                "with axis= a finer one, with the masks' number before it where there are several; and where both ends "
+                "could be the channels, axis= must say which."
             )
         check_units((unit,), shape[axis])
-        weights = ops.reshape(mask.tensor, (1, -1, *(s for a, s in enumerate(shape) if a and a != axis % len(shape))))
-    chosen = ops.take(values, unit, axis=axis)[:, None]
-    space = tuple(range(2, len(shape)))
-    weight = ops.sum(weights, axis=space)
-    return ops.sum(chosen * weights, axis=space) / ops.where(weight != 0, weight, ops.ones_like(weight))
+        weights = on_grid(mask.tensor, space)
+    return mean(ops.take(values, unit, axis=axis)[:, None], weights)

@@ -1,0 +1,86 @@
+"""Targets of maps: their mean over a region that has more pixels than they."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_explainable import backend, resize
+from keras_explainable.arrays import Array
+from keras_explainable.errors import InputError
+from keras_explainable.scores.score import Score, as_float
+
+
+def depth(mask: Any = None) -> Score:
+    """How far away a region is: the mean of a depth map over it.
+
+    score[b, j] = sum over p of mask_j[p] d[b, p] / sum over p of mask_j[p]
+
+    d is the model's output (batch, H, W), with or without an axis of one channel, or what it calls "predicted_depth";
+    as it is, be it depth or its inverse, and resized linearly to the mask.
+
+    Args:
+        mask: (H, W) at the resolution of d or a finer one, as that of the images, of booleans or weights; or (M, H, W)
+            for M scores. None: all of it.
+    """
+    return Score(_depth, (None if mask is None else as_mask("depth", mask),))
+
+
+def as_mask(name: str, mask: Any) -> Array:
+    """A mask, or several, as an array that is not empty."""
+    array = Array.of(mask)
+    if not np.any(backend.to_host(array.tensor)):
+        raise InputError(f"{name}: the mask has no pixel in it.")
+    return array
+
+
+def covers(mask: tuple, space: tuple) -> bool:
+    """Whether a mask of this shape, or several, have the resolution of a map's axes of space or a finer one."""
+    own = mask[len(mask) - len(space) :]
+    return len(mask) - len(space) in (0, 1) and all(s is not None and m >= s for m, s in zip(own, space, strict=True))
+
+
+def on_grid(mask: Any, space: tuple[int, ...]) -> Any:
+    """The weights W (M, *space) of masks (*S) or (M, *S) in a map that is resized linearly to them.
+
+    sum_q W[q] map[q] = sum_p mask[p] resized[p]"""
+    fine = mask.shape[len(mask.shape) - len(space) :]
+    found = ops.reshape(mask, (-1, *fine))
+    for axis, (old, new) in enumerate(zip(fine, space, strict=True), start=1):
+        if old != new:
+            shares = ops.convert_to_tensor(resize.weights(new, old))
+            found = ops.moveaxis(ops.matmul(ops.moveaxis(found, axis, -1), shares), -1, axis)
+    return found
+
+
+def mean(values: Any, weights: Any) -> Any:
+    """The weighted means (B, M) of (B, 1, *S) by (M, *S) or (B, 1, *S); 0 where there is no weight."""
+    pixels = tuple(range(2, len(values.shape)))
+    weights = weights if len(weights.shape) == len(values.shape) else weights[None]
+    weight = ops.sum(weights, axis=pixels)
+    return ops.sum(values * weights, axis=pixels) / ops.where(weight != 0, weight, ops.ones_like(weight))
+
+
+def _depth(outputs: Any, mask: Array | None) -> Any:
+    if isinstance(outputs, Mapping):
+        if "predicted_depth" not in outputs:
+            raise InputError(
+                f"depth: the outputs are {', '.join(map(repr, outputs))}, and 'predicted_depth' was expected: choose "
+                "another by ke.scores.output(which, ke.scores.depth())."
+            )
+        outputs = outputs["predicted_depth"]
+    values = as_float(outputs)
+    axis = next((axis for axis in (1, -1) if len(values.shape) == 4 and values.shape[axis] == 1), None)
+    values = values if axis is None else ops.squeeze(values, axis)
+    if len(values.shape) != 3:
+        raise InputError(f"depth: outputs of shape {tuple(values.shape)} came, and (batch, H, W) was expected.")
+    if mask is None:
+        return ops.mean(values, axis=(1, 2))[:, None]
+    space = tuple(values.shape[1:])
+    if not covers(mask.shape, space):
+        raise InputError(
+            f"depth: a mask of shape {mask.shape} came for a map of {space}, and one of its size or of more pixels was "
+            "expected, such as the images'."
+        )
+    return mean(values[:, None], on_grid(mask.tensor, space))
