@@ -15,6 +15,7 @@ from keras_explainable.models.reading import Reading
 from keras_explainable.models.taps import INPUT, Call, Point
 
 Leads = frozenset[tuple[str, int]]
+LATE = 0.2  # of the layers with weights, how many must be before a signal that is taken since all ways go through it
 NAMED = 3  # candidates that a refusal names
 
 
@@ -103,7 +104,7 @@ def _default(view: Any) -> Point:
             return point
     seen = measured(view)
     candidates = [c for c in _candidates(view, leads) if seen.of(c)] if seen else []
-    if seen and candidates and (point is None or seen.of(view.call(point))):
+    if seen and candidates and (point is None or seen.has(view.call(point))):
         return _shown(view, point, candidates, seen)
     if error is not None:
         raise error
@@ -119,21 +120,21 @@ def _suggested(view: Any, leads: Leads | None) -> tuple[Point | None, LayerError
 
 
 def _shown(view: Any, point: Point | None, candidates: list[Call], seen: Evidence) -> Point:
-    """The last of the candidates that shows the image and reaches the scores by its places; the one at `point`, which
-    structure suggests, if it does."""
+    """The one of the candidates that structure suggests, if it shows the image and reaches the scores by its places;
+    else the last of those that do and that all ways go through: no projection, and no branch beside."""
     best = {c.output: seen.of(c)[0] for c in candidates}
-    passing = [c for c in candidates if best[c.output].evidence >= _enough(best[c.output], c.output == point)]
+    value = view.call(point).outputs[:1] if point is not None else ()
+    passing = [c for c in candidates if best[c.output].evidence >= _enough(best[c.output], c.outputs[:1] == value)]
     alive = _alive(view, {c.output: best[c.output].reading for c in passing})
     passing = [c for c in passing if c.output in alive]
     if not passing:
         _refuse(best)
-    if not any(c.output == point for c in passing):
-        point = proposed(view, frozenset(c.output[:2] for c in passing))
     common = [c for c in passing if _is_common(view, c)]
-    if common and not any(c.output == point for c in common):  # a projection, or a branch beside
-        point = common[-1].output
-    assert point is not None
-    chosen(view)[point] = best[point].reading
+    fits = [c for c in common or passing if c.outputs[:1] == value]
+    features = [c for c in passing if c.holds_calls or "norm" in c.kind.lower()]
+    taken = fits or common or features or passing
+    point = point if fits and point is not None else taken[-1].output
+    chosen(view)[point] = best[taken[-1].output].reading
     return point
 
 
@@ -149,21 +150,22 @@ def _features(view: Any, leads: Leads | None) -> Leads | None:
     if leads is None or not any(len(call.shape) > 2 for call in made):
         return leads
     behind = ways.weighted(trace, view.made_of)
-    return (
-        frozenset(c.output[:2] for c in trace.calls if c.output[:2] in leads and behind.intersection(c.outputs))
-        or leads
-    )
+    weighted = (c.output[:2] for c in trace.calls if behind.intersection(c.outputs))
+    return leads.intersection(weighted) or leads
 
 
 def _is_common(view: Any, call: Call) -> bool:
-    """Whether all ways to the scores go through what a call gives, or a normalisation gets."""
+    """Whether all ways to the scores go through what a call gives, or a normalisation gets, behind enough of the
+    model's layers with weights."""
     trace, known = view.operations, view.operations.known
     key = "common", view.made_of
     if key not in known:
-        known[key] = ways.common(trace, view.made_of)
+        known[key] = ways.common(trace, view.made_of), ways.kernels(trace, view.made_of)
+    common, kernels = known[key]
     seen = trace.at(call.output) or call
     norm = "norm" in call.kind.lower() and not call.holds_calls
-    return not known[key].isdisjoint((*seen.outputs[:1], *(seen.inputs[:1] if norm else ())))
+    values = common.intersection((*seen.outputs[:1], *(seen.inputs[:1] if norm else ())))
+    return any(len(kernels & trace.above(value)) >= LATE * len(kernels) for value in values)
 
 
 def proposed(view: Any, leads: Leads | None) -> Point:
@@ -186,7 +188,8 @@ def _candidates(view: Any, leads: Leads | None) -> list[Call]:
     found += find.spatial_calls(trace, rank, leads) + find.bare_kernels(view.operations, rank, leads)
     order = {call.output: i for i, call in enumerate(view.operations.calls)}
     found = [c for c in found if (leads is None or c.output[:2] in leads) and not c.frames]
-    return sorted(found, key=lambda call: order.get(call.output, -1))
+    found.sort(key=lambda call: order.get(call.output, -1))
+    return [*{call.outputs[0]: call for call in reversed(found)}.values()][::-1]  # the innermost of each signal
 
 
 def measured(view: Any) -> Evidence | None:

@@ -102,14 +102,24 @@ def readings(call: Call, rank: int, grids: Callable[[int], Iterable[tuple]]) -> 
             rest = call.shape[1] - math.prod(grid)
             for prefix in range(min(rest, PREFIXES) + 1):
                 yield Reading(grid=grid, prefix=prefix), prefix == rest in tokens.PREFIXES
+                if rank == 3 and min(grid) > 1:  # the frames of each place side by side
+                    order = np.arange(math.prod(grid)).reshape(*grid[1:], grid[0]).transpose(2, 0, 1).ravel()
+                    yield Reading(grid=grid, prefix=prefix, order=tuple(order.tolist())), False
 
 
 class Evidence:
     """What a model's signals show, of images of one size, found once for each trace."""
 
-    def __init__(self, changes: dict[Point, Changes], rank: int, windows: Sequence, grids: Callable) -> None:
+    def __init__(
+        self, calls: Sequence[Call], changes: dict[Point, Changes], rank: int, windows: Sequence, grids: Callable
+    ) -> None:
         self.changes, self.rank, self.windows, self.grids = changes, rank, windows, grids
         self.known: dict[Point, list[Shown]] = {}
+        self.values = {value for call in calls for value in call.outputs[:1] if call.output in changes}
+
+    def has(self, call: Call) -> bool:
+        """Whether a call's signal was measured, of this call or of one around it."""
+        return call.outputs[0] in self.values
 
     def of(self, call: Call) -> list[Shown]:
         """How a signal shows the image, by its readings, the best one first; nothing where it was not measured."""
@@ -131,6 +141,7 @@ class Evidence:
                 continue
             if reading.grid:
                 changes = changes[:, reading.prefix : reading.prefix + reading.number]
+                changes = changes[:, reading.order] if reading.order else changes
             value = area(changes, inside(reading.size(call.shape), self.rank, self.windows))
             if not math.isnan(value):
                 lacking = (1 - value + LEAST) * (TWICE if usual else 1)
@@ -152,7 +163,8 @@ def measured(taps: Taps, shape: tuple, calls: Sequence[Call], scale: Any, grids:
             changes.setdefault(point, []).append(value)
     front = taps.inputs.front
     windows = front.windows if front is not None else ()
-    return Evidence({p: Changes(*map(_joined, zip(*v, strict=True))) for p, v in changes.items()}, rank, windows, grids)
+    joined = {point: Changes(*map(_joined, zip(*found, strict=True))) for point, found in changes.items()}
+    return Evidence(calls, joined, rank, windows, grids)
 
 
 def _joined(parts: Sequence) -> np.ndarray | None:

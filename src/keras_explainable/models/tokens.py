@@ -68,6 +68,10 @@ def grids(trace: Trace, image: tuple, count: int) -> list[tuple[int, ...]]:
     or in two dimensions a square of all but a few of them."""
     sizes = [spatial_size(call.shape, call.channels_first) for call in spatial_calls(trace, len(image))]
     sizes += [tuple(s // p for s in image) for p in range(1, max(image)) if all(s % p == 0 for s in image)]
+    if len(image) == 3:  # patches of one or several frames
+        times = [t for t in range(1, image[0] + 1) if image[0] % t == 0]
+        places = [p for p in range(1, max(image[1:])) if image[1] % p == image[2] % p == 0]
+        sizes += [(image[0] // t, image[1] // p, image[2] // p) for p in places for t in times]
     sizes += [found for before in PREFIXES if (found := _square(trace, image, count - before))]
     return [size for size in dict.fromkeys(sizes) if count / 2 < math.prod(size) <= count]
 

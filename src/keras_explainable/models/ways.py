@@ -45,6 +45,12 @@ def common(trace: Trace, roots: Iterable[int]) -> frozenset[int]:
     return frozenset(value for value, number in numbers.items() if shared >> number & 1)
 
 
+def kernels(trace: Trace, roots: Iterable[int]) -> frozenset[int]:
+    """What the layers with weights on the ways to the roots give."""
+    above = frozenset().union(roots, *(trace.above(root) for root in roots))
+    return above.intersection(value for call in trace.calls if call.has_kernel for value in call.outputs)
+
+
 def weighted(trace: Trace, roots: Iterable[int]) -> frozenset[int]:
     """The values from which the way to the roots goes through weights."""
     waiting = frozenset().union(roots, *(trace.above(root) for root in roots))
