@@ -159,7 +159,6 @@ REFUSED = {
     "exponential": lambda x: L.Activation("exponential", name="bad")(x),
     "fused exponential": lambda x: L.Dense(4, activation="exponential", name="bad")(x),
     "quotient": lambda x: ops.divide(x, x),
-    "norm of spaces": lambda x: L.GroupNormalization(2, name="bad")(x),
 }
 
 
@@ -272,22 +271,41 @@ if BACKEND == "torch":
 
         close(written(fused), written(explicit), 1e-4)
 
-    def learned_queries(net, x):
-        return F.scaled_dot_product_attention(net.position.expand(len(x), -1, -1)[:, None], x[:, None], x[:, None])[
-            :, 0
-        ]
+    def test_what_learned_queries_attend_to_has_a_half_as_values_and_a_half_as_keys():
+        def attend(net, x):
+            queries = net.position.expand(len(x), -1, -1)[:, None]
+            return F.scaled_dot_product_attention(queries, x[:, None], x[:, None], scale=1.0)[:, 0]
 
-    def masked_by_the_image(net, x):
-        return F.scaled_dot_product_attention(x, x, x, attn_mask=x[:, :, :5])
+        def halves(net, x):
+            """The same value, whose gradient is that of the rule."""
+            a = net.position.expand(len(x), -1, -1) @ x.transpose(1, 2)
+            y = a.softmax(-1) @ x
+            half = (a.softmax(-1) @ x.detach() + a.softmax(-1).detach() @ x) / 2
+            return half + (y - half).detach()
+
+        x = torch.tensor(np.ascontiguousarray(tokens().swapaxes(1, 2)), requires_grad=True)
+        (gradient,) = torch.autograd.grad(Written(halves).eval()(x)[:, 1].sum(), x)
+        expected = (x * gradient).sum(1).detach().numpy()
+        close([written(attend, x.detach(), gamma=0.0).maps[..., 1]], [expected], 1e-4)
+
+    def test_what_is_written_into_a_signal_is_a_sum():
+        def into(net, x):
+            y = x.clone()
+            y[:, 1:3] = x[:, 1:3] + x[:, 2:4] @ net.head.weight.T @ net.head.weight
+            return y
+
+        def added(net, x):
+            more = x[:, 2:4] @ net.head.weight.T @ net.head.weight
+            return x + F.pad(more, (0, 0, 1, 2))
+
+        close(written(into), written(added), 1e-4)
 
     @pytest.mark.parametrize(
         "thing",
         [
-            learned_queries,
-            masked_by_the_image,
             lambda _, x: torch.where(x > 0, x, -x),
             lambda _, x: torch.exp(x),
-            lambda _, x: x / x.norm(dim=-1, keepdim=True),
+            lambda _, x: x / x.flip(1),
             lambda _, x: 1 / x,
             lambda _, x: torch.einsum("btc,btc,btc->btc", x, x, x),
             lambda net, x: F.linear(x, net.position[0, 0].diag(), x[0, 0]),

@@ -143,8 +143,8 @@ CURVED = {
     "square": ops.square,
     "largest": lambda x: ops.maximum(x, ops.flip(x, axis=1)),
     "clipped": lambda x: ops.clip(x, -30.0, 30.0),
-    "of two": lambda x: x * ops.flip(x, axis=1),
-    "normed": lambda x: x / ops.max(ops.abs(x)),
+    "of two": lambda x: ops.abs(x) * ops.flip(x, axis=1),
+    "over another": lambda x: x / ops.abs(x),
     "a gate": lambda x: ops.where(x > 0, x, ops.zeros_like(x)),
     "stopped": ops.stop_gradient,
 }

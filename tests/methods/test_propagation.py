@@ -80,16 +80,6 @@ def test_a_bias_keeps_its_share():
     np.testing.assert_allclose(maps[0, :, 0], [3.0, -2.0], rtol=1e-5)
 
 
-@pytest.mark.parametrize("layer", ["LayerNormalization", "Softmax", "Multiply"])
-def test_a_layer_that_no_rule_covers_is_named(layer):
-    x = inputs = keras.Input((8, 8, 3))
-    x = L.Conv2D(4, 3)(x)
-    x = L.Multiply(name="bad")([x, x]) if layer == "Multiply" else getattr(L, layer)(name="bad")(x)
-    model = keras.Model(inputs, L.Dense(5)(L.Flatten()(x)))
-    with pytest.raises(LayerError, match=rf"covers bad \({layer}\)"):
-        raw("lrp_epsilon_plus", model, np.ones((1, 8, 8, 3)), 0)
-
-
 def test_the_score_of_a_margin_is_given_back():
     model, x = without_biases("functional"), models.images("functional")
     scores, maps = raw("lrp_epsilon", model, x, None, score=ke.scores.margin(1, 3))

@@ -30,6 +30,7 @@ from keras_explainable.models.precision import current_precision as current_prec
 from keras_explainable.models.taps import IMAGES as IMAGES
 from keras_explainable.models.taps import INPUT as INPUT
 from keras_explainable.models.taps import Call as Call
+from keras_explainable.models.taps import Deviation as Deviation
 from keras_explainable.models.taps import Point as Point
 from keras_explainable.models.taps import Taps as Taps
 from keras_explainable.models.view import View as View

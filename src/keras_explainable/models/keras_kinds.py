@@ -74,6 +74,8 @@ def deviation(layer: Any) -> Deviation:
     """What a layer normalisation divides by."""
     if getattr(layer, "rms_scaling", False):
         raise LayerError(f"{layer.name} divides by a variance (rms_scaling=True): use keras.layers.RMSNormalization.")
+    if isinstance(layer, keras.layers.GroupNormalization):
+        return _of_groups(layer)
     centred = isinstance(layer, keras.layers.LayerNormalization)
     gain = layer.gamma if centred else layer.scale
     axes = tuple(layer.axis)
@@ -85,3 +87,16 @@ def deviation(layer: Any) -> Deviation:
         return ops.reshape(ops.cast(ops.convert_to_tensor(gain), "float32"), shape)
 
     return Deviation(axes, layer.epsilon, centred, (lambda rank: 1.0) if gain is None else spread)
+
+
+def _of_groups(layer: Any) -> Deviation:
+    gain = layer.gamma if layer.scale else None
+
+    def spread(rank):
+        shape = [1] * rank
+        shape[layer.axis] = -1
+        return ops.reshape(ops.cast(ops.convert_to_tensor(gain), "float32"), shape)
+
+    return Deviation(
+        (-1,), layer.epsilon, True, (lambda rank: 1.0) if gain is None else spread, layer.groups, layer.axis
+    )

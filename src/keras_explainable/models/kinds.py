@@ -41,14 +41,15 @@ GROUPS: dict[str, list[str]] = {
     + ["adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d"],
     "maximum": [*_named("MaxPooling{}", torch=False), *_named("GlobalMaxPooling{}", torch=False)]
     + [*_named("MaxPool{}"), *_named("AdaptiveMaxPool{}"), "max_pool1d", "max_pool2d", "max_pool3d"]
-    + ["adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d"],
+    + ["adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", "amax"],
     "sum": ["Add", "add", "iadd"],
     # y = x1 x2, linear in each
     "product": [*TIMES, "Matmul", "matmul", "rmatmul", "bmm", "Einsum", "einsum"]
     + ["mm", *_named("conv{}"), *_named("conv_transpose{}"), "Conv", "DepthwiseConv", "ConvTranspose"],
     "additive": ["Subtract", "sub", "add_scaled", "rsub", "Negative", "neg", "Sum", "sum"],
     "quotient": ["Divide", "TrueDivide", "div"],
-    "layernorm": ["LayerNormalization", "RMSNormalization", "LayerNorm", "RMSNorm", "layer_norm", "rms_norm"],
+    "layernorm": ["LayerNormalization", "RMSNormalization", "LayerNorm", "RMSNorm", "layer_norm", "rms_norm"]
+    + ["GroupNormalization", "GroupNorm", "group_norm", "normalize"],
     "softmax": ["Softmax", "softmax"],
     "attention": ["MultiHeadAttention", "scaled_dot_product_attention", "multi_head_attention_forward"],
     # of a tensor, its shape alone

@@ -31,29 +31,76 @@ def tried(taps: Taps, trace: Trace, shape: tuple, steps: Sequence[Step]) -> dict
     verdicts.update(dict.fromkeys([step.call.output[:2] for step in new]))
     able = {step.call.output[:2]: step.reached for step in new if step.reached and not step.indexed}
     if able:
-        # In a thread of its own, where there are numbers also while the backend traces in this one.
-        thread = threading.Thread(target=lambda: _run(sampled(taps), shape, able, verdicts))
-        thread.start()
-        thread.join()
+        _with_numbers(lambda: _run(sampled(taps), shape, able, verdicts, _verdict))
     return {key: kind for key, kind in verdicts.items() if kind}
 
 
-def _run(taps: Taps, shape: tuple, able: dict[Key, tuple[Point, ...]], verdicts: dict[Key, str | None]) -> None:
+def summing(taps: Taps, trace: Trace, shape: tuple, steps: Sequence[Step]) -> dict[Key, int | None]:
+    """The axis along which what each of some calls gives adds up to 1, counted from the last; None where there is none,
+    or more than one. Kept with the trace."""
+    axes = trace.known.setdefault("summing", {})
+    new = {step.call.output[:2]: step.reached for step in steps if step.call.output[:2] not in axes}
+    axes.update(dict.fromkeys(new))
+    if new:
+        _with_numbers(lambda: _run(sampled(taps), shape, new, axes, _axis))
+    return axes
+
+
+def still(taps: Taps, trace: Trace, shape: tuple, points: Sequence[Point]) -> bool:
+    """Whether signals are the same whatever the images show: tried on two batches of random ones. Kept with the
+    trace."""
+    known = trace.known.setdefault("still", {})
+    key = tuple(points)
+    if key not in known:
+        known[key] = False
+        _with_numbers(lambda: known.update({key: _same(sampled(taps), shape, frozenset(points))}))
+    return known[key]
+
+
+def _with_numbers(work: Callable[[], None]) -> None:
+    """Done in a thread of its own, where there are numbers also while the backend traces in this one."""
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+
+def _same(taps: Taps, shape: tuple, points: frozenset[Point]) -> bool:
+    seen: list[dict[Point, np.ndarray]] = []
+
+    def tap(point, value):
+        seen[-1][point] = _numbers(value)
+        return value
+
+    try:
+        for seed in range(2):
+            seen.append({})
+            with taps.device():
+                taps.run(taps.images(_random(shape, seed)), tap, points)
+    except Exception:  # not on such images
+        return False
+    first, second = seen
+    return first.keys() == second.keys() == points and all(np.array_equal(first[p], second[p]) for p in points)
+
+
+def _random(shape: tuple, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+
+
+def _run(taps: Taps, shape: tuple, able: dict[Key, tuple[Point, ...]], verdicts: dict, judge: Callable) -> None:
     """Note the verdict on each call, tried while the model runs."""
     seen: dict[Point, Any] = {}
 
     def tap(point, value):
         if point.link == "again":
-            verdicts[point[:2]] = _verdict(value, {p.part: seen[p] for p in able[point[:2]]})
+            verdicts[point[:2]] = judge(value, {p.part: seen[p] for p in able[point[:2]]})
         else:
             seen[point] = value
         return value
 
     points = frozenset([Point(*key, "again") for key in able]).union(*able.values())
-    images = np.random.default_rng(0).normal(size=shape).astype("float32")
     try:
         with taps.device():
-            taps.run(taps.images(images), tap, points)
+            taps.run(taps.images(_random(shape)), tap, points)
     except Exception:  # not on such images: then nothing is known of what was not tried
         return
 
@@ -75,6 +122,8 @@ def _verdict(again: Callable, values: dict[int, Any]) -> str | None:
 
     try:
         still = call(draw(0))
+        if not np.isfinite(still).all():  # x / 0
+            return None
         for size in SIZES:
             a, b = draw(size), draw(size)
             both, back = [x + y for x, y in zip(a, b, strict=True)], [-x for x in a]
@@ -90,6 +139,19 @@ def _verdict(again: Callable, values: dict[int, Any]) -> str | None:
         return MOVING if bool(np.all(np.isin(y, known) | (y == still))) else LINEAR
     except Exception:  # it wants other numbers, or gives no tensor
         return None
+
+
+def _axis(again: Callable, values: dict[int, Any]) -> int | None:
+    """The axis along which a call of one signal adds up to 1, whatever that signal is."""
+    random = np.random.default_rng(0)
+    try:
+        y = _numbers(again({part: _like(random.normal(size=v.shape), v) for part, v in values.items()}))
+    except Exception:
+        return None
+    alone = bool(np.allclose(y, 1))  # along an axis of one place, which is not that of the images
+    axes = [axis for axis in range(1 - y.ndim if alone else -y.ndim, 0) if (y.shape[axis] == 1) == alone]
+    sums = [axis for axis in axes if np.allclose(y.sum(axis), 1, atol=LOWER)][-1 if alone else 0 :]
+    return sums[0] if len(sums) == 1 else None
 
 
 def _has_gradient(

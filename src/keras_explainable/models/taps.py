@@ -18,7 +18,8 @@ class Point(NamedTuple):
     call: int = 0
     link: str = "output"  # "input", "linear" (the argument of a fused activation), "output", "attention" (its
     # probabilities: batch, heads, tokens, tokens), "deviation" (what a normalisation divides by), "zero" (what it gives
-    # where that tensor is zero), or "again" (no signal: how the call is made again)
+    # where that tensor is zero), "again" (no signal: how the call is made again), or what is inside of attention,
+    # softmax(Q K^T + M) V: "queries" (scaled), "keys", "products" (Q K^T), "logits" (with M), "values", "mixed"
     part: int = 0  # of several input or output tensors
 
     def __str__(self) -> str:
@@ -167,6 +168,8 @@ class Deviation(NamedTuple):
     epsilon: float
     centred: bool
     gain: Callable[[int], Any]
+    groups: int = 0  # of channels, each of which has a deviation of its own, over space as well
+    channels: int = -1  # where these are
 
 
 class Taps(Protocol):

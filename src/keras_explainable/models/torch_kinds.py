@@ -106,6 +106,9 @@ def scale(module: nn.Module) -> torch.Tensor:
 def deviation(module: nn.Module) -> Deviation:
     """What a layer normalisation divides by."""
     gain, epsilon = held(module, "weight"), module.eps
+    if isinstance(module, nn.GroupNorm):
+        shaped = (lambda rank: 1.0) if gain is None else (lambda rank: gain.float().reshape(-1, *(1,) * (rank - 2)))
+        return Deviation((-1,), epsilon, True, shaped, module.num_groups, 1)
     return Deviation(
         tuple(range(-len(module.normalized_shape), 0)),
         torch.finfo(torch.float32).eps if epsilon is None else epsilon,

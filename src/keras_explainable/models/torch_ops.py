@@ -24,7 +24,8 @@ NAMES = {
     **{"concat": "cat", "concatenate": "cat"},
 }
 ATTENTION = ("softmax", "scaled_dot_product_attention", "multi_head_attention_forward")
-NORMS = ("layer_norm", "rms_norm")
+INSIDE = ("queries", "keys", "products", "logits", "values", "mixed")  # of attention: softmax(Q K^T + M) V
+NORMS = ("layer_norm", "rms_norm", "group_norm", "normalize")
 WEIGHTED = ("linear", "conv")  # how the names of functions with a weight and a bias begin
 LIKE = ("type_as", "to", "expand_as", "view_as", "reshape_as")  # of a second tensor, its shape or type alone
 MOVING = ("permute", "movedim", "moveaxis", "transpose", "swapaxes")
@@ -88,17 +89,17 @@ class Operations(TorchFunctionMode):
             args = (*session.see_all(*key, "input", args[:1]), *args[1:])
         else:
             args, kwargs = session.see_all(*key, "input", (args, kwargs))
-        session.see_again(*key, func, args, kwargs)
-        attention = point._replace(link="attention")
-        if name in ATTENTION and (session.points is None or attention in session.points):
-            func = _showing(name, func, functools.partial(session.see, attention))
+        writes = _may_write(func, args, kwargs) and bool(args) and isinstance(args[0], torch.Tensor)
+        session.see_again(*key, functools.partial(_apart, func) if writes else func, args, kwargs)
+        if name in ATTENTION:
+            func = self._attending(name, point, func)
         deviation = point._replace(link="deviation")
         if name in NORMS and session.points is not None and deviation in session.points:
-            func = functools.partial(_normalized, functools.partial(session.see, deviation), name == "layer_norm")
+            func = functools.partial(NORMALISED[name], functools.partial(session.see, deviation))
         held = args[0] if args and isinstance(args[0], torch.Tensor) else None
         replaced = session.points is not None and any(p[:3] == (*key, "output") for p in session.points)
-        if held is not None and replaced and _may_write(func, args, kwargs):
-            args = (held.clone(), *args[1:])  # what it writes is kept for its gradient, and what is seen is another
+        if replaced and writes:
+            args = (args[0].clone(), *args[1:])  # what it writes is kept for its gradient, and what is seen is another
         target = None if held is None else args[0]
         version = None if target is None else target._version
         output = func(*args, **kwargs)
@@ -111,6 +112,18 @@ class Operations(TorchFunctionMode):
                 held.detach_()  # type: ignore[union-attr]  # how the value before was made plays no part
             return held.copy_(seen)  # type: ignore[union-attr]
         return seen
+
+    def _attending(self, name: str, point: Point, func: Callable) -> Callable:
+        """An operation with attention in it, which shows what is asked for of that; in a trace, its probabilities."""
+        session, attention = self.session, point._replace(link="attention")
+        inside = {p for p in session.points or () if p[:2] == point[:2] and p.link in INSIDE}
+        if session.points is not None and attention not in session.points and not inside:
+            return func
+
+        def show(link, value):
+            return session.see(point._replace(link=link), value) if inside else value
+
+        return _showing(name, func, functools.partial(session.see, attention), show)
 
 
 def _in_order(args: tuple, kwargs: dict) -> tuple[tuple, dict]:
@@ -140,12 +153,12 @@ def quiet(session: Watching) -> Iterator[None]:
         session.busy = before
 
 
-def _showing(name: str, func: Callable, see: Callable) -> Callable:
+def _showing(name: str, func: Callable, see: Callable, show: Callable) -> Callable:
     """An operation that shows its attention probabilities (B, H, T, T), computed outright where it is fused."""
     if name == "scaled_dot_product_attention":
-        return functools.partial(attend, see)
+        return functools.partial(attend, see, show=show)
     if name == "multi_head_attention_forward":
-        return functools.partial(_attend_with_heads, see)
+        return functools.partial(_attend_with_heads, see, show)
     return functools.partial(_softmax, see, func)
 
 
@@ -171,44 +184,100 @@ def attend(
     *,
     scale: float | None = None,
     enable_gqa: bool = False,
+    show: Callable = lambda link, value: value,
 ) -> torch.Tensor:
     """`F.scaled_dot_product_attention`, step by step: softmax(Q K^T scale + mask) V."""
     if enable_gqa:
         repeats = query.shape[-3] // key.shape[-3]
         key, value = (v.repeat_interleave(repeats, dim=-3) for v in (key, value))
-    scores = query @ key.transpose(-2, -1) * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
+    query = show("queries", query * (1 / math.sqrt(query.shape[-1]) if scale is None else scale))
+    scores = show("products", query @ show("keys", key).transpose(-2, -1))
     if is_causal:
         attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
     if attn_mask is not None and attn_mask.dtype == torch.bool:
         scores = scores.masked_fill(~attn_mask, -math.inf)
     elif attn_mask is not None:
         scores = scores + attn_mask
-    return F.dropout(see(torch.softmax(scores, dim=-1)), dropout_p, dropout_p > 0) @ value
+    probabilities = F.dropout(see(torch.softmax(show("logits", scores), dim=-1)), dropout_p, dropout_p > 0)
+    return show("mixed", probabilities @ show("values", value))
 
 
-def _normalized(
+def _apart(func: Callable, tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+    """What an operation that works in place gives, as a new tensor."""
+    new = tensor.clone()
+    output = func(new, *args, **kwargs)
+    return new if output is None else output
+
+
+def _divided(see: Callable, x: torch.Tensor, axes: tuple, eps: float) -> torch.Tensor:
+    """x by its deviation, which is shown."""
+    return x / see(torch.sqrt(x.square().mean(axes, keepdim=True) + eps))
+
+
+def _axes(shape: Any) -> tuple:
+    return tuple(range(-(1 if isinstance(shape, int) else len(shape)), 0))
+
+
+def _layer_norm(
     see: Callable,
-    centred: bool,
     input: torch.Tensor,
     normalized_shape: Any,
     weight: torch.Tensor | None = None,
     bias: torch.Tensor | None = None,
-    eps: float | None = None,
+    eps: float = 1e-5,
     *_: Any,
 ) -> torch.Tensor:
-    """`F.layer_norm`, or where not centred `F.rms_norm`, whose deviation is shown."""
-    if not centred and bias is not None:  # the fourth argument of `F.rms_norm`
-        bias, eps = None, bias
-    eps = eps if eps is not None else 1e-5 if centred else torch.finfo(input.dtype).eps
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else normalized_shape
-    axes = tuple(range(-len(shape), 0))
-    x = input - input.mean(axes, keepdim=True) if centred else input
-    output = x / see(torch.sqrt(x.square().mean(axes, keepdim=True) + eps))
+    axes = _axes(normalized_shape)
+    output = _divided(see, input - input.mean(axes, keepdim=True), axes, eps)
     output = output if weight is None else output * weight
     return output if bias is None else output + bias
 
 
-def _attend_with_heads(see: Callable, query: torch.Tensor, *args: Any, **kwargs: Any) -> tuple:
+def _rms_norm(
+    see: Callable,
+    input: torch.Tensor,
+    normalized_shape: Any,
+    weight: torch.Tensor | None = None,
+    eps: float | None = None,
+) -> torch.Tensor:
+    output = _divided(see, input, _axes(normalized_shape), torch.finfo(input.dtype).eps if eps is None else eps)
+    return output if weight is None else output * weight
+
+
+def _group_norm(
+    see: Callable,
+    input: torch.Tensor,
+    num_groups: int,
+    weight: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    eps: float = 1e-5,
+    *_: Any,
+) -> torch.Tensor:
+    """Its deviation is (B, groups, 1)."""
+    x = input.reshape(len(input), num_groups, -1)
+    output = _divided(see, x - x.mean(-1, keepdim=True), (-1,), eps).reshape(input.shape)
+    of_channels = (-1, *(1,) * (input.ndim - 2))
+    output = output if weight is None else output * weight.reshape(of_channels)
+    return output if bias is None else output + bias.reshape(of_channels)
+
+
+def _of_length_1(
+    see: Callable, input: torch.Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, *_: Any, out: Any = None
+) -> torch.Tensor:
+    length = input.norm(p, dim, keepdim=True).clamp_min(eps)
+    return input / (see(length) if p == 2 else length)
+
+
+# The functions of `NORMS`, whose deviations are shown.
+NORMALISED: dict[str, Callable] = {
+    "layer_norm": _layer_norm,
+    "rms_norm": _rms_norm,
+    "group_norm": _group_norm,
+    "normalize": _of_length_1,
+}
+
+
+def _attend_with_heads(see: Callable, show: Callable, query: torch.Tensor, *args: Any, **kwargs: Any) -> tuple:
     """`F.multi_head_attention_forward`, whose probabilities are shown.
 
     A mode that watches gets the function as a whole, and may not look inside of it: a copy of it runs here, in which
@@ -222,7 +291,7 @@ def _attend_with_heads(see: Callable, query: torch.Tensor, *args: Any, **kwargs:
     own = {
         "has_torch_function": lambda _: False,
         "softmax": softmax,
-        "scaled_dot_product_attention": functools.partial(attend, see),
+        "scaled_dot_product_attention": functools.partial(attend, see, show=show),
     }
     plain = F.multi_head_attention_forward
     copy = types.FunctionType(plain.__code__, plain.__globals__ | own, plain.__name__, plain.__defaults__)

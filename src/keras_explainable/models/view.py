@@ -279,6 +279,11 @@ class View(Scored):
         shape = (self.operations.images, *self.inputs.shape[1:])
         return linear.tried(self.taps, self.operations, shape, steps) if steps else {}
 
+    def summing(self, steps: Sequence[Step]) -> dict[tuple[str, int], int | None]:
+        """The axis along which what each of some calls gives adds up to 1 (see `linear.summing`)."""
+        shape = (self.operations.images, *self.inputs.shape[1:])
+        return linear.summing(self.taps, self.operations, shape, steps) if steps else {}
+
     def _run(self, at: Sequence[Point], replace: dict | None = None, wiring: Wiring | None = None) -> Callable:
         if at and self.taps.black_box:
             black_box.refuse()

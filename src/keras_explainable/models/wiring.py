@@ -1,6 +1,7 @@
 """Where a cotangent goes on its way back through a model: layer by layer, by rules, and nowhere unnoticed."""
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -95,10 +96,16 @@ class Step(NamedTuple):
 
 
 def steps(
-    taps: Taps, trace: Trace, target: Point | None, stop: Point | None = None, roots: Sequence[int] | None = None
+    taps: Taps,
+    trace: Trace,
+    target: Point | None,
+    stop: Point | None = None,
+    roots: Sequence[int] | None = None,
+    still: Callable[[Sequence[Point]], bool] = lambda points: False,
 ) -> list[Step]:
     """The calls between the images, or the signal at `stop`, and the scores, in execution order. Without a target the
-    scores are the values `roots`, or all outputs.
+    scores are the values `roots`, or all outputs. `still(points)` tells by trying whether the signals at some points do
+    not depend on the images, where it is not known what made them.
 
     Raises:
         LayerError: between two of them is an operation that is no layer.
@@ -124,6 +131,8 @@ def steps(
         call = _maker(taps, trace, value)
         if call is None and value in whole:
             continue  # numbers of rows of a table, made before the model ran: no gradient goes there
+        if call is None and (taken := _taking(trace, value)) and still(taken):
+            continue  # a table that was kept, or written into
         if call is None:
             raise LayerError(
                 f"Before {user} an operation takes place that is no layer, and what it does to a relevance is not "
@@ -150,6 +159,8 @@ def _role(call: Call, role: str | None, reached: tuple[Point, ...]) -> str | Non
     """What a call does, by which of its inputs depend on the images: a product of one with weights is linear."""
     if _scales(call, role, reached):
         return "scaling"
+    if role is None and call.operation and call.kind.lower() == "max" and _reduces(call):
+        return "maximum"
     weighted = role == "product" and call.operation and len(reached) == 1 and reached[0].part < 2 <= len(call.inputs)
     return kinds.WEIGHTED.get(call.kind, role) if weighted and len(call.signals) == 1 + len(call.inputs) else role
 
@@ -159,6 +170,18 @@ def _scales(call: Call, role: str | None, reached: tuple[Point, ...]) -> bool:
     if len(reached) != 1 or dict(call.signals)[reached[0]] != call.shape:
         return False
     return call.kind in kinds.TIMES or (role == "quotient" and len(call.inputs) == 2 and reached[0].part == 0)
+
+
+def _taking(trace: Trace, value: int) -> list[Point]:
+    """Where a value comes in as floating numbers."""
+    inputs = ((call, p) for call in trace.calls for p, _ in call.signals if p.link == "input")
+    return [point for call, point in inputs if point.part < len(call.inputs) and call.inputs[point.part] == value]
+
+
+def _reduces(call: Call) -> bool:
+    """Whether fewer numbers come out than go in, of one signal alone: of a maximum, along an axis."""
+    sizes = [math.prod(shape) for point, shape in call.signals if point.link == "input"]
+    return len(call.inputs) == len(sizes) == 1 and math.prod(call.shape) < sizes[0]
 
 
 def _maker(taps: Taps, trace: Trace, value: int) -> Call | None:

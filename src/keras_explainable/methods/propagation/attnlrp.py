@@ -1,7 +1,6 @@
 """Relevance through transformers, as a gradient that is changed where the network is not linear (`attnlrp`)."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from keras import ops
@@ -9,24 +8,17 @@ from keras import ops
 from keras_explainable import filters, models
 from keras_explainable.errors import LayerError
 from keras_explainable.methods.gradient import units_last
-from keras_explainable.methods.propagation import canonizers, rules
-from keras_explainable.models import INPUT, Call, Rule, Step, Taps, View, Wiring
-from keras_explainable.models.kinds import ELEMENTWISE, LINEAR
+from keras_explainable.methods.propagation import canonizers, factors, normalised, rules
+from keras_explainable.models import INPUT, Call, Point, Rule, Step, Taps, View, Wiring
+from keras_explainable.models.kinds import ELEMENTWISE, LINEAR, TIMES
 from keras_explainable.registry import explainer
 
 # Where relevance is x times the gradient: what is linear gives to each input what it adds, and a softmax, the first
 # term of its Taylor series.
 GRADIENT = (*LINEAR, "norm", "scaling", "average", "maximum", "sum", "additive", "moving", "softmax")
+LENGTHS = ("norm", "linalg_vector_norm", "linalg_norm", "Norm")  # f(t x) = t f(x): x times the gradient adds up to f
 
 TINY = 1e-10  # a larger epsilon would take its part many times on the way through many blocks
-
-
-def _half(g: Any, inputs: tuple, output: Any) -> tuple:
-    return (g / 2,)
-
-
-def _none(g: Any, inputs: tuple, output: Any) -> tuple:
-    return (ops.zeros_like(g),)
 
 
 def _identity(g: Any, inputs: tuple, output: Any) -> tuple:
@@ -37,20 +29,12 @@ def _identity(g: Any, inputs: tuple, output: Any) -> tuple:
 def _normalisation(taps: Taps, call: Call) -> Rule:
     """The deviation counts as a constant; taking the mean away is linear."""
     if call.operation:
-        deviation = call.output._replace(link="deviation")
-        return Rule(deviation, (deviation,), _none, looks=())
+        return factors.stopped(call.output._replace(link="deviation"))
 
     def send(g, inputs, output):
-        x, norm = inputs[0], taps.deviation(call.path)
-        centred = partial(_centred, axes=norm.axes) if norm.centred else (lambda v: v)
-        variance = ops.mean(ops.square(centred(x)), axis=norm.axes, keepdims=True)
-        return (centred(g * norm.gain(len(x.shape)) / ops.sqrt(variance + norm.epsilon)),)
+        return (normalised.held(taps.deviation(call.path), inputs[0], g),)
 
     return Rule(call.output, (call.output._replace(link="input"),), send)
-
-
-def _centred(x: Any, axes: tuple) -> Any:
-    return x - ops.mean(x, axis=axes, keepdims=True)
 
 
 def _as_gradient(rule: Callable) -> Callable:
@@ -71,37 +55,62 @@ def _product(step: Step) -> list[Rule]:
     """Half of what a product has to each of its two factors; all to one that alone depends on the images."""
     if any(point.part > 1 for point in step.reached):
         raise LayerError(f"No rule covers {step.name} of more than two signals. Use a gradient.")
-    return [Rule(point, (point,), _half, looks=()) for point in step.reached] if len(step.reached) == 2 else []
+    return [factors.part(point, 0.5) for point in step.reached] if len(step.reached) == 2 else []
+
+
+def _deviations(step: Step, inverse: set[int]) -> list[Point]:
+    """Of a normalisation by hand, x / d or x (1 / d), the deviation, one number for several of x."""
+    if factors.divides(step):
+        return [step.reached[1]]
+    if step.role != "product" or step.call.kind not in TIMES or not factors.is_pair(step):
+        return []
+    found = [p for p in step.reached if step.call.inputs[p.part] in inverse and factors.broadcast(step, p)]
+    return found if len(found) == 1 else []
 
 
 def _attention(view: View, step: Step) -> list[Rule]:
-    """Of softmax(Q K^T) V, half to the probabilities and half to V; of the former, half to Q and half to K."""
+    """Of softmax(Q K^T + M) V, half to the probabilities and half to V; of what Q K^T then has, half to Q and half to
+    K. A factor that does not depend on the images leaves the other its half."""
     probabilities = step.call.output._replace(link="attention")
-    factors = [point for point in step.inputs if point.part < 3]
     if probabilities not in view.attended:
         raise LayerError(f"The probabilities of {step.name} cannot be seen, so relevance cannot be sent through it.")
-    if list(step.reached) != factors:
+    given = [point.part for point in step.inputs if point.part < 3]
+    place = 2 if step.call.operation else 1  # a layer of Keras has query, value, key, or query and value
+    reached = {point.part: point for point in step.reached}
+    if not step.call.operation and list(reached) != given:
         raise LayerError(
             f"No rule covers {step.name} where queries, keys or values do not depend on the images, or a mask does. "
             "Use a gradient."
         )
-    return [Rule(point, (point,), _half, looks=()) for point in (*factors, probabilities)]
+    value, of_scores = reached.get(place), [point for part, point in reached.items() if part < 3 and part != place]
+    both = len(of_scores) == 2 or not step.call.operation
+    found = [factors.part(point, 0.5) for point in of_scores if both]
+    if value is not None and len(reached) > 1:
+        found += [factors.part(value, 0.5), factors.part(probabilities, 0.5)]
+    return found
 
 
 def _is_covered(step: Step) -> bool:
     """Whether there is a rule for what a call does by its name."""
     known = step.role in (*GRADIENT, *ELEMENTWISE, "layernorm", "product", "attention")
-    return known or (step.role == "quotient" and _of_numbers(step.call))
+    by_name = step.call.operation and step.call.kind in LENGTHS
+    return known or by_name or factors.divides(step) or (step.role == "quotient" and _of_numbers(step.call))
 
 
 def _rules(view: View, gamma: float) -> list[Rule]:
     """A rule for each call whose own gradient is not right."""
-    found, of_convolutions, steps = [], rules.gamma(gamma), view.steps()
+    found: list[Rule] = []
+    of_convolutions, steps = rules.gamma(gamma), view.steps()
     merged = canonizers.behind(steps)
     nonnegative, of_convolutions = canonizers.nonnegative(view.taps, steps), _as_gradient(of_convolutions)
     tried = view.tried([step for step in steps if not _is_covered(step)])
-    for step in steps:
+    inverse = factors.weights(steps, tried, (), factors.INVERSE)
+    stopped = {point: step for step in steps for point in _deviations(step, inverse)}
+    found += map(factors.stopped, stopped)
+    for step in factors.live(steps, view.made_of, stopped):
         call, role = step.call, step.role
+        if step in stopped.values():
+            continue
         if role == "convolution" and gamma:
             known = call.inputs[step.reached[0].part] in nonnegative
             more = merged.get(call.output[:2], canonizers.Behind())._replace(norm=None)
@@ -114,7 +123,7 @@ def _rules(view: View, gamma: float) -> list[Rule]:
             found += _product(step)
         elif role == "attention":
             found += _attention(view, step)
-        elif role not in GRADIENT and call.output[:2] not in tried:
+        elif role not in GRADIENT and call.output[:2] not in tried and not _is_covered(step):
             raise LayerError(f"No rule covers {step.name}, so relevance cannot be sent through it. Use a gradient.")
         if step.fused in ELEMENTWISE:
             found.append(Rule(call.output, (call.linear,), _identity))

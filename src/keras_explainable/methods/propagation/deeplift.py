@@ -15,6 +15,7 @@ from keras_explainable.errors import LayerError
 from keras_explainable.methods.gradient import PARTS, part_reducer, units_last
 from keras_explainable.methods.path import references
 from keras_explainable.methods.perturbation import behind_inputs
+from keras_explainable.methods.propagation import differences, factors
 from keras_explainable.models import INPUT, Point, Rule, Step, Wiring
 from keras_explainable.models.kinds import ELEMENTWISE, LINEAR
 from keras_explainable.progress import counted
@@ -29,6 +30,17 @@ def _compared(step: Step) -> list[tuple[Point, Point]]:
     """Where the signals of image and baseline are compared: before and after what is not linear."""
     pairs = [(step.inputs[0], step.call.output)] if step.role in CURVED else []
     return pairs + ([(step.call.linear, step.call.output)] if step.fused in ELEMENTWISE else [])
+
+
+def _points(step: Step) -> list[Point]:
+    """Where a step's signals are needed on the baseline as well."""
+    return differences.compared(step) if _is_joint(step) else [point for pair in _compared(step) for point in pair]
+
+
+def _have_rows(view: models.View, steps: Sequence[Step]) -> bool:
+    """Whether all that is compared has a row for each image, and not for parts of it (windows, heads)."""
+    shapes = [shape for step in steps if _points(step) for _, shape in step.call.signals]
+    return all(shape[:1] == (view.operations.images,) for shape in shapes)
 
 
 def _apart(x: Any, x0: Any) -> tuple[Any, Any]:
@@ -68,11 +80,33 @@ def _change(before: Point, after: Point, x0: Any, y0: Any) -> list[Rule]:
     ]
 
 
+def _is_joint(step: Step) -> bool:
+    """Whether a step is no function of single numbers, and has a rule in `differences`."""
+    of_torch = step.role == "attention" and step.call.operation
+    return step.role in ("layernorm", "softmax") or of_torch or factors.is_pair(step)
+
+
+def _joint(view: models.View, step: Step, at_rest: dict[Point, Any], axes: dict) -> list[Rule]:
+    if step.role == "attention":
+        return differences.attention(step, at_rest)
+    if step.role == "layernorm":
+        return [differences.normalisation(view.taps, step, at_rest)]
+    if step.role == "softmax":
+        axis = axes[step.call.output[:2]]
+        if axis is None:
+            raise LayerError(f"No rule covers {step.name}, whose axis cannot be found by trying. Use a gradient.")
+        return [differences.softmax(step.reached[0], step.call.output, axis, at_rest)]
+    return [(differences.product if step.role == "product" else differences.quotient)(step, at_rest)]
+
+
 def _rules(view: models.View, steps: Sequence[Step], at_rest: dict[Point, Any]) -> list[Rule]:
     """Rules for all that is not linear, from its signals on the baseline; the rest has its own gradient."""
-    tried = view.tried([step for step in steps if step.role not in (*CURVED, *LINEARLY)])
-    found = []
-    for step in steps:
+    joint = [step for step in steps if _is_joint(step)]
+    plain = [step for step in steps if step not in joint]
+    tried = view.tried([step for step in plain if step.role not in (*CURVED, *LINEARLY)])
+    axes = view.summing([step for step in joint if step.role == "softmax"])
+    found = [rule for step in joint for rule in _joint(view, step, at_rest, axes)]
+    for step in plain:
         if step.role not in (*CURVED, *LINEARLY) and step.call.output[:2] not in tried:
             raise LayerError(f"No rule covers {step.name}, so a difference cannot be sent through it. Use a gradient.")
         if step.fused not in (*ELEMENTWISE, None, "moving"):
@@ -91,14 +125,14 @@ def _explain(model: Any, x: Any, behind: Any, units: Any, score: Any, reduce: st
     """Scores and maps of images against one baseline each, or one for all, both in the model's layout."""
     reduced = PARTS[reduce] if reduce else lambda parts: parts  # as soon as those of a unit are known
     view = models.view(model, x, units, score)
+    steps = view.steps()
     # Other inputs have a row for each image, and a model that folds frames into the batch has them in rows.
-    alone = view.taps.inputs.alone and not view.folds
+    alone = view.taps.inputs.alone and not view.folds and _have_rows(view, steps)
     rows = ops.shape(behind if alone else x)[0]
     baseline = models.view(
         model, ops.broadcast_to(behind, (rows, *ops.shape(x)[1:])), score=functools.partial(_nothing, rows)
     )
-    steps = view.steps()
-    points = dict.fromkeys(point for step in steps for pair in _compared(step) for point in pair)
+    points = dict.fromkeys(point for step in steps for point in _points(step))
     at_rest = {p: view.in_layout(p, v) for p, v in baseline.evaluate(list(points))[1].items()}
     difference = view.x - baseline.x
 

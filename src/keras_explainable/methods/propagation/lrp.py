@@ -22,10 +22,10 @@ from keras_explainable import filters, models
 from keras_explainable.errors import InputError, LayerError
 from keras_explainable.methods.gradient import units_last
 from keras_explainable.methods.perturbation import behind_inputs
-from keras_explainable.methods.propagation import canonizers, composites, rules
+from keras_explainable.methods.propagation import canonizers, composites, factors, normalised, rules
 from keras_explainable.methods.propagation.composites import Box, Composite
 from keras_explainable.models import IMAGES, INPUT, Point, Rule, Step, View, Wiring
-from keras_explainable.models.kinds import LINEAR
+from keras_explainable.models.kinds import ELEMENTWISE, LINEAR
 from keras_explainable.registry import explainer
 
 NEEDS = "gradient, known layers"
@@ -48,13 +48,15 @@ def _sum(g: Any, inputs: tuple, output: Any) -> list:
 
 
 def wiring(view: View, composite: Composite, steps: Sequence[Step]) -> list[Rule]:
-    """The rules of all calls that a score depends on; what only moves numbers has its own gradient, which is right."""
+    """The rules of all calls that relevance comes to; what only moves numbers has its own gradient, which is right."""
     merged, nonnegative = canonizers.behind(steps), canonizers.nonnegative(view.taps, steps)
     shifts = {more.end for more in merged.values()}
     first = canonizers.first(steps) if composite.first else []
     tried = view.tried([step for step in steps if not _is_covered(step) and step.call.output not in shifts])
+    shares = _factors(steps, tried)
+    nothing = [point for one in shares.values() for point, share in one.items() if not share]
     found = []
-    for step in steps:
+    for step in factors.live(steps, view.made_of, nothing):
         call, inputs = step.call, step.inputs
         if step.role in LINEAR:
             rule = getattr(composite, "first" if step in first else str(step.role))
@@ -63,8 +65,12 @@ def wiring(view: View, composite: Composite, steps: Sequence[Step]) -> list[Rule
             found.append(canonizers.sending(view.taps, step, more, known, _by(rule), ("inputs",)))
         elif call.output in shifts:
             continue
-        elif step.role in ("norm", "scaling", "relu", "activation"):
+        elif step.role in ("norm", "scaling", *ELEMENTWISE):
             found.append(Rule(call.output, step.reached[:1], _pass, looks=()))
+        elif call.output in shares:
+            found += _product(step, shares[call.output])
+        elif step.role == "layernorm":
+            found += _normalisation(view.taps, step)
         elif step.role == "average":
             found += _average(view.taps, step)
         elif step.role == "sum" and _is_covered(step):
@@ -74,9 +80,9 @@ def wiring(view: View, composite: Composite, steps: Sequence[Step]) -> list[Rule
         elif step.role not in ("maximum", "moving") and call.output[:2] not in tried:
             raise LayerError(
                 f"No rule covers {step.name}, so relevance cannot be sent through it. Use a gradient, or `attnlrp`, "
-                "which has rules for gates, attention and layer normalisation as well."
+                "which has rules for softmaxes as well."
             )
-        if step.fused in ("relu", "activation"):
+        if step.fused in ELEMENTWISE:
             found.append(Rule(call.output, (call.linear,), _pass, looks=()))
         elif step.fused not in (None, "moving"):
             raise LayerError(f"No rule covers {call.activation}, the activation of {step.name}. Use a gradient.")
@@ -107,7 +113,44 @@ def _is_covered(step: Step) -> bool:
     """Whether there is a rule for what a call does by its name."""
     if step.role == "sum":  # of signals alone, all of one shape
         return len(step.inputs) > 1 and len({shape for _, shape in step.call.signals}) == 1
-    return step.role in (*LINEAR, "norm", "scaling", "relu", "activation", "average", "maximum", "moving")
+    known = (*LINEAR, *ELEMENTWISE, "norm", "scaling", "average", "maximum", "moving", "layernorm", "attention")
+    return step.role in known or (step.role == "product" and factors.is_pair(step)) or factors.divides(step)
+
+
+def _factors(steps: Sequence[Step], tried: dict) -> dict[Point, factors.Shares]:
+    """What part the factors of each product have; of attention, its values all, the probabilities being weights."""
+    known, found = factors.weights(steps, tried), {}
+    for step in steps:
+        if step.role == "attention":
+            value = factors.value_of_attention(step)
+            found[step.call.output] = {point: float(point == value) for point in step.reached}
+        elif factors.is_pair(step) and (step.role == "product" or factors.divides(step)):
+            found[step.call.output] = factors.weighed(step, known)
+    return found
+
+
+def _product(step: Step, shares: factors.Shares) -> list[Rule]:
+    """By what each factor's part of the product is made of; nothing to what weighs."""
+    divide, *times = _shares(step._replace(reached=tuple(p for p, share in shares.items() if share)))
+    halved = [rule._replace(send=_times(shares[rule.at])) for rule in times]
+    inside = [step.call.output._replace(link="attention")] if step.role == "attention" else []
+    stops = [] if step.call.operation else inside  # of a layer's queries, the gradient goes through these alone
+    return [divide, *halved, *map(factors.stopped, [p for p, share in shares.items() if not share] + stops)]
+
+
+def _times(share: float) -> Callable:
+    return lambda g, x, _: (g * x[0] * share,)
+
+
+def _normalisation(taps: Any, step: Step) -> list[Rule]:
+    """By what each input adds, the deviation counting as a constant, as the weights of a linear layer do."""
+    if step.call.operation:
+        return [*_shares(step), factors.stopped(step.call.output._replace(link="deviation"))]
+
+    def send(g, inputs, y):
+        return (inputs[0] * normalised.held(taps.deviation(step.call.path), inputs[0], g / rules.stabilized(y)),)
+
+    return [Rule(step.call.output, step.reached, send)]
 
 
 def _by(rule: Callable) -> Callable:

@@ -1,0 +1,124 @@
+"""How a difference of outputs is given to those of inputs where a function is not linear: so that the parts add up.
+
+Each is a rule by what came of the images, and of the baseline (`at_rest`)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from keras import ops
+
+from keras_explainable import backend
+from keras_explainable.methods.propagation import normalised
+from keras_explainable.models import Point, Rule, Step, Taps
+from keras_explainable.models.kinds import TIMES
+
+Rest = Mapping[Point, Any]
+
+
+def product(step: Step, at_rest: Rest) -> Rule:
+    """Of x y, (y + y0) / 2 of the difference of x, and (x + x0) / 2 of that of y: half of what each adds alone, and
+    half of what it adds after the other."""
+
+    def send(again, g, inputs, output):
+        half = {p.part: (x + at_rest[p]) / 2 for p, x in zip(step.reached, inputs, strict=True)}
+        times = step.call.kind in TIMES
+
+        def run(part, v):
+            tensors = half | {part: v}
+            return ops.multiply(*tensors.values()) if times else again(tensors)
+
+        return [backend.vjp(lambda v, part=part: run(part, v), x)[1](g) for part, x in half.items()]
+
+    again = step.call.output._replace(link="again")
+    return Rule(step.call.output, step.reached, send, looks=("inputs",), again=again)
+
+
+def quotient(step: Step, at_rest: Rest) -> Rule:
+    """That of x times 1 / y, of which the latter changes by (y0 - y) / (y y0)."""
+
+    def send(g, inputs, output):
+        (x, y), (x0, y0) = inputs, (at_rest[p] for p in step.reached)
+        numerator, inverse = (x + x0) / 2, (1 / y + 1 / y0) / 2
+        of_x = backend.vjp(lambda v: v * inverse, numerator)[1](g)
+        return of_x, -backend.vjp(lambda v: numerator * v, inverse)[1](g) / (y * y0)
+
+    return Rule(step.call.output, step.reached, send, looks=("inputs",))
+
+
+def normalisation(taps: Taps, step: Step, at_rest: Rest) -> Rule:
+    """That of x - mean times 1 / deviation, of which the latter changes by the mean square (see `normalised`)."""
+    call, point = step.call, step.reached[0]
+    if not call.operation:
+
+        def of_layer(g, inputs, output):
+            return (normalised.changed(taps.deviation(call.path), inputs[0], at_rest[point], g),)
+
+        return Rule(call.output, (point,), of_layer, looks=("inputs",))
+    deviation = call.output._replace(link="deviation")
+    weights = tuple(p for p in step.inputs if p not in step.reached)[:1]
+    groups, length = call.kind == "group_norm", call.kind == "normalize"
+
+    def of_function(g, inputs, output):
+        x, d, *rest = inputs
+        for weight in rest:
+            g = g * (ops.reshape(weight, (-1, *(1,) * (len(x.shape) - 2))) if groups else weight)
+        centred = not (length or call.kind == "rms_norm")
+        found = normalised.changed_by(x, at_rest[point], d, at_rest[deviation], g, centred, not length, groups)
+        return found, *map(ops.zeros_like, (d, *rest))
+
+    return Rule(call.output, (point, deviation, *weights), of_function, looks=("inputs",))
+
+
+def softmax(before: Point, after: Point, axis: int, at_rest: Rest) -> Rule:
+    """s_i - s0_i = L_i (x_i - x0_i - c), L_i the logarithmic mean of s_i and s0_i, and c = sum_j L_j (x_j - x0_j) /
+    sum_j L_j, since the parts of both add up to 1: L takes the place that s has in the gradient."""
+
+    def send(g, inputs, s):
+        mean = _logarithmic_mean(s, at_rest[after])
+        whole = ops.sum(mean, axis=axis, keepdims=True)
+        return (mean * (g - ops.sum(g * mean, axis=axis, keepdims=True) / whole),)
+
+    return Rule(after, (before,), send, looks=("output",))
+
+
+def _logarithmic_mean(a: Any, b: Any) -> Any:
+    """(a - b) / log(a / b) of positive numbers."""
+    least = ops.minimum(a, b) <= 0
+    a, b = (ops.where(least, 1.0, v) for v in (a, b + 0 * a))
+    near = ops.abs(a - b) < 0.1 * b
+    apart = ops.where(near, 1.0, ops.log(a) - ops.log(b))
+    by_series = (a + b + 4 * ops.sqrt(a) * ops.sqrt(b)) / 6  # as good there, and without a difference of near numbers
+    return ops.where(least, 0.0, ops.where(near, by_series, (a - b) / apart))
+
+
+def attention(step: Step, at_rest: Rest) -> list[Rule]:
+    """Those of Q K^T, of the softmax, and of the product of probabilities and values."""
+    at = {link: step.call.output._replace(link=link) for link in (*COMPARED, "products", "logits", "mixed")}
+
+    def of_products(g, inputs, output):
+        q, k = ((x + at_rest[at[link]]) / 2 for link, x in zip(("queries", "keys"), inputs, strict=True))
+        return ops.matmul(g, k), ops.matmul(ops.swapaxes(g, -1, -2), q)
+
+    def of_values(g, inputs, output):
+        a, v = ((x + at_rest[at[link]]) / 2 for link, x in zip(("attention", "values"), inputs, strict=True))
+        return ops.matmul(g, ops.swapaxes(v, -1, -2)), ops.matmul(ops.swapaxes(a, -1, -2), g)
+
+    return [
+        Rule(at["products"], (at["queries"], at["keys"]), of_products, looks=("inputs",)),
+        softmax(at["logits"], at["attention"], -1, at_rest),
+        Rule(at["mixed"], (at["attention"], at["values"]), of_values, looks=("inputs",)),
+    ]
+
+
+COMPARED = ("queries", "keys", "attention", "values")
+
+
+def compared(step: Step) -> list[Point]:
+    """Where such a step's signals are needed on the baseline as well."""
+    output = step.call.output
+    if step.role == "attention":
+        return [output._replace(link=link) for link in COMPARED]
+    if step.role == "softmax":
+        return [output]
+    deviations = [output._replace(link="deviation")] if step.role == "layernorm" and step.call.operation else []
+    return [*step.reached, *deviations]

@@ -1,0 +1,99 @@
+"""Products of signals: which of their factors are signals, and which weigh them."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from keras import ops
+
+from keras_explainable.errors import LayerError
+from keras_explainable.models import Point, Rule, Step
+from keras_explainable.models.kinds import LINEAR, TIMES
+
+GATES = ("sigmoid", "softmax")
+COMBINING = (*LINEAR, "norm", "scaling", "average", "maximum", "sum", "additive", "moving", "product", "quotient")
+INVERSE = ("rsqrt", "Rsqrt", "reciprocal", "Reciprocal")  # what a signal is multiplied by to be normalised
+
+Shares = dict[Point, float]
+
+
+def weights(steps: Sequence[Step], tried: dict, roles: tuple = GATES, kinds: tuple = ()) -> set[int]:
+    """The values that weigh others: what sigmoids and softmaxes (or others of such roles or kinds) give, and what is
+    made of such values alone, by what is linear and by products."""
+    found: set[int] = set()
+    for step in steps:
+        made = step.role in roles or step.fused in roles or step.call.kind in kinds
+        plain = step.fused in (None, "moving") and (step.role in COMBINING or step.call.output[:2] in tried)
+        if made or (plain and step.reached and all(step.call.inputs[p.part] in found for p in step.reached)):
+            found.update(step.call.outputs)
+    return found
+
+
+def broadcast(step: Step, point: Point) -> bool:
+    """Whether a factor has one number for several of the product's."""
+    return math.prod(dict(step.call.signals)[point]) < math.prod(step.call.shape)
+
+
+def is_pair(step: Step) -> bool:
+    """Whether a step is a product of two signals, linear in each, or one divided by the other."""
+    parts = [point.part for point in step.reached]
+    return step.role in ("product", "quotient") and parts == [0, 1]
+
+
+def divides(step: Step) -> bool:
+    """Whether a step divides a signal by what is one number for several of it, as normalisations do."""
+    return step.role == "quotient" and is_pair(step) and broadcast(step, step.reached[1])
+
+
+def weighed(step: Step, known: set[int]) -> Shares:
+    """What part each factor of a product has: all a signal that the other weighs, half each two signals. What weighs is
+    known to, or has one number for several of the product's; or it is what a signal is divided by."""
+    if step.role == "quotient":
+        return dict(zip(step.reached, (1.0, 0.0), strict=True))
+    gates = [p for p in step.reached if step.call.inputs[p.part] in known]
+    if len(gates) != 1 and step.call.kind in TIMES:
+        gates = [p for p in step.reached if broadcast(step, p)]
+    if len(gates) != 1:
+        return dict.fromkeys(step.reached, 0.5)
+    return {p: 0.0 if p in gates else 1.0 for p in step.reached}
+
+
+def live(steps: Sequence[Step], ends: Iterable[int], dead: Iterable[Point]) -> list[Step]:
+    """The steps to which anything comes back from the values `ends`, where nothing goes to the points `dead`."""
+    reached, closed, found = set(ends), frozenset(dead), []
+    for step in reversed(steps):
+        if reached.isdisjoint(step.call.outputs):
+            continue
+        found.append(step)
+        reached.update(step.call.inputs[point.part] for point in step.reached if point not in closed)
+    return found[::-1]
+
+
+def stopped(point: Point) -> Rule:
+    """Nothing goes on from there."""
+    return Rule(point, (point,), _nothing, looks=())
+
+
+def _nothing(g: Any, inputs: tuple, output: Any) -> tuple:
+    return (ops.zeros_like(g),)
+
+
+def part(point: Point, share: float) -> Rule:
+    """That part of what arrives goes on."""
+    return Rule(point, (point,), lambda g, inputs, output: (g * share,), looks=()) if share else stopped(point)
+
+
+def value_of_attention(step: Step) -> Point:
+    """What attention takes a mean of: its values, where they depend on the images.
+
+    Raises:
+        LayerError: they do not.
+    """
+    place = 2 if step.call.operation else 1  # query, key, value; a layer of Keras has query, value, key
+    found = [point for point in step.reached if point.part == place]
+    if not found:
+        raise LayerError(
+            f"No rule covers {step.name}, whose values do not depend on the images: its probabilities, which count as "
+            "constants, are all that does. Use a gradient, or `attnlrp`."
+        )
+    return found[0]

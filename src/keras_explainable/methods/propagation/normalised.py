@@ -1,0 +1,74 @@
+"""What is sent back through a normalisation, y = gain (x - mean) / deviation + bias."""
+
+from collections.abc import Callable
+from typing import Any
+
+from keras import ops
+
+from keras_explainable.models import Deviation
+
+
+def held(norm: Deviation, x: Any, g: Any) -> Any:
+    """The gradient g of y sent back to x, the deviation counting as a constant."""
+    apart, together = _grouped(norm, x)
+    centred = _centring(norm.axes, norm.centred)
+    v = centred(apart(x))
+    return together(centred(apart(g * norm.gain(len(x.shape))) / _spread(norm, v)))
+
+
+def changed(norm: Deviation, x: Any, x0: Any, g: Any) -> Any:
+    """What g of the difference of two outputs is by that of their inputs, so that the parts add up: a product of
+    x - mean and 1 / deviation gives half of its change to each at the mean of the other, and the latter's change is
+    that of the mean square."""
+    apart, together = _grouped(norm, x)
+    x, x0, g = apart(x), apart(x0), apart(g * norm.gain(len(x.shape)))
+    centred = _centring(norm.axes, norm.centred)
+    d, d0 = _spread(norm, centred(x)), _spread(norm, centred(x0))
+    return together(_chord(x, x0, g, d, d0, norm.axes, centred, mean=True))
+
+
+def changed_by(x: Any, x0: Any, d: Any, d0: Any, g: Any, centred: bool, mean: bool, groups: bool) -> Any:
+    """The same of a function whose deviations d were seen, with those axes of one place that it goes over."""
+    norm = Deviation((-1,), 0.0, centred, lambda rank: 1.0, int(d.shape[1]) if groups else 0, 1)
+    apart, together = _grouped(norm, x)
+    x, x0, g = map(apart, (x, x0, g))
+    axes = tuple(i for i, (one, size) in enumerate(zip(d.shape, x.shape, strict=True)) if one == 1 != size)
+    axes = axes or (len(x.shape) - 1,)
+    return together(_chord(x, x0, g, d, d0, axes, _centring(axes, centred), mean))
+
+
+def _chord(x: Any, x0: Any, g: Any, d: Any, d0: Any, axes: tuple, centred: Callable, mean: bool) -> Any:
+    both = centred(x) + centred(x0)
+    places = 1
+    for axis in axes:
+        places *= x.shape[axis]
+    through = ops.sum(g * both / 2, axis=axes, keepdims=True) / (d * d0 * (d + d0))
+    return centred(g * (1 / d + 1 / d0) / 2 - through * both / (places if mean else 1))
+
+
+def _spread(norm: Deviation, centred: Any) -> Any:
+    return ops.sqrt(ops.mean(ops.square(centred), axis=norm.axes, keepdims=True) + norm.epsilon)
+
+
+def _centring(axes: tuple, centred: bool) -> Callable:
+    return (lambda v: v - ops.mean(v, axis=axes, keepdims=True)) if centred else (lambda v: v)
+
+
+def _grouped(norm: Deviation, x: Any) -> tuple[Callable, Callable]:
+    """Functions from signals like x to (B, groups, members), and back."""
+    if not norm.groups:
+        return (lambda v: v), (lambda v: v)
+    rank, channels = len(x.shape), int(x.shape[norm.channels])
+    groups = channels if norm.groups == -1 else norm.groups
+    sizes = [int(x.shape[i]) for i in range(1, rank) if i != norm.channels % rank]
+
+    def apart(v):
+        members = channels // groups
+        for size in sizes:
+            members *= size
+        return ops.reshape(ops.moveaxis(v, norm.channels, 1), (-1, groups, members))
+
+    def together(v):
+        return ops.moveaxis(ops.reshape(v, (-1, channels, *sizes)), 1, norm.channels)
+
+    return apart, together
