@@ -314,3 +314,7 @@ if BACKEND == "torch":
 
         ours, theirs = Written(True).eval(), Written(False).eval()
         close(raw(method, ours, images(), None), raw(method, theirs, images(), None))
+
+    def test_past_a_layer_norm_nothing_is_a_probability():
+        with pytest.raises(LayerError, match="No rule covers layer"):
+            raw("excitation_backprop", Module(lambda net, x: net.layer(x)).eval(), images(), 0, layer="first")

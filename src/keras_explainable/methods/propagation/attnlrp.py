@@ -143,7 +143,8 @@ def attnlrp(model: Any, inputs: Any, indices: Any = None, score: Any = None, *, 
     """What each pixel adds to a transformer's score: LRP with rules for attention, softmax and layer normalisation.
 
     maps = sum over c of x g, g sent back as a gradient is, but y = f(x) of single numbers sends g y / x, each factor of
-    a product of two signals gets half, and a layer normalisation's deviation counts as a constant; so of a softmax,
+    a product of two signals gets half, and what a normalisation divides by, also one by hand, counts as a constant; of
+    a softmax,
     R_i = x_i (r_i - s_i sum_j r_j) of the relevance r of its probabilities s. What biases, class tokens and positions
     add stays with them, and so do the softmax's constant terms. On a network without attention, LRP.
 
@@ -153,8 +154,8 @@ def attnlrp(model: Any, inputs: Any, indices: Any = None, score: Any = None, *, 
 
     Raises:
         InputError: gamma is below 0.
-        LayerError: a layer or operation that no rule covers is on the way: attention with a gate or learned queries,
-            a product of three signals, a layer of your own that is not W x + b, ...
+        LayerError: a layer or operation that no rule covers is on the way: attention with a gate, a product of three
+            signals, a layer of your own that is not W x + b, ...
 
     Reference: Achtibat et al., AttnLRP: Attention-Aware Layer-Wise Relevance Propagation for Transformers,
     arXiv:2402.05602.

@@ -1,7 +1,8 @@
 """What changes a score between a baseline and the image, given back through each activation by the slope of its chord.
 
-What all pixels have adds up to score(x) - score(baseline). `LayerError` is raised for a layer or operation that no rule
-covers and that is not linear, and for what cannot be seen."""
+What all pixels have adds up to score(x) - score(baseline), also past products, attention and normalisations, whose
+rules `differences` has. `LayerError` is raised for a layer or operation that no rule covers and that is not linear, and
+for what cannot be seen."""
 
 import functools
 from collections.abc import Sequence
@@ -164,6 +165,8 @@ def deeplift(
 
     maps = sum over c of m (x - x0), m sent back as a gradient is, but through activations as m_in = m_out dy / dz, the
     differences to those of the baseline (the rescale rule); a maximum's change belongs to the pixels it comes from.
+    Of a product x y (gates, attention, a normalisation's 1 / deviation) x has (y + y0) / 2 of its difference, and y
+    (x + x0) / 2; in a softmax, the logarithmic mean of its two outputs stands where the gradient has the output.
 
     Args:
         baseline: x0, in the images' range: a number, a colour (C,), images, or "mean" for each image's own mean colour.

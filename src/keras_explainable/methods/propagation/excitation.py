@@ -5,11 +5,14 @@ from typing import Any
 from keras import ops
 
 from keras_explainable import filters, models
+from keras_explainable.errors import LayerError
 from keras_explainable.methods.gradient import units_last
 from keras_explainable.methods.propagation import composites
 from keras_explainable.methods.propagation.lrp import wiring
 from keras_explainable.models import Wiring
 from keras_explainable.registry import explainer
+
+SIGNED = ("layernorm", "attention", "softmax")
 
 
 @explainer(
@@ -34,6 +37,12 @@ def excitation_backprop(model: Any, inputs: Any, indices: Any = None, layer: Any
     """
     view = models.view(model, inputs, indices, score)
     point = view.signal(layer)
-    rules = wiring(view, composites.EXCITATION, view.steps(point))
+    steps = view.steps(point)
+    signed = [step.name for step in steps if step.role in SIGNED]
+    if signed:
+        raise LayerError(
+            f"No rule covers {signed[0]}, past which what neurons pass down is no probability. Use `lrp_epsilon_plus`."
+        )
+    rules = wiring(view, composites.EXCITATION, steps)
     scores, _, p = view.jacobian([point], lambda _, p: ops.sum(p, axis=-1), keep=False, wiring=Wiring(rules))
     return scores, units_last(p[point])

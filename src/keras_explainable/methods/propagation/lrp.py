@@ -6,6 +6,12 @@ batch normalisation with the linear layer before it; any other, factors that no 
 relevance on; the largest of a pooling has it all, and averages, sums, and what else is linear, as trying it on numbers
 shows, give it by what is added.
 
+What weighs a signal counts as a constant, and the signal has all: a gate (what a sigmoid gives, or one number for
+several of the signal: squeeze and excitation), the probabilities of attention, so that its values have all (Arras et
+al., arXiv:1906.09821, arXiv:1706.07206; Ali et al., arXiv:2202.07304), and the deviation that a layer, group or RMS
+normalisation divides by. Of a product of two other signals each has half (arXiv:2402.05602). What only weights are made
+of needs no rule.
+
 Rules that tell positive inputs from negative ones take half of their cost behind a ReLU, where none is below 0.
 
 They raise `LayerError` for a layer or operation that no rule covers, and for what cannot be seen.
