@@ -137,7 +137,8 @@ def test_layers_lists_what_can_be_explained_with_shapes():
     paths = [row[0] for row in rows]
     assert "features" in paths and "pool" not in paths and paths.index("stem_conv") < paths.index("features")
     features = rows[paths.index("features")]
-    assert features[2:] == ["ReLU", "12", "x", "12", "x", "56"]
+    assert features[2:10] == ["ReLU", "12", "x", "12", "x", "56", "channels", "last"]
+    assert float(features[10]) > 0.95 and features[11] == "yes"
     every = [line.split()[0] for line in run("layers", "demo", "--all").stdout.splitlines()[2:]]
     assert {"pool", "logits"} < set(every) and set(paths) < set(every)
 

@@ -144,7 +144,7 @@ def explain(
             about = _about(method, *bound, method_params)
             scores, maps = results.done()
             probe = functools.partial(_cause, method, model, method_params)
-            notes = _several(*bound, score), range_warning(model, first)
+            notes = _several(*bound, score), range_warning(model, first), _poorly(about)
             _warn(results.flaws, postprocessing, about.get("signal"), probe, notes)
             return Explanation(scores, maps, about | _remarked(found))
 
@@ -171,7 +171,22 @@ def _about(method: Callable, model: Any, image: Any, params: dict) -> dict[str, 
     if not registry.takes(method, "layer"):
         return about
     signals = [view.signal(layer) for layer in params.get("layers") or [params.get("layer")]]
-    return about | {"signal": ", ".join(map(str, signals))}
+    about["signal"] = ", ".join(map(str, signals))
+    shown = [found for point in signals if (found := view.shown(point))]
+    if shown:
+        about |= {"reading": ", ".join(str(s.reading) for s in shown), "evidence": min(s.evidence for s in shown)}
+    return about
+
+
+def _poorly(about: dict[str, Any]) -> str | None:
+    """What to say of a layer that does not show the image."""
+    if about.get("evidence", 1) >= models.POOR:
+        return None
+    return (
+        f"The layer ({about['signal']}) hardly shows the image: where a block of an image changes, its signal changes "
+        f"most in that place with a probability of {about['evidence']:.2f} (0.5 is chance, 1 perfect), read as "
+        f"{about['reading']}. ke.inspection.signals lists the layers that do; without layer= the last one is taken."
+    )
 
 
 def _several(model: Any, image: Any, score: Any) -> str | None:

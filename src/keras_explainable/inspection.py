@@ -8,9 +8,10 @@ from keras import ops
 from keras_explainable import models
 from keras_explainable.errors import LayerError
 from keras_explainable.filters import SPATIAL_AXIS as SPATIAL_AXIS
-from keras_explainable.models import find
+from keras_explainable.models import choosing, find
+from keras_explainable.models.choosing import Signal as Signal
 from keras_explainable.models.keras import POOLING_LAYERS as POOLING_LAYERS
-from keras_explainable.models.taps import Call, Point, Trace
+from keras_explainable.models.taps import Point, Trace
 
 KERNEL_AXIS = -1
 
@@ -44,18 +45,30 @@ def endpoints(model: Any, endpoints: Sequence[Any], x: Any = None, leaf: Any = N
     return [find.resolve(trace_of(model, x, leaf), models.taps(model), address) for address in endpoints]
 
 
-def signals(model: Any, x: Any = None, leaf: Any = None) -> list[Call]:
-    """All calls of the model's layers in execution order, with `.path`, `.call`, `.kind` and the output's `.shape`.
+def signals(model: Any, x: Any = None, leaf: Any = None) -> list[Signal]:
+    """All calls of the model's layers in execution order, with `.path`, `.call`, `.kind` and the output's `.shape`, and
+    what is measured of it: `.reading`, how it is best read as places of the image; `.evidence`, how well it shows them
+    so, the probability that a place changes more where the image is changed than elsewhere (0.5 is chance, 1 perfect);
+    and `.reaches`, whether the score depends on these places. None is what could not be measured.
+
+    It takes nine images forward through the model, and one back, the first time.
 
     Args:
         x: images, or their shape; needed where the model was not built for one. Of a model of several inputs, all.
         leaf: which of them is the images, as of `ke.explain`.
     """
-    return list(trace_of(model, x, leaf).calls)
+    model, shape = _shaped(model, x, leaf)
+    return choosing.signals(models.view(model, ops.zeros(shape)))
 
 
 def trace_of(model: Any, x: Any = None, leaf: Any = None) -> Trace:
     """The model's run on images like `x`, or of the size that it was built for."""
+    model, shape = _shaped(model, x, leaf)
+    return models.taps(model).trace(shape, "float32")
+
+
+def _shaped(model: Any, x: Any, leaf: Any) -> tuple[Any, tuple]:
+    """A model that was built, and the shape of one image like `x`, or of the size that it was built for."""
     if leaf is not None:
         model, x = models.bind(model, models.Several.of(x, leaf)[:1])
     taps = models.taps(model)
@@ -64,7 +77,7 @@ def trace_of(model: Any, x: Any = None, leaf: Any = None) -> Trace:
         raise LayerError("This model does not say which images it takes: pass some, or their shape.")
     shape = (1, *(64 if size is None else size for size in shape[1:]))
     taps.build(ops.zeros(shape))
-    return taps.trace(shape, "float32")
+    return model, shape
 
 
 def get_nested_layer(model: Any, name: Any) -> Any:

@@ -217,7 +217,10 @@ def layers(
     backend: On = None,
     debug: Debug = False,
 ) -> None:
-    """List the layers that can be explained (--layer), in the order in which they run, with their shapes."""
+    """List the layers that can be explained (--layer), in the order in which they run, with their shapes.
+
+    "places" is how a layer's signal is read as places of the image, "evidence" how well it shows them (0.5 is chance, 1
+    perfect), and "score" whether the score depends on them."""
     from keras_explainable import inspection
 
     if named and model and named != model:
@@ -225,10 +228,17 @@ def layers(
     loaded = _load(model or named, weights, unsafe, size=size)
     _tell_embedded(model or named)
     blank = loaded.preprocess(np.zeros((1, *loaded.size, 3), "uint8"))
-    signals = [s for s in inspection.signals(loaded.model, blank) if all or len(s.shape) == 4]
-    rows = [[s.path, s.call, s.kind, " x ".join(map(str, s.shape[1:]))] for s in signals]
+    signals = [s for s in inspection.signals(loaded.model, blank) if all or s.reading or len(s.shape) == 4]
+    rows = [[s.path, s.call, s.kind, " x ".join(map(str, s.shape[1:])), *_measured(s)] for s in signals]
     hidden = "This model shows none of its layers (TorchScript and exported programs do not): explain its input."
-    typer.echo(table(["layer", "call", "kind", "shape"], rows) if rows else hidden)
+    typer.echo(table(["layer", "call", "kind", "shape", "places", "evidence", "score"], rows) if rows else hidden)
+
+
+def _measured(signal: Any) -> list[str]:
+    """What the list of layers says of a signal, beside its shape."""
+    evidence = "" if signal.evidence is None else f"{signal.evidence:.2f}"
+    reaches = {None: "", True: "yes", False: "no"}[signal.reaches]
+    return [str(signal.reading or ""), evidence, reaches]
 
 
 @cli.command()

@@ -15,6 +15,7 @@ from keras_explainable.models.black_box import BlackBoxTaps as BlackBoxTaps
 from keras_explainable.models.chosen import check_units as check_units
 from keras_explainable.models.chosen import one_hot as one_hot
 from keras_explainable.models.chosen import unit_indices as unit_indices
+from keras_explainable.models.evidence import POOR as POOR
 from keras_explainable.models.front import front as front
 from keras_explainable.models.front import placed as placed
 from keras_explainable.models.front import scale as measured_scale

@@ -2,6 +2,7 @@
 show the image; and how it is read as places."""
 
 import functools
+from dataclasses import dataclass, field
 from typing import Any
 
 from keras import ops
@@ -53,21 +54,40 @@ def signal(view: Any, layer: Any = None) -> Point:
                 f"pixel is needed. {_signals(view)}"
             )
         view.rank = len(call.shape) - 2  # of other axes than the images', as the user asks for it
-    elif point in chosen(view):
-        view.readings[point] = chosen(view)[point]
+    elif found := _read(view, call):
+        view.readings[point] = found
     return point
 
 
 def _tokens(view: Any, call: Call, given: dict) -> Reading:
-    """How a signal of tokens is read: as the user says, as it was when it was chosen, or by its structure."""
-    if not given and call.output in chosen(view):
-        return chosen(view)[call.output]
-    prefix, grid = view.grid(call.shape[1], **given)
-    return Reading(grid=grid, prefix=prefix)
+    """How a signal of tokens is read: as the user says, as was measured, or by its structure."""
+    found = None if given else _read(view, call)
+    if found is None:
+        prefix, grid = view.grid(call.shape[1], **given)
+        return Reading(grid=grid, prefix=prefix)
+    return found
 
 
-def chosen(view: Any) -> dict[Point, Reading]:
-    """How the signals that were chosen by evidence are read, kept with the trace."""
+def _read(view: Any, call: Call) -> Reading | None:
+    """How a signal shows the image best, if it is not known from what the model does, and shows it at all."""
+    known = chosen(view)
+    if call.output not in known:
+        seen = None if _is_plain(view, call) else measured(view)
+        best = seen.best(call) if seen else None
+        known[call.output] = best.reading if best and best.evidence >= evidence.POOR else None
+    return known[call.output]
+
+
+def _is_plain(view: Any, call: Call) -> bool:
+    """Whether nothing is to be measured: a signal keeps the places of the images by what all calls before it do, or is
+    of frames, or of other axes."""
+    call = view.operations.at(call.output) or call
+    odd = call.frames or len(call.shape) not in (3, view.rank + 2)
+    return bool(odd) or ways.keeps_places(view.taps, view.operations, view.made_of, call, view.rank)
+
+
+def chosen(view: Any) -> dict[Point, Reading | None]:
+    """How the signals that were asked for are read, where that was measured, kept with the trace."""
     return view.trace.known.setdefault("readings", {})
 
 
@@ -82,12 +102,7 @@ def default(view: Any) -> Point:
     known = view.trace.known
     if key not in known:
         known[key] = _default(view)
-    point = known[key]
-    if point in chosen(view):
-        view.readings[point] = chosen(view)[point]
-    elif tokens.are_tokens(view.call(point), view.rank):
-        view.readings[point] = _tokens(view, view.call(point), {})
-    return point
+    return signal(view, known[key])
 
 
 def _key(score: Any) -> Any:
@@ -98,10 +113,8 @@ def _key(score: Any) -> Any:
 def _default(view: Any) -> Point:
     leads = _features(view, leading(view))
     point, error = _suggested(view, leads)
-    if point is not None:
-        call = view.operations.at(point)
-        if call is None or call.frames or ways.keeps_places(view.taps, view.operations, view.made_of, call, view.rank):
-            return point
+    if point is not None and _is_plain(view, view.call(point)):
+        return point
     seen = measured(view)
     candidates = [c for c in _candidates(view, leads) if seen.of(c)] if seen else []
     if seen and candidates and (point is None or seen.has(view.call(point))):
@@ -237,6 +250,38 @@ def _refuse(seen: dict[Point, Shown]) -> None:
         f"enough (0.5 is chance): {names}. Use a method that explains the input, such as `gradients`, or name a layer "
         "with `layer=`."
     )
+
+
+@dataclass(frozen=True)
+class Signal(Call):
+    """A call of a layer, and what its output shows of the image."""
+
+    reading: Reading | None = field(default=None, compare=False)  # how it is best read as places of the image
+    evidence: float | None = field(default=None, compare=False)  # how well it shows them: 0.5 is chance, 1 perfect
+    reaches: bool | None = field(default=None, compare=False)  # whether the score depends on it, at these places
+
+
+def signals(view: Any) -> list[Signal]:
+    """All calls of a model's layers, with what was measured of them."""
+    seen, leads = measured(view), leading(view)
+    best = {c.output: shown for c in view.trace.calls if seen and c.outputs and (shown := seen.best(c))}
+    alive = _alive(view, {point: shown.reading for point, shown in best.items()})
+    made = []
+    for call in view.trace.calls:
+        found = best.get(call.output)
+        reading, value = (found.reading, found.evidence) if found else (None, None)
+        leads_to = None if leads is None else call.output[:2] in leads
+        reaches = call.output in alive if found and leads_to else leads_to
+        made.append(Signal(**vars(call), reading=reading, evidence=value, reaches=reaches))
+    return made
+
+
+def shown(view: Any, point: Point) -> Shown | None:
+    """What was measured of the signal at a point; None where nothing was."""
+    seen = view.trace.known.get("evidence")
+    found = seen.of(view.call(point)) if seen and point != INPUT else []
+    read = [one for one in found if one.reading == view.readings.get(point)]
+    return next(iter(read or found), None)
 
 
 def _inside(view: Any, call: Call) -> Call:

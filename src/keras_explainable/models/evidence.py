@@ -114,12 +114,12 @@ class Evidence:
         self, calls: Sequence[Call], changes: dict[Point, Changes], rank: int, windows: Sequence, grids: Callable
     ) -> None:
         self.changes, self.rank, self.windows, self.grids = changes, rank, windows, grids
+        self.points = {c.outputs[0]: c.output for c in calls if c.output in changes and not c.operation}
         self.known: dict[Point, list[Shown]] = {}
-        self.values = {value for call in calls for value in call.outputs[:1] if call.output in changes}
 
     def has(self, call: Call) -> bool:
-        """Whether a call's signal was measured, of this call or of one around it."""
-        return call.outputs[0] in self.values
+        """Whether a call's signal was measured, as what this call gives or one inside of it."""
+        return call.output in self.changes or call.outputs[0] in self.points
 
     def of(self, call: Call) -> list[Shown]:
         """How a signal shows the image, by its readings, the best one first; nothing where it was not measured."""
@@ -131,7 +131,7 @@ class Evidence:
         return next(iter(self.of(call)), None)
 
     def _ranked(self, call: Call) -> list[Shown]:
-        seen = self.changes.get(call.output)
+        seen = self.changes.get(self.points.get(call.outputs[0], call.output))
         if seen is None:
             return []
         found = []

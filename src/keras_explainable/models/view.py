@@ -10,6 +10,7 @@ from keras import ops
 from keras_explainable import backend
 from keras_explainable.errors import InputError, LayerError
 from keras_explainable.models import biases, black_box, choosing, find, linear, tokens
+from keras_explainable.models.evidence import Shown
 from keras_explainable.models.front import front, placed
 from keras_explainable.models.reading import Reading
 from keras_explainable.models.scored import Score, Scored
@@ -78,6 +79,10 @@ class View(Scored):
     def signal(self, layer: Any = None) -> Point:
         """The one spatial signal to explain (see `choosing.signal`)."""
         return choosing.signal(self, layer)
+
+    def shown(self, point: Point) -> Shown | None:
+        """How a signal shows the image, where that was measured."""
+        return choosing.shown(self, point)
 
     def grid(self, count: int, prefix: int | None = None, grid: Sequence[int] | None = None) -> tuple[int, tuple]:
         """How many tokens stand before those of the image, and the sizes (*S') of the grid that the others are."""
