@@ -13,7 +13,6 @@ from keras_explainable.errors import LayerError
 
 RNG = np.random.default_rng(11)
 X = RNG.normal(size=(2, 8, 9, 3)).astype("float32")
-on_torch = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
 
 
 class Attended(L.Layer):
@@ -146,6 +145,25 @@ def test_products_of_three_stay_refused(method):
     model = keras.Model(inputs, L.Dense(5)(L.Flatten()(L.Multiply(name="bad")(parts))))
     with pytest.raises(LayerError, match=r"covers bad"):
         raw(method, model, np.ones((1, 8, 8, 3)), 0)
+
+
+@pytest.mark.parametrize("queries", [0.0, 1.0])
+def test_of_attention_the_values_have_all(queries):
+    """All of the score where there are no biases; and without queries every token is the mean of all, which is linear."""
+    x = inputs = keras.Input((8, 9, 3))
+    x = L.Reshape((-1, 4))(L.Conv2D(4, 3, use_bias=False)(x))
+    attention = L.MultiHeadAttention(2, 3, use_bias=False)
+    x = attention(x, x)
+    model = keras.Model(inputs, L.Dense(3, use_bias=False)(L.GlobalAveragePooling1D()(x)))
+    weights = models.randomize(model).get_weights()
+    model.set_weights([weights[0], weights[1] * queries, *weights[2:]])
+    scores, maps = raw("lrp_epsilon", model, X, None)
+    np.testing.assert_allclose(maps.sum((1, 2)), scores, atol=2e-3 * abs(scores).max())
+    plain = raw("input_x_gradient", model, X, None, reduce="sum").maps
+    assert (abs(maps - plain).max() < 1e-3 * abs(plain).max()) == (not queries)
+    if queries:  # without, it is seen to be linear
+        with pytest.raises(LayerError, match="No rule covers multi_head_attention"):
+            raw("deeplift", model, X, 0)
 
 
 if BACKEND == "torch":
