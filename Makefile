@@ -6,6 +6,9 @@
 # make lint    ruff and mypy
 # make bench   what each method costs beside the bare framework (ARGS=--quick: three minutes); make bench-peers: and
 #              beside other libraries
+# make zoo     explain one small variant of each architecture of timm, torchvision, transformers, keras.applications,
+#              KerasHub and others by each family of methods, and write docs/zoo.md: under an hour on two cores, and what is
+#              done is not done again; ARGS="--source timm", "--model NAME", "--methods gradcam", --sample, --anew, --table
 # make clean   remove environments, caches and outputs
 #
 # BACKEND=jax narrows demo, tests and bench to one backend; TESTS=tests/test_data.py and PYTEST_ARGS="-k nan -x" narrow the
@@ -14,7 +17,7 @@
 SHELL       := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo docs test test-peers lint bench bench-peers clean
+.PHONY: demo docs test test-peers lint bench bench-peers zoo clean
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -68,9 +71,12 @@ bench: $(VENV)/.bench
 bench-peers: $(VENV)/.peers
 	$(BIN)/python -m bench --peers --backends tensorflow native $(ARGS)
 
+zoo: $(VENV)/.zoo
+	$(BIN)/python -m zoo $(ARGS)
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist demo results
-	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist demo results zoo/results.jsonl
+	find src tests bench zoo -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp stands for an installation: it is renewed when the dependencies change, and only then.
 $(BIN)/python:
@@ -97,4 +103,9 @@ $(VENV)/.peers: requirements/peers.txt $(VENV)/.test
 # torchvision's models run without its compiled operators, for which there is not always a build.
 $(VENV)/.bench: requirements/bench.txt $(VENV)/.test
 	$(PIP) --no-deps --requirement requirements/bench.txt
+	@touch $@
+
+# Beside the libraries that tests are run with; without what they depend on as well.
+$(VENV)/.zoo: requirements/zoo.txt $(VENV)/.peers
+	while read -r one; do $(PIP) --no-deps "$$one" || echo "$$one cannot be installed"; done < $<
 	@touch $@

@@ -1,0 +1,80 @@
+"""A process for each model, some at once, each with a time limit; what is done already is not done again."""
+
+import json
+import multiprocessing
+import os
+import time
+from pathlib import Path
+
+from zoo import worker
+
+SECONDS = 40  # that the methods of one model may take together
+LONGER = {"keras.applications": 3}  # times as many: TensorFlow without compiling
+PATIENCE = 50  # and how many more before its process is ended
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+FORKED = {"torch"}  # frameworks that bear a fork: imported once, by `zoo.preload`
+
+
+def results(file):
+    """The last row of each source, model and method."""
+    rows = {}
+    for line in file.read_text().splitlines() if file.exists() else ():
+        row = json.loads(line)
+        rows[row["source"], row["model"], row["method"]] = row
+    return rows
+
+
+def done(file):
+    """Sources and models that came to their end, or past their time."""
+    return {(source, model) for source, model, method in results(file) if method == "end"}
+
+
+def run(jobs, methods, file, at_once, seconds=SECONDS):
+    """Run the `(source, model)` jobs, those of a backend together."""
+    for name in THREADS:
+        os.environ[name] = "1"
+    os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
+    number = 0
+    for backend in dict.fromkeys(backend for _, backend in worker.SOURCES.values()):
+        os.environ["KERAS_BACKEND"] = backend
+        context = multiprocessing.get_context("forkserver" if backend in FORKED else "spawn")
+        if backend in FORKED:
+            context.set_forkserver_preload(["zoo.preload"])
+        waiting = [job for job in jobs if worker.SOURCES[job[0]][1] == backend]
+        for line in several(context, waiting, methods, file, at_once, seconds):
+            number += 1
+            print(f"{number:4d}/{len(jobs)} {line}", flush=True)
+
+
+def several(context, waiting, methods, file, at_once, seconds):
+    """Keep `at_once` processes at work, and tell of each that ends."""
+    waiting, busy = list(waiting), {}
+    while waiting or busy:
+        while waiting and len(busy) < at_once:
+            job = waiting.pop(0)
+            limit = seconds * LONGER.get(job[0], 1)
+            process = context.Process(target=worker.work, args=(*job, methods, limit, str(file)), daemon=True)
+            process.start()
+            busy[job] = process, time.monotonic(), limit
+        for job, (process, begun, limit) in list(busy.items()):
+            spent = time.monotonic() - begun
+            if process.is_alive() and spent < limit + PATIENCE:
+                continue
+            why = ended(process)
+            if why:
+                row = {"source": job[0], "model": job[1], "outcome": "crash", "why": why, "seconds": round(spent)}
+                with Path(file).open("a") as lines:
+                    lines.write("".join(json.dumps(row | {"method": m}) + "\n" for m in ("process", "end")))
+            del busy[job]
+            yield f"{job[0]} {job[1]}: {spent:.0f} s{', ' + why if why else ''}"
+        time.sleep(0.1)
+
+
+def ended(process):
+    """Why a process did not come to its own end; a process that is still alive is stopped."""
+    if process.is_alive():
+        process.kill()
+        process.join()
+        return "past its time"
+    process.join()
+    return f"ended with {process.exitcode}" if process.exitcode else ""

@@ -1,0 +1,26 @@
+"""The fixed sample of small and quick models, of all kinds, that `make test-peers` tries."""
+
+SAMPLE = [
+    ("timm", "resnet18"),
+    ("timm", "mobilenetv3_small_050"),
+    ("timm", "vit_tiny_patch16_224"),
+    ("timm", "convnext_atto"),
+    ("timm", "xcit_nano_12_p16_224"),
+    ("timm", "pit_ti_224"),
+    ("torchvision", "resnet18"),
+    ("torchvision", "squeezenet1_1"),
+    ("torchvision", "shufflenet_v2_x0_5"),
+    ("torchvision", "lraspp_mobilenet_v3_large"),
+    ("transformers", "ViT"),
+    ("transformers", "Swin"),
+    ("transformers", "ConvNext"),
+    ("transformers", "DINOv2-registers"),
+    ("transformers", "SigLIP-embedding"),
+    ("transformers", "CLIP-texts"),
+    ("transformers", "Segformer-segmentation"),
+    ("transformers", "DETR"),
+    ("transformers", "YOLOS"),
+    ("transformers", "TimeSformer"),
+    ("keras_hub", "ViT"),
+    ("keras_hub", "VGG"),
+]

@@ -1,0 +1,168 @@
+"""docs/zoo.md: whether it works with a model, by architecture and family of methods, with the signal that is chosen."""
+
+import re
+from collections import Counter, defaultdict
+
+from zoo.worker import SOURCES
+
+FAMILIES = {
+    "Grad-CAM": ("gradcam", "layercam", "eigencam", "scorecam"),
+    "gradients": ("gradients", "integrated_gradients"),
+    "full gradients": ("full_gradients", "decomposition"),
+    "occlusion": ("occlusion",),
+    "guided": ("guided_backprop",),
+    "LRP": ("lrp_epsilon_plus",),
+    "DeepLIFT": ("deeplift",),
+    "AttnLRP": ("attnlrp",),
+    "rollout": ("attention_rollout",),
+    "relevance": ("attention_relevance",),
+}
+WORSE = ("right", "ran", "not reached", "too long", "refused", "wrong", "crash")
+SAID = {
+    "right": "yes",
+    "ran": "yes",
+    "refused": "no",
+    "wrong": "WRONG",
+    "crash": "CRASH",
+    "not reached": "-",
+    "too long": "slow",
+}
+LONG = 90  # characters of a reason
+HEAD = """# Does it work with my model?
+
+{models} architectures, explained by a method of each family; written by `make zoo`.
+
+**yes**: it works. **no** with a number: it is refused, with a sentence of which the list below tells the beginning.
+**WRONG** or **CRASH**: a mistake of this library, told below as well. **slow**, **-**: not found out in the time given.
+
+Each architecture has random weights and two random images, at a small size and often with fewer blocks: nothing is
+downloaded. Its scores, gradients and signals are computed a second time, by hooks and the framework's own
+differentiation: gradients equal those; Grad-CAM, Layer-CAM and Eigen-CAM are computed from the signal that is told;
+integrated gradients as the same sum; occlusion by finite differences; guided backprop by gradients that ReLUs let
+through; full gradients and DeepLIFT add up to the score. Of LRP, AttnLRP, the attention methods and Score-CAM: maps are
+finite, not constant, and come with the right scores.
+
+The signal is the one that Grad-CAM takes if no layer is named, with its shape. Its evidence is the area under the ROC
+curve of "the cells of a changed block of the image change most": 1 where each cell shows its own part of the image, .5
+where cells have nothing to do with places. A signal counts as sensible from .8 on, and from .6 on where it is a map and
+no row of tokens, since at random weights a cell of a deep network's last map sees nearly all of a small image; and only
+if its places have a gradient of the score in more than one channel.
+"""
+
+
+def page(rows):
+    """The page of all results, `{(source, model, method): row}`."""
+    built, reasons = subjects(rows), {}
+    parts = [HEAD.format(models=len(built)), "## In short", "", *shares(rows, built), ""]
+    for source in SOURCES:
+        models = [model for one, model in built if one == source]
+        if models:
+            parts += [f"## {source} ({len(models)})", "", *heading("model", *FAMILIES, "signal", "evidence")]
+            parts += [line(rows, source, model, reasons) for model in sorted(models, key=str.lower)]
+            parts.append("")
+    parts += ["## Reasons", ""] + [f"{number}. {reason}" for reason, number in reasons.items()] + [""]
+    return "\n".join([*parts, *remarks(rows, built)]).rstrip() + "\n"
+
+
+def subjects(rows):
+    return [key[:2] for key, row in rows.items() if key[2] == "built" and row["outcome"] != "failed"]
+
+
+def heading(*names):
+    return ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
+
+
+def outcome(rows, source, model, methods):
+    """The worst of what came of some methods, and the row that says why; None where none was tried."""
+    found = [rows[source, model, method] for method in methods if (source, model, method) in rows]
+    return max(found, key=lambda row: WORSE.index(row["outcome"]), default=None)
+
+
+def line(rows, source, model, reasons):
+    """A model's row of the table; `reasons` numbers the sentences as they come."""
+    cells = [model]
+    for methods in FAMILIES.values():
+        row = outcome(rows, source, model, methods)
+        cells.append("-" if row is None else SAID[row["outcome"]])
+        if row is not None and row["outcome"] in ("refused", "wrong", "crash"):
+            cells[-1] += f" {reasons.setdefault(reason(row['why']), len(reasons) + 1)}"
+    cam = rows.get((source, model, "gradcam"), {})
+    shape = " x ".join(map(str, cam.get("shape", cam.get("grid", ()))[0 if "shape" not in cam else 1 :]))
+    evidence = cam.get("evidence")
+    cells += [f"`{cam['signal']}` {shape}" if "signal" in cam else "", "" if evidence is None else f"{evidence:.2f}"]
+    return "| " + " | ".join(cells) + " |"
+
+
+def reason(text):
+    """The beginning of a sentence, without the names and numbers of one model, so that equal reasons are one."""
+    text = re.sub(r"(No rule covers) \S+ \((\w+)\)", r"\1 \2", text)
+    text = re.sub(r"(Before) \S+ (an operation)", r"\1 some layer \2", text)
+    text = re.sub(r"(The attention of) \S+", r"\1 a layer", text)
+    text = re.sub(r"evidence [\d.]+", "evidence below 0.8", text)
+    text = re.sub(r"\d[\d.e+-]*", "#", text)
+    first = re.split(r"(?<=[^.])[.:;] | - ", text.replace("|", "/"))[0]
+    return first if len(first) <= LONG else first[:LONG].rsplit(" ", 1)[0] + " ..."
+
+
+def shares(rows, built):
+    """A table: of how many models of each source a family works."""
+    lines = heading("source", "models", *FAMILIES)
+    for source in SOURCES:
+        models = [model for one, model in built if one == source]
+        if models:
+            counted = [share(rows, source, models, methods) for methods in FAMILIES.values()]
+            lines.append(f"| {source} | {len(models)} | " + " | ".join(counted) + " |")
+    return lines
+
+
+def share(rows, source, models, methods):
+    """How many of the models that were tried it works for, and how many are wrong."""
+    found = [outcome(rows, source, model, methods) for model in models]
+    tried = [row["outcome"] for row in found if row is not None and row["outcome"] not in ("not reached", "too long")]
+    good, bad = sum(one in ("right", "ran") for one in tried), sum(one in ("wrong", "crash") for one in tried)
+    return f"{good} of {len(tried)}" + (f", {bad} WRONG" if bad else "")
+
+
+def remarks(rows, built):
+    """What was not built, changed by an explanation, or differs from run to run."""
+    told = {
+        "Could not be built": [
+            f"{s} {m}: {r['why'][:LONG]}" for (s, m, k), r in rows.items() if k == "built" and (s, m) not in built
+        ],
+        "Process that ended before its time": [
+            f"{s} {m}: {r['why']}" for (s, m, k), r in rows.items() if k == "process"
+        ],
+        "Changed by an explanation": [
+            f"{s} {m}: {r['why'][:LONG]}"
+            for (s, m, k), r in rows.items()
+            if k == "unchanged" and r["outcome"] == "wrong"
+        ],
+        "Two runs differ": [f"{s} {m}" for (s, m, k), r in rows.items() if k == "built" and r.get("differ")],
+        "Without a score": [
+            f"{s} {m}: {r['outcome']}"
+            for (s, m, k), r in rows.items()
+            if k == "without_score" and r["outcome"] == "crash"
+        ],
+    }
+    return [
+        text
+        for title, lines in told.items()
+        if lines
+        for text in (f"## {title}", "", *(f"- {one}" for one in lines), "")
+    ]
+
+
+def summary(rows):
+    """What each method came to, and all that is wrong, as text."""
+    counts = defaultdict(Counter)
+    for (_, _, method), row in rows.items():
+        counts[method][row["outcome"]] += 1
+    lines = [
+        f"{method:22s} " + ", ".join(f"{n} {one}" for one, n in count.most_common()) for method, count in counts.items()
+    ]
+    for (source, model, method), row in rows.items():
+        if row["outcome"] in ("wrong", "crash", "failed"):
+            lines.append(
+                f"{row['outcome'].upper()} {source} {model} {method}: {row.get('signal', '')} {row['why'][:160]}"
+            )
+    return "\n".join(lines)
