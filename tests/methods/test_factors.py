@@ -223,6 +223,10 @@ if BACKEND == "torch":
     def multi_head(net, x):
         return net.attention(x, x, x, need_weights=False)[0]
 
+    def multi_head_with_weights(net, x):
+        y, a = net.attention(x, x, x)
+        return y + 0 * a.sum()
+
     def multi_head_by_hand(net, x):
         own = net.attention
         y = F.linear(x, own.in_proj_weight, own.in_proj_bias).unflatten(-1, (3, 2, 4)).permute(2, 0, 3, 1, 4)
@@ -244,6 +248,7 @@ if BACKEND == "torch":
         "biased attention": (biased, biased_by_hand),
         "learned queries": (learned, learned_by_hand),
         "multi-head": (multi_head, multi_head_by_hand),
+        "multi-head with weights": (multi_head_with_weights, multi_head_by_hand),
         "group norm": (grouped, grouped_function),
         "layer norm": (lambda net, x: net.layer(x), lambda net, x: F.layer_norm(x, (8,), net.layer.weight)),
         "windows": (
@@ -293,6 +298,14 @@ if BACKEND == "torch":
         model, x = Module(COMPLETE[name]).eval(), images()
         scores, maps = raw("deeplift", model, x, None, baseline=0.2)
         change = scores - raw("gradients", model, np.full_like(x, 0.2), None).scores
+        np.testing.assert_allclose(maps.sum((1, 2)), change, atol=1e-4 * abs(change).max())
+
+    def test_differences_to_black_add_up_past_norms_that_have_no_deviation_there():
+        blocks = [[nn.Conv2d(3 if i == 0 else 8, 8, 3, bias=False), nn.GroupNorm(2, 8), nn.ReLU()] for i in range(3)]
+        torch.manual_seed(0)
+        model = nn.Sequential(*sum(blocks, []), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)).eval()
+        scores, maps = raw("deeplift", model, images(), None)
+        change = scores - raw("gradients", model, 0 * images(), None).scores
         np.testing.assert_allclose(maps.sum((1, 2)), change, atol=1e-4 * abs(change).max())
 
     def test_a_norm_of_another_power_is_refused_by_deeplift():

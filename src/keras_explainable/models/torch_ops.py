@@ -121,9 +121,9 @@ class Operations(TorchFunctionMode):
             return func
 
         def show(link, value):
-            return session.see(point._replace(link=link), value) if inside else value
+            return session.see(point._replace(link=link), value)
 
-        return _showing(name, func, functools.partial(session.see, attention), show)
+        return _showing(name, func, functools.partial(session.see, attention), show if inside else None)
 
 
 def _in_order(args: tuple, kwargs: dict) -> tuple[tuple, dict]:
@@ -153,10 +153,10 @@ def quiet(session: Watching) -> Iterator[None]:
         session.busy = before
 
 
-def _showing(name: str, func: Callable, see: Callable, show: Callable) -> Callable:
+def _showing(name: str, func: Callable, see: Callable, show: Callable | None) -> Callable:
     """An operation that shows its attention probabilities (B, H, T, T), computed outright where it is fused."""
     if name == "scaled_dot_product_attention":
-        return functools.partial(attend, see, show=show)
+        return functools.partial(attend, see, show=show or (lambda _, value: value))
     if name == "multi_head_attention_forward":
         return functools.partial(_attend_with_heads, see, show)
     return functools.partial(_softmax, see, func)
@@ -277,22 +277,32 @@ NORMALISED: dict[str, Callable] = {
 }
 
 
-def _attend_with_heads(see: Callable, show: Callable, query: torch.Tensor, *args: Any, **kwargs: Any) -> tuple:
+def _attend_with_heads(see: Callable, show: Callable | None, query: torch.Tensor, *args: Any, **kwargs: Any) -> tuple:
     """`F.multi_head_attention_forward`, whose probabilities are shown.
 
     A mode that watches gets the function as a whole, and may not look inside of it: a copy of it runs here, in which
-    the two operations that make the probabilities are ours."""
+    the two operations that make the probabilities are ours. Where more is shown, it is attention step by step, and the
+    probabilities that are asked for are those seen."""
     batch = query.shape[1] if query.ndim == 3 else 1
 
     def softmax(values, dim):
         output = F.softmax(values, dim)  # (batch * heads, T, T)
         return see(output.unflatten(0, (batch, -1))).flatten(0, 1)
 
+    def probabilities(values):
+        seen.append(see(values))
+        return seen[-1]
+
     own = {
         "has_torch_function": lambda _: False,
         "softmax": softmax,
-        "scaled_dot_product_attention": functools.partial(attend, see, show=show),
+        "scaled_dot_product_attention": functools.partial(attend, probabilities, show=show or (lambda _, v: v)),
     }
+    seen: list[torch.Tensor] = []
     plain = F.multi_head_attention_forward
     copy = types.FunctionType(plain.__code__, plain.__globals__ | own, plain.__name__, plain.__defaults__)
-    return copy(query, *args, **kwargs)
+    if show is None or not kwargs.get("need_weights"):
+        return copy(query, *args, **kwargs)
+    output, _ = copy(query, *args, **kwargs | {"need_weights": False})
+    weights = seen[0].mean(1) if kwargs.get("average_attn_weights", True) else seen[0]
+    return output, weights if query.ndim == 3 else weights[0]

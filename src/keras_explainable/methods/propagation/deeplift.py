@@ -165,8 +165,8 @@ def deeplift(
 
     maps = sum over c of m (x - x0), m sent back as a gradient is, but through activations as m_in = m_out dy / dz, the
     differences to those of the baseline (the rescale rule); a maximum's change belongs to the pixels it comes from.
-    Of a product x y (gates, attention, a normalisation's 1 / deviation) x has (y + y0) / 2 of its difference, and y
-    (x + x0) / 2; in a softmax, the logarithmic mean of its two outputs stands where the gradient has the output.
+    Of a product x y (gates, attention) x has (y + y0) / 2 of its difference, and y (x + x0) / 2; quotients and
+    normalisations have the gradient at the means of both, and a softmax that at the logarithmic means of its outputs.
 
     Args:
         baseline: x0, in the images' range: a number, a colour (C,), images, or "mean" for each image's own mean colour.

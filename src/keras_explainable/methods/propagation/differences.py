@@ -34,19 +34,20 @@ def product(step: Step, at_rest: Rest) -> Rule:
 
 
 def quotient(step: Step, at_rest: Rest) -> Rule:
-    """That of x times 1 / y, of which the latter changes by (y0 - y) / (y y0)."""
+    """The gradient of z = x / y, with the means of both in the places of y and z: of x = z y, the difference is that at
+    the means."""
 
     def send(g, inputs, output):
         (x, y), (x0, y0) = inputs, (at_rest[p] for p in step.reached)
-        numerator, inverse = (x + x0) / 2, (1 / y + 1 / y0) / 2
-        of_x = backend.vjp(lambda v: v * inverse, numerator)[1](g)
-        return of_x, -backend.vjp(lambda v: numerator * v, inverse)[1](g) / (y * y0)
+        z, middle = (x / y + x0 / y0) / 2, (y + y0) / 2
+        of_x = backend.vjp(lambda v: v / middle, x)[1](g)
+        return of_x, -backend.vjp(lambda v: z * v / middle, y)[1](g)
 
     return Rule(step.call.output, step.reached, send, looks=("inputs",))
 
 
 def normalisation(taps: Taps, step: Step, at_rest: Rest) -> Rule:
-    """That of x - mean times 1 / deviation, of which the latter changes by the mean square (see `normalised`)."""
+    """The gradient, with the means of both in the places of what it is made of (see `normalised`)."""
     call, point = step.call, step.reached[0]
     if not call.operation:
 

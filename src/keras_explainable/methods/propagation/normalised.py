@@ -17,9 +17,9 @@ def held(norm: Deviation, x: Any, g: Any) -> Any:
 
 
 def changed(norm: Deviation, x: Any, x0: Any, g: Any) -> Any:
-    """What g of the difference of two outputs is by that of their inputs, so that the parts add up: a product of
-    x - mean and 1 / deviation gives half of its change to each at the mean of the other, and the latter's change is
-    that of the mean square."""
+    """What g of the difference of two outputs is by that of their inputs, so that the parts add up: the gradient of
+    n = (x - mean) / deviation, with the means of both in the places of x, n and the deviation d: of x - mean = n d,
+    and of the mean square d^2, the differences are those at the means."""
     apart, together = _grouped(norm, x)
     x, x0, g = apart(x), apart(x0), apart(g * norm.gain(len(x.shape)))
     centred = _centring(norm.axes, norm.centred)
@@ -38,12 +38,9 @@ def changed_by(x: Any, x0: Any, d: Any, d0: Any, g: Any, centred: bool, mean: bo
 
 
 def _chord(x: Any, x0: Any, g: Any, d: Any, d0: Any, axes: tuple, centred: Callable, mean: bool) -> Any:
-    both = centred(x) + centred(x0)
-    places = 1
-    for axis in axes:
-        places *= x.shape[axis]
-    through = ops.sum(g * both / 2, axis=axes, keepdims=True) / (d * d0 * (d + d0))
-    return centred(g * (1 / d + 1 / d0) / 2 - through * both / (places if mean else 1))
+    c, c0, middle = centred(x), centred(x0), (d + d0) / 2
+    through = (ops.mean if mean else ops.sum)(g * (c / d + c0 / d0) / 2, axis=axes, keepdims=True)
+    return centred((g - through * (c + c0) / 2 / middle) / middle)
 
 
 def _spread(norm: Deviation, centred: Any) -> Any:
