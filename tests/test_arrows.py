@@ -58,7 +58,10 @@ ARROWS = {
     "models.ways": {"models.taps", "models.kinds"},
     "models.tokens": {"models.taps", "models.find"},
     "models.evidence": {"models.taps", "models.find", "models.reading", "models.tokens", "backend"},
+    "models.placement": {"models.taps", "models.find"},
     "models.choosing": {
+        "backend",
+        "models.placement",
         "models.evidence",
         "models.find",
         "models.front",

@@ -49,6 +49,7 @@ def explain(
     leaf: Any = None,
     channels: int | str | None = None,
     shared: Any = None,
+    placement: str = "measured",
     **method_params: Any,
 ) -> Explanation:
     """Explain a model's scores on many images, batch by batch, as `model.predict` predicts them.
@@ -82,6 +83,9 @@ def explain(
             model of images and texts: a name, index or tuple of them, or a list of such.
         channels: which axis of the images has the channels: its number, "first", "last" or "none", for a model that
             does not show it. None: as the model takes them.
+        placement: where a hidden signal's map lies in the images: "measured", which is over all that the model sees of
+            them, as usual, unless it is measured that the signal's cells are off from there by more than half a cell
+            (`.about["placement"]` then says where they are); or "stretch", over all of it in any case.
         as_numpy: whether NumPy arrays are returned, or the backend's own tensors, where the model is.
         method_params: the method's own.
 
@@ -97,6 +101,7 @@ def explain(
         resizing,
         channels,
         {"run_eagerly": run_eagerly, "jit_compile": jit_compile, "as_numpy": as_numpy},
+        placement,
     )
     y, score = asked(y, method_params.get("score"))
     if score is not None:
@@ -121,12 +126,12 @@ def explain(
                     "they cannot be brought to the images' size: give resizing=False."
                 )
             size = None if resizing is True else resizing
-            hidden = registry.of_layer(method)
-            maps = models.resized(subject, images, maps, size, axis[0], hidden) if len(axis) == rank else maps
+            places = models.windows(subject, images, method_params) if registry.of_layer(method) else None
+            maps = models.resized(subject, images, maps, size, axis[0], places) if len(axis) == rank else maps
         return scores, maps, *raw
 
     key = None if getattr(method, "repeats", False) else frozen([method, method_params, postprocessing, resizing])
-    model, leaf = models.told(model, channels), models.Leaf.of(leaf, shared)
+    model, leaf = models.told(model, channels, placement == "stretch"), models.Leaf.of(leaf, shared)
     with models.unchanging():
         source, total = opened(model, x, y, batch_size, score, leaf, steps)
         fetch, results = (backend.to_host, Results(total)) if as_numpy else (keras.ops.stop_gradient, Tensors())
@@ -172,6 +177,12 @@ def _about(method: Callable, model: Any, image: Any, params: dict) -> dict[str, 
         return about
     signals = [view.signal(layer) for layer in params.get("layers") or [params.get("layer")]]
     about["signal"] = ", ".join(map(str, signals))
+    measured = view.windows(*signals)
+    if any(window and len(window) > 2 for window in measured):
+        ends = [window or (0.0, 1.0) for window in measured]
+        about["placement"] = tuple(
+            (round(w[0] * n, 1), round(w[1] * n, 1)) for w, n in zip(ends, view.size, strict=True)
+        )
     shown = [found for point in signals if (found := view.shown(point))]
     if shown:
         about |= {"reading": ", ".join(str(s.reading) for s in shown), "evidence": min(s.evidence for s in shown)}
@@ -308,11 +319,13 @@ def _check_seed(seed: Any) -> None:
         raise InputError(f"seed={seed!r}: a whole number or None was expected.")
 
 
-def _check_arguments(postprocessing: Any, resizing: Any, channels: Any, flags: dict[str, Any]) -> None:
+def _check_arguments(postprocessing: Any, resizing: Any, channels: Any, flags: dict[str, Any], placement: Any) -> None:
     """Refuse what could only fail after the first batch."""
     for name, value in flags.items():
         if not (value is None or isinstance(value, (bool, int, np.bool_))):
             raise InputError(f"{name}={value!r} came, and True or False was expected.")
+    if placement not in ("measured", "stretch"):
+        raise InputError(f'placement={placement!r} came, and "measured" or "stretch" was expected.')
     if not (channels is None or isinstance(channels, (str, int))):
         raise InputError(
             f'channels={channels!r} came, and "first", "last", "none" or the number of an axis was expected.'

@@ -7,17 +7,22 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+ROUNDING = 1e-6
 
-def weights(size: Any, new: Any, align_corners: bool = False, window: tuple[float, float] = (0.0, 1.0)) -> Any:
+
+def weights(size: Any, new: Any, align_corners: bool = False, window: tuple[float, ...] = (0.0, 1.0)) -> Any:
     """The (new, size) matrix W of linear interpolation along one axis: resized = W @ values.
 
     Output i lies at source position (i + 1/2) size/new - 1/2, held inside the axis, or with `align_corners` at
     i (size - 1)/(new - 1). With a `window` (a, b) the values lie from a new to b new among the outputs, which is their
-    i = 0 to new' = (b - a) new; outputs beyond are 0."""
+    i = 0 to new' = (b - a) new; outputs beyond are 0. With (a, b, c, d) those beyond c and d are, and the others are
+    held inside the axis as well."""
     of: Any = np if isinstance(size, int) and isinstance(new, int) else ops  # what is known need not be computed
     i, source = of.arange(new, dtype="float32"), of.arange(size, dtype="float32")
     size, new = (np.float32(n) if of is np else ops.cast(n, "float32") for n in (size, new))
-    whole, (a, b) = window == (0.0, 1.0), window
+    whole, (a, b, *seen) = window == (0.0, 1.0), window
+    c, d = seen or (a, b)
+    place = (i + 0.5) / new
     i, new = (i, new) if whole else (i - a * new, (b - a) * new)
     if align_corners:
         at = i * ((size - 1) / of.maximum(new - 1, 1))
@@ -26,7 +31,7 @@ def weights(size: Any, new: Any, align_corners: bool = False, window: tuple[floa
     found = of.maximum(1 - of.abs(of.clip(at, 0.0, size - 1)[:, None] - source[None, :]), 0.0)
     if whole:
         return found
-    inside = of.abs((i + 0.5) / new - 0.5) <= 0.5
+    inside = of.abs(place - (c + d) / 2) <= (d - c) / 2 + ROUNDING
     return found * (inside.astype("float32") if of is np else ops.cast(inside, "float32"))[:, None]
 
 

@@ -52,7 +52,7 @@ def scorecam(
     a, space = strongest(seen[point], max_channels), tuple(range(1, 1 + view.rank))
 
     def seen_through(channels):
-        masks = filters.normalize(view.resized(ops.take(a, channels, axis=-1)), axis=space)
+        masks = filters.normalize(view.resized(ops.take(a, channels, axis=-1), point), axis=space)
         masks = ops.moveaxis(masks, -1, 0)[..., None]  # (P, B, *S, 1)
         masks = ops.moveaxis(masks, -1, 2) if view.taps.channels_first else masks
         return evaluated(view, behind[None] + (view.inputs - behind)[None] * masks)

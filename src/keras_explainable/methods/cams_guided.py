@@ -30,7 +30,8 @@ def guided_gradcam(model: Any, inputs: Any, indices: Any = None, layer: Any = No
     """
     scores, coarse = gradcam(model, inputs, indices, layer, score)
     _, fine = guided_backprop(model, inputs, indices, score)
-    return scores, fine * models.resized(model, inputs, ops.relu(models.of_images(coarse, scores)))
+    places = models.windows(model, inputs, {"layer": layer, "score": score})
+    return scores, fine * models.resized(model, inputs, ops.relu(models.of_images(coarse, scores)), windows=places)
 
 
 guided_gradcam.about = counted

@@ -132,7 +132,8 @@ def _tta(method: Callable, scales: tuple[float, ...], hflip: bool) -> Callable:
                 seen = resize(seen, [_scaled(s, scale) for s in size], axis=start)
                 _check_taken(subject, seen, scale)
             scores, maps = method(subject, seen, units, **params)
-            maps = models.resized(subject, x, _flat(method, maps, len(x.shape)), hidden=registry.of_layer(method))
+            places = models.windows(subject, x, params) if registry.of_layer(method) else None
+            maps = models.resized(subject, x, _flat(method, maps, len(x.shape)), windows=places)
             return scores, ops.flip(maps, axis=-2) if flip else maps
 
         scores, maps = 0.0, 0.0
@@ -215,7 +216,8 @@ def ensemble(methods: Sequence[Method], weights: Sequence[float] | None = None) 
             found, maps = repeated(run, frozen(["ensemble", method, own]), model, method, x)(x, units)
             maps = _flat(method, maps, len(x.shape))
             maps = (customary.get(method) or (lambda m, axis: m))(maps, axis=axis)
-            maps = models.resized(model, x, maps, hidden=registry.of_layer(method))
+            places = models.windows(model, x, params) if registry.of_layer(method) else None
+            maps = models.resized(model, x, maps, windows=places)
             scores = found if scores is None else scores
             total = total + share / sum(shares) * filters.normalize(maps, axis)
         return scores, total

@@ -2,10 +2,11 @@
 
 import copy
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, cast
 
 from keras_explainable.errors import BackendError, InputError
@@ -103,7 +104,7 @@ def with_others(model: Any, x: Any) -> tuple[Any, Any]:
         return model, x
     model, told = parted(model)
     admitted = map(taps(model).admit, x.inputs.paths[1:], x.inputs.others)
-    return bound(model, replace(x.inputs.fed(admitted), channels=told.channels)), x.images
+    return bound(model, replace(x.inputs.fed(admitted), channels=told.channels, stretched=told.stretched)), x.images
 
 
 def framed(model: Any, images: Any) -> tuple[Any, Any]:
@@ -128,12 +129,13 @@ def scale(model: Any, x: Any) -> tuple[float, float] | None:
     return measured_scale(taps(bound(plain, inputs)), tuple(images.shape))
 
 
-def told(model: Any, channels: Any) -> Any:
-    """A model whose images' channels are where the user says, if the user does."""
-    if channels is None:
+def told(model: Any, channels: Any, stretched: bool = False) -> Any:
+    """A model whose images' channels are where the user says, if the user does, and whose signals lie over the whole
+    image, if the user says so."""
+    if channels is None and not stretched:
         return model
     plain, inputs = parted(model)
-    return bound(plain, replace(inputs, channels=channels))
+    return bound(plain, replace(inputs, channels=channels, stretched=stretched))
 
 
 def bias(layer: Any) -> Any:
@@ -169,10 +171,16 @@ def size(model: Any, images: Any) -> tuple:
     return find.spatial_size(keras.ops.shape(images), taps(model).channels_first)
 
 
-def resized(model: Any, images: Any, maps: Any, to: Any = None, axis: int = 1, hidden: bool = True) -> Any:
-    """Maps at the images' size, or at another; those of a hidden signal where the model looks, and not in what it crops
-    away."""
-    return placed(taps(model).inputs.front, tuple(size(model, images)), maps, to, axis, hidden)
+def resized(model: Any, images: Any, maps: Any, to: Any = None, axis: int = 1, windows: Any = None) -> Any:
+    """Maps at the images' size, or at another; those of a hidden signal in its windows (see `windows`)."""
+    return placed(taps(model).inputs.front, tuple(size(model, images)), maps, to, axis, windows)
+
+
+def windows(model: Any, images: Any, params: Mapping = MappingProxyType({})) -> tuple:
+    """Where a method's signal, of a `layer` or `layers` and a `score`, looks (see `View.windows`)."""
+    score = params.get("score")
+    seen = view(model, images, None, getattr(score, "of", None) if hasattr(score, "choose") else score)
+    return seen.windows(*(seen.signal(layer) for layer in params.get("layers") or [params.get("layer")]))
 
 
 def of_images(maps: Any, scores: Any) -> Any:

@@ -4,7 +4,7 @@ pads, and which axes it folds into the batch. Measured: images that grow along o
 import functools
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -79,17 +79,22 @@ class Front(NamedTuple):
 
 
 def placed(
-    found: Front | None, whole: tuple, maps: Any, to: Any, axis: int, hidden: bool, align_corners: bool = False
+    found: Front | None,
+    whole: tuple,
+    maps: Any,
+    to: Any,
+    axis: int,
+    windows: Sequence | None,
+    align_corners: bool = False,
 ) -> Any:
-    """Maps of images of a size (`whole`), at that size or another; of a hidden signal they lie where it looks."""
-    if hidden and found is not None and found.moved:
+    """Maps of images of a size (`whole`), at that size or another; of a hidden signal they lie in its `windows`."""
+    if windows is not None and found is not None and found.moved:
         raise InputError(
             "This model moves the places of its images before its first weights (it swaps axes, rolls, or pads by "
             "mirroring), so a map of a layer cannot be laid over the images: give resizing=False for the layer's own "
             "map, or a method that explains the input."
         )
-    windows = found.windows if hidden and found is not None else ()
-    return resize(maps, whole if to is None else to, align_corners, axis, windows)
+    return resize(maps, whole if to is None else to, align_corners, axis, windows or ())
 
 
 class _Reached(BaseException):  # no `except Exception` of the model's stops it

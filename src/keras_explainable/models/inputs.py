@@ -44,6 +44,7 @@ class Inputs:
     channels: Any = None  # what the user said of the axis of the images' channels
     dtype: str | None = None  # the type of the user's images, where the model's weights leave it open
     front: Any = None  # how the user's images become those that methods see, a `models.front.Front`; None: as they are
+    stretched: bool = False  # whether a signal's map lies over all that is seen of the image, wherever its cells look
 
     @property
     def alone(self) -> bool:
@@ -53,7 +54,7 @@ class Inputs:
     @property
     def form(self) -> str:
         """The structure, as something hashable."""
-        return repr((self.tree, self.paths, sorted(self.shared), self.channels, self.dtype, self.front))
+        return repr((self.tree, self.paths, sorted(self.shared), self.channels, self.dtype, self.front, self.stretched))
 
     @property
     def kinds(self) -> tuple:

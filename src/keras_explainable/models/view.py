@@ -72,9 +72,14 @@ class View(Scored):
         """The spatial axes of a Jacobian (B, K, *S, C)."""
         return tuple(range(2, 2 + self.rank))
 
-    def resized(self, maps: Any, axis: int = 1, align_corners: bool = False) -> Any:
+    def resized(self, maps: Any, *at: Point, axis: int = 1, align_corners: bool = False) -> Any:
         """Maps (..., *S', ...) of a hidden signal at the images' size (see `models.resized`)."""
-        return placed(self.taps.inputs.front, self.size, maps, None, axis, True, align_corners)
+        return placed(self.taps.inputs.front, self.size, maps, None, axis, self.windows(*at), align_corners)
+
+    def windows(self, *at: Point) -> tuple:
+        """Where the cells of a signal begin and end along each axis of the images (see `placement`); of several, or
+        none, where what the model sees does."""
+        return choosing.windows(self, *at)
 
     def signal(self, layer: Any = None) -> Point:
         """The one spatial signal to explain (see `choosing.signal`)."""
@@ -211,6 +216,22 @@ class View(Scored):
 
         gradients, reached = backend.jacobian(mixture, self.inputs, [*at], lambda p, g, _: reduce(p, g), False)[2:]
         return gradients if reached else {}
+
+    def looked_at(self, point: Point, mixtures: Any) -> Any:
+        """The gradients (P, *image) of the sums of P signals times `mixtures` (P, *S', C), one of each image."""
+
+        def run(x: Any, tap: Callable) -> Any:
+            seen: dict[Point, Any] = {}
+
+            def see(at: Point, value: Any) -> Any:
+                seen[at] = tap(at, value)
+                return seen[at]
+
+            self.taps.run(x, see, frozenset([INPUT, point]))
+            values = ops.cast(self._last(point, seen[point], 1), "float32") * mixtures
+            return ops.sum(ops.reshape(values, (self.inputs.shape[0], -1)), axis=-1, keepdims=True)
+
+        return backend.jacobian(run, self.inputs, [INPUT], lambda p, g, _: self._last(p, g, 1), False)[2][INPUT][:, 0]
 
     def products(self, at: Sequence[Point], combine: Callable | None = None) -> tuple:
         """Scores (B, K), and at each point <dscore/dsignal, signal> (B, K), the gradient at an input being that through
