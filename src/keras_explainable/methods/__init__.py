@@ -6,7 +6,8 @@ The contract, for all of them:
   `torch.nn.Module`; or, where a method needs a black box, any function from images to scores (see `ke.BlackBox`).
 - `inputs`: images (B, *S, C); integers are cast to float32.
 - `indices`: the units to explain: an int, (B,) or (B, K) integers, or None for every unit.
-- `layer`: in place of the last spatial signal, the layer whose output is explained (a name, path, index or layer).
+- `layer`: the layer whose output is explained (a name, path, index or layer), in place of the last one that is seen to
+  show the image (see `ke.inspection.signals`).
 - `score`: in place of the model's units, a function from its outputs to (B, K) scores, such as those of `ke.scores`. Of
   a model with several outputs the units are those of the first, and `score=ke.scores.output(name)` takes another.
 - Models of several inputs, one of which is the images: `ke.explain(method, model, x, y, leaf="image")`, as every
