@@ -94,5 +94,19 @@ def test_evidence_of_cells_at_their_places_and_elsewhere(rng):
     images = rng.normal(size=(2, 3, 16, 16))
     reading = next(readings.readings((2, 3, 4, 4), 2, (4, 4)))
     there, elsewhere = np.arange(16), np.roll(np.arange(16), 1)
-    assert readings.evidence(Pooled(images, there), None, 0, reading) == 1
-    assert readings.evidence(Pooled(images, elsewhere), None, 0, reading) == pytest.approx(7 / 15)
+    assert readings.Changes(Pooled(images, there), None, 0).evidence(reading) == 1
+    assert readings.Changes(Pooled(images, elsewhere), None, 0).evidence(reading) == pytest.approx(7 / 15)
+
+
+def test_the_better_reading_is_found(rng):
+    """Where tokens behind one other are taken from the first on, the right reading has evidence 1."""
+
+    class Behind(Pooled):
+        def signals(self, place, images, gradients=True):
+            tokens = super().signals(place, images)[0].values.reshape(len(images), 3, 16).swapaxes(1, 2)
+            return [Signal(np.concatenate([tokens[:, :1] * 0, tokens], 1), None)]
+
+    changes = readings.Changes(Behind(rng.normal(size=(2, 3, 16, 16)), np.arange(16)), None, 0)
+    first = next(readings.readings((2, 17, 3), 2, (4, 4)))
+    assert changes.evidence(first) < 0.6
+    assert max(changes.others()) == (1, "tokens behind 1, 4 x 4")

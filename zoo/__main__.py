@@ -23,7 +23,7 @@ def main():
     add("--results", type=Path, default=HERE / "results.jsonl")
     add("--page", type=Path, default=HERE.parent / "docs" / "zoo.md")
     add("--at-once", type=int, default=2, help="processes at a time, each with one thread")
-    add("--seconds", type=float, default=running.SECONDS, help="for all methods of a model")
+    add("--seconds", type=float, default=running.SECONDS, help="of the processor, for all methods of a model")
     args = parser.parse_args()
     jobs = chosen(args) if not args.table else []
     if args.list:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from zoo import worker
 
-SECONDS = 40  # that the methods of one model may take together
+SECONDS = 40  # of the processor, that building and explaining one model may take together
 LONGER = {"keras.applications": 3}  # times as many: TensorFlow without compiling
-PATIENCE = 50  # and how many more before its process is ended
+PATIENCE = 4  # times as much, and its process is ended
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 FORKED = {"torch"}  # frameworks that bear a fork: imported once, by `zoo.preload`
 
@@ -58,7 +58,7 @@ def several(context, waiting, methods, file, at_once, seconds):
             busy[job] = process, time.monotonic(), limit
         for job, (process, begun, limit) in list(busy.items()):
             spent = time.monotonic() - begun
-            if process.is_alive() and spent < limit + PATIENCE:
+            if process.is_alive() and spent < limit * PATIENCE:
                 continue
             why = ended(process)
             if why:

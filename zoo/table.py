@@ -44,9 +44,9 @@ finite, not constant, and come with the right scores.
 
 The signal is the one that Grad-CAM takes if no layer is named, with its shape. Its evidence is the area under the ROC
 curve of "the cells of a changed block of the image change most": 1 where each cell shows its own part of the image, .5
-where cells have nothing to do with places. A signal counts as sensible from .8 on, and from .6 on where it is a map and
-no row of tokens, since at random weights a cell of a deep network's last map sees nearly all of a small image; and only
-if its places have a gradient of the score in more than one channel.
+where cells have nothing to do with places. A signal counts as sensible from .6 on, since at random weights a cell of a
+deep network's last map sees nearly all of a small image; if no other reading of the same tensor has .1 more; and if its
+places have a gradient of the score in more than one channel.
 """
 
 
