@@ -12,7 +12,7 @@ import keras_explainable as ke
 import models
 from helpers import BACKEND, close, raw
 from keras_explainable.errors import LayerError
-from keras_explainable.models import evidence
+from keras_explainable.models import evidence, orders
 from keras_explainable.models.reading import Reading
 
 torch_only = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
@@ -271,3 +271,27 @@ def test_scores_of_places_are_no_features():
     mask[4:9, 2:11] = 1
     score = ke.scores.output("out", ke.scores.region(mask, 2, axis=1))
     assert raw("gradcam", Dense().eval(), IMAGES.transpose(0, 3, 1, 2), score=score).about["signal"] == "body.1"
+
+
+@pytest.mark.parametrize("grid", [(4, 4), (3, 5), (2, 3, 4)])
+def test_the_order_of_tokens_is_read_from_binary_digits(grid):
+    rng, count = np.random.default_rng(0), int(np.prod(grid))
+    order = rng.permutation(count)  # place p is token order[p]
+    changes = orders.ones(grid, grid).reshape(-1, count)[:, np.argsort(order)] + rng.uniform(0, 0.9, size=count)
+    assert orders.decoded(changes, grid) == tuple(order.tolist())
+    assert orders.decoded(rng.uniform(size=changes.shape), grid) is None
+
+
+def test_tokens_in_an_order_of_their_own_are_put_back():
+    """As Hiera has them: mask unit by mask unit."""
+    image = keras.Input((16, 16, 3))
+    seen = L.Conv2D(12, 2, strides=2, name="stem")(image)
+    units = L.Permute((1, 3, 2, 4, 5))(L.Reshape((4, 2, 4, 2, 12))(seen))
+    tokens = L.Reshape((64, 12))(units)
+    mixed = L.Add(name="mixed")([tokens, L.Dense(12, activation="gelu")(tokens)])
+    model = models.randomize(keras.Model(image, L.Dense(4, name="logits")(L.GlobalAveragePooling1D()(mixed))))
+    found = raw("gradcam", model, IMAGES, 1, layer="mixed")
+    a = ops.convert_to_numpy(keras.Model(image, mixed)(IMAGES))
+    expected = (a @ ops.convert_to_numpy(model.layers[-1].kernel)[:, 1] / 64).reshape(2, 4, 4, 2, 2)
+    close([found.maps], [expected.transpose(0, 1, 3, 2, 4).reshape(2, 8, 8, 1)], 1e-4)
+    assert found.about["signal"] == "mixed" and found.about["reading"] == "8 x 8 tokens, in an order of their own"

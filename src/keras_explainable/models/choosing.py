@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_explainable import backend
 from keras_explainable.errors import LayerError
-from keras_explainable.models import evidence, find, placement, state, tokens, ways
+from keras_explainable.models import evidence, find, placement, probes, state, tokens, ways
 from keras_explainable.models.evidence import Evidence, Shown
 from keras_explainable.models.front import front, scale
 from keras_explainable.models.inputs import sampled
@@ -75,9 +75,16 @@ def _read(view: Any, call: Call) -> Reading | None:
     known = chosen(view)
     if call.output not in known:
         seen = None if _is_plain(view, call) else measured(view)
-        best = seen.best(call) if seen else None
+        best = _best(view, call, seen) if seen else None
         known[call.output] = best.reading if best and best.evidence >= evidence.POOR else None
     return known[call.output]
+
+
+def _best(view: Any, call: Call, seen: Evidence) -> Shown | None:
+    """How a signal shows the image best, its tokens in any order."""
+    taps, shape = sampled(view.taps), tuple(view.inputs.shape)
+    probes.outside(lambda: seen.try_orders(call, taps, shape, scale(taps, shape)))
+    return seen.best(call)
 
 
 def _is_plain(view: Any, call: Call) -> bool:
@@ -120,6 +127,8 @@ def _default(view: Any) -> Point:
     seen = measured(view)
     candidates = [c for c in _candidates(view, leads) if seen.of(c)] if seen else []
     if seen and candidates and (point is None or seen.has(view.call(point))):
+        if point is not None:
+            _best(view, view.call(point), seen)
         return _shown(view, point, candidates, seen)
     if error is not None:
         raise error
@@ -219,7 +228,7 @@ def measured(view: Any) -> Evidence | None:
         measure = functools.partial(evidence.measured, taps, shape, calls, scale(taps, shape), grids)
         moved = taps.inputs.front is not None and taps.inputs.front.moved
         fits = view.trace.images == 1 and view.rank in evidence.BLOCKS and not moved
-        known["evidence"] = evidence.outside(measure) if fits else None
+        known["evidence"] = probes.outside(measure) if fits else None
     return known["evidence"]
 
 
@@ -233,7 +242,7 @@ def _alive(view: Any, readings: dict[Point, Reading]) -> frozenset[Point]:
         found = _probe(view, 1).mixed([*readings], total)
         return frozenset(p for p, value in found.items() if float(value[0, 0]) > 0)
 
-    return (evidence.outside(measure) if readings else None) or frozenset(readings)
+    return (probes.outside(measure) if readings else None) or frozenset(readings)
 
 
 def _refuse(seen: dict[Point, Shown]) -> None:
@@ -292,7 +301,7 @@ def windows(view: Any, *at: Point) -> tuple:
         call = view.operations.at(at[0])
         odd = call is None or call.frames or view.trace.images > 1
         plain = odd or placement.keeps_step(view.operations, call, view.rank)
-        known[key] = seen if plain else evidence.outside(lambda: _windows(view, at[0], seen)) or seen
+        known[key] = seen if plain else probes.outside(lambda: _windows(view, at[0], seen)) or seen
     return known[key]
 
 
@@ -311,9 +320,7 @@ def _windows(view: Any, point: Point, seen: tuple) -> tuple:
 def _probe(view: Any, number: int) -> Any:
     """The view of a model on an image of our own, and its negative, and so on, with its scores."""
     taps, shape = sampled(view.taps), tuple(view.inputs.shape)
-    first = taps.channels_first
-    size, channels = find.spatial_size(shape, first), shape[1] if first else shape[-1]
-    one = evidence.images(size, channels, first, scale(taps, shape))[:1]
+    one = probes.images(shape, taps.channels_first, scale(taps, shape), np.zeros((0,), bool))
     signs = np.resize([1.0, -1.0], number).astype("float32")  # of ReLUs that are off in one, many are on in another
     return type(view)(taps, one * signs.reshape(-1, *(1,) * (len(shape) - 1)), None, view.score)
 

@@ -5,16 +5,14 @@ is the mean, over the blocks, of the probability that a cell inside of the block
 under the ROC curve, 1 where places are kept and 0.5 where there are none."""
 
 import math
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from keras import ops
 
-from keras_explainable import backend
-from keras_explainable.models import tokens
+from keras_explainable.models import orders, probes, tokens
 from keras_explainable.models.find import spatial_size
+from keras_explainable.models.probes import Changes
 from keras_explainable.models.reading import Reading
 from keras_explainable.models.taps import Call, Point, Taps
 
@@ -25,7 +23,6 @@ TWICE = 0.5  # how much less another reading must lack than the one that the mod
 LEAST = 0.005  # what is lacking of evidence 1 by chance
 BLOCKS = {1: 8, 2: 4, 3: 2}  # along each axis
 PREFIXES = 12  # tokens that may stand before those of the image
-AT_ONCE = 9 * 3 * 128 * 128  # numbers of images that run together
 
 
 class Shown(NamedTuple):
@@ -36,38 +33,17 @@ class Shown(NamedTuple):
     usual: bool = True  # whether the model's structure suggests this reading
 
 
-class Changes(NamedTuple):
-    """How much a signal changed with each block, in each of its cells: (blocks, cells) where its channels are first,
-    where they are last, and (blocks, tokens)."""
-
-    first: np.ndarray | None
-    last: np.ndarray | None
-    tokens: np.ndarray | None
-
-
 def blocks(rank: int) -> list[tuple[int, ...]]:
     """The blocks that are replaced: in two dimensions every other one of 4 x 4."""
     every = np.ndindex(*(BLOCKS[rank],) * rank)
     return [at for at in every if rank != 2 or sum(at) % 2 == 0]
 
 
-def images(size: Sequence[int], channels: int, first: bool, scale: tuple[float, float] | None) -> np.ndarray:
-    """An image of smooth and fine structure, and copies of it with a block replaced: (1 + blocks, *size, channels)."""
-    rng, rank = np.random.default_rng(0), len(size)
-    coarse = rng.normal(size=(2, *(-(-s // 8) for s in size), channels))
-    for axis, s in enumerate(size, 1):
-        coarse = np.repeat(coarse, 8, axis=axis).take(range(s), axis=axis)
-    one, other = 0.5 * coarse + 0.5 * rng.normal(size=coarse.shape)
-    copies = [one]
-    for at in blocks(rank):
-        copy = one.copy()
-        cut = tuple(slice(a * s // BLOCKS[rank], (a + 1) * s // BLOCKS[rank]) for a, s in zip(at, size, strict=True))
-        copy[cut] = other[cut]
-        copies.append(copy)
-    found = np.stack(copies)
-    if scale is not None:
-        found = scale[1] + found / scale[0]
-    return (np.moveaxis(found, -1, 1) if first else found).astype("float32")
+def masks(size: Sequence[int]) -> np.ndarray:
+    """Where each block is: (blocks, *size)."""
+    rank = len(size)
+    at = np.stack(np.meshgrid(*(np.arange(s) * BLOCKS[rank] // s for s in size), indexing="ij"), -1)
+    return np.stack([(at == np.array(block)).all(axis=-1) for block in blocks(rank)])
 
 
 def inside(size: tuple, rank: int, windows: Sequence) -> np.ndarray:
@@ -116,6 +92,7 @@ class Evidence:
         self.changes, self.rank, self.windows, self.grids = changes, rank, windows, grids
         self.points = {c.outputs[0]: c.output for c in calls if c.output in changes and not c.operation}
         self.known: dict[Point, list[Shown]] = {}
+        self.tried: set[Point] = set()  # of which signals other orders of their tokens were tried
 
     def has(self, call: Call) -> bool:
         """Whether a call's signal was measured, as what this call gives or one inside of it."""
@@ -129,6 +106,23 @@ class Evidence:
 
     def best(self, call: Call) -> Shown | None:
         return next(iter(self.of(call)), None)
+
+    def try_orders(self, call: Call, taps: Taps, shape: tuple, scale: Any) -> None:
+        """Find out which token of a signal is at which place, where they do not show the image row by row."""
+        best = self.best(call)
+        if best is None or best.evidence >= ENOUGH or not best.reading.grid or call.output in self.tried:
+            return
+        self.tried.add(call.output)
+        for reading, usual in readings(call, self.rank, self.grids):
+            order = orders.found(taps, shape, call, reading, scale) if usual else None
+            if order is None:
+                continue
+            changes = self.changes[self.points.get(call.outputs[0], call.output)].tokens
+            cells = inside(reading.grid, self.rank, self.windows)
+            value = area(changes[:, reading.prefix :][:, list(order)], cells)  # type: ignore[index]
+            if value >= ENOUGH:
+                self.known[call.output].insert(0, Shown(reading._replace(order=order), value, False))
+                return
 
     def _ranked(self, call: Call) -> list[Shown]:
         seen = self.changes.get(self.points.get(call.outputs[0], call.output))
@@ -153,61 +147,7 @@ def measured(taps: Taps, shape: tuple, calls: Sequence[Call], scale: Any, grids:
     """The evidence of the signals of some calls of a model of images of a shape (B, ...); `grids(count)` are those that
     so many tokens, and few others, can be."""
     first, rank = taps.channels_first, len(shape) - 2
-    found = images(spatial_size(shape, first), shape[1] if first else shape[-1], first, scale)
-    by_point = {call.output: call for call in calls}
-    changes: dict[Point, list[Changes]] = {}
-    each = len(found) - 1 if found.size <= AT_ONCE else 2
-    for start in range(1, len(found), each):
-        seen = _run(taps, np.concatenate([found[:1], found[start : start + each]]), by_point)
-        for point, value in seen.items():
-            changes.setdefault(point, []).append(value)
+    batch = probes.images(shape, first, scale, masks(spatial_size(shape, first)))
     front = taps.inputs.front
     windows = front.windows if front is not None else ()
-    joined = {point: Changes(*map(_joined, zip(*found, strict=True))) for point, found in changes.items()}
-    return Evidence(calls, joined, rank, windows, grids)
-
-
-def _joined(parts: Sequence) -> np.ndarray | None:
-    return None if parts[0] is None else np.concatenate(parts)
-
-
-def _run(taps: Taps, batch: np.ndarray, calls: dict[Point, Call]) -> dict[Point, Changes]:
-    rank, seen = batch.ndim - 2, {}
-    operations = any(call.operation for call in calls.values())
-
-    def look(point: Point, value: Any) -> Any:
-        call = calls.get(point)
-        if call is not None and tuple(value.shape[1:]) == call.shape[1:]:
-            found = _changes(backend.to_host(ops.cast(value, "float32")), len(batch), rank)
-            if found is not None:
-                seen[point] = found
-        return value
-
-    backend.evaluate(lambda x, _: taps.run(x, look, None, operations), taps.images(batch))
-    return seen
-
-
-def _changes(value: np.ndarray, number: int, rank: int) -> Changes | None:
-    if value.shape[0] != number:
-        return None
-    change = np.square(value[1:] - value[:1])
-    if value.ndim == rank + 2:
-        first, last = (change.sum(axis=axis).reshape(number - 1, -1) for axis in (1, -1))
-        return Changes(first, last, None)
-    return Changes(None, None, change.sum(axis=-1)) if value.ndim == 3 else None
-
-
-def outside(measure: Callable[[], Any]) -> Any:
-    """A measurement outside of the program that is being built in this thread; None where it fails."""
-    found: list = []
-
-    def run() -> None:
-        try:
-            found.append(measure())
-        except Exception:  # the model does not run on such images, or has no gradient
-            found.append(None)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    return found[0]
+    return Evidence(calls, probes.changes(taps, batch, calls), rank, windows, grids)

@@ -1,0 +1,45 @@
+"""In which order the tokens of a signal are the places of an image, measured: places are numbered, and for each binary
+digit of their numbers a copy of an image is changed where that digit is 1."""
+
+from typing import Any
+
+import numpy as np
+
+from keras_explainable.models import probes
+from keras_explainable.models.find import spatial_size
+from keras_explainable.models.reading import Reading
+from keras_explainable.models.taps import Call, Taps
+
+
+def digits(grid: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Each axis, and each of the binary digits that number its places."""
+    return [(axis, digit) for axis, count in enumerate(grid) for digit in range((count - 1).bit_length())]
+
+
+def ones(size: tuple[int, ...], grid: tuple[int, ...]) -> np.ndarray:
+    """Where in an image of a size each digit of the places of a grid is 1: (digits, *size)."""
+    at = np.meshgrid(*(np.arange(s) * g // s for s, g in zip(size, grid, strict=True)), indexing="ij")
+    return np.stack([at[axis] >> digit & 1 == 1 for axis, digit in digits(grid)])
+
+
+def decoded(changes: np.ndarray, grid: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Which token is at each place, from how much each changes (digits, tokens) where a digit is 1: the tokens that
+    change most are those of the places with this digit. None where the tokens are no permutation of the places."""
+    places, numbers = ones(grid, grid).reshape(len(changes), -1), np.zeros((len(grid), changes.shape[1]), int)
+    for (axis, digit), change, place in zip(digits(grid), changes, places, strict=True):
+        most = np.argsort(-change, kind="stable")[: place.sum()]
+        numbers[axis, most] |= 1 << digit
+    if (numbers >= np.array(grid)[:, None]).any():
+        return None
+    at = np.ravel_multi_index(tuple(numbers), grid)
+    return tuple(np.argsort(at).tolist()) if len(np.unique(at)) == changes.shape[1] else None
+
+
+def found(taps: Taps, shape: tuple, call: Call, reading: Reading, scale: Any) -> tuple[int, ...] | None:
+    """The order of a signal's tokens, as of a reading of them; None where they are no permutation of its grid."""
+    first = taps.channels_first
+    batch = probes.images(shape, first, scale, ones(spatial_size(shape, first), reading.grid))
+    seen = probes.changes(taps, batch, [call]).get(call.output)
+    if seen is None or seen.tokens is None:
+        return None
+    return decoded(seen.tokens[:, reading.prefix : reading.prefix + reading.number], reading.grid)
