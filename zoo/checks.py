@@ -31,6 +31,7 @@ REPETITIONS = 2  # of integrated gradients, which are then compared with the sam
 CHANNELS = 4  # of Score-CAM
 GAP = 1e-3
 SENSIBLE = 0.6  # least evidence: a cell of a deep map sees nearly all of a small image at random weights
+EARLY = 0.1  # part of the layers with kernels that must have begun
 BETTER = 0.1  # how much more evidence another reading of the same tensor may have
 TOLERANCE = {
     "gradients": 1e-4,
@@ -166,6 +167,9 @@ def sensible(subject, place, which, reading, signal, row):
         flaws.append("the signal's places have no gradient of the score")
     elif (size > readings.SOME * largest).sum() < 2:
         flaws.append(f"the signal is the scores themselves: one of {len(size)} channels has a gradient")
+    row["depth"] = subject.depth(place)
+    if row["depth"][0] <= EARLY * row["depth"][1]:
+        flaws.append(f"the signal is before nearly all of the model: {row['depth'][0]} of {row['depth'][1]} layers")
     row["sensible"] = not flaws
     return flaws
 

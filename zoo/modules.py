@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from zoo.subject import Signal, Subject
+from zoo.subject import Signal, Subject, reached
+from zoo.weights import KERNELS
 
 GATES = ("ReluBackward0", "HardtanhBackward0")  # and ReLU6
 
@@ -83,6 +84,23 @@ class Module(Subject):
             found = [tensor for tensor in found if tensor.requires_grad]
             zeros = torch.autograd.grad(scores, found, allow_unused=True, materialize_grads=True) if found else []
         return [Signal(a.detach().numpy(), g.detach().numpy()) for a, g in zip(found, zeros, strict=True)]
+
+    def depth(self, place):
+        """How many of the calls of layers with kernels have begun when a place is reached, and how many there are."""
+        of_place, ran, handles = self.model.get_submodule(place.path), [], []
+        for part in self.model.modules():
+            if part is of_place and not place.takes:
+                handles.append(part.register_forward_hook(lambda *_: ran.append(of_place)))
+            elif part is of_place:
+                handles.append(part.register_forward_pre_hook(lambda *_: ran.append(of_place)))
+            if isinstance(part, KERNELS):
+                handles.append(part.register_forward_pre_hook(lambda *_: ran.append(None)))
+        try:
+            self.scores(self.images)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return reached(ran, of_place, place.call)
 
     def state(self):
         values = {

@@ -8,7 +8,7 @@ import numpy as np
 
 import keras_explainable as ke
 from zoo import weights
-from zoo.subject import Signal, Subject
+from zoo.subject import Signal, Subject, reached
 
 
 @dataclass
@@ -53,6 +53,32 @@ class Network(Subject):
             return differentiated(run, images)[1:]
         finally:
             layer.call = call
+
+    def depth(self, place):
+        """How many of the calls of layers with kernels have begun when a place is reached, and how many there are."""
+        of_place, ran = ke.inspection.get_nested_layer(self.model, place.path), []
+        layers = [one for one in self.model._flatten_layers() if one is of_place or hasattr(one, "kernel")]
+        calls = {id(one): one.call for one in layers}
+
+        def watched(layer):
+            def call(*args, **kwargs):
+                if hasattr(layer, "kernel"):
+                    ran.append(None)
+                outputs = calls[id(layer)](*args, **kwargs)
+                if layer is of_place:
+                    ran.append(layer)
+                return outputs
+
+            return call
+
+        for layer in layers:
+            layer.call = watched(layer)
+        try:
+            self.scores(self.images)
+        finally:
+            for layer in layers:
+                layer.call = calls[id(layer)]
+        return reached(ran, of_place, place.call)
 
     def state(self):
         return [np.copy(weight) for weight in map(keras.ops.convert_to_numpy, self.model.weights)], [
@@ -123,9 +149,9 @@ def calibrate(model, x):
         model(x, training=True)
     for norm, momentum in zip(norms, were, strict=True):
         norm.momentum = momentum
-        variance = keras.ops.maximum(norm.moving_variance, 1e-2)
-        shift = rng.normal(0, 0.1, variance.shape).astype("float32")
-        norm.moving_mean.assign(norm.moving_mean + shift * keras.ops.sqrt(variance))
+        mean, variance = (keras.ops.convert_to_numpy(one) for one in (norm.moving_mean, norm.moving_variance))
+        variance = np.maximum(variance, 1e-2)
+        norm.moving_mean.assign(mean + np.sqrt(variance) * rng.normal(0, 0.1, variance.shape).astype("float32"))
         norm.moving_variance.assign(variance * rng.uniform(0.8, 1.2, variance.shape).astype("float32"))
     return model
 

@@ -34,9 +34,10 @@ class Signal(NamedTuple):
 class Subject:
     """What is tried. Its kinds (`zoo.modules`, `zoo.networks`) have, in the bare framework:
 
-    scores(images): (N,); gradient(images): like the images; signals(place, images): the tensors there with their
-    gradients; guided(images): gradients that pass ReLUs only where they are positive, or None; state(): the weights
-    and all else that an explanation must leave as it is; changed(state): what it left otherwise, in words.
+    scores(images): (N,). gradient(images): of the scores, like the images. guided(images): the same where ReLUs pass
+    only what is positive, or None. signals(place, images): the tensors there, with their gradients. depth(place): how
+    many calls of layers with kernels begin before it, of how many. state(): the weights and all else that an
+    explanation must leave as it is; changed(state): what it left otherwise, in words.
     """
 
     model: Any
@@ -62,3 +63,10 @@ class Subject:
     def channels(self):
         """The axis of the images' channels."""
         return 1 if self.channels_first else -1
+
+
+def reached(ran, wanted, call):
+    """Of what ran, None for a layer with a kernel: how many of these came before a call of what is wanted, of all."""
+    places = [k for k, one in enumerate(ran) if one is wanted]
+    end = places[call] if call < len(places) else len(ran)
+    return ran[:end].count(None), ran.count(None)

@@ -46,7 +46,8 @@ The signal is the one that Grad-CAM takes if no layer is named, with its shape. 
 curve of "the cells of a changed block of the image change most": 1 where each cell shows its own part of the image, .5
 where cells have nothing to do with places. A signal counts as sensible from .6 on, since at random weights a cell of a
 deep network's last map sees nearly all of a small image; if no other reading of the same tensor has .1 more; and if its
-places have a gradient of the score in more than one channel.
+places have a gradient of the score in more than one channel. Its depth: how many calls of layers with kernels begin
+before it, of how many; more than a tenth must.
 """
 
 
@@ -57,7 +58,7 @@ def page(rows):
     for source in SOURCES:
         models = [model for one, model in built if one == source]
         if models:
-            parts += [f"## {source} ({len(models)})", "", *heading("model", *FAMILIES, "signal", "evidence")]
+            parts += [f"## {source} ({len(models)})", "", *heading("model", *FAMILIES, "signal", "evidence", "depth")]
             parts += [line(rows, source, model, reasons) for model in sorted(models, key=str.lower)]
             parts.append("")
     parts += ["## Reasons", ""] + [f"{number}. {reason}" for reason, number in reasons.items()] + [""]
@@ -88,8 +89,9 @@ def line(rows, source, model, reasons):
             cells[-1] += f" {reasons.setdefault(reason(row['why']), len(reasons) + 1)}"
     cam = rows.get((source, model, "gradcam"), {})
     shape = " x ".join(map(str, cam.get("shape", cam.get("grid", ()))[0 if "shape" not in cam else 1 :]))
-    evidence = cam.get("evidence")
+    evidence, depth = cam.get("evidence"), cam.get("depth")
     cells += [f"`{cam['signal']}` {shape}" if "signal" in cam else "", "" if evidence is None else f"{evidence:.2f}"]
+    cells.append(f"{depth[0]} of {depth[1]}" if depth else "")
     return "| " + " | ".join(cells) + " |"
 
 
@@ -99,7 +101,7 @@ def reason(text):
     text = re.sub(r"(Before) \S+ (an operation)", r"\1 some layer \2", text)
     text = re.sub(r"(The attention of) \S+", r"\1 a layer", text)
     text = re.sub(r"evidence [\d.]+", "evidence below 0.8", text)
-    text = re.sub(r"\d[\d.e+-]*", "#", text)
+    text = re.sub(r"(?<![A-Za-z])\d[\d.e+-]*", "#", text)
     first = re.split(r"(?<=[^.])[.:;] | - ", text.replace("|", "/"))[0]
     return first if len(first) <= LONG else first[:LONG].rsplit(" ", 1)[0] + " ..."
 

@@ -2,7 +2,7 @@
 
 SQUARE = {"image_shape": (64, 64, 3)}
 STACK = {"stackwise_num_filters": [64, 64, 96], "stackwise_num_blocks": [1, 1, 1], "stackwise_num_strides": [1, 2, 2]}
-STEM = {"input_conv_filters": [16], "input_conv_kernel_sizes": [7]}
+STEM = {"input_conv_filters": [64], "input_conv_kernel_sizes": [7]}
 TOKENS = {"num_layers": 3, "num_heads": 4, "hidden_dim": 32}
 CSP = {
     "stem_filters": 16,
