@@ -156,6 +156,7 @@ def remarks(rows, built):
 
 def summary(rows):
     """What each method came to, and all that is wrong, as text."""
+    rows = {key: row for key, row in rows.items() if key[2] != "end"}
     counts = defaultdict(Counter)
     for (_, _, method), row in rows.items():
         counts[method][row["outcome"]] += 1
