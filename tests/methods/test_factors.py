@@ -120,9 +120,10 @@ def test_the_difference_of_a_softmax_is_shared_by_logarithmic_means():
     # The last of these differ by little: there is no chord to tell.
     x, x0 = RNG.normal(size=(2, 3, 5)).astype("float32")
     x[1], x[2] = x0[1] + 1e-4 * x[1], x0[2]
+    x[0, :2], x0[0, :2] = (200, -50), (-30, 150)  # all of it elsewhere
     s, s0 = (np.exp(v.astype("float64")) / np.exp(v.astype("float64")).sum(1, keepdims=True) for v in (x, x0))
     with np.errstate(invalid="ignore"):
-        means = np.where(s == s0, s, (s - s0) / (np.log(s) - np.log(s0)))[:, None]
+        means = np.where(s == s0, s, (s - s0) / (np.log(s) - np.log(s0)))[:, None]  # float64 has these numbers
     g = kernel.T[None]
     slopes = means * (g - (g * means).sum(-1, keepdims=True) / means.sum(-1, keepdims=True))
     parts = raw("deeplift", model, x[..., None], None, baseline=x0[..., None], reduce=None)

@@ -2,6 +2,7 @@
 
 Each is a rule by what came of the images, and of the baseline (`at_rest`)."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -74,27 +75,31 @@ def softmax(before: Point, after: Point, axis: int, at_rest: Rest) -> Rule:
     """s_i - s0_i = L_i (x_i - x0_i - c), L_i the logarithmic mean of s_i and s0_i, and c = sum_j L_j (x_j - x0_j) /
     sum_j L_j, since the parts of both add up to 1: L takes the place that s has in the gradient."""
 
-    def send(g, inputs, s):
-        mean = _logarithmic_mean(s, at_rest[after])
+    def send(g, inputs, output):
+        mean = _logarithmic_mean(
+            *(v - ops.logsumexp(v, axis=axis, keepdims=True) for v in (inputs[0], at_rest[before]))
+        )
         whole = ops.sum(mean, axis=axis, keepdims=True)
         return (mean * (g - ops.sum(g * mean, axis=axis, keepdims=True) / whole),)
 
-    return Rule(after, (before,), send, looks=("output",))
+    return Rule(after, (before,), send, looks=("inputs",))
 
 
 def _logarithmic_mean(a: Any, b: Any) -> Any:
-    """(a - b) / log(a / b) of positive numbers."""
-    least = ops.minimum(a, b) <= 0
-    a, b = (ops.where(least, 1.0, v) for v in (a, b + 0 * a))
-    near = ops.abs(a - b) < 0.1 * b
-    apart = ops.where(near, 1.0, ops.log(a) - ops.log(b))
-    by_series = (a + b + 4 * ops.sqrt(a) * ops.sqrt(b)) / 6  # as good there, and without a difference of near numbers
-    return ops.where(least, 0.0, ops.where(near, by_series, (a - b) / apart))
+    """(exp(a) - exp(b)) / (a - b): of probabilities, by their logarithms, which do not vanish where those do."""
+    given = (a > -math.inf) & (b > -math.inf)  # not behind a mask
+    a, b = (ops.where(given, v, 0.0) for v in (a, b))
+    near = ops.abs(a - b) < 0.1
+    apart = ops.where(near, 1.0, a - b)
+    series = (
+        ops.exp(a) + ops.exp(b) + 4 * ops.exp((a + b) / 2)
+    ) / 6  # as good there, without a difference of near ones
+    return ops.where(given, ops.where(near, series, (ops.exp(a) - ops.exp(b)) / apart), 0.0)
 
 
 def attention(step: Step, at_rest: Rest) -> list[Rule]:
     """Those of Q K^T, of the softmax, and of the product of probabilities and values."""
-    at = {link: step.call.output._replace(link=link) for link in (*COMPARED, "products", "logits", "mixed")}
+    at = {link: step.call.output._replace(link=link) for link in (*COMPARED, "products", "mixed")}
 
     def of_products(g, inputs, output):
         q, k = ((x + at_rest[at[link]]) / 2 for link, x in zip(("queries", "keys"), inputs, strict=True))
@@ -111,7 +116,7 @@ def attention(step: Step, at_rest: Rest) -> list[Rule]:
     ]
 
 
-COMPARED = ("queries", "keys", "attention", "values")
+COMPARED = ("queries", "keys", "logits", "attention", "values")
 
 
 def compared(step: Step) -> list[Point]:
@@ -119,7 +124,5 @@ def compared(step: Step) -> list[Point]:
     output = step.call.output
     if step.role == "attention":
         return [output._replace(link=link) for link in COMPARED]
-    if step.role == "softmax":
-        return [output]
     deviations = [output._replace(link="deviation")] if step.role == "layernorm" and step.call.operation else []
     return [*step.reached, *deviations]
