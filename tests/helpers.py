@@ -30,7 +30,7 @@ REPRESENTATIVE = {
 }
 
 gradcam = functools.partial(ke.gradcam, verbose=0)
-raw = functools.partial(ke.explain, verbose=0, resizing=False)
+raw = functools.partial(ke.explain, verbose=0, resizing=False, placement="stretch")  # as the twins do
 
 
 def close(a, b, tolerance=1e-5):

@@ -236,7 +236,7 @@ def test_the_command_line_explains_and_lists_modules(module, factory, tmp_path):
         best = module(torch.from_numpy(loading.load(factory()).preprocess(photos(1)))).max()
     assert f"{float(best):.2f}" in made.stdout
     layers = run("layers", factory(), "--size", "20").stdout
-    assert layers.splitlines()[2].split() == ["0", "0", "Conv2d", "4", "x", "18", "x", "18"]
+    assert layers.splitlines()[2].split()[:10] == [*"00", "Conv2d", *"4x", "18", "x", "18", "channels", "first"]
     scripted = run(*words, "--model", save(module, tmp_path / "scripted.pt"))
     assert "shows none of its layers" in run("layers", tmp_path / "scripted.pt").stdout
     assert scripted.exit_code == 1 and "as `gradients` does" in scripted.stderr

@@ -31,7 +31,7 @@ def weights(size: Any, new: Any, align_corners: bool = False, window: tuple[floa
     found = of.maximum(1 - of.abs(of.clip(at, 0.0, size - 1)[:, None] - source[None, :]), 0.0)
     if whole:
         return found
-    inside = of.abs(place - (c + d) / 2) <= (d - c) / 2 + ROUNDING
+    inside = of.abs(place - (c + d) / 2) <= abs(d - c) / 2 + ROUNDING
     return found * (inside.astype("float32") if of is np else ops.cast(inside, "float32"))[:, None]
 
 

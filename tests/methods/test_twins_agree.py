@@ -63,7 +63,7 @@ def units(name):
 
 def explained(method, name, **params):
     model, x = models.build(name), models.images(name)
-    return ke.explain(method, model, x, units(name), verbose=0, resizing=False, **params)
+    return ke.explain(method, model, x, units(name), verbose=0, resizing=False, placement="stretch", **params)
 
 
 def twin(method, name, **params):

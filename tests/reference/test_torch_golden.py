@@ -102,5 +102,6 @@ def test_keras_models_of_equal_weights(real_data, name):
         close(ours.scores, theirs.scores, 1e-4)
         close(ours.maps, theirs.maps, 1e-4)
     for method, here, there in SIGNALS[name]:
-        ours, theirs = method(module, x, y, layer=here, verbose=0), method(model, last, y, layer=there, verbose=0)
+        both = {"verbose": 0, "placement": "stretch"}  # a function's steps are measured, and a layer's known
+        ours, theirs = method(module, x, y, layer=here, **both), method(model, last, y, layer=there, **both)
         close(ours.maps, theirs.maps, 1e-4)

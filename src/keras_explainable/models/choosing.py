@@ -300,9 +300,18 @@ def windows(view: Any, *at: Point) -> tuple:
     if key not in known:
         call = view.operations.at(at[0])
         odd = call is None or call.frames or view.trace.images > 1
-        plain = odd or placement.keeps_step(view.operations, call, view.rank)
-        known[key] = seen if plain else probes.outside(lambda: _windows(view, at[0], seen)) or seen
+        plain = odd or placement.keeps_step(view.operations, call, view.rank, seen)
+        known[key] = seen if plain else _by_layers(view, call, seen)
+        if known[key] is None:
+            known[key] = probes.outside(lambda: _windows(view, at[0], seen)) or seen
     return known[key]
+
+
+def _by_layers(view: Any, call: Call, seen: tuple) -> tuple | None:
+    size = (view.readings.get(call.output) or Reading(call.channels_first)).size(call.shape)
+    ends = seen or [None] * view.rank
+    found = placement.by_layers(view.taps, view.operations, call, view.size, size, ends)
+    return found if found is None or any(found) else ()
 
 
 def _windows(view: Any, point: Point, seen: tuple) -> tuple:

@@ -203,6 +203,9 @@ class KerasTaps:
     def reach(self, call: Call, axis: int) -> float:
         return keras_kinds.reach(self.layer(call.path), axis)
 
+    def geometry(self, call: Call, axis: int, old: int, new: int) -> tuple[float, float] | None:
+        return keras_kinds.geometry(self.layer(call.path), axis, old, new) if call.path in self.paths() else None
+
     def scores(self, outputs: Any) -> Any:
         return self._tensors(outputs)[0]
 

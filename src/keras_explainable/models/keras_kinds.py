@@ -70,6 +70,29 @@ def reach(layer: Any, axis: int) -> float:
     return (layer.kernel_size[axis] - 1) * layer.dilation_rate[axis] / 2
 
 
+def geometry(layer: Any, axis: int, old: int, new: int) -> tuple[float, float] | None:
+    """The step and the first centre of the cells that a layer makes of an axis of space of a size, in cells of what
+    comes in; None where that is not known."""
+    kind = type(layer).__name__
+    if kind.startswith("ZeroPadding"):
+        return 1.0, -float(_ends(layer.padding, axis))
+    if kind.startswith("Cropping"):
+        return 1.0, float(_ends(layer.cropping, axis))
+    width = getattr(layer, "pool_size", getattr(layer, "kernel_size", None))
+    if width is None or "Transpose" in kind or not hasattr(layer, "strides"):
+        return None
+    step, spread = layer.strides[axis], getattr(layer, "dilation_rate", (1,) * (axis + 1))[axis]
+    reach = (width[axis] - 1) * spread
+    before = max((new - 1) * step + reach + 1 - old, 0) // 2 if layer.padding == "same" else 0
+    return float(step), reach / 2 - before
+
+
+def _ends(sizes: Any, axis: int) -> int:
+    """What is added or cut at the beginning of an axis."""
+    one = sizes[axis]
+    return one[0] if isinstance(one, (tuple, list)) else sizes[0]  # of one axis alone
+
+
 def deviation(layer: Any) -> Deviation:
     """What a layer normalisation divides by."""
     if getattr(layer, "rms_scaling", False):

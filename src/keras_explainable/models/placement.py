@@ -1,41 +1,114 @@
-"""Where the cells of a signal lie in the image, measured: the gradient of one cell of a signal is around its centre.
+"""Where the cells of a signal lie in the image.
 
 A map of a signal is stretched over the whole image, or over what of it the model sees. That is where its cells are, to
-within half a cell, if every layer before it keeps, halves, ... the size of what it gets. Where one does not (a
-convolution without padding, an image that is no multiple of the patches), a few cells are looked at."""
+within half a cell, if every layer before it keeps, halves, ... the size of what it gets. Where one does not (by
+convolutions without padding, or images that are no multiple of the patches), the layers' steps and paddings tell, and
+where these are not known, it is measured: the gradient of one cell of a signal is around its centre."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 from keras_explainable.models.find import spatial_size
-from keras_explainable.models.taps import Call, Point, Trace
+from keras_explainable.models.taps import IMAGES, Call, Point, Taps, Trace
 
 LEAST = 4  # cells along an axis, of which those in the middle can be told from the border's
 DRAWS = 4  # mixtures of channels of each cell
 HALF = 0.5  # of a cell: what a place may be off
 # In the names of what makes other sizes.
 SIZING = ("conv", "pool", "pad", "crop", "interpolate", "resiz", "upsampl")
+TURNING = ("flip", "roll", "rot", "shuffle")
 Window = tuple[float, ...]
+Places = tuple[tuple[int, ...], tuple[tuple[float, float], ...]]  # a size; of each axis the first centre and step
 
 
-def keeps_step(trace: Trace, call: Call, rank: int) -> bool:
-    """Whether all calls before a signal make of a size a whole part or a multiple of it, rounded up."""
-    before = trace.above(call.outputs[0]) | {call.outputs[0]} if call.outputs else frozenset()
-    for one in trace.calls:
-        came = dict(one.signals).get(Point(*one.output[:2], "input"), ())
-        sizing = not one.holds_calls and any(word in one.kind.lower() for word in SIZING)
-        if not sizing or {len(came), len(one.shape)} != {rank + 2} or before.isdisjoint(one.outputs):
-            continue
-        sizes = (spatial_size(shape, one.channels_first) for shape in (came, one.shape))
-        if any(new > 1 and not _is_part(old, new) for old, new in zip(*sizes, strict=True)):
-            return False
-    return True
+def keeps_step(trace: Trace, call: Call, rank: int, seen: Sequence = ()) -> bool:
+    """Whether all calls before a signal make of a size a whole part or a multiple of it, rounded up; of those before
+    the first weights, `seen` tells already where they look, if they look anywhere else."""
+    return all(
+        new <= 1 or _is_part(old, new)
+        for one in _before(trace, call, bool(seen))
+        if _sizes(one, rank)
+        for old, new in zip(*_sizes(one, rank), strict=True)
+    )
+
+
+def _before(trace: Trace, call: Call, weighted: bool) -> list[Call]:
+    """The calls that a signal is made by, without those around them; with `weighted` from the first with weights on."""
+    above = trace.above(call.outputs[0]) | {call.outputs[0]} if call.outputs else frozenset()
+    found = [one for one in trace.calls if not one.holds_calls and not above.isdisjoint(one.outputs)]
+    first = next((i for i, one in enumerate(found) if one.has_kernel and one.leaf), 0) if weighted else 0
+    return found[first:]
+
+
+def _sizes(one: Call, rank: int) -> tuple[tuple, ...]:
+    """The sizes of space that come into a call that can make others of them, and that go out."""
+    came, kind = dict(one.signals).get(Point(*one.output[:2], "input"), ()), one.kind.lower()
+    sizing = any(word in kind for word in SIZING) or not (one.operation or one.has_kernel)
+    if not sizing or {len(came), len(one.shape)} != {rank + 2}:
+        return ()
+    return tuple(spatial_size(shape, one.channels_first) for shape in (came, one.shape))
 
 
 def _is_part(old: int, new: int) -> bool:
     large, small = max(old, new), min(old, new)
     return small == -(-large // max(1, round(large / small)))
+
+
+def by_layers(
+    taps: Taps, trace: Trace, call: Call, image: Sequence[int], size: Sequence[int], seen: Sequence
+) -> tuple[Window | None, ...] | None:
+    """Where the cells of a signal of a size begin and end in an image, as the layers before it say; None where one of
+    them does not."""
+    found = _followed(taps, _before(trace, call, False), {IMAGES: (tuple(image), ((0.0, 1.0),) * len(image))}, call)
+    if found is None and any(seen):
+        calls = _before(trace, call, True)
+        found = _followed(taps, calls, _entry(calls, image, seen), call)
+    if found is None or found[0] != tuple(size):
+        return None
+    rows = zip(size, seen, found[1], image, strict=True)
+    return tuple(_chosen(n, window, first + 0.5 - step / 2, step, whole) for n, window, (first, step), whole in rows)
+
+
+def _followed(taps: Taps, calls: list[Call], at: dict[int, Places], call: Call) -> Places | None:
+    """The places of what a call gives, by those of other values."""
+    for one in calls:
+        known = [at[value] for value in one.inputs if value in at]
+        if not known:
+            continue
+        (came, places) = known[0]
+        sizes = _sizes(one, len(came))
+        if any(word in one.kind.lower() for word in TURNING):
+            return None
+        if sizes:
+            old, new = sizes
+            if old != came:
+                return None
+            looks = [_looks(taps, one, axis, *pair) for axis, pair in enumerate(zip(old, new, strict=True))]
+            if None in looks:
+                return None
+            places = tuple((a + first * b, step * b) for (a, b), (step, first) in zip(places, looks, strict=True))  # type: ignore[misc]
+            came = new
+        at.update(dict.fromkeys(one.outputs, (came, places)))
+    return at.get(call.outputs[0])
+
+
+def _entry(calls: list[Call], image: Sequence[int], seen: Sequence) -> dict[int, Places]:
+    """The places of what comes to the first weights, as it was measured where these look."""
+    entry = dict(calls[0].signals).get(Point(*calls[0].output[:2], "input"), ()) if calls else ()
+    size = spatial_size(entry, calls[0].channels_first) if len(entry) == len(image) + 2 else ()
+    if not size:
+        return {}
+    places = []
+    for count, whole, window in zip(size, image, seen, strict=True):
+        begin, end = window or (0.0, 1.0)
+        step = (end - begin) * whole / count
+        places.append((begin * whole + step / 2 - 0.5, step))
+    return {calls[0].inputs[0]: (size, tuple(places))}
+
+
+def _looks(taps: Taps, one: Call, axis: int, old: int, new: int) -> tuple[float, float] | None:
+    return taps.geometry(one, axis, old, new) or ((1.0, 0.0) if old == new else None)
 
 
 def cells(size: Sequence[int]) -> list[tuple[int, ...]]:
@@ -80,13 +153,18 @@ def _window(count: int, window: Window | None, at: Sequence, draws: Sequence[np.
     draws = [draw[~np.isnan(draw)] for draw in draws]
     if count < LEAST or at[0] == at[1] or not all(map(len, draws)):
         return window
-    begin, end = window or (0.0, 1.0)
-    usual = (end - begin) * size / count
     centres = [draw.mean() for draw in draws]
     step = (centres[1] - centres[0]) / (at[1] - at[0])
-    start = centres[0] - (at[0] + 0.5) * step
-    off = max(abs(start + (i + 0.5) * step - begin * size - (i + 0.5) * usual) for i in (0, count - 1))
     differ = max(np.ptp(draw) for draw in draws)
-    if off <= HALF * usual + differ or not 0.5 * usual < step < 2 * usual:
+    if not 0.5 < step * count / size < 2:
         return window
-    return float(start / size), float((start + count * step) / size), begin, end
+    return _chosen(count, window, centres[0] - (at[0] + 0.5) * step, step, size, differ)
+
+
+def _chosen(count: int, window: Window | None, start: float, step: float, size: int, doubt: float = 0) -> Window | None:
+    """The window of cells of a step that begin at a place, unless it is the usual one to within half a cell."""
+    begin, end = window or (0.0, 1.0)
+    usual = (end - begin) * size / count
+    off = max(abs(start + (i + 0.5) * step - begin * size - (i + 0.5) * usual) for i in (0, count - 1))
+    found = float(start / size), float((start + count * step) / size), begin, end
+    return window if off <= HALF * abs(usual) + doubt else found

@@ -227,6 +227,10 @@ class Taps(Protocol):
     def reach(self, call: Call, axis: int) -> float:
         """By how many places a convolution takes its input off at each end of an axis."""
 
+    def geometry(self, call: Call, axis: int, old: int, new: int) -> tuple[float, float] | None:
+        """The step and the first centre of the cells that a call makes of an axis of space, of a size `old`, in cells
+        of that; None where it is not known."""
+
     def scores(self, outputs: Any) -> Any:
         """The tensor of scores among the model's outputs, where the user names none; None if there is no tensor."""
 

@@ -179,6 +179,9 @@ class TorchTaps:
     def reach(self, call: Call, axis: int) -> float:
         return kinds.reach(self.layer(call.path), axis - 2)
 
+    def geometry(self, call: Call, axis: int, old: int, new: int) -> tuple[float, float] | None:
+        return kinds.geometry(self.layer(call.path), axis) if call.path in self.paths() else None
+
     def scores(self, outputs: Any) -> torch.Tensor | None:
         return first_tensor(outputs)
 

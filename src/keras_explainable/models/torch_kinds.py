@@ -1,6 +1,7 @@
 """What PyTorch's layers add to each channel, what they multiply by, and where they have their channels."""
 
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,6 +12,8 @@ from keras_explainable.errors import InputError
 from keras_explainable.models.taps import Deviation
 
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+POOLINGS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
+ZERO_PADDINGS = (nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d, nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 NORMS = (*BATCH_NORMS, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.GroupNorm)
@@ -145,6 +148,24 @@ def reach(module: nn.Module, axis: int) -> float:
         return 0.0
     padding = 0 if isinstance(module.padding, str) else module.padding[axis]
     return max(0.0, (module.kernel_size[axis] - 1) * module.dilation[axis] / 2 - padding)
+
+
+def geometry(module: nn.Module, axis: int) -> tuple[float, float] | None:
+    """The step and the first centre of the cells that a module makes of an axis of space, in cells of what comes in;
+    None where that is not known."""
+    if isinstance(module, ZERO_PADDINGS):
+        return 1.0, -float(module.padding[-2 - 2 * axis])  # of the last axis first, at both ends
+    if not isinstance(module, (*CONVOLUTIONS, *POOLINGS)) or isinstance(module, TRANSPOSED):
+        return None
+    names = ("kernel_size", "stride", "dilation", "padding")
+    width, step, spread, padding = (_along(getattr(module, name, 1), axis) for name in names)
+    reach = (width - 1) * spread
+    padding = {"same": reach // 2, "valid": 0}.get(padding, padding)
+    return float(step), reach / 2 - padding
+
+
+def _along(value: Any, axis: int) -> Any:
+    return value[axis] if isinstance(value, (tuple, list)) else value
 
 
 def weight(module: nn.Module, factor: torch.Tensor | None = None) -> torch.Tensor:
