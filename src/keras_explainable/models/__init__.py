@@ -56,7 +56,10 @@ def unchanging() -> Iterator[None]:
 def taps(model: Any) -> Taps:
     """The adapter for a model, by its type."""
     if isinstance(model, Bound):
-        found = copy.copy(taps(model.model))
+        plain = taps(model.model)
+        if not plain.black_box:
+            plain.paths()  # which is looked up once, and not in every copy
+        found = copy.copy(plain)
         found.inputs = model.inputs
         return found
     known = _known.get()
