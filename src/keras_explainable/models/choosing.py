@@ -2,6 +2,7 @@
 show the image; and how it is read as places."""
 
 import functools
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +19,7 @@ from keras_explainable.models.reading import Reading
 from keras_explainable.models.taps import INPUT, Call, Point
 
 Leads = frozenset[tuple[str, int]]
-LATE = 0.2  # of the layers with weights, how many must be before a signal that is taken since all ways go through it
+LATE = 0.2  # of the layers with weights, how many must be before a signal that all ways go through, or behind a branch
 NAMED = 3  # candidates that a refusal names
 
 
@@ -148,22 +149,38 @@ def _shown(view: Any, point: Point | None, candidates: list[Call], seen: Evidenc
     else the last of those that do and that all ways go through: no projection, and no branch beside."""
     best = {c.output: seen.of(c)[0] for c in candidates}
     value = view.call(point).outputs[:1] if point is not None else ()
-    passing = [c for c in candidates if best[c.output].evidence >= _enough(best[c.output], c.outputs[:1] == value)]
+    passing = [c for c in candidates if _passes(best[c.output], c, c.outputs[:1] == value)]
     alive = _alive(view, {c.output: best[c.output].reading for c in passing})
     passing = [c for c in passing if c.output in alive]
     if not passing:
         _refuse(best)
     common = [c for c in passing if _is_common(view, c)]
     fits = [c for c in common or passing if c.outputs[:1] == value]
-    features = [c for c in passing if c.holds_calls or "norm" in c.kind.lower()]
-    taken = fits or common or features or passing
+    taken = fits or common or _trunk(view, passing) or passing
     point = point if fits and point is not None else taken[-1].output
     chosen(view)[point] = best[taken[-1].output].reading
     return point
 
 
-def _enough(shown: Shown, suggested: bool) -> float:
-    return evidence.LIKELY if suggested and shown.usual else evidence.ENOUGH
+def _passes(shown: Shown, call: Call, suggested: bool) -> bool:
+    return shown.evidence >= _enough(shown, suggested, shown.reading.size(call.shape))
+
+
+def _trunk(view: Any, calls: list[Call]) -> list[Call]:
+    """Of calls in branches, those that give features, and are not in the last part of the model: no heads."""
+    trace, kernels = view.operations, ways.kernels(view.operations, view.made_of)
+    above = [trace.above(value) for value in kernels]
+    values = ((c, (trace.at(c.output) or c).outputs[0]) for c in calls)
+    found = [c for c, value in values if sum(value in one for one in above) >= LATE * len(kernels)]
+    features = [c for c in found if c.holds_calls or "norm" in c.kind.lower()]
+    return features or [c for c in found if find.is_spatial(c, view.rank)]
+
+
+def _enough(shown: Shown, suggested: bool, size: tuple) -> float:
+    """The evidence that a signal needs: more where it has few cells, of which some always change most by chance."""
+    if suggested and shown.usual:
+        return evidence.LIKELY
+    return evidence.ENOUGH if math.prod(size) >= evidence.FEW else evidence.SURE
 
 
 def _features(view: Any, leads: Leads | None) -> Leads | None:
@@ -213,7 +230,8 @@ def _candidates(view: Any, leads: Leads | None) -> list[Call]:
     order = {call.output: i for i, call in enumerate(view.operations.calls)}
     found = [c for c in found if (leads is None or c.output[:2] in leads) and not c.frames]
     found.sort(key=lambda call: order.get(call.output, -1))
-    return [*{call.outputs[0]: call for call in reversed(found)}.values()][::-1]  # the innermost of each signal
+    innermost = {call.outputs[0]: call for call in reversed(found)}.values()
+    return sorted(innermost, key=lambda call: order.get(call.output, -1))
 
 
 def measured(view: Any) -> Evidence | None:
@@ -336,7 +354,7 @@ def _probe(view: Any, number: int) -> Any:
 
 def _inside(view: Any, call: Call) -> Call:
     """A call, or the last one inside of it that gives signals of frames, where it gives none itself."""
-    if not call.holds_calls or find.is_spatial(call, view.rank):
+    if not call.holds_calls or find.is_spatial(call, view.rank) or tokens.are_tokens(call, view.rank):
         return call
     calls = (c for c in find.spatial_calls(view.trace, view.rank) if c.frames)
     inside = [c for c in calls if c.path.startswith(call.path + view.taps.separator)]

@@ -17,6 +17,8 @@ from keras_explainable.models.reading import Reading
 from keras_explainable.models.taps import Call, Point, Taps
 
 ENOUGH = 0.8  # evidence with which a layer is chosen
+SURE = 0.95  # the same of a signal of few cells
+FEW = 9
 LIKELY = 0.7  # the same of the one that the model's structure suggests
 POOR = 0.6  # evidence below which a layer that the user names is warned of
 TWICE = 0.5  # how much less another reading must lack than the one that the model's structure suggests
