@@ -3,6 +3,7 @@ show the image; and how it is read as places."""
 
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,7 +76,7 @@ def _read(view: Any, call: Call) -> Reading | None:
     """How a signal shows the image best, if it is not known from what the model does, and shows it at all."""
     known = chosen(view)
     if call.output not in known:
-        seen = None if _is_plain(view, call) else measured(view)
+        seen = None if _is_plain(view, call, ()) else measured(view)
         best = _best(view, call, seen) if seen else None
         known[call.output] = best.reading if best and best.evidence >= evidence.POOR else None
     return known[call.output]
@@ -88,12 +89,12 @@ def _best(view: Any, call: Call, seen: Evidence) -> Shown | None:
     return seen.best(call)
 
 
-def _is_plain(view: Any, call: Call) -> bool:
-    """Whether nothing is to be measured: a signal keeps the places of the images by what all calls before it do, or is
-    of frames, or of other axes."""
+def _is_plain(view: Any, call: Call, roots: Sequence[int]) -> bool:
+    """Whether nothing is to be measured: a signal keeps the places of the images by what all calls before it do, and
+    those behind it, on the way to the roots, let all of them count; or it is of frames, or of other axes."""
     call = view.operations.at(call.output) or call
     odd = call.frames or len(call.shape) not in (3, view.rank + 2)
-    return bool(odd) or ways.keeps_places(view.taps, view.operations, view.made_of, call, view.rank)
+    return bool(odd) or ways.keeps_places(view.taps, view.operations, roots, call, view.rank)
 
 
 def chosen(view: Any) -> dict[Point, Reading | None]:
@@ -123,7 +124,7 @@ def _key(score: Any) -> Any:
 def _default(view: Any) -> Point:
     leads = _features(view, leading(view))
     point, error = _suggested(view, leads)
-    if point is not None and _is_plain(view, view.call(point)):
+    if point is not None and _is_plain(view, view.call(point), view.made_of):
         return point
     seen = measured(view)
     candidates = [c for c in _candidates(view, leads) if seen.of(c)] if seen else []

@@ -68,7 +68,7 @@ def _has_weights(trace: Trace, call: Call) -> bool:
 
 def keeps_places(taps: Taps, trace: Trace, roots: Iterable[int], signal: Call, rank: int) -> bool:
     """Whether it is known of every call on the way that a signal has the images' places where the images have them, and
-    that all of its places count."""
+    that all of its places count for the roots, if there are any."""
     if not signal.outputs or signal.channels_first != taps.channels_first or len(signal.shape) != rank + 2:
         return False
     before = trace.above(signal.outputs[0]) | {signal.outputs[0]}
