@@ -129,6 +129,7 @@ ARROWS = {
         "models.precision",
         "models.recording",
         "models.torch_checkpoints",
+        "models.torch_kinds",
         "models.torch_ops",
     },
     "models.torch_describe": {"models.taps", "models.torch_kinds", "models.torch_ops", "models.torch_routing"},

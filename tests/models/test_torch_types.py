@@ -104,3 +104,32 @@ def test_sharded_weights_are_refused_in_a_sentence():
     module[0].weight = DTensor(torch.rand(4, 3, 3, 3))
     with pytest.raises(InputError, match="sharded among processes .* explain a whole copy"):
         ke.gradients(module, X, 1, verbose=0)
+
+
+@pytest.mark.parametrize("images", [1, 2])
+@pytest.mark.parametrize("method", ["gradients", "gradcam"])
+def test_one_image_has_its_gradient_through_a_batch_normalisation_before_tokens(method, images):
+    """Where PyTorch itself sends a wrong one, on a CPU."""
+    import torch
+    from torch import nn
+
+    class Tokens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv, self.norm, self.head = nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.Linear(6 * 20, 3)
+            self.norm.running_var.uniform_(0.5, 2)
+
+        def forward(self, x):
+            return self.head((self.norm(self.conv(x)).flatten(2).transpose(1, 2) ** 2).flatten(1))
+
+    module, x = Tokens().eval(), torch.randn(2, 3, 6, 7)
+    kept = [] if method == "gradcam" else [x.requires_grad_()]
+    handle = module.conv.register_forward_hook(lambda m, i, o: kept.append(o) if method == "gradcam" else None)
+    score = module(x)[:, 1].sum()  # of two images, the gradient of each of which is right
+    handle.remove()
+    (g,) = torch.autograd.grad(score, kept[0])
+    expected = g.abs().mean(1) if method == "gradients" else (g.mean((2, 3), keepdim=True) * kept[0]).sum(1)
+    layer = {} if method == "gradients" else {"layer": "conv"}
+    found = ke.explain(method, module, x[:images].detach(), 1, resizing=False, verbose=0, **layer)
+    np.testing.assert_allclose(found.maps[..., 0], expected[:images].detach(), rtol=1e-4, atol=1e-6)

@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from keras_explainable.models import precision, recording, torch_checkpoints, torch_ops
 from keras_explainable.models.taps import Point, Tap
+from keras_explainable.models.torch_kinds import BATCH_NORMS
 
 current: ContextVar["Session | None"] = ContextVar("session", default=None)
 
@@ -98,8 +99,17 @@ def _count(module: nn.Module, args: tuple) -> None:
         session.ran.append(id(module))
 
 
+def _even(module: nn.Module, args: tuple, output: Any) -> None:
+    """PyTorch 2.13 sends a wrong gradient through batch normalisation of one image on a CPU, where what arrives is a
+    transposed tensor: as behind `flatten(2).transpose(1, 2)`."""
+    one = isinstance(output, torch.Tensor) and output.requires_grad and output.shape[:1] == (1,)
+    if one and isinstance(module, BATCH_NORMS) and current.get() is not None:
+        output.register_hook(torch.Tensor.contiguous)
+
+
 def _counted(_: Any) -> Callable[[], None]:
-    return register_module_forward_pre_hook(_count).remove
+    handles = register_module_forward_pre_hook(_count), register_module_forward_hook(_even)
+    return lambda: [handle.remove() for handle in handles][0]
 
 
 _counting = recording.Shared(_counted)
