@@ -67,6 +67,7 @@ ARROWS = {
         "models.probes",
         "models.orders",
     },
+    "models.randomness": {"models.taps", "models.front", "models.inputs", "models.probes", "backend"},
     "models.placement": {"models.taps", "models.find"},
     "models.choosing": {
         "backend",

@@ -149,7 +149,7 @@ def explain(
             about = _about(method, *bound, method_params)
             scores, maps = results.done()
             probe = functools.partial(_cause, method, model, method_params)
-            notes = _several(*bound, score), range_warning(model, first), _poorly(about)
+            notes = _several(*bound, score), range_warning(model, first), _poorly(about), _random(*bound)
             _warn(results.flaws, postprocessing, about.get("signal"), probe, notes)
             return Explanation(scores, maps, about | _remarked(found))
 
@@ -187,6 +187,18 @@ def _about(method: Callable, model: Any, image: Any, params: dict) -> dict[str, 
     if shown:
         about |= {"reading": ", ".join(str(s.reading) for s in shown), "evidence": min(s.evidence for s in shown)}
     return about
+
+
+def _random(model: Any, image: Any) -> str | None:
+    """What to say of a model that gives something else each time."""
+    taps = models.taps(model)
+    if not models.is_random(taps, tuple(taps.images(image).shape)):
+        return None
+    return (
+        "Two runs of this model on the same image differ: it draws random numbers when it runs (a mask, dropout that "
+        "is always on), so that scores and maps are others each time, and the steps of a method do not fit each other. "
+        "Fix its draws, as by a seed or a noise= that it takes."
+    )
 
 
 def _poorly(about: dict[str, Any]) -> str | None:

@@ -29,6 +29,7 @@ from keras_explainable.models.inputs import parted as parted
 from keras_explainable.models.inputs import spelt as spelt
 from keras_explainable.models.precision import computing_in as computing_in
 from keras_explainable.models.precision import current_precision as current_precision
+from keras_explainable.models.randomness import is_random as is_random
 from keras_explainable.models.taps import IMAGES as IMAGES
 from keras_explainable.models.taps import INPUT as INPUT
 from keras_explainable.models.taps import Call as Call

@@ -78,7 +78,8 @@ class Scored:
         """The values, in the trace with operations, that the scores are made of."""
         trace = self.operations
         one = self.score is None or self._of_units or self.which
-        return (trace.head(self.which),) if one and trace.outputs else trace.outputs
+        every = tuple(dict.fromkeys(value for _, value, _ in trace.heads)) or trace.outputs
+        return (trace.head(self.which),) if one and trace.outputs else every
 
     @property
     def made_of(self) -> tuple[int, ...]:

@@ -8,9 +8,10 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from keras import ops
 
-from keras_explainable import filters, models
+from keras_explainable import filters, models, remarks
 from keras_explainable.compiling import frozen, repeated, repeats
 from keras_explainable.errors import LayerError
 from keras_explainable.methods.gradient import PARTS, part_reducer, units_last
@@ -22,6 +23,7 @@ from keras_explainable.models.kinds import ELEMENTWISE, LINEAR
 from keras_explainable.progress import counted
 from keras_explainable.registry import explainer
 
+GAP = 0.05  # from which on a gap is warned of
 SAME = 1e-6  # where the two differ by less there is no chord
 CURVED = (*ELEMENTWISE, "maximum")
 LINEARLY = (*LINEAR, "norm", "scaling", "average", "sum", "moving")  # where the gradient is the slope everywhere
@@ -142,7 +144,30 @@ def _explain(model: Any, x: Any, behind: Any, units: Any, score: Any, reduce: st
 
     wiring = Wiring(_rules(view, steps, at_rest))
     scores, _, maps = view.jacobian([INPUT], contributions, keep=False, wiring=wiring)
-    return scores, maps[INPUT] if reduce is None else units_last(maps[INPUT])
+    found = maps[INPUT] if reduce is None else units_last(maps[INPUT])
+    if score is not None and reduce != "absolute" and remarks.wanted(x):
+        below = models.view(model, ops.broadcast_to(behind, ops.shape(x)), units, score).evaluate()[0]
+        total = ops.sum(ops.reshape(found, _joined(found, reduce)), axis=-1 if reduce is None else 1)
+        remarks.keep(completeness, (scores, below, total))
+    return scores, found
+
+
+def _joined(maps: Any, reduce: str | None) -> tuple:
+    """The shape of maps with their places as one axis: (B, K, places) of signed parts, else (B, places, K)."""
+    rows, units = maps.shape[0], maps.shape[1 if reduce is None else -1]
+    return (rows, units, -1) if reduce is None else (rows, -1, units)
+
+
+def completeness(scores: np.ndarray, below: np.ndarray, total: np.ndarray) -> remarks.Remark:
+    """How nearly the parts of a score of the user's own add up: what it does to the outputs has its gradient."""
+    rise = scores - below
+    gap = float((abs(rise - total) / np.maximum(abs(rise), 1e-3 * max(abs(scores).max(), 1e-9))).max())
+    warning = (
+        f"The parts miss the change of the score from the baseline's, to which they add up for a score that is linear "
+        f"in the model's outputs, by up to {gap:.0%}: what score= does with them has its gradient alone. Explain the "
+        "outputs themselves, or use integrated_gradients."
+    )
+    return remarks.Remark({"gap": gap}, warning if gap > GAP else None)
 
 
 @explainer(
