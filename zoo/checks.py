@@ -2,6 +2,7 @@
 
 import time
 import warnings
+from itertools import product
 
 import numpy as np
 
@@ -42,27 +43,41 @@ TOLERANCE = {
 }
 TOLERANCE |= {"gradcam": 1e-3, "layercam": 1e-3, "eigencam": 1e-2}
 SCORES = 1e-3
+WARNINGS = {  # by how a flaw begins
+    "not finite": "NaN or infinite",
+    "constant": "same everywhere",
+    "the signal's places have no gradient": "same everywhere",
+    "differs": "miss the change of the score",
+}
 
 
 def check(subject, method, reference):
     """A row: its `outcome`, and `why`, the signal, the error and the warnings where there are any.
 
     right: equal to a second computation. ran: finite, not constant, and of the right scores; nothing to compare with.
-    refused: by one of the library's own errors. wrong, or crash: by any other error.
+    refused: by one of the library's own errors. warned: not right, and a warning of the library says so. wrong, or
+    crash: by any other error.
     """
     row, begun = {"method": method}, time.process_time()
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             flaws = CHECKS.get(method, explanation)(subject, method, reference, row)
-        row["outcome"] = "wrong" if flaws else "right" if "error" in row else "ran"
-        row["why"] = "; ".join(flaws)
         row["warnings"] = list(dict.fromkeys(str(one.message)[:200] for one in caught))[:3]
+        told = all(any(words in text for words, text in product(said(flaw), row["warnings"])) for flaw in flaws)
+        wrong = "warned" if told else "wrong"
+        row["outcome"] = wrong if flaws else "right" if "error" in row else "ran"
+        row["why"] = "; ".join(flaws)
     except ke.errors.ExplainError as refusal:
         row |= {"outcome": "refused", "why": str(refusal)[:700]}
     except Exception as failure:  # whatever else a model brings about is a finding
         row |= {"outcome": "crash", "why": f"{type(failure).__name__}: {str(failure)[:500]}"}
     return row | {"seconds": round(time.process_time() - begun, 1)}
+
+
+def said(flaw):
+    """Of what the library's warnings say, what tells of a flaw."""
+    return [words for beginning, words in WARNINGS.items() if flaw.startswith(beginning)]
 
 
 def explain(subject, method, **options):

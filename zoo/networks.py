@@ -13,13 +13,17 @@ from zoo.subject import Signal, Subject, reached
 
 @dataclass
 class Network(Subject):
-    """`inner` gives what the last layer, `dense`, takes: the scores are computed from it without its activation."""
+    """`inner` gives what the last layer, `dense`, takes: the scores are computed from it without its activation. Without
+    a `dense` it gives the scores of all units."""
 
     inner: Any = None
     dense: Any = None
 
     def scored(self, x):
-        logits = keras.ops.matmul(self.inner(x, training=False), self.dense.kernel) + self.dense.bias
+        logits = self.inner(x, training=False)
+        if self.dense is not None:
+            logits = keras.ops.matmul(logits, self.dense.kernel) + self.dense.bias
+        logits = keras.ops.reshape(logits, (logits.shape[0], -1))
         return keras.ops.sum(logits * keras.ops.one_hot(self.y, logits.shape[-1]), axis=-1)
 
     def scores(self, images):

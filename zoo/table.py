@@ -17,11 +17,12 @@ FAMILIES = {
     "rollout": ("attention_rollout",),
     "relevance": ("attention_relevance",),
 }
-WORSE = ("right", "ran", "not reached", "too long", "refused", "wrong", "crash")
+WORSE = ("right", "ran", "not reached", "too long", "warned", "refused", "wrong", "crash")
 SAID = {
     "right": "yes",
     "ran": "yes",
     "refused": "no",
+    "warned": "warned",
     "wrong": "WRONG",
     "crash": "CRASH",
     "not reached": "-",
@@ -33,6 +34,7 @@ HEAD = """# Does it work with my model?
 {models} architectures, explained by a method of each family; written by `make zoo`.
 
 **yes**: it works. **no** with a number: it is refused, with a sentence of which the list below tells the beginning.
+**warned**: it runs, what comes is of no use (NaN, constant, not what adds up), and a warning says so.
 **WRONG** or **CRASH**: a mistake of this library, told below as well. **slow**, **-**: not found out in the time given.
 
 Each architecture has random weights and two random images, at a small size and often with fewer blocks: nothing is
@@ -85,7 +87,7 @@ def line(rows, source, model, reasons):
     for methods in FAMILIES.values():
         row = outcome(rows, source, model, methods)
         cells.append("-" if row is None else SAID[row["outcome"]])
-        if row is not None and row["outcome"] in ("refused", "wrong", "crash"):
+        if row is not None and row["outcome"] in ("refused", "warned", "wrong", "crash"):
             cells[-1] += f" {reasons.setdefault(reason(row['why']), len(reasons) + 1)}"
     cam = rows.get((source, model, "gradcam"), {})
     shape = " x ".join(map(str, cam.get("shape", cam.get("grid", ()))[0 if "shape" not in cam else 1 :]))

@@ -30,4 +30,5 @@ def build(name):
     model = getattr(keras.applications, name)(weights=None, classes=10, input_shape=(size, size, 3))
     inner = keras.Model(model.inputs, model.layers[-1].input)
     low = 0 if name.startswith(BYTES) else None
-    return networks.subject(model, inner, model.layers[-1], size, low, str(size), run_eagerly=True)
+    dense = model.layers[-1] if hasattr(model.layers[-1], "kernel") else None  # before an activation alone
+    return networks.subject(model, inner, dense, size, low, str(size), run_eagerly=True)
