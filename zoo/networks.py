@@ -13,8 +13,9 @@ from zoo.subject import Signal, Subject, reached
 
 @dataclass
 class Network(Subject):
-    """`inner` gives what the last layer, `dense`, takes: the scores are computed from it without its activation. Without
-    a `dense` it gives the scores of all units."""
+    """`inner` gives what the last layer, `dense`, takes: the scores are computed from it without its activation.
+
+    Without a `dense` it gives the scores of all units."""
 
     inner: Any = None
     dense: Any = None
