@@ -29,7 +29,7 @@ REPRESENTATIVE = {
     "attention_rollout",
 }
 
-gradcam = functools.partial(ke.gradcam, verbose=0)
+gradcam = functools.partial(ke.gradcam, verbose=0, placement="stretch")
 raw = functools.partial(ke.explain, verbose=0, resizing=False, placement="stretch")  # as the twins do
 
 

@@ -82,12 +82,13 @@ def test_a_shortcut_is_explain_with_customary_postprocessing(model, x, method):
     record = ke.registry.METHODS[method]
     params = few(method)
     scores, maps = raw(method, model, x, 1, **params)
-    short = getattr(ke, method)(model, x, 1, verbose=0, resizing=False, **params)
+    plain = {"verbose": 0, "placement": "stretch"}
+    short = getattr(ke, method)(model, x, 1, resizing=False, **plain, **params)
     slow = getattr(slow_filters, record.postprocessing.__name__)
     close(short, (scores, slow(maps.astype("float64"))))
     assert getattr(ke, method).__name__ == method
     partial = ke.partial_explain(record.function, postprocessing=ke.filters.absolute, resizing=False)
-    close(partial(model, x, 1, verbose=0, **params), (scores, abs(maps)))
+    close(partial(model, x, 1, **plain, **params), (scores, abs(maps)))
 
 
 def test_every_source_of_batches(model, x):

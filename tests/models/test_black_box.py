@@ -126,7 +126,10 @@ SEEING = [name for name, record in ke.registry.METHODS.items() if record.needs =
 @pytest.mark.parametrize("method", SEEING)
 def test_a_function_of_one_image_gets_one_image_at_a_time(method, tensors):
     """As programs of TFLite or ONNX are often exported; the maps are those of a function that takes any number."""
-    x, params = models.images("functional", 3), {"repetitions": 20} if few(method) else {"patch": 12}
+    x, params = (
+        models.images("functional", 3),
+        {"repetitions": 2 if method == "sobol" else 20} if few(method) else {"patch": 12},
+    )
     plain, come = CALLABLES["tensors" if tensors else "wrapped"], []
 
     def one(images):

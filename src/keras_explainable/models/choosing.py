@@ -42,7 +42,7 @@ def signal(view: Any, layer: Any = None) -> Point:
         return default(view)
     if point == INPUT:
         return point
-    call = _inside(view, view.call(point))
+    call = view.call(point) if isinstance(layer, Point) else _inside(view, view.call(point))
     point = call.output if call.path != point.path else point
     if not find.of_images(view.trace, call):
         raise LayerError(
@@ -156,7 +156,8 @@ def _shown(view: Any, point: Point | None, candidates: list[Call], seen: Evidenc
     if not passing:
         _refuse(best)
     common = [c for c in passing if _is_common(view, c)]
-    fits = [c for c in common or passing if c.outputs[:1] == value]
+    late = common or [c for c in passing if _is_late(view, _seen(view, c).outputs[0])]
+    fits = [c for c in late or passing if c.outputs[:1] == value]
     taken = fits or common or _trunk(view, passing) or passing
     point = point if fits and point is not None else taken[-1].output
     chosen(view)[point] = best[taken[-1].output].reading
@@ -202,12 +203,24 @@ def _is_common(view: Any, call: Call) -> bool:
     trace, known = view.operations, view.operations.known
     key = "common", view.made_of
     if key not in known:
-        known[key] = ways.common(trace, view.made_of), ways.kernels(trace, view.made_of)
-    common, kernels = known[key]
-    seen = trace.at(call.output) or call
-    norm = "norm" in call.kind.lower() and not call.holds_calls
-    values = common.intersection((*seen.outputs[:1], *(seen.inputs[:1] if norm else ())))
-    return any(len(kernels & trace.above(value)) >= LATE * len(kernels) for value in values)
+        known[key] = ways.common(trace, view.made_of)
+    norm, seen = "norm" in call.kind.lower() and not call.holds_calls, _seen(view, call)
+    values = known[key].intersection((*seen.outputs[:1], *(seen.inputs[:1] if norm else ())))
+    return any(_is_late(view, value) for value in values)
+
+
+def _seen(view: Any, call: Call) -> Call:
+    """A call of a layer in the trace with operations, whose values have numbers of their own."""
+    return view.operations.at(call.output) or call
+
+
+def _is_late(view: Any, value: int) -> bool:
+    """Whether enough of the model's layers with weights are before a value."""
+    trace, known = view.operations, view.operations.known
+    key = "kernels", view.made_of
+    if key not in known:
+        known[key] = ways.kernels(trace, view.made_of)
+    return len(known[key] & trace.above(value)) >= LATE * len(known[key])
 
 
 def proposed(view: Any, leads: Leads | None) -> Point:
@@ -321,6 +334,8 @@ def windows(view: Any, *at: Point) -> tuple:
         odd = call is None or call.frames or view.trace.images > 1
         plain = odd or placement.keeps_step(view.operations, call, view.rank, seen)
         known[key] = seen if plain else _by_layers(view, call, seen)
+        if known[key] is None and view.readings.get(at[0], Reading()).grid:
+            known[key] = seen  # tokens see all others, by which their centres are drawn to the middle
         if known[key] is None:
             known[key] = probes.outside(lambda: _windows(view, at[0], seen)) or seen
     return known[key]
@@ -355,7 +370,7 @@ def _probe(view: Any, number: int) -> Any:
 
 def _inside(view: Any, call: Call) -> Call:
     """A call, or the last one inside of it that gives signals of frames, where it gives none itself."""
-    if not call.holds_calls or find.is_spatial(call, view.rank) or tokens.are_tokens(call, view.rank):
+    if not call.holds_calls or find.is_spatial(call, view.rank):
         return call
     calls = (c for c in find.spatial_calls(view.trace, view.rank) if c.frames)
     inside = [c for c in calls if c.path.startswith(call.path + view.taps.separator)]

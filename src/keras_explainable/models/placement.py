@@ -15,6 +15,7 @@ from keras_explainable.models.taps import IMAGES, Call, Point, Taps, Trace
 LEAST = 4  # cells along an axis, of which those in the middle can be told from the border's
 DRAWS = 4  # mixtures of channels of each cell
 HALF = 0.5  # of a cell: what a place may be off
+SHRUNK = 0.6  # of the image: how far apart the cells must be, to be believed
 # In the names of what makes other sizes.
 SIZING = ("conv", "pool", "pad", "crop", "interpolate", "resiz", "upsampl")
 TURNING = ("flip", "roll", "rot", "shuffle")
@@ -156,7 +157,7 @@ def _window(count: int, window: Window | None, at: Sequence, draws: Sequence[np.
     centres = [draw.mean() for draw in draws]
     step = (centres[1] - centres[0]) / (at[1] - at[0])
     differ = max(np.ptp(draw) for draw in draws)
-    if not 0.5 < step * count / size < 2:
+    if not SHRUNK < step * count / size < 1 / SHRUNK:  # where all places look at all others, centres are in the middle
         return window
     return _chosen(count, window, centres[0] - (at[0] + 0.5) * step, step, size, differ)
 
