@@ -67,11 +67,19 @@ ARROWS = {
         "models.probes",
         "models.orders",
     },
-    "models.randomness": {"models.taps", "models.front", "models.inputs", "models.probes", "backend"},
-    "models.placement": {"models.taps", "models.find"},
-    "models.choosing": {
+    "models.randomness": {"models.taps", "models.kinds", "models.front", "models.inputs", "models.probes", "backend"},
+    "models.placement": {"models.taps", "models.find", "models.kinds"},
+    "models.windows": {
         "backend",
         "models.placement",
+        "models.probes",
+        "models.front",
+        "models.inputs",
+        "models.reading",
+        "models.taps",
+    },
+    "models.choosing": {
+        "models.windows",
         "models.probes",
         "models.evidence",
         "models.find",

@@ -100,11 +100,16 @@ def _convergence(
     return Convergence(scores, below, total, gap, gap / ops.maximum(ops.abs(rise), 1e-12))
 
 
-def completeness(scores: np.ndarray, below: np.ndarray, total: np.ndarray, repetitions: int) -> remarks.Remark:
-    """The largest relative gap, and what to do where it is large."""
+def largest_gap(scores: np.ndarray, below: np.ndarray, total: np.ndarray) -> float:
+    """By how much sums of maps miss the changes of scores from those below, relative to these."""
     rise = scores - below
     least = max(SMALL * abs(rise).max(), ROUNDING * max(abs(scores).max(), abs(below).max()), 1e-12)
-    gap = float((abs(rise - total) / np.maximum(abs(rise), least)).max())
+    return float((abs(rise - total) / np.maximum(abs(rise), least)).max())
+
+
+def completeness(scores: np.ndarray, below: np.ndarray, total: np.ndarray, repetitions: int) -> remarks.Remark:
+    """The largest relative gap, and what to do where it is large."""
+    gap = largest_gap(scores, below, total)
     warning = None
     if gap > GAP:
         enough = max(repetitions, FEW) * math.ceil(MARGIN * gap / GAP - 0.01)

@@ -74,6 +74,24 @@ AMBIGUOUS = ("clamp", "clamp_min", "clip", "max", "maximum", "where", "threshold
 RECTIFIERS = ("relu", "Relu", "relu6", "Relu6")  # which have no slope below 0
 LINEAR = ("convolution", "dense")
 ELEMENTWISE = ("relu", "activation", "sigmoid")
+# What leaves every number at its place; of what moves numbers, that which leaves them there as well.
+LOCAL = ("convolution", "norm", "scaling", "relu", "activation", "sigmoid", "average", "maximum", "sum")
+STAYING = ("identity", "dropout", "concatenate", "concat", "cat", "pad", "clone", "contiguous", "inputlayer", "to")
+STAYING_BY_BEGINNING = (
+    "zeropad",
+    "upsampling",
+    "dropout",
+    "spatialdropout",
+    "gaussian",
+    "alphadropout",
+    "stochasticdepth",
+)
+# What may leave places out.
+CHOOSING = ("getitem", "split", "chunk", "unbind", "narrow", "select", "index_select", "roll", "expand", "broadcastto")
+# In the names of what makes other sizes, of what moves places, and of layers that draw numbers when they are told to.
+SIZING = ("conv", "pool", "pad", "crop", "interpolate", "resiz", "upsampl")
+TURNING = ("flip", "roll", "rot", "shuffle")
+DRAWING = ("dropout", "noise", "random")
 
 
 def of_name(name: str | None) -> str | None:

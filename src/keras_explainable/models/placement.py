@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_explainable.models import kinds
 from keras_explainable.models.find import spatial_size
 from keras_explainable.models.taps import IMAGES, Call, Point, Taps, Trace
 
@@ -16,9 +17,6 @@ LEAST = 4  # cells along an axis, of which those in the middle can be told from 
 DRAWS = 4  # mixtures of channels of each cell
 HALF = 0.5  # of a cell: what a place may be off
 SHRUNK = 0.6  # of the image: how far apart the cells must be, to be believed
-# In the names of what makes other sizes.
-SIZING = ("conv", "pool", "pad", "crop", "interpolate", "resiz", "upsampl")
-TURNING = ("flip", "roll", "rot", "shuffle")
 Window = tuple[float, ...]
 Places = tuple[tuple[int, ...], tuple[tuple[float, float], ...]]  # a size; of each axis the first centre and step
 
@@ -45,7 +43,7 @@ def _before(trace: Trace, call: Call, weighted: bool) -> list[Call]:
 def _sizes(one: Call, rank: int) -> tuple[tuple, ...]:
     """The sizes of space that come into a call that can make others of them, and that go out."""
     came, kind = dict(one.signals).get(Point(*one.output[:2], "input"), ()), one.kind.lower()
-    sizing = any(word in kind for word in SIZING) or not (one.operation or one.has_kernel)
+    sizing = any(word in kind for word in kinds.SIZING) or not (one.operation or one.has_kernel)
     if not sizing or {len(came), len(one.shape)} != {rank + 2}:
         return ()
     return tuple(spatial_size(shape, one.channels_first) for shape in (came, one.shape))
@@ -79,7 +77,7 @@ def _followed(taps: Taps, calls: list[Call], at: dict[int, Places], call: Call) 
             continue
         (came, places) = known[0]
         sizes = _sizes(one, len(came))
-        if any(word in one.kind.lower() for word in TURNING):
+        if any(word in one.kind.lower() for word in kinds.TURNING):
             return None
         if sizes:
             old, new = sizes

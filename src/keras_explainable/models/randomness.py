@@ -7,12 +7,11 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import backend
-from keras_explainable.models import probes
+from keras_explainable.models import kinds, probes
 from keras_explainable.models.front import scale
 from keras_explainable.models.inputs import sampled
 from keras_explainable.models.taps import Taps, Trace
 
-DRAWING = ("dropout", "noise", "random")  # in the names of Keras's layers that draw numbers, when they are told to
 LIKE = 1e-3  # of the largest output: what two runs may differ by
 
 
@@ -22,7 +21,7 @@ def is_random(taps: Taps, shape: tuple) -> bool:
         return False
     trace = taps.trace((1, *shape[1:]), "float32")
     if "random" not in trace.known:
-        can = taps.separator == "." or any(word in call.kind.lower() for call in trace.calls for word in DRAWING)
+        can = taps.separator == "." or any(word in call.kind.lower() for call in trace.calls for word in kinds.DRAWING)
         trace.known["random"] = bool(can and probes.outside(lambda: _differs(sampled(taps), trace, shape)))
     return trace.known["random"]
 

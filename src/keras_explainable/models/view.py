@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_explainable import backend
 from keras_explainable.errors import InputError, LayerError
-from keras_explainable.models import biases, black_box, choosing, find, linear, tokens
+from keras_explainable.models import biases, black_box, choosing, find, linear, tokens, windows
 from keras_explainable.models.evidence import Shown
 from keras_explainable.models.front import front, placed
 from keras_explainable.models.reading import Reading
@@ -79,7 +79,7 @@ class View(Scored):
     def windows(self, *at: Point) -> tuple:
         """Where the cells of a signal begin and end along each axis of the images (see `placement`); of several, or
         none, where what the model sees does."""
-        return choosing.windows(self, *at)
+        return windows.of_signal(self, *at)
 
     def signal(self, layer: Any = None) -> Point:
         """The one spatial signal to explain (see `choosing.signal`)."""

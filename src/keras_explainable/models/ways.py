@@ -6,21 +6,6 @@ from collections.abc import Iterable
 from keras_explainable.models import kinds
 from keras_explainable.models.taps import IMAGES, Call, Taps, Trace
 
-# What leaves every number at its place; of what moves numbers, that which leaves them there as well.
-LOCAL = ("convolution", "norm", "scaling", "relu", "activation", "sigmoid", "average", "maximum", "sum")
-STAYING = ("identity", "dropout", "concatenate", "concat", "cat", "pad", "clone", "contiguous", "inputlayer", "to")
-BEGINNINGS = (
-    "zeropad",
-    "upsampling",
-    "dropout",
-    "spatialdropout",
-    "gaussian",
-    "alphadropout",
-    "stochasticdepth",
-)
-# What may leave places out.
-CHOOSING = ("getitem", "split", "chunk", "unbind", "narrow", "select", "index_select", "roll", "expand", "broadcastto")
-
 
 def common(trace: Trace, roots: Iterable[int]) -> frozenset[int]:
     """The values that every way from the images to the roots goes through."""
@@ -91,10 +76,10 @@ def _is_spatial(call: Call, rank: int) -> bool:
 
 def _stays(taps: Taps, call: Call) -> bool:
     name = call.kind.lower()
-    by_name = name in STAYING or name.startswith(BEGINNINGS) or call.kind in kinds.TIMES
-    return by_name or kinds.WEIGHTED.get(call.kind) == "convolution" or taps.role(call) in LOCAL
+    by_name = name in kinds.STAYING or name.startswith(kinds.STAYING_BY_BEGINNING) or call.kind in kinds.TIMES
+    return by_name or kinds.WEIGHTED.get(call.kind) == "convolution" or taps.role(call) in kinds.LOCAL
 
 
 def _chooses(call: Call) -> bool:
     name = call.kind.lower()
-    return name in CHOOSING or name.startswith("cropping")
+    return name in kinds.CHOOSING or name.startswith("cropping")

@@ -15,7 +15,7 @@ from keras_explainable import filters, models, remarks
 from keras_explainable.compiling import frozen, repeated, repeats
 from keras_explainable.errors import LayerError
 from keras_explainable.methods.gradient import PARTS, part_reducer, units_last
-from keras_explainable.methods.path import references
+from keras_explainable.methods.path import GAP, largest_gap, references
 from keras_explainable.methods.perturbation import behind_inputs
 from keras_explainable.methods.propagation import differences, factors
 from keras_explainable.models import INPUT, Point, Rule, Step, Wiring
@@ -23,7 +23,6 @@ from keras_explainable.models.kinds import ELEMENTWISE, LINEAR
 from keras_explainable.progress import counted
 from keras_explainable.registry import explainer
 
-GAP = 0.05  # from which on a gap is warned of
 SAME = 1e-6  # where the two differ by less there is no chord
 CURVED = (*ELEMENTWISE, "maximum")
 LINEARLY = (*LINEAR, "norm", "scaling", "average", "sum", "moving")  # where the gradient is the slope everywhere
@@ -160,8 +159,7 @@ def _joined(maps: Any, reduce: str | None) -> tuple:
 
 def completeness(scores: np.ndarray, below: np.ndarray, total: np.ndarray) -> remarks.Remark:
     """How nearly the parts of a score of the user's own add up: what it does to the outputs has its gradient."""
-    rise = scores - below
-    gap = float((abs(rise - total) / np.maximum(abs(rise), 1e-3 * max(abs(scores).max(), 1e-9))).max())
+    gap = largest_gap(scores, below, total)
     warning = (
         f"The parts miss the change of the score from the baseline's, to which they add up for a score that is linear "
         f"in the model's outputs, by up to {gap:.0%}: what score= does with them has its gradient alone. Explain the "

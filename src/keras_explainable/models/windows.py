@@ -1,0 +1,60 @@
+"""Where in the image a view's signal looks: by the layers before it, else by gradients (see `placement`)."""
+
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_explainable import backend
+from keras_explainable.models import placement, probes
+from keras_explainable.models.front import scale
+from keras_explainable.models.inputs import sampled
+from keras_explainable.models.reading import Reading
+from keras_explainable.models.taps import INPUT, Call, Point
+
+
+def of_signal(view: Any, *at: Point) -> tuple:
+    """Where the cells of a signal begin and end along each axis of the images, in parts of them; None for all of one,
+    and nothing for all of all."""
+    found = view.taps.inputs.front
+    seen = found.windows if found is not None else ()
+    if len(set(at)) != 1 or INPUT in at or view.taps.inputs.stretched or (found is not None and found.moved):
+        return seen
+    known, key = view.trace.known, ("windows", at[0])
+    if key not in known:
+        call = view.operations.at(at[0])
+        odd = call is None or call.frames or view.trace.images > 1
+        plain = odd or placement.keeps_step(view.operations, call, view.rank, seen)
+        known[key] = seen if plain else _by_layers(view, call, seen)
+        if known[key] is None and view.readings.get(at[0], Reading()).grid:
+            known[key] = seen  # tokens see all others, by which their centres are drawn to the middle
+        if known[key] is None:
+            known[key] = probes.outside(lambda: _by_gradients(view, at[0], seen)) or seen
+    return known[key]
+
+
+def _by_layers(view: Any, call: Call, seen: tuple) -> tuple | None:
+    size = (view.readings.get(call.output) or Reading(call.channels_first)).size(call.shape)
+    ends = seen or [None] * view.rank
+    found = placement.by_layers(view.taps, view.operations, call, view.size, size, ends)
+    return found if found is None or any(found) else ()
+
+
+def _by_gradients(view: Any, point: Point, seen: tuple) -> tuple:
+    call = view.call(point)
+    reading = view.readings.get(point) or Reading(call.channels_first)
+    size = reading.size(call.shape)
+    mixtures = placement.mixtures(size, call.shape[1 if reading.first else -1])
+    tried = probe(view, len(mixtures))
+    tried.readings = view.readings
+    gradients = backend.to_host(tried.looked_at(point, ops.convert_to_tensor(mixtures)))
+    found = placement.windows(np.square(gradients).sum(axis=-1), size, seen or [None] * view.rank)
+    return found if any(found) else ()
+
+
+def probe(view: Any, number: int) -> Any:
+    """The view of a model on an image of our own, and its negative, and so on, with its scores."""
+    taps, shape = sampled(view.taps), tuple(view.inputs.shape)
+    one = probes.images(shape, taps.channels_first, scale(taps, shape), np.zeros((0,), bool))
+    signs = np.resize([1.0, -1.0], number).astype("float32")  # of ReLUs that are off in one, many are on in another
+    return type(view)(taps, one * signs.reshape(-1, *(1,) * (len(shape) - 1)), None, view.score)
