@@ -6,6 +6,8 @@
 # make lint    ruff and mypy
 # make bench   what each method costs beside the bare framework (ARGS=--quick: three minutes); make bench-peers: and
 #              beside other libraries
+# make audit   look up known holes of all that is pinned (pip-audit)
+# make pins    write the hashes of the pinned versions anew, after one was changed in requirements/
 # make zoo     explain one small variant of each architecture of timm, torchvision, transformers, keras.applications,
 #              KerasHub and others by each family of methods, and write docs/zoo.md: under an hour on two cores, and what is
 #              done is not done again; ARGS="--source timm", "--model NAME", "--methods gradcam", --sample, --anew, --table
@@ -17,7 +19,7 @@
 SHELL       := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo docs test test-peers lint bench bench-peers zoo clean
+.PHONY: demo docs test test-peers lint audit pins bench bench-peers zoo clean
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -34,8 +36,12 @@ DEMO_BACKEND := $(or $(BACKEND),jax)
 $(if $(filter-out $(ALL_BACKENDS),$(BACKENDS)),$(error BACKEND=$(BACKEND) is not one of: $(ALL_BACKENDS)))
 
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements/pins.txt
-RECIPE := pyproject.toml requirements/pins.txt
+CONSTRAINTS := $(VENV)/constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+ONE_BY_ONE := while read -r one; do \
+  $(PIP) --require-hashes --no-deps --requirement /dev/stdin <<< "$$one" || echo "$${one%% *} cannot be installed"; done
+RECIPE := pyproject.toml $(CONSTRAINTS)
+HASHED := pins peers bench zoo
 
 demo: $(VENV)/.demo-$(DEMO_BACKEND)
 	KERAS_BACKEND=$(DEMO_BACKEND) $(BIN)/python -m keras_explainable.demo $(ARGS)
@@ -65,6 +71,21 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Tools of their own, beside the environment that they look at.
+$(VENV)/tools: | $(BIN)/python
+	$(PYTHON) -m venv $@
+	$@/bin/pip install --quiet --disable-pip-version-check pip-audit uv
+
+audit: $(VENV)/tools
+	$</bin/python requirements/audit.py
+
+pins: $(VENV)/tools
+	for one in $(HASHED); do \
+	  { grep '^#' requirements/$$one.txt || true; sed '/^#/d; s/ --hash.*//' requirements/$$one.txt \
+	    | $</bin/uv pip compile --quiet --no-header --no-annotate --no-deps --generate-hashes --python-version 3.11 - \
+	    | sed -z 's/ \\\n  */ /g'; } > $(VENV)/$$one.txt && mv $(VENV)/$$one.txt requirements/$$one.txt; \
+	done
+
 bench: $(VENV)/.bench
 	$(BIN)/python -m bench $(if $(BACKEND),--backends $(BACKEND)) $(ARGS)
 
@@ -78,6 +99,10 @@ clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist demo results zoo/results.jsonl
 	find src tests bench zoo -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# The versions alone: what is installed from a folder, as this library is, cannot be hashed.
+$(CONSTRAINTS): requirements/pins.txt requirements/torch.txt | $(BIN)/python
+	sed 's/ --hash.*//' $^ > $@
+
 # A stamp stands for an installation: it is renewed when the dependencies change, and only then.
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python")'
@@ -85,27 +110,26 @@ $(BIN)/python:
 
 $(VENV)/.demo-%: $(RECIPE) | $(BIN)/python
 	@echo "Installing keras-explainable with $* into $(VENV) (a minute or two, once)"
-	$(PIP) --editable ".[$(subst tensorflow,tensorflow-cpu,$*),viz,cli]"
+	$(PIP) --constraint $(CONSTRAINTS) --editable ".[$(subst tensorflow,tensorflow-cpu,$*),viz,cli]"
 	@touch $@
 
 $(VENV)/.test: $(RECIPE) | $(BIN)/python
 	@echo "Installing keras-explainable with $(ALL_BACKENDS) into $(VENV) (a few minutes, once)"
-	$(PIP) --editable ".[tensorflow-cpu,jax,torch,viz,cli,dev]"
+	$(PIP) --require-hashes --no-deps --requirement requirements/pins.txt
+	$(PIP) --constraint $(CONSTRAINTS) --no-build-isolation --editable ".[tensorflow-cpu,jax,torch,viz,cli,dev]"
 	@touch $@
 
 # Without what they depend on, which would change the versions of the frameworks; what they need of it is in the list.
 $(VENV)/.peers: requirements/peers.txt $(VENV)/.test
-	$(PIP) --no-deps --requirement $< || while read -r peer; do \
-	  $(PIP) --no-deps "$$peer" || echo "$$peer cannot be installed"; \
-	done < $<
+	$(PIP) --require-hashes --no-deps --requirement $< || $(ONE_BY_ONE) < $<
 	@touch $@
 
 # torchvision's models run without its compiled operators, for which there is not always a build.
 $(VENV)/.bench: requirements/bench.txt $(VENV)/.test
-	$(PIP) --no-deps --requirement requirements/bench.txt
+	$(PIP) --require-hashes --no-deps --requirement requirements/bench.txt
 	@touch $@
 
 # Beside the libraries that tests are run with; without what they depend on as well.
 $(VENV)/.zoo: requirements/zoo.txt $(VENV)/.peers
-	while read -r one; do $(PIP) --no-deps "$$one" || echo "$$one cannot be installed"; done < $<
+	$(ONE_BY_ONE) < $<
 	@touch $@

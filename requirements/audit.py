@@ -1,0 +1,40 @@
+"""Look up known holes of all versions that are pinned here, and fail if there is one.
+
+If the advisories cannot be reached, it says so and does not fail: that says nothing of the versions."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+
+def main() -> int:
+    """Audit the pins; the exit status."""
+    lines = [line for file in Path(__file__).parent.glob("*.txt") for line in file.read_text().splitlines()]
+    pinned = sorted({line.split(" ")[0] for line in lines if line and not line.startswith("#")})
+    with tempfile.TemporaryDirectory() as folder:
+        pins = Path(folder, "pins.txt")
+        pins.write_text("\n".join(pinned))
+        command = [sys.executable, "-m", "pip_audit", "--no-deps", "--disable-pip", "--progress-spinner", "off"]
+        done = subprocess.run(
+            [*command, "--format", "json", "--requirement", str(pins)], capture_output=True, text=True, check=False
+        )
+    if not done.stdout.strip():
+        print(f"The advisories cannot be reached, so nothing was audited: {done.stderr.strip().splitlines()[-1:]}")
+        return 0
+    found = json.loads(done.stdout)["dependencies"]
+    holes = [
+        f"{one['name']} {one['version']}: {hole['id']}, fixed in {', '.join(hole['fix_versions']) or 'no version'}"
+        for one in found
+        for hole in one.get("vulns", ())
+    ]
+    print(
+        f"Looked up {sum('vulns' in one for one in found)} of {len(pinned)} pinned versions. Known holes: {len(holes)}"
+    )
+    print("\n".join(holes))
+    return bool(holes)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
