@@ -135,6 +135,13 @@ class TorchTaps:
     def variables(self) -> list:
         return list(self.module.parameters())
 
+    def weights(self) -> list:
+        norms = (m for m in self.module.modules() if isinstance(m, kinds.BATCH_NORMS))  # others may write their buffers
+        return [*self.module.parameters(), *chain.from_iterable(norm.buffers() for norm in norms)]
+
+    def forget(self) -> None:
+        _traces.forget(self.module)
+
     def structure(self) -> tuple:
         if self.made_of is None:
             self.made_of = state.kept(self.module, self._state())
