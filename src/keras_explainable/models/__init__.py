@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, cast
 
 from keras_explainable.errors import BackendError, InputError
-from keras_explainable.models import find, weights
+from keras_explainable.models import find, processes, weights
 from keras_explainable.models.black_box import BlackBox as BlackBox
 from keras_explainable.models.black_box import BlackBoxTaps as BlackBoxTaps
 from keras_explainable.models.chosen import check_units as check_units
@@ -56,6 +56,7 @@ def unchanging() -> Iterator[None]:
 
 def taps(model: Any) -> Taps:
     """The adapter for a model, by its type."""
+    processes.check()
     if isinstance(model, Bound):
         plain = taps(model.model)
         if not plain.black_box:
