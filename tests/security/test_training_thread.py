@@ -2,7 +2,9 @@
 is one error that says what is wrong. Once the other thread has ended, all is well."""
 
 import contextlib
+import copy
 import functools
+import itertools
 import random
 import threading
 import time
@@ -61,20 +63,19 @@ def load(model, folder):
 
 
 @contextlib.contextmanager
-def changing(change, first, second):
-    """Another thread goes to and fro between two sets of weights, and in the end is at the first one."""
+def working(work):
+    """Another thread does this again and again."""
     stop, failed = threading.Event(), []
 
-    def work():
+    def run():
         try:
             while not stop.is_set():
-                for values in (second, first):
-                    change(values)
-                    time.sleep(random.choice((0, 0.005, 0.2)))
+                work()
+                time.sleep(0.001)
         except BaseException as error:
             failed.append(error)
 
-    thread = threading.Thread(target=work)
+    thread = threading.Thread(target=run)
     thread.start()
     try:
         yield
@@ -98,9 +99,18 @@ def watch(call, change, first, second):
         change(values)
         legal.append(call())
     assert not like(*legal)
+    began = time.monotonic()
+    call()
+    pauses = 0, 0.005, max(0.2, 4 * (time.monotonic() - began))  # in the last of which a map can be made
+
+    def to_and_fro():
+        for values in (second, first):
+            change(values)
+            time.sleep(random.choice(pauses))
+
     maps = refused = 0
     began = time.monotonic()
-    with changing(change, first, second):
+    with working(to_and_fro):
         while time.monotonic() - began < 2 or (not (maps and refused) and time.monotonic() - began < PATIENCE):
             try:
                 result = call()
@@ -114,7 +124,7 @@ def watch(call, change, first, second):
     close(call(), legal[1], 1e-5)
 
 
-@pytest.mark.parametrize("method", ["gradcam", "full_gradients", "smoothgrad", "lrp_epsilon_plus"])
+@pytest.mark.parametrize("method", ["full_gradients", "smoothgrad", "lrp_epsilon_plus"])
 @pytest.mark.parametrize("how", [set_slowly, set_at_once])
 def test_maps_are_of_one_set_of_weights(how, method):
     model, x = keras_model()
@@ -138,32 +148,72 @@ def test_a_decomposition_is_of_one_set_of_weights():
     watch(call, set_slowly(model), first, second)
 
 
+def meddled(call, work, seconds=3):
+    """The maps that came while another thread does something, and how many calls were refused."""
+    results, refused, began = [], 0, time.monotonic()
+    with working(work):
+        while time.monotonic() - began < seconds:
+            try:
+                results.append(call())
+            except ChangedError:
+                refused += 1
+    return results, refused
+
+
 def test_fit_in_another_thread():
     model, x = keras_model()
     model.compile("sgd", "mse")
     call = functools.partial(ke.gradcam, model, x, 1, verbose=0)
-    before, stop, failed = call(), threading.Event(), []
+    before = call()
     many = np.zeros((64, *x.shape[1:]), "float32")
+    _, refused = meddled(call, lambda: model.fit(many, np.zeros((64, 5)), batch_size=8, verbose=0))
+    assert refused
+    assert not like(call(), before)
+    close(call(), call(), 1e-6)
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="of JAX")
+def test_a_step_that_takes_the_weights_memory():
+    import jax
+
+    model, x = keras_model()
+    call = functools.partial(ke.explain, "integrated_gradients", model, x, 1, verbose=0, repetitions=4)
+    before = call()
+    step = jax.jit(lambda values: [value * 0.999 for value in values], donate_argnums=0)
 
     def train():
-        try:
-            while not stop.is_set():
-                model.fit(many, np.zeros((64, 5)), batch_size=8, verbose=0)
-        except BaseException as error:
-            failed.append(error)
+        values = step([weight.value for weight in model.weights])
+        time.sleep(0.002)  # the model's own are gone meanwhile
+        for weight, value in zip(model.weights, values, strict=True):
+            weight.assign(value)
 
-    thread, refused, began = threading.Thread(target=train), 0, time.monotonic()
-    thread.start()
-    while time.monotonic() - began < 3 or (not refused and time.monotonic() - began < PATIENCE):
-        try:
-            call()
-        except ChangedError:
-            refused += 1
-    stop.set()
-    thread.join()
-    assert refused and not failed
+    _, refused = meddled(call, train)
+    assert refused
     assert not like(call(), before)
-    close([call()[0]], [call()[0]], 1e-6)
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="of TensorFlow")
+def test_a_weight_that_was_changed_in_part_is_only_seen_to_change_when_it_does():
+    import tensorflow as tf
+
+    model, x = keras_model()
+    kernel = model.weights[0].value
+    kernel.scatter_sub(tf.IndexedSlices(tf.ones((1, *kernel.shape[1:])), [0]))  # from now on each reading is a copy
+    call = functools.partial(ke.gradients, model, x, 1, verbose=0)
+    results, refused = meddled(call, lambda: None, seconds=1)
+    assert results and not refused
+    watch(call, set_slowly(model), *states(model))
+
+
+def test_what_other_threads_may_do():
+    model, x = keras_model()
+    call = functools.partial(ke.gradcam, model, x, 1, verbose=0)
+    wanted = call()
+    for work in (lambda: model.compile("sgd", "mse"), model.get_config, lambda: call(run_eagerly=True)):
+        results, refused = meddled(call, work, seconds=1)
+        assert results and not refused
+        for result in results:
+            close(result, wanted, 1e-5)
 
 
 def module():
@@ -206,14 +256,16 @@ def by_fused_optimizer(model):
 
 
 @on_torch
-@pytest.mark.parametrize("method", ["gradcam", "full_gradients", "integrated_gradients", "lrp_epsilon_plus"])
+@pytest.mark.parametrize("method", ["full_gradients", "integrated_gradients"])
 @pytest.mark.parametrize("how", [by_state, by_assigning, by_optimizer, by_fused_optimizer])
 def test_maps_of_a_module_are_of_one_set_of_weights(how, method):
     model, x = module()
     first = {name: value.clone() for name, value in model.state_dict().items()}
     optimised = "optimizer" in how.__name__  # which has the parameters only
-    second = {k: v if optimised and "running" in k else v * 1.5 + 0.1 if v.is_floating_point() else v
-              for k, v in first.items()}
+    second = {
+        k: v if optimised and "running" in k else v * 1.5 + 0.1 if v.is_floating_point() else v
+        for k, v in first.items()
+    }
     watch(functools.partial(ke.explain, method, model, x, 1, verbose=0), how(model), first, second)
 
 
@@ -245,13 +297,66 @@ def test_the_same_thread_may_train_between_batches():
         def on_predict_batch_begin(self, batch, logs=None):
             model.set_weights((first, second)[batch])
 
-    stop = threading.Event()
-    idle = threading.Thread(target=stop.wait)
-    idle.start()
-    try:
+    with working(lambda: None):
         found = ke.gradients(model, np.concatenate([x, x]), 1, batch_size=2, verbose=0, callbacks=[Change()])
-    finally:
-        stop.set()
-        idle.join()
     for i, one in enumerate(wanted):
         close([part[2 * i : 2 * i + 2] for part in found], one, 1e-4)
+
+
+@on_torch
+@pytest.mark.parametrize("method", ["gradcam", "full_gradients", "lrp_epsilon_plus"])
+def test_training_mode_of_another_thread(method):
+    import torch
+
+    model, x = module()
+    model.insert(3, torch.nn.Dropout(0.5))
+    call = functools.partial(ke.explain, method, model, x, 1, verbose=0)
+    wanted, modes = call(), itertools.cycle((True, False))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    results, _ = meddled(call, lambda: model.train(next(modes)))
+    assert results
+    for result in results:
+        close(result, wanted, 1e-5)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+@on_torch
+def test_what_other_threads_may_do_to_a_module():
+    import torch
+
+    model, x = module()
+    call = functools.partial(ke.gradcam, model, x, 1, verbose=0)
+    wanted = call()
+
+    def hook():
+        handles = model[0].register_forward_hook(lambda *_: None), model[2].register_forward_pre_hook(lambda *_: None)
+        for handle in handles:
+            handle.remove()
+
+    def add():
+        model.add_module("extra", torch.nn.Identity())
+        del model.extra
+
+    for work in (hook, add, lambda: model(torch.zeros(1, 3, 20, 24))):
+        results, refused = meddled(call, work, seconds=1)
+        assert results and not refused
+        for result in results:
+            close(result, wanted, 1e-5)
+
+
+@on_torch
+def test_training_a_copy_refuses_nothing():
+    """Also where the optimizer's steps are counted: those of others are not of this model."""
+    import torch
+
+    model, x = module()
+    other = copy.deepcopy(model).train()
+    optimizer = torch.optim.AdamW(other.parameters(), fused=True)
+
+    def train():
+        other(torch.zeros(2, 3, 20, 24)).sum().backward()
+        optimizer.step()
+
+    results, refused = meddled(functools.partial(ke.gradcam, model, x, 1, verbose=0), train, seconds=1)
+    assert results and not refused

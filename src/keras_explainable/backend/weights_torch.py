@@ -1,4 +1,4 @@
-"""The weights of a moment on PyTorch: it counts what is done to a tensor in place, except by some optimizers (those with
+"""The weights of a moment on PyTorch: it counts what is done to a tensor in place, except by some optimizers (with
 `fused=True`), whose steps are counted here."""
 
 from typing import Any
@@ -18,7 +18,7 @@ def _count(optimizer: Any, *_: Any) -> None:
     _steps[optimizer] = _steps.get(optimizer, 0) + 1
 
 
-def marks(variables: list) -> list:
+def marks(variables: list, model: Any) -> list:
     if not _hooks:
         _hooks.extend((register_optimizer_step_pre_hook(_count), register_optimizer_step_post_hook(_count)))
     values = [v.value if isinstance(v, keras.Variable) else v for v in variables]

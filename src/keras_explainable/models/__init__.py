@@ -82,7 +82,7 @@ def steady(model: Any) -> Iterator[None]:
 @contextmanager
 def blamed(model: Any) -> Iterator[None]:
     """A scope in which an error is laid on weights that changed, if some did (see `weights.blamed`)."""
-    with weights.blamed(taps(model)):
+    with weights.blamed(taps(model), parted(model)[0]):
         yield
 
 

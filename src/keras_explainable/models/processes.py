@@ -1,4 +1,4 @@
-"""Which process looks at models: one that was forked from it has none of the threads that its framework computes with."""
+"""The process that looks at models: one that is forked from it lacks the threads in which its framework computes."""
 
 import os
 

@@ -21,34 +21,33 @@ _seen: WeakKeyDictionary = WeakKeyDictionary()  # of each model, a hash of the w
 class Moment:
     """The weights of a model as they are now; of nothing where no other thread is there to change them."""
 
-    def __init__(self, taps: Taps) -> None:
-        self.taps, self.began = taps, time.monotonic()
-        self.marks = _look(taps) if threading.active_count() > 1 else []
+    def __init__(self, taps: Taps, model: Any) -> None:
+        self.taps, self.model, self.began = taps, model, time.monotonic()
+        self.marks = self._look() if threading.active_count() > 1 else []
+
+    def _look(self) -> list:
+        try:
+            return backend.marks(self.taps.weights(), self.model)
+        except Exception:  # some are away: on JAX `fit` takes them from the model until it ends
+            return [object()]
 
     def changed(self) -> bool:
         """Whether one of them was written to since; what was found by runs of the model is then forgotten."""
-        if not self.marks or self.marks == _look(self.taps):
+        if not self.marks or self.marks == self._look():
             return False
         self.taps.forget()
         return True
 
-    def check(self, model: Any) -> None:
+    def check(self) -> None:
         """Refuse what was computed since, if they changed meanwhile, or are just being changed."""
         if not self.marks:
             return
         found = hash(tuple(self.marks))
-        if _seen.get(model) != found:
+        if _seen.get(self.model) != found:
             time.sleep(max(0.0, self.began + SETTLED - time.monotonic()))
         if self.changed():
             raise ChangedError(_said())
-        _seen[model], self.marks = found, []
-
-
-def _look(taps: Taps) -> list:
-    try:
-        return backend.marks(taps.weights())
-    except Exception:  # some are away: on JAX `fit` takes them from the model until it ends
-        return [object()]
+        _seen[self.model], self.marks = found, []
 
 
 def _said() -> str:
@@ -62,13 +61,13 @@ def _said() -> str:
 
 
 @contextmanager
-def blamed(taps: Taps) -> Iterator[Moment]:
+def blamed(taps: Taps, model: Any) -> Iterator[Moment]:
     """A scope in which an error of a framework is laid on weights that another thread changed, if one did.
 
     Raises:
         ChangedError: what ran inside failed, and weights changed meanwhile.
     """
-    moment = Moment(taps)
+    moment = Moment(taps, model)
     try:
         yield moment
     except Exception as error:
@@ -86,6 +85,6 @@ def steady(taps: Taps, model: Any) -> Iterator[None]:
     Raises:
         ChangedError: another thread changed some meanwhile.
     """
-    with blamed(taps) as moment:
+    with blamed(taps, model) as moment:
         yield
-        moment.check(model)
+        moment.check()
