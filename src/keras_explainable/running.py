@@ -103,10 +103,11 @@ class _Frugal:
             self.ready = (
                 compiled(self.step, self.key, model, spread=True) if whole else functools.partial(self.step, model)
             )
-        try:
-            return self.ready(images, unit_numbers(model, images, units))
-        except ChangedError:  # what was known of the model is forgotten
-            return self.ready(images, unit_numbers(model, images, units))
+        with models.steady(model):
+            try:
+                return self.ready(images, unit_numbers(model, images, units))
+            except ChangedError:  # what was known of the model is forgotten
+                return self.ready(images, unit_numbers(model, images, units))
 
     def halves(self, images: Any, units: Any) -> Any:
         middle = -(-len(images) // 2)

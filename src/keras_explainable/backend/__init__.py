@@ -19,6 +19,8 @@
 - `is_traced(value)`: whether a tensor is part of a program that is being built.
 - `to_host(value)`: a NumPy array.
 - `is_out_of_memory(error)`: whether an exception says that the device has too little memory.
+- `marks(variables, model)`: a list that equals a later one of the same variables of a model where none was written to
+  meanwhile, at a cost of their number and not of their size.
 - `missing(error)`: what the framework lacks on this device, and how to have it, where an exception says so; else None.
 """
 
@@ -55,3 +57,4 @@ is_traced = _module.is_traced
 to_host = _module.to_host
 is_out_of_memory = _module.is_out_of_memory
 missing = _module.missing
+marks = importlib.import_module(f"keras_explainable.backend.weights_{name}").marks

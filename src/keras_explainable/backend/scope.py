@@ -1,7 +1,9 @@
-"""The user's model as a read-only thing: nothing that happens while it runs is written to it."""
+"""The user's model as a read-only thing: nothing that happens while it runs is written to it, and what else is written
+there is seen."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import keras
 
@@ -14,3 +16,17 @@ def read_only(values: tuple = ()) -> Iterator[None]:
         if scope.original_scope is not None:  # ours, or that of `model.stateless_call` or `predict`
             scope.state_mapping = scope.original_scope.state_mapping | scope.state_mapping
         yield
+
+
+class Mark:
+    """An object in a state. It equals one of the same object in the same state, and keeps it, so that no other object
+    can be taken for it."""
+
+    def __init__(self, value: Any, *state: int | None) -> None:
+        self.value, self.state = value, state
+
+    def __hash__(self) -> int:
+        return hash((id(self.value), self.state))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Mark) and self.value is other.value and self.state == other.state

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, cast
 
 from keras_explainable.errors import BackendError, InputError
-from keras_explainable.models import find
+from keras_explainable.models import find, processes, weights
 from keras_explainable.models.black_box import BlackBox as BlackBox
 from keras_explainable.models.black_box import BlackBoxTaps as BlackBoxTaps
 from keras_explainable.models.chosen import check_units as check_units
@@ -56,6 +56,7 @@ def unchanging() -> Iterator[None]:
 
 def taps(model: Any) -> Taps:
     """The adapter for a model, by its type."""
+    processes.check()
     if isinstance(model, Bound):
         plain = taps(model.model)
         if not plain.black_box:
@@ -69,6 +70,20 @@ def taps(model: Any) -> Taps:
     if id(model) not in known:
         known[id(model)] = model, _adapter(model)
     return known[id(model)][1]
+
+
+@contextmanager
+def steady(model: Any) -> Iterator[None]:
+    """A scope whose results are of one state of the model's weights (see `weights.steady`)."""
+    with weights.steady(taps(model), parted(model)[0]):
+        yield
+
+
+@contextmanager
+def blamed(model: Any) -> Iterator[None]:
+    """A scope in which an error is laid on weights that changed, if some did (see `weights.blamed`)."""
+    with weights.blamed(taps(model), parted(model)[0]):
+        yield
 
 
 def _adapter(model: Any) -> Taps:

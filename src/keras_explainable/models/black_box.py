@@ -153,6 +153,12 @@ class BlackBoxTaps:
     def variables(self) -> list:
         return []
 
+    def weights(self) -> list:
+        return []
+
+    def forget(self) -> None:
+        pass
+
     def structure(self) -> tuple:
         return ()
 

@@ -159,6 +159,12 @@ class KerasTaps:
     def variables(self) -> list:
         return self.model.variables
 
+    def weights(self) -> list:
+        return self.model.weights
+
+    def forget(self) -> None:
+        _traces.forget(self.model)
+
     def structure(self) -> tuple:
         """What the model is made of, as far as a compiled or traced run depends on it."""
         if self.made_of is None:

@@ -240,6 +240,12 @@ class Taps(Protocol):
     def variables(self) -> list:
         """All weights, as the backend's variables."""
 
+    def weights(self) -> list:
+        """Those of the variables, and of a module's running statistics, that only training or loading changes."""
+
+    def forget(self) -> None:
+        """Let what was found by runs of the model be found anew."""
+
     def structure(self) -> tuple:
         """What the model is made of, as far as a compiled run depends on it."""
 

@@ -135,6 +135,13 @@ class TorchTaps:
     def variables(self) -> list:
         return list(self.module.parameters())
 
+    def weights(self) -> list:
+        norms = (m for m in self.module.modules() if isinstance(m, kinds.BATCH_NORMS))  # others may write their buffers
+        return [*self.module.parameters(), *chain.from_iterable(norm.buffers() for norm in norms)]
+
+    def forget(self) -> None:
+        _traces.forget(self.module)
+
     def structure(self) -> tuple:
         if self.made_of is None:
             self.made_of = state.kept(self.module, self._state())
@@ -248,7 +255,7 @@ class TorchTaps:
         fused = {p for p, m in paths.items() if isinstance(m, (*kinds.NORMS, nn.LayerNorm)) and children(m)}
         wanted = set(paths if points is None or operations else {p.path for p in points})
         chosen = [p for p in paths if p in wanted or p.rpartition(".")[0] in wanted & fused]
-        session = routing.Session({id(paths[p]): p for p in reversed(chosen)}, tap, points, fused)
+        session = routing.Session(self.module, {id(paths[p]): p for p in reversed(chosen)}, tap, points, fused)
         layout = self._layout(x)
         with routing.watched(self.module, [paths[p] for p in chosen]):
             token = routing.current.set(session)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
+from keras_explainable.errors import ChangedError
 from keras_explainable.models import precision, recording, torch_checkpoints, torch_ops
 from keras_explainable.models.taps import Point, Tap
 from keras_explainable.models.torch_kinds import BATCH_NORMS
@@ -20,9 +21,11 @@ current: ContextVar["Session | None"] = ContextVar("session", default=None)
 class Session(recording.Session):
     """One run, whose modules' calls come by through hooks."""
 
-    def __init__(self, paths: dict[int, str], tap: Tap, points: frozenset[Point] | None, fused: set[str]) -> None:
+    def __init__(
+        self, whole: nn.Module, paths: dict[int, str], tap: Tap, points: frozenset[Point] | None, fused: set[str]
+    ) -> None:
         super().__init__(paths, tap, points)
-        self.fused = fused  # layers with a bias that call an activation of their own afterwards
+        self.whole, self.fused = whole, fused  # layers with a bias that call an activation of their own afterwards
         self.open: list[tuple[str, int]] = []
         self.busy = False  # looking at a signal
         self.ran: list[int] = []  # the ids of the modules that were called, in order
@@ -97,6 +100,11 @@ def _count(module: nn.Module, args: tuple) -> None:
     session = current.get()
     if session is not None and not session.busy:
         session.ran.append(id(module))
+    if session is not None and session.whole.training:  # and this call would write its statistics
+        raise ChangedError(
+            "The module was put into training mode while it was explained: another thread called its train(). Wait "
+            "until that thread has ended and call again, or explain copy.deepcopy(module)."
+        )
 
 
 def _even(module: nn.Module, args: tuple, output: Any) -> None:
