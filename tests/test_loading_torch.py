@@ -74,7 +74,9 @@ def photos(n=3):
 @on_torch
 @pytest.mark.parametrize("name", ["scripted.pt", "traced.pth", "exported.pt2"])
 def test_a_file_gives_the_module_that_was_saved(module, tmp_path, name):
-    loaded = loading.load(save(module, tmp_path / name), "imagenet", False, None, None if name == "exported.pt2" else SIZE)
+    loaded = loading.load(
+        save(module, tmp_path / name), "imagenet", False, None, None if name == "exported.pt2" else SIZE
+    )
     assert loaded.size == SIZE and loaded.preprocess.guessed and loaded.class_names is None
     x = loaded.preprocess(photos())
     np.testing.assert_allclose(x, ((photos() / 255 - MEAN) / SPREAD).transpose(0, 3, 1, 2), atol=1e-5)

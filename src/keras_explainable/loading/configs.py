@@ -9,7 +9,7 @@ import math
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -52,14 +52,6 @@ class Refused(Exception):
         self.problem, self.remedy = problem, remedy
 
 
-@dataclass
-class Named:
-    """What a configuration names: the user's own objects by name, and how many layers stand in it more than once."""
-
-    objects: dict[str, Any] = field(default_factory=dict)
-    shared: int = 0
-
-
 @dataclass(frozen=True)
 class _Place:
     """Where in a configuration: the names of the layers around, the models among them, and the depth."""
@@ -83,13 +75,14 @@ def read(text: bytes | str) -> Any:
         raise Refused("is damaged: its configuration cannot be read", "Copy or download it again") from None
 
 
-def check(config: Any) -> Named:
-    """What a configuration names. How models were compiled is checked as well, and taken off.
+def check(config: Any) -> dict[str, Any]:
+    """The user's own objects that a configuration names. How models were compiled is checked as well, and taken off.
 
     Raises:
         Refused: it names more than safe mode makes, or by far more than a model has.
     """
-    named, ids, layers, calls = Named(), set(), 0, 0
+    own: dict[str, Any] = {}
+    layers = calls = 0
     waiting = [(config, _Place())]
     while waiting:
         node, place = waiting.pop()
@@ -100,12 +93,9 @@ def check(config: Any) -> Named:
         children = node if isinstance(node, list) else list(node.values())
         if isinstance(node, dict):
             node.pop("compile_config", None)
-            made = _object(node, place, named) if "class_name" in node else None
+            made = _object(node, place, own) if "class_name" in node else None
             if isinstance(made, type) and issubclass(made, keras.Operation):
                 layers += 1
-                shared = repr(node.get("shared_object_id"))
-                named.shared += shared != "None" and shared in ids
-                ids.add(shared)
                 place = _Place((*place.layers, _name(node)), place.models + issubclass(made, keras.Model), place.depth)
             calls += _calls(node)
             _check_sizes(node)
@@ -115,7 +105,7 @@ def check(config: Any) -> Named:
             raise too_much(f"models in models, more than {NESTED} deep")
         below = _Place(place.layers, place.models, place.depth + 1)
         waiting.extend((child, below) for child in children if isinstance(child, dict | list))
-    return named
+    return own
 
 
 def too_much(what: str) -> Refused:
@@ -123,7 +113,7 @@ def too_much(what: str) -> Refused:
     return Refused(f"has {what}, which no known model needs, and which may exhaust memory or time", ALLOW)
 
 
-def _object(node: dict, place: _Place, named: Named) -> Any:
+def _object(node: dict, place: _Place, own: dict[str, Any]) -> Any:
     """The class or function that an entry names, None for plain data. Raises: Refused: safe mode does not make it."""
     name, module = node["class_name"], node.get("module")
     inner, registered = node.get("config"), node.get("registered_name", name)
@@ -134,35 +124,36 @@ def _object(node: dict, place: _Place, named: Named) -> Any:
         return None
     if name == "__lambda__" or (name == "Lambda" and isinstance(inner, dict) and _is_code(inner.get("function"))):
         where = place if name == "__lambda__" else _Place((*place.layers, _name(node)))
-        raise Refused(f"brings Python code of its own (Lambda{where}), which safe mode refuses to run", ALLOW)
+        raise Refused(f"brings Python code of its own (a lambda{where}), which safe mode refuses to run", ALLOW)
     if name == "function":
-        return _function(inner, module, registered, place, named)
-    own = keras.saving.get_registered_object(registered or name)
-    if own is not None:
-        named.objects[registered or name] = own
-        return own
+        return _function(inner, module, registered, place, own)
+    users = keras.saving.get_registered_object(registered or name)
+    if users is not None:
+        own[registered or name] = users
+        return users
     found = _found(module, name)
     if found is None:
         whole = registered if registered and ">" in registered else f"{module}.{name}" if module else name
         raise Refused(
-            f"uses {whole}, which is not known here{place}; safe mode imports nothing by a file's word",
+            f"uses {whole}, which is not known here ({str(place).strip() or 'at the top'}), and safe mode imports "
+            "nothing by a file's word",
             f"Import it in Python, and explain the model there. {ALLOW}",
         )
     reason = REFUSED.get(found.__name__)
     if reason or not issubclass(found, _kinds()):
-        reason = reason or "which is no part of a model"
+        reason = reason or "which is no layer of Keras 3, nor a part of one"
         raise Refused(f"uses {found.__name__}{place}, {reason}; safe mode refuses it", ALLOW)
     if isinstance(inner, dict) and isinstance(inner.get("vocabulary"), str):
         raise Refused(f"makes {name}{place} read a file ({inner['vocabulary'][:80]}); safe mode refuses it", ALLOW)
     return found
 
 
-def _function(name: Any, module: str | None, registered: str | None, place: _Place, named: Named) -> Any:
+def _function(name: Any, module: str | None, registered: str | None, place: _Place, own: dict[str, Any]) -> Any:
     """A function of Keras that only computes, or of the user's. Raises: Refused: any other."""
-    own = keras.saving.get_registered_object(name) if isinstance(name, str) else None
-    if own is not None:
-        named.objects[name] = own
-        return own
+    users = keras.saving.get_registered_object(name) if isinstance(name, str) else None
+    if users is not None:
+        own[name] = users
+        return users
     spaces = [s for s in NAMESPACES if module in ("builtins", None, f"keras.{s}")]
     if module and module.startswith("keras.ops."):
         spaces = ["ops"]
@@ -186,6 +177,8 @@ def _found(module: str | None, name: str) -> type | None:
     else:
         homes = [sys.modules.get(module)]
     found = next((vars(home)[name] for home in homes if home and name in vars(home)), None)
+    if found is None and module is None:  # a layer that has another name in public
+        found = next((made for made in vars(keras.layers).values() if getattr(made, "__name__", "") == name), None)
     return found if isinstance(found, type) else None
 
 

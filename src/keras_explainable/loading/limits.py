@@ -9,12 +9,11 @@ from typing import Any
 
 import keras
 
-from keras_explainable.loading.configs import ALLOW, Named, Refused, too_much
+from keras_explainable.loading.configs import ALLOW, Refused, too_much
 
 EXPANSION, FLOOR = 20, 64 << 20  # bytes unpacked, for each of the file's; weights are hardly packed at all
 MEMBERS, OBJECTS = 10_000, 200_000
 SPARE = 1_000_000  # weights beyond those that are stored
-COPIES = 10  # of layers that stand in a configuration more than once
 PACKING = {1: "deflate", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}  # the filters of HDF5 that h5py writes
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
 LEGACY = {"Functional": keras.Model, "Model": keras.Model, "Sequential": keras.Sequential}
@@ -61,13 +60,13 @@ def stored(file: Any, size: int) -> int:
     return values
 
 
-def check_weights(config: Any, named: Named, values: int) -> None:
+def check_weights(config: Any, own: dict[str, Any], values: int) -> None:
     """Raises: Refused: a configuration declares far more weights than there are values. None of them is allocated."""
     declared: list[Any] = []
 
     def build() -> None:
         try:
-            with keras.saving.custom_object_scope({**LEGACY, **named.objects}):
+            with keras.saving.custom_object_scope({**LEGACY, **own}):
                 with keras.StatelessScope(initialize_variables=False):  # weights have a shape, and no values
                     model = keras.saving.deserialize_keras_object(config, safe_mode=True)
                 declared.append(sum(math.prod(weight.shape) for weight in model.variables))
@@ -82,7 +81,7 @@ def check_weights(config: Any, named: Named, values: int) -> None:
         raise Refused("makes weights whose number cannot be told beforehand", f"Save it with other layers. {ALLOW}")
     if isinstance(declared[0], Exception):
         raise declared[0]
-    if declared[0] > SPARE + values * (2 + min(named.shared, COPIES)):
+    if declared[0] > SPARE + 2 * values:
         raise Refused(
             f"declares {declared[0]:,} weights and holds {values:,}; it may be made to exhaust memory",
             f"Expected what `model.save` writes. {ALLOW}",
