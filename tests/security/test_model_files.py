@@ -1,6 +1,7 @@
 """Model files that mean harm: each door with a marker, a file that must not appear, and the place that is refused."""
 
 import base64
+import contextlib
 import io
 import marshal
 import os
@@ -69,10 +70,8 @@ def gallery(marker):
 def test_the_door_of_drawing_is_one(tmp_path):
     small(keras.layers.Activation("relu", name="door")).save(tmp_path / "model.keras")
     edited(tmp_path / "model.keras", lambda config: put(config, gallery(tmp_path / "drawn.png")))
-    try:
+    with contextlib.suppress(Exception):  # what it returns is no tensor
         keras.models.load_model(tmp_path / "model.keras", compile=False)(np.ones((1, 8, 6, 3), "float32"))
-    except Exception:
-        pass  # what it returns is no tensor
     assert (tmp_path / "drawn.png").exists()
 
 
