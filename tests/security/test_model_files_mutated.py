@@ -22,7 +22,7 @@ IMAGE = np.random.default_rng(0).random((1, 8, 6, 3)).astype("float32")
 
 
 @functools.cache
-def original(suffix):
+def original():
     """The bytes of a small model: two branches, a nested model, normalisation, weights of every kind."""
     x = keras.Input((8, 6, 3), name="x")
     y = keras.layers.Conv2D(4, 3, activation="relu", padding="same", kernel_regularizer="l2", name="conv")(x)
@@ -37,11 +37,33 @@ def values(random, marker):
     """What a hostile configuration may hold in the place of anything."""
     function = {"module": "keras.visualization", "class_name": "function", "config": "plot_image_gallery"}
     system = {"module": "os", "class_name": "function", "config": "system", "registered_name": "system"}
-    name = random.choice(["Lambda", "TFSMLayer", "Dense", "Functional", "Sequential", "function", "__lambda__", "Zeros"])
+    name = random.choice(
+        ["Lambda", "TFSMLayer", "Dense", "Functional", "Sequential", "function", "__lambda__", "Zeros"]
+    )
     module = random.choice(["keras.layers", "keras", "os", "builtins", "keras.utils", "keras.initializers", None])
-    inner = random.choice([{}, {"function": system}, {"path": str(marker)}, {"units": 3, "name": "n"}, [], "touch", None])
+    inner = random.choice(
+        [{}, {"function": system}, {"path": str(marker)}, {"units": 3, "name": "n"}, [], "touch", None]
+    )
     made = {"module": module, "class_name": name, "config": inner, "registered_name": random.choice([None, name, "x"])}
-    plain = [None, True, -1, 0, 1, 3, 10**6, 10**10, 10**40, -0.5, 1e300, "", "relu", "../x", "float64", str(marker), "é"]
+    plain = [
+        None,
+        True,
+        -1,
+        0,
+        1,
+        3,
+        10**6,
+        10**10,
+        10**40,
+        -0.5,
+        1e300,
+        "",
+        "relu",
+        "../x",
+        "float64",
+        str(marker),
+        "é",
+    ]
     return random.choice([*plain, [], {}, [3, 3], [None, 8, 6, 3], [[["x", 0, 0, {}]]], function, system, made, made])
 
 
@@ -122,7 +144,7 @@ def outcome(number, folder):
     """What came of the file of a number, and what is wrong with that, if anything."""
     chance = random.Random(number)
     path = folder / random.Random(-number).choice(["model.keras", "model.h5"])
-    original(None).save(path)
+    original().save(path)
     change = chance.choice(CHANGES)
     change(path, chance, folder / "marker")
     start = time.perf_counter()

@@ -10,7 +10,7 @@ import keras
 
 from keras_explainable import versions
 from keras_explainable.errors import ModelFileError
-from keras_explainable.loading import configs, limits
+from keras_explainable.loading import configs, limits, probe
 from keras_explainable.loading.texts import first_line, printable
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -49,6 +49,11 @@ def _measured(path: Path, kind: str) -> tuple[Any, int]:
     import h5py
 
     text, source = limits.unpacked(path) if kind == "zip" else (None, path)
+    if not probe.survived(path):
+        raise configs.Refused(
+            f"is damaged: its texts and sizes cannot be read in {probe.MEGABYTES} MB of memory and {probe.SECONDS} s",
+            "Copy or download it again",
+        )
     with h5py.File(source, "r") as file:
         values = limits.stored(file, path.stat().st_size)
         return file.attrs.get("model_config") if text is None else text, values
