@@ -113,10 +113,19 @@ def load(
 
 
 def scores(loaded: Loaded, inputs: np.ndarray) -> np.ndarray:
-    """The model's outputs (N, units). Raises: InputError: it has several outputs, or not one number for each unit."""
+    """The model's outputs (N, units).
+
+    Raises:
+        InputError: it has several outputs, not one number for each unit, or fails on these images.
+    """
     if not isinstance(loaded.model, keras.Model):
         return unit_scores(loaded, inputs)
-    outputs = loaded.model.predict(inputs, verbose=0)
+    try:
+        outputs = loaded.model.predict(inputs, verbose=0)
+    except Exception as error:
+        raise InputError(
+            f"The model loads, but fails on images of shape {inputs.shape}: {first_line(error)} Is its file whole?"
+        ) from error
     if not isinstance(outputs, np.ndarray) or outputs.ndim != 2:
         shape = keras.tree.map_structure(np.shape, outputs)
         raise InputError(f"The model's outputs are of shape {shape}. Expected (N, units): explain others in Python.")
