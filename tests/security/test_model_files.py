@@ -147,6 +147,7 @@ def test_layers_of_keras_that_are_more_than_computations(path, marker, tmp_path)
         (entry("keras.layers", "deserialize", config=function("os", "system")), "deserialize"),
         (entry(None, "deserialize", config=function("os", "system")), "deserialize"),
         (entry("subprocess", "Popen", args=["touch", str(marker)]), "Popen"),
+        (entry("keras.src.ops.core", "WhileLoop", cond=function("keras.ops", "any")), "WhileLoop.*as often as"),
         (entry(None, "__typespec__", spec_name="x"), "__typespec__"),
     ):
         words = words if path.suffix == ".keras" else words.split(".*")[0]

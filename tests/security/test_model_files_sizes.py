@@ -1,6 +1,7 @@
 """Model files that are small and declare, or unpack to, what exhausts memory or time: refused before that is done."""
 
 import json
+import os
 import re
 import resource
 import time
@@ -123,6 +124,22 @@ def test_long_configurations(path):
     if path.suffix == ".keras":  # HDF5 allows no longer text anyway
         write_config(path, json.dumps({"a": "b" * (configs.BYTES + 1)}))
         refused(path, "configuration of more than")
+
+
+def test_signals_larger_than_any(path):
+    small(keras.layers.UpSampling2D(2, name="door"), keras.layers.GlobalAveragePooling2D()).save(path)
+    loading.load(path)
+
+    def change(config):
+        layers_of(config)[1]["config"]["size"] = [10_000, 10_000]
+
+    refused(edited(path, change), "a signal of shape .None, 80000, 60000, 3. at 'door'")
+
+
+def test_a_pipe_is_not_waited_for(path):
+    path.unlink()
+    os.mkfifo(path)
+    refused(path, "no regular file")
 
 
 def test_images_and_numbers_larger_than_any(path):

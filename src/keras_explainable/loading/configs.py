@@ -38,6 +38,8 @@ REFUSED = {
     "MelSpectrogram": "which computes tables of any size, and takes sound",
     "STFTSpectrogram": "which computes tables of any size, and takes sound",
 }
+LOOPING = ("AssociativeScan", "Cond", "ForiLoop", "Map", "Scan", "Switch", "VectorizedMap", "WhileLoop")
+REFUSED |= dict.fromkeys(LOOPING, "which calls functions as often as the file says")
 DATA = {"__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__", "__tuple__"}
 DATA |= {"TensorShape"}
 NUMBERS = re.compile(r"bool|string|bfloat16|(u?int|float|complex)\d{1,3}|float8_e\dm\d\w*")
@@ -110,7 +112,7 @@ def check(config: Any) -> dict[str, Any]:
 
 def too_much(what: str) -> Refused:
     """The refusal of what is larger than in any known model."""
-    return Refused(f"has {what}, which no known model needs, and which may exhaust memory or time", ALLOW)
+    return Refused(f"has {what}: no known model needs that, and it may exhaust memory or time", ALLOW)
 
 
 def _object(node: dict, place: _Place, own: dict[str, Any]) -> Any:
@@ -243,4 +245,4 @@ def _check_sizes(node: dict) -> None:
         shape = node.get(key)
         sides = [side for side in shape if isinstance(side, int)] if isinstance(shape, list) else []
         if math.prod(sides) > VALUES:
-            raise too_much(f"an input of shape {shape}, more than {VALUES:,} values,"[:200])
+            raise too_much(f"an input of shape {shape}, more than {VALUES:,} values"[:200])

@@ -51,7 +51,7 @@ def _measured(path: Path, kind: str) -> tuple[Any, int]:
     text, source = limits.unpacked(path) if kind == "zip" else (None, path)
     if not probe.survived(path):
         raise configs.Refused(
-            f"is damaged: its texts and sizes cannot be read in {probe.MEGABYTES} MB of memory and {probe.SECONDS} s",
+            "is damaged: the reader of HDF5 files hangs on it, or takes hundreds of megabytes for its texts",
             "Copy or download it again",
         )
     with h5py.File(source, "r") as file:
@@ -79,6 +79,8 @@ def _kind(path: Path) -> str:
     """Zip or HDF5. Raises: ModelFileError: it is neither, or has a name by which Keras would not open it."""
     if path.is_dir():
         raise ModelFileError(f"{path} is a folder. Expected a .keras or .h5 file, as `model.save` writes it.")
+    if not path.is_file():
+        raise ModelFileError(f"{path} is no regular file. Expected a .keras or .h5 file, as `model.save` writes it.")
     try:
         with path.open("rb") as file:
             start = file.read(8)

@@ -14,6 +14,7 @@ from keras_explainable.loading.configs import ALLOW, Refused, too_much
 EXPANSION, FLOOR = 20, 64 << 20  # bytes unpacked, for each of the file's; weights are hardly packed at all
 MEMBERS, OBJECTS = 10_000, 200_000
 SPARE = 1_000_000  # weights beyond those that are stored
+SIGNAL = 1 << 28  # values of a layer's output for one image: one gigabyte
 PACKING = {1: "deflate", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}  # the filters of HDF5 that h5py writes
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
 LEGACY = {"Functional": keras.Model, "Model": keras.Model, "Sequential": keras.Sequential}
@@ -61,31 +62,50 @@ def stored(file: Any, size: int) -> int:
 
 
 def check_weights(config: Any, own: dict[str, Any], values: int) -> None:
-    """Raises: Refused: a configuration declares far more weights than there are values. None of them is allocated."""
-    declared: list[Any] = []
+    """Build a model without weights, and count those that it declares.
+
+    Raises:
+        Refused: there are far more than values in the file, or a layer's output is larger than any known model's.
+    """
+    failed: list[Exception] = []
 
     def build() -> None:
         try:
             with keras.saving.custom_object_scope({**LEGACY, **own}):
                 with keras.StatelessScope(initialize_variables=False):  # weights have a shape, and no values
                     model = keras.saving.deserialize_keras_object(config, safe_mode=True)
-                declared.append(sum(math.prod(weight.shape) for weight in model.variables))
+                declared = sum(math.prod(weight.shape) for weight in model.variables)
+            if declared > SPARE + 2 * values:
+                raise Refused(
+                    f"declares {declared:,} weights and holds {values:,}; it may be made to exhaust memory",
+                    f"Expected what `model.save` writes. {ALLOW}",
+                )
+            _check_signals(model)
         except Exception as error:
-            declared.append(error)
+            failed.append(error)
 
     # In a thread, since Keras keeps in one what waits for values, and the numbers in automatic names.
     thread = threading.Thread(target=build)
     thread.start()
     thread.join()
-    if "in a stateless scope" in str(declared[0]):
+    if failed and "in a stateless scope" in str(failed[0]):
         raise Refused("makes weights whose number cannot be told beforehand", f"Save it with other layers. {ALLOW}")
-    if isinstance(declared[0], Exception):
-        raise declared[0]
-    if declared[0] > SPARE + 2 * values:
-        raise Refused(
-            f"declares {declared[0]:,} weights and holds {values:,}; it may be made to exhaust memory",
-            f"Expected what `model.save` writes. {ALLOW}",
-        )
+    if failed:
+        raise failed[0]
+
+
+def _check_signals(model: Any) -> None:
+    """Raises: Refused: a layer's output is larger, for one image, than any known model's."""
+    for step in getattr(model, "operations", getattr(model, "layers", [])):
+        try:
+            outputs = keras.tree.flatten(step.output)
+        except (AttributeError, ValueError):
+            outputs = []  # it is called never, or more than once
+        for output in outputs:
+            if math.prod(side or 1 for side in output.shape[1:]) > SIGNAL:
+                raise too_much(f"a signal of shape {output.shape} at {step.name!r}, more than {SIGNAL:,} values")
+        if isinstance(step, keras.Model):
+            _check_signals(step)
 
 
 def _check_size(unpacked: int, size: int) -> None:

@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-MEGABYTES, SECONDS = 512, 10
+MEGABYTES, SECONDS = 512, 5  # and one second more for each 50 MB of the file
 OPENED, EXHAUSTED = 0, 3  # exit codes
 
 
@@ -18,9 +18,10 @@ def survived(path: Path) -> bool:
     """Whether the texts and sizes in a file can be read, in so much memory and time. Errors in opening it are not."""
     if getattr(sys, "frozen", False) or not sys.executable:
         return True  # there is no Python to start
+    seconds = SECONDS + (path.stat().st_size >> 20) / 50
     command = [sys.executable, "-P", __file__, str(path.resolve())]
     try:
-        return subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=SECONDS).returncode == 0
+        return subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=seconds).returncode == 0
     except subprocess.TimeoutExpired:
         return False
 
