@@ -74,7 +74,9 @@ def photos(n=3):
 @on_torch
 @pytest.mark.parametrize("name", ["scripted.pt", "traced.pth", "exported.pt2"])
 def test_a_file_gives_the_module_that_was_saved(module, tmp_path, name):
-    loaded = loading.load(save(module, tmp_path / name), size=None if name == "exported.pt2" else SIZE)
+    loaded = loading.load(
+        save(module, tmp_path / name), "imagenet", False, None, None if name == "exported.pt2" else SIZE
+    )
     assert loaded.size == SIZE and loaded.preprocess.guessed and loaded.class_names is None
     x = loaded.preprocess(photos())
     np.testing.assert_allclose(x, ((photos() / 255 - MEAN) / SPREAD).transpose(0, 3, 1, 2), atol=1e-5)
@@ -167,8 +169,9 @@ def test_pickles_inside_of_an_archive_are_not_unpickled(module, tmp_path, member
             if not name.endswith(member):
                 new.writestr(name, content)
         new.writestr(f"exported/{member}", (tmp_path / "trap.pt").read_bytes())
-    with pytest.raises(ModelFileError):
-        loading.load(trapped)
+    for safe_mode in (True, False):
+        with pytest.raises(ModelFileError):
+            loading.load(trapped, safe_mode=safe_mode)
 
 
 @on_torch
@@ -186,14 +189,14 @@ def test_damaged_and_foreign_files(module, tmp_path):
         file.writestr("bad/constants.pkl", "b")
         file.writestr("bad/code/a.py", "b")
     with pytest.raises(ModelFileError, match="cannot be read"):
-        loading.load(tmp_path / "bad.pt")
+        loading.load(tmp_path / "bad.pt", safe_mode=False)
 
 
 @on_torch
 def test_an_export_for_one_number_of_images_is_refused(module, tmp_path):
     torch.export.save(torch.export.export(module, (blank(1),)), tmp_path / "one.pt2")
     with pytest.raises(ModelFileError, match="batches of 1 and no others.*dynamic_shapes"):
-        loading.load(tmp_path / "one.pt2")
+        loading.load(tmp_path / "one.pt2", safe_mode=False)
 
 
 @pytest.mark.skipif(keras.backend.backend() == "torch", reason="of the other backends")
@@ -210,7 +213,7 @@ def test_every_method_is_dumped_or_says_why_not(module, factory, tmp_path):
     made = dump.make(loading.load(factory(), size=(32, 32)), None, tmp_path / "all", ["gradcam", "gradients"], False)
     assert len(made.pictures) == 2 * dump.SCENES and not made.left_out
     asked = ["gradients", "occlusion", "gradcam", "lrp_epsilon_plus"]
-    opaque = loading.load(save(module, tmp_path / "scripted.pt"), size=(32, 32))
+    opaque = loading.load(save(module, tmp_path / "scripted.pt"), safe_mode=False, size=(32, 32))
     some = dump.make(opaque, None, tmp_path / "some", asked, False)
     assert {p.name.split(".")[-2] for p in some.pictures} == {"gradients", "occlusion"}
     assert set(some.left_out) == {"gradcam", "lrp_epsilon_plus"}
@@ -237,10 +240,13 @@ def test_the_command_line_explains_and_lists_modules(module, factory, tmp_path):
     assert f"{float(best):.2f}" in made.stdout
     layers = run("layers", factory(), "--size", "20").stdout
     assert layers.splitlines()[2].split()[:10] == [*"00", "Conv2d", *"4x", "18", "x", "18", "channels", "first"]
-    scripted = run(*words, "--model", save(module, tmp_path / "scripted.pt"))
-    assert "shows none of its layers" in run("layers", tmp_path / "scripted.pt").stdout
+    path = save(module, tmp_path / "scripted.pt")
+    refused = run(*words, "--model", path, "-m", "gradients")
+    assert refused.exit_code == 1 and "--unsafe" in refused.stderr
+    scripted = run(*words, "--model", path, "--unsafe")
+    assert "shows none of its layers" in run("layers", path, "--unsafe").stdout
     assert scripted.exit_code == 1 and "as `gradients` does" in scripted.stderr
-    assert run(*words, "--model", tmp_path / "scripted.pt", "-m", "gradients").exit_code == 0
+    assert run(*words, "--model", path, "--unsafe", "-m", "gradients").exit_code == 0
     assert run(*words[:-1], "12x").exit_code == 2
 
 

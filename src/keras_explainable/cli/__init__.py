@@ -61,9 +61,9 @@ def _restart(arguments: Sequence[str]) -> None:
 
 
 def _again(backend: str, arguments: Sequence[str]) -> None:
-    """The same command in this process, on another backend."""
+    """The same command in this process, on another backend; `-P`: no module comes from the current folder."""
     os.environ["KERAS_BACKEND"] = backend
-    os.execv(sys.executable, [sys.executable, "-m", "keras_explainable.cli", *arguments])
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "keras_explainable.cli", *arguments])
 
 
 def _is_free() -> bool:

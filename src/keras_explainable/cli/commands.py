@@ -16,11 +16,16 @@ from keras_explainable.cli.job import Job, highest, listed, table
 HELP = (
     "Explain what an image model looked at. Start with `keras-explainable demo`, or `keras-explainable explain IMAGE`."
 )
-GRADCAM, ALL = ["gradcam"], ["all"]
+GRADCAM, ALL, NOWHERE = ["gradcam"], ["all"], list[Path]()
 METHODS_HELP = "A method of `keras-explainable methods`, or all; can be repeated."
 MODEL_HELP = (
-    "demo, a keras.applications name (ImageNet weights), a .keras or .h5 file; on torch also a TorchScript file (.pt, "
-    ".pth), a torch.export archive (.pt2), or package.module:factory."
+    "demo, a keras.applications name (ImageNet weights), a .keras or .h5 file, or package.module:factory, a function "
+    "that is imported and run (--path); with --unsafe on torch also a TorchScript file (.pt, .pth) or a torch.export "
+    "archive (.pt2)."
+)
+PATH_HELP = (
+    "Look in this folder, too, for the module of package.module:factory, after all that is installed. The current "
+    "folder is not looked in unless it is named: --path ."
 )
 SCALE_HELP = (
     "What a model file takes: raw (0..255), unit (0..1), tf (-1..1), torch (ImageNet's mean and spread removed: the "
@@ -54,7 +59,21 @@ FitTo = Annotated[
 ]
 Weights = Annotated[str, typer.Option(help="imagenet or none (random), for a model of keras.applications.")]
 Unsafe = Annotated[
-    bool, typer.Option("--unsafe", help="Let a model file run Python code of its own. Only if you trust it.")
+    bool,
+    typer.Option(
+        "--unsafe", help="Let a model file run code of its own. Only if you trust it as much as a program that you run."
+    ),
+]
+
+
+def _look_in(folders: list[Path]) -> list[Path]:
+    sys.path.extend(str(folder.resolve()) for folder in folders)
+    return folders
+
+
+LookIn = Annotated[
+    list[Path],
+    typer.Option("--path", metavar="DIR", help=PATH_HELP, exists=True, file_okay=False, callback=_look_in),
 ]
 On = Annotated[Backend | None, typer.Option(help="Run on this framework.", show_default=False)]
 Debug = Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")]
@@ -110,6 +129,7 @@ def explain(
     size: Size = None,
     fit: FitTo = None,
     unsafe: Unsafe = False,
+    look_in: LookIn = NOWHERE,
     backend: On = None,
     debug: Debug = False,
 ) -> None:
@@ -145,6 +165,7 @@ def compare(
     size: Size = None,
     fit: FitTo = None,
     unsafe: Unsafe = False,
+    look_in: LookIn = NOWHERE,
     backend: On = None,
     debug: Debug = False,
 ) -> None:
@@ -181,6 +202,7 @@ def dump(
     size: Size = None,
     fit: FitTo = None,
     unsafe: Unsafe = False,
+    look_in: LookIn = NOWHERE,
     backend: On = None,
     debug: Debug = False,
 ) -> None:
@@ -214,6 +236,7 @@ def layers(
     weights: Weights = "imagenet",
     size: Size = None,
     unsafe: Unsafe = False,
+    look_in: LookIn = NOWHERE,
     backend: On = None,
     debug: Debug = False,
 ) -> None:
@@ -249,6 +272,7 @@ def demo(
     ] = Path("demo"),
     model: Model = None,
     images: Annotated[int, typer.Option(min=1, help="How many scenes to show.")] = 6,
+    look_in: LookIn = NOWHERE,
     backend: On = None,
     debug: Debug = False,
 ) -> None:
@@ -319,8 +343,6 @@ def _load(model: str | None, weights: str, unsafe: bool, scale: str | None = Non
     if size and not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", size):
         raise typer.BadParameter(f"Expected a number, or HxW as in 240x320. Got {size!r}.", param_hint="--size")
     sides = [int(side) for side in size.split("x")] if size else []
-    if model and ":" in model and "" not in sys.path:
-        sys.path.insert(0, "")  # as `python -m` has it: a factory may be in a file right here
     return loading.load(
         model, None if weights == "none" else weights, not unsafe, scale, (sides[0], sides[-1]) if sides else None
     )

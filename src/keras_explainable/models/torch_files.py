@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from keras_explainable import versions
 from keras_explainable.errors import ModelFileError
 
 SAFE = (
@@ -17,22 +18,34 @@ SAFE = (
     "package.module:factory, which makes the module and loads its weights with torch.load(..., weights_only=True) or "
     "from safetensors"
 )
+TRUSTED = (
+    "Reading one can run code that it brings: PyTorch itself says never to load one from a source that you do not "
+    "trust. If you trust it, allow it: --unsafe, or safe_mode=False. Safe are a .keras file, or a function of yours "
+    "(package.module:factory) that makes the module and loads its weights with torch.load(..., weights_only=True)"
+)
 OBJECTS = ("custom_obj_", "opaque_obj_")  # members of an archive that only unpickling makes objects of
 _loading = threading.Lock()
 
 
-def load(path: Path) -> nn.Module:
+def load(path: Path, safe_mode: bool = True) -> nn.Module:
     """The module in a TorchScript file or an archive of `torch.export`, the kind told by what is inside.
 
     Raises:
-        ModelFileError: it is damaged, neither of the two, or could only be unpickled, which may run any code.
+        ModelFileError: it is damaged, neither of the two, or could only be unpickled, which may run any code; or it is
+            one of the two, which in safe mode are not read either.
     """
     names = _names(path)
     inside = {name.partition("/")[2] for name in names} | {Path(name).name for name in names}
+    scripted = "constants.pkl" in inside and any("/code/" in name for name in names)
+    exported = "archive_format" in inside or "serialized_exported_program.json" in inside
+    if safe_mode and (scripted or exported):
+        kind = "a TorchScript file" if scripted else "an archive of torch.export"
+        raise ModelFileError(f"{path} is {kind}, which safe mode does not read. {TRUSTED}.")
+    versions.check("torch")
     try:
-        if "constants.pkl" in inside and any("/code/" in name for name in names):
+        if scripted:
             return torch.jit.load(path, map_location="cpu")
-        if "archive_format" in inside or "serialized_exported_program.json" in inside:
+        if exported:
             return _exported(path, names)
     except ModelFileError:
         raise

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_explainable import versions
 from keras_explainable.errors import BackendError, InputError, ModelFileError
 
 ColorMap = str | Callable[[np.ndarray], Any]
@@ -222,6 +223,7 @@ def read_image(path: str | Path, size: int | tuple[int, int] | None = None) -> n
     With `size`, (H, W) or one side of a square, `fit` to it. Raises: ModelFileError: no file, no image, or cut short.
     """
     Image = pillow().Image
+    versions.check("pillow")
     try:
         with Image.open(path) as file:
             array = _pixels(pillow().ImageOps.exif_transpose(file))

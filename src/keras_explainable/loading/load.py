@@ -2,7 +2,6 @@
 
 import importlib
 import re
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -15,13 +14,14 @@ import numpy as np
 
 from keras_explainable import models
 from keras_explainable.errors import BackendError, InputError, ModelFileError
+from keras_explainable.loading import keras_files
+from keras_explainable.loading.texts import first_line
 
 DEMO = "demo"
 TORCH_FILES = (".pt", ".pth", ".pt2")
 FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")  # package.module:function
 BATCH = 32
 SIDE = 224  # of images for a model that takes them at any size
-HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def _as_applications(mode: str) -> Callable[[np.ndarray], np.ndarray]:
@@ -74,11 +74,13 @@ def load(
     """A model by name or file.
 
     Args:
-        name_or_path: "demo" or None for the embedded one, a name in `keras.applications`, a `.keras` or `.h5` file, a
-            TorchScript file (`.pt`, `.pth`), an archive of `torch.export` (`.pt2`), or "package.module:factory", a
-            function that returns a keras.Model or torch.nn.Module. Modules need Keras's torch backend.
+        name_or_path: "demo" or None for the embedded one, a name in `keras.applications`, a `.keras` or `.h5` file, or
+            "package.module:factory", a function that returns a keras.Model or torch.nn.Module. Without safe mode also a
+            TorchScript file (`.pt`, `.pth`) or an archive of `torch.export` (`.pt2`). Modules need Keras's torch
+            backend.
         weights: of a model of `keras.applications`; None for random ones.
-        safe_mode: False to let a file bring Python code of its own, and run it; never by unpickling.
+        safe_mode: a file may name layers and functions of Keras, and those that are imported and registered already;
+            nothing else is made, run, or unpickled. False for a file that you trust as much as a program.
         scale: what a file's model takes: "raw" (0..255), "unit" (0..1), "tf" (-1..1), "torch" or "caffe" (ImageNet's
             mean removed). None guesses "torch" for a module; for a Keras model it takes raw if there is a Rescaling or
             Normalization layer, else guesses unit.
@@ -101,7 +103,7 @@ def load(
     if FACTORY.fullmatch(name) and not path.exists():
         return _fed_as_told(_made(name), scale, size)
     if path.exists():
-        file = _torch_file if path.suffix in TORCH_FILES and path.is_file() else _file
+        file = _torch_file if path.suffix in TORCH_FILES and path.is_file() else keras_files.load
         return _fed_as_told(file(path, safe_mode), scale, size)
     if path.suffix or path.parent != Path():
         raise ModelFileError(f"There is no model file at {path}. Check the path.")
@@ -111,10 +113,19 @@ def load(
 
 
 def scores(loaded: Loaded, inputs: np.ndarray) -> np.ndarray:
-    """The model's outputs (N, units). Raises: InputError: it has several outputs, or not one number for each unit."""
+    """The model's outputs (N, units).
+
+    Raises:
+        InputError: it has several outputs, not one number for each unit, or fails on these images.
+    """
     if not isinstance(loaded.model, keras.Model):
         return unit_scores(loaded, inputs)
-    outputs = loaded.model.predict(inputs, verbose=0)
+    try:
+        outputs = loaded.model.predict(inputs, verbose=0)
+    except Exception as error:
+        raise InputError(
+            f"The model loads, but fails on images of shape {inputs.shape}: {first_line(error)} Is its file whole?"
+        ) from error
     if not isinstance(outputs, np.ndarray) or outputs.ndim != 2:
         shape = keras.tree.map_structure(np.shape, outputs)
         raise InputError(f"The model's outputs are of shape {shape}. Expected (N, units): explain others in Python.")
@@ -158,7 +169,7 @@ def _application(name: str, weights: str | None) -> Loaded:
         if "fetch failure" not in str(error):
             raise
         raise ModelFileError(
-            f"The ImageNet weights of {name} could not be downloaded ({_first_line(error)}). Connect to the internet, "
+            f"The ImageNet weights of {name} could not be downloaded ({first_line(error)}). Connect to the internet, "
             "give the path of a .keras or .h5 file, or ask for random weights (--weights none): maps without meaning."
         ) from None
 
@@ -179,27 +190,6 @@ def _imagenet_names() -> list[str] | None:
         return None
 
 
-def _file(path: Path, safe_mode: bool) -> Any:
-    """The model in a file, the file's kind told by its first bytes and not by its name."""
-    kind = _kind(path)
-    try:
-        return keras.models.load_model(path, compile=False, safe_mode=safe_mode)
-    except Exception as error:
-        text = str(error)
-        if "safe_mode" in text or "unsafe_deserialization" in text:
-            problem = "brings Python code of its own (a Lambda layer), which safe mode refuses to run"
-            remedy = "If you trust its source, allow it: --unsafe, or safe_mode=False"
-        elif unknown := re.search(r"(?:Could not locate \w+|Unknown \w+:) '([^']+)'", text):
-            problem = f"uses {unknown[1]}, which is not known here"
-            remedy = "Load it in Python, where that can be imported, and explain the model there"
-        elif "truncated" in text or isinstance(error, zipfile.BadZipFile | EOFError):
-            problem, remedy = f"is damaged or cut short ({_first_line(error)})", "Copy or download it again"
-        else:
-            problem = f"is an intact {kind} file, but holds no whole Keras model ({_first_line(error)})"
-            remedy = "Expected what `model.save` writes, not weights alone"
-        raise ModelFileError(f"{path} {problem}. {remedy}.") from None
-
-
 def _torch_file(path: Path, safe_mode: bool) -> Any:
     if keras.backend.backend() != "torch":
         raise BackendError(
@@ -208,7 +198,7 @@ def _torch_file(path: Path, safe_mode: bool) -> Any:
         )
     from keras_explainable.models import torch_files
 
-    return torch_files.load(path)
+    return torch_files.load(path, safe_mode)
 
 
 def _made(name: str) -> Any:
@@ -220,7 +210,8 @@ def _made(name: str) -> Any:
         if not f"{module_name}.".startswith(f"{error.name}."):
             raise
         raise ModelFileError(
-            f"There is no module {error.name!r} to import {name} from. Is its folder on PYTHONPATH?"
+            f"There is no module {error.name!r} to import {name} from. Install it, or say the folder that it is in: "
+            "--path DIR, or PYTHONPATH."
         ) from None
     factory = getattr(module, function, None)
     if not callable(factory):
@@ -231,30 +222,6 @@ def _made(name: str) -> Any:
     except InputError as error:
         raise ModelFileError(f"{name} did not return a model. {error}") from None
     return model
-
-
-def _kind(path: Path) -> str:
-    """Zip or HDF5. Raises: ModelFileError: it is neither, or has a name by which Keras would not open it."""
-    if path.is_dir():
-        raise ModelFileError(f"{path} is a folder. Expected a .keras or .h5 file, as `model.save` writes it.")
-    try:
-        with path.open("rb") as file:
-            start = file.read(8)
-    except OSError as error:
-        raise ModelFileError(f"{path} cannot be opened: {error.strerror}.") from None
-    if start == HDF5:
-        kind, suffixes = "HDF5", [".h5", ".hdf5", ".keras"]
-    elif zipfile.is_zipfile(path):
-        kind, suffixes = "zip", [".keras"]
-    elif start.startswith(b"PK") or not start:
-        raise ModelFileError(f"{path} is empty or cut short: it is no whole .keras file. Copy or download it again.")
-    else:
-        raise ModelFileError(f"{path} is not a Keras model. Expected a .keras or .h5 file, as `model.save` writes it.")
-    if path.suffix not in suffixes:
-        raise ModelFileError(
-            f"{path} is a {kind} file, which Keras opens only if its name ends in {suffixes[0]}: rename it."
-        )
-    return kind
 
 
 def _fed_as_told(model: Any, scale: str | None, size: tuple[int, int] | None) -> Loaded:
@@ -293,8 +260,3 @@ def _layers(model: Any) -> Iterator[Any]:
     for layer in getattr(model, "layers", ()):
         yield layer
         yield from _layers(layer)
-
-
-def _first_line(error: Exception) -> str:
-    line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return line if len(line) <= 160 else line[:157] + "..."

@@ -1,0 +1,103 @@
+"""Files of Keras, `.keras` and HDF5: looked through before Keras builds anything, in safe mode."""
+
+import re
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_explainable import versions
+from keras_explainable.errors import ModelFileError
+from keras_explainable.loading import configs, limits, probe
+from keras_explainable.loading.texts import first_line, printable
+
+HDF5 = b"\x89HDF\r\n\x1a\n"
+
+
+def load(path: Path, safe_mode: bool) -> Any:
+    """The model in a file, the file's kind told by its first bytes and not by its name.
+
+    Raises:
+        ModelFileError: it is none, is damaged, or names or allocates what safe mode refuses.
+    """
+    kind = _kind(path)
+    if safe_mode:
+        versions.check("keras")
+    try:
+        if safe_mode:
+            _check(path, kind)
+        return keras.models.load_model(path, compile=False, safe_mode=safe_mode)
+    except configs.Refused as refused:
+        problem, remedy = refused.problem, refused.remedy
+    except Exception as error:
+        problem, remedy = _told(error, kind)
+    raise ModelFileError(printable(f"{path} {problem}. {remedy}.")) from None
+
+
+def _check(path: Path, kind: str) -> None:
+    """Raises: Refused: the file names or allocates what safe mode refuses. Other errors are those of Keras."""
+    text, values = _measured(path, kind)
+    if isinstance(text, bytes | str):  # else there is none, as Keras will say
+        config = configs.read(text)
+        limits.check_weights(config, configs.check(config), values)
+
+
+def _measured(path: Path, kind: str) -> tuple[Any, int]:
+    """The text of the configuration, and the number of values in the weights."""
+    import h5py
+
+    text, source = limits.unpacked(path) if kind == "zip" else (None, path)
+    if not probe.survived(path):
+        raise configs.Refused(
+            "is damaged: the reader of HDF5 files hangs on it, or takes hundreds of megabytes for its texts",
+            "Copy or download it again",
+        )
+    with h5py.File(source, "r") as file:
+        values = limits.stored(file, path.stat().st_size)
+        return file.attrs.get("model_config") if text is None else text, values
+
+
+def _told(error: Exception, kind: str) -> tuple[str, str]:
+    """What is wrong with a file on which Keras failed, and what to do."""
+    text = str(error)
+    if "safe_mode" in text or "unsafe_deserialization" in text:
+        return "brings Python code of its own, which safe mode refuses to run", configs.ALLOW
+    if unknown := re.search(r"(?:Could not locate \w+|Unknown \w+:) '([^']+)'", text):
+        problem = f"uses {unknown[1]}, which is not known here"
+        return problem, "Load it in Python, where that can be imported, and explain the model there"
+    if "truncated" in text or isinstance(error, zipfile.BadZipFile | EOFError | zlib.error):
+        return f"is damaged or cut short ({first_line(error)})", "Copy or download it again"
+    if isinstance(error, MemoryError):
+        return "needs more memory than there is", "Load it on a larger machine"
+    problem = f"is an intact {kind} file, but holds no whole Keras model ({first_line(error)})"
+    return problem, "Expected what `model.save` writes, not weights alone"
+
+
+def _kind(path: Path) -> str:
+    """Zip or HDF5. Raises: ModelFileError: it is neither, or has a name by which Keras would not open it."""
+    if path.is_dir():
+        raise ModelFileError(f"{path} is a folder. Expected a .keras or .h5 file, as `model.save` writes it.")
+    if not path.is_file():
+        raise ModelFileError(f"{path} is no regular file. Expected a .keras or .h5 file, as `model.save` writes it.")
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be opened: {error.strerror}.") from None
+    if path.suffix == ".keras" and zipfile.is_zipfile(path):  # whatever else it is, Keras reads it as that
+        return "zip"
+    if start == HDF5:
+        kind, suffixes = "HDF5", [".h5", ".hdf5"]
+    elif zipfile.is_zipfile(path):
+        kind, suffixes = "zip", [".keras"]
+    elif start.startswith(b"PK") or not start:
+        raise ModelFileError(f"{path} is empty or cut short: it is no whole .keras file. Copy or download it again.")
+    else:
+        raise ModelFileError(f"{path} is not a Keras model. Expected a .keras or .h5 file, as `model.save` writes it.")
+    if path.suffix not in suffixes:
+        raise ModelFileError(
+            f"{path} is a {kind} file, which Keras opens only if its name ends in {suffixes[0]}: rename it."
+        )
+    return kind

@@ -1,0 +1,125 @@
+"""How much a Keras file may unpack and allocate, measured before either is done."""
+
+import io
+import math
+import threading
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_explainable.loading.configs import ALLOW, Refused, too_much
+
+EXPANSION, FLOOR = 20, 64 << 20  # bytes unpacked, for each of the file's; weights are hardly packed at all
+MEMBERS, OBJECTS = 10_000, 200_000
+SPARE = 1_000_000  # weights beyond those that are stored
+SIGNAL = 1 << 28  # values of a layer's output for one image: one gigabyte
+PACKING = {1: "deflate", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}  # the filters of HDF5 that h5py writes
+CONFIG, WEIGHTS = "config.json", "model.weights.h5"
+LEGACY = {"Functional": keras.Model, "Model": keras.Model, "Sequential": keras.Sequential}
+
+
+def unpacked(path: Path) -> tuple[bytes, io.BytesIO]:
+    """The configuration and the weights in an archive. Raises: Refused: it unpacks to far more than it holds."""
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        names = [member.filename for member in members]
+        if len(names) > MEMBERS or len(set(names)) < len(names):
+            raise Refused(f"has members of the same name, or more than {MEMBERS:,}", "No such file is written by Keras")
+        _check_size(sum(member.file_size for member in members), path.stat().st_size)
+        if CONFIG in names and WEIGHTS not in names:
+            raise Refused(f"holds no {WEIGHTS}", f"Expected what `model.save` writes. {ALLOW}")
+        return archive.read(CONFIG), io.BytesIO(archive.read(WEIGHTS))
+
+
+def stored(file: Any, size: int) -> int:
+    """The number of values in an HDF5 file of so many bytes. Raises: Refused: it says it has far more than it holds."""
+    import h5py
+
+    values, taken, seen, waiting = 0, 0, set(), [file]
+    while waiting:
+        item = waiting.pop()
+        address = h5py.h5o.get_info(item.id).addr
+        if address in seen:
+            continue
+        seen.add(address)
+        if len(seen) > OBJECTS:
+            raise too_much(f"more than {OBJECTS:,} groups and arrays of weights")
+        if isinstance(item, h5py.Dataset):
+            _check_dataset(item)
+            values += item.size or 0
+            taken += (item.size or 0) * item.dtype.itemsize
+            continue
+        if not isinstance(item, h5py.Group):
+            raise Refused("holds something else than groups and arrays", "Expected what `model.save` writes")
+        for name in item:
+            if not isinstance(item.get(name, getlink=True), h5py.HardLink):
+                raise Refused("has links to elsewhere among its weights", f"No such file is written by Keras. {ALLOW}")
+            waiting.append(item[name])
+    _check_size(taken, size)
+    return values
+
+
+def check_weights(config: Any, own: dict[str, Any], values: int) -> None:
+    """Build a model without weights, and count those that it declares.
+
+    Raises:
+        Refused: there are far more than values in the file, or a layer's output is larger than any known model's.
+    """
+    failed: list[Exception] = []
+
+    def build() -> None:
+        try:
+            with keras.saving.custom_object_scope({**LEGACY, **own}):
+                with keras.StatelessScope(initialize_variables=False):  # weights have a shape, and no values
+                    model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+                declared = sum(math.prod(weight.shape) for weight in model.variables)
+            if declared > SPARE + 2 * values:
+                raise Refused(
+                    f"declares {declared:,} weights and holds {values:,}; it may be made to exhaust memory",
+                    f"Expected what `model.save` writes. {ALLOW}",
+                )
+            _check_signals(model)
+        except Exception as error:
+            failed.append(error)
+
+    # In a thread, since Keras keeps in one what waits for values, and the numbers in automatic names.
+    thread = threading.Thread(target=build)
+    thread.start()
+    thread.join()
+    if failed and "in a stateless scope" in str(failed[0]):
+        raise Refused("makes weights whose number cannot be told beforehand", f"Save it with other layers. {ALLOW}")
+    if failed:
+        raise failed[0]
+
+
+def _check_signals(model: Any) -> None:
+    """Raises: Refused: a layer's output is larger, for one image, than any known model's."""
+    for step in getattr(model, "operations", getattr(model, "layers", [])):
+        try:
+            outputs = keras.tree.flatten(step.output)
+        except (AttributeError, ValueError):
+            outputs = []  # it is called never, or more than once
+        for output in outputs:
+            if math.prod(side or 1 for side in output.shape[1:]) > SIGNAL:
+                raise too_much(f"a signal of shape {output.shape} at {step.name!r}, more than {SIGNAL:,} values")
+        if isinstance(step, keras.Model):
+            _check_signals(step)
+
+
+def _check_size(unpacked: int, size: int) -> None:
+    if unpacked > FLOOR + EXPANSION * size:
+        raise Refused(
+            f"says that its {size:,} bytes unpack to {unpacked:,}; it may be made to exhaust memory",
+            f"Expected what `model.save` writes, which is hardly packed. {ALLOW}",
+        )
+
+
+def _check_dataset(dataset: Any) -> None:
+    created = dataset.id.get_create_plist()
+    packing = {created.get_filter(i)[0] for i in range(created.get_nfilters())}
+    if dataset.is_virtual or dataset.external:
+        raise Refused("has weights that are in other files", f"No such file is written by Keras. {ALLOW}")
+    if dataset.dtype.hasobject or not packing <= set(PACKING):
+        raise Refused("has weights of a type or packing that Keras does not write", f"Save it anew. {ALLOW}")

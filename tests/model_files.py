@@ -1,0 +1,51 @@
+"""Model files for the tests of safety: small ones, and the same with a configuration or members of one's own."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import h5py
+import keras
+
+
+def small(*layers, shape=(8, 6, 3)):
+    return keras.Sequential([keras.Input(shape), *layers, keras.layers.Flatten(), keras.layers.Dense(2, name="last")])
+
+
+def edited(path: Path, change) -> Path:
+    """The file with its configuration as `change(configuration)` leaves it, or returns it: JSON, or text as it is."""
+    config = json.loads(config_of(path))
+    changed = change(config)
+    write_config(path, changed if isinstance(changed, str) else json.dumps(changed or config))
+    return path
+
+
+def config_of(path: Path) -> str:
+    if path.suffix == ".keras":
+        with zipfile.ZipFile(path) as archive:
+            return archive.read("config.json").decode()
+    with h5py.File(path) as file:
+        return file.attrs["model_config"]
+
+
+def write_config(path: Path, text: str) -> None:
+    if path.suffix == ".keras":
+        rewrite(path, {"config.json": text.encode()})
+        return
+    with h5py.File(path, "a") as file:
+        file.attrs["model_config"] = text
+
+
+def rewrite(path: Path, members: dict[str, bytes | None], packing=zipfile.ZIP_STORED) -> Path:
+    """The archive with members added, replaced, or (None) left out."""
+    with zipfile.ZipFile(path) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", packing) as archive:
+        for name, data in {**content, **members}.items():
+            if data is not None:
+                archive.writestr(name, data)
+    return path
+
+
+def layers_of(config: dict) -> list[dict]:
+    return config["config"]["layers"]
