@@ -7,9 +7,9 @@ from typing import Any
 
 
 def aside(function: Callable, *args: Any, **params: Any) -> Any:
-    """What a function returns or raises, run in a thread of its own: Ctrl-C ends the wait for it at once, where one call
-    of a library would be deaf to it to its end. After that the thread goes on, and what it finds is lost; it does not
-    keep the process."""
+    """What a function returns or raises, run in a thread of its own: Ctrl-C ends the wait for it at once, where one
+    call of a library would be deaf to it to its end. After that the thread goes on, and what it finds is lost; it does
+    not keep the process."""
     if threading.current_thread() is not threading.main_thread():  # which alone hears of it
         return function(*args, **params)
     found: list = []

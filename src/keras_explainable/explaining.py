@@ -133,7 +133,7 @@ def explain(
     key = None if getattr(method, "repeats", False) else frozen([method, method_params, postprocessing, resizing])
     model, leaf = models.told(model, channels, placement == "stretch"), models.Leaf.of(leaf, shared)
     with models.unchanging():
-        source, total = opened(model, x, y, batch_size, score, leaf, steps)
+        source, total = opened(model, x, y, batch_size, score, leaf, steps, resizing)
         fetch, results = (backend.to_host, Results(total)) if as_numpy else (keras.ops.stop_gradient, Tensors())
         given = getattr(method, "given", {}) | method_params
         source, batches = remembered(source)

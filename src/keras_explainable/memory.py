@@ -1,5 +1,6 @@
 """Whether what a call is to make fits into the memory that there is: asked before the work."""
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from keras_explainable.errors import InputError
 
 LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container
+SOME = "or explain some images at a time, and keep of each what is needed"  # of maps that do not fit
 UNITS = ((1e18, "EB"), (1e15, "PB"), (1e12, "TB"), (1e9, "GB"))
 
 
@@ -21,10 +23,8 @@ def available() -> float | None:
             found.append(float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")))
         except (AttributeError, ValueError, OSError):
             return None
-    try:
+    with contextlib.suppress(OSError, ValueError):  # no container, or "max"
         found.append(float(LIMIT.read_text()))
-    except (OSError, ValueError):  # no container, or "max"
-        pass
     return min(found)
 
 

@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_explainable import backend, models
 from keras_explainable.compiling import frozen, repeated
-from keras_explainable.errors import InputError
+from keras_explainable.errors import InputError, shortly
 from keras_explainable.memory import check_fits
 from keras_explainable.progress import counted
 
@@ -34,9 +34,11 @@ class Rows(NamedTuple):
 
 
 def check_number(name: str, value: Any, fits: Callable, expected: str, kind: type = Real, most: Any = None) -> None:
-    """Refuse what is no number of this kind, or one that does not fit."""
-    if isinstance(value, bool) or not isinstance(value, kind) or not fits(value) or (most and value > most):
-        limit = f", and at most {most:,}" if most else ""
+    """Refuse what is no number of this kind, or one that does not fit; also whole ones for which there is no float."""
+    known = isinstance(value, kind) and not isinstance(value, bool)
+    large = kind is Real and isinstance(value, int) and value.bit_length() > 63
+    if not known or large or not fits(value) or (most is not None and value > most):
+        limit = ", of at most 63 bits" if large else "" if most is None else f", and at most {most:,}"
         raise InputError(f"{name}={shortly(value)}: {expected} was expected{limit}.")
 
 
@@ -46,12 +48,6 @@ def check_passes(what: str, number: int, instead: str) -> None:
         raise InputError(
             f"{what} take {number:,} passes of the model for each image, and {MOST:,} are the most: {instead}."
         )
-
-
-def shortly(value: Any) -> str:
-    """A value as it is written, but for integers that fill a page."""
-    digits = isinstance(value, int) and value.bit_length() // 3
-    return f"an integer of about {digits:,} digits" if digits and digits > 60 else repr(value)
 
 
 def check_choice(name: str, value: Any, choices: Iterable[str], otherwise: str = "") -> None:

@@ -155,6 +155,8 @@ def images_like(view: models.View, name: str, value: Any, expected: str) -> tupl
         given = np.asarray(None)
     if not ops.is_tensor(given) and given.dtype.kind in "OSUmMc":
         raise InputError(f"{name}={value!r}: {expected} was expected.")
+    if not ops.is_tensor(given) and given.dtype.kind == "u":  # of 64 bits, which not every framework has
+        given = given.astype("float32")
     given, shape = ops.cast(ops.convert_to_tensor(given), "float32"), tuple(view.x.shape)
     front = view.taps.inputs.front
     if front is not None and len(given.shape) in (front.rank - 1, front.rank):

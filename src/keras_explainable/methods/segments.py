@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import backend, models, registry
-from keras_explainable.errors import InputError
+from keras_explainable.errors import InputError, shortly
 from keras_explainable.methods.loops import Rows
 from keras_explainable.methods.perturbation import sizes
 
@@ -54,8 +54,8 @@ def segment(view: models.View, segments: Any) -> tuple[Any, tuple[int, ...]]:
 def _check_number(number: int, segments: Any) -> None:
     if number > MOST:
         raise InputError(
-            f"segments={segments!r} makes {number:,} segments of an image, and {MOST:,} are the most: give fewer, as "
-            "by segments=7 for a grid of 7 by 7."
+            f"segments={shortly(segments)} makes {number:,} segments of an image, and {MOST:,} are the most: give "
+            "fewer, as by segments=7 for a grid of 7 by 7."
         )
 
 

@@ -145,5 +145,5 @@ def quadratic_form(f: Any, c: np.ndarray, batch: Any) -> Any:
 
     some_f = ops.reshape(ops.pad(f, [(0, 0), (0, 0), (0, fill)]), (-1, units, steps, rows))
     some_c = np.pad(c, [(0, 0), (0, fill), (0, 0)]).reshape(len(c), 1, steps, rows, -1)
-    rows = [ops.moveaxis(some_f, 2, 0), ops.convert_to_tensor(np.moveaxis(some_c, 2, 0))]
-    return total_of(part, rows, f)[0]
+    blocks = [ops.moveaxis(some_f, 2, 0), ops.convert_to_tensor(np.moveaxis(some_c, 2, 0))]
+    return total_of(part, blocks, f)[0]

@@ -80,7 +80,7 @@ def lime(
 
     def drawn(n):
         some = Rows(repetitions, lambda start, stop: [lime_rows(stop - start, n, seed, start)])
-        coefficients = lime_coefficients(some, width, ridge)
+        coefficients = lime_coefficients(some, n, width, ridge)
 
         def rows(start, stop):
             (z,) = some.drawn(start, stop)
@@ -98,7 +98,7 @@ def lime_rows(number: int, n: int, seed: int, first: int = 0) -> np.ndarray:
     return z
 
 
-def lime_coefficients(rows: Rows, width: float, ridge: float) -> Callable:
+def lime_coefficients(some: Rows, n: int, width: float, ridge: float) -> Callable:
     """C: the weighted ridge regression with an intercept, as a function of its targets. It is linear in these, and C of
     some rows z (M, n) is a function of them and of sums over all."""
 
@@ -106,12 +106,12 @@ def lime_coefficients(rows: Rows, width: float, ridge: float) -> Callable:
         distance = 1 - np.sqrt(z.mean(axis=1))  # of 0 or 1s: cos(z, 1) = sqrt(mean z)
         return np.exp(-np.square(distance / width) / 2)
 
-    total, first, second = 0.0, 0.0, 0.0  # of weights, of weighted z, and of weighted z z'
-    for (z,) in _parts(rows):
+    total, first, second = 0.0, np.zeros(n), np.zeros((n, n))  # of weights, of weighted z, and of weighted z z'
+    for (z,) in _parts(some):
         pi = weight(z)
         total, first, second = total + pi.sum(), first + pi @ z, second + (z * pi[:, None]).T @ z
     mean = first / total
-    scatter = second - total * np.outer(mean, mean) + ridge * np.eye(len(mean))
+    scatter = second - total * np.outer(mean, mean) + ridge * np.eye(n)
     inverse = _inverse(scatter)
     return lambda z: weight(z)[:, None] * (z - mean) @ inverse
 
