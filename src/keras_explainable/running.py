@@ -196,12 +196,13 @@ def opened(
         return source, None
     check(model, x, y, score)
     total = len(x) if steps is None else None
-    units = _number(y) if y is not None else _counted(model, x, score)
+    first = x[:1] if hasattr(x, "shape") else np.asarray(x[:1])
+    units = _number(y) if y is not None else _counted(model, first, score)
     if resizing:
         number = min(len(x), (steps or len(x)) * (batch_size or data.AT_ONCE))
-        _check_memory(model, x, units or 1, number, None if resizing is True else tuple(resizing))
+        _check_memory(model, first, units or 1, number, None if resizing is True else tuple(resizing))
     if y is None:
-        _warn_of_many(model, x, units, total)
+        _warn_of_many(model, first, units, total)
     return source, total
 
 
