@@ -3,7 +3,11 @@
 import contextvars
 import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
+
+# Whether programs are run so: nobody records what they compute, which is of one thread.
+heard: ContextVar[bool] = ContextVar("heard", default=False)
 
 
 def aside(function: Callable, *args: Any, **params: Any) -> Any:

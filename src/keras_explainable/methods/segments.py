@@ -12,7 +12,7 @@ from keras_explainable.errors import InputError, shortly
 from keras_explainable.methods.loops import Rows
 from keras_explainable.methods.perturbation import sizes
 
-MOST = 4096  # segments of an image: what is solved for them takes time that grows as n^3, some 10 s of so many
+MOST = 2048  # segments of an image: what is solved for them takes time that grows as n^3, some 2 s of so many
 
 
 def segment(view: models.View, segments: Any) -> tuple[Any, tuple[int, ...]]:
