@@ -37,6 +37,7 @@ ARROWS = {
     "registry": set(),
     "filters": set(),
     "memory": set(),
+    "interrupted": set(),
     "aside": set(),
     "resize": {"memory"},
     "progress": set(),
