@@ -1,6 +1,7 @@
 """Explain what an image model looked at: `scores, maps = ke.gradcam(model, x, y)`."""
 
-from keras_explainable import backend as backend  # first: it chooses the framework before Keras is imported
+from keras_explainable import interrupted as interrupted  # first: Ctrl-C may come at once  # isort: skip
+from keras_explainable import backend as backend  # next: it chooses the framework before Keras is imported
 from keras_explainable import demo as demo
 from keras_explainable import errors as errors
 from keras_explainable import filters as filters

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import backend
+from keras_explainable.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,12 @@ class Array:
 
     @classmethod
     def of(cls, value: Any, dtype: str = "float32") -> "Array":
-        value = np.ascontiguousarray(backend.to_host(value) if ops.is_tensor(value) else value, dtype)
+        try:
+            value = np.ascontiguousarray(backend.to_host(value) if ops.is_tensor(value) else value, dtype)
+        except OverflowError as error:
+            raise InputError(
+                f"Numbers came that are too large for {dtype}, and an array of it was expected."
+            ) from error
         return cls(value.shape, value.tobytes())
 
     @property

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_explainable import backend, models
+from keras_explainable.aside import heard
 
 KEPT = 64  # compiled functions per model
 
@@ -44,12 +45,14 @@ def clear_cache() -> None:
 
 @contextmanager
 def options(run_eagerly: bool | None, jit_compile: bool | None) -> Iterator[None]:
-    """How functions are compiled inside: not at all, with XLA, or (None) as the model and the backend have it."""
-    token = _options.set((run_eagerly, jit_compile))
+    """How functions are compiled inside: not at all, with XLA, or (None) as the model and the backend have it. They run
+    so that Ctrl-C is heard."""
+    tokens = _options.set((run_eagerly, jit_compile)), heard.set(True)
     try:
         yield
     finally:
-        _options.reset(token)
+        _options.reset(tokens[0])
+        heard.reset(tokens[1])
 
 
 def compiled(function: Callable, key: Any, model: Any, spread: bool = False) -> Callable:

@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import backend, models
-from keras_explainable.errors import InputError
+from keras_explainable.errors import InputError, shortly
 from keras_explainable.models.inputs import ONE_IMAGE
 
 AHEAD = 2  # batches prepared while the device works
@@ -197,7 +197,7 @@ def is_count(value: Any) -> bool:
 
 def _positive(name: str, value: Any) -> None:
     if not is_count(value):
-        raise InputError(f"{name}={value!r} came, and an integer of at least 1 was expected.")
+        raise InputError(f"{name}={shortly(value)} came, and an integer of at least 1 was expected.")
 
 
 def _stack(images: Iterable[Any]) -> np.ndarray:

@@ -1,6 +1,12 @@
 """The exceptions of the library. Each message says what came, what was expected, and what to do."""
 
 
+def shortly(value: object) -> str:
+    """A value as it is written, but for whole numbers that would fill a page, or that Python does not write."""
+    bits = value.bit_length() if isinstance(value, int) else 0
+    return f"a number of {bits:,} bits" if bits > 256 else repr(value)
+
+
 class ExplainError(Exception):
     """Anything this library refuses. Catch it to catch all of the below."""
 

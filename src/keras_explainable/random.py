@@ -52,8 +52,8 @@ def normal(shape: tuple, seed: Any, step: Any = 0) -> Any:
     return radius * ops.cos(2 * math.pi * uniform(shape, seed, step, 1))
 
 
-def on_host(shape: tuple, seed: int, step: int = 0, stream: int = 0) -> np.ndarray:
-    """The numbers of `uniform` in NumPy."""
+def on_host(shape: tuple, seed: int, step: int = 0, stream: int = 0, first: int = 0) -> np.ndarray:
+    """The numbers of `uniform` in NumPy, from the position `first` on: those of a part of a larger array."""
 
     def word(value: Any) -> np.ndarray:
         return np.asarray(value & MASK, "uint32")
@@ -65,5 +65,6 @@ def on_host(shape: tuple, seed: int, step: int = 0, stream: int = 0) -> np.ndarr
         return x ^ (x >> np.uint32(15))
 
     key = scatter(scatter(scatter(word(seed)) ^ word(step)) ^ word(stream))
-    bits = scatter(scatter(np.arange(math.prod(shape), dtype="uint32")) ^ key)
+    places = (np.arange(math.prod(shape), dtype="int64") + first) & MASK
+    bits = scatter(scatter(places.astype("uint32")) ^ key)
     return (((bits >> np.uint32(8)).astype("float32") + np.float32(0.5)) / np.float32(2**24)).reshape(shape)

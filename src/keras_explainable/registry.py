@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from keras_explainable.errors import InputError, MethodNameError
+from keras_explainable.errors import InputError, MethodNameError, shortly
 
 FAMILIES = {  # in the order in which they are listed, with what they are called there
     "cam": "CAM",
@@ -191,4 +191,4 @@ def methods_of(methods: Iterable[Method]) -> list[Callable]:
 
 def told(value: Any) -> str:
     """What came, in few words."""
-    return repr(value) if isinstance(value, (str, int, float, type(None))) else f"A {type(value).__name__}"
+    return shortly(value) if isinstance(value, (str, int, float, type(None))) else f"A {type(value).__name__}"

@@ -1,11 +1,14 @@
 """Linear interpolation as one small matrix per axis: any number of spatial axes, the same numbers on every backend."""
 
+import math
 import string
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from keras import ops
+
+from keras_explainable.memory import check_fits
 
 ROUNDING = 1e-6
 
@@ -39,6 +42,7 @@ def resize(maps: Any, size: Any, align_corners: bool = False, axis: int = 1, win
     """Maps with their spatial axes, which start at `axis`, brought to `size` by linear interpolation; where there are
     `windows`, so that they lie there (see `weights`)."""
     shape = ops.shape(maps)
+    _check_fits(shape, size, axis)
     letters = string.ascii_lowercase[: len(maps.shape)]
     for k, new in enumerate(size):
         old = shape[axis + k]
@@ -49,3 +53,14 @@ def resize(maps: Any, size: Any, align_corners: bool = False, axis: int = 1, win
         matrix = weights(old, new, align_corners, window)
         maps = ops.einsum(f"z{a},{letters}->{letters.replace(a, 'z')}", matrix, maps)
     return maps
+
+
+def _check_fits(shape: tuple, size: Any, axis: int) -> None:
+    """Refuse, where sizes are known, what the memory of this machine cannot hold."""
+    old, new = shape[axis : axis + len(size)], tuple(size)
+    if not all(isinstance(n, (int, np.integer)) for n in (*old, *new)):
+        return
+    others = math.prod(n for n in (*shape[:axis], *shape[axis + len(size) :]) if isinstance(n, int))
+    matrix = max((int(a) * int(b) for a, b in zip(old, new, strict=True) if a != b), default=0)
+    values = others * math.prod(map(int, new)) + 3 * matrix
+    check_fits(f"Maps of size {tuple(map(int, old))}, resized to {new},", 4.0 * values, "give a smaller size")

@@ -8,13 +8,14 @@ import numpy as np
 from keras_explainable import backend
 from keras_explainable.errors import InputError
 from keras_explainable.flaws import Flaws
+from keras_explainable.memory import SOME, check_fits
 
 
 class Results:
     """Scores and maps of all batches, written in place where their number is known beforehand."""
 
     def __init__(self, total: int | None) -> None:
-        self.total, self.filled, self.flaws = total, 0, Flaws()
+        self.total, self.filled, self.bytes, self.flaws = total, 0, 0, Flaws()
         self.whole: list[np.ndarray] = []
         self.parts: list[list] = []
 
@@ -23,13 +24,17 @@ class Results:
         part, raw = [*output[:2]], output[2] if len(output) > 2 else None
         _check_fits(part, self.whole or (self.parts[0] if self.parts else part))
         self.flaws.add(part[0], np.stack(_ends(part[1]), axis=-1), raw, batch, np.isfinite(part[1]))
-        start, self.filled = self.filled, self.filled + len(part[0])
+        start, end = self.filled, self.filled + len(part[0])
         if self.total in (None, len(part[0])):
             self.parts.append(list(part))
+            self.filled, self.bytes = end, self.bytes + sum(p.nbytes for p in part)
+            if self.total is None:  # they are copied once more, with something to spare for what is left
+                check_fits(f"The maps of {end:,} images, put together,", 1.1 * self.bytes, f"take fewer, {SOME}")
             return
         self.whole = self.whole or [np.empty((self.total, *p.shape[1:]), p.dtype) for p in part]
         for whole, p in zip(self.whole, part, strict=True):
-            whole[start : self.filled] = p
+            whole[start:end] = p
+        self.filled = end
 
     def done(self) -> tuple:
         if self.whole:

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import math
 import os
 import re
 import warnings
@@ -16,6 +17,7 @@ import numpy as np
 from keras_explainable import backend, data, models, registry, scores
 from keras_explainable.compiling import compiled, frozen
 from keras_explainable.errors import BackendError, ChangedError, InputError
+from keras_explainable.memory import SOME, check_fits
 from keras_explainable.models.inputs import IMAGE_CHANNELS, ONE_IMAGE
 from keras_explainable.models.recording import each
 from keras_explainable.progress import shown
@@ -54,7 +56,7 @@ def run_steps(
             if source.kind not in WHOLE:
                 number = check(model, images, units, score, number)
                 if i == 0 and units is None:
-                    _warn_of_many(model, images, score)
+                    _warn_of_many(model, images, _counted(model, images, score))
             with shown(verbose in (1, "auto") and source.number == 1):
                 outputs = frugal(images, units)
             if waiting is not None:
@@ -161,7 +163,7 @@ def asked(y: Any, score: Any) -> tuple[Any, Any]:
         return y.y, y.score
     if not isinstance(y, str):
         return y, score
-    found = re.fullmatch(r"predicted|top-([1-9][0-9]*)", y)
+    found = re.fullmatch(r"predicted|top-([1-9][0-9]{0,8})", y)
     if not found:
         raise InputError(
             f'y={y!r} came, and numbers of units were expected, or "predicted" for the unit that the model scores '
@@ -177,10 +179,17 @@ def outside() -> int:
 
 
 def opened(
-    model: Any, x: Any, y: Any, batch_size: int | None, score: Any, leaf: Any, steps: int | None = None
+    model: Any,
+    x: Any,
+    y: Any,
+    batch_size: int | None,
+    score: Any,
+    leaf: Any,
+    steps: int | None = None,
+    resizing: Any = None,
 ) -> tuple[data.Batches, int | None]:
     """The batches of what a user gave, and how many images they have, where that is known before any work. What is all
-    there is checked as a whole."""
+    there is checked as a whole, also whether there is memory for its maps where they are resized."""
     x = data.several(x, leaf)
     with models.taps(model).device():
         source = data.batches(x, y, batch_size, steps, leaf)
@@ -188,8 +197,13 @@ def opened(
         return source, None
     check(model, x, y, score)
     total = len(x) if steps is None else None
+    first = x[:1] if hasattr(x, "shape") else np.asarray(x[:1])
+    units = _number(y) if y is not None else _counted(model, first, score)
+    if resizing:
+        number = min(len(x), (steps or len(x)) * (batch_size or data.AT_ONCE))
+        _check_memory(model, first, units or 1, number, None if resizing is True else tuple(resizing))
     if y is None:
-        _warn_of_many(model, x, score, total)
+        _warn_of_many(model, first, units, total)
     return source, total
 
 
@@ -239,9 +253,8 @@ def _of_layer(error: Exception) -> bool:
     return "incompatible with the layer" in str(error) or (found is not None and hasattr(keras.layers, found[1]))
 
 
-def _warn_of_many(model: Any, x: Any, score: Any, number: int | None = None) -> None:
+def _warn_of_many(model: Any, x: Any, units: int | None, number: int | None = None) -> None:
     """Say so before the work where a unit that is not named would be one of very many, of so many images."""
-    units = None if data.chooses(score) else _counted(model, x, score)
     if units is None or units <= MANY:
         return
     size = models.size(*models.bind(model, x[:1]))
@@ -254,8 +267,27 @@ def _warn_of_many(model: Any, x: Any, score: Any, number: int | None = None) -> 
     )
 
 
+def _check_memory(model: Any, x: Any, units: int, number: int, size: tuple | None) -> None:
+    """Refuse, before the work, maps of so many images that memory cannot hold."""
+    size = size or tuple(models.size(*models.bind(model, x[:1])))
+    if all(isinstance(side, (int, np.integer)) for side in size):
+        check_fits(
+            f"{number * units:,} maps of size {size}, {units:,} for each of {number:,} images,",
+            4.0 * number * units * math.prod(map(int, size)),
+            f'ask for fewer units, as by y="predicted", or a smaller size by resizing=, {SOME}',
+        )
+
+
+def _number(y: Any) -> int:
+    """How many units of each image are asked for."""
+    return y.arguments[0] if data.chooses(y) else (data.unit_array(y).shape or (1, 1))[1]
+
+
 def _counted(model: Any, x: Any, score: Any) -> int | None:
-    """How many units, or columns of the score, there are; None where only the method can tell what is wrong."""
+    """How many units, or columns of the score, there are; None where only the method can tell what is wrong, or the
+    score chooses."""
+    if data.chooses(score):
+        return None
     found: list = []
     try:
         model, first = models.bind(model, x[:1])

@@ -158,16 +158,18 @@ def test_shapley_values_are_complete_symmetric_and_zero_for_a_dummy(x):
 @quick
 def test_drawn_coalitions_solve_the_weighted_regression():
     rng = np.random.default_rng(0)
-    z, weights = surrogate.coalitions(60, 7, 3)
+    some = surrogate.coalitions(60, 7, 3)
+    z, weights = some.drawn(0, 60)
     assert len(z) == 60 and (weights == 1).all() and set(z.sum(axis=1)) <= set(range(1, 7))
     np.testing.assert_array_equal(z[::2] + z[1::2], 1)
     f, empty, full = rng.normal(size=60), 0.7, 2.0
     # The Lagrange conditions of least squares under sum phi = full - empty.
     system = np.block([[z.T @ z, np.ones((7, 1))], [np.ones((1, 7)), np.zeros((1, 1))]])
     phi = np.linalg.solve(system, np.append(z.T @ (f - empty), full - empty))[:7]
-    ours = surrogate.shapley_coefficients(z, weights).T @ (np.append(empty, f) - full)
+    of_none, coefficients = surrogate.shapley_coefficients(some, 7)
+    ours = of_none * (empty - full) + coefficients(z, weights).T @ (f - full)
     np.testing.assert_allclose(ours, phi, rtol=1e-8)
-    sizes = surrogate.coalitions(40_000, 18, 3)[0].sum(axis=1)
+    sizes = surrogate.coalitions(40_000, 18, 3).drawn(0, 40_000)[0].sum(axis=1)
     share = np.array([1 / (s * (18 - s)) for s in range(1, 18)])
     np.testing.assert_allclose(np.bincount(sizes.astype(int))[1:] / 40_000, share / share.sum(), atol=0.01)
 

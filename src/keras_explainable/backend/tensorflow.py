@@ -7,6 +7,8 @@ from contextvars import ContextVar
 import numpy as np
 import tensorflow as tf
 
+from keras_explainable.aside import aside, heard
+
 # More columns become a loop: a graph of 1000 backward passes would take minutes to build. Where ways back are short, a
 # graph of so many operations is built quickly, and runs faster.
 UNROLLED, OPERATIONS = 8, 4000
@@ -31,7 +33,10 @@ def compile(step: Callable, variables: Callable, jit_compile: bool | None, sprea
     def run(images, *args):
         strategy = _strategy(variables()) if spread else None
         if strategy is None or len(images) < strategy.num_replicas_in_sync:
-            return alone(images, *args)
+            if not heard.get():
+                return alone(images, *args)
+            # Programs are built here, where all is set that they are built with, and run aside.
+            return aside(alone.get_concrete_function(images, *args), images, *args)
         return shared(strategy, images, *args)
 
     return run

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from typing import Any
 
 NAME = "keras-explainable"
+STOPPED = 130  # the exit code of what Ctrl-C ends
 
 
 class Backend(StrEnum):
@@ -30,12 +31,29 @@ class Fit(StrEnum):
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0 done, 1 it could not be done, 2 it was not said right."""
-    _restart(sys.argv[1:])
-    if find_spec("typer") is None:
-        sys.exit(f'The command line needs typer, which is missing: pip install "{NAME}[cli]"')
-    warnings.formatwarning = lambda message, *_, **__: f"Note: {message}\n"
-    app()(prog_name=NAME)
+    """Run the command line. Exit codes: 0 done, 1 it could not be done, 2 it was not said right, 130 Ctrl-C."""
+    from keras_explainable import interrupted
+
+    try:
+        interrupted.raised()
+        _restart(sys.argv[1:])
+        if find_spec("typer") is None:
+            sys.exit(f'The command line needs typer, which is missing: pip install "{NAME}[cli]"')
+        warnings.formatwarning = lambda message, *_, **__: f"Note: {message}\n"
+        app()(prog_name=NAME)
+    except KeyboardInterrupt:
+        _leave()
+    except SystemExit as error:
+        if error.code == STOPPED:  # which Typer makes of Ctrl-C
+            _leave()
+        raise
+
+
+def _leave() -> None:
+    """End at once: at its usual end a process waits for what its framework still computes."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(STOPPED)
 
 
 def app() -> Any:

@@ -340,7 +340,7 @@ def _load(model: str | None, weights: str, unsafe: bool, scale: str | None = Non
         raise typer.BadParameter(f"Expected imagenet or none. Got {weights!r}.", param_hint="--weights")
     if scale not in (None, *loading.SCALES):
         raise typer.BadParameter(f"Expected one of: {', '.join(loading.SCALES)}.", param_hint="--scale")
-    if size and not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", size):
+    if size and not re.fullmatch(r"[1-9]\d{0,8}(x[1-9]\d{0,8})?", size):
         raise typer.BadParameter(f"Expected a number, or HxW as in 240x320. Got {size!r}.", param_hint="--size")
     sides = [int(side) for side in size.split("x")] if size else []
     return loading.load(

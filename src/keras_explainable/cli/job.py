@@ -126,13 +126,14 @@ class Job:
         if highest(unit):
             return np.argsort(-loading.scores(self.loaded, self.inputs), axis=-1)[:, : highest(unit)]
         names = self.loaded.class_names or []
-        if not unit.isdigit() and unit not in names:
+        number = re.fullmatch("[0-9]{1,9}", unit)
+        if not number and unit not in names:
             raise typer.BadParameter(
                 f"Expected a number from 0, a unit's name, predicted, or top-K with K from 1. Got {unit!r}. "
                 f"{_names_near(unit, names)}",
                 param_hint="--unit",
             )
-        return np.full((len(self.inputs), 1), int(unit) if unit.isdigit() else names.index(unit))
+        return np.full((len(self.inputs), 1), int(unit) if number else names.index(unit))
 
     def _name(self, unit: Any) -> str:
         return self.loaded.class_names[unit] if self.loaded.class_names else f"unit {unit}"
@@ -140,7 +141,7 @@ class Job:
 
 def highest(unit: str) -> int:
     """How many units of each image `--unit` means by predicted or top-K; 0 where it is one by number or name."""
-    ranked = re.fullmatch(r"predicted|top(?:-(\d+))?", unit)
+    ranked = re.fullmatch(r"predicted|top(?:-(\d{1,9}))?", unit)
     return int(ranked[1] or 1) if ranked else 0
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo and print where its files are; 1 if it cannot be run."""
+    """Run the demo and print where its files are; 1 if it cannot be run, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m keras_explainable.demo", description=__doc__)
     parser.add_argument(
         "--out", default="demo", metavar="DIR", help="where the report and the pictures go (default: demo)"
@@ -17,10 +17,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--debug", action="store_true", help="show where an error comes from")
     options = parser.parse_args(arguments)
 
+    from keras_explainable import interrupted
     from keras_explainable.demo import gallery, page
     from keras_explainable.errors import ExplainError
 
     try:
+        interrupted.raised()
         if options.page:
             print(page.write(options.page))
             return 0
@@ -30,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"Error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     print(gallery.summary(made))
     return 0
 

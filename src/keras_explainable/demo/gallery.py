@@ -17,6 +17,7 @@ from keras_explainable.viz.report import Row, Subject, report
 
 SEED = 7  # training draws its scenes from other seeds: these are unseen
 BATCH = 16
+MOST = 1000  # scenes: the maps of all methods are kept, and a picture is written of each
 JUDGED = 48  # objects that the embedded model's maps are judged on, shown or not
 FEW = 16  # of them, for methods that repeat
 REFERENCES = 8  # other scenes, which a method compares with that takes all of its `baselines`
@@ -69,10 +70,11 @@ def make(out: str | Path = "demo", model: str | None = None, images: int = 6, pr
     The embedded model explains every object of a scene; any other model the unit that it scores highest.
 
     Raises:
-        InputError: `images` is not positive. ModelFileError: there is no such model.
+        InputError: `images` is not positive, or too many. ModelFileError: there is no such model.
     """
-    if images < 1:
-        raise ke.errors.InputError(f"The demo explains one scene or more. Got images={images}.")
+    if not 1 <= images <= MOST:
+        came = ke.errors.shortly(images)
+        raise ke.errors.InputError(f"The demo explains one scene or more, and at most {MOST:,}. Got images={came}.")
     loaded = loading.load(model)
     embedded = model in (None, loading.DEMO)
     objects = every_object(loaded, images) if embedded else best_unit(loaded, images)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, shortly
+from ..memory import check_fits
 from .shapes import CLASSES, KINDS
 from .textures import direction, fractal, illuminate, mix, palette, smoothstep, surface
 
@@ -18,6 +20,8 @@ from .textures import direction, fractal, illuminate, mix, palette, smoothstep, 
 SIZE = 96
 MOST = 3
 RADII = {1: (15.0, 31.0), 2: (13.0, 25.0), 3: (13.0, 20.0)}
+
+BYTES = SIZE * SIZE * (3 + 1 + len(CLASSES))  # of a scene's image, owners and masks
 
 Array = np.ndarray
 
@@ -52,10 +56,12 @@ def load_scenes(n: int, seed: int = 0, objects: int | None = None) -> tuple[Arra
     Returns images (n, 96, 96, 3) uint8, labels (n, 10) int8 of zeros and ones, and masks (n, 10, 96, 96) bool
     of each class's visible pixels; classes are in the order of `CLASSES`.
 
-    Raises InputError where `n` or `seed` is negative or `objects` is not None, 1, 2 or 3.
+    Raises InputError where `n` or `seed` is no whole number of 0 or more, memory cannot hold so many scenes, or
+    `objects` is not None, 1, 2 or 3.
     """
-    if n < 0 or seed < 0:
-        raise InputError(f"load_scenes got n={n}, seed={seed}; both must be 0 or more.")
+    if not all(isinstance(value, Integral) and not isinstance(value, bool) and value >= 0 for value in (n, seed)):
+        raise InputError(f"load_scenes got n={shortly(n)}, seed={shortly(seed)}; both must be 0 or more.")
+    check_fits(f"{shortly(n)} scenes", float(BYTES * min(int(n), 2**63)), "draw fewer")
     if objects is not None and objects not in RADII:
         raise InputError(f"load_scenes got objects={objects!r}; ask for 1, 2 or 3, or leave None for a mixture.")
     images = np.empty((n, SIZE, SIZE, 3), np.uint8)

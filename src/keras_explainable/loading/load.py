@@ -21,6 +21,7 @@ DEMO = "demo"
 TORCH_FILES = (".pt", ".pth", ".pt2")
 FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")  # package.module:function
 BATCH = 32
+MOST_PIXELS = 50_000_000  # of an image, as of those that are read
 SIDE = 224  # of images for a model that takes them at any size
 
 
@@ -88,18 +89,18 @@ def load(
 
     Raises:
         ModelFileError: no such name or file, it is no model or damaged, its code is refused, or weights that cannot be
-            fetched. InputError: the model does not take one image, or there is no such scale. BackendError: a module,
-            and Keras does not run on PyTorch.
+            fetched. InputError: the model does not take one image, or none of this size, or there is no such scale.
+            BackendError: a module, and Keras does not run on PyTorch.
     """
     if scale is not None and scale not in SCALES:
         raise InputError(f"No scale is named {scale!r}. Expected one of: {', '.join(SCALES)}.")
     name = str(name_or_path or DEMO)
     if name == DEMO:
-        return _demo()
+        return _sized(_demo(), size)
     path = Path(name).expanduser()
     known = {n.lower(): n for n in applications()}
     if name.lower() in known and not path.is_file():
-        return _application(known[name.lower()], weights)
+        return _sized(_application(known[name.lower()], weights), size)
     if FACTORY.fullmatch(name) and not path.exists():
         return _fed_as_told(_made(name), scale, size)
     if path.exists():
@@ -236,7 +237,28 @@ def _fed_as_told(model: Any, scale: str | None, size: tuple[int, int] | None) ->
         channels = torch_files.channels(model)
         preprocess = Preprocess(SCALES[chosen], chosen, scale is None, channels, channels_first=True)
         loaded = Loaded(model, preprocess, torch_files.size(model) or (SIDE, SIDE), None)
-    return loaded._replace(size=size or loaded.size)
+    return _sized(loaded, size)
+
+
+def _sized(loaded: Loaded, size: tuple[int, int] | None) -> Loaded:
+    """The model with images of this size, which is refused where the model has a size of its own."""
+    if size is None:
+        return loaded
+    if isinstance(loaded.model, keras.Model):
+        shape = loaded.model.input_shape
+        own = shape[2:] if loaded.preprocess.channels_first else shape[1:3]
+    else:
+        from keras_explainable.models import torch_files
+
+        own = torch_files.size(loaded.model) or (None, None)
+    if any(side not in (None, s) for side, s in zip(own, size, strict=True)):
+        taken = " by ".join(str(side or "any") for side in own)
+        raise InputError(f"size={size} (--size) came, and the model takes images of {taken} alone: leave it out.")
+    if min(size) < 1 or size[0] * size[1] > MOST_PIXELS:
+        raise InputError(
+            f"size={size} (--size): sides of 1 or more, and {MOST_PIXELS:,} pixels at most, were expected."
+        )
+    return loaded._replace(size=size)
 
 
 def _fed(model: Any, scale: Callable, name: str, guessed: bool = False, class_names: Any = None) -> Loaded:

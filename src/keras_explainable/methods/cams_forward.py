@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_explainable import filters, models
 from keras_explainable.methods.channels import weighted
-from keras_explainable.methods.loops import at_once_of, check_number, steps_of
+from keras_explainable.methods.loops import at_once_of, check_number, copies_of
 from keras_explainable.methods.perturbation import behind_inputs
 from keras_explainable.registry import explainer
 
@@ -120,7 +120,7 @@ def evaluated(view: models.View, copies: Any, replace: dict | None = None) -> An
 
 def by_channel(function: Callable, channels: int, view: models.View, at_once: int | None) -> Any:
     """`function` of the numbers of P channels, which gives (P, B, K), for all channels (C, B, K), few at a time."""
-    steps, together = steps_of(channels, view.batch, at_once_of(at_once, view.inputs))
+    steps, together = copies_of(channels, view.inputs, at_once_of(at_once, view.inputs))
     numbers = ops.minimum(ops.arange(steps * together), channels - 1)  # the last one fills up
     found = ops.map(function, ops.reshape(numbers, (steps, together)))
     return ops.reshape(found, (steps * together, -1, found.shape[-1]))[:channels]

@@ -1,7 +1,6 @@
 """Methods made of methods: each takes a method and returns one, so that they nest."""
 
 import functools
-import math
 import numbers
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from keras_explainable.methods.perturbation import behind_inputs
 from keras_explainable.registry import Method, explainer
 from keras_explainable.resize import resize
 
+LARGEST = 2**31  # factor of a size: none of more bits is one in pixels
 signed_gradients = functools.partial(gradients, reduce=None)
 
 
@@ -104,7 +104,7 @@ def tta(method: Method, scales: Sequence[float] = (0.5, 1.5, 2.0), hflip: bool =
         scales: factors of the images' size, above 0. The model must accept such sizes.
         hflip: whether each pass is repeated on mirrored images.
     """
-    if np.ndim(scales) != 1 or not all(isinstance(s, numbers.Real) and 0 < s < math.inf for s in scales):
+    if np.ndim(scales) != 1 or not all(isinstance(s, numbers.Real) and 0 < s < LARGEST for s in scales):
         raise InputError(f"scales={scales!r}: factors of the images' size, each above 0, were expected: (0.5, 1.5).")
     return _tta(registry.method_of(method), tuple(map(float, scales)), bool(hflip))
 
@@ -195,8 +195,9 @@ def ensemble(methods: Sequence[Method], weights: Sequence[float] | None = None) 
         weights: w, one for each method; by default all count the same.
     """
     functions = registry.methods_of(methods)
-    shares = [1.0] * len(functions) if weights is None else [float(w) for w in weights]
-    if not functions or len(shares) != len(functions) or min(shares) < 0 or not sum(shares):
+    shares = [1.0] * len(functions) if weights is None else list(weights)
+    known = all(isinstance(w, numbers.Real) and 0 <= w < LARGEST for w in shares)
+    if not functions or len(shares) != len(functions) or not known or not sum(shares):
         raise InputError(f"{len(functions)} methods and weights={weights} came: give one positive weight for each.")
     customary = {record.function: record.postprocessing for record in registry.METHODS.values()}
 
@@ -261,6 +262,8 @@ def contrast(method: Method, other_units: int | Sequence[int] | None = None) -> 
     known = registry.parameters(method := registry.method_of(method))
     if known is not None and "score" not in known:
         raise InputError(f"{registry.named(method)} takes no score=, so it cannot explain a difference of scores.")
+    if other_units is not None:
+        models.check_units(np.asarray(other_units), None)
     others = None if other_units is None else tuple(int(k) for k in np.atleast_1d(other_units))
 
     @registry.with_parameters_of(method, but=["score"])

@@ -11,6 +11,7 @@ a mask m being 1 where the image is seen. Their common parameters:
 """
 
 import functools
+import math
 import string
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,12 +23,14 @@ from keras_explainable import filters, models, random
 from keras_explainable.compiling import frozen, repeated, repeats
 from keras_explainable.errors import InputError
 from keras_explainable.methods.loops import (
+    Rows,
     as_inputs,
     at_once_of,
     check_number,
+    check_passes,
     check_repetitions,
+    copies_of,
     seed_of,
-    steps_of,
     total_of,
 )
 from keras_explainable.progress import counted
@@ -51,7 +54,7 @@ class Probe:
         self.change = functools.partial(changed, evaluated)
         self.scores = self._repeated("scores", evaluated)(self.x, self.units)  # of the images as they are
 
-    def sum(self, key: Any, masks: Callable, rows: Sequence[np.ndarray], combine: Callable, places: Any = None) -> Any:
+    def sum(self, key: Any, masks: Callable, rows: Rows, combine: Callable, places: Any = None) -> Any:
         """The sum over masks of what `combine(change, masks, live, *rows)` makes of the change of scores (B, P, K) that
         P masks cause. Rows that fill up the last P are zeros, and `live` (P,) is 0 there and otherwise 1."""
         change = self.change
@@ -61,10 +64,10 @@ class Probe:
             return combine(change(subject, x, behind, units, scores, seen), seen, live, *rows)
 
         run = functools.partial(self._repeated(key, step), *self._state(places))
-        return total_of(run, self._chunks((np.ones(len(rows[0]), "float32"), *rows)), self.x)
+        return total_of(run, self._chunks(rows), self.x)
 
     def changes(self, key: Any, masks: Callable, places: Any = None) -> Callable:
-        """A function from rows, each (M, ...), to the change of scores (B, M, K) that each of their masks causes."""
+        """A function from rows to the change of scores (B, M, K) that each of their M masks causes."""
         change = self.change
 
         def step(subject, x, behind, units, scores, places, *rows):
@@ -72,22 +75,31 @@ class Probe:
 
         run = functools.partial(self._repeated(key, step), *self._state(places))
 
-        def evaluated(*rows):
-            chunks = self._chunks(rows)
-            parts = [run(*(chunk[i] for chunk in chunks)) for i in counted(range(len(chunks[0])))]
-            return ops.concatenate(parts, axis=1)[:, : len(rows[0])]
+        def evaluated(rows):
+            steps = self._chunks(rows)
+            parts = []
+            for i in counted(range(steps.number)):
+                _, *chunk = (ops.convert_to_tensor(row[0]) for row in steps.drawn(i, i + 1))
+                parts.append(run(*chunk))
+            return ops.concatenate(parts, axis=1)[:, : rows.number]
 
         return evaluated
 
     def _state(self, places: Any) -> tuple:
         return self.x, self.background, self.units, self.scores, places
 
-    def _chunks(self, rows: Sequence[np.ndarray]) -> list:
-        """Rows (M, ...) as tensors (steps, P, ...), of equal parts, filled up with zeros."""
-        steps, together = steps_of(len(rows[0]), self.view.batch, self.at_once)
-        fill = steps * together - len(rows[0])
-        padded = (np.concatenate([r, np.zeros((fill, *r.shape[1:]), r.dtype)]) for r in rows)
-        return [ops.convert_to_tensor(r.reshape(steps, together, *r.shape[1:]), "float32") for r in padded]
+    def _chunks(self, rows: Rows) -> Rows:
+        """Rows (M, ...) as those of equal steps of P, filled up with zeros, behind `live` (P,), which is 0 there."""
+        steps, together = copies_of(rows.number, self.x, self.at_once)
+
+        def drawn(start, stop):
+            first, last = start * together, min(stop * together, rows.number)
+            fill = (stop - start) * together - (last - first)
+            parts = (np.ones(last - first), *rows.drawn(first, last))
+            padded = (np.concatenate([p, np.zeros((fill, *p.shape[1:]), p.dtype)]) for p in parts)
+            return [p.reshape(stop - start, together, *p.shape[1:]).astype("float32") for p in padded]
+
+        return Rows(steps, drawn)
 
     def _repeated(self, key: Any, step: Callable) -> Callable:
         if self.view.taps.black_box:  # a function is no program, and stays none
@@ -143,6 +155,8 @@ def images_like(view: models.View, name: str, value: Any, expected: str) -> tupl
         given = np.asarray(None)
     if not ops.is_tensor(given) and given.dtype.kind in "OSUmMc":
         raise InputError(f"{name}={value!r}: {expected} was expected.")
+    if not ops.is_tensor(given) and given.dtype.kind == "u":  # of 64 bits, which not every framework has
+        given = given.astype("float32")
     given, shape = ops.cast(ops.convert_to_tensor(given), "float32"), tuple(view.x.shape)
     front = view.taps.inputs.front
     if front is not None and len(given.shape) in (front.rank - 1, front.rank):
@@ -208,8 +222,9 @@ def occlusion(
     strides = sizes("stride", tuple(-(-p // 2) for p in patches) if stride is None else stride, size)
     if any(s > p for s, p in zip(strides, patches, strict=True)):
         raise InputError(f"stride={strides} is above patch={patches}: some pixels would never be covered.")
-    counts = [-(-(n - p) // s) + 1 for n, p, s in zip(size, patches, strides, strict=True)]
-    starts = np.stack(np.meshgrid(*map(np.arange, counts), indexing="ij"), axis=-1).reshape(-1, len(size)) * strides
+    counts = tuple(-(-(n - p) // s) + 1 for n, p, s in zip(size, patches, strides, strict=True))
+    number = math.prod(counts)
+    check_passes(f"Windows of {patches} every {strides} pixels", number, "give a larger stride=")
 
     def masks(start, places):
         covered = 1.0
@@ -222,7 +237,10 @@ def occlusion(
     def combine(change, seen, live, start):
         return laid(-change, (1 - seen) * ops.reshape(live, (-1, *(1,) * len(size))))
 
-    total, count = probe.sum(["occlusion", patches], masks, [starts.astype("float32")], combine)
+    def starts(start, stop):
+        return [np.stack(np.unravel_index(np.arange(start, stop), counts), axis=-1) * strides]
+
+    total, count = probe.sum(["occlusion", patches], masks, Rows(number, starts), combine)
     return probe.scores, total / count
 
 
@@ -261,7 +279,7 @@ def rise(
     seed = seed_of(seed)
     probe = Probe(model, inputs, indices, score, baseline, at_once)
     size, cells = probe.size, sizes("grid", grid, probe.size)
-    rows = rise_rows(repetitions, cells, size, p, seed)
+    rows = Rows(repetitions, lambda start, stop: rise_rows(stop - start, cells, size, p, seed, start))
 
     def masks(seen, shift, places):
         return shifted(seen, shift, cells, size)
@@ -274,11 +292,12 @@ def rise(
     return probe.scores, ops.expand_dims(probe.scores, tuple(range(1, 1 + len(cells)))) + change
 
 
-def rise_rows(number: int, cells: tuple, size: tuple, p: float, seed: int) -> list[np.ndarray]:
-    """Which cells are seen, (M, *cells), and by how many pixels the masks are shifted, (M, axes)."""
-    seen = (random.on_host((number, *cells), seed, 0, 0) < p).astype("float32")
-    cell = np.array([-(-n // g) for n, g in zip(size, cells, strict=True)])
-    return [seen, np.floor(random.on_host((number, len(size)), seed, 0, 1) * cell).astype("float32")]
+def rise_rows(number: int, cells: tuple, size: tuple, p: float, seed: int, first: int = 0) -> list[np.ndarray]:
+    """Which cells are seen, (M, *cells), and by how many pixels the masks are shifted, (M, axes), from mask `first`."""
+    cell, axes = np.array([-(-n // g) for n, g in zip(size, cells, strict=True)]), len(size)
+    seen = random.on_host((number, *cells), seed, 0, 0, first * math.prod(cells)) < p
+    shift = random.on_host((number, axes), seed, 0, 1, first * axes)
+    return [seen.astype("float32"), np.floor(shift * cell).astype("float32")]
 
 
 def shifted(seen: Any, shift: Any, cells: tuple, size: tuple) -> Any:

@@ -1,5 +1,6 @@
 """Pieces of an image that are covered together: a grid, superpixels, or what the user gives."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -7,18 +8,23 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import backend, models, registry
-from keras_explainable.errors import InputError
+from keras_explainable.errors import InputError, shortly
+from keras_explainable.methods.loops import Rows
 from keras_explainable.methods.perturbation import sizes
+
+MOST = 2048  # segments of an image: what is solved for them takes time that grows as n^3, some 2 s of so many
 
 
 def segment(view: models.View, segments: Any) -> tuple[Any, tuple[int, ...]]:
     """The number of each pixel's segment, (G, *S) integers from 0, G being B, or 1 for all images alike; and how many
-    segments each of the G has.
+    segments each of the G has, at most `MOST`.
 
     `segments`: cells of a grid along all axes or each; "slic" for superpixels; labels (*S) or (B, *S); or a function
     from images (B, *S, C), a NumPy array, to such labels."""
     if isinstance(segments, (int, np.integer)) or (isinstance(segments, tuple) and len(segments) == view.rank):
-        labels, number = grid(view.size, sizes("segments", segments, view.size))
+        cells = sizes("segments", segments, view.size)
+        _check_number(math.prod(cells), segments)
+        labels, number = grid(view.size, cells)
         return ops.convert_to_tensor(labels[None]), (number,)
     if isinstance(segments, str) or registry.accepts(segments, "images"):
         if backend.is_traced(view.x):
@@ -40,7 +46,17 @@ def segment(view: models.View, segments: Any) -> tuple[Any, tuple[int, ...]]:
             "batches, give a function from images to labels."
         )
     numbered = [np.unique(image, return_inverse=True)[1].reshape(size) for image in labels]
-    return ops.convert_to_tensor(np.stack(numbered).astype("int32")), tuple(1 + int(image.max()) for image in numbered)
+    counts = tuple(1 + int(image.max()) for image in numbered)
+    _check_number(max(counts), "labels")
+    return ops.convert_to_tensor(np.stack(numbered).astype("int32")), counts
+
+
+def _check_number(number: int, segments: Any) -> None:
+    if number > MOST:
+        raise InputError(
+            f"segments={shortly(segments)} makes {number:,} segments of an image, and {MOST:,} are the most: give "
+            "fewer, as by segments=7 for a grid of 7 by 7."
+        )
 
 
 def grid(size: tuple, cells: tuple) -> tuple[np.ndarray, int]:
@@ -75,18 +91,22 @@ def scaled(image: np.ndarray) -> np.ndarray:
     return (image - low) / (high - low + (high == low))
 
 
-def each_image(counts: Sequence[int], drawn: Callable) -> list[np.ndarray]:
-    """Of `drawn(n)`, arrays (M, n) for an image of n segments, those of each image, (M, G, n), filled up with zeros:
-    they depend on its own number of segments alone, and not on what it shares a batch with."""
+def each_image(counts: Sequence[int], drawn: Callable) -> Rows:
+    """Of `drawn(n)`, rows of arrays (M, n) for an image of n segments, those of each image, (M, G, n), filled up with
+    zeros: they depend on its own number of segments alone, and not on what it shares a batch with."""
     of = {n: drawn(n) for n in set(counts)}
-    most, rows = max(counts), max(len(arrays[0]) for arrays in of.values())
+    most = max(counts)
 
-    def filled(array):
-        return np.pad(array.astype("float32"), [(0, rows - array.shape[0]), (0, most - array.shape[1])])
+    def all_drawn(start, stop):
+        def filled(array):
+            return np.pad(array.astype("float32"), [(0, stop - start - len(array)), (0, most - array.shape[1])])
 
-    return [
-        np.stack([filled(array) for array in arrays], axis=1) for arrays in zip(*(of[n] for n in counts), strict=True)
-    ]
+        parts = {n: rows.drawn(min(start, rows.number), min(stop, rows.number)) for n, rows in of.items()}
+        return [
+            np.stack([filled(a) for a in arrays], axis=1) for arrays in zip(*(parts[n] for n in counts), strict=True)
+        ]
+
+    return Rows(max(rows.number for rows in of.values()), all_drawn)
 
 
 def seen(z: Any, labels: Any) -> Any:

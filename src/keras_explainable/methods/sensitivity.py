@@ -7,12 +7,14 @@ from keras import ops
 
 from keras_explainable import filters, random
 from keras_explainable.compiling import repeats
-from keras_explainable.methods.loops import check_repetitions, seed_of, steps_of, total_of
+from keras_explainable.memory import check_fits
+from keras_explainable.methods.loops import Rows, check_passes, check_repetitions, seed_of, steps_of, total_of
 from keras_explainable.methods.perturbation import Probe
 from keras_explainable.methods.segments import each_image, seen, segment, spread
 from keras_explainable.progress import counted
 from keras_explainable.registry import explainer
 
+MOST_COMPARED = 100_000  # masks each two of which are: a minute for each image and unit
 KERNEL_AT_ONCE = 1 << 20  # values of the kernel of scores that are computed together
 
 
@@ -57,13 +59,20 @@ def sobol(
     probe = Probe(model, inputs, indices, score, baseline, at_once)
     labels, counts = segment(probe.view, segments)
     changes = probe.changes("sobol", seen, labels)
-    a, b = each_image(counts, lambda n: [random.on_host((repetitions, n), seed, 0, stream) for stream in (0, 1)])
-    n, number = a.shape[-1], np.array(counts)[:, None]
+    n, number = max(counts), np.array(counts)[:, None]
+    check_passes(f"{repetitions:,} repetitions for {n} segments", repetitions * (1 + n), "give fewer of either")
+
+    def drawn(n):
+        streams = (0, 1)
+        return Rows(repetitions, lambda i, end: [random.on_host((end - i, n), seed, 0, s, i * n) for s in streams])
+
+    rows = each_image(counts, drawn)
     own = ops.convert_to_tensor((np.arange(n + 1) <= number).astype("float32"))[..., None]  # evaluations (G, 1 + n, 1)
     shift: Any = None
     sums: list[Any] = [0.0, 0.0, 0.0]
     for i in counted(range(repetitions)):  # running sums, of f less a value of it: nothing grows with the repetitions
-        f = changes(np.concatenate([a[i : i + 1], np.where(np.eye(n, dtype=bool)[:, None], b[i], a[i])]))
+        a, b = rows.drawn(i, i + 1)
+        f = changes(Rows.of([np.concatenate([a, np.where(np.eye(n, dtype=bool)[:, None], b, a)])]))
         shift = f[:, :1] if shift is None else shift
         apart = own * (f - shift)
         new = (ops.sum(apart, axis=1), ops.sum(ops.square(apart), axis=1), ops.square(f[:, :1] - f[:, 1:]))
@@ -103,12 +112,19 @@ def hsic(
 
     Reference: Novello et al., Making Sense of Dependence, arXiv:2206.06219.
     """
-    check_repetitions(repetitions)
+    check_repetitions(repetitions, MOST_COMPARED)
     seed = seed_of(seed)
     probe = Probe(model, inputs, indices, score, baseline, at_once)
     labels, counts = segment(probe.view, segments)
-    (z,) = each_image(counts, lambda n: [random.on_host((repetitions, n), seed) < 0.5])
-    f = ops.moveaxis(probe.changes("hsic", seen, labels)(z), 1, -1)  # (B, K, M)
+    kept = 16.0 * repetitions * len(counts) * max(counts)
+    check_fits(f"{repetitions:,} masks of {max(counts)} segments", kept, "give fewer repetitions= or segments=")
+
+    def drawn(n):
+        return Rows(repetitions, lambda i, end: [random.on_host((end - i, n), seed, first=i * n) < 0.5])
+
+    rows = each_image(counts, drawn)
+    f = ops.moveaxis(probe.changes("hsic", seen, labels)(rows), 1, -1)  # (B, K, M)
+    (z,) = rows.drawn(0, repetitions)
     # Centred, K_j is 2 c c' with c = z_j - mean z_j: the trace is a quadratic form.
     values = 2 * quadratic_form(f, np.moveaxis(z - z.mean(axis=0), 0, 1), probe.view.batch)
     values = values / max(repetitions - 1, 1) ** 2
@@ -129,4 +145,5 @@ def quadratic_form(f: Any, c: np.ndarray, batch: Any) -> Any:
 
     some_f = ops.reshape(ops.pad(f, [(0, 0), (0, 0), (0, fill)]), (-1, units, steps, rows))
     some_c = np.pad(c, [(0, 0), (0, fill), (0, 0)]).reshape(len(c), 1, steps, rows, -1)
-    return total_of(part, [ops.moveaxis(some_f, 2, 0), np.moveaxis(some_c, 2, 0)], f)[0]
+    blocks = [ops.moveaxis(some_f, 2, 0), ops.convert_to_tensor(np.moveaxis(some_c, 2, 0))]
+    return total_of(part, blocks, f)[0]

@@ -4,21 +4,25 @@ Their weights are linear in the scores: weights[j] = sum over m of C[m, j] f(x s
 that are known from the coalitions z (M, n) alone. These are computed on the host in double precision, for images of
 each number of segments n, and only the sum runs on the device."""
 
+import functools
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from keras import ops
 
 from keras_explainable import filters, random
+from keras_explainable.aside import aside
 from keras_explainable.compiling import repeats
-from keras_explainable.methods.loops import check_number, check_repetitions, seed_of
+from keras_explainable.methods.loops import Rows, check_number, check_repetitions, seed_of
 from keras_explainable.methods.perturbation import Probe
 from keras_explainable.methods.segments import each_image, seen, segment, spread
 from keras_explainable.registry import explainer
 
+TOGETHER = 256  # coalitions that sums are taken over at once
+EPSILON = np.finfo("float64").eps
 ENOUGH = 4  # coalitions for each segment, from which on Shapley values correlate by 0.9 with those of very many
 
 
@@ -26,11 +30,11 @@ def _weigh(probe: Probe, name: str, segments: Any, drawn: Callable) -> Any:
     """Maps of sum over m of C[m] (f(x seen through z_m) - f(x)), z and C being `drawn(n)` for n segments; C's columns
     must say nothing of a constant f."""
     labels, counts = segment(probe.view, segments)
+    rows = each_image(counts, drawn)
 
     def combine(change, masks, live, z, weights):
         return (ops.matmul(ops.transpose(weights, (1, 2, 0)), change),)  # (G, n, P) and (B, P, K)
 
-    rows = each_image(counts, drawn)
     (values,) = probe.sum(name, lambda z, weights, places: seen(z, places), rows, combine, labels)
     return spread(values, labels)
 
@@ -70,31 +74,57 @@ def lime(
     """
     check_repetitions(repetitions)
     check_number("width", width, lambda w: w > 0, "a positive width")
-    check_number("ridge", ridge, lambda r: r >= 0, "a number, 0 or more,")
+    check_number("ridge", ridge, lambda r: 0 <= r < math.inf, "a number, 0 or more,")
     seed = seed_of(seed)
     probe = Probe(model, inputs, indices, score, baseline, at_once)
 
     def drawn(n):
-        z = lime_rows(repetitions, n, seed)
-        return z, lime_coefficients(z, width, ridge)
+        some = Rows(repetitions, lambda start, stop: [lime_rows(stop - start, n, seed, start)])
+        coefficients = lime_coefficients(some, n, width, ridge)
+
+        def rows(start, stop):
+            (z,) = some.drawn(start, stop)
+            return [z, coefficients(z)]
+
+        return Rows(repetitions, rows)
 
     return probe.scores, _weigh(probe, "lime", segments, drawn)
 
 
-def lime_rows(number: int, n: int, seed: int) -> np.ndarray:
-    """Which of n segments are seen: all, then each with probability 1/2."""
-    z = (random.on_host((number, n), seed) < 0.5).astype("float64")
-    z[0] = 1
+def lime_rows(number: int, n: int, seed: int, first: int = 0) -> np.ndarray:
+    """Which of n segments are seen: all, then each with probability 1/2; from row `first` on."""
+    z = (random.on_host((number, n), seed, first=first * n) < 0.5).astype("float64")
+    z[: 1 if first == 0 else 0] = 1
     return z
 
 
-def lime_coefficients(z: np.ndarray, width: float, ridge: float) -> np.ndarray:
-    """C (M, n): the weighted ridge regression with an intercept, as a function of its targets."""
-    distance = 1 - np.sqrt(z.mean(axis=1))  # of 0 or 1s: cos(z, 1) = sqrt(mean z)
-    pi = np.exp(-(distance**2) / (2 * width**2))
-    centred = z - (pi @ z) / pi.sum()
-    weighted = (centred * pi[:, None]).T
-    return np.linalg.lstsq(weighted @ centred + ridge * np.eye(z.shape[1]), weighted, rcond=None)[0].T
+def lime_coefficients(some: Rows, n: int, width: float, ridge: float) -> Callable:
+    """C: the weighted ridge regression with an intercept, as a function of its targets. It is linear in these, and C of
+    some rows z (M, n) is a function of them and of sums over all."""
+
+    def weight(z):
+        distance = 1 - np.sqrt(z.mean(axis=1))  # of 0 or 1s: cos(z, 1) = sqrt(mean z)
+        return np.exp(-np.square(distance / width) / 2)
+
+    total, first, second = 0.0, np.zeros(n), np.zeros((n, n))  # of weights, of weighted z, and of weighted z z'
+    for (z,) in _parts(some):
+        pi = weight(z)
+        total, first, second = total + pi.sum(), first + pi @ z, second + (z * pi[:, None]).T @ z
+    mean = first / total
+    scatter = second - total * np.outer(mean, mean) + ridge * np.eye(n)
+    inverse = _inverse(scatter)
+    return lambda z: weight(z)[:, None] * (z - mean) @ inverse
+
+
+def _parts(rows: Rows) -> Iterator[list[np.ndarray]]:
+    """All rows, some at a time."""
+    for start in range(0, rows.number, TOGETHER):
+        yield rows.drawn(start, min(start + TOGETHER, rows.number))
+
+
+def _inverse(a: np.ndarray) -> np.ndarray:
+    """Moore and Penrose's inverse of a symmetric matrix: solutions of least norm where it is singular."""
+    return aside(np.linalg.pinv, a, rcond=len(a) * EPSILON, hermitian=True)
 
 
 @repeats
@@ -140,37 +170,55 @@ def kernel_shap(
                 f"give repetitions={ENOUGH * n} or more, or fewer segments=.",
                 stacklevel=2,
             )
-        z, weights = coalitions(repetitions, n, seed)
-        return np.concatenate([np.zeros((1, n)), z]), shapley_coefficients(z, weights)
+        some = coalitions(repetitions, n, seed)
+        of_none, coefficients = shapley_coefficients(some, n)
+
+        def rows(start, stop):  # the empty coalition, and the others
+            z, weights = some.drawn(max(start - 1, 0), max(stop - 1, 0))
+            c = coefficients(z, weights)
+            return [np.concatenate([np.zeros((1, n)), z]), np.concatenate([of_none[None], c])] if start == 0 else [z, c]
+
+        return Rows(1 + some.number, rows)
 
     return probe.scores, _weigh(probe, "kernel_shap", segments, drawn)
 
 
-def coalitions(number: int, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """All coalitions (M, n) of n segments but the empty and the full one, with their weights, where there are at most
-    `number`; or so many that are drawn in proportion to them."""
+def coalitions(number: int, n: int, seed: int) -> Rows:
+    """All coalitions (M, n) of n segments but the empty and the full one, with their weights (M,), where there are at
+    most `number`; or so many that are drawn in proportion to them."""
     if n < 2:
-        return np.zeros((0, n)), np.zeros(0)
+        return Rows(0, lambda start, stop: [np.zeros((0, n)), np.zeros(0)])
     if n < 60 and 2**n - 2 <= number:
-        z = (np.arange(1, 2**n - 1)[:, None] >> np.arange(n) & 1).astype("float64")
-        size = z.sum(axis=1).astype(int)
-        return z, np.array([(n - 1) / (math.comb(n, s) * s * (n - s)) for s in size])
+        return Rows(2**n - 2, functools.partial(_listed, n))
+    return Rows(number, functools.partial(_drawn, n, seed))
+
+
+def _listed(n: int, start: int, stop: int) -> list[np.ndarray]:
+    """Coalitions from `start` to `stop` of all, as binary numbers, and their weights."""
+    z = (np.arange(1 + start, 1 + stop)[:, None] >> np.arange(n) & 1).astype("float64")
+    weight = [0.0, *((n - 1) / (math.comb(n, s) * s * (n - s)) for s in range(1, n))]
+    return [z, np.take(weight, z.sum(axis=1).astype(int))]
+
+
+def _drawn(n: int, seed: int, start: int, stop: int) -> list[np.ndarray]:
+    """Coalitions from `start` to `stop` of those that are drawn, in pairs of one and its complement, all alike."""
+    first, last = start // 2, -(-stop // 2)
     share = np.cumsum([1 / (s * (n - s)) for s in range(1, n)])
-    half = -(-number // 2)
-    size = 1 + np.searchsorted(share / share[-1], random.on_host((half,), seed, 0, 0).astype("float64"))
-    rank = np.argsort(np.argsort(random.on_host((half, n), seed, 0, 1), axis=1, kind="stable"), axis=1)
-    z = (rank < np.minimum(size, n - 1)[:, None]).astype("float64")
-    return np.stack([z, 1 - z], axis=1).reshape(-1, n)[:number], np.ones(number)
+    draw = random.on_host((last - first,), seed, 0, 0, first)
+    size = 1 + np.searchsorted(share / share[-1], draw.astype("float64"))
+    order = np.argsort(random.on_host((last - first, n), seed, 0, 1, first * n), axis=1, kind="stable")
+    z = (np.argsort(order) < np.minimum(size, n - 1)[:, None]).astype("float64")
+    pairs = np.stack([z, 1 - z], axis=1).reshape(-1, n)
+    return [pairs[start - 2 * first : stop - 2 * first], np.ones(stop - start)]
 
 
-def shapley_coefficients(z: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """C (1 + M, n) for the changes f(0) - f(x) and f(z) - f(x): the regression, of least norm where it is undetermined,
-    in phi = D/n + U psi, D = f(x) - f(0), U a basis of what sums to zero."""
-    n = z.shape[1]
-    basis = np.linalg.svd(np.ones((1, n)))[2][1:].T
-    root = np.sqrt(weights)[:, None]
-    solved = (
-        basis @ np.linalg.pinv(root * (z @ basis), rcond=1e-8) * root.T
-    )  # (n, M), of targets f(z) - f(0) - D |z| / n
-    of_none = -(1 / n + solved @ (1 - z.mean(axis=1)))
-    return np.concatenate([of_none[:, None], solved], axis=1).T
+def shapley_coefficients(some: Rows, n: int) -> tuple[np.ndarray, Callable]:
+    """C of the changes f(0) - f(x), (n,), and as a function of z and their weights C (M, n) of f(z) - f(x): the
+    regression, of least norm where it is undetermined, in phi = D/n + psi, D = f(x) - f(0), psi what sums to zero."""
+    second, rest = np.zeros((n, n)), np.zeros(n)
+    for z, weights in _parts(some):
+        weighted = weights[:, None] * z
+        second, rest = second + weighted.T @ z, rest + (1 - z.mean(axis=1)) @ weighted
+    off = np.eye(n) - 1 / n  # the projection on what sums to zero
+    solved = _inverse(off @ second @ off)
+    return -(1 / n + rest @ solved), lambda z, weights: weights[:, None] * z @ solved

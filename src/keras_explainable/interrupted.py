@@ -1,0 +1,29 @@
+"""Ctrl-C while a command of ours imports the package, which takes seconds: it ends at once, without a traceback."""
+
+import signal
+import sys
+import threading
+from itertools import pairwise
+from pathlib import Path
+
+
+def commanded() -> bool:
+    """Whether this process is a command of ours: `keras-explainable`, or `python -m` of a module of this package."""
+    script = Path(sys.argv[0]).name if getattr(sys, "argv", None) else ""
+    modules = (module for option, module in pairwise(sys.orig_argv) if option == "-m")
+    return script.startswith("keras-explainable") or any(m.split(".")[0] == __package__ for m in modules)
+
+
+def _exchange(known: object, new: object) -> None:
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) == known:
+        signal.signal(signal.SIGINT, new)  # type: ignore[arg-type]
+
+
+def raised() -> None:
+    """From here on Ctrl-C is a `KeyboardInterrupt` again, for commands to clear up."""
+    if commanded():
+        _exchange(signal.SIG_DFL, signal.default_int_handler)
+
+
+if commanded():  # an exception would have a traceback, and what others import might swallow it
+    _exchange(signal.default_int_handler, signal.SIG_DFL)
