@@ -38,7 +38,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 RECIPE := pyproject.toml requirements/pins.txt
 
 demo: $(VENV)/.demo-$(DEMO_BACKEND)
-	KERAS_BACKEND=$(DEMO_BACKEND) $(BIN)/python -m keras_explainable.demo $(ARGS)
+	KERAS_BACKEND=$(DEMO_BACKEND) $(BIN)/python -m keras_explainable.demo --overwrite $(ARGS)
 
 docs: $(VENV)/.test
 	KERAS_BACKEND=torch $(BIN)/python -m keras_explainable.demo --page docs

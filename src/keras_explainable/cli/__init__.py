@@ -34,8 +34,15 @@ def main() -> None:
     _restart(sys.argv[1:])
     if find_spec("typer") is None:
         sys.exit(f'The command line needs typer, which is missing: pip install "{NAME}[cli]"')
-    warnings.formatwarning = lambda message, *_, **__: f"Note: {message}\n"
+    warnings.formatwarning = _note
     app()(prog_name=NAME)
+
+
+def _note(message: object, *_: Any, **__: Any) -> str:
+    """A warning, in a line."""
+    from keras_explainable import viz
+
+    return f"Note: {viz.text.shown(' '.join(str(message).split()))}\n"
 
 
 def app() -> Any:
@@ -98,9 +105,10 @@ def friendly(command: Callable) -> Callable:
 
 
 def _one_line(error: Exception) -> str:
+    from keras_explainable import viz
     from keras_explainable.errors import ExplainError
 
-    text = " ".join(str(error).split())
+    text = viz.text.shown(" ".join(str(error).split()))
     if isinstance(error, ExplainError | OSError):
         return f"Error: {text}"
     return f"Error: {type(error).__name__}: {text[:300]} (unexpected: --debug shows where)"
