@@ -12,6 +12,9 @@ from stat import S_ISREG
 from typing import BinaryIO
 
 from keras_explainable.errors import InputError, ModelFileError, OutputError
+from keras_explainable.viz.text import shown
+
+KEPT = "Choose another folder, or --overwrite (overwrite=True)."
 
 
 def opened(path: str | Path) -> BinaryIO:
@@ -22,7 +25,7 @@ def opened(path: str | Path) -> BinaryIO:
     file = open(path, "rb", opener=_at_once)  # noqa: SIM115
     if not S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise ModelFileError(f"{path} is a pipe or a device. Expected a regular file.")
+        raise ModelFileError(f"{shown(path)} is a pipe or a device. Expected a regular file.")
     return file
 
 
@@ -49,9 +52,11 @@ def write(path: Path, save: Callable[[BinaryIO], object]) -> Path:
             part.unlink(missing_ok=True)
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            raise InputError(f"{path.name} is too long a name for {path.parent}. Rename the image.") from None
+            raise InputError(
+                f"{shown(path.name)} is too long a name for {shown(path.parent)}. Rename the image."
+            ) from None
         why = error.strerror or error
-        raise OutputError(f"{path} cannot be written: {why}. Make room, or choose another folder.") from error
+        raise OutputError(f"{shown(path)} cannot be written: {why}. Make room, or choose another folder.") from error
     return path
 
 
@@ -70,14 +75,12 @@ class Out:
         """
         there = next(place for place in (self.folder, *self.folder.parents) if os.path.exists(place))
         if not there.is_dir():
-            raise OutputError(f"{there} is a file, and a folder to write into was expected. Choose another.")
+            raise OutputError(f"{shown(there)} is a file, and a folder to write into was expected. Choose another.")
         if not os.access(there, os.W_OK | os.X_OK):
-            raise OutputError(f"{there} is a folder that cannot be written into. Choose another.")
+            raise OutputError(f"{shown(there)} is a folder that cannot be written into. Choose another.")
         if taken := [name for name in names if self._keeps(name)]:
             others = f", and {len(taken) - 1} more of the files to be written" if len(taken) > 1 else ""
-            raise OutputError(
-                f"{self.folder / taken[0]} exists{others}. Choose another folder, or --overwrite (overwrite=True)."
-            )
+            raise OutputError(f"{shown(self.folder / taken[0])} exists{others}. {KEPT}")
 
     def write(self, name: str, save: Callable[[BinaryIO], object]) -> Path:
         """Write one file, whose name may contain folders, by `save`, which gets it open.
@@ -85,11 +88,13 @@ class Out:
         Raises: InputError: this name cannot be written. OutputError: the folder cannot.
         """
         path = self.folder / name
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise InputError(f"{shown(name)} is a place outside {shown(self.folder)}. Expected a name inside.")
         for place in path.parents[: len(Path(name).parts) - 1]:
             if place.is_symlink():
-                raise InputError(f"{place} is a link to another place, which is not written to. Remove it.")
+                raise InputError(f"{shown(place)} is a link to another place, which is not written to. Remove it.")
         if self._keeps(name):
-            raise InputError(f"{path} exists. Choose another folder, or --overwrite (overwrite=True).")
+            raise InputError(f"{shown(path)} exists. {KEPT}")
         return write(path, save)
 
     def _keeps(self, name: str) -> bool:

@@ -3,12 +3,13 @@
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from keras_explainable.errors import BackendError, InputError, ModelFileError
 from keras_explainable.viz import files
+from keras_explainable.viz.text import shown
 
 ColorMap = str | Callable[[np.ndarray], Any]
 Limits = tuple[float, float]
@@ -30,6 +31,8 @@ BRIGHTEST = 99.0  # percentile that gets the full colour, where a picture is for
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # pillow's others run programs, or are seldom looked after
 MAX_PIXELS = 50_000_000  # of an image file, unless more are allowed
 MAX_BYTES = 8  # for each pixel that is allowed: four channels of 16 bits
+STANDALONE = {b"", b"\0", b"\1", b"\xff", *(bytes([n]) for n in range(0xD0, 0xD9))}  # after 0xff: JPEG's, of no length
+MAX_SCANS = 100  # of a JPEG, each of which goes over all pixels; programs write 20 at most
 BAND = 1_000_000  # pixels that are calculated with at once
 FAINTEST = 0.1  # opacity of the weakest value, where opacity follows strength
 
@@ -255,30 +258,32 @@ def read_image(path: str | Path, size: int | tuple[int, int] | None = None, max_
     With `size`, (H, W) or one side of a square, `fit` to it. Raises: ModelFileError: no file, no image, cut short, or
     of more than `max_pixels`.
     """
-    Image = pillow().Image
+    Image, name = pillow().Image, shown(path)
     try:
         with files.opened(path) as stream, Image.open(stream, formats=FORMATS) as file:
-            _check_size(path, file, os.fstat(stream.fileno()).st_size, max_pixels)
+            _check_size(name, file, os.fstat(stream.fileno()).st_size, max_pixels)
+            if file.format in ("JPEG", "MPO"):
+                _check_scans(name, stream)
             pillow().ImageOps.exif_transpose(file, in_place=True)
             array = _pixels(file)
     except IsADirectoryError:
-        raise ModelFileError(f"{path} is a folder: give its images, or use `keras-explainable dump`.") from None
+        raise ModelFileError(f"{name} is a folder: give its images, or use `keras-explainable dump`.") from None
     except FileNotFoundError:
-        raise ModelFileError(f"There is no image at {path}. Check the path.") from None
+        raise ModelFileError(f"There is no image at {name}. Check the path.") from None
     except pillow().UnidentifiedImageError:
-        raise ModelFileError(f"{path} is not an image. Expected a BMP, GIF, JPEG, PNG, TIFF or WebP file.") from None
+        raise ModelFileError(f"{name} is not an image. Expected a BMP, GIF, JPEG, PNG, TIFF or WebP file.") from None
     except Image.DecompressionBombError as error:
-        raise ModelFileError(f"{path} is too large an image: make it smaller. {error}") from None
+        raise ModelFileError(f"{name} is too large an image: make it smaller. {error}") from None
     except MemoryError:
-        raise ModelFileError(f"{path} needs more memory than there is: make it smaller.") from None
+        raise ModelFileError(f"{name} needs more memory than there is: make it smaller.") from None
     except ModelFileError:
         raise
     except Exception as error:  # readers of damaged files raise what comes, such as struct.error and KeyError
-        raise ModelFileError(f"{path} cannot be read as an image, it may be cut short or damaged: {error}.") from None
+        raise ModelFileError(f"{name} cannot be read as an image, it may be cut short or damaged: {error}.") from None
     return array if size is None else fit(array, (size, size) if isinstance(size, int) else size)
 
 
-def _check_size(path: str | Path, file: Any, size: int, most: int) -> None:
+def _check_size(name: str, file: Any, size: int, most: int) -> None:
     """Refuse, by its header, an image that would take too much memory when it is decoded. Raises: ModelFileError."""
     width, height = file.size
     tile = [getattr(file, "tag_v2", {}).get(tag, 1) for tag in (322, 323)]  # TIFF's TileWidth and TileLength
@@ -286,9 +291,24 @@ def _check_size(path: str | Path, file: Any, size: int, most: int) -> None:
     found = f"{pixels} pixels" if pixels > most else f"{size} bytes" if size > most * MAX_BYTES else ""
     if found:
         raise ModelFileError(
-            f"{path} is too large an image, {found}: make it smaller, or allow more than {most} pixels by --max-pixels "
+            f"{name} is too large an image, {found}: make it smaller, or allow more than {most} pixels by --max-pixels "
             "(max_pixels=)."
         )
+
+
+def _check_scans(name: str, stream: BinaryIO) -> None:
+    """Refuse a JPEG that would be decoded for minutes, over and over again. Raises: ModelFileError."""
+    place = stream.tell()
+    stream.seek(0)
+    data, at, scans = stream.read(), 0, 0
+    stream.seek(place)
+    while (at := data.find(b"\xff", at)) >= 0 and data[at + 1 : at + 2] != b"\xd9":  # the end of the image
+        kind = data[at + 1 : at + 2]
+        scans += kind == b"\xda"
+        if scans > MAX_SCANS:
+            raise ModelFileError(f"{name} is a JPEG of more than {MAX_SCANS} scans. Save the image anew.")
+        alone = kind in STANDALONE
+        at += 1 if alone else 2 + int.from_bytes(data[at + 2 : at + 4])
 
 
 def _pixels(file: Any) -> np.ndarray:
