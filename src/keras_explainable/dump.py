@@ -1,5 +1,6 @@
 """Every method's map of every image in a folder, laid over the image: one picture file for each."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -130,10 +131,14 @@ def find(folder: Path, out: Path, max_pixels: int = image.MAX_PIXELS) -> list[Sa
     if not folder.is_dir():
         problem = "is a file" if folder.exists() else "does not exist"
         raise ke.errors.InputError(f"{folder} {problem}, and a folder of images was expected.")
-    made = out.resolve()
+    made = Path(os.path.realpath(out))  # which does not mind a link to itself
     if made == folder.resolve():
         raise ke.errors.InputError(f"The pictures would lie among the images in {folder}: give them another folder.")
-    paths = (p for p in sorted(folder.rglob("*")) if p.suffix.lower() in SUFFIXES and p.is_file())
+    try:
+        inside = sorted(folder.rglob("*"))
+    except RecursionError:
+        raise ke.errors.InputError(f"{folder} holds too many folders inside one another. Move its images.") from None
+    paths = (p for p in inside if p.suffix.lower() in SUFFIXES and p.is_file())
     if folder.resolve() in made.parents:
         paths = (p for p in paths if made not in p.resolve().parents)  # pictures of an earlier run are no images
     read = partial(image.read_image, max_pixels=max_pixels)

@@ -111,6 +111,11 @@ def test_what_never_ends_is_no_image(tmp_path):
         assert [sample.name for sample in dump.find(tmp_path, tmp_path / "out")] == ["good.png"]
 
 
+def test_what_the_system_does_not_give_is_told(tmp_path):
+    with pytest.raises(ModelFileError, match="cannot be read: File name too long"):
+        read_image(tmp_path / ("n" * 300))
+
+
 def chunk(kind, data):
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
@@ -234,6 +239,15 @@ def test_a_folder_that_contains_itself_is_searched_once(tmp_path):
     (tmp_path / "b.png").symlink_to(tmp_path / "b.png")
     with within(5):
         assert [sample.name for sample in dump.find(tmp_path, tmp_path / "out")] == ["a.png"]
+
+
+def test_folders_without_end_are_told(tmp_path, monkeypatch):
+    def deep(*_):
+        raise RecursionError
+
+    monkeypatch.setattr(Path, "rglob", deep)
+    with pytest.raises(InputError, match="too many folders inside one another"):
+        dump.find(tmp_path, tmp_path / "out")
 
 
 def test_a_long_and_narrow_image_does_not_become_a_large_one():

@@ -284,6 +284,9 @@ def test_folders_that_will_not_do(put, tmp_path, monkeypatch):
     for out in ("file", "file/in/it"):
         words = ["--out", tmp_path / out, "--model", "missing.keras"]
         refused(run("explain", photo, *words), "file is a file, and a folder")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for out in ("loop", "n" * 300):
+        refused(run("explain", photo, "--out", tmp_path / out, "--model", "missing.keras"), "cannot be written into: ")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     refused(run("explain", photo, "--out", tmp_path / "link"), "cannot be written")
     assert not (tmp_path / "nowhere").exists() and (tmp_path / "file").read_text() == "mine"

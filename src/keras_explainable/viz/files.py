@@ -14,6 +14,7 @@ from typing import BinaryIO
 from keras_explainable.errors import InputError, ModelFileError, OutputError
 from keras_explainable.viz.text import shown
 
+ELSEWHERE = "Choose another folder."
 KEPT = "Choose another folder, or --overwrite (overwrite=True)."
 
 
@@ -56,7 +57,7 @@ def write(path: Path, save: Callable[[BinaryIO], object]) -> Path:
                 f"{shown(path.name)} is too long a name for {shown(path.parent)}. Rename the image."
             ) from None
         why = error.strerror or error
-        raise OutputError(f"{shown(path)} cannot be written: {why}. Make room, or choose another folder.") from error
+        raise OutputError(f"{shown(path)} cannot be written: {why}. {ELSEWHERE}") from error
     return path
 
 
@@ -75,9 +76,15 @@ class Out:
         """
         there = next(place for place in (self.folder, *self.folder.parents) if os.path.exists(place))
         if not there.is_dir():
-            raise OutputError(f"{shown(there)} is a file, and a folder to write into was expected. Choose another.")
+            raise OutputError(f"{shown(there)} is a file, and a folder to write into was expected. {ELSEWHERE}")
         if not os.access(there, os.W_OK | os.X_OK):
-            raise OutputError(f"{shown(there)} is a folder that cannot be written into. Choose another.")
+            raise OutputError(f"{shown(there)} cannot be written into. {ELSEWHERE}")
+        try:
+            self.folder.stat()
+        except FileNotFoundError:
+            pass  # it is made when there is something to write
+        except OSError as error:
+            raise OutputError(f"{shown(self.folder)} cannot be written into: {error.strerror}. {ELSEWHERE}") from None
         if taken := [name for name in names if self._keeps(name)]:
             others = f", and {len(taken) - 1} more of the files to be written" if len(taken) > 1 else ""
             raise OutputError(f"{shown(self.folder / taken[0])} exists{others}. {KEPT}")

@@ -279,6 +279,8 @@ def read_image(path: str | Path, size: int | tuple[int, int] | None = None, max_
     except ModelFileError:
         raise
     except Exception as error:  # readers of damaged files raise what comes, such as struct.error and KeyError
+        if isinstance(error, OSError) and error.strerror:
+            raise ModelFileError(f"{name} cannot be read: {error.strerror}.") from None
         raise ModelFileError(f"{name} cannot be read as an image, it may be cut short or damaged: {error}.") from None
     return array if size is None else fit(array, (size, size) if isinstance(size, int) else size)
 
