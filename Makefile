@@ -44,7 +44,7 @@ RECIPE := pyproject.toml $(CONSTRAINTS)
 HASHED := pins peers bench zoo
 
 demo: $(VENV)/.demo-$(DEMO_BACKEND)
-	KERAS_BACKEND=$(DEMO_BACKEND) $(BIN)/python -m keras_explainable.demo $(ARGS)
+	KERAS_BACKEND=$(DEMO_BACKEND) $(BIN)/python -m keras_explainable.demo --overwrite $(ARGS)
 
 docs: $(VENV)/.test
 	KERAS_BACKEND=torch $(BIN)/python -m keras_explainable.demo --page docs

@@ -102,7 +102,8 @@ def test_a_unit_by_number_or_name(photo, tmp_path, unit, scenes):
 
 
 def test_the_predicted_unit_is_the_highest(photo, tmp_path):
-    told = [run("explain", photo, "--unit", unit, "--out", tmp_path).stdout for unit in ("predicted", "top-1", "top")]
+    out = ["--out", tmp_path, "--overwrite"]
+    told = [run("explain", photo, "--unit", unit, *out).stdout for unit in ("predicted", "top-1", "top")]
     assert told[0] == told[1] == told[2] and "photo_gradcam.png" in told[0]
     assert run("compare", photo, "-m", "gradcam", "--unit", "predicted", "--out", tmp_path).exit_code == 0
 
@@ -187,11 +188,12 @@ def test_a_models_file_and_its_scale(photo, tmp_path):
     images = keras.Input((24, 24, 3))
     x = keras.layers.Conv2D(4, 3, activation="relu")(images)
     keras.Model(images, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x))).save(path)
-    guessed = run("explain", photo, "--model", path, "--unit", 1, "--out", tmp_path)
+    words = ["explain", photo, "--model", path, "--unit", 1, "--out", tmp_path, "--overwrite"]
+    guessed = run(*words)
     assert guessed.exit_code == 0 and "guess" in guessed.stderr and "unit 1" in guessed.stdout
-    told = run("explain", photo, "--model", path, "--unit", 1, "--out", tmp_path, "--scale", "unit")
+    told = run(*words, "--scale", "unit")
     assert told.exit_code == 0 and told.stderr == "" and told.stdout == guessed.stdout
-    raw = run("explain", photo, "--model", path, "--unit", 1, "--out", tmp_path, "--scale", "raw")
+    raw = run(*words, "--scale", "raw")
     assert raw.stdout != guessed.stdout
 
 

@@ -103,7 +103,7 @@ def test_more_images_than_one_batch_each_with_its_own_map(loaded, tmp_path, monk
 def test_pictures_of_an_earlier_run_are_no_images(loaded, tmp_path):
     put(tmp_path / "photo.png", halves(8, 8))
     first = dump.make(loaded, tmp_path, tmp_path / "results", ["gradcam"], progress=False)
-    again = dump.make(loaded, tmp_path, tmp_path / "results", ["gradcam"], progress=False)
+    again = dump.make(loaded, tmp_path, tmp_path / "results", ["gradcam"], progress=False, overwrite=True)
     assert again.pictures == first.pictures and len(first.pictures) == 1
     put(tmp_path / "album" / "photo.png", halves(8, 8))
     assert len(dump.make(loaded, tmp_path / "album", tmp_path, ["gradcam"], progress=False).pictures) == 1
@@ -140,7 +140,7 @@ def test_a_bar_shows_how_far_it_is(loaded, tmp_path, capsys):
     put(tmp_path / "in" / "photo.png", halves(8, 8))
     dump.make(loaded, tmp_path / "in", tmp_path / "out", ["gradcam", "gradients"])
     assert "2/2" in capsys.readouterr().out
-    dump.make(loaded, tmp_path / "in", tmp_path / "out", ["gradcam"], progress=False)
+    dump.make(loaded, tmp_path / "in", tmp_path / "out", ["gradcam"], progress=False, overwrite=True)
     assert capsys.readouterr().out == ""
 
 

@@ -37,3 +37,7 @@ class ModelFileError(ExplainError, ValueError):
 
 class BackendError(ExplainError, ImportError):
     """A framework that is not installed, or not the one Keras runs on."""
+
+
+class OutputError(ExplainError, OSError):
+    """Files cannot be written there: some exist, or the system refuses."""

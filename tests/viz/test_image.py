@@ -165,6 +165,25 @@ def test_a_map_of_several_units_is_refused(rng):
         image.overlay(np.zeros((4, 4, 3)), rng.random((4, 4, 3)))
 
 
+@pytest.mark.parametrize("kind", ["uint8", "standardised", "transparent", "grey"])
+def test_an_image_in_parts_is_the_image_at_once(rng, monkeypatch, kind):
+    picture = {
+        "uint8": rng.integers(0, 256, (9, 5, 3), "uint8"),
+        "standardised": rng.normal(size=(9, 5, 3)),
+        "transparent": rng.random((9, 5, 4)),
+        "grey": rng.integers(0, 1000, (9, 5)),
+    }[kind]
+    heat, alpha = rng.normal(size=(4, 3)), rng.random((9, 5))
+
+    def made():
+        return [image.to_rgb(picture), image.overlay(picture, heat, alpha), image.highlight(picture, heat)]
+
+    whole = made()
+    monkeypatch.setattr(image, "BAND", 7)  # less than two rows
+    for one, other in zip(whole, made(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 # Files.
 
 

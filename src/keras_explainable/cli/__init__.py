@@ -31,6 +31,7 @@ class Fit(StrEnum):
 
 
 def main() -> None:
+<<<<<<< HEAD
     """Run the command line. Exit codes: 0 done, 1 it could not be done, 2 it was not said right, 130 Ctrl-C."""
     from keras_explainable import interrupted
 
@@ -54,6 +55,21 @@ def _leave() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(STOPPED)
+=======
+    """Run the command line. Exit codes: 0 done, 1 it could not be done, 2 it was not said right."""
+    _restart(sys.argv[1:])
+    if find_spec("typer") is None:
+        sys.exit(f'The command line needs typer, which is missing: pip install "{NAME}[cli]"')
+    warnings.formatwarning = _note
+    app()(prog_name=NAME)
+>>>>>>> f29893cb94c9c109757ac07c23b90249cec499c9
+
+
+def _note(message: object, *_: Any, **__: Any) -> str:
+    """A warning, in a line."""
+    from keras_explainable import viz
+
+    return f"Note: {viz.text.shown(' '.join(str(message).split()))}\n"
 
 
 def app() -> Any:
@@ -116,9 +132,10 @@ def friendly(command: Callable) -> Callable:
 
 
 def _one_line(error: Exception) -> str:
+    from keras_explainable import viz
     from keras_explainable.errors import ExplainError
 
-    text = " ".join(str(error).split())
+    text = viz.text.shown(" ".join(str(error).split()))
     if isinstance(error, ExplainError | OSError):
         return f"Error: {text}"
     return f"Error: {type(error).__name__}: {text[:300]} (unexpected: --debug shows where)"

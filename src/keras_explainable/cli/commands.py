@@ -10,8 +10,9 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from keras_explainable import viz
 from keras_explainable.cli import NAME, Backend, Fit, friendly
-from keras_explainable.cli.job import Job, highest, listed, table
+from keras_explainable.cli.job import COMPARED, REPORT, Job, Sources, ending, highest, listed, table
 
 HELP = (
     "Explain what an image model looked at. Start with `keras-explainable demo`, or `keras-explainable explain IMAGE`."
@@ -47,6 +48,11 @@ Images = Annotated[
 ]
 Method = Annotated[list[str], typer.Option("--method", "-m", help=METHODS_HELP)]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where the pictures go.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist; otherwise nothing is done.")]
+MaxPixels = Annotated[
+    int,
+    typer.Option(min=1, metavar="N", help="Images of more pixels are left out. More than 178 million are never read."),
+]
 Model = Annotated[str | None, typer.Option("--model", help=MODEL_HELP, show_default="demo")]
 Size = Annotated[
     str | None,
@@ -98,14 +104,6 @@ def _version(
     pass
 
 
-def _check_images(paths: Sequence[Path]) -> None:
-    """Refuse what is no image before a model is loaded, which may take a while."""
-    from keras_explainable import viz
-
-    for path in paths:
-        viz.image.read_image(path)
-
-
 @cli.command()
 @friendly
 def explain(
@@ -121,6 +119,8 @@ def explain(
         typer.Option(metavar="PATH", help="The layer of CAM methods, from `keras-explainable layers`."),
     ] = None,
     out: Out = Path("explained"),
+    overwrite: Overwrite = False,
+    max_pixels: MaxPixels = viz.image.MAX_PIXELS,
     report: Annotated[
         bool, typer.Option("--report", help="Write report.html as well, with all maps side by side.")
     ] = False,
@@ -135,17 +135,20 @@ def explain(
 ) -> None:
     """Explain images: save each beside its maps, one picture for each image and method."""
     methods = _methods(method, layer)
-    _check_images(images)
+    sources = Sources(images, [ending(name) for name in methods], max_pixels)
+    place = viz.files.Out(out, overwrite)
+    place.check([*sources.files, *[REPORT] * report])
     loaded = _load(model, weights, unsafe, scale, size)
     _tell_guess(loaded)
-    job = Job(loaded, images, unit, {"layer": layer} if layer else {}, fit=fit)
+    job = Job(loaded, sources, unit, {"layer": layer} if layer else {}, fit=fit)
     _tell_fits(job)
     results = _those_that_fit(job, methods) if "all" in method else {name: job.run(name) for name in methods}
-    made = job.save(results, out)
+    made = job.save(results, place)
     _tell_embedded(model)
     typer.echo(made)
     if report:
-        typer.echo(f"Report: {job.report(results, out)}")
+        typer.echo(viz.text.shown(f"Report: {job.report(results, place)}"))
+    _tell_left_out(sources)
 
 
 @cli.command()
@@ -160,6 +163,8 @@ def compare(
         typer.Option(min=1, metavar="N", help=REPETITIONS_HELP),
     ] = None,
     out: Out = Path("compared"),
+    overwrite: Overwrite = False,
+    max_pixels: MaxPixels = viz.image.MAX_PIXELS,
     weights: Weights = "imagenet",
     scale: Scale = None,
     size: Size = None,
@@ -176,15 +181,18 @@ def compare(
         hint = f"explain --unit {unit} -m METHOD shows several"
         raise typer.BadParameter(f"compare shows one unit of each image: {hint}. Got {unit!r}.", param_hint="--unit")
     names = _methods(methods, None)
-    _check_images(images)
+    sources = Sources(images, [ending(COMPARED)], max_pixels)
+    place = viz.files.Out(out, overwrite)
+    place.check(sources.files)
     loaded = _load(model, weights, unsafe, scale, size)
     _tell_guess(loaded)
-    job = Job(loaded, images, unit, {}, repetitions, fit)
+    job = Job(loaded, sources, unit, {}, repetitions, fit)
     _tell_fits(job)
-    made = job.compare(_those_that_fit(job, names), out)
+    made = job.compare(_those_that_fit(job, names), place)
     _tell_embedded(model)
     for path in made:
-        typer.echo(path)
+        typer.echo(viz.text.shown(path))
+    _tell_left_out(sources)
 
 
 @cli.command()
@@ -197,6 +205,8 @@ def dump(
     model: Model = None,
     method: Method = ALL,
     out: Out = Path("results"),
+    overwrite: Overwrite = False,
+    max_pixels: MaxPixels = viz.image.MAX_PIXELS,
     weights: Weights = "imagenet",
     scale: Scale = None,
     size: Size = None,
@@ -211,11 +221,11 @@ def dump(
 
     methods, loaded = _methods(method, None), _load(model, weights, unsafe, scale, size)
     _tell_guess(loaded)
-    made = dumping.make(loaded, folder, out, methods, progress=sys.stdout.isatty(), fit=fit)
+    made = dumping.make(loaded, folder, out, methods, sys.stdout.isatty(), fit, overwrite, max_pixels)
     if folder:  # the sample scenes are what the embedded network knows
         _tell_embedded(model)
     typer.echo(str(made))
-    raise typer.Exit(0 if made.pictures else 1)
+    raise typer.Exit(0 if made.pictures and made.left_out.keys() <= set(methods) else 1)
 
 
 @cli.command()
@@ -272,7 +282,11 @@ def demo(
     ] = Path("demo"),
     model: Model = None,
     images: Annotated[int, typer.Option(min=1, help="How many scenes to show.")] = 6,
+<<<<<<< HEAD
     look_in: LookIn = NOWHERE,
+=======
+    overwrite: Overwrite = False,
+>>>>>>> f29893cb94c9c109757ac07c23b90249cec499c9
     backend: On = None,
     debug: Debug = False,
 ) -> None:
@@ -280,6 +294,7 @@ def demo(
 
     To be quick, methods that repeat do so less often than by default: their numbers differ from docs/methods.md."""
     words = ["--out", str(out), "--images", str(images), *(["--model", model] if model else []), *["--debug"] * debug]
+    words += ["--overwrite"] * overwrite
     raise typer.Exit(runpy.run_module("keras_explainable.demo")["main"](words))  # a program of its own
 
 
@@ -313,7 +328,6 @@ def _takes_layer(name: str) -> bool:
 def _those_that_fit(job: Job, names: Sequence[str]) -> dict[str, Any]:
     """The results of all methods that fit the model, the others left out and told; Ctrl-C leaves those done."""
     from keras_explainable import dump as dumping
-    from keras_explainable import viz
     from keras_explainable.errors import LayerError
 
     results: dict[str, Any] = {}
@@ -354,10 +368,16 @@ def _tell_embedded(model: str | None) -> None:
 
 
 def _tell_fits(job: Job) -> None:
-    from keras_explainable import viz
-
     for line in viz.framing.lines(job.fits):
         print(line, file=sys.stderr)
+
+
+def _tell_left_out(sources: Sources) -> None:
+    """Images that were left out, and why; the command then ends with 1."""
+    for line in viz.text.left_out(sources.left_out):
+        typer.echo(line, err=True)
+    if sources.left_out:
+        raise typer.Exit(1)
 
 
 def _tell_guess(loaded: Any) -> None:

@@ -1,22 +1,62 @@
 """What the commands do with images, and print."""
 
-import itertools
 import re
 import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import typer
 
+from keras_explainable import errors
+
 WIDTH = 120  # columns of a list, at most
+COMPARED, REPORT = "compared", "report.html"
 TILE = 224  # pixels, the height of a map among many
 TIMED = "Per map: the time for one map, and also for compilation, of which each run of the command line does its own."
+
+
+class Sources:
+    """The images of a command, each with the name of its pictures; what cannot be read or saved is left out.
+
+    Raises: ModelFileError: none can be read.
+    """
+
+    def __init__(self, paths: Sequence[Path], endings: Sequence[str], max_pixels: int) -> None:
+        from keras_explainable import viz
+
+        self.read = partial(viz.image.read_image, max_pixels=max_pixels)
+        self.left_out: dict[str, str] = {}  # image -> why
+        stems = viz.files.distinct([path.stem for path in paths], endings)
+        self.named = list(zip(paths, stems, strict=True))
+        self.files = [stem + ending for _, stem in self.each(self._can_be_read) for ending in endings]
+
+    def each(self, do: Callable[[Path], Any]) -> list[Any]:
+        """Do something for each image; those for which it fails are left out, and the others given."""
+        named, self.named = self.named, []
+        for path, stem in named:
+            with self.leaving_out(path):
+                do(path)
+                self.named.append((path, stem))
+        if not self.named:
+            raise errors.ModelFileError(" ".join(self.left_out.values()))
+        return self.named
+
+    def leaving_out(self, path: Path) -> AbstractContextManager:
+        """Do something for one image, which is left out if it fails."""
+        from keras_explainable import dump
+
+        return dump.leaving_out(str(path), self.left_out)
+
+    def _can_be_read(self, path: Path) -> None:
+        self.read(path)  # and let go: all of them may be too much
 
 
 class Job:
@@ -27,27 +67,34 @@ class Job:
     def __init__(
         self,
         loaded: Any,
-        paths: Sequence[Path],
+        sources: Sources,
         unit: str,
         params: dict[str, Any],
         most: int | None = None,
         fit: str | None = None,
     ) -> None:
-        from keras_explainable import loading, viz
+        from keras_explainable import loading
 
-        self.loaded, self.paths, self.params, self.most = loaded, paths, params, most
-        self.photos, seen, fit = [], [], fit or loaded.preprocess.fit
+        self.loaded, self.sources, self.params, self.most = loaded, sources, params, most
+        self.photos: list[np.ndarray] = []
+        seen: list[np.ndarray] = []
         self.fits: dict[str, list[str]] = {}  # what was done -> the names of images
-        for path in paths:
-            photo = viz.image.read_image(path)
-            if done := viz.framing.told(photo.shape, loaded.size, fit):
-                self.fits.setdefault(done, []).append(path.name)
-            frame = viz.framing.framed(photo, loaded.size, fit)
-            seen.append(viz.framing.resized(frame, loaded.size))
-            self.photos.append(viz.framing.covering(frame, loaded.size))
+        self.named = sources.each(partial(self._look, seen, fit or loaded.preprocess.fit))
         self.inputs = loaded.preprocess(np.stack(seen))
         self.units = self._units(unit)
         self.scores = loading.unit_scores(loaded, self.inputs, self.units)  # some methods see noisy copies alone
+
+    def _look(self, seen: list[np.ndarray], fit: str, path: Path) -> None:
+        """Read an image, and bring it to the model's size."""
+        from keras_explainable import viz
+
+        photo, size = self.sources.read(path), self.loaded.size
+        frame = viz.framing.framed(photo, size, fit)
+        shown, small = viz.framing.covering(frame, size), viz.framing.resized(frame, size)
+        self.photos.append(shown)
+        seen.append(small)
+        if done := viz.framing.told(photo.shape, size, fit):
+            self.fits.setdefault(done, []).append(path.name)
 
     def run(self, name: str) -> tuple[np.ndarray, np.ndarray, float]:
         """Scores (N, K), maps (N, H, W, K), and seconds for each map, by one method."""
@@ -63,27 +110,27 @@ class Job:
         scores, maps = getattr(ke, name)(self.loaded.model, self.inputs, self.units, **params)
         return scores, maps, (time.perf_counter() - start) / self.units.size
 
-    def save(self, results: dict[str, Any], out: Path) -> str:
+    def save(self, results: dict[str, Any], out: Any) -> str:
         """A picture for each image and method, the image beside its maps; returns the table of what was made."""
         from keras_explainable import viz
 
         rows = []
-        for i, stem in enumerate(stems(self.paths)):
+        for i, (path, stem) in enumerate(self.named):
             labels = [f"{self._name(u)} {score:.2f}" for u, score in zip(self.units[i], self.scores[i], strict=True)]
             for name, (_, maps, _) in results.items():
-                panels = [(self.photos[i], self.paths[i].name)]
-                panels += [
-                    (viz.image.highlight(self.photos[i], maps[i, ..., k]), label) for k, label in enumerate(labels)
-                ]
-                rows.append([viz.strip.strip(panels, out / f"{stem}_{name}.png"), name, ", ".join(labels)])
+                with self.sources.leaving_out(path):
+                    heats = [viz.image.highlight(self.photos[i], maps[i, ..., k]) for k in range(len(labels))]
+                    panels = [(self.photos[i], path.name), *zip(heats, labels, strict=True)]
+                    sheet = viz.strip.sheet(panels)
+                    rows.append([out.write(stem + ending(name), sheet.save), name, ", ".join(labels)])
         return table(["picture", "method", "unit and score"], rows)
 
-    def compare(self, results: dict[str, Any], out: Path) -> list[Path]:
+    def compare(self, results: dict[str, Any], out: Any) -> list[Path]:
         """For each image one picture: its first unit by all methods, with the seconds that each took and its peak."""
         from keras_explainable import viz
 
         made = []
-        for i, stem in enumerate(stems(self.paths)):
+        for i, (path, stem) in enumerate(self.named):
             unit = f"{self._name(self.units[i, 0])} {self.scores[i, 0]:.2f}"
             panels = [(self.photos[i], unit)]
             for name, (_, maps, seconds) in results.items():
@@ -91,14 +138,16 @@ class Job:
                 at = np.add(viz.image.peak(maps[i, ..., 0]), 0.5) * picture.shape[:2] / maps.shape[1:3]
                 picture = viz.image.cross(picture, (int(at[0]), int(at[1])))
                 panels.append((picture, f"{name}  {seconds:.2f} s"))
-            made.append(viz.strip.strip(panels, out / f"{stem}_compared.png", TILE, min(6, len(panels))))
+            with self.sources.leaving_out(path):
+                sheet = viz.strip.sheet(panels, TILE, min(6, len(panels)))
+                made.append(out.write(stem + ending(COMPARED), sheet.save))
         return made
 
-    def report(self, results: dict[str, Any], out: Path) -> Path:
+    def report(self, results: dict[str, Any], out: Any) -> Path:
         """The maps of all methods side by side, as an HTML file."""
         from keras_explainable import registry, viz
 
-        pairs, names = list(np.ndindex(self.units.shape)), stems(self.paths)
+        pairs, names = list(np.ndindex(self.units.shape)), [stem for _, stem in self.named]
         subjects = [
             viz.report.Subject(self.photos[i], names[i], self._name(self.units[i, k]), f"score {self.scores[i, k]:.2f}")
             for i, k in pairs
@@ -108,16 +157,11 @@ class Job:
             about = registry.METHODS[name]
             each = [maps[i, ..., k] for i, k in pairs]
             rows.append(viz.report.Row(name, about.family, about.summary, about.reference, seconds, maps=each))
-        path = out / "report.html"
         model = getattr(self.loaded.model, "name", type(self.loaded.model).__name__)
         lead = f"Model {model}: each column is one unit of one image."
-        path.write_text(
-            viz.report.report(
-                "What does the network look at?", lead, subjects, rows, [TIMED, *viz.framing.lines(self.fits)]
-            ),
-            encoding="utf-8",
-        )
-        return path
+        notes = [TIMED, *viz.framing.lines(self.fits), *viz.text.left_out(self.sources.left_out)]
+        page = viz.report.report("What does the network look at?", lead, subjects, rows, notes)
+        return out.write(REPORT, lambda file: file.write(page.encode()))
 
     def _units(self, unit: str) -> np.ndarray:
         """The units (N, K) that `--unit` means: the K highest of each image, or one for all by number or name."""
@@ -185,10 +229,6 @@ def fitted(text: str) -> str:
     return "\n".join(line if len(line) <= width else line[: width - 1] + "…" for line in text.splitlines())
 
 
-def stems(paths: Sequence[Path]) -> list[str]:
-    """The images' names without their endings, numbered where they would be the same."""
-    made: list[str] = []
-    for path in paths:
-        numbered = (f"{path.stem}-{n}" for n in itertools.count(2))
-        made.append(next(stem for stem in itertools.chain([path.stem], numbered) if stem not in made))
-    return made
+def ending(name: str) -> str:
+    """What is added to an image's name, for the picture by a method."""
+    return f"_{name}.png"

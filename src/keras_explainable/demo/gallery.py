@@ -4,6 +4,7 @@ import inspect
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 import keras_explainable as ke
 from keras_explainable import loading
-from keras_explainable.viz import image, strip, text
+from keras_explainable.viz import files, image, strip, text
 from keras_explainable.viz.report import Row, Subject, report
 
 SEED = 7  # training draws its scenes from other seeds: these are unseen
@@ -27,6 +28,7 @@ CAPTION = (
     + " or ".join(f"{most} times ({needs})" for needs, most in DRAWS.items())
     + ":\ntheir numbers differ from those in docs/methods.md, which are of the default repetitions."
 )
+REPORT = "report.html"
 TITLE = "What does the network look at?"
 
 
@@ -64,30 +66,46 @@ class Gallery:
         return text.table(["method", "family", "s/image", "peak on object", "mass on object"], cells)
 
 
-def make(out: str | Path = "demo", model: str | None = None, images: int = 6, progress: bool = True) -> Gallery:
+def make(
+    out: str | Path = "demo",
+    model: str | None = None,
+    images: int = 6,
+    progress: bool = True,
+    overwrite: bool = False,
+) -> Gallery:
     """Explain the sample scenes by every registered method; write a picture for each scene and method, and the report.
 
     The embedded model explains every object of a scene; any other model the unit that it scores highest.
 
     Raises:
+<<<<<<< HEAD
         InputError: `images` is not positive, or too many. ModelFileError: there is no such model.
     """
     if not 1 <= images <= MOST:
         came = ke.errors.shortly(images)
         raise ke.errors.InputError(f"The demo explains one scene or more, and at most {MOST:,}. Got images={came}.")
+=======
+        InputError: `images` is not positive. ModelFileError: there is no such model.
+        OutputError: files exist, and not `overwrite`, or they cannot be written.
+    """
+    if images < 1:
+        raise ke.errors.InputError(f"The demo explains one scene or more. Got images={images}.")
+    place = files.Out(Path(out), overwrite)
+    names = (_picture(scene, record.name) for scene in range(images) for record in ke.methods.list())
+    place.check(chain([REPORT], names))
+>>>>>>> f29893cb94c9c109757ac07c23b90249cec499c9
     loaded = loading.load(model)
     embedded = model in (None, loading.DEMO)
     objects = every_object(loaded, images) if embedded else best_unit(loaded, images)
     shown = objects.of(objects.scenes < images)
     rows, left_out = run_all(loaded, objects, len(shown), progress, DRAWS, embedded)
     rows = [replace(row, maps=row.maps[: len(shown)]) for row in rows]
-    pictures = [path for row in rows for path in save_pictures(row, shown, Path(out))]
+    pictures = [path for row in rows for path in save_pictures(row, shown, place)]
     rows += baselines(objects.masks)
     lead, notes = words(loaded.model, objects, shown, embedded)
     notes = [*notes, *text.left_out(left_out)]
-    path = Path(out) / "report.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(report(TITLE, lead, subjects_of(loaded, shown), rows, notes), encoding="utf-8")
+    page = report(TITLE, lead, subjects_of(loaded, shown), rows, notes)
+    path = place.write(REPORT, lambda file: file.write(page.encode()))
     return Gallery(rows, path, pictures, left_out)
 
 
@@ -207,20 +225,25 @@ def subjects_of(loaded: loading.Loaded, objects: Objects) -> list[Subject]:
     ]
 
 
-def save_pictures(row: Row, objects: Objects, out: Path) -> Iterator[Path]:
+def save_pictures(row: Row, objects: Objects, place: files.Out) -> Iterator[Path]:
     """For each scene, in one picture: the photo, and a method's map of each object."""
     for scene in np.unique(objects.scenes):
         members = np.flatnonzero(objects.scenes == scene)
         panels = [(objects.photos[members[0]], f"scene {scene + 1}")]
         panels += [(image.highlight(objects.photos[i], row.maps[i]), str(objects.names[i])) for i in members.tolist()]
-        yield strip.strip(panels, out / f"scene-{scene + 1:02d}_{row.name}.png")
+        yield place.write(_picture(scene, row.name), strip.sheet(panels).save)
+
+
+def _picture(scene: int, method: str) -> str:
+    return f"scene-{scene + 1:02d}_{method}.png"
 
 
 def summary(made: Gallery) -> str:
     """What was made, for a terminal."""
     lines = text.left_out(made.left_out)
-    lines += ["", CAPTION, made.table(), "", f"Report:   {made.report}"]
-    return "\n".join(lines + [f"Pictures: {len(made.pictures)} in {made.report.parent}, such as {made.pictures[0]}"])
+    lines += ["", CAPTION, made.table(), "", f"Report:   {text.shown(made.report)}"]
+    pictures = f"Pictures: {len(made.pictures)} in {made.report.parent}, such as {made.pictures[0]}"
+    return "\n".join([*lines, text.shown(pictures)])
 
 
 def words(model: Any, objects: Objects, shown: Objects, embedded: bool) -> tuple[str, list[str]]:

@@ -9,7 +9,7 @@ import numpy as np
 
 import keras_explainable as ke
 from keras_explainable.demo import gallery
-from keras_explainable.viz import image, strip
+from keras_explainable.viz import files, image, strip
 
 SCENES = 2  # pictured
 HEIGHT = 144  # pixels
@@ -55,9 +55,8 @@ def write(folder: str | Path = "docs") -> Path:
         )
         + _contents()
     )
-    page = folder / "methods.md"
-    page.write_text(text + "".join(_families(judged)), encoding="utf-8")
-    return page
+    text += "".join(_families(judged))
+    return files.write(folder / "methods.md", lambda file: file.write(text.encode()))
 
 
 def _first(shown: Any, judged: dict[str, Any]) -> list[tuple[np.ndarray, str]]:

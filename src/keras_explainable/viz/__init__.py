@@ -1,6 +1,7 @@
 """Pictures of maps. Matplotlib and pillow load where they are used."""
 
 from keras_explainable.viz import figure as figure  # images and maps in a matplotlib figure
+from keras_explainable.viz import files as files  # what is read and written, safely
 from keras_explainable.viz import framing as framing  # images at a model's size: stretched, cropped, padded
 from keras_explainable.viz import image as image  # arrays to colours, image files
 from keras_explainable.viz import inline as inline  # pictures as text

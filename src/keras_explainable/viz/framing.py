@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from keras_explainable.errors import InputError
-from keras_explainable.viz.image import pillow
+from keras_explainable.viz.image import MAX_PIXELS, pillow
+from keras_explainable.viz.text import shown
 
 FITS = ("stretch", "crop", "pad")
 GREY = 128  # what is added by "pad": near the mean of photos, where black bars are edges that a network sees
@@ -24,8 +25,10 @@ def frame_of(shape: tuple[int, ...], size: tuple[int, int], fit: str) -> tuple[i
 
 def framed(image: np.ndarray, size: tuple[int, int], fit: str) -> np.ndarray:
     """What of an image (H, W, C) the model shall see, in the image's own pixels: all of it, whatever its aspect
-    ("stretch"), its middle, of the aspect of `size` ("crop"), or all of it between bars of grey ("pad")."""
-    for axis, side in enumerate(frame_of(image.shape, size, fit)):
+    ("stretch"), its middle, of the aspect of `size` ("crop"), or all of it between bars of grey ("pad").
+
+    Raises: InputError: it is so long and narrow that with the bars it would be too large."""
+    for axis, side in enumerate(not_too_large(frame_of(image.shape, size, fit), image.shape)):
         more = side - image.shape[axis]
         if more < 0:
             image = image.take(range(-more // 2, -more // 2 + side), axis)
@@ -43,10 +46,21 @@ def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def covering(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """An image in its own proportions, as small as it can be while no side is less than that of `size`."""
+    """An image in its own proportions, as small as it can be while no side is less than that of `size`.
+
+    Raises: InputError: it is so long and narrow that it would be too large."""
     height, width = image.shape[:2]
     scale = max(size[0] / height, size[1] / width)
-    return resized(image, (max(size[0], round(height * scale)), max(size[1], round(width * scale))))
+    whole = (max(size[0], round(height * scale)), max(size[1], round(width * scale)))
+    return resized(image, not_too_large(whole, image.shape))
+
+
+def not_too_large(made: tuple[int, int], shape: tuple[int, ...]) -> tuple[int, int]:
+    """The size (H, W) of a picture that is made of an image. Raises: InputError: it is larger than any image may be."""
+    if made[0] * made[1] > max(MAX_PIXELS, shape[0] * shape[1]):
+        whole, large = (f"{width} x {height}" for height, width in (shape[:2], made))
+        raise InputError(f"An image of {whole} is too long and narrow: it would be shown in {large} pixels. Crop it.")
+    return made
 
 
 def told(shape: tuple[int, ...], size: tuple[int, int], fit: str) -> str:
@@ -64,6 +78,5 @@ def told(shape: tuple[int, ...], size: tuple[int, int], fit: str) -> str:
 
 def lines(done: Mapping[str, Sequence[str]]) -> list[str]:
     """A line for each thing that was done, with the first of the images that it was done to."""
-    return [
-        f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {what}" for what, names in done.items()
-    ]
+    more = {what: f" and {len(names) - 1} more" if len(names) > 1 else "" for what, names in done.items()}
+    return [f"{shown(names[0])}{more[what]}: {what}" for what, names in done.items()]

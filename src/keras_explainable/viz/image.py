@@ -1,16 +1,20 @@
 """Pictures as arrays: any image or tensor to 8-bit RGB, colour maps, maps laid over images, image files."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from keras_explainable import versions
 from keras_explainable.errors import BackendError, InputError, ModelFileError
+from keras_explainable.viz import files
+from keras_explainable.viz.text import shown
 
 ColorMap = str | Callable[[np.ndarray], Any]
 Limits = tuple[float, float]
+Alpha = float | np.ndarray | Callable[[np.ndarray], np.ndarray]
 
 # Piecewise linear: (positions, values) of red, green and blue. Any other name is looked up in matplotlib.
 COLOR_MAPS: dict[str, tuple[tuple[list[float], list[float]], ...]] = {
@@ -25,6 +29,12 @@ COLOR_MAPS: dict[str, tuple[tuple[list[float], list[float]], ...]] = {
 UNSIGNED, SIGNED = "jet", "bwr"  # what is used where no colour map is named
 LUMA = np.array([0.299, 0.587, 0.114])  # grey of red, green, blue (ITU-R BT.601)
 BRIGHTEST = 99.0  # percentile that gets the full colour, where a picture is for looking at only
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # pillow's others run programs, or are seldom looked after
+MAX_PIXELS = 50_000_000  # of an image file, unless more are allowed
+MAX_BYTES = 8  # for each pixel that is allowed: four channels of 16 bits
+STANDALONE = {b"", b"\0", b"\1", b"\xff", *(bytes([n]) for n in range(0xD0, 0xD9))}  # after 0xff: JPEG's, of no length
+MAX_SCANS = 100  # of a JPEG, each of which goes over all pixels; programs write 20 at most
+BAND = 1_000_000  # pixels that are calculated with at once
 FAINTEST = 0.1  # opacity of the weakest value, where opacity follows strength
 
 
@@ -63,13 +73,13 @@ def as_map(values: Any) -> np.ndarray:
     return array.reshape(array.shape[:2]).astype(float)
 
 
-def unit_range(image: np.ndarray) -> np.ndarray:
-    """The image's values in [0, 1].
+def unit_range(image: np.ndarray, span: Limits | None = None) -> np.ndarray:
+    """The image's values in [0, 1]; `span` are its lowest and highest, where this is a part of it.
 
     Integers in 0..255 are divided by 255, booleans are 0 or 1. Floats in [0, 1] stay, floats in [0, 255] are divided
     by 255. Anything else, as a standardised input, is stretched: (x - min) / (max - min).
     """
-    low, high = float(image.min()), float(image.max())
+    low, high = span or (float(image.min()), float(image.max()))
     if image.dtype == bool or (image.dtype.kind == "f" and low >= 0 and high <= 1):
         return image.astype(float)
     if low >= 0 and high <= 255:
@@ -79,12 +89,25 @@ def unit_range(image: np.ndarray) -> np.ndarray:
 
 def to_rgb(image: Any) -> np.ndarray:
     """An image of 1, 3 or 4 channels as uint8 (H, W, 3); what is transparent becomes white."""
-    values = unit_range(channels_last(image))
-    if values[0, 0].size == 1:
-        values = np.repeat(values.reshape(*values.shape[:2], 1), 3, axis=-1)
+    whole = channels_last(image)
+    span = (float(whole.min()), float(whole.max()))
+    pixels = whole.reshape(whole.shape[0] * whole.shape[1], 1, -1)
+    made = np.concatenate([_to_rgb(unit_range(pixels[part], span)) for part in bands(pixels.shape)])
+    return made.reshape(*whole.shape[:2], 3)
+
+
+def _to_rgb(values: np.ndarray) -> np.ndarray:
+    if values.shape[-1] == 1:
+        values = np.repeat(values, 3, axis=-1)
     if values.shape[-1] == 4:
         values = 1 - values[..., 3:] * (1 - values[..., :3])
     return to_bytes(values)
+
+
+def bands(shape: tuple[int, ...]) -> list[slice]:
+    """The rows of an image (H, W, ...), in parts whose calculation takes little memory."""
+    rows = max(1, BAND // shape[1])
+    return [slice(start, start + rows) for start in range(0, shape[0], rows)]
 
 
 def to_bytes(values: np.ndarray) -> np.ndarray:
@@ -145,11 +168,12 @@ def peak(values: np.ndarray) -> tuple[int, int]:
     return int(row), int(column)
 
 
-def stretch(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """A map (h, w) at another size (H, W): linear in each axis, between half-pixel centres, edges repeated."""
+def stretch(values: np.ndarray, shape: tuple[int, ...], rows: slice = slice(None)) -> np.ndarray:
+    """A map (h, w) at another size (H, W), or some rows of it: linear in each axis, between half-pixel centres, edges
+    repeated."""
     for axis, size in enumerate(shape):
         source = (np.arange(size) + 0.5) * values.shape[axis] / size - 0.5
-        source = np.clip(source, 0, values.shape[axis] - 1)
+        source = np.clip(source, 0, values.shape[axis] - 1)[rows if axis == 0 else slice(None)]
         low = np.floor(source).astype(int)
         high = np.minimum(low + 1, values.shape[axis] - 1)
         part = np.expand_dims(source - low, 1 - axis)
@@ -158,19 +182,24 @@ def stretch(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def overlay(
-    image: Any, values: Any, alpha: float | np.ndarray = 0.5, cmap: ColorMap | None = None, limits: Limits | None = None
+    image: Any, values: Any, alpha: Alpha = 0.5, cmap: ColorMap | None = None, limits: Limits | None = None
 ) -> np.ndarray:
     """A map in colour over an image, uint8 RGB (H, W, 3): (1 - alpha) image + alpha colour((map - low) / (high - low)).
 
-    The map may be smaller than the image. `alpha` is a number or (H, W). Without `limits` a map that goes below zero
-    is drawn symmetric about zero, in a diverging colour map, and any other from its minimum to its maximum.
+    The map may be smaller than the image. `alpha` is a number, (H, W), or a function of the positions on the scale.
+    Without `limits` a map that goes below zero is drawn symmetric about zero, in a diverging colour map, and any other
+    from its minimum to its maximum.
     """
-    picture, heat = to_rgb(image) / 255.0, as_map(values)
+    drawn, heat = to_rgb(image), as_map(values)
     signed = cmap is None and is_signed([heat])
     limits = limits or limits_of([heat], signed)
-    colors = colorize(scale(stretch(heat, picture.shape[:2]), limits), cmap or (SIGNED if signed else UNSIGNED))
-    weight = np.asarray(alpha, dtype=float)[..., None]
-    return to_bytes((1 - weight) * picture + weight * colors)
+    opaque = alpha if callable(alpha) else np.broadcast_to(np.asarray(alpha, dtype=float), drawn.shape[:2])
+    for rows in bands(drawn.shape):
+        positions = scale(stretch(heat, drawn.shape[:2], rows), limits)
+        weight = np.asarray(opaque(positions) if callable(opaque) else opaque[rows])[..., None]
+        colors = colorize(positions, cmap or (SIGNED if signed else UNSIGNED))
+        drawn[rows] = to_bytes((1 - weight) * (drawn[rows] / 255.0) + weight * colors)
+    return drawn
 
 
 def opacity(positions: np.ndarray, signed: bool) -> np.ndarray:
@@ -180,11 +209,17 @@ def opacity(positions: np.ndarray, signed: bool) -> np.ndarray:
 
 def highlight(image: Any, values: Any, alpha: float = 0.8) -> np.ndarray:
     """A map over the grey image, uint8 RGB, the fainter the weaker it is; its highest percent gets the full colour."""
-    picture, heat = to_rgb(image), as_map(values)
+    grey = np.rint(to_rgb(image) @ LUMA).astype("uint8")
+    return fading(grey, values, alpha)
+
+
+def fading(image: Any, values: Any, alpha: float) -> np.ndarray:
+    """A map over an image, uint8 RGB, the fainter the weaker it is, at most `alpha`; its highest percent gets the full
+    colour, so that a few pixels that stand out do not leave the rest dark."""
+    heat = as_map(values)
     signed = is_signed([heat])
     limits = limits_of([heat], signed, BRIGHTEST)
-    grey = np.rint(picture @ LUMA).astype("uint8")
-    return overlay(grey, heat, alpha * opacity(scale(stretch(heat, grey.shape), limits), signed), limits=limits)
+    return overlay(image, heat, lambda positions: alpha * opacity(positions, signed), limits=limits)
 
 
 def cross(image: np.ndarray, at: tuple[int, int], reach: int = 6) -> np.ndarray:
@@ -217,27 +252,71 @@ def fit(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(ImageOps.fit(Image.fromarray(image), size[::-1], Image.Resampling.BICUBIC))
 
 
-def read_image(path: str | Path, size: int | tuple[int, int] | None = None) -> np.ndarray:
+def read_image(path: str | Path, size: int | tuple[int, int] | None = None, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """An image file as uint8 RGB (H, W, 3), upright by its EXIF orientation, transparency on white.
 
-    With `size`, (H, W) or one side of a square, `fit` to it. Raises: ModelFileError: no file, no image, or cut short.
+    Files are BMP, GIF, JPEG, PNG, TIFF or WebP, whatever their names; of several pictures in one the first is taken.
+    With `size`, (H, W) or one side of a square, `fit` to it. Raises: ModelFileError: no file, no image, cut short, or
+    of more than `max_pixels`.
     """
+<<<<<<< HEAD
     Image = pillow().Image
     versions.check("pillow")
+=======
+    Image, name = pillow().Image, shown(path)
+>>>>>>> f29893cb94c9c109757ac07c23b90249cec499c9
     try:
-        with Image.open(path) as file:
-            array = _pixels(pillow().ImageOps.exif_transpose(file))
+        with files.opened(path) as stream, Image.open(stream, formats=FORMATS) as file:
+            _check_size(name, file, os.fstat(stream.fileno()).st_size, max_pixels)
+            if file.format in ("JPEG", "MPO"):
+                _check_scans(name, stream)
+            pillow().ImageOps.exif_transpose(file, in_place=True)
+            array = _pixels(file)
     except IsADirectoryError:
-        raise ModelFileError(f"{path} is a folder: give its images, or use `keras-explainable dump`.") from None
+        raise ModelFileError(f"{name} is a folder: give its images, or use `keras-explainable dump`.") from None
     except FileNotFoundError:
-        raise ModelFileError(f"There is no image at {path}. Check the path.") from None
+        raise ModelFileError(f"There is no image at {name}. Check the path.") from None
     except pillow().UnidentifiedImageError:
-        raise ModelFileError(f"{path} is not an image. Expected a PNG, JPEG, WebP, or like file.") from None
+        raise ModelFileError(f"{name} is not an image. Expected a BMP, GIF, JPEG, PNG, TIFF or WebP file.") from None
     except Image.DecompressionBombError as error:
-        raise ModelFileError(f"{path} is too large an image: make it smaller. {error}") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ModelFileError(f"{path} cannot be read as an image, it may be cut short or damaged: {error}.") from None
+        raise ModelFileError(f"{name} is too large an image: make it smaller. {error}") from None
+    except MemoryError:
+        raise ModelFileError(f"{name} needs more memory than there is: make it smaller.") from None
+    except ModelFileError:
+        raise
+    except Exception as error:  # readers of damaged files raise what comes, such as struct.error and KeyError
+        if isinstance(error, OSError) and error.strerror:
+            raise ModelFileError(f"{name} cannot be read: {error.strerror}.") from None
+        raise ModelFileError(f"{name} cannot be read as an image, it may be cut short or damaged: {error}.") from None
     return array if size is None else fit(array, (size, size) if isinstance(size, int) else size)
+
+
+def _check_size(name: str, file: Any, size: int, most: int) -> None:
+    """Refuse, by its header, an image that would take too much memory when it is decoded. Raises: ModelFileError."""
+    width, height = file.size
+    tile = [getattr(file, "tag_v2", {}).get(tag, 1) for tag in (322, 323)]  # TIFF's TileWidth and TileLength
+    pixels = max(width * height, tile[0] * tile[1])
+    found = f"{pixels} pixels" if pixels > most else f"{size} bytes" if size > most * MAX_BYTES else ""
+    if found:
+        raise ModelFileError(
+            f"{name} is too large an image, {found}: make it smaller, or allow more than {most} pixels by --max-pixels "
+            "(max_pixels=)."
+        )
+
+
+def _check_scans(name: str, stream: BinaryIO) -> None:
+    """Refuse a JPEG that would be decoded for minutes, over and over again. Raises: ModelFileError."""
+    place = stream.tell()
+    stream.seek(0)
+    data, at, scans = stream.read(), 0, 0
+    stream.seek(place)
+    while (at := data.find(b"\xff", at)) >= 0 and data[at + 1 : at + 2] != b"\xd9":  # the end of the image
+        kind = data[at + 1 : at + 2]
+        scans += kind == b"\xda"
+        if scans > MAX_SCANS:
+            raise ModelFileError(f"{name} is a JPEG of more than {MAX_SCANS} scans. Save the image anew.")
+        alone = kind in STANDALONE
+        at += 1 if alone else 2 + int.from_bytes(data[at + 2 : at + 4])
 
 
 def _pixels(file: Any) -> np.ndarray:

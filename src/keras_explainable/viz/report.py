@@ -1,8 +1,11 @@
 """One self-contained HTML file: methods x images, how often each map points at the object, and what each method is."""
 
+import base64
+import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from html import escape
+from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
 from string import Template
@@ -12,6 +15,7 @@ import numpy as np
 from keras_explainable.errors import InputError
 from keras_explainable.viz import inline
 from keras_explainable.viz.image import as_map, peak, to_rgb
+from keras_explainable.viz.text import shown
 
 # The peak's mark, around (0, 0): a ring on the object (or where nobody knows), a cross beside it.
 RING, CROSS = '<circle r="3.4"/>', '<path d="M-3 -3L3 3M3 -3L-3 3"/>'
@@ -75,7 +79,19 @@ def report(title: str, lead: str, subjects: Sequence[Subject], rows: Sequence[Ro
         "notes": "".join(f"<li>{escape(note)}</li>" for note in notes),
         "truth": "truth" if any(map(_known, subjects)) else "no-truth",
     }
-    return Template(Path(__file__).with_name("report.html").read_text(encoding="utf-8")).substitute(parts)
+    template = Path(__file__).with_name("report.html").read_text(encoding="utf-8")
+    return Template(template).substitute(parts, script_hash=_hash_of_script(template))
+
+
+def escape(text: str) -> str:
+    """Text from elsewhere, such as the name of a file, as HTML that shows it."""
+    return html.escape(shown(text))
+
+
+def _hash_of_script(template: str) -> str:
+    """The only script that a browser shall run, as a Content-Security-Policy names it."""
+    (script,) = re.findall(r"<script>(.*?)</script>", template, re.DOTALL)
+    return "sha256-" + base64.b64encode(sha256(script.encode()).digest()).decode()
 
 
 def _known(subject: Subject) -> bool:

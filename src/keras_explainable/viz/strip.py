@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 
 from keras_explainable.errors import InputError
+from keras_explainable.viz import files
+from keras_explainable.viz.framing import not_too_large
 from keras_explainable.viz.image import fit, pillow, to_rgb
+from keras_explainable.viz.text import shown
 
 HEIGHT, GAP, MARGIN, TEXT = 288, 8, 26, 15
 PAPER, INK = (255, 255, 255), (40, 40, 40)
@@ -16,20 +19,24 @@ PAPER, INK = (255, 255, 255), (40, 40, 40)
 def strip(
     panels: Sequence[tuple[np.ndarray, str]], path: str | Path, height: int = HEIGHT, columns: int | None = None
 ) -> Path:
-    """Save images (H, W, C) side by side at one height, each over its caption, in rows of `columns` (None: in one row);
-    the file's ending is its format."""
+    """Save a `sheet` in a file, in the format of its ending; what was there is replaced."""
+    return files.write(Path(path), sheet(panels, height, columns).save)
+
+
+def sheet(panels: Sequence[tuple[np.ndarray, str]], height: int = HEIGHT, columns: int | None = None) -> Any:
+    """Images (H, W, C) side by side at one height, each over its caption, in rows of `columns` (None: in one row), as a
+    pillow image.
+
+    Raises: InputError: there are none, or one is so long and narrow that it would be too large."""
     if not panels:
         raise InputError("There is nothing to save: `panels` is empty.")
     columns = columns or len(panels)
     rows = [panels[start : start + columns] for start in range(0, len(panels), columns)]
     drawn = [_row(row, height) for row in rows]
-    sheet = pillow().Image.new("RGB", (max(row.width for row in drawn), sum(row.height for row in drawn)), PAPER)
+    whole = pillow().Image.new("RGB", (max(row.width for row in drawn), sum(row.height for row in drawn)), PAPER)
     for number, row in enumerate(drawn):
-        sheet.paste(row, (0, number * row.height))
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path)
-    return path
+        whole.paste(row, (0, number * row.height))
+    return whole
 
 
 def _row(panels: Sequence[tuple[np.ndarray, str]], height: int) -> Any:
@@ -47,12 +54,12 @@ def _row(panels: Sequence[tuple[np.ndarray, str]], height: int) -> Any:
 
 
 def _at_height(image: np.ndarray, height: int) -> np.ndarray:
-    return fit(image, (height, max(1, round(image.shape[1] * height / image.shape[0]))))
+    return fit(image, not_too_large((height, max(1, round(image.shape[1] * height / image.shape[0]))), image.shape))
 
 
 def _shortened(caption: str, width: int, font: object) -> str:
     """The caption, cut where it would run under the next one."""
-    text = caption
+    text = shown(caption)
     while text and font.getlength(text) > width - 4:  # type: ignore[attr-defined]
         text = text[:-2].rstrip("… ") + "…" if len(text) > 2 else ""
     return text
