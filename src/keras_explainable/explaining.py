@@ -132,13 +132,8 @@ def explain(
 
     key = None if getattr(method, "repeats", False) else frozen([method, method_params, postprocessing, resizing])
     model, leaf = models.told(model, channels, placement == "stretch"), models.Leaf.of(leaf, shared)
-<<<<<<< HEAD
     with models.unchanging(), models.blamed(model):
-        source, total = opened(model, x, y, batch_size, score, leaf, steps)
-=======
-    with models.unchanging():
         source, total = opened(model, x, y, batch_size, score, leaf, steps, resizing)
->>>>>>> cd93fae0f13221df7cc16a8864aff9bf48b8b618
         fetch, results = (backend.to_host, Results(total)) if as_numpy else (keras.ops.stop_gradient, Tensors())
         given = getattr(method, "given", {}) | method_params
         source, batches = remembered(source)

@@ -31,7 +31,6 @@ class Fit(StrEnum):
 
 
 def main() -> None:
-<<<<<<< HEAD
     """Run the command line. Exit codes: 0 done, 1 it could not be done, 2 it was not said right, 130 Ctrl-C."""
     from keras_explainable import interrupted
 
@@ -40,7 +39,7 @@ def main() -> None:
         _restart(sys.argv[1:])
         if find_spec("typer") is None:
             sys.exit(f'The command line needs typer, which is missing: pip install "{NAME}[cli]"')
-        warnings.formatwarning = lambda message, *_, **__: f"Note: {message}\n"
+        warnings.formatwarning = _note
         app()(prog_name=NAME)
     except KeyboardInterrupt:
         _leave()
@@ -55,14 +54,6 @@ def _leave() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(STOPPED)
-=======
-    """Run the command line. Exit codes: 0 done, 1 it could not be done, 2 it was not said right."""
-    _restart(sys.argv[1:])
-    if find_spec("typer") is None:
-        sys.exit(f'The command line needs typer, which is missing: pip install "{NAME}[cli]"')
-    warnings.formatwarning = _note
-    app()(prog_name=NAME)
->>>>>>> f29893cb94c9c109757ac07c23b90249cec499c9
 
 
 def _note(message: object, *_: Any, **__: Any) -> str:

@@ -282,11 +282,8 @@ def demo(
     ] = Path("demo"),
     model: Model = None,
     images: Annotated[int, typer.Option(min=1, help="How many scenes to show.")] = 6,
-<<<<<<< HEAD
     look_in: LookIn = NOWHERE,
-=======
     overwrite: Overwrite = False,
->>>>>>> f29893cb94c9c109757ac07c23b90249cec499c9
     backend: On = None,
     debug: Debug = False,
 ) -> None:

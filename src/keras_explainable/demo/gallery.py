@@ -78,22 +78,15 @@ def make(
     The embedded model explains every object of a scene; any other model the unit that it scores highest.
 
     Raises:
-<<<<<<< HEAD
         InputError: `images` is not positive, or too many. ModelFileError: there is no such model.
+        OutputError: files exist, and not `overwrite`, or they cannot be written.
     """
     if not 1 <= images <= MOST:
         came = ke.errors.shortly(images)
         raise ke.errors.InputError(f"The demo explains one scene or more, and at most {MOST:,}. Got images={came}.")
-=======
-        InputError: `images` is not positive. ModelFileError: there is no such model.
-        OutputError: files exist, and not `overwrite`, or they cannot be written.
-    """
-    if images < 1:
-        raise ke.errors.InputError(f"The demo explains one scene or more. Got images={images}.")
     place = files.Out(Path(out), overwrite)
     names = (_picture(scene, record.name) for scene in range(images) for record in ke.methods.list())
     place.check(chain([REPORT], names))
->>>>>>> f29893cb94c9c109757ac07c23b90249cec499c9
     loaded = loading.load(model)
     embedded = model in (None, loading.DEMO)
     objects = every_object(loaded, images) if embedded else best_unit(loaded, images)

@@ -259,12 +259,8 @@ def read_image(path: str | Path, size: int | tuple[int, int] | None = None, max_
     With `size`, (H, W) or one side of a square, `fit` to it. Raises: ModelFileError: no file, no image, cut short, or
     of more than `max_pixels`.
     """
-<<<<<<< HEAD
-    Image = pillow().Image
-    versions.check("pillow")
-=======
     Image, name = pillow().Image, shown(path)
->>>>>>> f29893cb94c9c109757ac07c23b90249cec499c9
+    versions.check("pillow")
     try:
         with files.opened(path) as stream, Image.open(stream, formats=FORMATS) as file:
             _check_size(name, file, os.fstat(stream.fileno()).st_size, max_pixels)
