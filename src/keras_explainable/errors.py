@@ -28,7 +28,8 @@ class LayerError(ExplainError, ValueError):
 
 
 class ChangedError(LayerError):
-    """A model ran otherwise than when it was looked at. What was kept of it is forgotten: the same call can succeed."""
+    """A model ran otherwise than when it was looked at, or another thread changed it meanwhile. What was kept of it is
+    forgotten: the same call can succeed."""
 
 
 class ModelFileError(ExplainError, ValueError):
