@@ -193,6 +193,22 @@ def test_what_the_user_has_registered_is_made(path, rng):
     refused(path, "security>Twice, which is not known here")
 
 
+def test_layers_of_the_user_that_make_weights_of_values(path, rng):
+    @keras.saving.register_keras_serializable("security")
+    class Scaled(keras.layers.Layer):
+        def __init__(self, **settings):
+            super().__init__(**settings)
+            self.scale = keras.Variable(3.0)
+
+        def call(self, x):
+            return self.scale * x
+
+    scaled = small(Scaled())
+    scaled.save(path)
+    x = rng.random((2, 8, 6, 3)).astype("float32")
+    np.testing.assert_allclose(loading.scores(loading.load(path), x), scaled.predict(x, verbose=0), rtol=1e-5)
+
+
 def test_members_of_an_archive_that_keras_does_not_write(tmp_path, marker):
     path = tmp_path / "model.keras"
     small().save(path)

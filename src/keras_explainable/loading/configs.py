@@ -90,11 +90,11 @@ def check(config: Any) -> dict[str, Any]:
         node, place = waiting.pop()
         if place.depth > DEPTH:
             raise too_much(f"a configuration nested more than {DEPTH} deep")
-        if isinstance(node, dict) and not place.depth:
-            node.pop("compile_config", None)  # `compile=False` passes it by
         children = node if isinstance(node, list) else list(node.values())
         if isinstance(node, dict):
-            node.pop("compile_config", None)
+            compiled = node.pop("compile_config", None)
+            if not place.depth:  # `compile=False` passes it by
+                children = [child for child in children if child is not compiled]
             made = _object(node, place, own) if "class_name" in node else None
             if isinstance(made, type) and issubclass(made, keras.Operation):
                 layers += 1

@@ -38,17 +38,10 @@ def load(path: Path, safe_mode: bool) -> Any:
 
 def _check(path: Path, kind: str) -> None:
     """Raises: Refused: the file names or allocates what safe mode refuses. Other errors are those of Keras."""
-    text, values = _measured(path, kind)
-    if isinstance(text, bytes | str):  # else there is none, as Keras will say
-        config = configs.read(text)
-        limits.check_weights(config, configs.check(config), values)
-
-
-def _measured(path: Path, kind: str) -> tuple[Any, int]:
-    """The text of the configuration, and the number of values in the weights."""
     import h5py
 
     text, source = limits.unpacked(path) if kind == "zip" else (None, path)
+    named = _named(text)
     if not probe.survived(path):
         raise configs.Refused(
             "is damaged: the reader of HDF5 files hangs on it, or takes hundreds of megabytes for its texts",
@@ -56,7 +49,17 @@ def _measured(path: Path, kind: str) -> tuple[Any, int]:
         )
     with h5py.File(source, "r") as file:
         values = limits.stored(file, path.stat().st_size)
-        return file.attrs.get("model_config") if text is None else text, values
+        named = named or _named(file.attrs.get("model_config"))
+    if named:  # else there is no configuration, as Keras will say
+        limits.check_weights(*named, values)
+
+
+def _named(text: Any) -> tuple[Any, dict[str, Any]] | None:
+    """A configuration and the user's own objects that it names; None if there is none."""
+    if not isinstance(text, bytes | str):
+        return None
+    config = configs.read(text)
+    return config, configs.check(config)
 
 
 def _told(error: Exception, kind: str) -> tuple[str, str]:

@@ -88,6 +88,8 @@ def check_weights(config: Any, own: dict[str, Any], values: int) -> None:
     thread = threading.Thread(target=build)
     thread.start()
     thread.join()
+    if own and failed and not isinstance(failed[0], Refused):
+        return  # the user's own layers may need their weights to be built
     if failed and "in a stateless scope" in str(failed[0]):
         raise Refused("makes weights whose number cannot be told beforehand", f"Save it with other layers. {ALLOW}")
     if failed:
