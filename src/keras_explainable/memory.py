@@ -9,6 +9,7 @@ from keras_explainable.errors import InputError
 
 LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container
 SOME = "or explain some images at a time, and keep of each what is needed"  # of maps that do not fit
+SMALL = 1e8  # bytes, which are not worth asking for
 UNITS = ((1e18, "EB"), (1e15, "PB"), (1e12, "TB"), (1e9, "GB"))
 
 
@@ -39,7 +40,7 @@ def check_fits(what: str, size: float, instead: str) -> None:
     Raises:
         InputError: it does not fit.
     """
-    if size < 1e8:  # whatever there is
+    if size < SMALL:
         return
     free = available()
     if free is not None and size > free:
