@@ -194,7 +194,7 @@ def test_a_large_image_of_any_kind_takes_little_beside_its_pixels(tmp_path, mode
     picture = Image.new(mode, (side, side), 1 if mode != "RGBA" else (1, 2, 3, 4))
     picture.save(tmp_path / "a", kind)
     del picture
-    with at_most(24 * side * side // 2**20):  # calculated with floats at once, it is 100 bytes for each pixel
+    with at_most(24 * side * side // 2**20):  # calculated with floats at once, it is 90 bytes for each pixel
         assert read_image(tmp_path / "a").shape == (side, side, 3)
 
 
