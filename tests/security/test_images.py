@@ -194,7 +194,7 @@ def test_a_large_image_of_any_kind_takes_little_beside_its_pixels(tmp_path, mode
     picture = Image.new(mode, (side, side), 1 if mode != "RGBA" else (1, 2, 3, 4))
     picture.save(tmp_path / "a", kind)
     del picture
-    with at_most(24 * side * side // 2**20):  # calculated with floats at once, it is 100 bytes for each pixel
+    with at_most(24 * side * side // 2**20):  # calculated with floats at once, it is 90 bytes for each pixel
         assert read_image(tmp_path / "a").shape == (side, side, 3)
 
 
@@ -209,6 +209,29 @@ def test_a_jpeg_that_goes_over_its_pixels_for_ever_is_refused(tmp_path):
     (tmp_path / "a.jpg").write_bytes(data[:last] + data[last:-2] * 10_000 + data[-2:])
     with within(5), pytest.raises(ModelFileError, match="a JPEG of more than 100 scans"):
         read_image(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("order", "<>")
+def test_a_tiff_in_millions_of_strips_is_refused(tmp_path, big, order):
+    many = 1_000_000
+    tags = {256: 1, 257: many, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1}
+    layout, head = ("HHQQ", "HHHQQ") if big else ("HHLL", "HLH")
+    start = [43, 8, 0, 16, len(tags)] if big else [42, 8, len(tags)]
+    data = (b"II" if order == "<" else b"MM") + struct.pack(order + head, *start)
+    for tag, value in tags.items():
+        data += struct.pack(order + layout, tag, 4, many if tag == 273 else 1, 200 if tag == 273 else value)
+    (tmp_path / "a.png").write_bytes(data.ljust(200, b"\0") + bytes(4 * many))
+    with within(2), pytest.raises(ModelFileError, match="a.png is (a TIFF of more than 100000 parts|not an image)"):
+        read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("big", [False, True])
+def test_a_tiff_in_thousands_of_strips_is_read(tmp_path, big, rng):
+    pixels = rng.integers(0, 256, (5000, 2, 3), "uint8")
+    profile = bytes(300_000)  # is no parts
+    Image.fromarray(pixels).save(tmp_path / "a", "tiff", tiffinfo={278: 1}, big_tiff=big, icc_profile=profile)
+    np.testing.assert_array_equal(read_image(tmp_path / "a"), pixels)
 
 
 def test_only_the_first_of_many_frames_is_looked_at(tmp_path):

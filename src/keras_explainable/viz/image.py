@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
@@ -32,6 +32,8 @@ BRIGHTEST = 99.0  # percentile that gets the full colour, where a picture is for
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # pillow's others run programs, or are seldom looked after
 MAX_PIXELS = 50_000_000  # of an image file, unless more are allowed
 MAX_BYTES = 8  # for each pixel that is allowed: four channels of 16 bits
+MAX_PARTS = 100_000  # strips or tiles of a TIFF, each of which takes pillow some 300 bytes, and time
+TIFF_BYTES = {1, 2, 6, 7}  # kinds of entries that are kept as bytes, such as profiles
 STANDALONE = {b"", b"\0", b"\1", b"\xff", *(bytes([n]) for n in range(0xD0, 0xD9))}  # after 0xff: JPEG's, of no length
 MAX_SCANS = 100  # of a JPEG, each of which goes over all pixels; programs write 20 at most
 BAND = 1_000_000  # pixels that are calculated with at once
@@ -262,7 +264,7 @@ def read_image(path: str | Path, size: int | tuple[int, int] | None = None, max_
     Image, name = pillow().Image, shown(path)
     versions.check("pillow")
     try:
-        with files.opened(path) as stream, Image.open(stream, formats=FORMATS) as file:
+        with files.opened(path) as stream, _open(name, stream) as file:
             _check_size(name, file, os.fstat(stream.fileno()).st_size, max_pixels)
             if file.format in ("JPEG", "MPO"):
                 _check_scans(name, stream)
@@ -285,6 +287,22 @@ def read_image(path: str | Path, size: int | tuple[int, int] | None = None, max_
             raise ModelFileError(f"{name} cannot be read: {error.strerror}.") from None
         raise ModelFileError(f"{name} cannot be read as an image, it may be cut short or damaged: {error}.") from None
     return array if size is None else fit(array, (size, size) if isinstance(size, int) else size)
+
+
+def _open(name: str, stream: BinaryIO) -> Any:
+    """The file as a pillow image, not decoded yet. Raises: ModelFileError: a TIFF in too many parts."""
+    head = stream.read(8)
+    order: Literal["big", "little"] = "big" if head[:2] == b"MM" else "little"
+    big = head[2:3] == b"+"  # BigTIFF
+    if head[:2] in (b"MM", b"II"):
+        stream.seek(int.from_bytes(stream.read(8) if big else head[4:], order))
+        for _ in range(min(int.from_bytes(stream.read(8 if big else 2), order), 65_536)):
+            entry = stream.read(20 if big else 12)
+            kind, count = int.from_bytes(entry[2:4], order), int.from_bytes(entry[4 : 12 if big else 8], order)
+            if kind not in TIFF_BYTES and count > MAX_PARTS:
+                raise ModelFileError(f"{name} is a TIFF of more than {MAX_PARTS} parts. Save the image anew.")
+    stream.seek(0)
+    return pillow().Image.open(stream, formats=FORMATS)
 
 
 def _check_size(name: str, file: Any, size: int, most: int) -> None:
