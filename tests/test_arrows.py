@@ -177,7 +177,7 @@ ARROWS = {
     "loading": {"demo", "models"},
     "viz": set(),
     "utils": {"viz"},
-    "demo": {"", "loading", "viz", "models.torch_demo", "memory"},
+    "demo": {"", "loading", "viz", "models.torch_demo", "memory", "interrupted"},
     "dump": {"", "loading", "viz"},
     "cli": {""},
     "web": {""},
