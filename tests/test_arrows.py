@@ -194,7 +194,7 @@ ARROWS = {
     "loading": {"demo", "models", "versions"},
     "viz": {"versions"},
     "utils": {"viz"},
-    "demo": {"", "loading", "viz", "models.torch_demo", "memory"},
+    "demo": {"", "loading", "viz", "models.torch_demo", "memory", "interrupted"},
     "dump": {"", "loading", "viz"},
     "cli": {""},
     "web": {""},

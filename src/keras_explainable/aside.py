@@ -6,7 +6,8 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
-# Whether programs are run so: nobody records what they compute, which is of one thread.
+# Whether programs are run so, as nobody records what they compute, which is a matter of one thread. They are built
+# before, in the thread where all is set that they are built with.
 heard: ContextVar[bool] = ContextVar("heard", default=False)
 
 

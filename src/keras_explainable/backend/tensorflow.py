@@ -33,10 +33,8 @@ def compile(step: Callable, variables: Callable, jit_compile: bool | None, sprea
     def run(images, *args):
         strategy = _strategy(variables()) if spread else None
         if strategy is None or len(images) < strategy.num_replicas_in_sync:
-            if not heard.get():
-                return alone(images, *args)
-            # Programs are built here, where all is set that they are built with, and run aside.
-            return aside(alone.get_concrete_function(images, *args), images, *args)
+            ready = functools.partial(aside, alone.get_concrete_function(images, *args)) if heard.get() else alone
+            return ready(images, *args)
         return shared(strategy, images, *args)
 
     return run
