@@ -1,5 +1,7 @@
 """`--fit`: an object at the edge of a photo, how the model gets to see it, and where its map is drawn."""
 
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -81,7 +83,7 @@ def test_the_map_lies_where_the_object_is_drawn(files, tmp_path, fit, width, pla
 def test_the_score_is_of_what_the_model_saw(files, tmp_path):
     scores = {}
     for fit in ("stretch", "crop", "pad"):
-        table = run("explain", *files, "--out", tmp_path, "--fit", fit).stdout.splitlines()
+        table = run("explain", *files, "--out", tmp_path, "--fit", fit, "--overwrite").stdout.splitlines()
         scores[fit] = float(table[-1].split()[-1])
     share = 400 / (60 * 120) * 220 / 255
     # Red less blue of the whole, of the middle, and of twice as many pixels.
@@ -135,13 +137,13 @@ def test_several_photos_are_told_once_for_each_thing_that_is_done(files, tmp_pat
 def test_models_that_are_known_to_be_fed_central_crops_are_cropped_unless_told(files, tmp_path, monkeypatch):
     trained = keras.models.load_model(files[2])
     monkeypatch.setattr(keras.applications, "MobileNetV2", lambda weights, classifier_activation: trained)
-    monkeypatch.setattr(loading, "_imagenet_names", lambda: None)
+    monkeypatch.setattr(sys.modules["keras_explainable.loading.load"], "_imagenet_names", lambda: None)
     assert loading.load("MobileNetV2").preprocess.fit == "crop"
     assert loading.load("MobileNetV2", weights=None).preprocess.fit == "stretch"  # nobody trained it
     assert loading.load("demo").preprocess.fit == loading.load(files[2]).preprocess.fit == "stretch"
     known = ["explain", files[0], "--model", "MobileNetV2", "--out", tmp_path / "out"]
     assert "cropped to its middle 60 x 60" in run(*known).stderr
-    assert "stretched" in run(*known, "--fit", "stretch").stderr
+    assert "stretched" in run(*known, "--fit", "stretch", "--overwrite").stderr
 
 
 def test_the_embedded_network_finds_what_a_crop_loses(tmp_path):

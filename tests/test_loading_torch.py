@@ -241,6 +241,7 @@ def test_the_command_line_explains_and_lists_modules(module, factory, tmp_path):
     layers = run("layers", factory(), "--size", "20").stdout
     assert layers.splitlines()[2].split()[:10] == [*"00", "Conv2d", *"4x", "18", "x", "18", "channels", "first"]
     path = save(module, tmp_path / "scripted.pt")
+    words.insert(1, "--overwrite")
     refused = run(*words, "--model", path, "-m", "gradients")
     assert refused.exit_code == 1 and "--unsafe" in refused.stderr
     scripted = run(*words, "--model", path, "--unsafe")

@@ -84,6 +84,16 @@ def test_a_map_is_nothing_for_other_reasons(x):
     assert "Of 3, the layer (conv2) gives 0 everywhere (its ReLUs are all off)" in message
 
 
+def test_a_region_of_a_unit_that_no_pixel_is_given_to_is_no_region():
+    image = keras.Input((12, 12, 3))
+    logits = keras.layers.Conv2D(3, 1, name="logits")(keras.layers.Conv2D(6, 3, activation="relu")(image))
+    model = models.randomize(keras.Model(image, logits))
+    model.get_layer("logits").bias.assign([0.0, 0.0, -1e4])
+    images = np.random.default_rng(0).normal(size=(2, 12, 12, 3)).astype("float32")
+    ((message,), _) = said(ke.gradients, model, images, score=ke.scores.region(None, 2, axis=-1))
+    assert "Of 2, the score given is 0 there: it takes nothing of the outputs" in message
+
+
 def test_a_score_at_the_flat_end_of_a_softmax_is_saturated(x):
     model = changed("sequential", "logits", lambda kernel, bias: (1e4 * kernel, bias))
     np.testing.assert_array_equal(np.isin(keras.ops.convert_to_numpy(model(x)), (0, 1)), True)

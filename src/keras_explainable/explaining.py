@@ -196,7 +196,7 @@ def _random(model: Any, image: Any) -> str | None:
         return None
     return (
         "Two runs of this model on the same image differ: it draws random numbers when it runs (a mask, dropout that "
-        "is always on), so that scores and maps are others each time, and the steps of a method do not fit each other. "
+        "is always on), so that scores and maps are of one draw, and the steps of a method may not fit each other. "
         "Fix its draws, as by a seed or a noise= that it takes."
     )
 

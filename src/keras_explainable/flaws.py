@@ -91,11 +91,16 @@ class Flaws:
 def cause(view: models.View, point: models.Point, k: int) -> tuple[bool, str]:
     """Whether a score is taken behind a softmax or sigmoid, and why the k-th map of an image is 0, measured at the
     signal that it is of."""
-    _, values, gradients = view.jacobian([point])
+    scores, values, gradients = view.jacobian([point])
     value, gradient = (backend.to_host(v) for v in (values[point], gradients[point][:, k]))
     name = "the images" if point == models.INPUT else f"the layer ({point})"
     behind = view.target is None and view.ending is not None
     if not gradient.any():
+        if view.score is not None and not backend.to_host(scores)[:, k].any():
+            return (
+                behind,
+                "the score given is 0 there: it takes nothing of the outputs (no pixel of its unit?)",
+            )
         part = "it has no part" if point != models.INPUT else "they have no part"
         return behind, f"no gradient comes to {name}: {part} in the score there (as before ReLUs that are all off)"
     if not value.any():

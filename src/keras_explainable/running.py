@@ -150,6 +150,8 @@ def asked(y: Any, score: Any) -> tuple[Any, Any]:
     Raises:
         InputError: they are no such thing, or do not go together.
     """
+    if isinstance(score, scores.Labels):
+        raise InputError("score=ke.scores.binary(labels) came: labels choose what is explained, so give them as y=.")
     if not (score is None or registry.accepts(score, "outputs")):
         raise InputError(
             f"score={score!r} came, and a function from the model's outputs to (batch, units) scores was expected: "

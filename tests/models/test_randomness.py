@@ -43,16 +43,56 @@ def test_a_random_forward_pass_is_told(method):
         raw(method, net(0.0), X.transpose(0, 3, 1, 2), 1)
 
 
+class Always(L.Layer):
+    def __init__(self, always):
+        super().__init__()
+        self.drop, self.always = L.Dropout(0.5), always
+
+    def call(self, x):
+        return self.drop(x, training=self.always)
+
+
 @pytest.mark.parametrize("always", [True, False])
-def test_dropout_that_is_always_on_is_told_where_it_draws(always):
+def test_dropout_that_is_always_on_is_told(always):
     image = keras.Input((12, 12, 3))
-    x = L.Dropout(0.5)(L.GlobalAveragePooling2D()(L.Conv2D(6, 3, activation="relu")(image)), training=always or None)
+    x = Always(always)(L.GlobalAveragePooling2D()(L.Conv2D(6, 3, activation="relu")(image)))
     model = models.randomize(keras.Model(image, L.Dense(4)(x)))
+    one, other = (keras.ops.convert_to_numpy(model(X, training=False)) for _ in range(2))
+    assert (abs(one - other).max() > 1e-3) == always
+    assert said(model) == always
+
+
+def said(model):
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        one, other = (ke.gradients(model, X, 1, verbose=0) for _ in range(2))
-    said = any("Two runs" in str(w.message) for w in told)
-    assert said == (abs(one.scores - other.scores).max() > 1e-3)
+        ke.gradients(model, X, 1, verbose=0)
+    return any("Two runs" in str(w.message) for w in told)
+
+
+class Draws(L.Layer):
+    """Multiplies by numbers that it draws, of its own seeds or of Keras's."""
+
+    def __init__(self, seed):
+        super().__init__()
+        self.seed = seed and keras.random.SeedGenerator(1)
+
+    def call(self, x):
+        return x * (1 if self.seed is None else keras.random.uniform(keras.ops.shape(x), seed=self.seed or None))
+
+
+@pytest.mark.parametrize("seed", [None, True, False])
+def test_a_layer_of_the_users_own_that_draws_is_told(seed):
+    if seed is False and BACKEND == "jax":
+        pytest.skip("JAX takes no seed of Keras's own in compiled programs")
+    image = keras.Input((12, 12, 3))
+    x = L.GlobalAveragePooling2D()(Draws(seed)(L.Conv2D(6, 3, activation="relu")(image)))
+    assert said(models.randomize(keras.Model(image, L.Dense(4)(x)))) == (seed is not None)
+
+
+def test_a_stateful_layer_does_not_draw():
+    image = keras.Input(batch_shape=(2, 12, 12, 3))
+    x = L.LSTM(5, stateful=True)(L.Reshape((12, 36))(image))
+    assert not said(models.randomize(keras.Model(image, L.Dense(4)(x))))
 
 
 @torch_only

@@ -136,6 +136,6 @@ def test_what_cannot_be_shown_is_refused(arguments, words):
 def test_pyplot_is_not_touched():
     from matplotlib import pyplot, rcParams
 
-    before = dict(rcParams)
+    before = pyplot.get_fignums(), dict(rcParams)
     visualize([np.zeros((4, 4, 3))], to_buffer=io.BytesIO())
-    assert pyplot.get_fignums() == [] and dict(rcParams) == before
+    assert (pyplot.get_fignums(), dict(rcParams)) == before

@@ -33,6 +33,7 @@ choose()
 
 import keras  # noqa: E402  (only after the choice above)
 
+from keras_explainable.backend.scope import Onward as Onward  # noqa: E402
 from keras_explainable.backend.scope import read_only as read_only  # noqa: E402
 
 name = keras.backend.backend()

@@ -146,7 +146,7 @@ def _object(node: dict, place: _Place, own: dict[str, Any]) -> Any:
         reason = reason or "which is no layer of Keras 3, nor a part of one"
         raise Refused(f"uses {found.__name__}{place}, {reason}; safe mode refuses it", ALLOW)
     if isinstance(inner, dict) and isinstance(inner.get("vocabulary"), str):
-        raise Refused(f"makes {name}{place} read a file ({inner['vocabulary'][:80]}); safe mode refuses it", ALLOW)
+        raise Refused(f"makes {name}{place} read a file ({inner['vocabulary'][-80:]}); safe mode refuses it", ALLOW)
     return found
 
 

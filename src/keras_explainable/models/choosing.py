@@ -123,7 +123,7 @@ def _default(view: Any) -> Point:
     leads = _features(view, leading(view))
     point, error = _suggested(view, leads)
     if point is not None and _is_plain(view, view.call(point), view.made_of):
-        return point
+        return _joined(view, point)
     seen = measured(view)
     candidates = [c for c in _candidates(view, leads) if seen.of(c)] if seen else []
     if seen and candidates and (point is None or seen.has(view.call(point))):
@@ -134,6 +134,16 @@ def _default(view: Any) -> Point:
         raise error
     assert point is not None
     return point
+
+
+def _joined(view: Any, point: Point) -> Point:
+    """A plain signal, or, where it is in one branch of several, the last one that all ways to the scores go through: a
+    layer's, or that of an operation, such as the sum of the branches."""
+    if _is_common(view, view.call(point)):
+        return point
+    calls = (c for c in view.operations.calls if find.is_spatial(c, view.rank) and find.of_images(view.operations, c))
+    found = [c for c in calls if _is_common(view, c) and _is_plain(view, c, view.made_of)]
+    return found[-1].output if found else point
 
 
 def _suggested(view: Any, leads: Leads | None) -> tuple[Point | None, LayerError | None]:

@@ -11,14 +11,17 @@ def common(trace: Trace, roots: Iterable[int]) -> frozenset[int]:
     """The values that every way from the images to the roots goes through."""
     numbers = {IMAGES: 0}
     behind = {IMAGES: 1}  # of each value, those that all ways to it go through, as the bits of a number
+    made: set[int] = set()  # by calls without others inside: whoever is around them made nothing of it
     for call in trace.calls:
+        if not call.holds_calls:
+            made.update(call.outputs)
         known = [behind[value] for value in call.inputs if value in behind]
         if not known:
             continue
         shared = known[0]
         for one in known[1:]:
             shared &= one
-        for value in set(call.outputs).difference(call.inputs, () if not call.holds_calls else behind):
+        for value in set(call.outputs).difference(call.inputs, () if not call.holds_calls else made):
             number = numbers.setdefault(value, len(numbers))
             behind[value] = (shared | 1 << number) & behind.get(value, -1)
     found = [behind[root] for root in roots if root in behind]
