@@ -162,7 +162,7 @@ def test_what_is_not_linear_stays_refused_by_name(name, hidden):
 def test_a_verdict_is_found_once(monkeypatch):
     model = net(L.CenterCrop(4, 5))
     expected = raw("deeplift", model, X, UNITS)
-    monkeypatch.setattr(views.linear.threading, "Thread", None)
+    monkeypatch.setattr(views.linear, "threading", None)  # in a thread of which a verdict is found
     close(raw("deeplift", model, X, UNITS), expected)
     raw("lrp_epsilon", model, X, UNITS)
 

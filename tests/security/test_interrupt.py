@@ -43,9 +43,15 @@ LONG = {  # a call, and after how many seconds it is in the midst of what is lon
 
 def started(*arguments):
     env = os.environ | {"KERAS_BACKEND": BACKEND, "PYTHONPATH": SRC}
+    pipe = subprocess.PIPE
     return subprocess.Popen(
-        [sys.executable, *arguments], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, *arguments], env=env, stdout=pipe, stderr=pipe, text=True, preexec_fn=as_from_a_terminal
     )
+
+
+def as_from_a_terminal():
+    """What a shell runs in the background ignores the signal, and so does what that starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def stopped(process):
