@@ -42,7 +42,7 @@ def signal(view: Any, layer: Any = None) -> Point:
         return point
     call = view.call(point) if isinstance(layer, Point) else _inside(view, view.call(point))
     point = call.output if call.path != point.path else point
-    if not find.of_images(view.trace, call):
+    if not find.of_images(view.operations if call.operation else view.trace, call):  # each numbers its values
         raise LayerError(
             f"The signal of {point} has shape {call.shape} for {view.trace.images} image, and one is needed that "
             f"has the images on its first axis, and depends on them. {_signals(view)}"
