@@ -138,9 +138,10 @@ def find(folder: Path, out: Path, max_pixels: int = image.MAX_PIXELS) -> list[Sa
         inside = sorted(folder.rglob("*"))
     except RecursionError:
         raise ke.errors.InputError(f"{folder} holds too many folders inside one another. Move its images.") from None
-    paths = (p for p in inside if p.suffix.lower() in SUFFIXES and p.is_file())
+    paths = (p for p in inside if p.suffix.lower() in SUFFIXES and not p.is_dir())
     if folder.resolve() in made.parents:
-        paths = (p for p in paths if made not in p.resolve().parents)  # pictures of an earlier run are no images
+        # Pictures of an earlier run are no images.
+        paths = (p for p in paths if made not in Path(os.path.realpath(p)).parents)
     read = partial(image.read_image, max_pixels=max_pixels)
     samples = [Sample(p.relative_to(folder).as_posix(), partial(read, p)) for p in paths]
     if not samples:

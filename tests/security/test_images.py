@@ -107,8 +107,13 @@ def test_what_never_ends_is_no_image(tmp_path):
         with within(5), pytest.raises(ModelFileError, match="pipe or a device|cannot be read"):
             read_image(path)
     Image.new("RGB", (8, 8)).save(tmp_path / "good.png")
+    os.symlink("nowhere", tmp_path / "lost.png")
     with within(5):
-        assert [sample.name for sample in dump.find(tmp_path, tmp_path / "out")] == ["good.png"]
+        samples = {sample.name: sample for sample in dump.find(tmp_path, tmp_path / "out")}
+    assert sorted(samples) == ["good.png", "lost.png", "pipe.png"]  # each is told of, as left out or in a picture
+    for name, why in (("pipe.png", "pipe or a device"), ("lost.png", "no image at")):
+        with within(5), pytest.raises(ModelFileError, match=why):
+            samples[name].read()
 
 
 def test_what_the_system_does_not_give_is_told(tmp_path):
@@ -261,7 +266,10 @@ def test_a_folder_that_contains_itself_is_searched_once(tmp_path):
     (tmp_path / "loop").symlink_to(tmp_path)
     (tmp_path / "b.png").symlink_to(tmp_path / "b.png")
     with within(5):
-        assert [sample.name for sample in dump.find(tmp_path, tmp_path / "out")] == ["a.png"]
+        samples = dump.find(tmp_path, tmp_path / "out")
+    assert [sample.name for sample in samples] == ["a.png", "b.png"]
+    with within(5), pytest.raises(ModelFileError, match="b.png cannot be read"):
+        samples[1].read()
 
 
 def test_folders_without_end_are_told(tmp_path, monkeypatch):
