@@ -1,6 +1,7 @@
 """What several tests need: small calls, comparisons, and a model that counts its runs."""
 
 import functools
+import importlib
 import inspect
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +39,11 @@ def close(a, b, tolerance=1e-5):
     for u, v in zip(a, b, strict=True):
         assert u.shape == v.shape
         np.testing.assert_allclose(u, v, atol=tolerance * max(abs(v).max(), 1e-12), rtol=0)
+
+
+def module(name):
+    """A module of the library, also where its package shows a function of the same name."""
+    return importlib.import_module(f"keras_explainable.{name}")
 
 
 def on(kind, number):

@@ -8,8 +8,8 @@ from typing import Any
 import keras
 from keras import layers
 
-from ..errors import BackendError
-from .shapes import CLASSES
+from keras_explainable.demo.shapes import CLASSES
+from keras_explainable.errors import BackendError
 
 MODEL_FILE = Path(__file__).with_name("model.keras")
 TRANSFORMER_FILE = Path(__file__).with_name("transformer.weights.h5")
@@ -38,7 +38,7 @@ def load_module() -> Any:
         BackendError: PyTorch is not installed.
     """
     try:
-        from ..models import torch_demo
+        from keras_explainable.models import torch_demo
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise

@@ -11,10 +11,17 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from ..errors import InputError
-from .network import MODEL_FILE, TRANSFORMER_FILE, build_encoder, build_model, load_model, load_transformer
-from .scenes import draw_scene
-from .shapes import CLASSES
+from keras_explainable.demo.network import (
+    MODEL_FILE,
+    TRANSFORMER_FILE,
+    build_encoder,
+    build_model,
+    load_model,
+    load_transformer,
+)
+from keras_explainable.demo.scenes import draw_scene
+from keras_explainable.demo.shapes import CLASSES
+from keras_explainable.errors import InputError
 
 BATCH = 64
 # Training draws its scenes from here on, so that `load_scenes` with a smaller seed gives unseen ones.
