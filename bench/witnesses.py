@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 
-from keras_explainable import random
+from keras_explainable.numerics import random
 
 
 def witness(method, module, layer, x, y, repetitions):

@@ -9,7 +9,7 @@ from keras import layers as L
 from keras import ops
 
 import keras_explainable as ke
-from keras_explainable import random
+from keras_explainable.numerics import random
 from reference import filters as slow_filters
 from reference.resize import bilinear
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_explainable import random
+from keras_explainable.numerics import random
 
 N = 100_000
 

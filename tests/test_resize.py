@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_explainable.resize import resize, weights
+from keras_explainable.numerics.resize import resize, weights
 from reference.resize import bilinear
 
 

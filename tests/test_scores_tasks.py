@@ -9,8 +9,9 @@ from keras import ops
 import keras_explainable as ke
 import models
 from helpers import SHAPE, close, raw
-from keras_explainable import resize, scores
+from keras_explainable import scores
 from keras_explainable.errors import InputError
+from keras_explainable.numerics import resize
 
 host = ops.convert_to_numpy
 

@@ -9,7 +9,7 @@ import keras_explainable as ke
 import models
 from convert import as_reference
 from helpers import close, first_everywhere, raw, where_quick
-from keras_explainable import random
+from keras_explainable.numerics import random
 from reference import cams, cams_smooth, meta
 
 pytestmark = where_quick

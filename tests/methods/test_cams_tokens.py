@@ -9,8 +9,8 @@ import keras_explainable as ke
 import models
 from convert import as_reference
 from helpers import BACKEND, close, on, raw, where_quick
-from keras_explainable import random
 from keras_explainable.methods import meta
+from keras_explainable.numerics import random
 from reference import cams, cams_smooth, cams_spectral
 from reference import meta as twins
 from reference.net import jacobian, on_grid

@@ -11,8 +11,8 @@ from torch import nn
 
 import torch_nets
 from helpers import close, raw
-from keras_explainable import random
 from keras_explainable.methods import path
+from keras_explainable.numerics import random
 
 attr = pytest.importorskip("captum.attr", reason="Captum, to compare with, is not installed: pip install captum")
 UNITS, DRAWS, NOISE, SEED = [1, 4, 2], 5, 0.3, 7

@@ -9,9 +9,9 @@ import keras_explainable as ke
 import models
 from convert import as_reference
 from helpers import SHAPE, close, everywhere, first_everywhere, raw, where_quick
-from keras_explainable import random
 from keras_explainable.errors import InputError
 from keras_explainable.methods import loops, meta, path
+from keras_explainable.numerics import random
 from reference import cams
 from reference import meta as meta_twins
 from reference import path as twins

@@ -10,10 +10,10 @@ import keras_explainable as ke
 import models
 from convert import as_reference
 from helpers import BACKEND, ON_TORCH_CPU, SHAPE, close, counted, first_everywhere, raw, where_quick
-from keras_explainable import random
 from keras_explainable.errors import InputError
 from keras_explainable.methods import meta, perturbation, segments, sensitivity, surrogate
-from keras_explainable.resize import resize
+from keras_explainable.numerics import random
+from keras_explainable.numerics.resize import resize
 from reference import perturbation as twins
 
 pytestmark = where_quick

@@ -12,8 +12,8 @@ import pytest
 import keras_explainable as ke
 import models
 from helpers import close, raw
-from keras_explainable import random
 from keras_explainable.methods import cams
+from keras_explainable.numerics import random
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("tf-keras-vis explains Keras models on TensorFlow", allow_module_level=True)

@@ -12,7 +12,7 @@ import models
 import reference
 from convert import as_reference
 from helpers import BACKEND, subject
-from keras_explainable import random
+from keras_explainable.numerics import random
 from reference import cams, fullgrad, gradient, meta
 
 MIXED = {"mixed_float16": 0.05, "mixed_bfloat16": 0.2}

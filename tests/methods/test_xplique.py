@@ -14,8 +14,8 @@ import pytest
 
 import models
 from helpers import close, raw
-from keras_explainable import random
 from keras_explainable.methods import perturbation, segments
+from keras_explainable.numerics import random
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("Xplique explains Keras models on TensorFlow", allow_module_level=True)

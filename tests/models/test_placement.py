@@ -12,7 +12,7 @@ from helpers import BACKEND
 from keras_explainable import models as adapters
 from keras_explainable.errors import InputError
 from keras_explainable.models import placement
-from keras_explainable.resize import resize, weights
+from keras_explainable.numerics.resize import resize, weights
 
 SIZE, KERNEL = 24, 9
 

@@ -1,4 +1,4 @@
-"""The slow twin of `keras_explainable.resize`: one output pixel after another."""
+"""The slow twin of `keras_explainable.numerics.resize`: one output pixel after another."""
 
 import math
 from collections.abc import Sequence

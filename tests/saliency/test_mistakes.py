@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from keras_explainable import random
 from keras_explainable.errors import InputError, LayerError
+from keras_explainable.numerics import random
 from saliency.fullgrad import FullGrad
 from saliency.grad import InputGradient
 from saliency.gradcam import GradCAM

@@ -11,11 +11,12 @@ from keras_explainable import filters, models
 from keras_explainable.errors import InputError, LayerError
 from keras_explainable.methods.cams_forward import ablationcam as ablationcam
 from keras_explainable.methods.cams_forward import scorecam as scorecam
-from keras_explainable.methods.channels import CANCELS, at_signal, quotient, weighted
+from keras_explainable.methods.channels import CANCELS, at_signal, weighted
 from keras_explainable.methods.gradient import units_last
 from keras_explainable.methods.loops import check_number
+from keras_explainable.numerics.arithmetic import quotient
+from keras_explainable.numerics.resize import resize
 from keras_explainable.registry import explainer
-from keras_explainable.resize import resize
 
 
 @explainer("cam", "linear head", "1 forward", "arXiv:1512.04150", postprocessing=filters.positive_normalize)

@@ -15,12 +15,6 @@ def weighted(a: Any, weights: Any) -> Any:
     return ops.einsum("b...c,bkc->b...k", a, weights)
 
 
-def quotient(a: Any, b: Any) -> Any:
-    """a / b, 0 where b is."""
-    defined = b != 0
-    return ops.where(defined, a / ops.where(defined, b, ops.ones_like(b)), ops.zeros_like(b))
-
-
 def at_signal(model: Any, inputs: Any, indices: Any, layer: Any, score: Any) -> tuple:
     """The view, and the scores, signal and Jacobian (B, K, *S', C) at its spatial signal; of a signal of T frames that
     the model sees one by one, (B T, *S', C) and (B T, K, *S', C)."""

@@ -22,8 +22,8 @@ from keras_explainable.methods.loops import (
 )
 from keras_explainable.methods.noise import check_noise, noisy
 from keras_explainable.methods.perturbation import behind_inputs
+from keras_explainable.numerics.resize import resize
 from keras_explainable.registry import Method, explainer
-from keras_explainable.resize import resize
 
 LARGEST = 2**31  # factor of a size: none of more bits is one in pixels
 signed_gradients = functools.partial(gradients, reduce=None)

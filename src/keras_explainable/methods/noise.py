@@ -5,9 +5,9 @@ from typing import Any
 
 from keras import ops
 
-from keras_explainable import random
 from keras_explainable.errors import InputError
 from keras_explainable.methods.loops import as_inputs, check_choice, check_number, check_repetitions, seed_of
+from keras_explainable.numerics import random
 
 NOISE_KINDS = ("absolute", "range")
 AGGREGATES = ("mean", "variance", "square")

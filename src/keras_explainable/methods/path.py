@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from keras_explainable import filters, models, random, remarks
+from keras_explainable import filters, models, remarks
 from keras_explainable.compiling import frozen, repeated, repeats
 from keras_explainable.errors import InputError
 from keras_explainable.methods.gradient import gradients, part_reducer
@@ -25,6 +25,7 @@ from keras_explainable.methods.loops import as_inputs, scores_of, seed_of, total
 from keras_explainable.methods.meta import integrate, signed_gradients
 from keras_explainable.methods.noise import check_noise, noisy
 from keras_explainable.methods.perturbation import background, behind_inputs, images_like
+from keras_explainable.numerics import random
 from keras_explainable.registry import explainer
 
 GAP = 0.05  # relative, above which parts do not add up as promised

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_explainable import filters, models, random
+from keras_explainable import filters, models
 from keras_explainable.compiling import frozen, repeated, repeats
 from keras_explainable.errors import InputError
 from keras_explainable.methods.loops import (
@@ -33,6 +33,7 @@ from keras_explainable.methods.loops import (
     seed_of,
     total_of,
 )
+from keras_explainable.numerics import random
 from keras_explainable.progress import counted
 from keras_explainable.registry import explainer
 

@@ -5,22 +5,19 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_explainable import filters, random
+from keras_explainable import filters
 from keras_explainable.compiling import repeats
 from keras_explainable.memory import check_fits
 from keras_explainable.methods.loops import Rows, check_passes, check_repetitions, seed_of, steps_of, total_of
 from keras_explainable.methods.perturbation import Probe
 from keras_explainable.methods.segments import each_image, seen, segment, spread
+from keras_explainable.numerics import random
+from keras_explainable.numerics.arithmetic import divide
 from keras_explainable.progress import counted
 from keras_explainable.registry import explainer
 
 MOST_COMPARED = 100_000  # masks each two of which are: a minute for each image and unit
 KERNEL_AT_ONCE = 1 << 20  # values of the kernel of scores that are computed together
-
-
-def _divide(a: Any, b: Any) -> Any:
-    """a / b, 0 where b is."""
-    return ops.where(b > 0, a / ops.where(b > 0, b, ops.ones_like(b)), ops.zeros_like(a))
 
 
 @repeats
@@ -79,7 +76,7 @@ def sobol(
         sums = [total + part for total, part in zip(sums, new, strict=True)]
     count = ops.convert_to_tensor((repetitions * (number + 1)).astype("float32"))
     variance = (sums[1] / count - ops.square(sums[0] / count))[:, None]
-    return probe.scores, spread(_divide(sums[2] / (2 * repetitions), variance), labels)
+    return probe.scores, spread(divide(sums[2] / (2 * repetitions), variance), labels)
 
 
 @repeats
@@ -137,7 +134,7 @@ def quadratic_form(f: Any, c: np.ndarray, batch: Any) -> Any:
     steps, rows = steps_of(number, batch * units * number, KERNEL_AT_ONCE)
     fill = steps * rows - number
     width = 2 * ops.var(f, axis=-1)[..., None, None]
-    scale, all_c = _divide(ops.ones_like(width), width), ops.convert_to_tensor(c[:, None] if len(c) > 1 else c[0])
+    scale, all_c = divide(ops.ones_like(width), width), ops.convert_to_tensor(c[:, None] if len(c) > 1 else c[0])
 
     def part(some_f, some_c):
         near = ops.exp(-scale * ops.square(some_f[..., None] - f[:, :, None]))  # (B, K, rows, M)

@@ -15,7 +15,7 @@ from keras_explainable import backend
 from keras_explainable.errors import InputError
 from keras_explainable.models.inputs import IMAGE_CHANNELS
 from keras_explainable.models.taps import IMAGES, Call, Point, Taps
-from keras_explainable.resize import resize
+from keras_explainable.numerics.resize import resize
 
 STILL = 1e-3  # of the whole range: what is no change
 WHOLE = 0.02  # pixels: how near an end is to be at the border of one

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_explainable import backend, resize
+from keras_explainable import backend
 from keras_explainable.arrays import Array
 from keras_explainable.errors import InputError
+from keras_explainable.numerics import resize
 from keras_explainable.scores.score import Score, as_float
 
 

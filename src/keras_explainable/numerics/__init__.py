@@ -1,0 +1,1 @@
+"""Numbers alone: resizing, random numbers, blur, quotients. It knows no model."""
