@@ -9,7 +9,7 @@ however images are batched.
 `score`, the values before the model's last softmax or sigmoid. The others take the model's outputs as they are.
 """
 
-from keras_explainable.arrays import Array as Array
+from keras_explainable.numerics.arrays import Array as Array
 from keras_explainable.scores.boxes import box as box
 from keras_explainable.scores.boxes import detection as detection
 from keras_explainable.scores.instances import instance as instance

@@ -7,8 +7,8 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import backend
-from keras_explainable.arrays import Array
 from keras_explainable.errors import InputError
+from keras_explainable.numerics.arrays import Array
 from keras_explainable.scores.found import Found, as_floats, best, of_each_image, on_each, read
 from keras_explainable.scores.score import Labels, Score, numbers
 

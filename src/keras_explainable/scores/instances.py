@@ -5,8 +5,8 @@ from typing import Any
 
 from keras import ops
 
-from keras_explainable.arrays import Array
 from keras_explainable.errors import InputError
+from keras_explainable.numerics.arrays import Array
 from keras_explainable.scores.found import as_floats, best, on_each, read
 from keras_explainable.scores.maps import as_mask, covers, on_grid
 from keras_explainable.scores.score import Score, numbers

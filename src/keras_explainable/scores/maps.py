@@ -7,9 +7,9 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import backend
-from keras_explainable.arrays import Array
 from keras_explainable.errors import InputError
 from keras_explainable.numerics import resize
+from keras_explainable.numerics.arrays import Array
 from keras_explainable.scores.score import Score, as_float
 
 

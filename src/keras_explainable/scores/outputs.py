@@ -6,8 +6,8 @@ from typing import Any
 
 from keras import ops
 
-from keras_explainable.arrays import Array
 from keras_explainable.errors import InputError
+from keras_explainable.numerics.arrays import Array
 from keras_explainable.scores.score import Chosen, Score, as_float, as_rows, numbers
 from keras_explainable.scores.score import unit as _unit
 

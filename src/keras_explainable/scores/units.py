@@ -8,8 +8,8 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import backend
-from keras_explainable.arrays import Array
 from keras_explainable.errors import InputError
+from keras_explainable.numerics.arrays import Array
 from keras_explainable.scores.maps import as_mask, covers, mean, on_grid
 from keras_explainable.scores.score import Chosen, Labels, Score, as_float, as_rows, check_units, is_count, numbers
 from keras_explainable.scores.score import unit as _unit
