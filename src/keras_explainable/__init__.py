@@ -1,6 +1,6 @@
 """Explain what an image model looked at: `scores, maps = ke.gradcam(model, x, y)`."""
 
-from keras_explainable import interrupted as interrupted  # first: Ctrl-C may come at once  # isort: skip
+from keras_explainable.runtime import ctrl_c as ctrl_c  # first: Ctrl-C may come at once  # isort: skip
 from keras_explainable import backend as backend  # next: it chooses the framework before Keras is imported
 from keras_explainable import demo as demo
 from keras_explainable import errors as errors
@@ -10,13 +10,13 @@ from keras_explainable import methods as methods
 from keras_explainable import registry as registry
 from keras_explainable import scores as scores
 from keras_explainable import utils as utils
-from keras_explainable.compiling import cache_info as cache_info
-from keras_explainable.compiling import clear_cache as clear_cache
 from keras_explainable.explaining import Explanation as Explanation
 from keras_explainable.explaining import explain as explain
 from keras_explainable.explaining import partial_explain as partial_explain
 from keras_explainable.models import BlackBox as BlackBox
 from keras_explainable.registry import get as get
+from keras_explainable.runtime.compile_cache import cache_info as cache_info
+from keras_explainable.runtime.compile_cache import clear_cache as clear_cache
 from keras_explainable.shortcuts import __dir__ as __dir__
 from keras_explainable.shortcuts import __getattr__ as __getattr__  # every registered method: ke.gradcam, ...
 from keras_explainable.shortcuts import full_gradient_decomposition as full_gradient_decomposition

@@ -11,12 +11,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_explainable import backend, data, models, registry, remarks
-from keras_explainable.compiling import frozen, options
+from keras_explainable import backend, data, models, registry
 from keras_explainable.errors import InputError
 from keras_explainable.flaws import Flaws, cause, range_warning
 from keras_explainable.results import Results, Tensors, ends
 from keras_explainable.running import asked, opened, outside, remembered, run_steps, unit_numbers
+from keras_explainable.runtime import remarks
+from keras_explainable.runtime.compile_cache import frozen, options
 
 
 class Explanation(namedtuple("Explanation", "scores maps")):

@@ -8,7 +8,7 @@ import numpy as np
 from keras_explainable import backend
 from keras_explainable.errors import InputError
 from keras_explainable.flaws import Flaws
-from keras_explainable.memory import SOME, check_fits
+from keras_explainable.runtime.memory import SOME, check_fits
 
 
 class Results:

@@ -15,12 +15,12 @@ import keras
 import numpy as np
 
 from keras_explainable import backend, data, models, registry, scores
-from keras_explainable.compiling import compiled, frozen
 from keras_explainable.errors import BackendError, ChangedError, InputError
-from keras_explainable.memory import SOME, check_fits
 from keras_explainable.models.inputs import IMAGE_CHANNELS, ONE_IMAGE
 from keras_explainable.models.recording import each
-from keras_explainable.progress import shown
+from keras_explainable.runtime.compile_cache import compiled, frozen
+from keras_explainable.runtime.memory import SOME, check_fits
+from keras_explainable.runtime.progress import shown
 
 HOME = os.path.dirname(__file__)  # no line in here is to blame for a warning
 WHOLE = ("array", "list")  # sources whose images are all there before any work

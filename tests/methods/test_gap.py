@@ -93,7 +93,7 @@ def test_it_costs_one_more_forward_pass_of_the_baseline():
     ):
         explain(model, x, [[1], [2]], repetitions=3)  # compiles
         calls.clear()
-        with ke.compiling.options(True, None):
+        with ke.runtime.compile_cache.options(True, None):
             explain(model, x, [[1], [2]], repetitions=3)
         runs.append(sum(n == 2 for n in calls))
     plain, told = runs

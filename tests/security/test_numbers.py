@@ -13,10 +13,10 @@ import pytest
 import keras_explainable as ke
 import models
 from helpers import raw
-from keras_explainable import memory
 from keras_explainable.errors import ExplainError, InputError
 from keras_explainable.methods import perturbation, surrogate
 from keras_explainable.numerics import random
+from keras_explainable.runtime import memory
 
 quick = pytest.mark.where_quick
 SECONDS, MEGABYTES = 10, 500

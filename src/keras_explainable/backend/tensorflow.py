@@ -7,7 +7,7 @@ from contextvars import ContextVar
 import numpy as np
 import tensorflow as tf
 
-from keras_explainable.aside import aside, heard
+from keras_explainable.runtime.interruptible import aside, heard
 
 # More columns become a loop: a graph of 1000 backward passes would take minutes to build. Where ways back are short, a
 # graph of so many operations is built quickly, and runs faster.

@@ -32,10 +32,10 @@ class Fit(StrEnum):
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 it could not be done, 2 it was not said right, 130 Ctrl-C."""
-    from keras_explainable import interrupted
+    from keras_explainable import ctrl_c
 
     try:
-        interrupted.raised()
+        ctrl_c.raised()
         _restart(sys.argv[1:])
         if find_spec("typer") is None:
             sys.exit(f'The command line needs typer, which is missing: pip install "{NAME}[cli]"')

@@ -18,13 +18,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--debug", action="store_true", help="show where an error comes from")
     options = parser.parse_args(arguments)
 
-    from keras_explainable import interrupted
+    from keras_explainable import ctrl_c
     from keras_explainable.demo import gallery, page
     from keras_explainable.errors import ExplainError
     from keras_explainable.viz import text
 
     try:
-        interrupted.raised()
+        ctrl_c.raised()
         if options.page:
             print(page.write(options.page))
             return 0

@@ -14,7 +14,7 @@ import numpy as np
 from keras_explainable.demo.shapes import CLASSES, KINDS
 from keras_explainable.demo.textures import direction, fractal, illuminate, mix, palette, smoothstep, surface
 from keras_explainable.errors import InputError, shortly
-from keras_explainable.memory import check_fits
+from keras_explainable.runtime.memory import check_fits
 
 # 96 pixels leave a network of stride 8 a 12 x 12 map, fine enough to point at an object of 26 to 64 pixels.
 SIZE = 96

@@ -8,7 +8,6 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import backend, filters, models
-from keras_explainable.compiling import frozen, repeated, repeats
 from keras_explainable.errors import InputError
 from keras_explainable.methods.gradient import gradients, part_reducer
 from keras_explainable.methods.loops import (
@@ -22,8 +21,9 @@ from keras_explainable.methods.loops import (
 )
 from keras_explainable.methods.perturbation import behind_inputs
 from keras_explainable.numerics.blur import blur
-from keras_explainable.progress import counted
 from keras_explainable.registry import explainer
+from keras_explainable.runtime.compile_cache import frozen, repeated, repeats
+from keras_explainable.runtime.progress import counted
 
 
 @repeats

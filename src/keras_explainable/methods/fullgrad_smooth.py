@@ -5,11 +5,11 @@ from typing import Any
 from keras import ops
 
 from keras_explainable import backend, filters, models
-from keras_explainable.compiling import repeats
 from keras_explainable.methods.fullgrad import biases_at, laid_over, psi_sum, spatially_biased, told
 from keras_explainable.methods.meta import smooth
 from keras_explainable.models import INPUT
 from keras_explainable.registry import explainer
+from keras_explainable.runtime.compile_cache import repeats
 
 
 def _gradients(model: Any, inputs: Any, indices: Any = None, score: Any = None) -> tuple:

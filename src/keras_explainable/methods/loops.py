@@ -9,10 +9,10 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import backend, models
-from keras_explainable.compiling import frozen, repeated
 from keras_explainable.errors import InputError, shortly
-from keras_explainable.memory import check_fits
-from keras_explainable.progress import counted
+from keras_explainable.runtime.compile_cache import frozen, repeated
+from keras_explainable.runtime.memory import check_fits
+from keras_explainable.runtime.progress import counted
 
 QUADRATURES = ("gauss_legendre", "midpoint")
 AT_ONCE = 32  # images that are evaluated together

@@ -10,7 +10,6 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import backend, filters, models, registry
-from keras_explainable.compiling import frozen, repeated, repeats
 from keras_explainable.errors import ExplainError, InputError
 from keras_explainable.methods.gradient import channel_reducer, gradients
 from keras_explainable.methods.loops import (
@@ -24,6 +23,7 @@ from keras_explainable.methods.noise import check_noise, noisy
 from keras_explainable.methods.perturbation import behind_inputs
 from keras_explainable.numerics.resize import resize
 from keras_explainable.registry import Method, explainer
+from keras_explainable.runtime.compile_cache import frozen, repeated, repeats
 
 LARGEST = 2**31  # factor of a size: none of more bits is one in pixels
 signed_gradients = functools.partial(gradients, reduce=None)

@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from keras_explainable import filters, models, remarks
-from keras_explainable.compiling import frozen, repeated, repeats
+from keras_explainable import filters, models
 from keras_explainable.errors import InputError
 from keras_explainable.methods.gradient import gradients, part_reducer
 from keras_explainable.methods.loops import as_inputs, scores_of, seed_of, total_of
@@ -27,6 +26,8 @@ from keras_explainable.methods.noise import check_noise, noisy
 from keras_explainable.methods.perturbation import background, behind_inputs, images_like
 from keras_explainable.numerics import random
 from keras_explainable.registry import explainer
+from keras_explainable.runtime import remarks
+from keras_explainable.runtime.compile_cache import frozen, repeated, repeats
 
 GAP = 0.05  # relative, above which parts do not add up as promised
 SMALL = 0.1  # of the largest change of a score: smaller ones say little, and gaps count relative to this

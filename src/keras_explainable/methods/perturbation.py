@@ -20,7 +20,6 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import filters, models
-from keras_explainable.compiling import frozen, repeated, repeats
 from keras_explainable.errors import InputError
 from keras_explainable.methods.loops import (
     Rows,
@@ -34,8 +33,9 @@ from keras_explainable.methods.loops import (
     total_of,
 )
 from keras_explainable.numerics import random
-from keras_explainable.progress import counted
 from keras_explainable.registry import explainer
+from keras_explainable.runtime.compile_cache import frozen, repeated, repeats
+from keras_explainable.runtime.progress import counted
 
 
 class Probe:

@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_explainable import backend, filters, models, registry, remarks
-from keras_explainable.compiling import repeats
+from keras_explainable import backend, filters, models, registry
 from keras_explainable.errors import InputError
 from keras_explainable.methods.path import integrated_gradients
 from keras_explainable.methods.segments import scaled, scikit_image
 from keras_explainable.registry import explainer
+from keras_explainable.runtime import remarks
+from keras_explainable.runtime.compile_cache import repeats
 
 SCALES = (50, 100, 150, 250, 500, 1200)  # of the segmentations; larger ones have larger segments
 

@@ -6,15 +6,15 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import filters
-from keras_explainable.compiling import repeats
-from keras_explainable.memory import check_fits
 from keras_explainable.methods.loops import Rows, check_passes, check_repetitions, seed_of, steps_of, total_of
 from keras_explainable.methods.perturbation import Probe
 from keras_explainable.methods.segments import each_image, seen, segment, spread
 from keras_explainable.numerics import random
 from keras_explainable.numerics.arithmetic import divide
-from keras_explainable.progress import counted
 from keras_explainable.registry import explainer
+from keras_explainable.runtime.compile_cache import repeats
+from keras_explainable.runtime.memory import check_fits
+from keras_explainable.runtime.progress import counted
 
 MOST_COMPARED = 100_000  # masks each two of which are: a minute for each image and unit
 KERNEL_AT_ONCE = 1 << 20  # values of the kernel of scores that are computed together

@@ -14,13 +14,13 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import filters
-from keras_explainable.aside import aside
-from keras_explainable.compiling import repeats
 from keras_explainable.methods.loops import Rows, check_number, check_repetitions, seed_of
 from keras_explainable.methods.perturbation import Probe
 from keras_explainable.methods.segments import each_image, seen, segment, spread
 from keras_explainable.numerics import random
 from keras_explainable.registry import explainer
+from keras_explainable.runtime.compile_cache import repeats
+from keras_explainable.runtime.interruptible import aside
 
 TOGETHER = 256  # coalitions that sums are taken over at once
 EPSILON = np.finfo("float64").eps

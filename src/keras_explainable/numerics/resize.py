@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_explainable.memory import check_fits
+from keras_explainable.runtime.memory import check_fits
 
 ROUNDING = 1e-6
 

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_explainable import filters, models, remarks
-from keras_explainable.compiling import frozen, repeated, repeats
+from keras_explainable import filters, models
 from keras_explainable.errors import LayerError
 from keras_explainable.methods.gradient import PARTS, part_reducer, units_last
 from keras_explainable.methods.path import GAP, largest_gap, references
@@ -20,8 +19,10 @@ from keras_explainable.methods.perturbation import behind_inputs
 from keras_explainable.methods.propagation import differences, factors
 from keras_explainable.models import INPUT, Point, Rule, Step, Wiring
 from keras_explainable.models.kinds import ELEMENTWISE, LINEAR
-from keras_explainable.progress import counted
 from keras_explainable.registry import explainer
+from keras_explainable.runtime import remarks
+from keras_explainable.runtime.compile_cache import frozen, repeated, repeats
+from keras_explainable.runtime.progress import counted
 
 SAME = 1e-6  # where the two differ by less there is no chord
 CURVED = (*ELEMENTWISE, "maximum")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_explainable import backend, models
-from keras_explainable.aside import heard
+from keras_explainable.runtime.interruptible import heard
 
 KEPT = 64  # compiled functions per model
 

@@ -6,12 +6,14 @@ import threading
 from itertools import pairwise
 from pathlib import Path
 
+HOME = __name__.partition(".")[0]
+
 
 def commanded() -> bool:
     """Whether this process is a command of ours: `keras-explainable`, or `python -m` of a module of this package."""
     script = Path(sys.argv[0]).name if getattr(sys, "argv", None) else ""
     modules = (module for option, module in pairwise(sys.orig_argv) if option == "-m")
-    return script.startswith("keras-explainable") or any(m.split(".")[0] == __package__ for m in modules)
+    return script.startswith("keras-explainable") or any(m.split(".")[0] == HOME for m in modules)
 
 
 def _exchange(known: object, new: object) -> None:
