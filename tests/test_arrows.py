@@ -375,7 +375,7 @@ BAD = {
 GOOD = {
     "a backend and its framework": (
         "backend.torch",
-        "import torch\nfrom keras_explainable.backend.scope import read_only",
+        "import torch\nfrom keras_explainable.backend.read_only import read_only",
     ),
     "the torch adapter": ("models.torch", "import torch\nfrom keras_explainable import backend"),
     "a method": ("methods.cams", "from keras import ops\nfrom keras_explainable import filters, models, errors"),

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from keras_explainable.backend import choice
+from keras_explainable.backend import selection
 from keras_explainable.errors import BackendError
 
 
@@ -15,15 +15,15 @@ def machine(monkeypatch, tmp_path):
 
     def prepare(installed, variable=None, file=None):
         monkeypatch.delitem(sys.modules, "keras")
-        monkeypatch.setattr(choice, "find_spec", lambda name: name in installed or None)
+        monkeypatch.setattr(selection, "find_spec", lambda name: name in installed or None)
         monkeypatch.setenv("KERAS_HOME", str(tmp_path))
         monkeypatch.delenv("KERAS_BACKEND", raising=False)
         if variable:
             monkeypatch.setenv("KERAS_BACKEND", variable)
         if file:
             (tmp_path / "keras.json").write_text(json.dumps({"backend": file}))
-        choice.choose()
-        return choice.configured()
+        selection.choose()
+        return selection.configured()
 
     return prepare
 

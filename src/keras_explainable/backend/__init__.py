@@ -26,15 +26,15 @@
 
 import importlib
 
-from keras_explainable.backend.choice import SUPPORTED, choose
+from keras_explainable.backend.selection import SUPPORTED, choose
 from keras_explainable.errors import BackendError
 
 choose()
 
 import keras  # noqa: E402  (only after the choice above)
 
-from keras_explainable.backend.scope import Onward as Onward  # noqa: E402
-from keras_explainable.backend.scope import read_only as read_only  # noqa: E402
+from keras_explainable.backend.read_only import Onward as Onward  # noqa: E402
+from keras_explainable.backend.read_only import read_only as read_only  # noqa: E402
 
 name = keras.backend.backend()
 if name not in SUPPORTED:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from keras_explainable.backend.scope import read_only
+from keras_explainable.backend.read_only import read_only
 
 AT_ONCE = 16  # units: more would take that many times the memory; and a loop, as for more, is slow on CPUs
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import torch
 
-from keras_explainable.backend.scope import read_only
+from keras_explainable.backend.read_only import read_only
 
 AT_ONCE = 1 << 20  # values
 IMAGES = 8 * 224 * 224 * 3  # values

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from keras_explainable.backend.scope import Mark
+from keras_explainable.backend.read_only import Mark
 
 
 def marks(variables: list, model: Any) -> list:

@@ -8,7 +8,7 @@ import keras
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from keras_explainable.backend.scope import Mark
+from keras_explainable.backend.read_only import Mark
 
 _steps: WeakKeyDictionary = WeakKeyDictionary()  # of each optimizer: how often a step began or ended
 _hooks: list = []  # once they are needed they stay, so that a step that has begun before is known of
