@@ -8,10 +8,10 @@ from keras import ops
 from keras_explainable import models
 from keras_explainable.errors import LayerError
 from keras_explainable.filters import SPATIAL_AXIS as SPATIAL_AXIS
-from keras_explainable.models import choosing, find
+from keras_explainable.models import addresses, choosing
 from keras_explainable.models.choosing import Signal as Signal
 from keras_explainable.models.keras import POOLING_LAYERS as POOLING_LAYERS
-from keras_explainable.models.taps import Point, Trace
+from keras_explainable.models.trace import Point, Trace
 
 KERNEL_AXIS = -1
 
@@ -36,13 +36,13 @@ def expose(model: Any, arguments: Any = None, outputs: Any = None) -> Any:
     signals = None if arguments is None else tuple(arguments) if isinstance(arguments, list) else (arguments,)
     for address in (*(signals or ()), *([] if outputs is None else [outputs])):
         if not isinstance(address, Point):
-            find.find_path(taps, find.parts(address)[0])
+            addresses.find_path(taps, addresses.parts(address)[0])
     return taps.expose(outputs, signals)
 
 
 def endpoints(model: Any, endpoints: Sequence[Any], x: Any = None, leaf: Any = None) -> list[Point]:
     """The points of a model that addresses mean (see `expose`, and `signals` for `x` and `leaf`)."""
-    return [find.resolve(trace_of(model, x, leaf), models.taps(model), address) for address in endpoints]
+    return [addresses.resolve(trace_of(model, x, leaf), models.taps(model), address) for address in endpoints]
 
 
 def signals(model: Any, x: Any = None, leaf: Any = None) -> list[Signal]:
@@ -83,7 +83,7 @@ def _shaped(model: Any, x: Any, leaf: Any) -> tuple[Any, tuple]:
 def get_nested_layer(model: Any, name: Any) -> Any:
     """The layer at a name, path, or tuple of names."""
     taps = models.taps(model)
-    return taps.layer(find.find_path(taps, name))
+    return taps.layer(addresses.find_path(taps, name))
 
 
 def get_logits_layer(model: Any, name: Any = None, x: Any = None, leaf: Any = None) -> Any:

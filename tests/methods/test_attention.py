@@ -188,8 +188,8 @@ GRIDS = {
 
 @pytest.mark.parametrize(("tokens", "image"), list(GRIDS))
 def test_grids_are_found(tokens, image):
-    from keras_explainable.models.taps import Trace
     from keras_explainable.models.tokens import grid
+    from keras_explainable.models.trace import Trace
 
     assert grid(Trace((), (), ()), image, tokens) == GRIDS[tokens, image]
 

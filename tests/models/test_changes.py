@@ -11,7 +11,7 @@ from keras import ops
 import keras_explainable as ke
 import models
 from helpers import BACKEND, close, few, raw
-from keras_explainable.models import taps
+from keras_explainable.models import contract
 from keras_explainable.models.keras_routing import routed
 from keras_explainable.models.state import same_object
 
@@ -57,12 +57,12 @@ def test_a_flag_of_a_subclassed_model_is_seen(method):
 
 def test_what_another_threads_run_changes_is_no_setting():
     model = models.build("subclassed")
-    before = taps(model).structure()
+    before = contract(model).structure()
     layers = [model, *model.layers]
     with routed(layers):
-        assert taps(model).structure() == before
-        assert hash(taps(model).structure()) == hash(before)
-    assert taps(model).structure() == before
+        assert contract(model).structure() == before
+        assert hash(contract(model).structure()) == hash(before)
+    assert contract(model).structure() == before
 
 
 def test_what_is_kept_of_a_function_is_a_key_when_it_is_gone():

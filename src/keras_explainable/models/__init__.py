@@ -10,12 +10,10 @@ from types import MappingProxyType
 from typing import Any, cast
 
 from keras_explainable.errors import BackendError, InputError
-from keras_explainable.models import find, processes, weights
+from keras_explainable.models import processes, spatial, weights
 from keras_explainable.models.black_box import BlackBox as BlackBox
 from keras_explainable.models.black_box import BlackBoxTaps as BlackBoxTaps
-from keras_explainable.models.chosen import check_units as check_units
-from keras_explainable.models.chosen import one_hot as one_hot
-from keras_explainable.models.chosen import unit_indices as unit_indices
+from keras_explainable.models.contract import Taps as Taps
 from keras_explainable.models.evidence import POOR as POOR
 from keras_explainable.models.front import front as front
 from keras_explainable.models.front import placed as placed
@@ -23,23 +21,25 @@ from keras_explainable.models.front import scale as measured_scale
 from keras_explainable.models.inputs import Bound as Bound
 from keras_explainable.models.inputs import Leaf as Leaf
 from keras_explainable.models.inputs import Several as Several
-from keras_explainable.models.inputs import alternatives as alternatives
 from keras_explainable.models.inputs import bound as bound
 from keras_explainable.models.inputs import parted as parted
-from keras_explainable.models.inputs import spelt as spelt
+from keras_explainable.models.operations import Step as Step
+from keras_explainable.models.overrides import Rule as Rule
+from keras_explainable.models.overrides import Wiring as Wiring
 from keras_explainable.models.precision import computing_in as computing_in
 from keras_explainable.models.precision import current_precision as current_precision
 from keras_explainable.models.randomness import is_random as is_random
-from keras_explainable.models.taps import IMAGES as IMAGES
-from keras_explainable.models.taps import INPUT as INPUT
-from keras_explainable.models.taps import Call as Call
-from keras_explainable.models.taps import Deviation as Deviation
-from keras_explainable.models.taps import Point as Point
-from keras_explainable.models.taps import Taps as Taps
+from keras_explainable.models.structures import alternatives as alternatives
+from keras_explainable.models.structures import spelt as spelt
+from keras_explainable.models.trace import IMAGES as IMAGES
+from keras_explainable.models.trace import INPUT as INPUT
+from keras_explainable.models.trace import Call as Call
+from keras_explainable.models.trace import Deviation as Deviation
+from keras_explainable.models.trace import Point as Point
+from keras_explainable.models.units import check_units as check_units
+from keras_explainable.models.units import one_hot as one_hot
+from keras_explainable.models.units import unit_indices as unit_indices
 from keras_explainable.models.view import View as View
-from keras_explainable.models.wiring import Rule as Rule
-from keras_explainable.models.wiring import Step as Step
-from keras_explainable.models.wiring import Wiring as Wiring
 
 _known: ContextVar[dict[int, tuple[Any, Taps]] | None] = ContextVar("known", default=None)
 
@@ -187,7 +187,7 @@ def size(model: Any, images: Any) -> tuple:
     """The spatial size of a batch of images."""
     import keras
 
-    return find.spatial_size(keras.ops.shape(images), taps(model).channels_first)
+    return spatial.spatial_size(keras.ops.shape(images), taps(model).channels_first)
 
 
 def resized(model: Any, images: Any, maps: Any, to: Any = None, axis: int = 1, windows: Any = None) -> Any:

@@ -3,11 +3,16 @@
 
 from collections.abc import Iterator
 
-from keras_explainable.models import find, kinds
-from keras_explainable.models.taps import Call, Point, Trace
+from keras_explainable.models import layer_roles, spatial
+from keras_explainable.models.trace import Call, Point, Trace
 
 NORMS = ("batch_norm", "layer_norm", "group_norm", "instance_norm")
-BEHIND = (*NORMS, *kinds.WEIGHTED, "addmm", "baddbmm")  # functions that take a weight and a bias besides the signal
+BEHIND = (
+    *NORMS,
+    *layer_roles.WEIGHTED,
+    "addmm",
+    "baddbmm",
+)  # functions that take a weight and a bias besides the signal
 
 
 def biased(trace: Trace, separator: str) -> list[Call]:
@@ -15,7 +20,7 @@ def biased(trace: Trace, separator: str) -> list[Call]:
 
     A function that runs in a layer of somebody's own may add that layer's bias: it counts once, where the layer ends,
     if between the two numbers only move, and else in the function."""
-    layers = {call.output[:2]: call for call in find.biased(trace)}
+    layers = {call.output[:2]: call for call in spatial.biased(trace)}
     inside: dict[tuple[str, int], list[Call]] = {}
     kept = set()
     for call, owner in _bare(trace, separator):
@@ -52,7 +57,7 @@ def _adds(trace: Trace, call: Call) -> bool:
         return False
     if call.kind in BEHIND:
         return fixed.count(True) > 1
-    if kinds.of_operation(call.kind) != "sum":
+    if layer_roles.of_operation(call.kind) != "sum":
         return False
     shapes = {point.part: shape for point, shape in call.signals if point.link == "input"}
     return any(per_channel(shapes.get(part, ()), call) for part, known in enumerate(fixed) if known)
@@ -73,6 +78,6 @@ def _is_end(trace: Trace, owner: Call, call: Call) -> bool:
     value: int | None = owner.outputs[0]
     while value is not None and value not in call.outputs:
         last = trace.producer(value)
-        moved = last is not None and last.operation and kinds.of_operation(last.kind) == "moving"
+        moved = last is not None and last.operation and layer_roles.of_operation(last.kind) == "moving"
         value = last.inputs[0] if last is not None and moved and len(last.inputs) == 1 else None
     return value is not None or owner.activation is not None

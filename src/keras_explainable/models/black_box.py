@@ -9,9 +9,10 @@ from keras import ops, tree
 
 from keras_explainable import backend
 from keras_explainable.errors import InputError, LayerError
+from keras_explainable.models.contract import Tap
 from keras_explainable.models.inputs import Inputs, channels_seem, tensor
 from keras_explainable.models.recording import each
-from keras_explainable.models.taps import INPUT, Point, Tap
+from keras_explainable.models.trace import INPUT, Point
 
 
 class BlackBox:

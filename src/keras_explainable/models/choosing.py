@@ -10,12 +10,12 @@ from typing import Any
 from keras import ops
 
 from keras_explainable.errors import LayerError
-from keras_explainable.models import evidence, find, probes, state, tokens, ways, windows
+from keras_explainable.models import addresses, dependencies, evidence, probes, spatial, state, tokens, windows
 from keras_explainable.models.evidence import Evidence, Shown
 from keras_explainable.models.front import front, scale
 from keras_explainable.models.inputs import sampled
 from keras_explainable.models.reading import Reading
-from keras_explainable.models.taps import INPUT, Call, Point
+from keras_explainable.models.trace import INPUT, Call, Point
 
 Leads = frozenset[tuple[str, int]]
 LATE = 0.2  # of the layers with weights, how many must be before a signal that all ways go through, or behind a branch
@@ -30,27 +30,27 @@ def signal(view: Any, layer: Any = None) -> Point:
     given: dict = {}
     if layer is not None:
         address, given = tokens.given(layer)
-        point = find.resolve(view.trace, view.taps, address, functools.partial(leading, view))
+        point = addresses.resolve(view.trace, view.taps, address, functools.partial(leading, view))
     elif view.exposed:
-        _, points = find.declared(view.trace, view.taps, rank, lambda: view.operations)
+        _, points = addresses.declared(view.trace, view.taps, rank, lambda: view.operations)
         order = [call.output[:2] for call in view.trace.calls]
-        spatial = [p for p in points if p == INPUT or find.is_spatial(view.call(p), rank)]
-        point = max(spatial or points, key=lambda p: order.index(p[:2]) if p != INPUT else -1)
+        shown = [p for p in points if p == INPUT or spatial.is_spatial(view.call(p), rank)]
+        point = max(shown or points, key=lambda p: order.index(p[:2]) if p != INPUT else -1)
     else:
         return default(view)
     if point == INPUT:
         return point
     call = view.call(point) if isinstance(layer, Point) else _inside(view, view.call(point))
     point = call.output if call.path != point.path else point
-    if not find.of_images(view.operations if call.operation else view.trace, call):  # each numbers its values
+    if not spatial.of_images(view.operations if call.operation else view.trace, call):  # each numbers its values
         raise LayerError(
             f"The signal of {point} has shape {call.shape} for {view.trace.images} image, and one is needed that "
             f"has the images on its first axis, and depends on them. {_signals(view)}"
         )
     if tokens.are_tokens(call, rank):
         view.readings[point] = _tokens(view, call, given)
-    elif not isinstance(layer, Point) and not find.is_spatial(call, rank):
-        if layer is None or not find.is_spatial(call, len(call.shape) - 2):
+    elif not isinstance(layer, Point) and not spatial.is_spatial(call, rank):
+        if layer is None or not spatial.is_spatial(call, len(call.shape) - 2):
             raise LayerError(
                 f"The signal of {point} has shape {call.shape}, and one with {rank} spatial axes of more than one "
                 f"pixel is needed. {_signals(view)}"
@@ -92,7 +92,7 @@ def _is_plain(view: Any, call: Call, roots: Sequence[int]) -> bool:
     those behind it, on the way to the roots, let all of them count; or it is of frames, or of other axes."""
     call = view.operations.at(call.output) or call
     odd = call.frames or len(call.shape) not in (3, view.rank + 2)
-    return bool(odd) or ways.keeps_places(view.taps, view.operations, roots, call, view.rank)
+    return bool(odd) or dependencies.keeps_places(view.taps, view.operations, roots, call, view.rank)
 
 
 def chosen(view: Any) -> dict[Point, Reading | None]:
@@ -102,7 +102,7 @@ def chosen(view: Any) -> dict[Point, Reading | None]:
 
 def leading(view: Any) -> Leads | None:
     """The calls that the scores are made of, as far as they depend on the images."""
-    return find.leading(view.operations, view.made_of)
+    return spatial.leading(view.operations, view.made_of)
 
 
 def default(view: Any) -> Point:
@@ -141,7 +141,9 @@ def _joined(view: Any, point: Point) -> Point:
     layer's, or that of an operation, such as the sum of the branches."""
     if _is_common(view, view.call(point)):
         return point
-    calls = (c for c in view.operations.calls if find.is_spatial(c, view.rank) and find.of_images(view.operations, c))
+    calls = (
+        c for c in view.operations.calls if spatial.is_spatial(c, view.rank) and spatial.of_images(view.operations, c)
+    )
     found = [c for c in calls if _is_common(view, c) and _is_plain(view, c, view.made_of)]
     return found[-1].output if found else point
 
@@ -178,12 +180,12 @@ def _passes(shown: Shown, call: Call, suggested: bool) -> bool:
 
 def _trunk(view: Any, calls: list[Call]) -> list[Call]:
     """Of calls in branches, those that give features, and are not in the last part of the model: no heads."""
-    trace, kernels = view.operations, ways.kernels(view.operations, view.made_of)
+    trace, kernels = view.operations, dependencies.kernels(view.operations, view.made_of)
     above = [trace.above(value) for value in kernels]
     values = ((c, (trace.at(c.output) or c).outputs[0]) for c in calls)
     found = [c for c, value in values if sum(value in one for one in above) >= LATE * len(kernels)]
     features = [c for c in found if c.holds_calls or "norm" in c.kind.lower()]
-    return features or [c for c in found if find.is_spatial(c, view.rank)]
+    return features or [c for c in found if spatial.is_spatial(c, view.rank)]
 
 
 def _enough(shown: Shown, suggested: bool, size: tuple) -> float:
@@ -200,7 +202,7 @@ def _features(view: Any, leads: Leads | None) -> Leads | None:
     made = [call for root in view.made_of if (call := trace.producer(root))]
     if leads is None or not any(len(call.shape) > 2 for call in made):
         return leads
-    behind = ways.weighted(trace, view.made_of)
+    behind = dependencies.weighted(trace, view.made_of)
     weighted = (c.output[:2] for c in trace.calls if behind.intersection(c.outputs))
     return leads.intersection(weighted) or leads
 
@@ -211,7 +213,7 @@ def _is_common(view: Any, call: Call) -> bool:
     trace, known = view.operations, view.operations.known
     key = "common", view.made_of
     if key not in known:
-        known[key] = ways.common(trace, view.made_of)
+        known[key] = dependencies.common(trace, view.made_of)
     norm, seen = "norm" in call.kind.lower() and not call.holds_calls, _seen(view, call)
     values = known[key].intersection((*seen.outputs[:1], *(seen.inputs[:1] if norm else ())))
     return any(_is_late(view, value) for value in values)
@@ -227,7 +229,7 @@ def _is_late(view: Any, value: int) -> bool:
     trace, known = view.operations, view.operations.known
     key = "kernels", view.made_of
     if key not in known:
-        known[key] = ways.kernels(trace, view.made_of)
+        known[key] = dependencies.kernels(trace, view.made_of)
     return len(known[key] & trace.above(value)) >= LATE * len(known[key])
 
 
@@ -236,19 +238,19 @@ def proposed(view: Any, leads: Leads | None) -> Point:
     trace, rank = view.trace, view.rank
     common = functools.partial(_is_common, view)
     last = tokens.last_tokens(trace, rank, lambda: view.attended, lambda: view.operations, leads, common)
-    bare = find.bare_kernels(view.operations, rank, leads)
+    bare = spatial.bare_kernels(view.operations, rank, leads)
     if last is not None or not bare:
-        return find.last_spatial(trace, rank, leads) if last is None else last.output
+        return spatial.last_spatial(trace, rank, leads) if last is None else last.output
     order = [call.output for call in view.operations.calls]
-    layers = find.spatial_calls(trace, rank, leads)
+    layers = spatial.spatial_calls(trace, rank, leads)
     return max((c.output for c in (*layers[-1:], bare[-1])), key=order.index)
 
 
 def _candidates(view: Any, leads: Leads | None) -> list[Call]:
     """The calls that could be taken, in execution order."""
     trace, rank = view.trace, view.rank
-    found = [c for c in trace.calls if tokens.are_tokens(c, rank) and find.of_images(trace, c)]
-    found += find.spatial_calls(trace, rank, leads) + find.bare_kernels(view.operations, rank, leads)
+    found = [c for c in trace.calls if tokens.are_tokens(c, rank) and spatial.of_images(trace, c)]
+    found += spatial.spatial_calls(trace, rank, leads) + spatial.bare_kernels(view.operations, rank, leads)
     order = {call.output: i for i, call in enumerate(view.operations.calls)}
     found = [c for c in found if (leads is None or c.output[:2] in leads) and not c.frames]
     found.sort(key=lambda call: order.get(call.output, -1))
@@ -262,7 +264,7 @@ def measured(view: Any) -> Evidence | None:
     if "evidence" not in known:
         shape = tuple(view.inputs.shape)
         taps, calls = sampled(view.taps), _candidates(view, None)
-        image = find.spatial_size(shape, taps.channels_first)
+        image = spatial.spatial_size(shape, taps.channels_first)
         grids = functools.partial(tokens.grids, view.trace, image)
         front(taps, shape)  # which finds the scale
         measure = functools.partial(evidence.measured, taps, shape, calls, scale(taps, shape), grids)
@@ -331,13 +333,13 @@ def shown(view: Any, point: Point) -> Shown | None:
 
 def _inside(view: Any, call: Call) -> Call:
     """A call, or the last one inside of it that gives signals of frames, where it gives none itself."""
-    if not call.holds_calls or find.is_spatial(call, view.rank):
+    if not call.holds_calls or spatial.is_spatial(call, view.rank):
         return call
-    calls = (c for c in find.spatial_calls(view.trace, view.rank) if c.frames)
+    calls = (c for c in spatial.spatial_calls(view.trace, view.rank) if c.frames)
     inside = [c for c in calls if c.path.startswith(call.path + view.taps.separator)]
     return inside[-1] if inside else call
 
 
 def _signals(view: Any) -> str:
-    found = ", ".join(c.path for c in find.spatial_calls(view.trace, view.rank))
+    found = ", ".join(c.path for c in spatial.spatial_calls(view.trace, view.rank))
     return f"Such signals: {found}." if found else "The model shows none."

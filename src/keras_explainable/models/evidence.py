@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_explainable.models import orders, probes, tokens
-from keras_explainable.models.find import spatial_size
+from keras_explainable.models.contract import Taps
 from keras_explainable.models.probes import Changes
 from keras_explainable.models.reading import Reading
-from keras_explainable.models.taps import Call, Point, Taps
+from keras_explainable.models.spatial import spatial_size
+from keras_explainable.models.trace import Call, Point
 
 ENOUGH = 0.8  # evidence with which a layer is chosen
 SURE = 0.95  # the same of a signal of few cells

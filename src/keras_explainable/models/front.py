@@ -13,8 +13,9 @@ from keras import ops
 
 from keras_explainable import backend
 from keras_explainable.errors import InputError
+from keras_explainable.models.contract import Taps
 from keras_explainable.models.inputs import IMAGE_CHANNELS
-from keras_explainable.models.taps import IMAGES, Call, Point, Taps
+from keras_explainable.models.trace import IMAGES, Call, Point
 from keras_explainable.numerics.resize import resize
 
 STILL = 1e-3  # of the whole range: what is no change

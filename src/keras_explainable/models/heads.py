@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from keras_explainable.models import kinds
-from keras_explainable.models.taps import IMAGES, Call, Point, Trace
+from keras_explainable.models import layer_roles
+from keras_explainable.models.trace import IMAGES, Call, Point, Trace
 
 FINAL = ("softmax", "sigmoid", "logsoftmax", "logsigmoid", "hardsigmoid", "expit", "specialexpit", "speciallogsoftmax")
 # What is done to probabilities, and orders them as they are; of sums, those with a number or weights.
@@ -58,7 +58,7 @@ def ending(trace: Trace, which: tuple = ()) -> tuple[Ending | None, bool]:
             skipped.append((taken[0], call.output))
         elif function in PASSING or function in CASTS:
             pass
-        elif kinds.of_name(call.kind) == "moving":
+        elif layer_roles.of_name(call.kind) == "moving":
             moved = True
         else:
             return None, True

@@ -6,9 +6,8 @@ the others."""
 
 import copy
 import inspect
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from numbers import Number
 from typing import Any, NamedTuple, NoReturn
 
 import keras
@@ -18,7 +17,8 @@ from keras import ops
 from keras_explainable import backend
 from keras_explainable.errors import ExplainError, InputError
 from keras_explainable.models.leaf import Leaf as Leaf
-from keras_explainable.models.taps import INPUT
+from keras_explainable.models.structures import alternatives, leaves, mapped, placed, spelt
+from keras_explainable.models.trace import INPUT
 
 HOW = (
     "pass all of them as x, a tuple, list or dictionary of arrays, and by leaf= which of them is the images: "
@@ -77,7 +77,7 @@ class Inputs:
         copies = (ops.copy(ops.convert_to_tensor(other)) for other in rows)  # a model may work in place
         seen = [see(INPUT._replace(part=i), other) for i, other in enumerate(copies, 1)]
         given = x if self.front is None else see(INPUT._replace(link="given"), self.front.restored(x))
-        return _mapped(self.tree, [given, *seen].__getitem__)
+        return mapped(self.tree, [given, *seen].__getitem__)
 
     def arguments(self, function: Callable, inputs: Any, own: tuple = ()) -> tuple[tuple, dict]:
         """The arguments by which a function takes inputs: a tuple or dictionary as several where it has them, and else
@@ -184,7 +184,7 @@ class Several:
                     f"Leaf {spelt(path)} of x has shape {tuple(array.shape)}, and there are {number[0]} images: give a "
                     f"row for each image, or say shared={spelt(path)} if it is the same for all of them. {WRAPPER}."
                 )
-        tree = _placed(x, {path: i for i, path in enumerate(order)})
+        tree = placed(x, {path: i for i, path in enumerate(order)})
         whole = frozenset(i for i, path in enumerate(order[1:]) if path in shared)
         return cls(arrays[0], Inputs(tree, tuple(arrays[1:]), order, whole))
 
@@ -279,26 +279,6 @@ def sampled(taps: Any) -> Any:
     return found
 
 
-def leaves(tree: Any, path: tuple = ()) -> Iterator[tuple[tuple, Any]]:
-    """The arrays in a structure, by their paths; a list of numbers is one, and None is none."""
-    parts = _parts(tree)
-    if parts is None:
-        yield from () if tree is None else [(path, tree)]
-        return
-    for name, part in parts.items():
-        yield from leaves(part, (*path, name))
-
-
-def alternatives(tree: Any) -> str:
-    """The leaves that a structure has, for messages."""
-    return " or ".join(spelt(path) for path, _ in leaves(tree)) or "none, as x is empty"
-
-
-def spelt(path: tuple) -> str:
-    """A path as a user writes it."""
-    return repr(path[0] if len(path) == 1 else path)
-
-
 def _declared(model: keras.Model) -> list:
     """The inputs that a functional model, or a Sequential one that is built, has declared."""
     inputs = getattr(model, "inputs", None) or []
@@ -319,38 +299,6 @@ def as_declared(model: keras.Model, path: tuple, value: Any) -> Any:
         return value
     value = ops.cast(value, declared.dtype)
     return value[..., None] if len(declared.shape) == len(value.shape) + 1 and declared.shape[-1] == 1 else value
-
-
-def _parts(tree: Any) -> dict | None:
-    """What a structure holds, by name or index; None for an array."""
-    if isinstance(tree, Mapping):
-        return dict(tree)
-    if isinstance(tree, (tuple, list)) and not (tree and all(isinstance(part, Number) for part in tree)):
-        return dict(enumerate(tree))
-    return None
-
-
-def _placed(tree: Any, numbers: dict, path: tuple = ()) -> Any:
-    """The structure with a number in the place of each array."""
-    parts = _parts(tree)
-    if parts is None:
-        return numbers.get(path)
-    return _like(tree, {name: _placed(part, numbers, (*path, name)) for name, part in parts.items()})
-
-
-def _mapped(tree: Any, function: Callable) -> Any:
-    """A structure of numbers with what `function` makes of each."""
-    if isinstance(tree, dict):
-        return {name: _mapped(part, function) for name, part in tree.items()}
-    if isinstance(tree, (tuple, list)):
-        return _like(tree, {i: _mapped(part, function) for i, part in enumerate(tree)})
-    return None if tree is None else function(tree)
-
-
-def _like(tree: Any, parts: dict) -> Any:
-    if isinstance(tree, Mapping):
-        return parts
-    return type(tree)(*parts.values()) if hasattr(tree, "_fields") else type(tree)(parts.values())
 
 
 def tensor(value: Any) -> Any:

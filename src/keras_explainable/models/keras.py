@@ -11,12 +11,14 @@ import keras
 from keras import ops
 
 from keras_explainable import backend
-from keras_explainable.models import find, keras_kinds, kinds, precision, recording, state
+from keras_explainable.models import addresses, keras_kinds, layer_roles, precision, recording, state
 from keras_explainable.models import keras_attention as attention
 from keras_explainable.models import keras_routing as routing
 from keras_explainable.models import keras_unfold as unfolding
-from keras_explainable.models.inputs import Inputs, as_declared, check_alone, leaves, sampled
-from keras_explainable.models.taps import IMAGES, INPUT, Call, Deviation, Point, Tap, Trace
+from keras_explainable.models.contract import Tap
+from keras_explainable.models.inputs import Inputs, as_declared, check_alone, sampled
+from keras_explainable.models.structures import leaves
+from keras_explainable.models.trace import IMAGES, INPUT, Call, Deviation, Point, Trace
 
 _traces = recording.Traces()
 OWN = ("training", "mask")  # parameters of a `call` that are no inputs
@@ -116,11 +118,11 @@ class KerasTaps:
     def role(self, call: Call) -> str | None:
         layer = None if call.operation else self.layer(call.path)
         if not isinstance(layer, keras.Layer):
-            found = kinds.of_operation(call.kind)
+            found = layer_roles.of_operation(call.kind)
             return None if found == "layernorm" else found  # what it divides by is not seen
         if routing.is_activation_layer(layer):
-            return kinds.of_name(routing.activation_name(layer))
-        found = None if getattr(layer, "quantization_mode", None) else kinds.of_layer(layer, "call")
+            return layer_roles.of_name(routing.activation_name(layer))
+        found = None if getattr(layer, "quantization_mode", None) else layer_roles.of_layer(layer, "call")
         if found == "attention" and not attention.is_plain(layer):
             return None
         return found if call.leaf or found != "other" else None
@@ -129,7 +131,7 @@ class KerasTaps:
         layer = None if call.operation else self.layer(call.path)
         if isinstance(layer, keras.layers.ReLU):
             return not layer.negative_slope
-        return (call.kind if layer is None else routing.activation_name(layer)) in kinds.RECTIFIERS
+        return (call.kind if layer is None else routing.activation_name(layer)) in layer_roles.RECTIFIERS
 
     def deviation(self, path: str) -> Deviation:
         return keras_kinds.deviation(self.layer(path))
@@ -358,7 +360,7 @@ class Exposed(keras.Model):
         check_alone(x)
         taps = KerasTaps(self)
         taps.build(x)
-        return find.exposed(taps, x, keep=lambda value: value)
+        return addresses.exposed(taps, x, keep=lambda value: value)
 
     @property
     def layers(self) -> list:

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_explainable.models.taps import Point, Trace
+from keras_explainable.models.trace import Point, Trace
 
 
 def holds(layer: Any) -> bool:

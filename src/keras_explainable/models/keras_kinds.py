@@ -8,7 +8,7 @@ import keras
 from keras import ops, tree
 
 from keras_explainable.errors import LayerError
-from keras_explainable.models.taps import Deviation
+from keras_explainable.models.trace import Deviation
 
 
 def effective_bias(layer: Any) -> Any:

@@ -13,7 +13,8 @@ from keras import ops
 
 from keras_explainable.models import keras_attention as attention
 from keras_explainable.models import recording
-from keras_explainable.models.taps import Point, Tap
+from keras_explainable.models.contract import Tap
+from keras_explainable.models.trace import Point
 
 current: ContextVar["Session | None"] = ContextVar("session", default=None)
 MISSING = object()

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from keras_explainable.models import kinds, recording
+from keras_explainable.models import layer_roles, recording
 
 SIGNS = {
     "add": ops.add,
@@ -71,7 +71,7 @@ def _is_symbol(value: Any) -> bool:
 
 def is_own(layer: Any) -> bool:
     """Whether a layer's `call` is the user's own."""
-    return isinstance(layer, keras.Layer) and kinds.of_layer(layer, "call") is None
+    return isinstance(layer, keras.Layer) and layer_roles.of_layer(layer, "call") is None
 
 
 def unfold(

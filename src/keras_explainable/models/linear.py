@@ -10,9 +10,10 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import backend
+from keras_explainable.models.contract import Taps
 from keras_explainable.models.inputs import sampled
-from keras_explainable.models.taps import Point, Taps, Trace
-from keras_explainable.models.wiring import Step
+from keras_explainable.models.operations import Step
+from keras_explainable.models.trace import Point, Trace
 
 SIZES = (1e-3, 0.1, 1.0, 10.0, 1000.0)  # of what a call is tried on
 EXACT, LOWER = 1e-3, 0.03  # the error of a float32 sum, and of what is computed in a lower precision

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from keras_explainable.models import probes
-from keras_explainable.models.find import spatial_size
+from keras_explainable.models.contract import Taps
 from keras_explainable.models.reading import Reading
-from keras_explainable.models.taps import Call, Taps
+from keras_explainable.models.spatial import spatial_size
+from keras_explainable.models.trace import Call
 
 
 def digits(grid: tuple[int, ...]) -> list[tuple[int, int]]:

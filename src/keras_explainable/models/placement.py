@@ -9,9 +9,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_explainable.models import kinds
-from keras_explainable.models.find import spatial_size
-from keras_explainable.models.taps import IMAGES, Call, Point, Taps, Trace
+from keras_explainable.models import layer_roles
+from keras_explainable.models.contract import Taps
+from keras_explainable.models.spatial import spatial_size
+from keras_explainable.models.trace import IMAGES, Call, Point, Trace
 
 LEAST = 4  # cells along an axis, of which those in the middle can be told from the border's
 DRAWS = 4  # mixtures of channels of each cell
@@ -43,7 +44,7 @@ def _before(trace: Trace, call: Call, weighted: bool) -> list[Call]:
 def _sizes(one: Call, rank: int) -> tuple[tuple, ...]:
     """The sizes of space that come into a call that can make others of them, and that go out."""
     came, kind = dict(one.signals).get(Point(*one.output[:2], "input"), ()), one.kind.lower()
-    sizing = any(word in kind for word in kinds.SIZING) or not (one.operation or one.has_kernel)
+    sizing = any(word in kind for word in layer_roles.SIZING) or not (one.operation or one.has_kernel)
     if not sizing or {len(came), len(one.shape)} != {rank + 2}:
         return ()
     return tuple(spatial_size(shape, one.channels_first) for shape in (came, one.shape))
@@ -77,7 +78,7 @@ def _followed(taps: Taps, calls: list[Call], at: dict[int, Places], call: Call) 
             continue
         (came, places) = known[0]
         sizes = _sizes(one, len(came))
-        if any(word in one.kind.lower() for word in kinds.TURNING):
+        if any(word in one.kind.lower() for word in layer_roles.TURNING):
             return None
         if sizes:
             old, new = sizes

@@ -8,8 +8,9 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import backend
-from keras_explainable.models.find import spatial_size
-from keras_explainable.models.taps import Call, Point, Taps
+from keras_explainable.models.contract import Taps
+from keras_explainable.models.spatial import spatial_size
+from keras_explainable.models.trace import Call, Point
 
 AT_ONCE = 9 * 3 * 128 * 128  # numbers of images that run together
 

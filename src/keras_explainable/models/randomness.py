@@ -8,10 +8,11 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import backend
-from keras_explainable.models import kinds, probes
+from keras_explainable.models import layer_roles, probes
+from keras_explainable.models.contract import Taps
 from keras_explainable.models.front import scale
 from keras_explainable.models.inputs import sampled
-from keras_explainable.models.taps import Call, Taps, Trace
+from keras_explainable.models.trace import Call, Trace
 
 LIKE = 1e-3  # of the largest output: what two runs may differ by
 
@@ -29,7 +30,7 @@ def is_random(taps: Taps, shape: tuple) -> bool:
 
 def _may_draw(taps: Taps, call: Call) -> bool:
     """Whether a call of a Keras layer may draw numbers: by its name, or since it is a user's own."""
-    return any(word in call.kind.lower() for word in kinds.DRAWING) or taps.role(call) is None
+    return any(word in call.kind.lower() for word in layer_roles.DRAWING) or taps.role(call) is None
 
 
 def _differs(taps: Taps, trace: Trace, shape: tuple) -> bool:

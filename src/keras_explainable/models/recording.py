@@ -12,8 +12,9 @@ from weakref import WeakKeyDictionary
 import keras
 from keras import ops
 
+from keras_explainable.models.contract import Tap
 from keras_explainable.models.state import still
-from keras_explainable.models.taps import IMAGES, Call, Point, Tap
+from keras_explainable.models.trace import IMAGES, Call, Point
 
 Found = TypeVar("Found")
 

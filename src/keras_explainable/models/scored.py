@@ -7,10 +7,11 @@ from typing import Any
 from keras import ops
 
 from keras_explainable.errors import InputError, LayerError
-from keras_explainable.models import find, heads
-from keras_explainable.models.chosen import check_scores, unit_indices
-from keras_explainable.models.inputs import spelt
-from keras_explainable.models.taps import Point, Taps, Trace
+from keras_explainable.models import addresses, heads
+from keras_explainable.models.contract import Taps
+from keras_explainable.models.structures import spelt
+from keras_explainable.models.trace import Point, Trace
+from keras_explainable.models.units import check_scores, unit_indices
 
 Score = Callable[[Any], Any]
 
@@ -33,7 +34,7 @@ class Scored:
     def target(self) -> Point | None:
         """Where the scores are taken; None: at the model's output as it is."""
         if self.taps.target is not None:  # of a model that exposes it, whatever is made of it
-            return find.resolve(self.trace, self.taps, self.taps.target)
+            return addresses.resolve(self.trace, self.taps, self.taps.target)
         if self.taps.black_box or (self.score is not None and not self._of_units):
             return None
         if not self.trace.outputs:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from types import FunctionType, ModuleType
 from typing import Any
 
-from keras_explainable.models.kinds import HOUSES
+from keras_explainable.models.layer_roles import HOUSES
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, enum.Enum, type)
 QUICK = (bool, int, float, str, type(None))

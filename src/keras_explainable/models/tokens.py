@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from keras_explainable.errors import InputError, LayerError
-from keras_explainable.models.find import of_images, spatial_calls, spatial_size
-from keras_explainable.models.taps import Call, Point, Trace
+from keras_explainable.models.spatial import of_images, spatial_calls, spatial_size
+from keras_explainable.models.trace import Call, Point, Trace
 
 PREFIXES = (1, 0, 2, 5)  # a class token; none; a distillation token as well; four registers as well
 

@@ -15,13 +15,15 @@ from torch import nn
 
 from keras_explainable import backend
 from keras_explainable.errors import ChangedError, InputError
-from keras_explainable.models import changes, find, precision, recording, state, torch_ops
+from keras_explainable.models import addresses, changes, precision, recording, state, torch_ops
 from keras_explainable.models import torch_kinds as kinds
 from keras_explainable.models import torch_routing as routing
-from keras_explainable.models.inputs import Inputs, check_alone, leaves, misfit, refuse_arguments, sampled, tensor
-from keras_explainable.models.kinds import of_layer, of_operation
-from keras_explainable.models.taps import INPUT, Call, Deviation, Point, Tap, Trace
+from keras_explainable.models.contract import Tap
+from keras_explainable.models.inputs import Inputs, check_alone, misfit, refuse_arguments, sampled, tensor
+from keras_explainable.models.layer_roles import of_layer, of_operation
+from keras_explainable.models.structures import leaves
 from keras_explainable.models.torch_describe import children, describe, first_tensor, parts_of, rank
+from keras_explainable.models.trace import INPUT, Call, Deviation, Point, Trace
 
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
@@ -397,4 +399,4 @@ class Exposed(nn.Module):
 
     def forward(self, x: torch.Tensor) -> list:
         check_alone(x)
-        return find.exposed(TorchTaps(self), x, keep=torch.clone)
+        return addresses.exposed(TorchTaps(self), x, keep=torch.clone)

@@ -10,8 +10,8 @@ from torch.nn.utils import parametrize
 
 from keras_explainable.models import torch_kinds as kinds
 from keras_explainable.models import torch_ops
-from keras_explainable.models.taps import Call
 from keras_explainable.models.torch_routing import settled
+from keras_explainable.models.trace import Call
 
 
 def children(module: nn.Module) -> dict[str, nn.Module]:

@@ -9,7 +9,7 @@ from torch.nn import functional
 from torch.nn.utils import parametrize, prune
 
 from keras_explainable.errors import InputError
-from keras_explainable.models.taps import Deviation
+from keras_explainable.models.trace import Deviation
 
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 POOLINGS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)

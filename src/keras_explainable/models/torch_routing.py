@@ -12,8 +12,9 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 
 from keras_explainable.errors import ChangedError
 from keras_explainable.models import precision, recording, torch_checkpoints, torch_ops
-from keras_explainable.models.taps import Point, Tap
+from keras_explainable.models.contract import Tap
 from keras_explainable.models.torch_kinds import BATCH_NORMS
+from keras_explainable.models.trace import Point
 
 current: ContextVar["Session | None"] = ContextVar("session", default=None)
 

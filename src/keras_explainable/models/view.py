@@ -9,13 +9,15 @@ from keras import ops
 
 from keras_explainable import backend
 from keras_explainable.errors import InputError, LayerError
-from keras_explainable.models import biases, black_box, choosing, find, linear, tokens, windows
+from keras_explainable.models import addresses, biases, black_box, choosing, linear, spatial, tokens, windows
+from keras_explainable.models.contract import Taps
 from keras_explainable.models.evidence import Shown
 from keras_explainable.models.front import front, placed
+from keras_explainable.models.operations import Step, steps
+from keras_explainable.models.overrides import Wiring
 from keras_explainable.models.reading import Reading
 from keras_explainable.models.scored import Score, Scored
-from keras_explainable.models.taps import INPUT, Point, Taps
-from keras_explainable.models.wiring import Step, Wiring, steps
+from keras_explainable.models.trace import INPUT, Point
 
 
 class View(Scored):
@@ -65,7 +67,7 @@ class View(Scored):
     @property
     def size(self) -> tuple:
         """The spatial size of the images."""
-        return tuple(find.spatial_size(ops.shape(self.inputs), self.taps.channels_first))
+        return tuple(spatial.spatial_size(ops.shape(self.inputs), self.taps.channels_first))
 
     @property
     def space(self) -> tuple[int, ...]:
@@ -91,7 +93,7 @@ class View(Scored):
 
     def grid(self, count: int, prefix: int | None = None, grid: Sequence[int] | None = None) -> tuple[int, tuple]:
         """How many tokens stand before those of the image, and the sizes (*S') of the grid that the others are."""
-        image = find.spatial_size(tuple(self.inputs.shape), self.taps.channels_first)
+        image = spatial.spatial_size(tuple(self.inputs.shape), self.taps.channels_first)
         return tokens.grid(self.trace, image, count, prefix, grid)
 
     def attentions(self) -> list[Point]:
@@ -123,10 +125,10 @@ class View(Scored):
 
     def biased(self) -> list[Point]:
         """Where biases have just been added, in execution order: in the exposed layers if any are, else in all."""
-        find.check_shown(self.operations, "its biases cannot be found")
+        spatial.check_shown(self.operations, "its biases cannot be found")
         calls = biases.biased(self.operations, self.taps.separator)
         if self.taps.signals is not None:
-            _, points = find.declared(self.trace, self.taps, self.rank, lambda: self.operations)
+            _, points = addresses.declared(self.trace, self.taps, self.rank, lambda: self.operations)
             calls = [c for c in calls if c.path in {p.path for p in points}]
         return [c.linear for c in calls]
 
@@ -149,7 +151,7 @@ class View(Scored):
         return 0 if point == INPUT else self.call(point).frames
 
     def is_spatial(self, point: Point) -> bool:
-        return find.is_spatial(self.call(point), self.rank)
+        return spatial.is_spatial(self.call(point), self.rank)
 
     def of(self, inputs: Any, indices: Any = None) -> "View":
         """The same model and score on other images of this size, its signals seen as they are here."""
@@ -250,7 +252,7 @@ class View(Scored):
     def layers(self) -> dict[tuple[str, int], tuple[list[Point], list[Point]]]:
         """The inputs and the outputs of every call of a layer with no other call inside (see `find.measured`)."""
         wider = self.taps.trace((2, *self.inputs.shape[1:]), "float32")
-        return find.measured(self.trace, wider, self.target)
+        return spatial.measured(self.trace, wider, self.target)
 
     def evaluate(self, at: Sequence[Point] = (), inputs: Any = None, replace: dict | None = None) -> tuple:
         """Scores (B, K) and the signals at `at`, without gradients; of other images if `inputs` are given.
@@ -277,7 +279,7 @@ class View(Scored):
 
     def _cut(self) -> str:
         """Where on the way from the scores to the images the gradient ends."""
-        leads = find.leading(self.operations, self.roots) or frozenset()
+        leads = spatial.leading(self.operations, self.roots) or frozenset()
         dark = self.operations.known.get("dark", ())
         calls = [c for c in self.operations.calls if not c.holds_calls]
         for call in calls:

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 from keras_explainable import backend
 from keras_explainable.errors import ChangedError, ExplainError
-from keras_explainable.models.taps import Taps
+from keras_explainable.models.contract import Taps
 
 # Weights are changed one after the other. A change that is on its way when a step begins may go on only after its end,
 # so weights that were not seen before are looked at again, so many seconds after the first look.

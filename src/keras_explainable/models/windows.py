@@ -10,7 +10,7 @@ from keras_explainable.models import placement, probes
 from keras_explainable.models.front import scale
 from keras_explainable.models.inputs import sampled
 from keras_explainable.models.reading import Reading
-from keras_explainable.models.taps import INPUT, Call, Point
+from keras_explainable.models.trace import INPUT, Call, Point
 
 
 def of_signal(view: Any, *at: Point) -> tuple:

@@ -10,7 +10,7 @@ from keras_explainable.errors import LayerError
 from keras_explainable.methods.gradient import units_last
 from keras_explainable.methods.propagation import canonizers, factors, normalised, rules
 from keras_explainable.models import INPUT, Call, Point, Rule, Step, Taps, View, Wiring
-from keras_explainable.models.kinds import ELEMENTWISE, LINEAR, TIMES
+from keras_explainable.models.layer_roles import ELEMENTWISE, LINEAR, TIMES
 from keras_explainable.registry import explainer
 
 # Where relevance is x times the gradient: what is linear gives to each input what it adds, and a softmax, the first

@@ -9,8 +9,8 @@ from keras import ops
 from keras_explainable.methods.propagation.rules import Linear
 from keras_explainable.models import Call, Point, Rule, Step, Taps
 from keras_explainable.models.biases import per_channel
-from keras_explainable.models.kinds import LINEAR
-from keras_explainable.models.taps import IMAGES
+from keras_explainable.models.layer_roles import LINEAR
+from keras_explainable.models.trace import IMAGES
 
 Number = tuple[str, int]  # of a call
 KEEPING = ("average", "maximum", "sum", "moving")  # what no sign is changed by,

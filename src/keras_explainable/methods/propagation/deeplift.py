@@ -18,7 +18,7 @@ from keras_explainable.methods.path import GAP, largest_gap, references
 from keras_explainable.methods.perturbation import behind_inputs
 from keras_explainable.methods.propagation import differences, factors
 from keras_explainable.models import INPUT, Point, Rule, Step, Wiring
-from keras_explainable.models.kinds import ELEMENTWISE, LINEAR
+from keras_explainable.models.layer_roles import ELEMENTWISE, LINEAR
 from keras_explainable.registry import explainer
 from keras_explainable.runtime import remarks
 from keras_explainable.runtime.compile_cache import frozen, repeated, repeats

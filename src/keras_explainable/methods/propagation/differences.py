@@ -11,7 +11,7 @@ from keras import ops
 from keras_explainable import backend
 from keras_explainable.methods.propagation import normalised
 from keras_explainable.models import Point, Rule, Step, Taps
-from keras_explainable.models.kinds import TIMES
+from keras_explainable.models.layer_roles import TIMES
 
 Rest = Mapping[Point, Any]
 

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_explainable.errors import LayerError
 from keras_explainable.models import Point, Rule, Step
-from keras_explainable.models.kinds import LINEAR, TIMES
+from keras_explainable.models.layer_roles import LINEAR, TIMES
 
 GATES = ("sigmoid", "softmax")
 COMBINING = (*LINEAR, "norm", "scaling", "average", "maximum", "sum", "additive", "moving", "product", "quotient")

@@ -31,7 +31,7 @@ from keras_explainable.methods.perturbation import behind_inputs
 from keras_explainable.methods.propagation import canonizers, composites, factors, normalised, rules
 from keras_explainable.methods.propagation.composites import Box, Composite
 from keras_explainable.models import IMAGES, INPUT, Point, Rule, Step, View, Wiring
-from keras_explainable.models.kinds import ELEMENTWISE, LINEAR
+from keras_explainable.models.layer_roles import ELEMENTWISE, LINEAR
 from keras_explainable.registry import explainer
 
 NEEDS = "gradient, known layers"

@@ -3,8 +3,9 @@ keep the places of an image."""
 
 from collections.abc import Iterable
 
-from keras_explainable.models import kinds
-from keras_explainable.models.taps import IMAGES, Call, Taps, Trace
+from keras_explainable.models import layer_roles
+from keras_explainable.models.contract import Taps
+from keras_explainable.models.trace import IMAGES, Call, Trace
 
 
 def common(trace: Trace, roots: Iterable[int]) -> frozenset[int]:
@@ -51,7 +52,7 @@ def weighted(trace: Trace, roots: Iterable[int]) -> frozenset[int]:
 
 
 def _has_weights(trace: Trace, call: Call) -> bool:
-    return call.kind in kinds.WEIGHTED and bool(trace.beside.intersection(call.inputs))
+    return call.kind in layer_roles.WEIGHTED and bool(trace.beside.intersection(call.inputs))
 
 
 def keeps_places(taps: Taps, trace: Trace, roots: Iterable[int], signal: Call, rank: int) -> bool:
@@ -79,10 +80,14 @@ def _is_spatial(call: Call, rank: int) -> bool:
 
 def _stays(taps: Taps, call: Call) -> bool:
     name = call.kind.lower()
-    by_name = name in kinds.STAYING or name.startswith(kinds.STAYING_BY_BEGINNING) or call.kind in kinds.TIMES
-    return by_name or kinds.WEIGHTED.get(call.kind) == "convolution" or taps.role(call) in kinds.LOCAL
+    by_name = (
+        name in layer_roles.STAYING
+        or name.startswith(layer_roles.STAYING_BY_BEGINNING)
+        or call.kind in layer_roles.TIMES
+    )
+    return by_name or layer_roles.WEIGHTED.get(call.kind) == "convolution" or taps.role(call) in layer_roles.LOCAL
 
 
 def _chooses(call: Call) -> bool:
     name = call.kind.lower()
-    return name in kinds.CHOOSING or name.startswith("cropping")
+    return name in layer_roles.CHOOSING or name.startswith("cropping")
