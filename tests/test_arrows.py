@@ -116,24 +116,24 @@ ARROWS = {
     "models.linear": {"models.contract", "models.inputs", "models.overrides", "backend"},
     "models.biases": {"models.contract", "models.layer_roles", "models.spatial"},
     "models.precision": {"models.recording"},
-    "models.keras": {
+    "models.keras.adapter": {
         "models.contract",
         "models.inputs",
         "models.layer_roles",
-        "models.keras_attention",
-        "models.keras_kinds",
-        "models.keras_routing",
-        "models.keras_unfold",
+        "models.keras.attention",
+        "models.keras.layer_math",
+        "models.keras.routing",
+        "models.keras.unfolding",
         "models.spatial",
         "models.precision",
         "models.recording",
         "models.state",
         "backend",
     },
-    "models.keras_attention": {"models.contract"},
-    "models.keras_kinds": {"models.contract"},
-    "models.keras_routing": {"models.contract", "models.keras_attention", "models.recording"},
-    "models.keras_unfold": {"models.layer_roles", "models.recording"},
+    "models.keras.attention": {"models.contract"},
+    "models.keras.layer_math": {"models.contract"},
+    "models.keras.routing": {"models.contract", "models.keras.attention", "models.recording"},
+    "models.keras.unfolding": {"models.layer_roles", "models.recording"},
     "models.torch": {
         "models.contract",
         "models.inputs",
@@ -208,7 +208,7 @@ ARROWS = {
     "distributed": {""},
 }
 # What a longer arrow does not reach: methods see a model through `models`, never through one of its two adapters.
-BARRED = {"methods": {"models.keras", "models.torch"}, "metrics": {"models.keras", "models.torch"}}
+BARRED = {"methods": {"models.keras.adapter", "models.torch"}, "metrics": {"models.keras.adapter", "models.torch"}}
 STANDARD_LIBRARY_ONLY = {"errors", "registry"}
 FRONTS = {"cli", "web", "distributed"}
 
@@ -364,19 +364,19 @@ BAD = {
     "a framework by its name": ("filters", "import importlib\nimportlib.import_module('tensorflow')"),
     "another framework in a backend": ("backend.jax", "import torch"),
     "a framework beside the adapter": ("models.view", "import torch"),
-    "private Keras": ("models.keras", "from keras.src import ops"),
-    "private Keras as an attribute": ("models.keras", "from keras import src"),
+    "private Keras": ("models.keras.adapter", "from keras.src import ops"),
+    "private Keras as an attribute": ("models.keras.adapter", "from keras import src"),
     "a method that knows the loop": ("methods.cams", "from keras_explainable.explaining import explain"),
-    "a method that knows an adapter": ("methods.cams", "from keras_explainable.models.keras import KerasTaps"),
+    "a method that knows an adapter": ("methods.cams", "from keras_explainable.models.keras.adapter import KerasTaps"),
     "the same, spelt otherwise": ("methods.cams", "from ..models import torch"),
     "data that know methods": ("data", "from keras_explainable import methods"),
     "pictures that know models": ("viz.figure", "from .. import models"),
     "the loop that knows methods": ("explaining", "def f():\n    import keras_explainable.methods.cams"),
     "NumPy in the registry": ("registry", "import numpy as np"),
     "a backend that knows models": ("backend.torch", "from keras_explainable.models.contract import Point"),
-    "a front that reaches inside": ("cli", "from keras_explainable.models.keras import KerasTaps"),
+    "a front that reaches inside": ("cli", "from keras_explainable.models.keras.adapter import KerasTaps"),
     "a front that takes a private name": ("web.app", "from keras_explainable import _steps"),
-    "adapters that know each other": ("models.torch", "from keras_explainable.models.keras import KerasTaps"),
+    "adapters that know each other": ("models.torch", "from keras_explainable.models.keras.adapter import KerasTaps"),
     "a room without a row": ("novelty", "from keras_explainable import models"),
 }
 GOOD = {

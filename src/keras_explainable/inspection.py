@@ -10,7 +10,7 @@ from keras_explainable.errors import LayerError
 from keras_explainable.filters import SPATIAL_AXIS as SPATIAL_AXIS
 from keras_explainable.models import addresses, choosing
 from keras_explainable.models.choosing import Signal as Signal
-from keras_explainable.models.keras import POOLING_LAYERS as POOLING_LAYERS
+from keras_explainable.models.keras.adapter import POOLING_LAYERS as POOLING_LAYERS
 from keras_explainable.models.trace import Point, Trace
 
 KERNEL_AXIS = -1

@@ -12,7 +12,7 @@ import keras_explainable as ke
 import models
 from helpers import BACKEND, close, few, raw
 from keras_explainable.models import contract
-from keras_explainable.models.keras_routing import routed
+from keras_explainable.models.keras.routing import routed
 from keras_explainable.models.state import same_object
 
 X = models.images("functional", 2)

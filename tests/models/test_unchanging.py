@@ -6,7 +6,7 @@ import pytest
 import keras_explainable as ke
 import models
 from helpers import BACKEND, close, few, raw
-from keras_explainable.models.keras import KerasTaps
+from keras_explainable.models.keras.adapter import KerasTaps
 
 modules = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
 

@@ -90,7 +90,7 @@ def _adapter(model: Any) -> Taps:
     import keras
 
     if isinstance(model, keras.Model):
-        from keras_explainable.models.keras import KerasTaps
+        from keras_explainable.models.keras.adapter import KerasTaps
 
         return KerasTaps(model)
     if _is_module(model) and not isinstance(model, keras.Layer):
@@ -167,7 +167,7 @@ def bias(layer: Any) -> Any:
 
         with settled(layer):
             return modules.effective_bias(layer) if modules.has_bias(layer) else None
-    from keras_explainable.models import keras_kinds as layers
+    from keras_explainable.models.keras import layer_math as layers
 
     return layers.effective_bias(layer) if layers.has_bias(layer) else None
 

@@ -11,9 +11,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_explainable.models import keras_attention as attention
 from keras_explainable.models import recording
 from keras_explainable.models.contract import Tap
+from keras_explainable.models.keras import attention
 from keras_explainable.models.trace import Point
 
 current: ContextVar["Session | None"] = ContextVar("session", default=None)

@@ -11,12 +11,10 @@ import keras
 from keras import ops
 
 from keras_explainable import backend
-from keras_explainable.models import addresses, keras_kinds, layer_roles, precision, recording, state
-from keras_explainable.models import keras_attention as attention
-from keras_explainable.models import keras_routing as routing
-from keras_explainable.models import keras_unfold as unfolding
+from keras_explainable.models import addresses, layer_roles, precision, recording, state
 from keras_explainable.models.contract import Tap
 from keras_explainable.models.inputs import Inputs, as_declared, check_alone, sampled
+from keras_explainable.models.keras import attention, layer_math, routing, unfolding
 from keras_explainable.models.structures import leaves
 from keras_explainable.models.trace import IMAGES, INPUT, Call, Deviation, Point, Trace
 
@@ -106,7 +104,7 @@ class KerasTaps:
         return getattr(layer, "kernel", None) is not None
 
     def bias(self, path: str) -> Any:
-        return keras_kinds.effective_bias(self.layer(path))
+        return layer_math.effective_bias(self.layer(path))
 
     def kernel(self, path: str) -> Any:
         kernel = getattr(self.layer(path), "kernel", None)
@@ -134,7 +132,7 @@ class KerasTaps:
         return (call.kind if layer is None else routing.activation_name(layer)) in layer_roles.RECTIFIERS
 
     def deviation(self, path: str) -> Deviation:
-        return keras_kinds.deviation(self.layer(path))
+        return layer_math.deviation(self.layer(path))
 
     def weight(self, path: str, scale: Any = None) -> Any:
         layer = self.layer(path)
@@ -154,7 +152,7 @@ class KerasTaps:
     def apply(self, path: str, x: Any, kernel: Any = None) -> Any:
         layer = self.layer(path)
         if kernel is not None:
-            return keras_kinds.linear(layer, x, kernel)
+            return layer_math.linear(layer, x, kernel)
         with routing.routed([layer]), backend.read_only():
             return routing.alone(layer, layer.call, x)
 
@@ -209,10 +207,10 @@ class KerasTaps:
         return 1 if getattr(self.layer(call.path), "data_format", None) == "channels_first" else -1
 
     def reach(self, call: Call, axis: int) -> float:
-        return keras_kinds.reach(self.layer(call.path), axis)
+        return layer_math.reach(self.layer(call.path), axis)
 
     def geometry(self, call: Call, axis: int, old: int, new: int) -> tuple[float, float] | None:
-        return keras_kinds.geometry(self.layer(call.path), axis, old, new) if call.path in self.paths() else None
+        return layer_math.geometry(self.layer(call.path), axis, old, new) if call.path in self.paths() else None
 
     def scores(self, outputs: Any) -> Any:
         return self._tensors(outputs)[0]
@@ -338,7 +336,7 @@ class KerasTaps:
             kind=str(function) if routing.is_activation_layer(layer) else type(layer).__name__,
             leaf=not _children(layer),
             activation=function if fused else None,
-            has_bias=keras_kinds.has_bias(layer),
+            has_bias=layer_math.has_bias(layer),
             has_kernel=self.has_kernel(layer),
             channels_first=first,
             of_heads=attention.is_inside(paths, call.path),
