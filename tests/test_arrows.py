@@ -22,12 +22,12 @@ SEAM = {
     "backend.weights_tensorflow": "tensorflow",
     "backend.weights_jax": "jax",
     "backend.weights_torch": "torch",
-    "models.torch": "torch",
-    "models.torch_kinds": "torch",
-    "models.torch_ops": "torch",
-    "models.torch_routing": "torch",
-    "models.torch_checkpoints": "torch",
-    "models.torch_describe": "torch",
+    "models.torch.adapter": "torch",
+    "models.torch.layer_math": "torch",
+    "models.torch.function_mode": "torch",
+    "models.torch.hooks": "torch",
+    "models.torch.checkpoints": "torch",
+    "models.torch.describe": "torch",
     "models.torch_files": "torch",  # what PyTorch saved, only PyTorch reads
     "models.torch_demo": "torch",
 }
@@ -134,14 +134,14 @@ ARROWS = {
     "models.keras.layer_math": {"models.contract"},
     "models.keras.routing": {"models.contract", "models.keras.attention", "models.recording"},
     "models.keras.unfolding": {"models.layer_roles", "models.recording"},
-    "models.torch": {
+    "models.torch.adapter": {
         "models.contract",
         "models.inputs",
         "models.layer_roles",
-        "models.torch_describe",
-        "models.torch_kinds",
-        "models.torch_ops",
-        "models.torch_routing",
+        "models.torch.describe",
+        "models.torch.layer_math",
+        "models.torch.function_mode",
+        "models.torch.hooks",
         "models.changes",
         "models.spatial",
         "models.precision",
@@ -149,19 +149,24 @@ ARROWS = {
         "models.state",
         "backend",
     },
-    "models.torch_kinds": {"models.contract"},
-    "models.torch_checkpoints": {"models.recording"},
-    "models.torch_routing": {
+    "models.torch.layer_math": {"models.contract"},
+    "models.torch.checkpoints": {"models.recording"},
+    "models.torch.hooks": {
         "models.contract",
         "models.precision",
         "models.recording",
-        "models.torch_checkpoints",
-        "models.torch_kinds",
-        "models.torch_ops",
+        "models.torch.checkpoints",
+        "models.torch.layer_math",
+        "models.torch.function_mode",
     },
-    "models.torch_describe": {"models.contract", "models.torch_kinds", "models.torch_ops", "models.torch_routing"},
+    "models.torch.describe": {
+        "models.contract",
+        "models.torch.layer_math",
+        "models.torch.function_mode",
+        "models.torch.hooks",
+    },
     "models.black_box": {"models.contract", "models.inputs", "models.recording", "backend"},
-    "models.torch_ops": {"models.contract"},
+    "models.torch.function_mode": {"models.contract"},
     "models.torch_files": {"versions"},
     "models.torch_demo": set(),
     "methods": {
@@ -208,7 +213,10 @@ ARROWS = {
     "distributed": {""},
 }
 # What a longer arrow does not reach: methods see a model through `models`, never through one of its two adapters.
-BARRED = {"methods": {"models.keras.adapter", "models.torch"}, "metrics": {"models.keras.adapter", "models.torch"}}
+BARRED = {
+    "methods": {"models.keras.adapter", "models.torch.adapter"},
+    "metrics": {"models.keras.adapter", "models.torch.adapter"},
+}
 STANDARD_LIBRARY_ONLY = {"errors", "registry"}
 FRONTS = {"cli", "web", "distributed"}
 
@@ -376,7 +384,10 @@ BAD = {
     "a backend that knows models": ("backend.torch", "from keras_explainable.models.contract import Point"),
     "a front that reaches inside": ("cli", "from keras_explainable.models.keras.adapter import KerasTaps"),
     "a front that takes a private name": ("web.app", "from keras_explainable import _steps"),
-    "adapters that know each other": ("models.torch", "from keras_explainable.models.keras.adapter import KerasTaps"),
+    "adapters that know each other": (
+        "models.torch.adapter",
+        "from keras_explainable.models.keras.adapter import KerasTaps",
+    ),
     "a room without a row": ("novelty", "from keras_explainable import models"),
 }
 GOOD = {
@@ -384,7 +395,7 @@ GOOD = {
         "backend.torch",
         "import torch\nfrom keras_explainable.backend.read_only import read_only",
     ),
-    "the torch adapter": ("models.torch", "import torch\nfrom keras_explainable import backend"),
+    "the torch adapter": ("models.torch.adapter", "import torch\nfrom keras_explainable import backend"),
     "a method": ("methods.cams", "from keras import ops\nfrom keras_explainable import filters, models, errors"),
     "methods that share": ("methods.meta", "from .gradient import gradients"),
     "types only": ("viz.figure", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from keras.src import Any"),

@@ -290,7 +290,7 @@ if BACKEND == "torch":
         assert all(torch.equal(a, b) for a, b in zip(before, module.state_dict().values(), strict=True))
 
     def test_masked_and_grouped_attention_is_that_of_pytorch():
-        from keras_explainable.models.torch_ops import attend
+        from keras_explainable.models.torch.functional import attend
 
         q, k, v = torch.randn(2, 4, 5, 3), torch.randn(2, 2, 5, 3), torch.randn(2, 2, 5, 3)
         masks = (torch.rand(5, 5) > 0.5).logical_or(torch.eye(5, dtype=torch.bool)), torch.randn(5, 5)

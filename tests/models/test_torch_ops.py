@@ -17,7 +17,7 @@ import torch_nets
 from helpers import in_threads
 from keras_explainable import models
 from keras_explainable.models import Point
-from keras_explainable.models.torch import TorchTaps
+from keras_explainable.models.torch.adapter import TorchTaps
 
 
 class Block(nn.Module):
@@ -136,7 +136,7 @@ def test_signals_of_operations_can_be_replaced(net):
 
 def test_a_run_that_asks_for_no_operation_does_not_watch(net, monkeypatch):
     view = models.view(net, torch_nets.images(1))
-    monkeypatch.setattr("keras_explainable.models.torch_ops.Operations", None)
+    monkeypatch.setattr("keras_explainable.models.torch.function_mode.Operations", None)
     view.jacobian([Point("block.conv", 1)])
     with pytest.raises(TypeError):
         view.evaluate([Point("block.add", 1)])

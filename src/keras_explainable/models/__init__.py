@@ -100,7 +100,7 @@ def _adapter(model: Any) -> Taps:
                 "Start over in a new process with KERAS_BACKEND=torch set before Keras is imported, as by "
                 "os.environ['KERAS_BACKEND'] = 'torch' in the first line."
             )
-        from keras_explainable.models.torch import TorchTaps
+        from keras_explainable.models.torch.adapter import TorchTaps
 
         return TorchTaps(model)
     if callable(model) and not isinstance(model, (type, keras.Layer)):
@@ -162,8 +162,8 @@ def bias(layer: Any) -> Any:
     import keras
 
     if _is_module(layer) and not isinstance(layer, keras.Layer):
-        from keras_explainable.models import torch_kinds as modules
-        from keras_explainable.models.torch_routing import settled
+        from keras_explainable.models.torch import layer_math as modules
+        from keras_explainable.models.torch.hooks import settled
 
         with settled(layer):
             return modules.effective_bias(layer) if modules.has_bias(layer) else None

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from keras_explainable.models import torch_kinds as kinds
-from keras_explainable.models import torch_ops
-from keras_explainable.models.torch_routing import settled
+from keras_explainable.models.torch import function_mode
+from keras_explainable.models.torch import layer_math as kinds
+from keras_explainable.models.torch.hooks import settled
 from keras_explainable.models.trace import Call
 
 
@@ -58,7 +58,7 @@ def _operation(ndim: int, layouts: dict, call: Call) -> Call:
     known = [layouts[value] for value in (*call.outputs, *call.inputs) if value in layouts]
     same = [first for shape, first in known if shape == call.shape]
     first = kind.startswith("conv") or (kind != "linear" and (same[0] if same else len(call.shape) == ndim))
-    if kind in torch_ops.MOVING and known:
+    if kind in function_mode.MOVING and known:
         (batch, *rest), before = known[-1]
         if call.shape == (batch, *((*rest[1:], rest[0]) if before else (rest[-1], *rest[:-1]))):
             first = not before
@@ -82,3 +82,15 @@ def first_tensor(outputs: Any) -> torch.Tensor | None:
         return parts["logits"]
     values = outputs if isinstance(outputs, (tuple, list)) else parts.values()
     return next((found for found in map(first_tensor, values) if found is not None), None)
+
+
+WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+
+
+def unwrap(module: nn.Module) -> nn.Module:
+    """The module inside of `DataParallel`, `DistributedDataParallel` and `torch.compile`."""
+    while True:
+        inner = module.module if isinstance(module, WRAPPERS) else getattr(module, "_orig_mod", None)
+        if not isinstance(inner, nn.Module):
+            return module
+        module = inner

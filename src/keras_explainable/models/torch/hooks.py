@@ -11,9 +11,10 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from keras_explainable.errors import ChangedError
-from keras_explainable.models import precision, recording, torch_checkpoints, torch_ops
+from keras_explainable.models import precision, recording
 from keras_explainable.models.contract import Tap
-from keras_explainable.models.torch_kinds import BATCH_NORMS
+from keras_explainable.models.torch import checkpoints, function_mode
+from keras_explainable.models.torch.layer_math import BATCH_NORMS
 from keras_explainable.models.trace import Point
 
 current: ContextVar["Session | None"] = ContextVar("session", default=None)
@@ -49,7 +50,7 @@ def _before(module: nn.Module, args: tuple, kwargs: dict | None = None) -> tuple
     session = current.get()
     if session is None or id(module) not in session.paths:
         return None
-    with torch_ops.quiet(session):
+    with function_mode.quiet(session):
         args, kwargs = session.before(session.paths[id(module)], (args, kwargs))
         session.see_again(*session.open[-1], module.forward, args, kwargs)
         return args, kwargs
@@ -59,7 +60,7 @@ def _after(module: nn.Module, args: tuple, output: Any) -> Any:
     session = current.get()
     if session is None or id(module) not in session.paths:
         return output
-    with torch_ops.quiet(session):
+    with function_mode.quiet(session):
         return session.after(output)
 
 
@@ -122,7 +123,7 @@ def _counted(_: Any) -> Callable[[], None]:
 
 
 _counting = recording.Shared(_counted)
-_uncheckpointed = torch_checkpoints.left_out(lambda: current.get() is not None)
+_uncheckpointed = checkpoints.left_out(lambda: current.get() is not None)
 _hooking, _settling = recording.Shared(_hook), recording.Shared(_settle)
 
 

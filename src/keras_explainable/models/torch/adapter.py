@@ -15,31 +15,21 @@ from torch import nn
 
 from keras_explainable import backend
 from keras_explainable.errors import ChangedError, InputError
-from keras_explainable.models import addresses, changes, precision, recording, state, torch_ops
-from keras_explainable.models import torch_kinds as kinds
-from keras_explainable.models import torch_routing as routing
+from keras_explainable.models import addresses, changes, precision, recording, state
 from keras_explainable.models.contract import Tap
 from keras_explainable.models.inputs import Inputs, check_alone, misfit, refuse_arguments, sampled, tensor
 from keras_explainable.models.layer_roles import of_layer, of_operation
 from keras_explainable.models.structures import leaves
-from keras_explainable.models.torch_describe import children, describe, first_tensor, parts_of, rank
+from keras_explainable.models.torch import function_mode, functional
+from keras_explainable.models.torch import hooks as routing
+from keras_explainable.models.torch import layer_math as kinds
+from keras_explainable.models.torch.describe import children, describe, first_tensor, parts_of, rank, unwrap
 from keras_explainable.models.trace import INPUT, Call, Deviation, Point, Trace
-
-WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 KEPT_BY_TORCH = {name for name in nn.Module().__dict__ if name[0] == "_"} | {"training", "_compiled_call_impl"}
 
 _traces = recording.Traces()
 _looked: WeakKeyDictionary = WeakKeyDictionary()  # the modules that were looked at again, since they ran otherwise
-
-
-def unwrap(module: nn.Module) -> nn.Module:
-    """The module inside of `DataParallel`, `DistributedDataParallel` and `torch.compile`."""
-    while True:
-        inner = module.module if isinstance(module, WRAPPERS) else getattr(module, "_orig_mod", None)
-        if not isinstance(inner, nn.Module):
-            return module
-        module = inner
 
 
 def _identity(value: torch.Tensor) -> tuple[int, int]:
@@ -265,7 +255,7 @@ class TorchTaps:
                 # A copy: the module may work in place on what it gets.
                 x = session.see(INPUT, x.clone()).to(**self._place(), memory_format=layout)
                 args, kwargs = self.inputs.arguments(self.module.forward, self.inputs.around(x, session.see))
-                watching = torch_ops.Operations(session, paths) if operations else nullcontext()
+                watching = function_mode.Operations(session, paths) if operations else nullcontext()
                 with routing.lowered(x.device.type), watching:
                     outputs = self.module(*args, **kwargs)
             except RuntimeError as error:
@@ -382,7 +372,7 @@ class TorchTaps:
         found: dict[Point, tuple] = {}
         for call in calls:
             found.update((point, shape) for point, shape in call.signals if point.link == "attention")
-            if not call.operation and call.kind == "Softmax" and torch_ops.is_attention(call.shape):
+            if not call.operation and call.kind == "Softmax" and functional.is_attention(call.shape):
                 found[call.output._replace(link="attention")] = call.shape
         return found
 
