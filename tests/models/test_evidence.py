@@ -13,7 +13,7 @@ import models
 from helpers import BACKEND, close, raw
 from keras_explainable.errors import LayerError
 from keras_explainable.models import evidence, orders
-from keras_explainable.models.reading import Reading
+from keras_explainable.models.signal_layout import Reading
 
 torch_only = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
 IMAGES = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype("float32")

@@ -14,7 +14,7 @@ from keras_explainable.models import addresses, dependencies, evidence, probes, 
 from keras_explainable.models.evidence import Evidence, Shown
 from keras_explainable.models.front import front, scale
 from keras_explainable.models.inputs import sampled
-from keras_explainable.models.reading import Reading
+from keras_explainable.models.signal_layout import Reading
 from keras_explainable.models.trace import INPUT, Call, Point
 
 Leads = frozenset[tuple[str, int]]

@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_explainable.models import probes
 from keras_explainable.models.contract import Taps
-from keras_explainable.models.reading import Reading
+from keras_explainable.models.signal_layout import Reading
 from keras_explainable.models.spatial import spatial_size
 from keras_explainable.models.trace import Call
 

@@ -15,8 +15,8 @@ from keras_explainable.models.evidence import Shown
 from keras_explainable.models.front import front, placed
 from keras_explainable.models.operations import Step, steps
 from keras_explainable.models.overrides import Wiring
-from keras_explainable.models.reading import Reading
 from keras_explainable.models.scored import Score, Scored
+from keras_explainable.models.signal_layout import Reading
 from keras_explainable.models.trace import INPUT, Point
 
 

@@ -9,7 +9,7 @@ from keras_explainable import backend
 from keras_explainable.models import placement, probes
 from keras_explainable.models.front import scale
 from keras_explainable.models.inputs import sampled
-from keras_explainable.models.reading import Reading
+from keras_explainable.models.signal_layout import Reading
 from keras_explainable.models.trace import INPUT, Call, Point
 
 

@@ -1,0 +1,196 @@
+"""The adapter for a model by its type, and models and images as methods see them."""
+
+import copy
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, cast
+
+from keras_explainable.errors import BackendError, InputError
+from keras_explainable.models import processes, spatial, weights
+from keras_explainable.models.black_box import BlackBoxTaps
+from keras_explainable.models.contract import Taps
+from keras_explainable.models.front import front, placed
+from keras_explainable.models.front import scale as measured_scale
+from keras_explainable.models.inputs import Bound, Several, bound, parted
+from keras_explainable.models.units import unit_indices
+from keras_explainable.models.view import View
+
+_known: ContextVar[dict[int, tuple[Any, Taps]] | None] = ContextVar("known", default=None)
+
+
+@contextmanager
+def unchanging() -> Iterator[None]:
+    """A scope in which models keep their layers: the adapter of each is made once, and looks through them once."""
+    token = _known.set({})
+    try:
+        yield
+    finally:
+        _known.reset(token)
+
+
+def taps(model: Any) -> Taps:
+    """The adapter for a model, by its type."""
+    processes.check()
+    if isinstance(model, Bound):
+        plain = taps(model.model)
+        if not plain.black_box:
+            plain.paths()  # which is looked up once, and not in every copy
+        found = copy.copy(plain)
+        found.inputs = model.inputs
+        return found
+    known = _known.get()
+    if known is None:
+        return _adapter(model)
+    if id(model) not in known:
+        known[id(model)] = model, _adapter(model)
+    return known[id(model)][1]
+
+
+@contextmanager
+def steady(model: Any) -> Iterator[None]:
+    """A scope whose results are of one state of the model's weights (see `weights.steady`)."""
+    with weights.steady(taps(model), parted(model)[0]):
+        yield
+
+
+@contextmanager
+def blamed(model: Any) -> Iterator[None]:
+    """A scope in which an error is laid on weights that changed, if some did (see `weights.blamed`)."""
+    with weights.blamed(taps(model), parted(model)[0]):
+        yield
+
+
+def _adapter(model: Any) -> Taps:
+    import keras
+
+    if isinstance(model, keras.Model):
+        from keras_explainable.models.keras.adapter import KerasTaps
+
+        return KerasTaps(model)
+    if _is_module(model) and not isinstance(model, keras.Layer):
+        if keras.backend.backend() != "torch":
+            raise BackendError(
+                f"A torch.nn.Module came, and Keras runs on {keras.backend.backend()}, which cannot differentiate it. "
+                "Start over in a new process with KERAS_BACKEND=torch set before Keras is imported, as by "
+                "os.environ['KERAS_BACKEND'] = 'torch' in the first line."
+            )
+        from keras_explainable.models.torch.adapter import TorchTaps
+
+        return TorchTaps(model)
+    if callable(model) and not isinstance(model, (type, keras.Layer)):
+        return cast(Taps, BlackBoxTaps(model))  # which refuses what it has not
+    raise InputError(
+        f"A {type(model).__module__}.{type(model).__name__} came, and a keras.Model, torch.nn.Module or function from "
+        "images to scores was expected."
+    )
+
+
+def bind(model: Any, x: Any) -> tuple[Any, Any]:
+    """A model and images as methods see them, from a model and what a user gave: the model takes the rest as it wants
+    it."""
+    return framed(*with_others(model, x))
+
+
+def with_others(model: Any, x: Any) -> tuple[Any, Any]:
+    """A model with all that is fed to it besides images, and the images as they came."""
+    if not isinstance(x, Several):
+        return model, x
+    model, told = parted(model)
+    admitted = map(taps(model).admit, x.inputs.paths[1:], x.inputs.others)
+    return bound(model, replace(x.inputs.fed(admitted), channels=told.channels, stretched=told.stretched)), x.images
+
+
+def framed(model: Any, images: Any) -> tuple[Any, Any]:
+    """A model and images as methods see them, where the model wants them otherwise (see `models.front`)."""
+    import keras
+
+    plain, inputs = parted(model)
+    taps(model).check_integers(images)
+    told, inputs = inputs.channels, replace(inputs, channels=None, dtype=taps(model).own_type(images))
+    found = front(taps(bound(plain, inputs)), tuple(images.shape), told)
+    inputs = replace(inputs, front=None if found.plain and told is None else found)
+    if found.plain:
+        return bound(plain, inputs), images
+    return bound(plain, inputs), found.canonical(keras.ops.convert_to_tensor(images, "float32"))
+
+
+def scale(model: Any, x: Any) -> tuple[float, float] | None:
+    """What a model multiplies its images by, and takes from them before (see `models.front.scale`)."""
+    model, images = with_others(model, x[:1])
+    plain, inputs = parted(model)
+    inputs = replace(inputs, channels=None, dtype=taps(model).own_type(images))
+    return measured_scale(taps(bound(plain, inputs)), tuple(images.shape))
+
+
+def told(model: Any, channels: Any, stretched: bool = False) -> Any:
+    """A model whose images' channels are where the user says, if the user does, and whose signals lie over the whole
+    image, if the user says so."""
+    if channels is None and not stretched:
+        return model
+    plain, inputs = parted(model)
+    return bound(plain, replace(inputs, channels=channels, stretched=stretched))
+
+
+def bias(layer: Any) -> Any:
+    """What a Keras layer or PyTorch module adds to each channel of its output, at this moment, or None."""
+    import keras
+
+    if _is_module(layer) and not isinstance(layer, keras.Layer):
+        from keras_explainable.models.torch import layer_math as modules
+        from keras_explainable.models.torch.hooks import settled
+
+        with settled(layer):
+            return modules.effective_bias(layer) if modules.has_bias(layer) else None
+    from keras_explainable.models.keras import layer_math as layers
+
+    return layers.effective_bias(layer) if layers.has_bias(layer) else None
+
+
+def _is_module(model: Any) -> bool:
+    """Whether this is a torch.nn.Module: there is none where nobody has imported PyTorch."""
+    nn = getattr(sys.modules.get("torch"), "nn", None)
+    return nn is not None and isinstance(model, nn.Module)
+
+
+def view(model: Any, inputs: Any, indices: Any = None, score: Any = None) -> View:
+    """A model on a batch of images, for chosen units (see `View`)."""
+    return View(taps(model), inputs, indices, score)
+
+
+def size(model: Any, images: Any) -> tuple:
+    """The spatial size of a batch of images."""
+    import keras
+
+    return spatial.spatial_size(keras.ops.shape(images), taps(model).channels_first)
+
+
+def resized(model: Any, images: Any, maps: Any, to: Any = None, axis: int = 1, windows: Any = None) -> Any:
+    """Maps at the images' size, or at another; those of a hidden signal in its windows (see `windows`)."""
+    return placed(taps(model).inputs.front, tuple(size(model, images)), maps, to, axis, windows)
+
+
+def windows(model: Any, images: Any, params: Mapping = MappingProxyType({})) -> tuple:
+    """Where a method's signal, of a `layer` or `layers` and a `score`, looks (see `View.windows`)."""
+    score = params.get("score")
+    seen = view(model, images, None, getattr(score, "of", None) if hasattr(score, "choose") else score)
+    return seen.windows(*(seen.signal(layer) for layer in params.get("layers") or [params.get("layer")]))
+
+
+def of_images(maps: Any, scores: Any) -> Any:
+    """Maps (N T, ...) of frames by themselves as (N, T, ...), for scores (N, K); others as they are."""
+    import keras
+
+    alone = maps.shape[0] == scores.shape[0]
+    return maps if alone else keras.ops.reshape(maps, (scores.shape[0], -1, *maps.shape[1:]))
+
+
+def units(model: Any, inputs: Any, indices: Any, score: Any = None) -> Any:
+    """Unit indices as a (B, K) tensor, checked where they are known, or as the score chooses; None for every unit."""
+    if indices is None:
+        return view(model, inputs, None, score).indices if hasattr(score, "choose") else None
+    seen = view(model, inputs)
+    return unit_indices(indices, seen.batch, seen.unit_count() if score is None else None)
