@@ -11,8 +11,7 @@ import pytest
 
 import keras_explainable as ke
 import models
-from helpers import close, raw
-from keras_explainable.methods import cams
+from helpers import close, module, raw
 from keras_explainable.numerics import random
 
 if keras.backend.backend() != "tensorflow":
@@ -82,7 +81,7 @@ def test_gradcampp_with_alphas_that_sum_to_one(peer, kind, layer, monkeypatch):
         total = keras.ops.sum(alpha, axis=(2, 3), keepdims=True)
         return positive * alpha / keras.ops.where(total == 0, 1.0, total)
 
-    monkeypatch.setattr(cams, "quotient", renormalised)
+    monkeypatch.setattr(module("methods.cams.gradcam"), "quotient", renormalised)
     options = {"penultimate_layer": layer, "expand_cam": False, "normalize_cam": False}
     theirs = np.asarray(GradcamPlusPlus(models.build(kind))(score(), models.images(kind), **options))
     assert np.ptp(theirs) > 0

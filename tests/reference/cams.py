@@ -1,4 +1,4 @@
-"""The slow twins of `keras_explainable.methods.cams`: one sample, unit and channel after another."""
+"""The slow twins of `keras_explainable.methods.cams.gradcam`: one sample, unit and channel after another."""
 
 from collections.abc import Callable
 from typing import Any

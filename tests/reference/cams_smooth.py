@@ -1,4 +1,4 @@
-"""The slow twin of `keras_explainable.methods.cams_smooth`."""
+"""The slow twin of `keras_explainable.methods.cams.smooth_gradcampp`."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""The slow twins of `keras_explainable.methods.cams_spectral`, by the singular values of one image after another."""
+"""The slow twins of `keras_explainable.methods.cams.eigencam`, by the singular values of one image after another."""
 
 from typing import Any
 

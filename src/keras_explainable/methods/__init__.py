@@ -24,10 +24,6 @@ The contract, for all of them:
 
 from keras_explainable.methods import attention as attention
 from keras_explainable.methods import cams as cams
-from keras_explainable.methods import cams_forward as cams_forward
-from keras_explainable.methods import cams_guided as cams_guided
-from keras_explainable.methods import cams_smooth as cams_smooth
-from keras_explainable.methods import cams_spectral as cams_spectral
 from keras_explainable.methods import curved as curved
 from keras_explainable.methods import fullgrad as fullgrad
 from keras_explainable.methods import fullgrad_smooth as fullgrad_smooth

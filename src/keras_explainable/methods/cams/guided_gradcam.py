@@ -5,7 +5,7 @@ from typing import Any
 from keras import ops
 
 from keras_explainable import filters, models
-from keras_explainable.methods.cams import gradcam
+from keras_explainable.methods.cams.gradcam import gradcam
 from keras_explainable.methods.propagation.rectified import counted, guided_backprop
 from keras_explainable.registry import explainer
 

@@ -6,7 +6,7 @@ from typing import Any
 from keras import ops
 
 from keras_explainable import filters, models
-from keras_explainable.methods.channels import weighted
+from keras_explainable.methods.cams.weighting import weighted
 from keras_explainable.methods.loops import means
 from keras_explainable.methods.noise import check_noise, noisy
 from keras_explainable.numerics.arithmetic import quotient

@@ -1,0 +1,65 @@
+"""CAM, of the weights of a model's last linear layer."""
+
+from typing import Any
+
+from keras import ops
+
+from keras_explainable import filters, models
+from keras_explainable.errors import InputError, LayerError
+from keras_explainable.methods.cams.masking import ablationcam as ablationcam
+from keras_explainable.methods.cams.masking import scorecam as scorecam
+from keras_explainable.methods.cams.weighting import weighted
+from keras_explainable.registry import explainer
+
+
+@explainer("cam", "linear head", "1 forward", "arXiv:1512.04150", postprocessing=filters.positive_normalize)
+def cam(model: Any, inputs: Any, indices: Any = None, layer: Any = None, score: Any = None) -> tuple:
+    """The channels before global pooling, weighted by the head's weights for the unit.
+
+    maps[b, s, k] = sum_c W[c, k] A[b, s, c], W the kernel of the linear layer behind the pooling (a model that
+    ends in the pooling itself has the identity there).
+
+    Args:
+        score: one that is linear in the units, `ke.scores.unit`, `top_k`, or `margin` with `other`: W is then the score
+            of each row of the kernel.
+
+    Raises:
+        LayerError: the model has no linear head with one weight for each channel, or a class token.
+        InputError: the score is not known to be linear in the units.
+
+    Reference: Zhou et al., Learning Deep Features for Discriminative Localization, arXiv:1512.04150.
+    """
+    view = models.view(model, inputs, indices, score)
+    if view.score is not None and not getattr(view.score, "linear", False):
+        raise InputError(
+            f"score={score!r} came, and CAM, whose weights are the head's, explains scores that are linear in the "
+            "units: ke.scores.unit, top_k, or margin with other=. Use `gradcam`, which explains any."
+        )
+    point = view.signal(layer)
+    scores, seen = view.evaluate([point])
+    a, kernel = seen[point], view.head()
+    if kernel is None and view.pools():
+        kernel = ops.eye(a.shape[-1])
+    if kernel is None or kernel.shape[0] != a.shape[-1]:
+        rows = (
+            "no linear layer right behind a global pooling"
+            if kernel is None
+            else f"a linear layer with {kernel.shape[0]} inputs"
+        )
+        raise LayerError(
+            f"CAM weighs the {a.shape[-1]} channels of {point} by the head's weights, and the model ends in {rows}. "
+            "Use `gradcam`, which needs no such head."
+        )
+    reading = view.readings.get(point)
+    beside = view.call(point).shape[1] - reading.number if reading and reading.grid else 0
+    if beside:
+        raise LayerError(
+            f"CAM is for channels that are pooled over space, and {point} has {beside} tokens beside its grid that the "
+            "scores may come from. Use `gradcam`, which needs no pooling."
+        )
+    kernel = ops.cast(kernel, "float32")
+    weights = ops.transpose(kernel if view.score is None else view.score(kernel))  # (units, C)
+    if view.indices is None:
+        return scores, ops.einsum("b...c,kc->b...k", a, weights)
+    chosen = models.unit_indices(view.indices, ops.shape(a)[0], weights.shape[0])
+    return scores, weighted(a, ops.take(weights, chosen, axis=0))

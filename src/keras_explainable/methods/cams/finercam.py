@@ -1,0 +1,82 @@
+"""Finer-CAM: what sets a unit apart from those like it."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_explainable import filters, models
+from keras_explainable.errors import InputError
+from keras_explainable.methods.cams.masking import ablationcam as ablationcam
+from keras_explainable.methods.cams.masking import scorecam as scorecam
+from keras_explainable.methods.cams.weighting import weighted
+from keras_explainable.methods.loops import check_number
+from keras_explainable.registry import explainer
+
+
+@explainer("cam", "hidden signal, gradient", "2 forward", "arXiv:2501.11309", postprocessing=filters.positive_normalize)
+def finercam(
+    model: Any,
+    inputs: Any,
+    indices: Any = None,
+    layer: Any = None,
+    score: Any = None,
+    *,
+    others: int | Sequence[int] = 3,
+    gamma: float = 0.6,
+) -> tuple:
+    """What tells a class from those that look like it: Grad-CAM of its score less the mean of theirs.
+
+    maps = sum_c mean_s(d(f_k - gamma mean_o f_o) / d A_c) A_c
+
+    Args:
+        others: the units to compare with, or how many of those whose scores are nearest to that of the explained unit,
+            which is itself left out.
+        gamma: how much they count; 0 is Grad-CAM. So is a model with nothing to compare with, of a single unit.
+        score: its columns are compared with one another; of `ke.scores.unit` the units, as by `indices`, with all.
+
+    Reference: Zhang et al., Finer-CAM, arXiv:2501.11309.
+    """
+    check_number("gamma", gamma, math.isfinite, "a number")
+    if getattr(score, "units", None) is not None:
+        indices, score = _units(score.units, indices, ops.shape(inputs)[0]), None
+    view = models.view(model, inputs, indices, score)
+    every = view.of(inputs).evaluate()[0]
+    units, n = every.shape[-1], ops.shape(every)[0]
+    chosen = ops.arange(units) if view.indices is None else models.unit_indices(view.indices, n, units)
+    chosen = ops.broadcast_to(chosen, (n, chosen.shape[-1]))
+    compared = nearest(every, chosen, others)  # (B, K, O)
+    pairs = ops.concatenate([chosen[..., None], compared], axis=-1)
+    wide = view.of(inputs, ops.reshape(pairs, (n, -1)))
+    point = wide.signal(layer)
+    _, a, means = wide.jacobian([point], lambda point, g: ops.mean(g, axis=tuple(range(1, 1 + view.rank))))
+    means = ops.reshape(means[point], (n, *pairs.shape[1:], -1))
+    share = ops.cast(compared != chosen[..., None], "float32")
+    share = share / ops.maximum(1.0, ops.sum(share, axis=-1, keepdims=True))
+    weights = means[:, :, 0] - gamma * ops.einsum("bkoc,bko->bkc", means[:, :, 1:], share)
+    return ops.take_along_axis(every, chosen, axis=-1), weighted(a[point], weights)
+
+
+def _units(units: Sequence[int], columns: Any, batch: Any) -> Any:
+    """The units (B, K) that these columns of a choice of units are; None for all of them."""
+    known = ops.convert_to_tensor(units)
+    if columns is None:
+        return ops.broadcast_to(known, (batch, len(units)))
+    return ops.take(known, models.unit_indices(columns, batch, len(units)))
+
+
+def nearest(scores: Any, chosen: Any, others: int | Sequence[int]) -> Any:
+    """For each chosen unit (B, K) the units to compare it with (B, K, O): those given, or so many nearest in score."""
+    units, n = scores.shape[-1], ops.shape(scores)[0]
+    if isinstance(others, (int, np.integer)):
+        if others < 1:
+            raise InputError(f"others={others}: 1 or more units to compare with, or their indices, was expected.")
+        distance = ops.abs(scores[:, None] - ops.take_along_axis(scores, chosen, axis=-1)[..., None])
+        itself = ops.arange(units) == ops.cast(chosen, "int32")[..., None]
+        distance = ops.where(itself, ops.full_like(distance, -1.0), distance)  # the first, and left out
+        return ops.cast(ops.argsort(distance, axis=-1), "int32")[..., 1 : 1 + others]
+    models.check_units(np.asarray(others), units)
+    given = ops.convert_to_tensor(np.asarray(others, "int32").ravel())
+    return ops.broadcast_to(given, (n, chosen.shape[-1], given.shape[0]))

@@ -1,0 +1,58 @@
+"""Layer-CAM, of one layer or of several fused."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from keras import ops
+
+from keras_explainable import filters, models
+from keras_explainable.errors import InputError
+from keras_explainable.methods.cams.masking import ablationcam as ablationcam
+from keras_explainable.methods.cams.masking import scorecam as scorecam
+from keras_explainable.methods.gradient import units_last
+from keras_explainable.numerics.resize import resize
+from keras_explainable.registry import explainer
+
+
+@explainer(
+    "cam", "hidden signal, gradient", "1 forward", "10.1109/TIP.2021.3089943", postprocessing=filters.positive_normalize
+)
+def layercam(
+    model: Any,
+    inputs: Any,
+    indices: Any = None,
+    layer: Any = None,
+    score: Any = None,
+    *,
+    layers: Sequence | None = None,
+) -> tuple:
+    """The channels of a signal, each place weighted by its own gradient if that is positive: fine also in early layers.
+
+    maps[b, s, k] = sum_c relu(d score[b, k] / d A[b, s, c]) A[b, s, c]
+
+    Args:
+        layers: several layers, in place of one. Their maps are put together: each is made positive, divided by its
+            maximum, resized to the largest of them, and the maximum of all is taken. (The paper scales the maps M of
+            early layers by tanh(2 M / max M), which lifts their small values.)
+
+    Reference: Jiang et al., LayerCAM, IEEE TIP 2021, doi:10.1109/TIP.2021.3089943.
+    """
+    view = models.view(model, inputs, indices, score)
+    if layers is not None and not (isinstance(layers, (list, tuple)) and layers):
+        raise InputError(f"layers={layers!r} came, and a list of layers was expected; for a single one use layer=.")
+    points = [view.signal(one) for one in ([layer] if layers is None else layers)]
+    scores, a, g = view.jacobian(list(dict.fromkeys(points)))
+    maps = [units_last(ops.sum(ops.relu(g[p]) * a[p][:, None], axis=-1)) for p in points]
+    return scores, maps[0] if layers is None else fused(maps)
+
+
+def fused(maps: Sequence) -> Any:
+    """Maps (B, *S', K) of several sizes as one: positive, over their maxima, as large as the largest, their maximum."""
+    space = tuple(range(1, len(maps[0].shape) - 1))
+    size = [max(m.shape[axis] for m in maps) for axis in space]
+    found = None
+    for m in map(ops.relu, maps):
+        high = ops.max(m, axis=space, keepdims=True)
+        m = resize(m / ops.where(high > 0, high, ops.ones_like(high)), size)
+        found = m if found is None else ops.maximum(found, m)
+    return found
