@@ -411,7 +411,7 @@ GOOD = {
 
 
 def beside_the_others(module: str, source: str) -> dict[str, str]:
-    names = [*ARROWS, "web.pages", "methods.gradient", "backend.scope"]
+    names = [*ARROWS, "web.pages", "methods.gradient.gradients", "backend.scope"]
     return {ROOT: "", **{f"{ROOT}.{n}".rstrip("."): "" for n in names}, f"{ROOT}.{module}": source}
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from keras_explainable import models, registry
 from keras_explainable.errors import InputError
 from keras_explainable.explaining import partial_explain
-from keras_explainable.methods import fullgrad, path
+from keras_explainable.methods import fullgrad, gradient
+from keras_explainable.methods.gradient.integrated_gradients import Convergence
 from keras_explainable.running import asked, opened, run_steps
 
 
@@ -108,7 +109,7 @@ def integrated_gradients_gap(
     verbose: int | str = 0,
     leaf: Any = None,
     **params: Any,
-) -> path.Convergence:
+) -> Convergence:
     """By how much the parts that `integrated_gradients` finds, added up, miss score(x) - score(baseline).
 
     A gap that is not small calls for more `repetitions`.
@@ -125,9 +126,9 @@ def integrated_gradients_gap(
     y, score = asked(y, score)
 
     def step(subject: Any, images: Any, units: Any) -> tuple:
-        return tuple(path.integrated_gradients_gap(subject, images, units, score, **params))
+        return tuple(gradient.integrated_gradients_gap(subject, images, units, score, **params))
 
     source, _ = opened(model, x, y, batch_size, score, leaf)
     with models.taps(model).device(), models.blamed(model):
         parts = [part for _, part in run_steps(step, None, model, source, verbose, score=score, given=params)]
-    return path.Convergence(*map(np.concatenate, zip(*parts, strict=True)))
+    return Convergence(*map(np.concatenate, zip(*parts, strict=True)))

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import keras_explainable as ke
-from keras_explainable.methods import path
+from keras_explainable.methods.gradient.expected_gradients import draws as baseline_draws
 
 attr = pytest.importorskip("captum.attr", reason="Captum, to compare with, is not installed: pip install captum")
 UNITS = [1, 4, 2]
@@ -98,7 +98,7 @@ def test_gradients_times_what_they_belong_to(case):
 def test_expected_gradients_are_gradient_shap_on_the_same_draws(case, monkeypatch):
     module, x, _ = case
     origins = x.flip(0).clone() * 0.4  # no draw is so near the kink of a ReLU that rounding decides
-    t, which = path.draws(4, len(origins), 3)
+    t, which = baseline_draws(4, len(origins), 3)
 
     def repeat(draws):  # every image sees the same: theirs are the draws of an image, then those of the next
         return np.tile(draws, len(x))

@@ -11,7 +11,7 @@ from torch import nn
 
 import torch_nets
 from helpers import close, raw
-from keras_explainable.methods import path
+from keras_explainable.methods.gradient.expected_gradients import draws as baseline_draws
 from keras_explainable.numerics import random
 
 attr = pytest.importorskip("captum.attr", reason="Captum, to compare with, is not installed: pip install captum")
@@ -56,7 +56,7 @@ def test_noise_tunnels(module, x, our_noise, method, kind):
 
 def test_gradient_shap_with_noise(module, x, our_noise, monkeypatch):
     origins = x.flip(0).clone() * 0.4
-    t, which = path.draws(DRAWS, len(origins), SEED)
+    t, which = baseline_draws(DRAWS, len(origins), SEED)
     monkeypatch.setattr(np.random, "uniform", lambda low, high, size: np.tile(t, len(x)).astype("float64"))
     monkeypatch.setattr(np.random, "choice", lambda number, size: np.tile(which, len(x)))
     theirs = attr.GradientShap(module).attribute(x, origins, n_samples=DRAWS, stdevs=NOISE, target=UNITS)

@@ -12,7 +12,9 @@ import models
 from convert import as_reference
 from helpers import BACKEND, SHAPE, close, counted, first_everywhere, raw, where_quick
 from keras_explainable.errors import InputError
-from keras_explainable.methods import curved, loops, regions
+from keras_explainable.methods import loops
+from keras_explainable.methods.gradient.guided_ig import guided_step
+from keras_explainable.methods.gradient.xrai import felzenszwalb, ranked
 from keras_explainable.numerics import blur
 from reference import curved as twins
 
@@ -83,7 +85,7 @@ def test_a_guided_path_ends_at_the_image_and_a_bound_of_zero_is_straight():
     g, end = (ops.convert_to_tensor(models.images("functional", seed=s)) for s in (3, 4))
     state = start = ops.zeros_like(end)
     for i in range(4):
-        state = curved.guided_step(g, state, end, start, ops.convert_to_tensor((i + 1) / 4), 0.3, 0.15)
+        state = guided_step(g, state, end, start, ops.convert_to_tensor((i + 1) / 4), 0.3, 0.15)
         along = ops.convert_to_numpy(ops.sum(ops.abs(end - state), (1, 2, 3)) / ops.sum(ops.abs(end), (1, 2, 3)))
         np.testing.assert_allclose(along, 1 - (i + 1) / 4, atol=1e-5)
     close([ops.convert_to_numpy(state)], [ops.convert_to_numpy(end)])
@@ -95,7 +97,7 @@ def test_regions_are_ranked_as_by_the_twin():
     masks = rng.random((12, 9, 11)) < rng.uniform(0.02, 0.4, (12, 1, 1))
     masks = np.concatenate([masks, masks[:2]])
     for least in (1, 6):
-        np.testing.assert_allclose(regions.ranked(attribution, masks, least), twins.ranked(attribution, masks, least))
+        np.testing.assert_allclose(ranked(attribution, masks, least), twins.ranked(attribution, masks, least))
 
 
 def halves(image):
@@ -141,7 +143,7 @@ def test_segments_of_scikit_image_follow_the_image():
     pytest.importorskip("skimage", reason="scikit-image, which finds the segments, is not installed")
     image = np.zeros((48, 64, 3), "float32")
     image[12:36, 20:40] = (1.0, 0.2, 0.1)
-    masks = regions.felzenszwalb(image)
+    masks = felzenszwalb(image)
     square = image[..., 0] > 0
     overlaps = [(m & square).sum() / (m | square).sum() for m in masks]
     assert max(overlaps) > 0.8 and masks.any(axis=0).all()

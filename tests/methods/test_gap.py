@@ -11,7 +11,8 @@ from keras import layers as L
 import keras_explainable as ke
 import models
 from helpers import SHAPE, close, counted, everywhere, raw, where_quick
-from keras_explainable.methods import meta, path
+from keras_explainable.methods import meta
+from keras_explainable.methods.gradient.integrated_gradients import completeness
 
 pytestmark = where_quick
 
@@ -60,8 +61,8 @@ def test_it_is_the_largest_of_all_images_and_units():
 
 def test_changes_that_are_nothing_beside_others_do_not_count():
     scores, below, total = np.array([[10.0, 1e-3]]), np.zeros((1, 2)), np.array([[9.9, 2e-3]])
-    assert path.completeness(scores, below, total, 50).about["gap"] == pytest.approx(0.01)
-    rounded = path.completeness(scores[:, :1], scores[:, :1] - 1e-6, total[:, :1] * 0, 50)  # of images of one value
+    assert completeness(scores, below, total, 50).about["gap"] == pytest.approx(0.01)
+    rounded = completeness(scores[:, :1], scores[:, :1] - 1e-6, total[:, :1] * 0, 50)  # of images of one value
     assert rounded.about["gap"] < 0.01 and rounded.warning is None
 
 
@@ -116,5 +117,5 @@ def test_who_warns_and_of_what():
 
 def test_many_repetitions_are_of_the_rule_whose_places_are_found_at_once():
     one = np.ones((1, 1))
-    told = path.completeness(one, 0 * one, one * 2, 50).warning
+    told = completeness(one, 0 * one, one * 2, 50).warning
     assert 'up to 100%: for less than 5% give repetitions=4000, quadrature="midpoint".' in told

@@ -9,6 +9,7 @@ import models
 from helpers import close, on, raw
 from keras_explainable.errors import InputError
 from keras_explainable.methods import meta
+from keras_explainable.methods.gradient.gradients import signed_gradients
 
 RISE = {"repetitions": 6}
 
@@ -81,7 +82,7 @@ def test_a_contrast_of_cam_is_a_difference_of_its_maps():
 REFUSED = {
     "parameter": (lambda: meta.smooth(ke.get("gradcam")), {"reps": 3}, "gradcam_smooth takes no reps="),
     "score": (lambda: meta.contrast(ke.get("gradients")), {"score": ke.scores.unit(1)}, "takes no score="),
-    "signed": (lambda: meta.tta(meta.signed_gradients), {}, r"gradients gave maps of shape .*leave out reduce=None"),
+    "signed": (lambda: meta.tta(signed_gradients), {}, r"gradients gave maps of shape .*leave out reduce=None"),
     "signed too": (lambda: meta.tta(ke.get("gradients")), {"reduce": None}, "leave out reduce=None"),
     "ensemble": (lambda: meta.ensemble(["gradients"]), {"reduce": None}, "leave out reduce=None"),
     "text": (lambda: meta.tta(ke.get("gradcam"), ""), {}, "scales=''.*above 0"),

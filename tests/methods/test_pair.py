@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from helpers import close, raw, where_quick
-from keras_explainable.methods import curved, meta, regions
+from helpers import close, module, raw, where_quick
+from keras_explainable.methods import meta
+from keras_explainable.methods.gradient.xrai import felzenszwalb
 from reference import pair
 
 pytestmark = where_quick
@@ -40,8 +41,8 @@ def both_ends(kind, number):
 
 
 def test_blur_ig_is_theirs_with_their_border_and_sum(theirs, monkeypatch):
-    monkeypatch.setattr(curved, "blur_weights", black_beyond)
-    monkeypatch.setattr(curved, "quadrature_of", even_sigmas)
+    monkeypatch.setattr(module("methods.gradient.blur_ig"), "blur_weights", black_beyond)
+    monkeypatch.setattr(module("methods.gradient.blur_ig"), "quadrature_of", even_sigmas)
     params = {"repetitions": pair.STEPS - 1, "max_sigma": pair.SIGMA, "reduce": None}
     ours = raw("blur_ig", *pair.coloured(), pair.UNIT, **params).maps[0, 0]
     close([ours], [theirs["blur"]], 1e-4)
@@ -63,7 +64,7 @@ def test_xrai_is_theirs_with_their_sum(theirs, monkeypatch):
 
 def test_segments_of_a_photo_of_224_pixels_are_theirs(theirs):
     pytest.importorskip("skimage", reason="scikit-image, which finds the segments, is not installed")
-    masks = regions.felzenszwalb(pair.picture())
+    masks = felzenszwalb(pair.picture())
     assert len(masks) > 30
     found = [[m.sum(), *np.argwhere(m).sum(0)] for m in masks]
     np.testing.assert_array_equal(found, theirs["segments"])

@@ -10,7 +10,8 @@ import models
 from convert import as_reference
 from helpers import SHAPE, close, everywhere, first_everywhere, raw, where_quick
 from keras_explainable.errors import InputError
-from keras_explainable.methods import loops, meta, path
+from keras_explainable.methods import loops, meta
+from keras_explainable.methods.gradient.expected_gradients import draws as baseline_draws
 from keras_explainable.numerics import random
 from reference import cams
 from reference import meta as meta_twins
@@ -72,7 +73,7 @@ def test_expected_gradients_equals_its_twin(kind):
     ours, theirs, _ = subject(kind)
     references = models.images(kind, 4, seed=9)
     last = models.channels_last(kind, references.astype("float64"))
-    t, which = path.draws(5, 4, SEED)
+    t, which = baseline_draws(5, 4, SEED)
     params = {"repetitions": 5, "baselines": references, "seed": SEED}
     draws = [(t[i], last[which[i]], 0.0) for i in range(5)]
     close(raw("expected_gradients", *ours, **params), twins.expected_gradients(*theirs, draws), 1e-4)
@@ -129,7 +130,7 @@ def test_linear_models_are_explained_exactly():
         [raw("integrated_gradients", model, x, repetitions=2, baseline=references).maps],
         [((x - references)[..., None] * w).sum(3)],
     )
-    mean = references[path.draws(7, 3, 0)[1]].mean(axis=0)
+    mean = references[baseline_draws(7, 3, 0)[1]].mean(axis=0)
     ours = raw("expected_gradients", model, x, repetitions=7, baselines=references).maps
     close([ours], [((x - mean)[..., None] * w).sum(3)])
 

@@ -1,4 +1,4 @@
-"""The slow twin of `keras_explainable.methods.gradient`."""
+"""The slow twin of `keras_explainable.methods.gradient.gradients`."""
 
 from typing import Any
 

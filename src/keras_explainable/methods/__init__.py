@@ -24,15 +24,12 @@ The contract, for all of them:
 
 from keras_explainable.methods import attention as attention
 from keras_explainable.methods import cams as cams
-from keras_explainable.methods import curved as curved
 from keras_explainable.methods import fullgrad as fullgrad
 from keras_explainable.methods import fullgrad_smooth as fullgrad_smooth
 from keras_explainable.methods import gradient as gradient
 from keras_explainable.methods import meta as meta
-from keras_explainable.methods import path as path
 from keras_explainable.methods import perturbation as perturbation
 from keras_explainable.methods import propagation as propagation
-from keras_explainable.methods import regions as regions
 from keras_explainable.methods import sensitivity as sensitivity
 from keras_explainable.methods import surrogate as surrogate
 from keras_explainable.registry import listed

@@ -11,7 +11,6 @@ from keras import ops
 
 from keras_explainable import backend, filters, models, registry
 from keras_explainable.errors import ExplainError, InputError
-from keras_explainable.methods.gradient import channel_reducer, gradients
 from keras_explainable.methods.loops import (
     means,
     moments,
@@ -22,11 +21,10 @@ from keras_explainable.methods.loops import (
 from keras_explainable.methods.noise import check_noise, noisy
 from keras_explainable.methods.perturbation import behind_inputs
 from keras_explainable.numerics.resize import resize
-from keras_explainable.registry import Method, explainer
+from keras_explainable.registry import Method
 from keras_explainable.runtime.compile_cache import frozen, repeated, repeats
 
 LARGEST = 2**31  # factor of a size: none of more bits is one in pixels
-signed_gradients = functools.partial(gradients, reduce=None)
 
 
 def _float(inputs: Any) -> Any:
@@ -305,91 +303,3 @@ def _scaled(size: Any, scale: float) -> Any:
     if size * scale < 1:
         raise InputError(f"scales={scale} leaves no pixel of {size}.")
     return int(size * scale)
-
-
-@repeats
-@explainer("gradient", "gradient", "n (forward + K backward)", "arXiv:1706.03825", postprocessing=filters.normalize)
-def smoothgrad(
-    model: Any,
-    inputs: Any,
-    indices: Any = None,
-    score: Any = None,
-    *,
-    repetitions: int = 25,
-    noise: float = 0.15,
-    noise_kind: str = "range",
-    reduce: str | None = "mean",
-    seed: int | None = None,
-) -> tuple:
-    """How strongly each pixel moves the score, on average over noisy copies of the image.
-
-    maps = reduce over c of |1/n sum_i d score(x + sigma e_i) / dx|: signed gradients are averaged, then made absolute.
-
-    Args:
-        repetitions, noise, noise_kind: see `smooth`; scores are the copies' mean. reduce: see `gradients`.
-
-    Reference: Smilkov et al., SmoothGrad, arXiv:1706.03825.
-    """
-    reduced = channel_reducer(reduce)
-    smoothed = smooth(signed_gradients, repetitions, noise, noise_kind)
-    scores, g = smoothed(model, inputs, indices, seed, score=score)
-    return scores, reduced(g)
-
-
-@repeats
-@explainer("gradient", "gradient", "n (forward + K backward)", "arXiv:1810.03307", postprocessing=filters.normalize)
-def vargrad(
-    model: Any,
-    inputs: Any,
-    indices: Any = None,
-    score: Any = None,
-    *,
-    repetitions: int = 25,
-    noise: float = 0.15,
-    noise_kind: str = "range",
-    reduce: str | None = "mean",
-    seed: int | None = None,
-) -> tuple:
-    """Where the gradient of the score depends most on small changes of the image: its variance over noisy copies.
-
-    maps = reduce over c of 1/n sum_i (g_i - mean g)^2, g_i = d score(x + sigma e_i) / dx
-
-    Args:
-        repetitions, noise, noise_kind: see `smooth`; scores are the copies' mean. reduce: see `gradients`.
-
-    Reference: Adebayo et al., Local Explanation Methods for Deep Neural Networks Lack Sensitivity to Parameter Values,
-    arXiv:1810.03307.
-    """
-    reduced = channel_reducer(reduce)
-    varied = smooth(signed_gradients, repetitions, noise, noise_kind, "variance")
-    scores, spread = varied(model, inputs, indices, seed, score=score)
-    return scores, reduced(spread)
-
-
-@repeats
-@explainer("gradient", "gradient", "n (forward + K backward)", "arXiv:1806.10758", postprocessing=filters.normalize)
-def squaregrad(
-    model: Any,
-    inputs: Any,
-    indices: Any = None,
-    score: Any = None,
-    *,
-    repetitions: int = 25,
-    noise: float = 0.15,
-    noise_kind: str = "range",
-    reduce: str | None = "mean",
-    seed: int | None = None,
-) -> tuple:
-    """How strongly each pixel moves the score of noisy copies of the image: the mean of squared gradients.
-
-    maps = reduce over c of 1/n sum_i (d score(x + sigma e_i) / dx)^2
-
-    Args:
-        repetitions, noise, noise_kind: see `smooth`; scores are the copies' mean. reduce: see `gradients`.
-
-    Reference: Hooker et al., A Benchmark for Interpretability Methods in Deep Neural Networks, arXiv:1806.10758.
-    """
-    reduced = channel_reducer(reduce)
-    squared = smooth(signed_gradients, repetitions, noise, noise_kind, "square")
-    scores, squares = squared(model, inputs, indices, seed, score=score)
-    return scores, reduced(squares)

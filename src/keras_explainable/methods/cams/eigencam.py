@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_explainable import filters, models
 from keras_explainable.methods.cams.weighting import CANCELS, at_signal
-from keras_explainable.methods.gradient import units_last
+from keras_explainable.methods.gradient.reduction import units_last
 from keras_explainable.registry import explainer
 
 

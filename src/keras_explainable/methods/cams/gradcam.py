@@ -8,7 +8,7 @@ from keras_explainable import filters
 from keras_explainable.methods.cams.masking import ablationcam as ablationcam
 from keras_explainable.methods.cams.masking import scorecam as scorecam
 from keras_explainable.methods.cams.weighting import CANCELS, at_signal, weighted
-from keras_explainable.methods.gradient import units_last
+from keras_explainable.methods.gradient.reduction import units_last
 from keras_explainable.numerics.arithmetic import quotient
 from keras_explainable.registry import explainer
 

@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_explainable import filters, models
 from keras_explainable.methods.cams.gradcam import gradcam
-from keras_explainable.methods.propagation.rectified import counted, guided_backprop
+from keras_explainable.methods.gradient.guided_backprop import counted, guided_backprop
 from keras_explainable.registry import explainer
 
 

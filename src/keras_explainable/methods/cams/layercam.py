@@ -9,7 +9,7 @@ from keras_explainable import filters, models
 from keras_explainable.errors import InputError
 from keras_explainable.methods.cams.masking import ablationcam as ablationcam
 from keras_explainable.methods.cams.masking import scorecam as scorecam
-from keras_explainable.methods.gradient import units_last
+from keras_explainable.methods.gradient.reduction import units_last
 from keras_explainable.numerics.resize import resize
 from keras_explainable.registry import explainer
 

@@ -5,5 +5,4 @@ from keras_explainable.methods.propagation import composites as composites
 from keras_explainable.methods.propagation import deeplift as deeplift
 from keras_explainable.methods.propagation import excitation as excitation
 from keras_explainable.methods.propagation import lrp as lrp
-from keras_explainable.methods.propagation import rectified as rectified
 from keras_explainable.methods.propagation import rules as rules

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_explainable import filters, models
 from keras_explainable.errors import LayerError
-from keras_explainable.methods.gradient import units_last
+from keras_explainable.methods.gradient.reduction import units_last
 from keras_explainable.methods.propagation import canonizers, factors, normalised, rules
 from keras_explainable.models import INPUT, Call, Point, Rule, Step, Taps, View, Wiring
 from keras_explainable.models.layer_roles import ELEMENTWISE, LINEAR, TIMES

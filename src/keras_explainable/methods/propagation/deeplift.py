@@ -13,8 +13,9 @@ from keras import ops
 
 from keras_explainable import filters, models
 from keras_explainable.errors import LayerError
-from keras_explainable.methods.gradient import PARTS, part_reducer, units_last
-from keras_explainable.methods.path import GAP, largest_gap, references
+from keras_explainable.methods.baselines import references
+from keras_explainable.methods.gradient.integrated_gradients import GAP, largest_gap
+from keras_explainable.methods.gradient.reduction import PARTS, part_reducer, units_last
 from keras_explainable.methods.perturbation import behind_inputs
 from keras_explainable.methods.propagation import differences, factors
 from keras_explainable.models import INPUT, Point, Rule, Step, Wiring

@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_explainable import filters, models
 from keras_explainable.errors import LayerError
-from keras_explainable.methods.gradient import units_last
+from keras_explainable.methods.gradient.reduction import units_last
 from keras_explainable.methods.propagation import composites
 from keras_explainable.methods.propagation.lrp import wiring
 from keras_explainable.models import Wiring

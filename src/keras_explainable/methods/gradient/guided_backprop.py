@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_explainable import filters, models
 from keras_explainable.errors import LayerError
-from keras_explainable.methods.gradient import channel_reducer
+from keras_explainable.methods.gradient.reduction import channel_reducer
 from keras_explainable.models import INPUT, Rule, Step, View, Wiring
 from keras_explainable.registry import explainer
 

@@ -10,7 +10,6 @@ Their parts add up to score(x) - score(baseline), up to the error of the sum tha
   (B, K, *S, C).
 """
 
-import functools
 import math
 from typing import Any, NamedTuple
 
@@ -18,16 +17,14 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import filters, models
-from keras_explainable.errors import InputError
-from keras_explainable.methods.gradient import gradients, part_reducer
-from keras_explainable.methods.loops import as_inputs, scores_of, seed_of, total_of
-from keras_explainable.methods.meta import integrate, signed_gradients
-from keras_explainable.methods.noise import check_noise, noisy
-from keras_explainable.methods.perturbation import background, behind_inputs, images_like
-from keras_explainable.numerics import random
+from keras_explainable.methods.gradient.gradients import signed_gradients
+from keras_explainable.methods.gradient.reduction import part_reducer
+from keras_explainable.methods.loops import scores_of
+from keras_explainable.methods.meta import integrate
+from keras_explainable.methods.perturbation import background, behind_inputs
 from keras_explainable.registry import explainer
 from keras_explainable.runtime import remarks
-from keras_explainable.runtime.compile_cache import frozen, repeated, repeats
+from keras_explainable.runtime.compile_cache import repeats
 
 GAP = 0.05  # relative, above which parts do not add up as promised
 SMALL = 0.1  # of the largest change of a score: smaller ones say little, and gaps count relative to this
@@ -142,113 +139,3 @@ def integrated_gradients_gap(
     params = {"repetitions": repetitions, "quadrature": quadrature, "baseline": baseline}
     scores, parts = integrated_gradients(model, inputs, units, score, **params, reduce=None)
     return _convergence(model, view, units, score, baseline, scores, parts)
-
-
-def references(view: models.View, baselines: Any) -> Any:
-    """Baselines as (R, *S or 1s, C or 1), in the layout of the model's images."""
-    given, fits = images_like(view, "baselines", baselines, "a number, a colour or reference images")
-    if not fits:
-        raise InputError(
-            f"Baselines of shape {tuple(np.shape(baselines))} came for images of shape {tuple(view.inputs.shape)}: "
-            "give a number, a colour with a value for each channel, or any number of reference images of the images' "
-            "size, one at least."
-        )
-    return as_inputs(given, view.taps.channels_first)
-
-
-@repeats
-@explainer(
-    "gradient",
-    "gradient",
-    "1 forward + n (forward + K backward)",
-    "arXiv:1906.10670",
-    postprocessing=filters.absolute_normalize,
-)
-def expected_gradients(
-    model: Any,
-    inputs: Any,
-    indices: Any = None,
-    score: Any = None,
-    *,
-    repetitions: int = 100,
-    baselines: Any = 0.0,
-    noise: float = 0.0,
-    noise_kind: str = "range",
-    reduce: str | None = "sum",
-    seed: int | None = None,
-) -> tuple:
-    """What each pixel adds to the score, compared with many reference images: integrated gradients from all of them.
-
-    maps = 1/n sum_i sum over c of (x - r_i) d score(r_i + t_i (x - r_i)) / dx, r_i a random reference, t_i in (0, 1)
-
-    t_i is uniform in the i-th of n equal parts of (0, 1), which estimates the same as, and with less variance than,
-    independent t_i. Each image of a batch sees the same draws.
-
-    Args:
-        repetitions, reduce: see `ke.methods.path`.
-        baselines: images (R, *S, C) of the data that the model knows, as many as there are; a number or a colour. 0 in
-            the model's range unless given, and then these are integrated gradients at random places.
-        noise, noise_kind: of normal noise that is added to x in each draw, see `meta.smooth`.
-
-    Reference: Erion et al., Improving performance of deep learning models with axiomatic attribution priors and
-    expected gradients, arXiv:1906.10670.
-    """
-    check_noise(repetitions, noise_kind, noise=noise)
-    seed, reduced = seed_of(seed), part_reducer(reduce)
-    view = models.view(model, inputs)
-    x, behind, first = view.inputs, references(view, baselines), view.taps.channels_first
-    units = models.units(model, inputs, indices, score)
-
-    def draw(subject, x, behind, units, t, which, step):
-        origin = ops.take(behind, which, axis=0)[None]
-        seen = noisy(x, noise, noise_kind, seed, step, first) if noise else x
-        _, g = gradients(subject, origin + t * (seen - origin), units, score, reduce=None)
-        way = ops.moveaxis(seen - origin, 1, -1) if first else seen - origin
-        return (way[:, None] * g,)
-
-    key = frozen(["expected", score, bool(noise) and (noise, noise_kind, seed)])
-    run = functools.partial(repeated(draw, key, model, gradients, x), x, behind, units)
-    t, which = draws(repetitions, int(behind.shape[0]), seed)
-    (total,) = total_of(run, [t, which, np.arange(repetitions, dtype="int32")], x)
-    return scores_of(model, x, units, score), reduced(total / repetitions)
-
-
-def draws(number: int, references: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Places on the paths, one in each of `number` equal parts of (0, 1), and which reference each path begins at."""
-    t = (np.arange(number) + random.on_host((number,), seed, 0, 2)) / number
-    return t.astype("float32"), (random.on_host((number,), seed, 0, 3) * references).astype("int32")
-
-
-@repeats
-@explainer(
-    "gradient",
-    "gradient",
-    "1 forward + n (forward + K backward)",
-    "arXiv:1705.07874",
-    postprocessing=filters.absolute_normalize,
-)
-def gradient_shap(
-    model: Any,
-    inputs: Any,
-    indices: Any = None,
-    score: Any = None,
-    *,
-    repetitions: int = 100,
-    baselines: Any = 0.0,
-    noise: float = 0.1,
-    noise_kind: str = "range",
-    reduce: str | None = "sum",
-    seed: int | None = None,
-) -> tuple:
-    """Shapley values of the pixels, estimated by gradients between reference images and noisy copies of the image.
-
-    maps as of `expected_gradients`, each draw with x + sigma e_i in the place of x.
-
-    Args:
-        repetitions, baselines, noise, noise_kind, reduce: see `expected_gradients`.
-
-    Reference: Lundberg & Lee, A Unified Approach to Interpreting Model Predictions, arXiv:1705.07874 (the estimate is
-    the GradientExplainer of its authors' library).
-    """
-    params = {"repetitions": repetitions, "baselines": baselines, "noise": noise, "noise_kind": noise_kind}
-    return expected_gradients(model, inputs, indices, score, **params, reduce=reduce, seed=seed)
