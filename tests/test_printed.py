@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 import keras_explainable as ke
-from keras_explainable.methods.fullgrad import Completeness, Decomposition
+from keras_explainable.methods.fullgrad.decomposition import Completeness, Decomposition
 
 
 def line():

@@ -11,6 +11,12 @@ from keras_explainable import models, registry
 from keras_explainable.errors import InputError
 from keras_explainable.explaining import partial_explain
 from keras_explainable.methods import fullgrad, gradient
+from keras_explainable.methods.fullgrad.decomposition import (
+    Decomposition,
+    biased_calls,
+    implicit_biases,
+    measured_calls,
+)
 from keras_explainable.methods.gradient.integrated_gradients import Convergence
 from keras_explainable.running import asked, opened, run_steps
 
@@ -48,7 +54,7 @@ def full_gradient_decomposition(
     implicit: bool = False,
     precision: str | None = None,
     leaf: Any = None,
-) -> fullgrad.Decomposition:
+) -> Decomposition:
     """Scores taken apart into what the input and each bias contribute: exact for networks of linear layers and ReLUs.
 
     score = sum(input_gradient * x) + sum over calls of sum(bias_gradients[path, call])
@@ -78,7 +84,7 @@ def full_gradient_decomposition(
 
     def step(subject: Any, images: Any, units: Any) -> tuple:
         terms = fullgrad.decomposition(subject, images, units, score)
-        return (*terms, fullgrad.implicit_biases(subject, images, units, score)) if implicit else terms
+        return (*terms, implicit_biases(subject, images, units, score)) if implicit else terms
 
     if precision not in (None, "float32"):
         raise InputError(f"precision={precision!r} came: parts that are rounded do not add up, so float32 is needed.")
@@ -93,11 +99,11 @@ def full_gradient_decomposition(
         np.moveaxis(np.concatenate(values), 1, 0) for values in zip(*(part[3:] for part in parts), strict=True)
     )
     subject, image = models.bind(model, images[0])
-    calls = fullgrad.biased_calls(subject, image)
+    calls = biased_calls(subject, image)
     report = fullgrad.completeness(scores, sums, calls)
     if implicit:
-        report = fullgrad.implicit_completeness(scores, measured[0], fullgrad.measured_calls(subject, image), report)
-    return fullgrad.Decomposition(gradient, dict(zip(calls, terms, strict=True)), report)
+        report = fullgrad.implicit_completeness(scores, measured[0], measured_calls(subject, image), report)
+    return Decomposition(gradient, dict(zip(calls, terms, strict=True)), report)
 
 
 def integrated_gradients_gap(

@@ -1,4 +1,4 @@
-"""The slow twins of `keras_explainable.methods.fullgrad`: one layer, sample and unit after another."""
+"""The slow twins of `keras_explainable.methods.fullgrad.full_gradients`: one layer, sample and unit after another."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -25,7 +25,6 @@ The contract, for all of them:
 from keras_explainable.methods import attention as attention
 from keras_explainable.methods import cams as cams
 from keras_explainable.methods import fullgrad as fullgrad
-from keras_explainable.methods import fullgrad_smooth as fullgrad_smooth
 from keras_explainable.methods import gradient as gradient
 from keras_explainable.methods import meta as meta
 from keras_explainable.methods import perturbation as perturbation

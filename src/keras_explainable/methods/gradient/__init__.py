@@ -1,7 +1,7 @@
 """Methods of gradients by the image."""
 
-from keras_explainable.methods.fullgrad import full_gradients as full_gradients
-from keras_explainable.methods.fullgrad import simple_full_gradients as simple_full_gradients
+from keras_explainable.methods.fullgrad.full_gradients import full_gradients as full_gradients
+from keras_explainable.methods.fullgrad.full_gradients import simple_full_gradients as simple_full_gradients
 from keras_explainable.methods.gradient.blur_ig import blur_ig as blur_ig
 from keras_explainable.methods.gradient.expected_gradients import expected_gradients as expected_gradients
 from keras_explainable.methods.gradient.expected_gradients import gradient_shap as gradient_shap

@@ -4,8 +4,8 @@ import functools
 from typing import Any
 
 from keras_explainable import filters, models
-from keras_explainable.methods.fullgrad import full_gradients as full_gradients
-from keras_explainable.methods.fullgrad import simple_full_gradients as simple_full_gradients
+from keras_explainable.methods.fullgrad.full_gradients import full_gradients as full_gradients
+from keras_explainable.methods.fullgrad.full_gradients import simple_full_gradients as simple_full_gradients
 from keras_explainable.methods.gradient.reduction import channel_reducer, part_reducer
 from keras_explainable.registry import explainer
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from keras import ops
 
-from keras_explainable.methods.fullgrad import full_gradients as full_gradients
-from keras_explainable.methods.fullgrad import simple_full_gradients as simple_full_gradients
+from keras_explainable.methods.fullgrad.full_gradients import full_gradients as full_gradients
+from keras_explainable.methods.fullgrad.full_gradients import simple_full_gradients as simple_full_gradients
 from keras_explainable.methods.loops import check_choice
 
 REDUCE = {

@@ -1,0 +1,137 @@
+"""The decomposition of a score into the input's gradient and those of all biases."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from keras import ops
+
+from keras_explainable import models
+from keras_explainable.methods.fullgrad.full_gradients import biases_at
+from keras_explainable.models import INPUT
+
+
+class Completeness(NamedTuple):
+    """How nearly the contributions add up to the scores; every array is (N, K)."""
+
+    scores: Any
+    total: Any
+    absolute_gap: Any
+    relative_gap: Any  # of the larger of |score| and the largest |contribution of a layer|
+    contributions: dict  # "input", each (layer path, call), and with implicit biases "operations" -> (N, K)
+    unexplained: dict | None = None  # implicit less explicit, by (layer path, call) and "operations" -> (N, K)
+
+    def __repr__(self) -> str:
+        """A few lines: the scores, how nearly they are reached, and the largest contributions."""
+        gap = float(np.max(self.relative_gap, initial=0))
+        return "\n".join(
+            [
+                f"Completeness of {_times(len(self.contributions), 'contribution')}, relative gap at most {gap:.1e}",
+                f"scores: {_values(self.scores)}",
+                f"total:  {_values(self.total)}",
+                *_largest(self.contributions, "contributions"),
+                *_largest(self.unexplained or {}, "unexplained by biases"),
+            ]
+        )
+
+
+class Decomposition(NamedTuple):
+    """A score taken apart: score = sum(input_gradient * x) + sum over layers of sum(bias_gradients)."""
+
+    input_gradient: Any  # (N, K, *S, C)
+    bias_gradients: dict  # (layer path, call) -> bias x gradient, (N, K, *S', C')
+    completeness: Completeness
+
+    def __repr__(self) -> str:
+        """A few lines: shapes, the number of calls, and how complete it is."""
+        calls, size = _times(len(self.bias_gradients), "call"), _shape(self.input_gradient)
+        return "\n".join(
+            [
+                "Decomposition: score = sum(input_gradient * x) + sum over calls of sum(bias_gradients)",
+                f"input_gradient: {size}",
+                f"bias_gradients: of {calls} of layers with a bias",
+                repr(self.completeness),
+            ]
+        )
+
+
+SHOWN = 5  # contributions, and values of an array, in a summary
+
+
+def _times(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
+def _shape(array: Any) -> str:
+    return " x ".join(map(str, np.shape(array)))
+
+
+def _values(array: Any) -> str:
+    """The shape of an array (N, K) and its first values."""
+    flat = np.ravel(array)
+    more = ", ..." if flat.size > SHOWN else ""
+    return f"{_shape(array)}: {', '.join(f'{v:.4g}' for v in flat[:SHOWN])}{more}"
+
+
+def _largest(parts: dict, what: str) -> list[str]:
+    """A line for each of the largest of `parts` {"input" or (path, call): (N, K)}, by their mean |value|."""
+    sizes = {key: float(np.mean(np.abs(part))) for key, part in parts.items()}
+    first = sorted(sizes, key=sizes.__getitem__, reverse=True)[:SHOWN]
+    named = [key if isinstance(key, str) else f"{key[0]}, call {key[1]}" for key in first]
+    heading = [f"largest {what}, mean |value| over {_shape(next(iter(parts.values())))}:"] if parts else []
+    return heading + [f"  {name}: {sizes[key]:.4g}" for name, key in zip(named, first, strict=True)]
+
+
+def decomposition(model: Any, inputs: Any, indices: Any = None, score: Any = None) -> tuple:
+    """The scores (B, K), the input's gradient (B, K, *S, C), bias x gradient for every call of a layer with a bias, in
+    the order of `biased_calls`, and the sum of each (B, 1 + calls, K), the input's first."""
+    view = models.view(model, inputs, indices, score)
+    points = view.biased()
+    biases = biases_at(view, points)
+    scores, _, terms = view.jacobian([INPUT, *points], lambda p, g: g * biases[p] if p in biases else g, keep=False)
+    g, parts = terms[INPUT], [terms[p] for p in points]
+    sums = [ops.sum(v, axis=tuple(range(2, len(v.shape)))) for v in (g * ops.expand_dims(view.x, 1), *parts)]
+    return scores, g, parts, ops.stack(sums, axis=1)
+
+
+def biased_calls(model: Any, inputs: Any) -> list[tuple[str, int]]:
+    """The (layer path, call) of every call of a layer with a bias, in execution order."""
+    return [(p.path, p.call) for p in models.view(model, inputs).biased()]
+
+
+def implicit_biases(model: Any, inputs: Any, indices: Any = None, score: Any = None) -> Any:
+    """What every call of a layer contributes beyond its part that is linear in its inputs, (B, 1 + calls, K), the
+    input's <dscore/dx, x> first and then in the order of `measured_calls`.
+
+    contribution = sum over outputs of <dscore/dy, y> - sum over inputs of <dscore/dx, x>
+
+    with each gradient at an input taken through that call only: sum(bias * gradient) for a linear layer, 0 for a ReLU,
+    for anything else what curves or gates."""
+    view = models.view(model, inputs, indices, score)
+    layers = view.layers()
+    points = dict.fromkeys([INPUT, *(p for ins, outs in layers.values() for p in (*ins, *outs))])
+    _, product = view.products(list(points))
+    own = [sum(product[p] for p in outs) - sum(product[p] for p in ins) for ins, outs in layers.values()]
+    return ops.stack([product[INPUT], *own], axis=1)
+
+
+def measured_calls(model: Any, inputs: Any) -> list[tuple[str, int]]:
+    """The (layer path, call) of every call whose implicit bias can be measured, in the order in which they ended."""
+    return list(models.view(model, inputs).layers())
+
+
+def completeness(scores: Any, sums: Any, calls: list) -> Completeness:
+    """How nearly the contributions `sums` (1 + calls, N, K), the input's first, add up to the scores."""
+    total, largest = sums.sum(0), abs(sums).max(0)
+    gap = abs(scores - total)
+    scale = np.maximum(abs(scores), largest)
+    relative = gap / (scale + (scale == 0))
+    return Completeness(scores, total, gap, relative, dict(zip(["input", *calls], sums, strict=True)))
+
+
+def implicit_completeness(scores: Any, sums: Any, calls: list, explicit: Completeness) -> Completeness:
+    """The same of measured contributions, what is missing being that of "operations", beside those of the biases."""
+    calls = [*calls, "operations"]
+    report = completeness(scores, np.concatenate([sums, (scores - sums.sum(0))[None]]), calls)
+    ours, theirs = report.contributions, explicit.contributions
+    keys = [key for key in dict.fromkeys([*calls, *theirs]) if key != "input"]
+    return report._replace(unexplained={key: ours.get(key, 0) - theirs.get(key, 0) for key in keys})
