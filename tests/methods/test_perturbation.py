@@ -9,9 +9,13 @@ from keras import layers as L
 import keras_explainable as ke
 import models
 from convert import as_reference
-from helpers import BACKEND, ON_TORCH_CPU, SHAPE, close, counted, first_everywhere, raw, where_quick
+from helpers import BACKEND, ON_TORCH_CPU, SHAPE, close, counted, first_everywhere, module, raw, where_quick
 from keras_explainable.errors import InputError
-from keras_explainable.methods import meta, perturbation, segments, sensitivity, surrogate
+from keras_explainable.methods import meta
+from keras_explainable.methods.perturbation.kernel_shap import coalitions, shapley_coefficients
+from keras_explainable.methods.perturbation.lime import lime_rows
+from keras_explainable.methods.perturbation.rise import rise_rows
+from keras_explainable.methods.perturbation.segments import grid as grid_segments
 from keras_explainable.numerics import random
 from keras_explainable.numerics.resize import resize
 from reference import perturbation as twins
@@ -45,7 +49,7 @@ def test_occlusion_equals_its_twin(kind):
 def test_rise_equals_its_twin(kind):
     ours, theirs, size, colour = subject(kind)
     cells = tuple(2 + axis for axis in range(len(size)))
-    seen, shifts = perturbation.rise_rows(9, cells, size, 0.4, SEED)
+    seen, shifts = rise_rows(9, cells, size, 0.4, SEED)
     params = {"repetitions": 9, "grid": cells, "p": 0.4, "seed": SEED, "baseline": colour}
     close(raw("rise", *ours, **params), twins.rise(*theirs, seen, shifts, colour), 1e-4)
 
@@ -53,14 +57,14 @@ def test_rise_equals_its_twin(kind):
 def grid(size):
     """Six segments, and what names them."""
     cells = (6,) if len(size) == 1 else (2, 3, *(1,) * (len(size) - 2))
-    return {"segments": cells, "seed": SEED}, segments.grid(size, cells)[0]
+    return {"segments": cells, "seed": SEED}, grid_segments(size, cells)[0]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_lime_equals_its_twin(kind):
     ours, theirs, size, colour = subject(kind)
     params, labels = grid(size)
-    expected = twins.lime(*theirs, labels, surrogate.lime_rows(20, 6, SEED), 0.3, 0.5, colour)
+    expected = twins.lime(*theirs, labels, lime_rows(20, 6, SEED), 0.3, 0.5, colour)
     close(raw("lime", *ours, repetitions=20, width=0.3, ridge=0.5, baseline=colour, **params), expected, 1e-4)
 
 
@@ -120,7 +124,7 @@ def x():
 def test_on_a_linear_score_each_part_has_its_own(x, baseline):
     given = models.images("functional", seed=8) if baseline == "images" else baseline
     behind = x.mean(axis=(1, 2), keepdims=True) if baseline == "mean" else given
-    labels = segments.grid(SPACE, (4, 4))[0]
+    labels = grid_segments(SPACE, (4, 4))[0]
     parts = contributions(x.astype("float64"), behind, labels)
     expected = np.moveaxis(parts, 1, -1)[..., labels].transpose(0, 2, 3, 1)
     scores = linear(x)
@@ -132,7 +136,7 @@ def test_on_a_linear_score_each_part_has_its_own(x, baseline):
 
 @quick
 def test_sobol_and_hsic_of_a_linear_score_rise_with_its_parts(x):
-    labels = segments.grid(SPACE, (2, 3))[0]
+    labels = grid_segments(SPACE, (2, 3))[0]
     parts = contributions(x.astype("float64"), 0.0, labels)
     share = parts**2 / (parts**2).sum(axis=1, keepdims=True)  # additive: total indices are shares of the variance
     found = raw("sobol", linear, x, repetitions=1500, segments=(2, 3), baseline=0.0, at_once=4000).maps
@@ -158,7 +162,7 @@ def test_shapley_values_are_complete_symmetric_and_zero_for_a_dummy(x):
 @quick
 def test_drawn_coalitions_solve_the_weighted_regression():
     rng = np.random.default_rng(0)
-    some = surrogate.coalitions(60, 7, 3)
+    some = coalitions(60, 7, 3)
     z, weights = some.drawn(0, 60)
     assert len(z) == 60 and (weights == 1).all() and set(z.sum(axis=1)) <= set(range(1, 7))
     np.testing.assert_array_equal(z[::2] + z[1::2], 1)
@@ -166,10 +170,10 @@ def test_drawn_coalitions_solve_the_weighted_regression():
     # The Lagrange conditions of least squares under sum phi = full - empty.
     system = np.block([[z.T @ z, np.ones((7, 1))], [np.ones((1, 7)), np.zeros((1, 1))]])
     phi = np.linalg.solve(system, np.append(z.T @ (f - empty), full - empty))[:7]
-    of_none, coefficients = surrogate.shapley_coefficients(some, 7)
+    of_none, coefficients = shapley_coefficients(some, 7)
     ours = of_none * (empty - full) + coefficients(z, weights).T @ (f - full)
     np.testing.assert_allclose(ours, phi, rtol=1e-8)
-    sizes = surrogate.coalitions(40_000, 18, 3).drawn(0, 40_000)[0].sum(axis=1)
+    sizes = coalitions(40_000, 18, 3).drawn(0, 40_000)[0].sum(axis=1)
     share = np.array([1 / (s * (18 - s)) for s in range(1, 18)])
     np.testing.assert_allclose(np.bincount(sizes.astype(int))[1:] / 40_000, share / share.sum(), atol=0.01)
 
@@ -183,7 +187,7 @@ def test_drawn_coalitions_come_near_the_shapley_values(x):
 
 
 def test_segments_are_a_grid_labels_or_a_function(x):
-    labels = segments.grid(SPACE, (2, 3))[0]
+    labels = grid_segments(SPACE, (2, 3))[0]
     same = {"repetitions": 62}
     expected = raw("kernel_shap", linear, x, segments=(2, 3), **same)
     many = np.stack([labels, labels * 7 + 2, labels[::-1]])
@@ -205,11 +209,11 @@ def numbered():
 
 
 def columns(images):
-    return np.stack([segments.grid(SPACE, (2, int(image.flat[0])))[0] for image in images])
+    return np.stack([grid_segments(SPACE, (2, int(image.flat[0])))[0] for image in images])
 
 
 TWINS = {  # with what is drawn for n segments
-    "lime": lambda *args, n: twins.lime(*args, surrogate.lime_rows(20, n, SEED)),
+    "lime": lambda *args, n: twins.lime(*args, lime_rows(20, n, SEED)),
     "kernel_shap": lambda *args, n: twins.kernel_shap(*args),
     "sobol": lambda *args, n: twins.sobol(*args, *(random.on_host((20, n), SEED, 0, stream) for stream in (0, 1))),
     "hsic": lambda *args, n: twins.hsic(*args, random.on_host((20, n), SEED) < 0.5),
@@ -249,7 +253,7 @@ def test_drawn_shapley_values_add_up_for_each_image():
 @pytest.mark.parametrize("method", TWINS)
 def test_an_image_of_one_segment_has_a_plain_map(method):
     x = models.images("functional", 2)
-    labels = np.stack([np.zeros(SPACE, int), segments.grid(SPACE, (2, 2))[0]])
+    labels = np.stack([np.zeros(SPACE, int), grid_segments(SPACE, (2, 2))[0]])
     maps = raw(method, linear, x, 1, segments=labels, repetitions=30, baseline=0.0).maps
     assert np.isfinite(maps).all() and np.ptp(maps[0]) == 0 < np.ptp(maps[1])
     if method == "kernel_shap":
@@ -291,7 +295,9 @@ def test_each_size_of_augmented_images_has_masks_of_its_own(x):
 @quick
 def test_a_kernel_in_blocks_is_the_kernel(x, monkeypatch):
     whole = raw("hsic", linear, x, repetitions=50, segments=3)
-    monkeypatch.setattr(sensitivity, "KERNEL_AT_ONCE", 7 * x.shape[0] * 4 * 50)  # seven rows, of 50
+    monkeypatch.setattr(
+        module("methods.perturbation.hsic"), "KERNEL_AT_ONCE", 7 * x.shape[0] * 4 * 50
+    )  # seven rows, of 50
     close(raw("hsic", linear, x, repetitions=50, segments=3), whole, 1e-5)
 
 
@@ -413,7 +419,7 @@ def test_captum_says_the_same(x):
         theirs = attr.Occlusion(forward).attribute(images, (3, 6, 5), (3, 4, 3), target=units, baselines=0.25)
         ours = raw("occlusion", model, images, units.numpy(), patch=(6, 5), stride=(4, 3), baseline=0.25)
         close([ours.maps[..., 0]], [theirs[:, 0].numpy()], 1e-4)
-        labels = torch.from_numpy(segments.grid(SPACE, (2, 2))[0]).long()
+        labels = torch.from_numpy(grid_segments(SPACE, (2, 2))[0]).long()
         theirs = attr.ShapleyValues(forward).attribute(images, target=units, feature_mask=labels, baselines=0.25)
         ours = raw("kernel_shap", model, images, units.numpy(), segments=2, baseline=0.25)
         close([ours.maps[..., 0]], [theirs[:, 0].numpy()], 1e-4)
@@ -431,7 +437,7 @@ def test_captum_s_regressions_say_the_same():
     from captum._utils.models.linear_model import SkLearnRidge
 
     model, x = models.build("channels_first"), torch.from_numpy(models.images("channels_first")[:1])
-    labels = torch.from_numpy(segments.grid(SPACE, (2, 3))[0]).long()
+    labels = torch.from_numpy(grid_segments(SPACE, (2, 3))[0]).long()
 
     def forward(images):
         with torch.no_grad():
@@ -442,7 +448,7 @@ def test_captum_s_regressions_say_the_same():
     exact = raw("kernel_shap", model, x, 1, segments=(2, 3), baseline=0.0).maps[..., 0]
     np.testing.assert_allclose(drawn[:, 0].numpy(), exact, atol=0.03 * abs(exact).max())  # theirs is drawn
     # Their Lime draws z on its own, and measures distances on pixels: both are told ours.
-    z = surrogate.lime_rows(60, 6, SEED)
+    z = lime_rows(60, 6, SEED)
     rows = iter(torch.from_numpy(z).float())
     lime = attr.LimeBase(
         forward,

@@ -14,7 +14,8 @@ import pytest
 
 import models
 from helpers import close, raw
-from keras_explainable.methods import perturbation, segments
+from keras_explainable.methods.perturbation.rise import rise_rows
+from keras_explainable.methods.perturbation.segments import grid as grid_segments
 from keras_explainable.numerics import random
 
 if keras.backend.backend() != "tensorflow":
@@ -108,7 +109,7 @@ def test_rise(peer, monkeypatch):
     import tensorflow as tf
 
     x, n, grid = models.images("functional"), 24, 4
-    seen, shifts = perturbation.rise_rows(n, (grid, grid), models.SIZE, 0.4, 5)
+    seen, shifts = rise_rows(n, (grid, grid), models.SIZE, 0.4, 5)
 
     def cut(masks, size):
         at = shifts.astype(int)
@@ -125,7 +126,7 @@ def test_rise(peer, monkeypatch):
 
 def laid(values):
     """Values of 4 x 4 segments (3, 16) over the images."""
-    return np.asarray(values).reshape(3, 16)[:, segments.grid(models.SIZE, (4, 4))[0]][..., None]
+    return np.asarray(values).reshape(3, 16)[:, grid_segments(models.SIZE, (4, 4))[0]][..., None]
 
 
 def test_sobol_with_the_variance_of_all_scores(peer):

@@ -14,7 +14,9 @@ import keras_explainable as ke
 import models
 from helpers import raw
 from keras_explainable.errors import ExplainError, InputError
-from keras_explainable.methods import perturbation, surrogate
+from keras_explainable.methods.perturbation.kernel_shap import coalitions
+from keras_explainable.methods.perturbation.lime import lime_rows
+from keras_explainable.methods.perturbation.rise import rise_rows
 from keras_explainable.numerics import random
 from keras_explainable.runtime import memory
 
@@ -185,13 +187,13 @@ def test_what_is_drawn_in_parts_is_what_is_drawn_at_once():
     )
     far = random.on_host((8,), 5, first=2**32 - 4)
     np.testing.assert_array_equal(far[4:], random.on_host((4,), 5))  # the positions are of 32 bits
-    whole = perturbation.rise_rows(9, (2, 3), (20, 24), 0.4, 5)
-    parts = [perturbation.rise_rows(n, (2, 3), (20, 24), 0.4, 5, first) for first, n in ((0, 4), (4, 5))]
+    whole = rise_rows(9, (2, 3), (20, 24), 0.4, 5)
+    parts = [rise_rows(n, (2, 3), (20, 24), 0.4, 5, first) for first, n in ((0, 4), (4, 5))]
     for k in range(2):
         np.testing.assert_array_equal(np.concatenate([part[k] for part in parts]), whole[k])
-    lime = [surrogate.lime_rows(n, 6, 5, first) for first, n in ((0, 4), (4, 5))]
-    np.testing.assert_array_equal(np.concatenate(lime), surrogate.lime_rows(9, 6, 5))
-    for some in (surrogate.coalitions(21, 7, 3), surrogate.coalitions(62, 6, 3)):
+    lime = [lime_rows(n, 6, 5, first) for first, n in ((0, 4), (4, 5))]
+    np.testing.assert_array_equal(np.concatenate(lime), lime_rows(9, 6, 5))
+    for some in (coalitions(21, 7, 3), coalitions(62, 6, 3)):
         whole = some.drawn(0, some.number)
         parts = [some.drawn(start, min(start + 5, some.number)) for start in range(0, some.number, 5)]
         for k in range(2):

@@ -11,6 +11,7 @@ from keras import ops
 
 from keras_explainable import backend, filters, models, registry
 from keras_explainable.errors import ExplainError, InputError
+from keras_explainable.methods.baselines import behind_inputs
 from keras_explainable.methods.loops import (
     means,
     moments,
@@ -19,7 +20,6 @@ from keras_explainable.methods.loops import (
     total_of,
 )
 from keras_explainable.methods.noise import check_noise, noisy
-from keras_explainable.methods.perturbation import behind_inputs
 from keras_explainable.numerics.resize import resize
 from keras_explainable.registry import Method
 from keras_explainable.runtime.compile_cache import frozen, repeated, repeats

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import backend, filters, models
+from keras_explainable.methods.baselines import behind_inputs
 from keras_explainable.methods.gradient.gradients import gradients
 from keras_explainable.methods.gradient.reduction import part_reducer
 from keras_explainable.methods.loops import (
@@ -16,7 +17,6 @@ from keras_explainable.methods.loops import (
     loop,
     scores_of,
 )
-from keras_explainable.methods.perturbation import behind_inputs
 from keras_explainable.registry import explainer
 from keras_explainable.runtime.compile_cache import frozen, repeated, repeats
 from keras_explainable.runtime.progress import counted

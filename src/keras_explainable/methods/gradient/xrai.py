@@ -9,7 +9,7 @@ from keras import ops
 from keras_explainable import backend, filters, models, registry
 from keras_explainable.errors import InputError
 from keras_explainable.methods.gradient.integrated_gradients import integrated_gradients
-from keras_explainable.methods.segments import scaled, scikit_image
+from keras_explainable.methods.perturbation.segments import scaled, scikit_image
 from keras_explainable.registry import explainer
 from keras_explainable.runtime import remarks
 from keras_explainable.runtime.compile_cache import repeats

@@ -13,10 +13,9 @@ from keras import ops
 
 from keras_explainable import filters, models
 from keras_explainable.errors import LayerError
-from keras_explainable.methods.baselines import references
+from keras_explainable.methods.baselines import behind_inputs, references
 from keras_explainable.methods.gradient.integrated_gradients import GAP, largest_gap
 from keras_explainable.methods.gradient.reduction import PARTS, part_reducer, units_last
-from keras_explainable.methods.perturbation import behind_inputs
 from keras_explainable.methods.propagation import differences, factors
 from keras_explainable.models import INPUT, Point, Rule, Step, Wiring
 from keras_explainable.models.layer_roles import ELEMENTWISE, LINEAR

@@ -26,8 +26,8 @@ from keras import ops
 
 from keras_explainable import filters, models
 from keras_explainable.errors import InputError, LayerError
+from keras_explainable.methods.baselines import behind_inputs
 from keras_explainable.methods.gradient.reduction import units_last
-from keras_explainable.methods.perturbation import behind_inputs
 from keras_explainable.methods.propagation import canonizers, composites, factors, normalised, rules
 from keras_explainable.methods.propagation.composites import Box, Composite
 from keras_explainable.models import IMAGES, INPUT, Point, Rule, Step, View, Wiring
