@@ -403,7 +403,7 @@ GOOD = {
         "methods.cams.gradcam",
         "from keras import ops\nfrom keras_explainable import filters, models, errors",
     ),
-    "methods that share": ("methods.meta", "from .gradient import gradients"),
+    "methods that share": ("methods.meta.smooth", "from .gradient import gradients"),
     "types only": ("viz.figure", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from keras.src import Any"),
     "a front": ("cli", "import keras_explainable as ke\nfrom keras_explainable import demo"),
     "a front of several files": ("web.app", "from keras_explainable.web.pages import page\nfrom .pages import page"),

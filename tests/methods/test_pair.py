@@ -5,7 +5,6 @@ import pytest
 from keras import ops
 
 from helpers import close, module, raw, where_quick
-from keras_explainable.methods import meta
 from keras_explainable.methods.gradient.xrai import felzenszwalb
 from reference import pair
 
@@ -57,7 +56,7 @@ def test_guided_ig_is_theirs(theirs, case):
 
 
 def test_xrai_is_theirs_with_their_sum(theirs, monkeypatch):
-    monkeypatch.setattr(meta, "quadrature_of", both_ends)
+    monkeypatch.setattr(module("methods.meta.integrate"), "quadrature_of", both_ends)
     params = {"repetitions": pair.STEPS, "segments": lambda image: pair.parts()}
     close([raw("xrai", *pair.gray(), pair.UNIT, **params).maps[0, ..., 0]], [theirs["xrai"]], 1e-4)
 

@@ -1,4 +1,4 @@
-"""The slow twins of `keras_explainable.methods.meta`. A method is a function (net, x, y) -> (scores, maps)."""
+"""The slow twins of `keras_explainable.methods.meta.smooth`. A method is a function (net, x, y) -> (scores, maps)."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

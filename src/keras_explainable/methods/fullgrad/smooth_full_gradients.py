@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_explainable import backend, filters, models
 from keras_explainable.methods.fullgrad.full_gradients import biases_at, laid_over, psi_sum, spatially_biased, told
-from keras_explainable.methods.meta import smooth
+from keras_explainable.methods.meta.smooth import smooth
 from keras_explainable.models import INPUT
 from keras_explainable.registry import explainer
 from keras_explainable.runtime.compile_cache import repeats

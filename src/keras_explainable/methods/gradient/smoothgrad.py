@@ -5,7 +5,7 @@ from typing import Any
 from keras_explainable import filters
 from keras_explainable.methods.gradient.gradients import signed_gradients
 from keras_explainable.methods.gradient.reduction import channel_reducer
-from keras_explainable.methods.meta import smooth
+from keras_explainable.methods.meta.smooth import smooth
 from keras_explainable.registry import explainer
 from keras_explainable.runtime.compile_cache import repeats
 

@@ -1,0 +1,68 @@
+"""The map of a unit against others."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_explainable import backend, models, registry
+from keras_explainable.errors import InputError
+from keras_explainable.registry import Method
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Scores of units, each less the mean of the others; equal for equal others, so that compiled programs are kept."""
+
+    others: tuple[int, ...] | None
+    before_activation = linear = True
+
+    def __call__(self, outputs: Any) -> Any:
+        values = ops.cast(outputs, "float32")
+        number = values.shape[-1]
+        if number < 2:
+            raise InputError(f"The model has {number} unit, so there is no other to compare with.")
+        models.check_units(np.asarray(self.others or (0,)), number)
+        chosen = np.isin(np.arange(number), self.others or np.arange(number))[:, None] & ~np.eye(number, dtype=bool)
+        share = chosen / np.maximum(chosen.sum(axis=0), 1)  # (of others, of units)
+        return values - values @ ops.convert_to_tensor(share.astype("float32"))
+
+
+def contrast(method: Method, other_units: int | Sequence[int] | None = None) -> Callable:
+    """Why a unit and not others: a method's maps of how far a unit's score is above the mean of other units'.
+
+    score[b, k] = f[b, k] - mean over j in other_units, j not k, of f[b, j]
+
+    Args:
+        method: an explaining method that takes `score`, or its name.
+        other_units: their numbers; None for all others.
+
+    Returns:
+        A method with the parameters of this one, but `score`. The only one of `other_units` has no other: to ask for
+        it is an `InputError` where units are known beforehand, and elsewhere its score is f[b, k].
+    """
+    known = registry.parameters(method := registry.method_of(method))
+    if known is not None and "score" not in known:
+        raise InputError(f"{registry.named(method)} takes no score=, so it cannot explain a difference of scores.")
+    if other_units is not None:
+        models.check_units(np.asarray(other_units), None)
+    others = None if other_units is None else tuple(int(k) for k in np.atleast_1d(other_units))
+
+    @registry.with_parameters_of(method, but=["score"])
+    def contrasted(model: Any, inputs: Any, indices: Any = None, **params: Any) -> tuple:
+        if indices is not None:
+            models.units(model, inputs, indices)  # refuses units that the model does not have
+            _check_others(others, indices)
+        return method(model, inputs, indices, **{**params, "score": Contrast(others)})
+
+    contrasted.repeats = getattr(method, "repeats", False)
+    contrasted.__name__ = f"{registry.named(method)}_contrast"
+    return contrasted
+
+
+def _check_others(others: tuple[int, ...] | None, indices: Any) -> None:
+    """Refuse a unit that is to be compared with itself alone, where the units are known."""
+    if others and len(set(others)) == 1 and not backend.is_traced(indices) and others[0] in backend.to_host(indices):
+        raise InputError(f"Unit {others[0]} was asked for, and other_units={others[0]} has no other to compare with.")

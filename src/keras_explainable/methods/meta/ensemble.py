@@ -1,0 +1,54 @@
+"""The mean of several methods' maps."""
+
+import numbers
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from keras_explainable import filters, models, registry
+from keras_explainable.errors import InputError
+from keras_explainable.methods.meta.smooth import LARGEST, flat, seeded
+from keras_explainable.registry import Method
+from keras_explainable.runtime.compile_cache import frozen, repeated, repeats
+
+
+def ensemble(methods: Sequence[Method], weights: Sequence[float] | None = None) -> Callable:
+    """The mean of several methods' maps, each brought to the images' size and to values from 0 to 1.
+
+    maps = sum_i w_i normalize(resize(postprocessing_i(maps_i))) / sum_i w_i
+
+    Args:
+        methods: explaining methods or their names. Those that are registered get their customary postprocessing.
+        weights: w, one for each method; by default all count the same.
+    """
+    functions = registry.methods_of(methods)
+    shares = [1.0] * len(functions) if weights is None else list(weights)
+    known = all(isinstance(w, numbers.Real) and 0 <= w < LARGEST for w in shares)
+    if not functions or len(shares) != len(functions) or not known or not sum(shares):
+        raise InputError(f"{len(functions)} methods and weights={weights} came: give one positive weight for each.")
+    customary = {record.function: record.postprocessing for record in registry.METHODS.values()}
+
+    @repeats
+    @registry.with_parameters_of(*functions)
+    def combined(model: Any, inputs: Any, indices: Any = None, seed: int | None = None, **params: Any) -> tuple:
+        view = models.view(model, inputs)
+        x, size = view.inputs, view.size
+        units = models.units(model, inputs, indices, params.get("score"))
+        axis, total, scores = tuple(range(1, 1 + len(size))), 0.0, None
+        for method, share in zip(functions, shares, strict=True):
+            own = seeded(method, params, seed)
+
+            def run(subject, x, units, method=method, own=own):
+                return method(subject, x, units, **own)
+
+            found, maps = repeated(run, frozen(["ensemble", method, own]), model, method, x)(x, units)
+            maps = flat(method, maps, len(x.shape))
+            maps = (customary.get(method) or (lambda m, axis: m))(maps, axis=axis)
+            places = models.windows(model, x, params) if registry.of_layer(method) else None
+            maps = models.resized(model, x, maps, windows=places)
+            scores = found if scores is None else scores
+            total = total + share / sum(shares) * filters.normalize(maps, axis)
+        return scores, total
+
+    combined.__name__ = "_".join(map(registry.named, functions)) + "_ensemble"
+    combined.at_images = True  # type: ignore[attr-defined]
+    return combined
