@@ -12,7 +12,7 @@ import models
 from convert import as_reference
 from helpers import BACKEND, SHAPE, close, counted, first_everywhere, raw, where_quick
 from keras_explainable.errors import InputError
-from keras_explainable.methods import loops
+from keras_explainable.methods import quadrature, validation
 from keras_explainable.methods.gradient.guided_ig import guided_step
 from keras_explainable.methods.gradient.xrai import felzenszwalb, ranked
 from keras_explainable.numerics import blur
@@ -49,7 +49,7 @@ def test_blurs_and_their_derivatives(sigma):
 @pytest.mark.parametrize("kind", KINDS)
 def test_blur_ig_equals_its_twin(kind):
     ours, theirs = subject(kind)
-    nodes, weights = (v.astype("float64") for v in loops.quadrature_of("gauss_legendre", 4))
+    nodes, weights = (v.astype("float64") for v in quadrature.quadrature_of("gauss_legendre", 4))
     widest = max(theirs[1].shape[1:-1]) / 4
     rows = list(zip(widest * nodes**2, widest * 2 * nodes * weights, strict=True))
     close(raw("blur_ig", *ours, repetitions=4), twins.blur_ig(*theirs, rows), 1e-4)
@@ -134,7 +134,7 @@ def test_units_are_explained_a_few_at_once(reduce, monkeypatch):
     whole = raw("guided_ig", model, x, y, **params)
     assert max(calls) == 12
     calls.clear()
-    monkeypatch.setattr(loops, "AT_ONCE", 9)  # of three images: room for three units, and two are half of four
+    monkeypatch.setattr(validation, "AT_ONCE", 9)  # of three images: room for three units, and two are half of four
     close(raw("guided_ig", model, x, y, **params), whole)
     assert max(calls) == 6
 

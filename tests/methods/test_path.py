@@ -10,8 +10,9 @@ import models
 from convert import as_reference
 from helpers import SHAPE, close, everywhere, first_everywhere, raw, where_quick
 from keras_explainable.errors import InputError
-from keras_explainable.methods import loops, meta
+from keras_explainable.methods import meta
 from keras_explainable.methods.gradient.expected_gradients import draws as baseline_draws
+from keras_explainable.methods.quadrature import quadrature_of
 from keras_explainable.numerics import random
 from reference import cams
 from reference import meta as meta_twins
@@ -35,7 +36,7 @@ def subject(kind):
 
 
 def rows(quadrature, n):
-    return list(zip(*loops.quadrature_of(quadrature, n), strict=True))
+    return list(zip(*quadrature_of(quadrature, n), strict=True))
 
 
 def noise_draws(x, n, noise):
@@ -54,7 +55,7 @@ def test_integrated_gradients_equals_its_twin(kind, quadrature):
 
 
 def test_nodes_and_weights_are_exact_for_polynomials():
-    nodes, weights = (v.astype("float64") for v in loops.quadrature_of("gauss_legendre", 4))
+    nodes, weights = (v.astype("float64") for v in quadrature_of("gauss_legendre", 4))
     for power in range(8):
         np.testing.assert_allclose((weights * nodes**power).sum(), 1 / (power + 1), rtol=1e-6)
     np.testing.assert_allclose(rows("midpoint", 5), twins.midpoints(5), rtol=1e-6)

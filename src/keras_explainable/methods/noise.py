@@ -6,7 +6,8 @@ from typing import Any
 from keras import ops
 
 from keras_explainable.errors import InputError
-from keras_explainable.methods.loops import as_inputs, check_choice, check_number, check_repetitions, seed_of
+from keras_explainable.methods.repetition import as_inputs
+from keras_explainable.methods.validation import check_choice, check_number, check_repetitions, seed_of
 from keras_explainable.numerics import random
 
 NOISE_KINDS = ("absolute", "range")

@@ -12,7 +12,7 @@ from keras_explainable.errors import InputError
 from keras_explainable.methods.cams.masking import ablationcam as ablationcam
 from keras_explainable.methods.cams.masking import scorecam as scorecam
 from keras_explainable.methods.cams.weighting import weighted
-from keras_explainable.methods.loops import check_number
+from keras_explainable.methods.validation import check_number
 from keras_explainable.registry import explainer
 
 

@@ -9,7 +9,8 @@ from keras import ops
 from keras_explainable import filters, models
 from keras_explainable.methods.baselines import behind_inputs
 from keras_explainable.methods.cams.weighting import weighted
-from keras_explainable.methods.loops import at_once_of, check_number, copies_of
+from keras_explainable.methods.repetition import copies_of
+from keras_explainable.methods.validation import at_once_of, check_number
 from keras_explainable.registry import explainer
 
 

@@ -7,8 +7,8 @@ from keras import ops
 
 from keras_explainable import filters, models
 from keras_explainable.methods.cams.weighting import weighted
-from keras_explainable.methods.loops import means
 from keras_explainable.methods.noise import check_noise, noisy
+from keras_explainable.methods.repetition import means
 from keras_explainable.numerics.arithmetic import quotient
 from keras_explainable.registry import explainer
 from keras_explainable.runtime.compile_cache import frozen, repeated, repeats

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_explainable import backend, filters, models
 from keras_explainable.errors import InputError
-from keras_explainable.methods.loops import check_choice
+from keras_explainable.methods.validation import check_choice
 from keras_explainable.models import INPUT
 from keras_explainable.registry import explainer
 

@@ -10,12 +10,9 @@ from keras_explainable import filters, models
 from keras_explainable.errors import InputError
 from keras_explainable.methods.gradient.gradients import gradients
 from keras_explainable.methods.gradient.reduction import part_reducer
-from keras_explainable.methods.loops import (
-    check_number,
-    quadrature_of,
-    scores_of,
-    total_of,
-)
+from keras_explainable.methods.quadrature import quadrature_of
+from keras_explainable.methods.repetition import scores_of, total_of
+from keras_explainable.methods.validation import check_number
 from keras_explainable.numerics.blur import blur
 from keras_explainable.registry import explainer
 from keras_explainable.runtime.compile_cache import frozen, repeated, repeats

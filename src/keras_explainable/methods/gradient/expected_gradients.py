@@ -10,8 +10,9 @@ from keras_explainable import filters, models
 from keras_explainable.methods.baselines import references
 from keras_explainable.methods.gradient.gradients import gradients
 from keras_explainable.methods.gradient.reduction import part_reducer
-from keras_explainable.methods.loops import scores_of, seed_of, total_of
 from keras_explainable.methods.noise import check_noise, noisy
+from keras_explainable.methods.repetition import scores_of, total_of
+from keras_explainable.methods.validation import seed_of
 from keras_explainable.numerics import random
 from keras_explainable.registry import explainer
 from keras_explainable.runtime.compile_cache import frozen, repeated, repeats

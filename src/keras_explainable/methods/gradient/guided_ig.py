@@ -10,13 +10,8 @@ from keras_explainable import backend, filters, models
 from keras_explainable.methods.baselines import behind_inputs
 from keras_explainable.methods.gradient.gradients import gradients
 from keras_explainable.methods.gradient.reduction import part_reducer
-from keras_explainable.methods.loops import (
-    at_once_of,
-    check_number,
-    check_repetitions,
-    loop,
-    scores_of,
-)
+from keras_explainable.methods.repetition import loop, scores_of
+from keras_explainable.methods.validation import at_once_of, check_number, check_repetitions
 from keras_explainable.registry import explainer
 from keras_explainable.runtime.compile_cache import frozen, repeated, repeats
 from keras_explainable.runtime.progress import counted

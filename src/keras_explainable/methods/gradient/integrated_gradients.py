@@ -20,8 +20,8 @@ from keras_explainable import filters, models
 from keras_explainable.methods.baselines import background, behind_inputs
 from keras_explainable.methods.gradient.gradients import signed_gradients
 from keras_explainable.methods.gradient.reduction import part_reducer
-from keras_explainable.methods.loops import scores_of
 from keras_explainable.methods.meta.integrate import integrate
+from keras_explainable.methods.repetition import scores_of
 from keras_explainable.registry import explainer
 from keras_explainable.runtime import remarks
 from keras_explainable.runtime.compile_cache import repeats

@@ -6,11 +6,8 @@ from typing import Any
 
 from keras_explainable import models, registry
 from keras_explainable.methods.baselines import behind_inputs
-from keras_explainable.methods.loops import (
-    quadrature_of,
-    scores_of,
-    total_of,
-)
+from keras_explainable.methods.quadrature import quadrature_of
+from keras_explainable.methods.repetition import scores_of, total_of
 from keras_explainable.registry import Method
 from keras_explainable.runtime.compile_cache import frozen, repeated, repeats
 

@@ -8,11 +8,8 @@ from keras import ops
 
 from keras_explainable import models, registry
 from keras_explainable.errors import InputError
-from keras_explainable.methods.loops import (
-    means,
-    moments,
-)
 from keras_explainable.methods.noise import check_noise, noisy
+from keras_explainable.methods.repetition import means, moments
 from keras_explainable.registry import Method
 from keras_explainable.runtime.compile_cache import frozen, repeated, repeats
 

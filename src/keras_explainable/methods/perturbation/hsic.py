@@ -6,10 +6,11 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import filters
-from keras_explainable.methods.loops import Rows, check_repetitions, seed_of, steps_of, total_of
 from keras_explainable.methods.perturbation.probe import Probe
 from keras_explainable.methods.perturbation.segments import each_image, seen, segment, spread
 from keras_explainable.methods.perturbation.sobol import MOST_COMPARED
+from keras_explainable.methods.repetition import Rows, steps_of, total_of
+from keras_explainable.methods.validation import check_repetitions, seed_of
 from keras_explainable.numerics import random
 from keras_explainable.numerics.arithmetic import divide
 from keras_explainable.registry import explainer

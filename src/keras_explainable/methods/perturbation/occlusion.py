@@ -19,11 +19,8 @@ from keras import ops
 
 from keras_explainable import filters
 from keras_explainable.errors import InputError
-from keras_explainable.methods.loops import (
-    Rows,
-    check_passes,
-)
 from keras_explainable.methods.perturbation.probe import Probe, laid, sizes
+from keras_explainable.methods.repetition import Rows, check_passes
 from keras_explainable.registry import explainer
 from keras_explainable.runtime.compile_cache import repeats
 

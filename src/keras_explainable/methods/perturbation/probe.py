@@ -11,13 +11,8 @@ from keras import ops
 from keras_explainable import models
 from keras_explainable.errors import InputError
 from keras_explainable.methods.baselines import background
-from keras_explainable.methods.loops import (
-    Rows,
-    as_inputs,
-    at_once_of,
-    copies_of,
-    total_of,
-)
+from keras_explainable.methods.repetition import Rows, as_inputs, copies_of, total_of
+from keras_explainable.methods.validation import at_once_of
 from keras_explainable.runtime.compile_cache import frozen, repeated
 from keras_explainable.runtime.progress import counted
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_explainable.methods.loops import Rows
 from keras_explainable.methods.perturbation.probe import Probe
 from keras_explainable.methods.perturbation.segments import each_image, seen, segment, spread
+from keras_explainable.methods.repetition import Rows
 from keras_explainable.runtime.interruptible import aside
 
 TOGETHER = 256  # coalitions that sums are taken over at once

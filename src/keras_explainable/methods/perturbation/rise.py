@@ -8,13 +8,9 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import filters
-from keras_explainable.methods.loops import (
-    Rows,
-    check_number,
-    check_repetitions,
-    seed_of,
-)
 from keras_explainable.methods.perturbation.probe import Probe, laid, sizes
+from keras_explainable.methods.repetition import Rows
+from keras_explainable.methods.validation import check_number, check_repetitions, seed_of
 from keras_explainable.numerics import random
 from keras_explainable.registry import explainer
 from keras_explainable.runtime.compile_cache import repeats

@@ -9,8 +9,8 @@ from keras import ops
 
 from keras_explainable import backend, models, registry
 from keras_explainable.errors import InputError, shortly
-from keras_explainable.methods.loops import Rows
 from keras_explainable.methods.perturbation.probe import sizes
+from keras_explainable.methods.repetition import Rows
 
 MOST = 2048  # segments of an image: what is solved for them takes time that grows as n^3, some 2 s of so many
 

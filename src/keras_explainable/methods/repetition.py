@@ -1,21 +1,18 @@
 """What methods that repeat are made of: loops with running sums, quadrature, and the scores of images as they are."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from numbers import Integral, Real
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops
 
 from keras_explainable import backend, models
-from keras_explainable.errors import InputError, shortly
+from keras_explainable.errors import InputError
 from keras_explainable.runtime.compile_cache import frozen, repeated
 from keras_explainable.runtime.memory import check_fits
 from keras_explainable.runtime.progress import counted
 
-QUADRATURES = ("gauss_legendre", "midpoint")
-AT_ONCE = 32  # images that are evaluated together
 MOST = 1_000_000  # passes of the model for each image: hours of the smallest one, and a mean is no better for more
 MOST_NODES = 2000  # of Gauss and Legendre: to find n takes time that grows as n^3, 0.6 s of these
 
@@ -33,49 +30,12 @@ class Rows(NamedTuple):
         return cls(len(arrays[0]), lambda start, stop: [array[start:stop] for array in arrays])
 
 
-def check_number(name: str, value: Any, fits: Callable, expected: str, kind: type = Real, most: Any = None) -> None:
-    """Refuse what is no number of this kind, or one that does not fit; also whole ones for which there is no float."""
-    known = isinstance(value, kind) and not isinstance(value, bool)
-    large = kind is Real and isinstance(value, int) and value.bit_length() > 63
-    if not known or large or not fits(value) or (most is not None and value > most):
-        limit = ", of at most 63 bits" if large else "" if most is None else f", and at most {most:,}"
-        raise InputError(f"{name}={shortly(value)}: {expected} was expected{limit}.")
-
-
 def check_passes(what: str, number: int, instead: str) -> None:
     """Refuse what takes more passes of the model for each image than anybody waits for."""
     if number > MOST:
         raise InputError(
             f"{what} take {number:,} passes of the model for each image, and {MOST:,} are the most: {instead}."
         )
-
-
-def check_choice(name: str, value: Any, choices: Iterable[str], otherwise: str = "") -> None:
-    """Refuse what is none of some words."""
-    if not (isinstance(value, str) and value in choices):
-        raise InputError(f"{name}={value!r}: use one of {', '.join(map(repr, choices))}{otherwise}.")
-
-
-def check_repetitions(repetitions: int, most: int = MOST) -> None:
-    """Refuse what is no number of repetitions, or more than are worth their time."""
-    check_number("repetitions", repetitions, lambda n: n >= 1, "a whole number, at least one,", Integral, most)
-
-
-def at_once_of(at_once: int | None, x: Any) -> int:
-    """How many images like `x` are evaluated together: so many, or (None) 32, and fewer where that is faster."""
-    if at_once is None:
-        return backend.at_once(x, AT_ONCE)
-    expected = "a whole number of images evaluated together, 1 or more, or None"
-    check_number("at_once", at_once, lambda n: n >= 1, expected, Integral)
-    return int(at_once)
-
-
-def seed_of(seed: int | None) -> int:
-    """The seed that counts: none is 0."""
-    if seed is None:
-        return 0
-    check_number("seed", seed, lambda _: True, "a whole number or None", Integral)
-    return int(seed)
 
 
 def steps_of(number: int, batch: Any, at_once: int) -> tuple[int, int]:
@@ -93,23 +53,6 @@ def copies_of(number: int, x: Any, at_once: int) -> tuple[int, int]:
         instead = "give a smaller at_once=, or fewer images at once by batch_size="
         check_fits(f"{together:,} copies of images of shape {tuple(x.shape)} at once", 4.0 * math.prod(shape), instead)
     return steps, together
-
-
-def quadrature_of(kind: str, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes in (0, 1) and weights that sum to 1, as float32: sum weights f(nodes) is the integral of f."""
-    check_choice("quadrature", kind, QUADRATURES)
-    check_repetitions(number)
-    if kind != "midpoint" and number > MOST_NODES:
-        raise InputError(
-            f"repetitions={number}: at most {MOST_NODES:,} nodes of Gauss and Legendre are found, and for more of them "
-            'quadrature="midpoint" was expected.'
-        )
-    if kind == "midpoint":
-        nodes, weights = (np.arange(number) + 0.5) / number, np.full(number, 1 / number)
-    else:
-        nodes, weights = np.polynomial.legendre.leggauss(number)
-        nodes, weights = (nodes + 1) / 2, weights / 2
-    return nodes.astype("float32"), weights.astype("float32")
 
 
 def loop(step: Callable, start: int, stop: int, state: Any, x: Any) -> Any:

@@ -1,0 +1,26 @@
+"""Points and weights of an integral from 0 to 1."""
+
+import numpy as np
+
+from keras_explainable.errors import InputError
+from keras_explainable.methods.repetition import MOST_NODES
+from keras_explainable.methods.validation import check_choice, check_repetitions
+
+QUADRATURES = ("gauss_legendre", "midpoint")
+
+
+def quadrature_of(kind: str, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes in (0, 1) and weights that sum to 1, as float32: sum weights f(nodes) is the integral of f."""
+    check_choice("quadrature", kind, QUADRATURES)
+    check_repetitions(number)
+    if kind != "midpoint" and number > MOST_NODES:
+        raise InputError(
+            f"repetitions={number}: at most {MOST_NODES:,} nodes of Gauss and Legendre are found, and for more of them "
+            'quadrature="midpoint" was expected.'
+        )
+    if kind == "midpoint":
+        nodes, weights = (np.arange(number) + 0.5) / number, np.full(number, 1 / number)
+    else:
+        nodes, weights = np.polynomial.legendre.leggauss(number)
+        nodes, weights = (nodes + 1) / 2, weights / 2
+    return nodes.astype("float32"), weights.astype("float32")

@@ -1,0 +1,48 @@
+"""What is checked of a method's numbers and words."""
+
+from collections.abc import Callable, Iterable
+from numbers import Integral, Real
+from typing import Any
+
+from keras_explainable import backend
+from keras_explainable.errors import InputError, shortly
+from keras_explainable.methods.repetition import MOST
+
+AT_ONCE = 32  # images that are evaluated together
+
+
+def check_number(name: str, value: Any, fits: Callable, expected: str, kind: type = Real, most: Any = None) -> None:
+    """Refuse what is no number of this kind, or one that does not fit; also whole ones for which there is no float."""
+    known = isinstance(value, kind) and not isinstance(value, bool)
+    large = kind is Real and isinstance(value, int) and value.bit_length() > 63
+    if not known or large or not fits(value) or (most is not None and value > most):
+        limit = ", of at most 63 bits" if large else "" if most is None else f", and at most {most:,}"
+        raise InputError(f"{name}={shortly(value)}: {expected} was expected{limit}.")
+
+
+def check_choice(name: str, value: Any, choices: Iterable[str], otherwise: str = "") -> None:
+    """Refuse what is none of some words."""
+    if not (isinstance(value, str) and value in choices):
+        raise InputError(f"{name}={value!r}: use one of {', '.join(map(repr, choices))}{otherwise}.")
+
+
+def check_repetitions(repetitions: int, most: int = MOST) -> None:
+    """Refuse what is no number of repetitions, or more than are worth their time."""
+    check_number("repetitions", repetitions, lambda n: n >= 1, "a whole number, at least one,", Integral, most)
+
+
+def at_once_of(at_once: int | None, x: Any) -> int:
+    """How many images like `x` are evaluated together: so many, or (None) 32, and fewer where that is faster."""
+    if at_once is None:
+        return backend.at_once(x, AT_ONCE)
+    expected = "a whole number of images evaluated together, 1 or more, or None"
+    check_number("at_once", at_once, lambda n: n >= 1, expected, Integral)
+    return int(at_once)
+
+
+def seed_of(seed: int | None) -> int:
+    """The seed that counts: none is 0."""
+    if seed is None:
+        return 0
+    check_number("seed", seed, lambda _: True, "a whole number or None", Integral)
+    return int(seed)
