@@ -377,7 +377,7 @@ BAD = {
     "a method that knows the loop": ("methods.cams.gradcam", "from keras_explainable.explaining import explain"),
     "a method that knows an adapter": (
         "methods.cams.gradcam",
-        "from keras_explainable.models.keras.adapter import KerasTaps",
+        "from keras_explainable.models.keras.adapter import KerasAdapter",
     ),
     "the same, spelt otherwise": ("methods.cams.gradcam", "from ...models import torch"),
     "data that know methods": ("data", "from keras_explainable import methods"),
@@ -385,11 +385,11 @@ BAD = {
     "the loop that knows methods": ("explaining", "def f():\n    import keras_explainable.methods.cams.gradcam"),
     "NumPy in the registry": ("registry", "import numpy as np"),
     "a backend that knows models": ("backend.torch", "from keras_explainable.models.contract import Point"),
-    "a front that reaches inside": ("cli", "from keras_explainable.models.keras.adapter import KerasTaps"),
+    "a front that reaches inside": ("cli", "from keras_explainable.models.keras.adapter import KerasAdapter"),
     "a front that takes a private name": ("web.app", "from keras_explainable import _steps"),
     "adapters that know each other": (
         "models.torch.adapter",
-        "from keras_explainable.models.keras.adapter import KerasTaps",
+        "from keras_explainable.models.keras.adapter import KerasAdapter",
     ),
     "a room without a row": ("novelty", "from keras_explainable import models"),
 }

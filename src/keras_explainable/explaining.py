@@ -143,7 +143,7 @@ def explain(
             remarks.kept() as found,
             options(run_eagerly, jit_compile),
             models.computing_in(precision),
-            models.taps(model).device(),
+            models.adapter(model).device(),
         ):
             first, image = _collected(outputs, batches, results)
             bound = models.bind(model, image)
@@ -160,7 +160,7 @@ def _lent(method: Callable, model: Any, given: dict, seed: Any, batch_size: Any)
     _check_seed(seed)
     lent = {"seed": seed} if seed is not None and registry.takes(method, "seed") else {}
     several = batch_size is not None and given.get("at_once") is None and registry.takes(method, "at_once")
-    if several and models.taps(model).black_box:
+    if several and models.adapter(model).black_box:
         lent["at_once"] = batch_size
     return lent
 
@@ -171,7 +171,7 @@ def _about(method: Callable, model: Any, image: Any, params: dict) -> dict[str, 
     params = params | getattr(method, "about", lambda view: {})(view)  # what only this method has to tell
     score = _named(params.get("score"), view)
     about = {"method": getattr(method, "__name__", str(method)), **params, "score": score}
-    front = view.taps.inputs.front
+    front = view.adapter.inputs.front
     if front is not None and front.windows:
         about["window"] = front.places(view.size)
     if not registry.takes(method, "layer"):
@@ -192,8 +192,8 @@ def _about(method: Callable, model: Any, image: Any, params: dict) -> dict[str, 
 
 def _random(model: Any, image: Any) -> str | None:
     """What to say of a model that gives something else each time."""
-    taps = models.taps(model)
-    if not models.is_random(taps, tuple(taps.images(image).shape)):
+    adapter = models.adapter(model)
+    if not models.is_random(adapter, tuple(adapter.images(image).shape)):
         return None
     return (
         "Two runs of this model on the same image differ: it draws random numbers when it runs (a mask, dropout that "
@@ -216,7 +216,7 @@ def _poorly(about: dict[str, Any]) -> str | None:
 def _several(model: Any, image: Any, score: Any) -> str | None:
     """What to say where the model returns several outputs that could be scores, and none was chosen."""
     view = models.view(model, image)
-    choices = [] if score is not None or view.taps.black_box else view.choices()
+    choices = [] if score is not None or view.adapter.black_box else view.choices()
     if not choices:
         return None
     first, *others = choices

@@ -31,18 +31,18 @@ def expose(model: Any, arguments: Any = None, outputs: Any = None) -> Any:
     Raises:
         LayerError: there is no such layer; the message names the nearest ones.
     """
-    taps = models.taps(model)
+    adapter = models.adapter(model)
     outputs = _only(outputs)
     signals = None if arguments is None else tuple(arguments) if isinstance(arguments, list) else (arguments,)
     for address in (*(signals or ()), *([] if outputs is None else [outputs])):
         if not isinstance(address, Point):
-            addresses.find_path(taps, addresses.parts(address)[0])
-    return taps.expose(outputs, signals)
+            addresses.find_path(adapter, addresses.parts(address)[0])
+    return adapter.expose(outputs, signals)
 
 
 def endpoints(model: Any, endpoints: Sequence[Any], x: Any = None, leaf: Any = None) -> list[Point]:
     """The points of a model that addresses mean (see `expose`, and `signals` for `x` and `leaf`)."""
-    return [addresses.resolve(trace_of(model, x, leaf), models.taps(model), address) for address in endpoints]
+    return [addresses.resolve(trace_of(model, x, leaf), models.adapter(model), address) for address in endpoints]
 
 
 def signals(model: Any, x: Any = None, leaf: Any = None) -> list[Signal]:
@@ -64,26 +64,26 @@ def signals(model: Any, x: Any = None, leaf: Any = None) -> list[Signal]:
 def trace_of(model: Any, x: Any = None, leaf: Any = None) -> Trace:
     """The model's run on images like `x`, or of the size that it was built for."""
     model, shape = _shaped(model, x, leaf)
-    return models.taps(model).trace(shape, "float32")
+    return models.adapter(model).trace(shape, "float32")
 
 
 def _shaped(model: Any, x: Any, leaf: Any) -> tuple[Any, tuple]:
     """A model that was built, and the shape of one image like `x`, or of the size that it was built for."""
     if leaf is not None:
         model, x = models.bind(model, models.Several.of(x, leaf)[:1])
-    taps = models.taps(model)
-    shape = tuple(x) if isinstance(x, (tuple, list)) else tuple(x.shape) if x is not None else taps.input_shape()
+    adapter = models.adapter(model)
+    shape = tuple(x) if isinstance(x, (tuple, list)) else tuple(x.shape) if x is not None else adapter.input_shape()
     if shape is None:
         raise LayerError("This model does not say which images it takes: pass some, or their shape.")
     shape = (1, *(64 if size is None else size for size in shape[1:]))
-    taps.build(ops.zeros(shape))
+    adapter.build(ops.zeros(shape))
     return model, shape
 
 
 def get_nested_layer(model: Any, name: Any) -> Any:
     """The layer at a name, path, or tuple of names."""
-    taps = models.taps(model)
-    return taps.layer(addresses.find_path(taps, name))
+    adapter = models.adapter(model)
+    return adapter.layer(addresses.find_path(adapter, name))
 
 
 def get_logits_layer(model: Any, name: Any = None, x: Any = None, leaf: Any = None) -> Any:
@@ -95,9 +95,9 @@ def get_logits_layer(model: Any, name: Any = None, x: Any = None, leaf: Any = No
     """
     if name is not None:
         return get_nested_layer(model, name)
-    taps = models.taps(model)
-    ran = taps.paths() if x is None else [call.path for call in trace_of(model, x, leaf).calls]
-    layers = [layer for layer in map(taps.layer, ran) if taps.has_kernel(layer)]
+    adapter = models.adapter(model)
+    ran = adapter.paths() if x is None else [call.path for call in trace_of(model, x, leaf).calls]
+    layers = [layer for layer in map(adapter.layer, ran) if adapter.has_kernel(layer)]
     if not layers:
         raise LayerError("No layer of this model has a kernel: name the one that makes the scores.")
     return layers[-1]
@@ -105,7 +105,7 @@ def get_logits_layer(model: Any, name: Any = None, x: Any = None, leaf: Any = No
 
 def get_global_pooling_layer(model: Any, name: Any = None) -> Any:
     """The last global pooling (or flattening) layer."""
-    return find_layer_with(model, name, klass=models.taps(model).pooling)
+    return find_layer_with(model, name, klass=models.adapter(model).pooling)
 
 
 def find_layer_with(
@@ -124,7 +124,7 @@ def find_layer_with(
         raise LayerError("Say what to look for: name=, properties= or klass=.")
     if name is not None:
         return get_nested_layer(model, name)
-    layers = list(models.taps(model).paths().values())
+    layers = list(models.adapter(model).paths().values())
     for layer in reversed(layers) if search_reversed else layers:
         if (klass is None or isinstance(layer, klass)) and all(
             getattr(layer, p, None) is not None for p in properties or ()
@@ -136,7 +136,7 @@ def find_layer_with(
 def layers_with_biases(model: Any, exclude: Sequence[Any] = (), return_biases: bool = True) -> Any:
     """The layers that add a bias (batch normalisation included), and those biases."""
     excluded = {id(layer) for layer in exclude}
-    every = dict.fromkeys(models.taps(model).paths().values())
+    every = dict.fromkeys(models.adapter(model).paths().values())
     layers = [layer for layer in every if id(layer) not in excluded and models.bias(layer) is not None]
     return (layers, biases(layers)) if return_biases else layers
 

@@ -140,7 +140,7 @@ def unit_numbers(model: Any, images: Any, units: Any) -> Any:
     def choose(model, images):
         return models.units(model, images, None, units)
 
-    black_box = models.taps(model).black_box  # a function is no program
+    black_box = models.adapter(model).black_box  # a function is no program
     return (functools.partial(choose, model) if black_box else compiled(choose, ("y", frozen(units)), model))(images)
 
 
@@ -193,7 +193,7 @@ def opened(
     """The batches of what a user gave, and how many images they have, where that is known before any work. What is all
     there is checked as a whole, also whether there is memory for its maps where they are resized."""
     x = data.several(x, leaf)
-    with models.taps(model).device():
+    with models.adapter(model).device():
         source = data.batches(x, y, batch_size, steps, leaf)
     if source.kind not in WHOLE:
         return source, None
@@ -228,12 +228,14 @@ def check(model: Any, x: Any, y: Any = None, score: Any = None, units: int | Non
     x = x if hasattr(x, "shape") else np.asarray(x)
     data.check_images(x)
     model, first = models.with_others(model, x[:1])
-    taps = models.taps(model)
-    expected, got = taps.input_shape(), tuple(x.shape)
+    adapter = models.adapter(model)
+    expected, got = adapter.input_shape(), tuple(x.shape)
     if expected and not _fits(got[1:], expected[1:]):
-        raise InputError(f"Images of shape {got} came, and the model takes {expected}: {_mended(got, expected, taps)}.")
+        raise InputError(
+            f"Images of shape {got} came, and the model takes {expected}: {_mended(got, expected, adapter)}."
+        )
     try:
-        taps.build(_tensor(first))
+        adapter.build(_tensor(first))
         model, first = models.framed(model, first)
     except Exception as error:
         if not _of_layer(error):
@@ -293,7 +295,7 @@ def _counted(model: Any, x: Any, score: Any) -> int | None:
     found: list = []
     try:
         model, first = models.bind(model, x[:1])
-        if score is None or models.taps(model).black_box:
+        if score is None or models.adapter(model).black_box:
             return models.view(model, first, score=score).unit_count()
 
         def run(images):
@@ -310,9 +312,9 @@ def _fits(shape: tuple, wanted: tuple) -> bool:
     return len(shape) == len(wanted) and all(w in (None, s) for s, w in zip(shape, wanted, strict=True))
 
 
-def _mended(got: tuple, expected: tuple, taps: Any) -> str:
+def _mended(got: tuple, expected: tuple, adapter: Any) -> str:
     """What to do with images of a shape that a model does not take."""
-    first, last = taps.channels_first, not taps.channels_first
+    first, last = adapter.channels_first, not adapter.channels_first
     space = expected[1 + first : len(expected) - last]
     if _fits(got, expected[1:]):
         return ONE_IMAGE

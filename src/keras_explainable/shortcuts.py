@@ -90,7 +90,7 @@ def full_gradient_decomposition(
         raise InputError(f"precision={precision!r} came: parts that are rounded do not add up, so float32 is needed.")
     source, _ = opened(model, x, y, batch_size, score, leaf)
     key = "full_gradient_decomposition", score, implicit
-    with models.taps(model).device(), models.blamed(model):
+    with models.adapter(model).device(), models.blamed(model):
         batches = list(run_steps(step, key, model, source, verbose, score=score))
     images, parts = zip(*batches, strict=True)
     scores, gradient = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
@@ -135,6 +135,6 @@ def integrated_gradients_gap(
         return tuple(gradient.integrated_gradients_gap(subject, images, units, score, **params))
 
     source, _ = opened(model, x, y, batch_size, score, leaf)
-    with models.taps(model).device(), models.blamed(model):
+    with models.adapter(model).device(), models.blamed(model):
         parts = [part for _, part in run_steps(step, None, model, source, verbose, score=score, given=params)]
     return Convergence(*map(np.concatenate, zip(*parts, strict=True)))

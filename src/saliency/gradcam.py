@@ -24,7 +24,7 @@ def last_convolution(view: ke.models.View) -> ke.models.Point:
     """Where the convolution that runs last, of those with more than one pixel left, gives its output."""
     calls = ke.models.find.spatial_calls(view.trace, view.rank)
     kinds = ke.models.torch_kinds.CONVOLUTIONS
-    convolutions = [call for call in calls if isinstance(view.taps.layer(call.path), kinds)]
+    convolutions = [call for call in calls if isinstance(view.adapter.layer(call.path), kinds)]
     if not convolutions:
         raise ke.errors.LayerError(
             "This module has no convolution with a spatial output, which this Grad-CAM explains. Name another layer: "

@@ -75,13 +75,15 @@ def test_is_lost_without_the_object(model):
 
 def convolve(x, kernel, stride):
     """Cross-correlation (B, H, W, C) x (k, k, C, D) with the "same" zero padding, one kernel tap at a time."""
-    size, taps = x.shape[1], kernel.shape[0]
+    size, adapter = x.shape[1], kernel.shape[0]
     out = -(-size // stride)
-    total = max((out - 1) * stride + taps - size, 0)
+    total = max((out - 1) * stride + adapter - size, 0)
     x = np.pad(x, ((0, 0), *[(total // 2, total - total // 2)] * 2, (0, 0)))
     span = (out - 1) * stride + 1
     return sum(
-        x[:, r : r + span : stride, c : c + span : stride] @ kernel[r, c] for r in range(taps) for c in range(taps)
+        x[:, r : r + span : stride, c : c + span : stride] @ kernel[r, c]
+        for r in range(adapter)
+        for c in range(adapter)
     )
 
 

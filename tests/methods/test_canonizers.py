@@ -9,7 +9,7 @@ from keras import ops
 from helpers import BACKEND, close, raw
 from keras_explainable import models as views
 from keras_explainable.errors import LayerError
-from keras_explainable.methods.propagation import canonizers, composites, lrp, rules
+from keras_explainable.methods.propagation import canonizers, composites, engine, rules
 
 RNG = np.random.default_rng(5)
 on_torch = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
@@ -37,7 +37,7 @@ def known(model, x):
     view = views.view(model, x)
     steps = view.steps()
     last = [step for step in steps if step.role == "convolution"][-1]
-    return last.call.inputs[0] in canonizers.nonnegative(view.taps, steps)
+    return last.call.inputs[0] in canonizers.nonnegative(view.adapter, steps)
 
 
 @pytest.mark.parametrize("name", BEHIND)
@@ -128,7 +128,7 @@ def test_a_layer_and_what_passes_relevance_on_behind_it_are_one(norm):
     x = L.ReLU(name="last")(L.Add(name="sum")([x, y]))
     model = keras.Model(inputs, L.Dense(3, name="head")(L.Flatten(name="flat")(x)))
     view = views.view(model, np.ones((1, 8, 8, 3), "float32"))
-    found = lrp.wiring(view, composites.epsilon_plus(0.1), view.steps())
+    found = engine.rules_of(view, composites.epsilon_plus(0.1), view.steps())
     assert {str(rule.at): [str(p) for p in rule.of] for rule in found} == {
         "relu": ["input of first"],
         "second": ["input of second"],

@@ -77,7 +77,7 @@ def of_layer(model, x):
     """The one linear layer of a model, as rules get it."""
     seen = models.view(model, x)
     (step,) = seen.steps()
-    return canonizers.linear(seen.taps, step.call, None)
+    return canonizers.linear(seen.adapter, step.call, None)
 
 
 @pytest.mark.parametrize("name", RULES)

@@ -6,7 +6,7 @@ import pytest
 import keras_explainable as ke
 import models
 from helpers import BACKEND, close, few, raw
-from keras_explainable.models.keras.adapter import KerasTaps
+from keras_explainable.models.keras.adapter import KerasAdapter
 
 modules = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
 
@@ -14,9 +14,9 @@ modules = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on P
 @pytest.mark.parametrize("method", ["gradients", "lrp_epsilon"])
 def test_layers_are_looked_up_once(method, monkeypatch):
     model, x, looked = models.build("nested_functional"), models.images("nested_functional"), []
-    plain = KerasTaps._paths
+    plain = KerasAdapter._paths
     whole = raw(method, model, x, 1, **few(method))
-    monkeypatch.setattr(KerasTaps, "_paths", lambda self: (looked.append(1), plain(self))[1])
+    monkeypatch.setattr(KerasAdapter, "_paths", lambda self: (looked.append(1), plain(self))[1])
     close(raw(method, model, x, 1, batch_size=1, **few(method)), whole)
     assert looked == [1]
 

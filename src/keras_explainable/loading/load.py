@@ -219,7 +219,7 @@ def _made(name: str) -> Any:
         raise ModelFileError(f"{module_name} has no function {function!r}. Expected package.module:factory.")
     model = factory()
     try:
-        models.taps(model)
+        models.adapter(model)
     except InputError as error:
         raise ModelFileError(f"{name} did not return a model. {error}") from None
     return model

@@ -19,7 +19,7 @@ def references(view: models.View, baselines: Any) -> Any:
             "give a number, a colour with a value for each channel, or any number of reference images of the images' "
             "size, one at least."
         )
-    return as_inputs(given, view.taps.channels_first)
+    return as_inputs(given, view.adapter.channels_first)
 
 
 def background(view: models.View, baseline: Any) -> Any:
@@ -42,7 +42,7 @@ def background(view: models.View, baseline: Any) -> Any:
 
 def behind_inputs(view: models.View, baseline: Any) -> Any:
     """`background` in the layout of the model's images."""
-    return as_inputs(background(view, baseline), view.taps.channels_first)
+    return as_inputs(background(view, baseline), view.adapter.channels_first)
 
 
 def images_like(view: models.View, name: str, value: Any, expected: str) -> tuple[Any, bool]:
@@ -57,13 +57,13 @@ def images_like(view: models.View, name: str, value: Any, expected: str) -> tupl
     if not ops.is_tensor(given) and given.dtype.kind == "u":  # of 64 bits, which not every framework has
         given = given.astype("float32")
     given, shape = ops.cast(ops.convert_to_tensor(given), "float32"), tuple(view.x.shape)
-    front = view.taps.inputs.front
+    front = view.adapter.inputs.front
     if front is not None and len(given.shape) in (front.rank - 1, front.rank):
         given = front.canonical(given if len(given.shape) == front.rank else given[None])
     if len(given.shape) <= 1:
         given = ops.reshape(given, (1,) * (len(shape) - 1) + (-1,))
     else:
         given = given[None] if len(given.shape) == len(shape) - 1 else given
-        given = ops.moveaxis(given, 1, -1) if view.taps.channels_first else given
+        given = ops.moveaxis(given, 1, -1) if view.adapter.channels_first else given
     fits = len(given.shape) == len(shape) and given.shape[0] != 0
     return given, fits and all(g in (1, n) or None in (g, n) for g, n in zip(given.shape[1:], shape[1:], strict=True))

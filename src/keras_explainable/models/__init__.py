@@ -1,5 +1,6 @@
 """What can be asked of a model: `view(model, inputs, indices, score)` is all that a method needs."""
 
+from keras_explainable.models.adapters import adapter as adapter
 from keras_explainable.models.adapters import bias as bias
 from keras_explainable.models.adapters import bind as bind
 from keras_explainable.models.adapters import blamed as blamed
@@ -9,7 +10,6 @@ from keras_explainable.models.adapters import resized as resized
 from keras_explainable.models.adapters import scale as scale
 from keras_explainable.models.adapters import size as size
 from keras_explainable.models.adapters import steady as steady
-from keras_explainable.models.adapters import taps as taps
 from keras_explainable.models.adapters import told as told
 from keras_explainable.models.adapters import unchanging as unchanging
 from keras_explainable.models.adapters import units as units
@@ -17,8 +17,8 @@ from keras_explainable.models.adapters import view as view
 from keras_explainable.models.adapters import windows as windows
 from keras_explainable.models.adapters import with_others as with_others
 from keras_explainable.models.black_box import BlackBox as BlackBox
-from keras_explainable.models.black_box import BlackBoxTaps as BlackBoxTaps
-from keras_explainable.models.contract import Taps as Taps
+from keras_explainable.models.black_box import BlackBoxAdapter as BlackBoxAdapter
+from keras_explainable.models.contract import Adapter as Adapter
 from keras_explainable.models.evidence import POOR as POOR
 from keras_explainable.models.front import front as front
 from keras_explainable.models.front import placed as placed
@@ -28,8 +28,8 @@ from keras_explainable.models.inputs import Several as Several
 from keras_explainable.models.inputs import bound as bound
 from keras_explainable.models.inputs import parted as parted
 from keras_explainable.models.operations import Step as Step
-from keras_explainable.models.overrides import Rule as Rule
-from keras_explainable.models.overrides import Wiring as Wiring
+from keras_explainable.models.overrides import Override as Override
+from keras_explainable.models.overrides import Overrides as Overrides
 from keras_explainable.models.precision import computing_in as computing_in
 from keras_explainable.models.precision import current_precision as current_precision
 from keras_explainable.models.randomness import is_random as is_random

@@ -11,15 +11,15 @@ from typing import Any, cast
 
 from keras_explainable.errors import BackendError, InputError
 from keras_explainable.models import processes, spatial, weights
-from keras_explainable.models.black_box import BlackBoxTaps
-from keras_explainable.models.contract import Taps
+from keras_explainable.models.black_box import BlackBoxAdapter
+from keras_explainable.models.contract import Adapter
 from keras_explainable.models.front import front, placed
 from keras_explainable.models.front import scale as measured_scale
 from keras_explainable.models.inputs import Bound, Several, bound, parted
 from keras_explainable.models.units import unit_indices
 from keras_explainable.models.view import View
 
-_known: ContextVar[dict[int, tuple[Any, Taps]] | None] = ContextVar("known", default=None)
+_known: ContextVar[dict[int, tuple[Any, Adapter]] | None] = ContextVar("known", default=None)
 
 
 @contextmanager
@@ -32,11 +32,11 @@ def unchanging() -> Iterator[None]:
         _known.reset(token)
 
 
-def taps(model: Any) -> Taps:
+def adapter(model: Any) -> Adapter:
     """The adapter for a model, by its type."""
     processes.check()
     if isinstance(model, Bound):
-        plain = taps(model.model)
+        plain = adapter(model.model)
         if not plain.black_box:
             plain.paths()  # which is looked up once, and not in every copy
         found = copy.copy(plain)
@@ -53,24 +53,24 @@ def taps(model: Any) -> Taps:
 @contextmanager
 def steady(model: Any) -> Iterator[None]:
     """A scope whose results are of one state of the model's weights (see `weights.steady`)."""
-    with weights.steady(taps(model), parted(model)[0]):
+    with weights.steady(adapter(model), parted(model)[0]):
         yield
 
 
 @contextmanager
 def blamed(model: Any) -> Iterator[None]:
     """A scope in which an error is laid on weights that changed, if some did (see `weights.blamed`)."""
-    with weights.blamed(taps(model), parted(model)[0]):
+    with weights.blamed(adapter(model), parted(model)[0]):
         yield
 
 
-def _adapter(model: Any) -> Taps:
+def _adapter(model: Any) -> Adapter:
     import keras
 
     if isinstance(model, keras.Model):
-        from keras_explainable.models.keras.adapter import KerasTaps
+        from keras_explainable.models.keras.adapter import KerasAdapter
 
-        return KerasTaps(model)
+        return KerasAdapter(model)
     if _is_module(model) and not isinstance(model, keras.Layer):
         if keras.backend.backend() != "torch":
             raise BackendError(
@@ -78,11 +78,11 @@ def _adapter(model: Any) -> Taps:
                 "Start over in a new process with KERAS_BACKEND=torch set before Keras is imported, as by "
                 "os.environ['KERAS_BACKEND'] = 'torch' in the first line."
             )
-        from keras_explainable.models.torch.adapter import TorchTaps
+        from keras_explainable.models.torch.adapter import TorchAdapter
 
-        return TorchTaps(model)
+        return TorchAdapter(model)
     if callable(model) and not isinstance(model, (type, keras.Layer)):
-        return cast(Taps, BlackBoxTaps(model))  # which refuses what it has not
+        return cast(Adapter, BlackBoxAdapter(model))  # which refuses what it has not
     raise InputError(
         f"A {type(model).__module__}.{type(model).__name__} came, and a keras.Model, torch.nn.Module or function from "
         "images to scores was expected."
@@ -100,7 +100,7 @@ def with_others(model: Any, x: Any) -> tuple[Any, Any]:
     if not isinstance(x, Several):
         return model, x
     model, told = parted(model)
-    admitted = map(taps(model).admit, x.inputs.paths[1:], x.inputs.others)
+    admitted = map(adapter(model).admit, x.inputs.paths[1:], x.inputs.others)
     return bound(model, replace(x.inputs.fed(admitted), channels=told.channels, stretched=told.stretched)), x.images
 
 
@@ -109,9 +109,9 @@ def framed(model: Any, images: Any) -> tuple[Any, Any]:
     import keras
 
     plain, inputs = parted(model)
-    taps(model).check_integers(images)
-    told, inputs = inputs.channels, replace(inputs, channels=None, dtype=taps(model).own_type(images))
-    found = front(taps(bound(plain, inputs)), tuple(images.shape), told)
+    adapter(model).check_integers(images)
+    told, inputs = inputs.channels, replace(inputs, channels=None, dtype=adapter(model).own_type(images))
+    found = front(adapter(bound(plain, inputs)), tuple(images.shape), told)
     inputs = replace(inputs, front=None if found.plain and told is None else found)
     if found.plain:
         return bound(plain, inputs), images
@@ -122,8 +122,8 @@ def scale(model: Any, x: Any) -> tuple[float, float] | None:
     """What a model multiplies its images by, and takes from them before (see `models.front.scale`)."""
     model, images = with_others(model, x[:1])
     plain, inputs = parted(model)
-    inputs = replace(inputs, channels=None, dtype=taps(model).own_type(images))
-    return measured_scale(taps(bound(plain, inputs)), tuple(images.shape))
+    inputs = replace(inputs, channels=None, dtype=adapter(model).own_type(images))
+    return measured_scale(adapter(bound(plain, inputs)), tuple(images.shape))
 
 
 def told(model: Any, channels: Any, stretched: bool = False) -> Any:
@@ -158,19 +158,19 @@ def _is_module(model: Any) -> bool:
 
 def view(model: Any, inputs: Any, indices: Any = None, score: Any = None) -> View:
     """A model on a batch of images, for chosen units (see `View`)."""
-    return View(taps(model), inputs, indices, score)
+    return View(adapter(model), inputs, indices, score)
 
 
 def size(model: Any, images: Any) -> tuple:
     """The spatial size of a batch of images."""
     import keras
 
-    return spatial.spatial_size(keras.ops.shape(images), taps(model).channels_first)
+    return spatial.spatial_size(keras.ops.shape(images), adapter(model).channels_first)
 
 
 def resized(model: Any, images: Any, maps: Any, to: Any = None, axis: int = 1, windows: Any = None) -> Any:
     """Maps at the images' size, or at another; those of a hidden signal in its windows (see `windows`)."""
-    return placed(taps(model).inputs.front, tuple(size(model, images)), maps, to, axis, windows)
+    return placed(adapter(model).inputs.front, tuple(size(model, images)), maps, to, axis, windows)
 
 
 def windows(model: Any, images: Any, params: Mapping = MappingProxyType({})) -> tuple:

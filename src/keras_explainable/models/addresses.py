@@ -8,7 +8,7 @@ from typing import Any
 from keras import ops
 
 from keras_explainable.errors import LayerError
-from keras_explainable.models.contract import Taps
+from keras_explainable.models.contract import Adapter
 from keras_explainable.models.heads import ending, is_exposed
 from keras_explainable.models.spatial import last_spatial
 from keras_explainable.models.trace import Point, Trace
@@ -16,41 +16,43 @@ from keras_explainable.models.trace import Point, Trace
 WRAPPED = re.compile(r"^((module|_orig_mod)\.)+")  # how wrappers that are looked through call what they hold
 
 
-def exposed(taps: Taps, x: Any, keep: Callable) -> list:
+def exposed(adapter: Adapter, x: Any, keep: Callable) -> list:
     """What a model that exposes signals returns on images: its score, and those signals, in the model's own layout.
 
     `keep` copies a signal, where what follows may work in place."""
     shape = (1, *x.shape[1:])
-    trace = taps.trace(shape, "float32")
-    score, signals = declared(trace, taps, len(x.shape) - 2, lambda: taps.trace(shape, "float32", operations=True))
+    trace = adapter.trace(shape, "float32")
+    score, signals = declared(
+        trace, adapter, len(x.shape) - 2, lambda: adapter.trace(shape, "float32", operations=True)
+    )
     seen: dict[Point, Any] = {}
 
     def see(point, value):
         seen[point] = value
         return keep(value)
 
-    outputs = taps.run(x, see, frozenset([*([score] if score else []), *signals]))
-    scores = seen[score] if score else taps.scores(outputs)
-    if taps.target is None:  # a squeeze may follow the last sigmoid
-        scores = ops.reshape(scores, ops.shape(taps.scores(outputs)))
+    outputs = adapter.run(x, see, frozenset([*([score] if score else []), *signals]))
+    scores = seen[score] if score else adapter.scores(outputs)
+    if adapter.target is None:  # a squeeze may follow the last sigmoid
+        scores = ops.reshape(scores, ops.shape(adapter.scores(outputs)))
     return [scores, *(seen[point] for point in signals)]
 
 
 def declared(
-    trace: Trace, taps: Taps, rank: int, operations: Callable[[], Trace]
+    trace: Trace, adapter: Adapter, rank: int, operations: Callable[[], Trace]
 ) -> tuple[Point | None, tuple[Point, ...]]:
     """The score's point (None: the model's output as it is) and the signals of a model, exposed by the user or not.
 
     A model of the user's own with outputs [score, *signals] is as good as an exposed one."""
     score: Point | None
-    if taps.target is not None:
-        score = resolve(trace, taps, taps.target)
+    if adapter.target is not None:
+        score = resolve(trace, adapter, adapter.target)
     else:
         found, seen = ending(trace)
         found = found if seen else ending(operations())[0]
         score = found.point if found else None
-    if taps.signals is not None:
-        return score, tuple(resolve(trace, taps, address) for address in taps.signals)
+    if adapter.signals is not None:
+        return score, tuple(resolve(trace, adapter, address) for address in adapter.signals)
     if not is_exposed(trace, operations):
         return score, (last_spatial(trace, rank),)
     made = [trace.producer(value) for value in trace.outputs[1:]]
@@ -62,7 +64,7 @@ def declared(
     return score, tuple(call.output for call in made if call)
 
 
-def resolve(trace: Trace, taps: Taps, address: Any, leads: Callable = lambda: None) -> Point:
+def resolve(trace: Trace, adapter: Adapter, address: Any, leads: Callable = lambda: None) -> Point:
     """The point that a user means by a name, path, tuple of names, index, layer, or dictionary of
     `name` or `layer`, `link` ("output" or "input") and `index` (of the layer's calls; "node" is an older word).
 
@@ -71,8 +73,8 @@ def resolve(trace: Trace, taps: Taps, address: Any, leads: Callable = lambda: No
     if isinstance(address, Point):
         return address
     name, link, index = parts(address)
-    path = find_path(taps, name)
-    layers = taps.paths()
+    path = find_path(adapter, name)
+    layers = adapter.paths()
     calls = [c for c in trace.calls if layers[c.path] is layers[path]]
     if not calls:
         raise LayerError(f"Layer {path!r} is in the model but was not called in its forward pass, so it has no signal.")
@@ -111,11 +113,11 @@ def _call_number(path: str, index: Any, calls: int) -> int:
     raise LayerError(f"Layer {path!r} is called {calls} times: index {index!r} is none of 0 to {calls - 1}.")
 
 
-def find_path(taps: Taps, name: Any) -> str:
+def find_path(adapter: Adapter, name: Any) -> str:
     """The path of a layer, from its name, a path with dots or slashes, a tuple of names, an index, or the layer."""
-    paths = taps.paths()
+    paths = adapter.paths()
     if isinstance(name, int):
-        top = taps.children()
+        top = adapter.children()
         if not -len(top) <= name < len(top):
             raise LayerError(f"Layer index {name} is out of range: the model has {len(top)} layers.")
         name = top[name]

@@ -65,7 +65,7 @@ def refuse(*_: Any) -> NoReturn:
     )
 
 
-class BlackBoxTaps:
+class BlackBoxAdapter:
     """Any callable that is neither a Keras model nor a PyTorch module."""
 
     separator = "/"

@@ -30,9 +30,9 @@ def signal(view: Any, layer: Any = None) -> Point:
     given: dict = {}
     if layer is not None:
         address, given = tokens.given(layer)
-        point = addresses.resolve(view.trace, view.taps, address, functools.partial(leading, view))
+        point = addresses.resolve(view.trace, view.adapter, address, functools.partial(leading, view))
     elif view.exposed:
-        _, points = addresses.declared(view.trace, view.taps, rank, lambda: view.operations)
+        _, points = addresses.declared(view.trace, view.adapter, rank, lambda: view.operations)
         order = [call.output[:2] for call in view.trace.calls]
         shown = [p for p in points if p == INPUT or spatial.is_spatial(view.call(p), rank)]
         point = max(shown or points, key=lambda p: order.index(p[:2]) if p != INPUT else -1)
@@ -82,8 +82,8 @@ def _read(view: Any, call: Call) -> Reading | None:
 
 def _best(view: Any, call: Call, seen: Evidence) -> Shown | None:
     """How a signal shows the image best, its tokens in any order."""
-    taps, shape = sampled(view.taps), tuple(view.inputs.shape)
-    probes.outside(lambda: seen.try_orders(call, taps, shape, scale(taps, shape)))
+    adapter, shape = sampled(view.adapter), tuple(view.inputs.shape)
+    probes.outside(lambda: seen.try_orders(call, adapter, shape, scale(adapter, shape)))
     return seen.best(call)
 
 
@@ -92,7 +92,7 @@ def _is_plain(view: Any, call: Call, roots: Sequence[int]) -> bool:
     those behind it, on the way to the roots, let all of them count; or it is of frames, or of other axes."""
     call = view.operations.at(call.output) or call
     odd = call.frames or len(call.shape) not in (3, view.rank + 2)
-    return bool(odd) or dependencies.keeps_places(view.taps, view.operations, roots, call, view.rank)
+    return bool(odd) or dependencies.keeps_places(view.adapter, view.operations, roots, call, view.rank)
 
 
 def chosen(view: Any) -> dict[Point, Reading | None]:
@@ -263,12 +263,12 @@ def measured(view: Any) -> Evidence | None:
     known = view.trace.known
     if "evidence" not in known:
         shape = tuple(view.inputs.shape)
-        taps, calls = sampled(view.taps), _candidates(view, None)
-        image = spatial.spatial_size(shape, taps.channels_first)
+        adapter, calls = sampled(view.adapter), _candidates(view, None)
+        image = spatial.spatial_size(shape, adapter.channels_first)
         grids = functools.partial(tokens.grids, view.trace, image)
-        front(taps, shape)  # which finds the scale
-        measure = functools.partial(evidence.measured, taps, shape, calls, scale(taps, shape), grids)
-        moved = taps.inputs.front is not None and taps.inputs.front.moved
+        front(adapter, shape)  # which finds the scale
+        measure = functools.partial(evidence.measured, adapter, shape, calls, scale(adapter, shape), grids)
+        moved = adapter.inputs.front is not None and adapter.inputs.front.moved
         fits = view.trace.images == 1 and view.rank in evidence.BLOCKS and not moved
         known["evidence"] = probes.outside(measure) if fits else None
     return known["evidence"]
@@ -336,7 +336,7 @@ def _inside(view: Any, call: Call) -> Call:
     if not call.holds_calls or spatial.is_spatial(call, view.rank):
         return call
     calls = (c for c in spatial.spatial_calls(view.trace, view.rank) if c.frames)
-    inside = [c for c in calls if c.path.startswith(call.path + view.taps.separator)]
+    inside = [c for c in calls if c.path.startswith(call.path + view.adapter.separator)]
     return inside[-1] if inside else call
 
 

@@ -13,7 +13,7 @@ from keras_explainable.models.trace import Call, Deviation, Point, Trace
 Tap = Callable[[Point, Any], Any]
 
 
-class Taps(Protocol):
+class Adapter(Protocol):
     """A model seen as a pure call with visible signals."""
 
     black_box: bool  # whether nothing but its scores can be had: no gradients, no signals

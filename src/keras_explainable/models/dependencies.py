@@ -4,7 +4,7 @@ keep the places of an image."""
 from collections.abc import Iterable
 
 from keras_explainable.models import layer_roles
-from keras_explainable.models.contract import Taps
+from keras_explainable.models.contract import Adapter
 from keras_explainable.models.trace import IMAGES, Call, Trace
 
 
@@ -55,10 +55,10 @@ def _has_weights(trace: Trace, call: Call) -> bool:
     return call.kind in layer_roles.WEIGHTED and bool(trace.beside.intersection(call.inputs))
 
 
-def keeps_places(taps: Taps, trace: Trace, roots: Iterable[int], signal: Call, rank: int) -> bool:
+def keeps_places(adapter: Adapter, trace: Trace, roots: Iterable[int], signal: Call, rank: int) -> bool:
     """Whether it is known of every call on the way that a signal has the images' places where the images have them, and
     that all of its places count for the roots, if there are any."""
-    if not signal.outputs or signal.channels_first != taps.channels_first or len(signal.shape) != rank + 2:
+    if not signal.outputs or signal.channels_first != adapter.channels_first or len(signal.shape) != rank + 2:
         return False
     before = trace.above(signal.outputs[0]) | {signal.outputs[0]}
     way = frozenset().union(roots, *(trace.above(root) for root in roots))
@@ -66,9 +66,11 @@ def keeps_places(taps: Taps, trace: Trace, roots: Iterable[int], signal: Call, r
         if call.holds_calls or trace.is_beside(call) or not way.union(before).intersection(call.outputs):
             continue
         if before.intersection(call.outputs):
-            if _is_spatial(call, rank) and not (_stays(taps, call) and call.channels_first == taps.channels_first):
+            if _is_spatial(call, rank) and not (
+                _stays(adapter, call) and call.channels_first == adapter.channels_first
+            ):
                 return False
-        elif taps.role(call) in (None, "other", "attention", "softmax") or _chooses(call):
+        elif adapter.role(call) in (None, "other", "attention", "softmax") or _chooses(call):
             return False
     return True
 
@@ -78,14 +80,14 @@ def _is_spatial(call: Call, rank: int) -> bool:
     return len(call.shape) == rank + 2 and any(s > 1 for s in size)
 
 
-def _stays(taps: Taps, call: Call) -> bool:
+def _stays(adapter: Adapter, call: Call) -> bool:
     name = call.kind.lower()
     by_name = (
         name in layer_roles.STAYING
         or name.startswith(layer_roles.STAYING_BY_BEGINNING)
         or call.kind in layer_roles.TIMES
     )
-    return by_name or layer_roles.WEIGHTED.get(call.kind) == "convolution" or taps.role(call) in layer_roles.LOCAL
+    return by_name or layer_roles.WEIGHTED.get(call.kind) == "convolution" or adapter.role(call) in layer_roles.LOCAL
 
 
 def _chooses(call: Call) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_explainable.models import orders, probes, tokens
-from keras_explainable.models.contract import Taps
+from keras_explainable.models.contract import Adapter
 from keras_explainable.models.probes import Changes
 from keras_explainable.models.signal_layout import Reading
 from keras_explainable.models.spatial import spatial_size
@@ -110,14 +110,14 @@ class Evidence:
     def best(self, call: Call) -> Shown | None:
         return next(iter(self.of(call)), None)
 
-    def try_orders(self, call: Call, taps: Taps, shape: tuple, scale: Any) -> None:
+    def try_orders(self, call: Call, adapter: Adapter, shape: tuple, scale: Any) -> None:
         """Find out which token of a signal is at which place, where they do not show the image row by row."""
         best = self.best(call)
         if best is None or best.evidence >= ENOUGH or not best.reading.grid or call.output in self.tried:
             return
         self.tried.add(call.output)
         for reading, usual in readings(call, self.rank, self.grids):
-            order = orders.found(taps, shape, call, reading, scale) if usual else None
+            order = orders.found(adapter, shape, call, reading, scale) if usual else None
             if order is None:
                 continue
             changes = self.changes[self.points.get(call.outputs[0], call.output)].tokens
@@ -146,11 +146,11 @@ class Evidence:
         return [shown for _, shown in sorted(found, key=lambda pair: pair[0])]
 
 
-def measured(taps: Taps, shape: tuple, calls: Sequence[Call], scale: Any, grids: Callable) -> Evidence:
+def measured(adapter: Adapter, shape: tuple, calls: Sequence[Call], scale: Any, grids: Callable) -> Evidence:
     """The evidence of the signals of some calls of a model of images of a shape (B, ...); `grids(count)` are those that
     so many tokens, and few others, can be."""
-    first, rank = taps.channels_first, len(shape) - 2
+    first, rank = adapter.channels_first, len(shape) - 2
     batch = probes.images(shape, first, scale, masks(spatial_size(shape, first)))
-    front = taps.inputs.front
+    front = adapter.inputs.front
     windows = front.windows if front is not None else ()
-    return Evidence(calls, probes.changes(taps, batch, calls), rank, windows, grids)
+    return Evidence(calls, probes.changes(adapter, batch, calls), rank, windows, grids)

@@ -13,7 +13,7 @@ from keras import ops
 
 from keras_explainable import backend
 from keras_explainable.errors import InputError
-from keras_explainable.models.contract import Taps
+from keras_explainable.models.contract import Adapter
 from keras_explainable.models.inputs import IMAGE_CHANNELS
 from keras_explainable.models.trace import IMAGES, Call, Point
 from keras_explainable.numerics.resize import resize
@@ -103,20 +103,20 @@ class _Reached(BaseException):  # no `except Exception` of the model's stops it
         self.value = value
 
 
-def front(taps: Taps, shape: tuple, channels: Any = None) -> Front:
+def front(adapter: Adapter, shape: tuple, channels: Any = None) -> Front:
     """The front of a model for images of a shape (B, ...); `channels` is the user's word on their axis.
 
     Raises:
         InputError: the axis of the channels is not told by the model, and the shape leaves a doubt.
     """
-    first, rank = taps.channels_first, len(shape)
+    first, rank = adapter.channels_first, len(shape)
     usual = 1 if first else rank - 1
     given = _given(channels, rank) if channels is not None else usual
-    if taps.black_box:
+    if adapter.black_box:
         return Front(None if rank == 2 and channels is None else given, first, rank)
-    known = taps.trace((1, *shape[1:]), "float32").known
+    known = adapter.trace((1, *shape[1:]), "float32").known
     if "front" not in known:
-        measure = functools.partial(_measured, taps, shape)
+        measure = functools.partial(_measured, adapter, shape)
         known["front"] = _in_thread(measure) if backend.is_traced(ops.zeros(())) else measure()
     found: Front | None = known["front"]
     if found is None:
@@ -124,10 +124,10 @@ def front(taps: Taps, shape: tuple, channels: Any = None) -> Front:
     return found if channels is None else found._replace(channel=given)
 
 
-def scale(taps: Taps, shape: tuple) -> tuple[float, float] | None:
+def scale(adapter: Adapter, shape: tuple) -> tuple[float, float] | None:
     """What images (B, ...) are multiplied by on the way to the first weights, and what is taken from them before, where
     that was measured (see `front`)."""
-    return None if taps.black_box else taps.trace((1, *shape[1:]), "float32").known.get("scale")
+    return None if adapter.black_box else adapter.trace((1, *shape[1:]), "float32").known.get("scale")
 
 
 def _given(channels: Any, rank: int) -> int | None:
@@ -165,9 +165,9 @@ def _in_thread(measure: Callable[[], Front | None]) -> Front | None:
     return found[0] if found else None
 
 
-def _measured(taps: Taps, shape: tuple) -> Front | None:
+def _measured(adapter: Adapter, shape: tuple) -> Front | None:
     """The front as images show it; None where it cannot be told."""
-    trace, first, rank = taps.trace((1, *shape[1:]), "float32"), taps.channels_first, len(shape)
+    trace, first, rank = adapter.trace((1, *shape[1:]), "float32"), adapter.channels_first, len(shape)
     usual = Front(1 if first else rank - 1, first, rank)
     entry = next((c for c in trace.calls if c.has_kernel and c.leaf and not trace.beside.issuperset(c.inputs)), None)
     if rank == 2:
@@ -176,18 +176,18 @@ def _measured(taps: Taps, shape: tuple) -> Front | None:
         return None
     entered = dict(entry.signals).get(Point(*entry.output[:2], "input"), ())
     if entry.inputs[:1] == (IMAGES,):
-        axis = taps.entry_axis(entry) % rank
+        axis = adapter.entry_axis(entry) % rank
         return usual._replace(channel=axis) if rank <= 3 or axis == usual.channel else None
     try:
-        return _read(taps, entry, shape, 2 if entered[:1] != (trace.images,) else trace.images)
+        return _read(adapter, entry, shape, 2 if entered[:1] != (trace.images,) else trace.images)
     except Exception:  # the model does not run on such images
         return None
 
 
-def _read(taps: Taps, entry: Call, shape: tuple, number: int) -> Front | None:
+def _read(adapter: Adapter, entry: Call, shape: tuple, number: int) -> Front | None:
     point = Point(entry.path, entry.call, "input")
     size = (number, *shape[1:])
-    low, middle, high = (_entering(taps, np.full(size, level), point) for level in (0.0, 0.5, 1.0))
+    low, middle, high = (_entering(adapter, np.full(size, level), point) for level in (0.0, 0.5, 1.0))
     slope = high - low
     inside = abs(slope) > 1e-6
     if slope.ndim == 2:  # all in one row, or pooled
@@ -196,17 +196,17 @@ def _read(taps: Taps, entry: Call, shape: tuple, number: int) -> Front | None:
     if not inside.any() or abs(np.where(inside, (middle - low) / safe, 0.5) - 0.5).max() > STILL:
         return None  # what comes in is no copy of the images, scaled and shifted
     scales, taken = abs(slope)[inside], -(low / safe)[inside]
-    taps.trace((1, *shape[1:]), "float32").known["scale"] = float(np.median(scales)), float(np.median(taken))
+    adapter.trace((1, *shape[1:]), "float32").known["scale"] = float(np.median(scales)), float(np.median(taken))
     at = {}
     for axis, count in enumerate(size):
         if count > 1:
             grown = np.linspace(0, 1, count).reshape([-1 if a == axis else 1 for a in range(len(size))])
-            seen = _entering(taps, np.broadcast_to(grown, size), point)
+            seen = _entering(adapter, np.broadcast_to(grown, size), point)
             at[axis] = np.where(inside, (seen - low) / safe, np.nan)
-    return _placed(taps, entry, size, at)
+    return _placed(adapter, entry, size, at)
 
 
-def _entering(taps: Taps, images: np.ndarray, point: Point) -> np.ndarray:
+def _entering(adapter: Adapter, images: np.ndarray, point: Point) -> np.ndarray:
     """What a call gets of some images; the model runs no further."""
 
     def stop(seen: Point, value: Any) -> Any:
@@ -215,20 +215,20 @@ def _entering(taps: Taps, images: np.ndarray, point: Point) -> np.ndarray:
         return value
 
     def run(x: Any, tap: Callable) -> Any:
-        return taps.run(x, stop, frozenset([point]))
+        return adapter.run(x, stop, frozenset([point]))
 
     try:
-        backend.evaluate(run, taps.images(images.astype("float32")))
+        backend.evaluate(run, adapter.images(images.astype("float32")))
     except _Reached as reached:
         return backend.to_host(ops.cast(reached.value, "float32")).astype("float64")
     raise RuntimeError("the call was not reached")
 
 
-def _placed(taps: Taps, entry: Call, size: tuple, at: dict[int, np.ndarray]) -> Front | None:
+def _placed(adapter: Adapter, entry: Call, size: tuple, at: dict[int, np.ndarray]) -> Front | None:
     """What the places of each axis's numbers say of it."""
     ends = {axis: _varies(seen) for axis, seen in at.items()}
     values = next(iter(at.values()))
-    channels, first, rank = taps.entry_axis(entry) % values.ndim, taps.channels_first, len(size)
+    channels, first, rank = adapter.entry_axis(entry) % values.ndim, adapter.channels_first, len(size)
     found = [axis for axis, places in ends.items() if axis and places == {channels}]
     if len(found) > 1:
         found = [axis for axis in found if size[axis] in IMAGE_CHANNELS]
@@ -241,26 +241,26 @@ def _placed(taps: Taps, entry: Call, size: tuple, at: dict[int, np.ndarray]) -> 
         return Front(channel, first, rank) if found else None  # patches in rows, or all in one row
     folded = [axis for axis in space if 0 in ends.get(axis, ())]
     frames = size[space[0]] if folded == space[:1] and ends[folded[0]] == {0} else 0
-    seen = [_window(taps, entry, at.get(axis), ends.get(axis, set()), size[axis]) for axis in space]
+    seen = [_window(adapter, entry, at.get(axis), ends.get(axis, set()), size[axis]) for axis in space]
     windows = tuple(None if isinstance(window, bool) else window for window in seen)
     goes = [next(iter(places)) for places in map(ends.get, space) if places and len(places) == 1 and 0 not in places]
     moved = goes != sorted(goes) or False in seen
-    series = not frames and bool(space) and _in_series(taps, entry, size, space[0], values.ndim)
+    series = not frames and bool(space) and _in_series(adapter, entry, size, space[0], values.ndim)
     frames = size[space[0]] if series else frames
     turned = bool(frames) and not series and np.nanmean(at[0][1]) > STILL  # the second row is of another image already
     return Front(channel, first, rank, windows if any(windows) else (), frames, turned, series, moved)
 
 
-def _in_series(taps: Taps, entry: Call, size: tuple, axis: int, rank: int) -> bool:
+def _in_series(adapter: Adapter, entry: Call, size: tuple, axis: int, rank: int) -> bool:
     """Whether each call of the first layer with weights sees a place of its own on the first axis of space."""
-    trace, count = taps.trace((1, *size[1:]), "float32"), size[axis]
+    trace, count = adapter.trace((1, *size[1:]), "float32"), size[axis]
     if rank != len(size) - 1 or sum(call.path == entry.path for call in trace.calls) != count or count < 2:
         return False
     grown = np.linspace(0, 1, count).reshape([-1 if a == axis else 1 for a in range(len(size))])
 
     def mean(images, number):
         images = np.broadcast_to(images, size)
-        return _entering(taps, images, Point(entry.path, number, "input")).mean()
+        return _entering(adapter, images, Point(entry.path, number, "input")).mean()
 
     for number in {0, count // 2, count - 1}:
         low, high = (mean(np.full(size, level), number) for level in (0.0, 1.0))
@@ -275,7 +275,7 @@ def _varies(seen: np.ndarray) -> set[int]:
     return {axis for axis in range(seen.ndim) if (high.max(axis=axis) - low.min(axis=axis)).max() > STILL}
 
 
-def _window(taps: Taps, entry: Call, seen: np.ndarray | None, ends: set[int], count: int) -> Window | None | bool:
+def _window(adapter: Adapter, entry: Call, seen: np.ndarray | None, ends: set[int], count: int) -> Window | None | bool:
     """Where the first weights' input begins and ends along an axis of images, in parts of it; None for all of it, and
     False where it is no stretch of it."""
     if seen is None or len(ends) != 1 or 0 in ends:
@@ -291,7 +291,7 @@ def _window(taps: Taps, entry: Call, seen: np.ndarray | None, ends: set[int], co
         return False
     start = places[0] - step * (inside[0] + 0.5) + 0.5
     stop = places[-1] + step * (len(along) - 1 - inside[-1] + 0.5) + 0.5
-    reach = taps.reach(entry, axis) * step
+    reach = adapter.reach(entry, axis) * step
     start = min(0.0, start + reach) if start < 0 else start  # padding that a convolution takes off again is none
     stop = max(float(count), stop - reach) if stop > count else stop
     if abs(start) < max(0.75, step / 2) and abs(stop - count) < max(0.75, step / 2):

@@ -270,12 +270,12 @@ def parted(model: Any) -> tuple[Any, Inputs]:
     return (model.model, model.inputs) if isinstance(model, Bound) else (model, Inputs())
 
 
-def sampled(taps: Any) -> Any:
+def sampled(adapter: Any) -> Any:
     """An adapter with one row of what is fed besides the images, known also where that is part of a program."""
-    if taps.inputs.alone:
-        return taps
-    found = copy.copy(taps)
-    found.inputs = taps.inputs.each(_sample)
+    if adapter.inputs.alone:
+        return adapter
+    found = copy.copy(adapter)
+    found.inputs = adapter.inputs.each(_sample)
     return found
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import backend
-from keras_explainable.models.contract import Taps
+from keras_explainable.models.contract import Adapter
 from keras_explainable.models.inputs import sampled
 from keras_explainable.models.operations import Step
 from keras_explainable.models.trace import Point, Trace
@@ -22,7 +22,7 @@ MOVING, LINEAR = "moving", "linear"
 Key = tuple[str, int]  # of a call
 
 
-def tried(taps: Taps, trace: Trace, shape: tuple, steps: Sequence[Step]) -> dict[Key, str]:
+def tried(adapter: Adapter, trace: Trace, shape: tuple, steps: Sequence[Step]) -> dict[Key, str]:
     """Which of some calls are linear in what comes of the images, up to a constant: "moving" where each output is one
     of these numbers, or a constant, and "linear" otherwise. The verdict is kept with the trace.
 
@@ -32,29 +32,29 @@ def tried(taps: Taps, trace: Trace, shape: tuple, steps: Sequence[Step]) -> dict
     verdicts.update(dict.fromkeys([step.call.output[:2] for step in new]))
     able = {step.call.output[:2]: step.reached for step in new if step.reached and not step.indexed}
     if able:
-        _with_numbers(lambda: _run(sampled(taps), shape, able, verdicts, _verdict))
+        _with_numbers(lambda: _run(sampled(adapter), shape, able, verdicts, _verdict))
     return {key: kind for key, kind in verdicts.items() if kind}
 
 
-def summing(taps: Taps, trace: Trace, shape: tuple, steps: Sequence[Step]) -> dict[Key, int | None]:
+def summing(adapter: Adapter, trace: Trace, shape: tuple, steps: Sequence[Step]) -> dict[Key, int | None]:
     """The axis along which what each of some calls gives adds up to 1, counted from the last; None where there is none,
     or more than one. Kept with the trace."""
     axes = trace.known.setdefault("summing", {})
     new = {step.call.output[:2]: step.reached for step in steps if step.call.output[:2] not in axes}
     axes.update(dict.fromkeys(new))
     if new:
-        _with_numbers(lambda: _run(sampled(taps), shape, new, axes, _axis))
+        _with_numbers(lambda: _run(sampled(adapter), shape, new, axes, _axis))
     return axes
 
 
-def still(taps: Taps, trace: Trace, shape: tuple, points: Sequence[Point]) -> bool:
+def still(adapter: Adapter, trace: Trace, shape: tuple, points: Sequence[Point]) -> bool:
     """Whether signals are the same whatever the images show: tried on two batches of random ones. Kept with the
     trace."""
     known = trace.known.setdefault("still", {})
     key = tuple(points)
     if key not in known:
         known[key] = False
-        _with_numbers(lambda: known.update({key: _same(sampled(taps), shape, frozenset(points))}))
+        _with_numbers(lambda: known.update({key: _same(sampled(adapter), shape, frozenset(points))}))
     return known[key]
 
 
@@ -65,7 +65,7 @@ def _with_numbers(work: Callable[[], None]) -> None:
     thread.join()
 
 
-def _same(taps: Taps, shape: tuple, points: frozenset[Point]) -> bool:
+def _same(adapter: Adapter, shape: tuple, points: frozenset[Point]) -> bool:
     seen: list[dict[Point, np.ndarray]] = []
 
     def tap(point, value):
@@ -75,8 +75,8 @@ def _same(taps: Taps, shape: tuple, points: frozenset[Point]) -> bool:
     try:
         for seed in range(2):
             seen.append({})
-            with taps.device():
-                taps.run(taps.images(_random(shape, seed)), tap, points)
+            with adapter.device():
+                adapter.run(adapter.images(_random(shape, seed)), tap, points)
     except Exception:  # not on such images
         return False
     first, second = seen
@@ -87,7 +87,7 @@ def _random(shape: tuple, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape).astype("float32")
 
 
-def _run(taps: Taps, shape: tuple, able: dict[Key, tuple[Point, ...]], verdicts: dict, judge: Callable) -> None:
+def _run(adapter: Adapter, shape: tuple, able: dict[Key, tuple[Point, ...]], verdicts: dict, judge: Callable) -> None:
     """Note the verdict on each call, tried while the model runs."""
     seen: dict[Point, Any] = {}
 
@@ -100,8 +100,8 @@ def _run(taps: Taps, shape: tuple, able: dict[Key, tuple[Point, ...]], verdicts:
 
     points = frozenset([Point(*key, "again") for key in able]).union(*able.values())
     try:
-        with taps.device():
-            taps.run(taps.images(_random(shape)), tap, points)
+        with adapter.device():
+            adapter.run(adapter.images(_random(shape)), tap, points)
     except Exception:  # not on such images: then nothing is known of what was not tried
         return
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from keras_explainable.errors import LayerError
 from keras_explainable.models import layer_roles
-from keras_explainable.models.contract import Taps
+from keras_explainable.models.contract import Adapter
 from keras_explainable.models.trace import IMAGES, Call, Point, Trace
 
 
@@ -31,7 +31,7 @@ class Step(NamedTuple):
 
 
 def steps(
-    taps: Taps,
+    adapter: Adapter,
     trace: Trace,
     target: Point | None,
     stop: Point | None = None,
@@ -63,7 +63,7 @@ def steps(
         value, user = waiting.pop()
         if value in trace.beside or value in ends:
             continue
-        call = _maker(taps, trace, value)
+        call = _maker(adapter, trace, value)
         if call is None and value in whole:
             continue  # numbers of rows of a table, made before the model ran: no gradient goes there
         if call is None and (taken := _taking(trace, value)) and still(taken):
@@ -79,7 +79,7 @@ def steps(
         waiting.extend((number, call.path) for number in call.inputs)
     reached, made = ends, []
     for c in trace.calls:
-        if (c.path, c.call) not in found or reached.isdisjoint(c.inputs) or (role := taps.role(c)) == "blank":
+        if (c.path, c.call) not in found or reached.isdisjoint(c.inputs) or (role := adapter.role(c)) == "blank":
             continue
         indexed = not reached.isdisjoint(c.integers)
         reached.update(c.outputs)
@@ -119,7 +119,7 @@ def _reduces(call: Call) -> bool:
     return len(call.inputs) == len(sizes) == 1 and math.prod(call.shape) < sizes[0]
 
 
-def _maker(taps: Taps, trace: Trace, value: int) -> Call | None:
+def _maker(adapter: Adapter, trace: Trace, value: int) -> Call | None:
     """The call that made a value: of attention the whole layer, which is known, and not the last one inside."""
     made = (c for c in trace.calls if c.holds_calls and value in c.outputs and value not in c.inputs)
-    return next((c for c in made if taps.role(c) == "attention"), trace.producer(value))
+    return next((c for c in made if adapter.role(c) == "attention"), trace.producer(value))

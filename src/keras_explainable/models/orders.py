@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from keras_explainable.models import probes
-from keras_explainable.models.contract import Taps
+from keras_explainable.models.contract import Adapter
 from keras_explainable.models.signal_layout import Reading
 from keras_explainable.models.spatial import spatial_size
 from keras_explainable.models.trace import Call
@@ -36,11 +36,11 @@ def decoded(changes: np.ndarray, grid: tuple[int, ...]) -> tuple[int, ...] | Non
     return tuple(np.argsort(at).tolist()) if len(np.unique(at)) == changes.shape[1] else None
 
 
-def found(taps: Taps, shape: tuple, call: Call, reading: Reading, scale: Any) -> tuple[int, ...] | None:
+def found(adapter: Adapter, shape: tuple, call: Call, reading: Reading, scale: Any) -> tuple[int, ...] | None:
     """The order of a signal's tokens, as of a reading of them; None where they are no permutation of its grid."""
-    first = taps.channels_first
+    first = adapter.channels_first
     batch = probes.images(shape, first, scale, ones(spatial_size(shape, first), reading.grid))
-    seen = probes.changes(taps, batch, [call]).get(call.output)
+    seen = probes.changes(adapter, batch, [call]).get(call.output)
     if seen is None or seen.tokens is None:
         return None
     return decoded(seen.tokens[:, reading.prefix : reading.prefix + reading.number], reading.grid)

@@ -11,7 +11,7 @@ from keras_explainable import backend
 from keras_explainable.models.trace import Point
 
 
-class Rule(NamedTuple):
+class Override(NamedTuple):
     """What arrives at a signal goes on to others as `send(g, inputs, output) -> cotangents of the inputs`, all float32.
 
     With `of` = (at,) it is the arriving cotangent that is changed, and the layer keeps its own gradient. What the model
@@ -26,10 +26,10 @@ class Rule(NamedTuple):
     again: Point | None = None  # of the call that `send` makes again: it gets that first
 
 
-class Wiring:
+class Overrides:
     """Rules for a run of a model."""
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
+    def __init__(self, rules: Sequence[Override]) -> None:
         self.rules = {rule.at: rule for rule in rules}
         self.sources = frozenset(point for rule in rules for point in rule.of if point != rule.at)
         self.seen = frozenset(point for rule in rules if "inputs" in rule.looks for point in rule.of)
@@ -58,7 +58,7 @@ class Wiring:
         return rewire
 
 
-def _in_float(rule: Rule, inputs: tuple, output: Any) -> Callable:
+def _in_float(rule: Override, inputs: tuple, output: Any) -> Callable:
     *dtypes, made = (keras.backend.standardize_dtype(value.dtype) for value in (*inputs, output))
     if {*dtypes, made} == {"float32"}:
         return rule.send

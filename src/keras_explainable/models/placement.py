@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_explainable.models import layer_roles
-from keras_explainable.models.contract import Taps
+from keras_explainable.models.contract import Adapter
 from keras_explainable.models.spatial import spatial_size
 from keras_explainable.models.trace import IMAGES, Call, Point, Trace
 
@@ -56,21 +56,21 @@ def _is_part(old: int, new: int) -> bool:
 
 
 def by_layers(
-    taps: Taps, trace: Trace, call: Call, image: Sequence[int], size: Sequence[int], seen: Sequence
+    adapter: Adapter, trace: Trace, call: Call, image: Sequence[int], size: Sequence[int], seen: Sequence
 ) -> tuple[Window | None, ...] | None:
     """Where the cells of a signal of a size begin and end in an image, as the layers before it say; None where one of
     them does not."""
-    found = _followed(taps, _before(trace, call, False), {IMAGES: (tuple(image), ((0.0, 1.0),) * len(image))}, call)
+    found = _followed(adapter, _before(trace, call, False), {IMAGES: (tuple(image), ((0.0, 1.0),) * len(image))}, call)
     if found is None and any(seen):
         calls = _before(trace, call, True)
-        found = _followed(taps, calls, _entry(calls, image, seen), call)
+        found = _followed(adapter, calls, _entry(calls, image, seen), call)
     if found is None or found[0] != tuple(size):
         return None
     rows = zip(size, seen, found[1], image, strict=True)
     return tuple(_chosen(n, window, first + 0.5 - step / 2, step, whole) for n, window, (first, step), whole in rows)
 
 
-def _followed(taps: Taps, calls: list[Call], at: dict[int, Places], call: Call) -> Places | None:
+def _followed(adapter: Adapter, calls: list[Call], at: dict[int, Places], call: Call) -> Places | None:
     """The places of what a call gives, by those of other values."""
     for one in calls:
         known = [at[value] for value in one.inputs if value in at]
@@ -84,7 +84,7 @@ def _followed(taps: Taps, calls: list[Call], at: dict[int, Places], call: Call) 
             old, new = sizes
             if old != came:
                 return None
-            looks = [_looks(taps, one, axis, *pair) for axis, pair in enumerate(zip(old, new, strict=True))]
+            looks = [_looks(adapter, one, axis, *pair) for axis, pair in enumerate(zip(old, new, strict=True))]
             if None in looks:
                 return None
             places = tuple((a + first * b, step * b) for (a, b), (step, first) in zip(places, looks, strict=True))  # type: ignore[misc]
@@ -107,8 +107,8 @@ def _entry(calls: list[Call], image: Sequence[int], seen: Sequence) -> dict[int,
     return {calls[0].inputs[0]: (size, tuple(places))}
 
 
-def _looks(taps: Taps, one: Call, axis: int, old: int, new: int) -> tuple[float, float] | None:
-    return taps.geometry(one, axis, old, new) or ((1.0, 0.0) if old == new else None)
+def _looks(adapter: Adapter, one: Call, axis: int, old: int, new: int) -> tuple[float, float] | None:
+    return adapter.geometry(one, axis, old, new) or ((1.0, 0.0) if old == new else None)
 
 
 def cells(size: Sequence[int]) -> list[tuple[int, ...]]:

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import backend
-from keras_explainable.models.contract import Taps
+from keras_explainable.models.contract import Adapter
 from keras_explainable.models.spatial import spatial_size
 from keras_explainable.models.trace import Call, Point
 
@@ -39,12 +39,12 @@ def images(shape: tuple, first: bool, scale: tuple[float, float] | None, masks: 
     return (np.moveaxis(found, -1, 1) if first else found).astype("float32")
 
 
-def changes(taps: Taps, batch: np.ndarray, calls: Sequence[Call]) -> dict[Point, Changes]:
+def changes(adapter: Adapter, batch: np.ndarray, calls: Sequence[Call]) -> dict[Point, Changes]:
     """How the signals of calls differ between the first image of a batch and each of the others, run a few at once."""
     each = len(batch) - 1 if batch.size <= AT_ONCE else 2
     found: dict[Point, list[Changes]] = {}
     for start in range(1, len(batch), each):
-        seen = _run(taps, np.concatenate([batch[:1], batch[start : start + each]]), calls)
+        seen = _run(adapter, np.concatenate([batch[:1], batch[start : start + each]]), calls)
         for point, value in seen.items():
             found.setdefault(point, []).append(value)
     return {point: Changes(*map(_joined, zip(*parts, strict=True))) for point, parts in found.items()}
@@ -54,7 +54,7 @@ def _joined(parts: Sequence) -> np.ndarray | None:
     return None if parts[0] is None else np.concatenate(parts)
 
 
-def _run(taps: Taps, batch: np.ndarray, calls: Sequence[Call]) -> dict[Point, Changes]:
+def _run(adapter: Adapter, batch: np.ndarray, calls: Sequence[Call]) -> dict[Point, Changes]:
     wanted = {call.output: call for call in calls}
     rank, seen = batch.ndim - 2, {}
     operations = any(call.operation for call in calls)
@@ -67,7 +67,7 @@ def _run(taps: Taps, batch: np.ndarray, calls: Sequence[Call]) -> dict[Point, Ch
                 seen[point] = found
         return value
 
-    backend.evaluate(lambda x, _: taps.run(x, look, None, operations), taps.images(batch))
+    backend.evaluate(lambda x, _: adapter.run(x, look, None, operations), adapter.images(batch))
     return seen
 
 

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_explainable.errors import InputError, LayerError
 from keras_explainable.models import addresses, heads
-from keras_explainable.models.contract import Taps
+from keras_explainable.models.contract import Adapter
 from keras_explainable.models.structures import spelt
 from keras_explainable.models.trace import Point, Trace
 from keras_explainable.models.units import check_scores, unit_indices
@@ -20,22 +20,22 @@ class Scored:
     """A model that was traced on images, as far as its scores (B, K).
 
     Args:
-        taps: the model.
+        adapter: the model.
         inputs: images as the model wants them.
         indices: the units.
         score: as of `View`.
     """
 
-    def __init__(self, taps: Taps, inputs: Any, indices: Any, score: Score | None) -> None:
-        self.taps, self.inputs, self.indices, self.score = taps, inputs, indices, score
-        self.trace = taps.trace((1, *inputs.shape[1:]), "float32")
+    def __init__(self, adapter: Adapter, inputs: Any, indices: Any, score: Score | None) -> None:
+        self.adapter, self.inputs, self.indices, self.score = adapter, inputs, indices, score
+        self.trace = adapter.trace((1, *inputs.shape[1:]), "float32")
 
     @property
     def target(self) -> Point | None:
         """Where the scores are taken; None: at the model's output as it is."""
-        if self.taps.target is not None:  # of a model that exposes it, whatever is made of it
-            return addresses.resolve(self.trace, self.taps, self.taps.target)
-        if self.taps.black_box or (self.score is not None and not self._of_units):
+        if self.adapter.target is not None:  # of a model that exposes it, whatever is made of it
+            return addresses.resolve(self.trace, self.adapter, self.adapter.target)
+        if self.adapter.black_box or (self.score is not None and not self._of_units):
             return None
         if not self.trace.outputs:
             raise InputError(
@@ -47,12 +47,12 @@ class Scored:
     @cached_property
     def exposed(self) -> bool:
         """Whether the model's outputs are scores and the signals that they depend on, by whoever made it so."""
-        return self.taps.signals is not None or heads.is_exposed(self.trace, lambda: self.operations)
+        return self.adapter.signals is not None or heads.is_exposed(self.trace, lambda: self.operations)
 
     def choices(self) -> list[str]:
         """The first output and those others that are (batch, units), as `ke.scores.output` takes them; none where there
         is no other, or the model names its logits."""
-        if self.exposed or self.taps.target is not None or not self.trace.outputs:
+        if self.exposed or self.adapter.target is not None or not self.trace.outputs:
             return []
         first = self.trace.head()
         paths = {value: path for path, value, _ in reversed(self.trace.heads)}
@@ -99,7 +99,7 @@ class Scored:
     def head(self) -> Any:
         """The weights (C, units) of the linear layer that makes the scores from pooled channels, or None."""
         call = heads.linear_head(*self._end())
-        return None if call is None else self.taps.kernel(call.path)
+        return None if call is None else self.adapter.kernel(call.path)
 
     def pools(self) -> bool:
         """Whether the scores are pooled channels themselves, with no layer after the pooling."""
@@ -114,7 +114,7 @@ class Scored:
     @property
     def _skipped(self) -> tuple:
         """What is left out behind the scores, where they go on through the rest of the model before they are read."""
-        ending = self.ending if self.target is not None and self.taps.target is None else None
+        ending = self.ending if self.target is not None and self.adapter.target is None else None
         return ending.skipped if ending and (self.which or ending.moved) else ()
 
     def units(self, values: Any) -> Any:
@@ -125,7 +125,7 @@ class Scored:
 
     def _scores(self, outputs: Any, images: int | None) -> Any:
         if self.score is not None:
-            outputs = self.taps.scores(outputs) if self._of_units and not self.which else outputs
+            outputs = self.adapter.scores(outputs) if self._of_units and not self.which else outputs
             axis = getattr(self.score, "without_channels", lambda rank, shape: None)(
                 len(self.inputs.shape) - 2, outputs
             )
@@ -142,10 +142,10 @@ class Scored:
                     "of one score or several, was expected."
                 )
             return self.units(scores)
-        scores = ops.cast(self.taps.scores(outputs), "float32")
+        scores = ops.cast(self.adapter.scores(outputs), "float32")
         scores = scores[:, None] if len(scores.shape) == 1 else scores
         if len(scores.shape) != 2:
-            others = [] if self.taps.black_box else self.choices()
+            others = [] if self.adapter.black_box else self.choices()
             other = f", such as ke.scores.output({others[1]})" if others else ""
             raise InputError(
                 f"The model's output has shape {tuple(scores.shape)}, and (batch, units) was expected: "
@@ -162,7 +162,7 @@ class Scored:
     @cached_property
     def operations(self) -> Trace:
         """The trace of a module with its operations outside of layers, which costs a run of it."""
-        return self.taps.trace((1, *self.inputs.shape[1:]), "float32", operations=True)
+        return self.adapter.trace((1, *self.inputs.shape[1:]), "float32", operations=True)
 
     def call(self, point: Point) -> Any:
         call = self.trace.at(point) or self.operations.at(point)

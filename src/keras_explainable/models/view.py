@@ -10,11 +10,11 @@ from keras import ops
 from keras_explainable import backend
 from keras_explainable.errors import InputError, LayerError
 from keras_explainable.models import addresses, biases, black_box, choosing, linear, spatial, tokens, windows
-from keras_explainable.models.contract import Taps
+from keras_explainable.models.contract import Adapter
 from keras_explainable.models.evidence import Shown
 from keras_explainable.models.front import front, placed
 from keras_explainable.models.operations import Step, steps
-from keras_explainable.models.overrides import Wiring
+from keras_explainable.models.overrides import Overrides
 from keras_explainable.models.scored import Score, Scored
 from keras_explainable.models.signal_layout import Reading
 from keras_explainable.models.trace import INPUT, Point
@@ -24,7 +24,7 @@ class View(Scored):
     """A model on `inputs`, explained for `indices`: an int, (B,) or (B, K) integers, or None for every unit.
 
     Args:
-        taps: the model.
+        adapter: the model.
         inputs: (B, *S, C) images, or (B, C, *S) where the model wants them so; cast to float32.
         indices: the units.
         score: a function from the model's outputs, as they are, to (B, K) scores, in place of its units; one with
@@ -32,23 +32,23 @@ class View(Scored):
             or columns of the score that is its `of`.
     """
 
-    def __init__(self, taps: Taps, inputs: Any, indices: Any = None, score: Score | None = None) -> None:
+    def __init__(self, adapter: Adapter, inputs: Any, indices: Any = None, score: Score | None = None) -> None:
         self.readings: dict[Point, Reading] = {}  # of signals of tokens (B, T, C), and others that are not as they say
-        images = taps.images(inputs)
+        images = adapter.images(inputs)
         self.rank = len(images.shape) - 2
         if self.rank < 1:
             raise InputError(
                 f"Images of shape {tuple(images.shape)} came, and (batch, *space, channels) was expected: "
                 "add the missing axis, as in x[None]."
             )
-        taps.build(images)
-        if taps.inputs.front is None and not front(taps, tuple(images.shape)).plain:
+        adapter.build(images)
+        if adapter.inputs.front is None and not front(adapter, tuple(images.shape)).plain:
             raise InputError(
                 f"Images of shape {tuple(images.shape)} came, and this model takes their channels from another axis, "
                 "crops or pads them, or folds an axis into the batch: call the method through ke.explain, which sees "
                 "to that."
             )
-        super().__init__(taps, images, indices, score)
+        super().__init__(adapter, images, indices, score)
         choose = getattr(score, "choose", None)
         if choose is not None:  # by the images as they are, so that perturbed copies are explained for the same units
             self.score = getattr(score, "of", None)
@@ -67,7 +67,7 @@ class View(Scored):
     @property
     def size(self) -> tuple:
         """The spatial size of the images."""
-        return tuple(spatial.spatial_size(ops.shape(self.inputs), self.taps.channels_first))
+        return tuple(spatial.spatial_size(ops.shape(self.inputs), self.adapter.channels_first))
 
     @property
     def space(self) -> tuple[int, ...]:
@@ -76,7 +76,7 @@ class View(Scored):
 
     def resized(self, maps: Any, *at: Point, axis: int = 1, align_corners: bool = False) -> Any:
         """Maps (..., *S', ...) of a hidden signal at the images' size (see `models.resized`)."""
-        return placed(self.taps.inputs.front, self.size, maps, None, axis, self.windows(*at), align_corners)
+        return placed(self.adapter.inputs.front, self.size, maps, None, axis, self.windows(*at), align_corners)
 
     def windows(self, *at: Point) -> tuple:
         """Where the cells of a signal begin and end along each axis of the images (see `placement`); of several, or
@@ -93,7 +93,7 @@ class View(Scored):
 
     def grid(self, count: int, prefix: int | None = None, grid: Sequence[int] | None = None) -> tuple[int, tuple]:
         """How many tokens stand before those of the image, and the sizes (*S') of the grid that the others are."""
-        image = spatial.spatial_size(tuple(self.inputs.shape), self.taps.channels_first)
+        image = spatial.spatial_size(tuple(self.inputs.shape), self.adapter.channels_first)
         return tokens.grid(self.trace, image, count, prefix, grid)
 
     def attentions(self) -> list[Point]:
@@ -102,7 +102,7 @@ class View(Scored):
         Raises:
             LayerError: there are none, or they are not of the same tokens everywhere.
         """
-        if self.taps.black_box:
+        if self.adapter.black_box:
             black_box.refuse()
         shapes = self.attended
         if not shapes:
@@ -117,7 +117,7 @@ class View(Scored):
     @cached_property
     def attended(self) -> dict[Point, tuple]:
         """Where any attention probabilities are seen, and their shapes; not of attention to other inputs alone."""
-        found = self.taps.attentions((1, *self.inputs.shape[1:]), "float32")
+        found = self.adapter.attentions((1, *self.inputs.shape[1:]), "float32")
         if not self.trace.constants:
             return found
         calls = {point: self.operations.at(point) for point in found}
@@ -126,9 +126,9 @@ class View(Scored):
     def biased(self) -> list[Point]:
         """Where biases have just been added, in execution order: in the exposed layers if any are, else in all."""
         spatial.check_shown(self.operations, "its biases cannot be found")
-        calls = biases.biased(self.operations, self.taps.separator)
-        if self.taps.signals is not None:
-            _, points = addresses.declared(self.trace, self.taps, self.rank, lambda: self.operations)
+        calls = biases.biased(self.operations, self.adapter.separator)
+        if self.adapter.signals is not None:
+            _, points = addresses.declared(self.trace, self.adapter, self.rank, lambda: self.operations)
             calls = [c for c in calls if c.path in {p.path for p in points}]
         return [c.linear for c in calls]
 
@@ -138,12 +138,12 @@ class View(Scored):
         bare = {p: biases.constant(self.operations, call) for p, call in calls.items() if call and call.operation}
         seen = self.evaluate([*bare.values()])[1] if bare else {}
         found = {p: seen[at][(0,) * (len(seen[at].shape) - 1)] for p, at in bare.items()}
-        return {p: found[p] if p in found else ops.cast(self.taps.bias(p.path), "float32") for p in calls}
+        return {p: found[p] if p in found else ops.cast(self.adapter.bias(p.path), "float32") for p in calls}
 
     @property
     def folds(self) -> bool:
         """Whether the model folds an axis of its images into the batch."""
-        front = self.taps.inputs.front
+        front = self.adapter.inputs.front
         return front is not None and front.frames > 0 and not front.series
 
     def frames(self, point: Point) -> int:
@@ -155,26 +155,26 @@ class View(Scored):
 
     def of(self, inputs: Any, indices: Any = None) -> "View":
         """The same model and score on other images of this size, its signals seen as they are here."""
-        other = View(self.taps, inputs, indices, self.score)
+        other = View(self.adapter, inputs, indices, self.score)
         other.readings = self.readings
         return other
 
     def unit_count(self) -> int:
         """How many units, or columns of the score given, there are to choose from."""
         whole = self.score is None or (self._of_units and not self.which)
-        if self.taps.black_box or not whole:  # only a call can tell
-            return View(self.taps, self.inputs[:1], score=self.score).evaluate()[0].shape[-1]
+        if self.adapter.black_box or not whole:  # only a call can tell
+            return View(self.adapter, self.inputs[:1], score=self.score).evaluate()[0].shape[-1]
         target = self.target
         shape = self.call(target).shape if target and not self._skipped else self.trace.head_shape()
         return (shape if self.score is None else self.score(ops.zeros(shape)).shape)[-1]
 
     def jacobian(
-        self, at: Sequence[Point], reduce: Callable | None = None, keep: bool = True, wiring: Wiring | None = None
+        self, at: Sequence[Point], reduce: Callable | None = None, keep: bool = True, overrides: Overrides | None = None
     ) -> tuple:
         """Scores (B, K), the signals at `at` (B, *S', C), and the gradients (B, K, *S', C) of each unit's score there.
 
         `reduce(point, gradient)` maps a gradient (B, *S', C) of one unit to what is kept of it, as soon as it is known;
-        with `keep` false the signals are not returned. `wiring` puts rules of its own in the place of gradients."""
+        with `keep` false the signals are not returned. `overrides` puts rules of its own in the place of gradients."""
 
         whole = set(at).difference(p for p in at if self.parts(p, at))
 
@@ -183,7 +183,7 @@ class View(Scored):
             return gradient if reduce is None or point not in whole else reduce(point, gradient)
 
         every = [q for p in at for q in self.parts(p, at) or (p,)]
-        run = self._run(every, wiring=wiring)
+        run = self._run(every, overrides=overrides)
         scores, values, gradients, reached = backend.jacobian(run, self.inputs, every, last, keep)
         self._check_seen(every, gradients)
         self._check_reached(every, reached)
@@ -229,7 +229,7 @@ class View(Scored):
                 seen[at] = tap(at, value)
                 return seen[at]
 
-            self.taps.run(x, see, frozenset([INPUT, point]))
+            self.adapter.run(x, see, frozenset([INPUT, point]))
             values = ops.cast(self._last(point, seen[point], 1), "float32") * mixtures
             return ops.sum(ops.reshape(values, (self.inputs.shape[0], -1)), axis=-1, keepdims=True)
 
@@ -251,7 +251,7 @@ class View(Scored):
 
     def layers(self) -> dict[tuple[str, int], tuple[list[Point], list[Point]]]:
         """The inputs and the outputs of every call of a layer with no other call inside (see `find.measured`)."""
-        wider = self.taps.trace((2, *self.inputs.shape[1:]), "float32")
+        wider = self.adapter.trace((2, *self.inputs.shape[1:]), "float32")
         return spatial.measured(self.trace, wider, self.target)
 
     def evaluate(self, at: Sequence[Point] = (), inputs: Any = None, replace: dict | None = None) -> tuple:
@@ -292,38 +292,38 @@ class View(Scored):
         return f"{first.path} ({first.kind})" if first else "an operation that cannot be seen"
 
     def steps(self, stop: Point | None = None) -> tuple[Step, ...]:
-        """The calls that the scores depend on, from the images or the signal at `stop` on (see `wiring.steps`)."""
-        if self.taps.black_box:
+        """The calls that the scores depend on, from the images or the signal at `stop` on (see `operations.steps`)."""
+        if self.adapter.black_box:
             black_box.refuse()
         known, key = self.operations.known, ("steps", self.target, stop, self.roots)
         if key not in known:
             shape = (self.operations.images, *self.inputs.shape[1:])
-            still = functools.partial(linear.still, self.taps, self.operations, shape)
-            known[key] = tuple(steps(self.taps, self.operations, self.target, stop, self.roots, still))
+            still = functools.partial(linear.still, self.adapter, self.operations, shape)
+            known[key] = tuple(steps(self.adapter, self.operations, self.target, stop, self.roots, still))
         return known[key]
 
     def tried(self, steps: Sequence[Step]) -> dict[tuple[str, int], str]:
         """Which of some calls are linear in what comes of the images (see `linear.tried`)."""
         shape = (self.operations.images, *self.inputs.shape[1:])
-        return linear.tried(self.taps, self.operations, shape, steps) if steps else {}
+        return linear.tried(self.adapter, self.operations, shape, steps) if steps else {}
 
     def summing(self, steps: Sequence[Step]) -> dict[tuple[str, int], int | None]:
         """The axis along which what each of some calls gives adds up to 1 (see `linear.summing`)."""
         shape = (self.operations.images, *self.inputs.shape[1:])
-        return linear.summing(self.taps, self.operations, shape, steps) if steps else {}
+        return linear.summing(self.adapter, self.operations, shape, steps) if steps else {}
 
-    def _run(self, at: Sequence[Point], replace: dict | None = None, wiring: Wiring | None = None) -> Callable:
-        if at and self.taps.black_box:
+    def _run(self, at: Sequence[Point], replace: dict | None = None, overrides: Overrides | None = None) -> Callable:
+        if at and self.adapter.black_box:
             black_box.refuse()
         target, replace = self.target, replace or {}
-        rewired = wiring.points if wiring else ()
+        rewired = overrides.points if overrides else ()
         skipped = self._skipped
         ends, outs = dict(skipped), {out: end for end, out in skipped}
         points = frozenset((*at, *replace, *rewired, *ends, *outs, *([target] if target else [])))
 
         def run(x, tap):
             seen = {}
-            rewire = wiring.start() if wiring else None
+            rewire = overrides.start() if overrides else None
             waiting = set(rewired)
 
             def see(point, value):
@@ -337,7 +337,7 @@ class View(Scored):
                     seen[point] = ops.copy(value) if point.link == "input" else value
                 return seen[outs[point]] if point in outs else value
 
-            outputs = self.taps.run(x, see, points, strict=len(at) > 1, rules=wiring is not None)
+            outputs = self.adapter.run(x, see, points, strict=len(at) > 1, rules=overrides is not None)
             self._check_seen(waiting, ())
             return self._scores(seen[target] if target and not skipped else outputs, x.shape[0])
 
@@ -351,7 +351,7 @@ class View(Scored):
         if point in self.readings:
             return self.readings[point].channels_last(value)
         value = ops.moveaxis(value, axis, -1) if self._first(point) else value
-        return self.taps.inputs.front.apart(value) if self._in_batch(point) else value
+        return self.adapter.inputs.front.apart(value) if self._in_batch(point) else value
 
     def _in_batch(self, point: Point) -> bool:
         """Whether the rows of a signal are frames of the images."""
@@ -360,13 +360,13 @@ class View(Scored):
 
     def in_layout(self, point: Point, value: Any) -> Any:
         """A signal (B, *S', C) as the model itself has it."""
-        value = self.taps.inputs.front.together(value) if self._in_batch(point) else value
+        value = self.adapter.inputs.front.together(value) if self._in_batch(point) else value
         return ops.moveaxis(value, -1, 1) if self._first(point) else value
 
     def _first(self, point: Point) -> bool:
         """Whether a signal has its channels first."""
         if point == INPUT:
-            return self.taps.channels_first
+            return self.adapter.channels_first
         return point.link != "attention" and self.call(point).channels_first
 
     def _replaced(self, point: Point, value: Any, function: Callable) -> Any:

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 from keras_explainable import backend
 from keras_explainable.errors import ChangedError, ExplainError
-from keras_explainable.models.contract import Taps
+from keras_explainable.models.contract import Adapter
 
 # Weights are changed one after the other. A change that is on its way when a step begins may go on only after its end,
 # so weights that were not seen before are looked at again, so many seconds after the first look.
@@ -21,13 +21,13 @@ _seen: WeakKeyDictionary = WeakKeyDictionary()  # of each model, a hash of the w
 class Moment:
     """The weights of a model as they are now; of nothing where no other thread is there to change them."""
 
-    def __init__(self, taps: Taps, model: Any) -> None:
-        self.taps, self.model, self.began = taps, model, time.monotonic()
+    def __init__(self, adapter: Adapter, model: Any) -> None:
+        self.adapter, self.model, self.began = adapter, model, time.monotonic()
         self.marks = self._look() if threading.active_count() > 1 else []
 
     def _look(self) -> list:
         try:
-            return backend.marks(self.taps.weights(), self.model)
+            return backend.marks(self.adapter.weights(), self.model)
         except Exception:  # some are away: on JAX `fit` takes them from the model until it ends
             return [object()]
 
@@ -35,7 +35,7 @@ class Moment:
         """Whether one of them was written to since; what was found by runs of the model is then forgotten."""
         if not self.marks or self.marks == self._look():
             return False
-        self.taps.forget()
+        self.adapter.forget()
         return True
 
     def check(self) -> None:
@@ -61,13 +61,13 @@ def _said() -> str:
 
 
 @contextmanager
-def blamed(taps: Taps, model: Any) -> Iterator[Moment]:
+def blamed(adapter: Adapter, model: Any) -> Iterator[Moment]:
     """A scope in which an error of a framework is laid on weights that another thread changed, if one did.
 
     Raises:
         ChangedError: what ran inside failed, and weights changed meanwhile.
     """
-    moment = Moment(taps, model)
+    moment = Moment(adapter, model)
     try:
         yield moment
     except Exception as error:
@@ -79,12 +79,12 @@ def blamed(taps: Taps, model: Any) -> Iterator[Moment]:
 
 
 @contextmanager
-def steady(taps: Taps, model: Any) -> Iterator[None]:
+def steady(adapter: Adapter, model: Any) -> Iterator[None]:
     """A scope whose results are of one state of the weights.
 
     Raises:
         ChangedError: another thread changed some meanwhile.
     """
-    with blamed(taps, model) as moment:
+    with blamed(adapter, model) as moment:
         yield
         moment.check()

@@ -16,9 +16,9 @@ from keras_explainable.models.trace import INPUT, Call, Point
 def of_signal(view: Any, *at: Point) -> tuple:
     """Where the cells of a signal begin and end along each axis of the images, in parts of them; None for all of one,
     and nothing for all of all."""
-    found = view.taps.inputs.front
+    found = view.adapter.inputs.front
     seen = found.windows if found is not None else ()
-    if len(set(at)) != 1 or INPUT in at or view.taps.inputs.stretched or (found is not None and found.moved):
+    if len(set(at)) != 1 or INPUT in at or view.adapter.inputs.stretched or (found is not None and found.moved):
         return seen
     known, key = view.trace.known, ("windows", at[0])
     if key not in known:
@@ -36,7 +36,7 @@ def of_signal(view: Any, *at: Point) -> tuple:
 def _by_layers(view: Any, call: Call, seen: tuple) -> tuple | None:
     size = (view.readings.get(call.output) or Reading(call.channels_first)).size(call.shape)
     ends = seen or [None] * view.rank
-    found = placement.by_layers(view.taps, view.operations, call, view.size, size, ends)
+    found = placement.by_layers(view.adapter, view.operations, call, view.size, size, ends)
     return found if found is None or any(found) else ()
 
 
@@ -54,7 +54,7 @@ def _by_gradients(view: Any, point: Point, seen: tuple) -> tuple:
 
 def probe(view: Any, number: int) -> Any:
     """The view of a model on an image of our own, and its negative, and so on, with its scores."""
-    taps, shape = sampled(view.taps), tuple(view.inputs.shape)
-    one = probes.images(shape, taps.channels_first, scale(taps, shape), np.zeros((0,), bool))
+    adapter, shape = sampled(view.adapter), tuple(view.inputs.shape)
+    one = probes.images(shape, adapter.channels_first, scale(adapter, shape), np.zeros((0,), bool))
     signs = np.resize([1.0, -1.0], number).astype("float32")  # of ReLUs that are off in one, many are on in another
-    return type(view)(taps, one * signs.reshape(-1, *(1,) * (len(shape) - 1)), None, view.score)
+    return type(view)(adapter, one * signs.reshape(-1, *(1,) * (len(shape) - 1)), None, view.score)

@@ -64,7 +64,7 @@ def compiled(function: Callable, key: Any, model: Any, spread: bool = False) -> 
     run_eagerly = bool(getattr(model, "run_eagerly", False)) if run_eagerly is None else run_eagerly
     if run_eagerly:
         return lambda *args: function(whole, *args)
-    key = (key, jit_compile, models.current_precision(), models.taps(model).structure(), inputs.form)
+    key = (key, jit_compile, models.current_precision(), models.adapter(model).structure(), inputs.form)
     with _lock:
         kept = _kept.setdefault(model, OrderedDict())
         _counts["hits" if key in kept else "misses"] += 1
@@ -87,7 +87,7 @@ def _compile(function: Callable, reference: Callable, inputs: Any, jit_compile: 
         return function(models.bound(reference(), form.fed(others)), *args)
 
     def variables() -> list:
-        return models.taps(reference()).variables()
+        return models.adapter(reference()).variables()
 
     return backend.compile(run, variables, jit_compile, spread)
 

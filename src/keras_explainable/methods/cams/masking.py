@@ -55,7 +55,7 @@ def scorecam(
     def seen_through(channels):
         masks = filters.normalize(view.resized(ops.take(a, channels, axis=-1), point), axis=space)
         masks = ops.moveaxis(masks, -1, 0)[..., None]  # (P, B, *S, 1)
-        masks = ops.moveaxis(masks, -1, 2) if view.taps.channels_first else masks
+        masks = ops.moveaxis(masks, -1, 2) if view.adapter.channels_first else masks
         return evaluated(view, behind[None] + (view.inputs - behind)[None] * masks)
 
     background = view.evaluate(inputs=ops.broadcast_to(behind, ops.shape(view.inputs)))[0]

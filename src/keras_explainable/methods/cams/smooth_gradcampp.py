@@ -44,7 +44,7 @@ def smooth_gradcampp(
     view = models.view(model, inputs, indices, score)
     layer = view.signal() if layer is None else layer
     x, units = view.inputs, models.units(model, inputs, indices, score)
-    first = view.taps.channels_first  # and not the view, which would keep the model alive: `draw` is kept, compiled
+    first = view.adapter.channels_first  # and not the view, which would keep the model alive: `draw` is kept, compiled
 
     def plain(subject, x, units):
         seen = models.view(subject, x, units, score)

@@ -54,7 +54,7 @@ def blur_ig(
     reduced = part_reducer(reduce)
     nodes, weights = quadrature_of(quadrature, repetitions)
     view = models.view(model, inputs)
-    x, first = view.inputs, 2 if view.taps.channels_first else 1
+    x, first = view.inputs, 2 if view.adapter.channels_first else 1
     size = view.size
     if not all(isinstance(s, int) for s in size):
         raise InputError("Blurs are made for images of one size: give images whose size is known.")

@@ -58,7 +58,7 @@ def expected_gradients(
     check_noise(repetitions, noise_kind, noise=noise)
     seed, reduced = seed_of(seed), part_reducer(reduce)
     view = models.view(model, inputs)
-    x, behind, first = view.inputs, references(view, baselines), view.taps.channels_first
+    x, behind, first = view.inputs, references(view, baselines), view.adapter.channels_first
     units = models.units(model, inputs, indices, score)
 
     def draw(subject, x, behind, units, t, which, step):

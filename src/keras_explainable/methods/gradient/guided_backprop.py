@@ -8,7 +8,7 @@ from keras import ops
 from keras_explainable import filters, models
 from keras_explainable.errors import LayerError
 from keras_explainable.methods.gradient.reduction import channel_reducer
-from keras_explainable.models import INPUT, Rule, Step, View, Wiring
+from keras_explainable.models import INPUT, Override, Overrides, Step, View
 from keras_explainable.registry import explainer
 
 
@@ -42,11 +42,11 @@ def counted(view: View) -> dict[str, Any]:
 
 
 def _explain(
-    model: Any, inputs: Any, indices: Any, score: Any, reduce: str | None, rule: Callable[[Step], Rule]
+    model: Any, inputs: Any, indices: Any, score: Any, reduce: str | None, rule: Callable[[Step], Override]
 ) -> tuple:
     reduced = channel_reducer(reduce)
     view = models.view(model, inputs, indices, score)
-    scores, _, g = view.jacobian([INPUT], keep=False, wiring=Wiring([rule(step) for step in _relus(view)]))
+    scores, _, g = view.jacobian([INPUT], keep=False, overrides=Overrides([rule(step) for step in _relus(view)]))
     return scores, reduced(g[INPUT])
 
 
@@ -74,7 +74,7 @@ def guided_backprop(
         indices,
         score,
         reduce,
-        lambda step: Rule(step.call.output, (step.call.output,), _positive, looks=()),
+        lambda step: Override(step.call.output, (step.call.output,), _positive, looks=()),
     )
 
 
@@ -103,7 +103,7 @@ def deconvnet(model: Any, inputs: Any, indices: Any = None, score: Any = None, r
 
     def rule(step):
         before = step.call.linear if step.fused else step.inputs[0]
-        return Rule(step.call.output, (before,), _positive, looks=())
+        return Override(step.call.output, (before,), _positive, looks=())
 
     return _explain(model, inputs, indices, score, reduce, rule)
 

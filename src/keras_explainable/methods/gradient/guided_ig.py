@@ -61,7 +61,7 @@ def guided_ig(
     check_number("max_distance", max_distance, lambda d: d >= 0, "a number, 0 or more,")
     reduced = part_reducer(reduce)
     view = models.view(model, inputs)
-    first = view.taps.channels_first
+    first = view.adapter.channels_first
     units = models.units(model, inputs, indices, score)
     scores = scores_of(model, view.inputs, units, score)
     number = scores.shape[-1]

@@ -67,7 +67,7 @@ def _smooth(method: Callable, repetitions: int, noise: float, noise_kind: str, a
         own = seeded(method, params, seed)
 
         def draw(subject, x, units, step):
-            copies = noisy(x, noise, noise_kind, seed, step, models.taps(subject).channels_first)
+            copies = noisy(x, noise, noise_kind, seed, step, models.adapter(subject).channels_first)
             scores, *maps = method(subject, copies, units, **own)
             return (scores, *map(ops.square, maps)) if aggregate == "square" else (scores, *maps)
 

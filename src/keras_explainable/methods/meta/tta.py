@@ -42,8 +42,8 @@ def _tta(method: Callable, scales: tuple[float, ...], hflip: bool) -> Callable:
         x = as_float(inputs)
         units = models.units(model, x, indices, params.get("score"))
         view = models.view(model, x)
-        start = 2 if view.taps.channels_first else 1
-        if scales and view.taps.inputs.front is not None and view.taps.inputs.front.windows:
+        start = 2 if view.adapter.channels_first else 1
+        if scales and view.adapter.inputs.front is not None and view.adapter.inputs.front.windows:
             raise InputError("This model crops or pads its images, of each size otherwise: use tta(scales=(), ...).")
         if params.get("layer") is None and registry.takes(method, "layer"):
             params["layer"] = view.signal()  # one signal for all sizes
@@ -74,7 +74,7 @@ def _tta(method: Callable, scales: tuple[float, ...], hflip: bool) -> Callable:
 
 def _check_taken(model: Any, images: Any, scale: float) -> None:
     """Refuse a scale that makes images of a size which the model does not take."""
-    if models.taps(model).black_box:
+    if models.adapter(model).black_box:
         return
     try:
         models.view(model, images)

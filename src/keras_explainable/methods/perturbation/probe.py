@@ -30,7 +30,7 @@ class Probe:
         self.x, self.units = self.view.x, models.units(model, inputs, indices, score)
         self.background = background(self.view, baseline)
         self.size = self.view.size
-        evaluated = functools.partial(evaluate, score, self.view.taps.channels_first)
+        evaluated = functools.partial(evaluate, score, self.view.adapter.channels_first)
         self.change = functools.partial(changed, evaluated)
         self.scores = self._repeated("scores", evaluated)(self.x, self.units)  # of the images as they are
 
@@ -82,7 +82,7 @@ class Probe:
         return Rows(steps, drawn)
 
     def _repeated(self, key: Any, step: Callable) -> Callable:
-        if self.view.taps.black_box:  # a function is no program, and stays none
+        if self.view.adapter.black_box:  # a function is no program, and stays none
             return functools.partial(step, self.model)
         return repeated(step, frozen([key, self.size, self.score]), self.model, step, self.x)
 

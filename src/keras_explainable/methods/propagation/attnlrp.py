@@ -9,7 +9,7 @@ from keras_explainable import filters, models
 from keras_explainable.errors import LayerError
 from keras_explainable.methods.gradient.reduction import units_last
 from keras_explainable.methods.propagation import canonizers, factors, normalised, rules
-from keras_explainable.models import INPUT, Call, Point, Rule, Step, Taps, View, Wiring
+from keras_explainable.models import INPUT, Adapter, Call, Override, Overrides, Point, Step, View
 from keras_explainable.models.layer_roles import ELEMENTWISE, LINEAR, TIMES
 from keras_explainable.registry import explainer
 
@@ -26,15 +26,15 @@ def _identity(g: Any, inputs: tuple, output: Any) -> tuple:
     return (g * output / rules.stabilized(inputs[0], TINY),)
 
 
-def _normalisation(taps: Taps, call: Call) -> Rule:
+def _normalisation(adapter: Adapter, call: Call) -> Override:
     """The deviation counts as a constant; taking the mean away is linear."""
     if call.operation:
         return factors.stopped(call.output._replace(link="deviation"))
 
     def send(g, inputs, output):
-        return (normalised.held(taps.deviation(call.path), inputs[0], g),)
+        return (normalised.held(adapter.deviation(call.path), inputs[0], g),)
 
-    return Rule(call.output, (call.output._replace(link="input"),), send)
+    return Override(call.output, (call.output._replace(link="input"),), send)
 
 
 def _as_gradient(rule: Callable) -> Callable:
@@ -51,7 +51,7 @@ def _of_numbers(call: Call) -> bool:
     return len(call.inputs) == 1 and len({shape for _, shape in call.signals}) == 1
 
 
-def _product(step: Step) -> list[Rule]:
+def _product(step: Step) -> list[Override]:
     """Half of what a product has to each of its two factors; all to one that alone depends on the images."""
     if any(point.part > 1 for point in step.reached):
         raise LayerError(f"No rule covers {step.name} of more than two signals. Use a gradient.")
@@ -68,7 +68,7 @@ def _deviations(step: Step, inverse: set[int]) -> list[Point]:
     return found if len(found) == 1 else []
 
 
-def _attention(view: View, step: Step) -> list[Rule]:
+def _attention(view: View, step: Step) -> list[Override]:
     """Of softmax(Q K^T + M) V, half to the probabilities and half to V; of what Q K^T then has, half to Q and half to
     K. A factor that does not depend on the images leaves the other its half."""
     probabilities = step.call.output._replace(link="attention")
@@ -97,12 +97,12 @@ def _is_covered(step: Step) -> bool:
     return known or by_name or factors.divides(step) or (step.role == "quotient" and _of_numbers(step.call))
 
 
-def _rules(view: View, gamma: float) -> list[Rule]:
+def _rules(view: View, gamma: float) -> list[Override]:
     """A rule for each call whose own gradient is not right."""
-    found: list[Rule] = []
+    found: list[Override] = []
     of_convolutions, steps = rules.gamma(gamma), view.steps()
     merged = canonizers.behind(steps)
-    nonnegative, of_convolutions = canonizers.nonnegative(view.taps, steps), _as_gradient(of_convolutions)
+    nonnegative, of_convolutions = canonizers.nonnegative(view.adapter, steps), _as_gradient(of_convolutions)
     tried = view.tried([step for step in steps if not _is_covered(step)])
     inverse = factors.weights(steps, tried, (), factors.INVERSE)
     stopped = {point: step for step in steps for point in _deviations(step, inverse)}
@@ -114,11 +114,11 @@ def _rules(view: View, gamma: float) -> list[Rule]:
         if role == "convolution" and gamma:
             known = call.inputs[step.reached[0].part] in nonnegative
             more = merged.get(call.output[:2], canonizers.Behind())._replace(norm=None)
-            found.append(canonizers.sending(view.taps, step, more, known, of_convolutions, ("inputs", "output")))
+            found.append(canonizers.sending(view.adapter, step, more, known, of_convolutions, ("inputs", "output")))
         elif role in ELEMENTWISE or (role == "quotient" and _of_numbers(call)):
-            found.append(Rule(call.output, step.inputs[:1], _identity))
+            found.append(Override(call.output, step.inputs[:1], _identity))
         elif role == "layernorm":
-            found.append(_normalisation(view.taps, call))
+            found.append(_normalisation(view.adapter, call))
         elif role == "product":
             found += _product(step)
         elif role == "attention":
@@ -126,7 +126,7 @@ def _rules(view: View, gamma: float) -> list[Rule]:
         elif role not in GRADIENT and call.output[:2] not in tried and not _is_covered(step):
             raise LayerError(f"No rule covers {step.name}, so relevance cannot be sent through it. Use a gradient.")
         if step.fused in ELEMENTWISE:
-            found.append(Rule(call.output, (call.linear,), _identity))
+            found.append(Override(call.output, (call.linear,), _identity))
         elif step.fused not in (None, "moving", "softmax"):
             raise LayerError(f"No rule covers {call.activation}, the activation of {step.name}. Use a gradient.")
     return found
@@ -161,6 +161,6 @@ def attnlrp(model: Any, inputs: Any, indices: Any = None, score: Any = None, *, 
     arXiv:2402.05602.
     """
     view = models.view(model, inputs, indices, score)
-    wiring = Wiring(_rules(view, gamma))
-    scores, _, r = view.jacobian([INPUT], lambda _, g: ops.sum(view.x * g, axis=-1), keep=False, wiring=wiring)
+    overrides = Overrides(_rules(view, gamma))
+    scores, _, r = view.jacobian([INPUT], lambda _, g: ops.sum(view.x * g, axis=-1), keep=False, overrides=overrides)
     return scores, units_last(r[INPUT])

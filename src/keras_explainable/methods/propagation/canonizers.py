@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from keras_explainable.methods.propagation.rules import Linear
-from keras_explainable.models import Call, Point, Rule, Step, Taps
+from keras_explainable.models import Adapter, Call, Override, Point, Step
 from keras_explainable.models.biases import per_channel
 from keras_explainable.models.layer_roles import LINEAR
 from keras_explainable.models.trace import IMAGES
@@ -57,11 +57,11 @@ def behind(steps: Sequence[Step]) -> dict[Number, Behind]:
     return found
 
 
-def nonnegative(taps: Taps, steps: Sequence[Step]) -> set[int]:
+def nonnegative(adapter: Adapter, steps: Sequence[Step]) -> set[int]:
     """The values that cannot be below 0: what ReLUs give, and what is pooled, added up or moved of such alone."""
     found: set[int] = set()
     for step in steps:
-        if ("relu" in (step.role, step.fused) and taps.rectifies(step.call)) or (
+        if ("relu" in (step.role, step.fused) and adapter.rectifies(step.call)) or (
             _keeps_signs(step) and found.issuperset(step.call.inputs)
         ):
             found.update(step.call.outputs)
@@ -75,16 +75,16 @@ def _keeps_signs(step: Step) -> bool:
     return step.role in KEEPING and step.fused is None and call.kind not in UNSURE and not alone
 
 
-def linear(taps: Taps, call: Call, norm: Call | None, nonnegative: bool = False, shift: Any = None) -> Linear:
+def linear(adapter: Adapter, call: Call, norm: Call | None, nonnegative: bool = False, shift: Any = None) -> Linear:
     """A linear layer as it is now, with what is added behind it, and the normalisation behind that:
     s (W x + b) + t = (s W) x + s b + t."""
-    scale = None if norm is None else taps.scale(norm.path)
-    bias = _bias(taps, call, (taps.bias(call.path), shift), scale, norm)
-    kernel = taps.weight(call.path, scale)
-    return Linear(lambda x, kernel: taps.apply(call.path, x, kernel), kernel, bias, nonnegative)
+    scale = None if norm is None else adapter.scale(norm.path)
+    bias = _bias(adapter, call, (adapter.bias(call.path), shift), scale, norm)
+    kernel = adapter.weight(call.path, scale)
+    return Linear(lambda x, kernel: adapter.apply(call.path, x, kernel), kernel, bias, nonnegative)
 
 
-def sending(taps: Taps, step: Step, more: Behind, nonnegative: bool, rule: Callable, looks: tuple) -> Rule:
+def sending(adapter: Adapter, step: Step, more: Behind, nonnegative: bool, rule: Callable, looks: tuple) -> Override:
     """What a linear call sends back, `rule(linear, x, g, output)`, with what is behind it; of a layer, or of a function
     that takes its weights with the signal."""
     call, at, constants = step.call, more.end or step.call.linear, [more.shift] if more.shift else []
@@ -92,17 +92,17 @@ def sending(taps: Taps, step: Step, more: Behind, nonnegative: bool, rule: Calla
 
         def of_layer(g, inputs, output):
             x, *shift = inputs
-            r = rule(linear(taps, call, more.norm, nonnegative, *shift), x, g, output)
+            r = rule(linear(adapter, call, more.norm, nonnegative, *shift), x, g, output)
             return r, *map(ops.zeros_like, shift)
 
-        return Rule(at, (step.inputs[0], *constants), of_layer, looks=looks)
+        return Override(at, (step.inputs[0], *constants), of_layer, looks=looks)
     weights = [point for point in step.inputs if point not in step.reached]
 
     def of_function(again, g, inputs, output):
         x, kernel, *rest = inputs
         own, shift = rest[: len(weights) - 1], rest[len(weights) - 1 :]
-        scale = None if more.norm is None else taps.scale(more.norm.path)
-        bias = _bias(taps, call, (*own, None)[:1] + (*shift, None)[:1], scale, more.norm)
+        scale = None if more.norm is None else adapter.scale(more.norm.path)
+        bias = _bias(adapter, call, (*own, None)[:1] + (*shift, None)[:1], scale, more.norm)
         none = {point.part: None for point in weights[1:]}
 
         def run(x, kernel):
@@ -112,7 +112,7 @@ def sending(taps: Taps, step: Step, more: Behind, nonnegative: bool, rule: Calla
         return r, *map(ops.zeros_like, (kernel, *rest))
 
     again = call.output._replace(link="again")
-    return Rule(at, (step.reached[0], *weights, *constants), of_function, looks=looks, again=again)
+    return Override(at, (step.reached[0], *weights, *constants), of_function, looks=looks, again=again)
 
 
 def _scaled(call: Call, kernel: Any, scale: Any) -> Any:
@@ -122,7 +122,7 @@ def _scaled(call: Call, kernel: Any, scale: Any) -> Any:
     return kernel * ops.reshape(scale, (-1, *(1,) * (len(kernel.shape) - 1)))
 
 
-def _bias(taps: Taps, call: Call, added: tuple[Any, Any], scale: Any, norm: Call | None) -> Any:
+def _bias(adapter: Adapter, call: Call, added: tuple[Any, Any], scale: Any, norm: Call | None) -> Any:
     """What a linear call adds: its own (channels,) and what is added behind it, shaped as its outputs; and what the
     normalisation makes of both."""
 
@@ -132,7 +132,7 @@ def _bias(taps: Taps, call: Call, added: tuple[Any, Any], scale: Any, norm: Call
     own, shift = added
     bias = shaped(ops.zeros((1,)) if own is None else ops.cast(own, "float32"))
     bias = bias if shift is None else bias + shift
-    return bias if norm is None else bias * shaped(scale) + shaped(ops.cast(taps.bias(norm.path), "float32"))
+    return bias if norm is None else bias * shaped(scale) + shaped(ops.cast(adapter.bias(norm.path), "float32"))
 
 
 def first(steps: Sequence[Step]) -> list[Step]:

@@ -17,7 +17,7 @@ from keras_explainable.methods.baselines import behind_inputs, references
 from keras_explainable.methods.gradient.integrated_gradients import GAP, largest_gap
 from keras_explainable.methods.gradient.reduction import PARTS, part_reducer, units_last
 from keras_explainable.methods.propagation import differences, factors
-from keras_explainable.models import INPUT, Point, Rule, Step, Wiring
+from keras_explainable.models import INPUT, Override, Overrides, Point, Step
 from keras_explainable.models.layer_roles import ELEMENTWISE, LINEAR
 from keras_explainable.registry import explainer
 from keras_explainable.runtime import remarks
@@ -53,17 +53,17 @@ def _apart(x: Any, x0: Any) -> tuple[Any, Any]:
     return apart, ops.where(apart, run, 1.0)
 
 
-def _chord(before: Point, after: Point, x0: Any, y0: Any) -> list[Rule]:
+def _chord(before: Point, after: Point, x0: Any, y0: Any) -> list[Override]:
     """An activation's slope from the baseline to the image; where these are the same, its gradient."""
 
     def send(g, inputs, output):
         apart, run = _apart(inputs[0], x0)
         return g * ops.where(apart, (output - y0) / run, 0.0), ops.where(apart, 0.0, g)
 
-    return [Rule(after, (before, after), send)]
+    return [Override(after, (before, after), send)]
 
 
-def _change(before: Point, after: Point, x0: Any, y0: Any) -> list[Rule]:
+def _change(before: Point, after: Point, x0: Any, y0: Any) -> list[Override]:
     """Of a maximum, what it rises by goes to the image's largest, and what it falls by to the baseline's: both pass it,
     one behind the other, and what arrives at the two belongs to their difference."""
 
@@ -78,8 +78,8 @@ def _change(before: Point, after: Point, x0: Any, y0: Any) -> list[Rule]:
         return ops.concatenate([x, ops.cast(ops.broadcast_to(x0, ops.shape(x)), x.dtype)])
 
     return [
-        Rule(after, (after,), rise_and_fall, instead=lambda pairs: ops.split(pairs, 2)[0]),
-        Rule(before, (before,), per_difference, instead=both),
+        Override(after, (after,), rise_and_fall, instead=lambda pairs: ops.split(pairs, 2)[0]),
+        Override(before, (before,), per_difference, instead=both),
     ]
 
 
@@ -89,11 +89,11 @@ def _is_joint(step: Step) -> bool:
     return step.role in ("layernorm", "softmax") or of_torch or factors.is_pair(step)
 
 
-def _joint(view: models.View, step: Step, at_rest: dict[Point, Any], axes: dict) -> list[Rule]:
+def _joint(view: models.View, step: Step, at_rest: dict[Point, Any], axes: dict) -> list[Override]:
     if step.role == "attention":
         return differences.attention(step, at_rest)
     if step.role == "layernorm":
-        return [differences.normalisation(view.taps, step, at_rest)]
+        return [differences.normalisation(view.adapter, step, at_rest)]
     if step.role == "softmax":
         axis = axes[step.call.output[:2]]
         if axis is None:
@@ -102,7 +102,7 @@ def _joint(view: models.View, step: Step, at_rest: dict[Point, Any], axes: dict)
     return [(differences.product if step.role == "product" else differences.quotient)(step, at_rest)]
 
 
-def _rules(view: models.View, steps: Sequence[Step], at_rest: dict[Point, Any]) -> list[Rule]:
+def _rules(view: models.View, steps: Sequence[Step], at_rest: dict[Point, Any]) -> list[Override]:
     """Rules for all that is not linear, from its signals on the baseline; the rest has its own gradient."""
     joint = [step for step in steps if _is_joint(step)]
     plain = [step for step in steps if step not in joint]
@@ -130,7 +130,7 @@ def _explain(model: Any, x: Any, behind: Any, units: Any, score: Any, reduce: st
     view = models.view(model, x, units, score)
     steps = view.steps()
     # Other inputs have a row for each image, and a model that folds frames into the batch has them in rows.
-    alone = view.taps.inputs.alone and not view.folds and _have_rows(view, steps)
+    alone = view.adapter.inputs.alone and not view.folds and _have_rows(view, steps)
     rows = ops.shape(behind if alone else x)[0]
     baseline = models.view(
         model, ops.broadcast_to(behind, (rows, *ops.shape(x)[1:])), score=functools.partial(_nothing, rows)
@@ -142,8 +142,8 @@ def _explain(model: Any, x: Any, behind: Any, units: Any, score: Any, reduce: st
     def contributions(_, slopes):
         return reduced(slopes * difference)
 
-    wiring = Wiring(_rules(view, steps, at_rest))
-    scores, _, maps = view.jacobian([INPUT], contributions, keep=False, wiring=wiring)
+    overrides = Overrides(_rules(view, steps, at_rest))
+    scores, _, maps = view.jacobian([INPUT], contributions, keep=False, overrides=overrides)
     found = maps[INPUT] if reduce is None else units_last(maps[INPUT])
     if score is not None and reduce != "absolute" and remarks.wanted(x):
         below = models.view(model, ops.broadcast_to(behind, ops.shape(x)), units, score).evaluate()[0]

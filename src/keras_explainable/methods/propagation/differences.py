@@ -10,13 +10,13 @@ from keras import ops
 
 from keras_explainable import backend
 from keras_explainable.methods.propagation import normalised
-from keras_explainable.models import Point, Rule, Step, Taps
+from keras_explainable.models import Adapter, Override, Point, Step
 from keras_explainable.models.layer_roles import TIMES
 
 Rest = Mapping[Point, Any]
 
 
-def product(step: Step, at_rest: Rest) -> Rule:
+def product(step: Step, at_rest: Rest) -> Override:
     """Of x y, (y + y0) / 2 of the difference of x, and (x + x0) / 2 of that of y: half of what each adds alone, and
     half of what it adds after the other."""
 
@@ -31,10 +31,10 @@ def product(step: Step, at_rest: Rest) -> Rule:
         return [backend.vjp(lambda v, part=part: run(part, v), x)[1](g) for part, x in half.items()]
 
     again = step.call.output._replace(link="again")
-    return Rule(step.call.output, step.reached, send, looks=("inputs",), again=again)
+    return Override(step.call.output, step.reached, send, looks=("inputs",), again=again)
 
 
-def quotient(step: Step, at_rest: Rest) -> Rule:
+def quotient(step: Step, at_rest: Rest) -> Override:
     """The gradient of z = x / y, with the means of both in the places of y and z: of x = z y, the difference is that at
     the means."""
 
@@ -44,18 +44,18 @@ def quotient(step: Step, at_rest: Rest) -> Rule:
         of_x = backend.vjp(lambda v: v / middle, x)[1](g)
         return of_x, -backend.vjp(lambda v: z * v / middle, y)[1](g)
 
-    return Rule(step.call.output, step.reached, send, looks=("inputs",))
+    return Override(step.call.output, step.reached, send, looks=("inputs",))
 
 
-def normalisation(taps: Taps, step: Step, at_rest: Rest) -> Rule:
+def normalisation(adapter: Adapter, step: Step, at_rest: Rest) -> Override:
     """The gradient, with the means of both in the places of what it is made of (see `normalised`)."""
     call, point = step.call, step.reached[0]
     if not call.operation:
 
         def of_layer(g, inputs, output):
-            return (normalised.changed(taps.deviation(call.path), inputs[0], at_rest[point], g),)
+            return (normalised.changed(adapter.deviation(call.path), inputs[0], at_rest[point], g),)
 
-        return Rule(call.output, (point,), of_layer, looks=("inputs",))
+        return Override(call.output, (point,), of_layer, looks=("inputs",))
     deviation = call.output._replace(link="deviation")
     weights = tuple(p for p in step.inputs if p not in step.reached)[:1]
     groups, length = call.kind == "group_norm", call.kind == "normalize"
@@ -68,10 +68,10 @@ def normalisation(taps: Taps, step: Step, at_rest: Rest) -> Rule:
         found = normalised.changed_by(x, at_rest[point], d, at_rest[deviation], g, centred, not length, groups)
         return found, *map(ops.zeros_like, (d, *rest))
 
-    return Rule(call.output, (point, deviation, *weights), of_function, looks=("inputs",))
+    return Override(call.output, (point, deviation, *weights), of_function, looks=("inputs",))
 
 
-def softmax(before: Point, after: Point, axis: int, at_rest: Rest) -> Rule:
+def softmax(before: Point, after: Point, axis: int, at_rest: Rest) -> Override:
     """s_i - s0_i = L_i (x_i - x0_i - c), L_i the logarithmic mean of s_i and s0_i, and c = sum_j L_j (x_j - x0_j) /
     sum_j L_j, since the parts of both add up to 1: L takes the place that s has in the gradient."""
 
@@ -82,7 +82,7 @@ def softmax(before: Point, after: Point, axis: int, at_rest: Rest) -> Rule:
         whole = ops.sum(mean, axis=axis, keepdims=True)
         return (mean * (g - ops.sum(g * mean, axis=axis, keepdims=True) / whole),)
 
-    return Rule(after, (before,), send, looks=("inputs",))
+    return Override(after, (before,), send, looks=("inputs",))
 
 
 def _logarithmic_mean(a: Any, b: Any) -> Any:
@@ -97,7 +97,7 @@ def _logarithmic_mean(a: Any, b: Any) -> Any:
     return ops.where(given, ops.where(near, series, (ops.exp(a) - ops.exp(b)) / apart), 0.0)
 
 
-def attention(step: Step, at_rest: Rest) -> list[Rule]:
+def attention(step: Step, at_rest: Rest) -> list[Override]:
     """Those of Q K^T, of the softmax, and of the product of probabilities and values."""
     at = {link: step.call.output._replace(link=link) for link in (*COMPARED, "products", "mixed")}
 
@@ -110,9 +110,9 @@ def attention(step: Step, at_rest: Rest) -> list[Rule]:
         return ops.matmul(g, ops.swapaxes(v, -1, -2)), ops.matmul(ops.swapaxes(a, -1, -2), g)
 
     return [
-        Rule(at["products"], (at["queries"], at["keys"]), of_products, looks=("inputs",)),
+        Override(at["products"], (at["queries"], at["keys"]), of_products, looks=("inputs",)),
         softmax(at["logits"], at["attention"], -1, at_rest),
-        Rule(at["mixed"], (at["attention"], at["values"]), of_values, looks=("inputs",)),
+        Override(at["mixed"], (at["attention"], at["values"]), of_values, looks=("inputs",)),
     ]
 
 

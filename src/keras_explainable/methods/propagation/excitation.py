@@ -8,8 +8,8 @@ from keras_explainable import filters, models
 from keras_explainable.errors import LayerError
 from keras_explainable.methods.gradient.reduction import units_last
 from keras_explainable.methods.propagation import composites
-from keras_explainable.methods.propagation.lrp import wiring
-from keras_explainable.models import Wiring
+from keras_explainable.methods.propagation.engine import rules_of
+from keras_explainable.models import Overrides
 from keras_explainable.registry import explainer
 
 SIGNED = ("layernorm", "attention", "softmax")
@@ -43,6 +43,6 @@ def excitation_backprop(model: Any, inputs: Any, indices: Any = None, layer: Any
         raise LayerError(
             f"No rule covers {signed[0]}, past which what neurons pass down is no probability. Use `lrp_epsilon_plus`."
         )
-    rules = wiring(view, composites.EXCITATION, steps)
-    scores, _, p = view.jacobian([point], lambda _, p: ops.sum(p, axis=-1), keep=False, wiring=Wiring(rules))
+    rules = rules_of(view, composites.EXCITATION, steps)
+    scores, _, p = view.jacobian([point], lambda _, p: ops.sum(p, axis=-1), keep=False, overrides=Overrides(rules))
     return scores, units_last(p[point])

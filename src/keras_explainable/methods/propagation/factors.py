@@ -7,7 +7,7 @@ from typing import Any
 from keras import ops
 
 from keras_explainable.errors import LayerError
-from keras_explainable.models import Point, Rule, Step
+from keras_explainable.models import Override, Point, Step
 from keras_explainable.models.layer_roles import LINEAR, TIMES
 
 GATES = ("sigmoid", "softmax")
@@ -69,18 +69,18 @@ def live(steps: Sequence[Step], ends: Iterable[int], dead: Iterable[Point]) -> l
     return found[::-1]
 
 
-def stopped(point: Point) -> Rule:
+def stopped(point: Point) -> Override:
     """Nothing goes on from there."""
-    return Rule(point, (point,), _nothing, looks=())
+    return Override(point, (point,), _nothing, looks=())
 
 
 def _nothing(g: Any, inputs: tuple, output: Any) -> tuple:
     return (ops.zeros_like(g),)
 
 
-def part(point: Point, share: float) -> Rule:
+def part(point: Point, share: float) -> Override:
     """That part of what arrives goes on."""
-    return Rule(point, (point,), lambda g, inputs, output: (g * share,), looks=()) if share else stopped(point)
+    return Override(point, (point,), lambda g, inputs, output: (g * share,), looks=()) if share else stopped(point)
 
 
 def value_of_attention(step: Step) -> Point:

@@ -17,9 +17,7 @@ Rules that tell positive inputs from negative ones take half of their cost behin
 They raise `LayerError` for a layer or operation that no rule covers, and for what cannot be seen.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 from keras import ops
@@ -28,10 +26,10 @@ from keras_explainable import filters, models
 from keras_explainable.errors import InputError, LayerError
 from keras_explainable.methods.baselines import behind_inputs
 from keras_explainable.methods.gradient.reduction import units_last
-from keras_explainable.methods.propagation import canonizers, composites, factors, normalised, rules
+from keras_explainable.methods.propagation import canonizers, composites, rules
 from keras_explainable.methods.propagation.composites import Box, Composite
-from keras_explainable.models import IMAGES, INPUT, Point, Rule, Step, View, Wiring
-from keras_explainable.models.layer_roles import ELEMENTWISE, LINEAR
+from keras_explainable.methods.propagation.engine import rules_of, starting
+from keras_explainable.models import IMAGES, INPUT, Overrides, Point, Step, View
 from keras_explainable.registry import explainer
 
 NEEDS = "gradient, known layers"
@@ -43,156 +41,6 @@ READY = (
     "epsilon_gamma_box(epsilon, gamma, low, high)",
     "EXCITATION",
 )
-
-
-def _pass(g: Any, inputs: tuple, output: Any) -> tuple:
-    return (g,)
-
-
-def _sum(g: Any, inputs: tuple, output: Any) -> list:
-    return rules.summed(inputs, g)
-
-
-def wiring(view: View, composite: Composite, steps: Sequence[Step]) -> list[Rule]:
-    """The rules of all calls that relevance comes to; what only moves numbers has its own gradient, which is right."""
-    merged, nonnegative = canonizers.behind(steps), canonizers.nonnegative(view.taps, steps)
-    shifts = {more.end for more in merged.values()}
-    first = canonizers.first(steps) if composite.first else []
-    tried = view.tried([step for step in steps if not _is_covered(step) and step.call.output not in shifts])
-    shares = _factors(steps, tried)
-    nothing = [point for one in shares.values() for point, share in one.items() if not share]
-    found = []
-    for step in factors.live(steps, view.made_of, nothing):
-        call, inputs = step.call, step.inputs
-        if step.role in LINEAR:
-            rule = getattr(composite, "first" if step in first else str(step.role))
-            more = merged.get(call.output[:2], canonizers.Behind())
-            known = call.inputs[step.reached[0].part] in nonnegative
-            found.append(canonizers.sending(view.taps, step, more, known, _by(rule), ("inputs",)))
-        elif call.output in shifts:
-            continue
-        elif step.role in ("norm", "scaling", *ELEMENTWISE):
-            found.append(Rule(call.output, step.reached[:1], _pass, looks=()))
-        elif call.output in shares:
-            found += _product(step, shares[call.output])
-        elif step.role == "layernorm":
-            found += _normalisation(view.taps, step)
-        elif step.role == "average":
-            found += _average(view.taps, step)
-        elif step.role == "sum" and _is_covered(step):
-            found.append(Rule(call.output, inputs, _sum, looks=("inputs",)))
-        elif tried.get(call.output[:2]) == "linear":
-            found += _shares(step)
-        elif step.role not in ("maximum", "moving") and call.output[:2] not in tried:
-            raise LayerError(
-                f"No rule covers {step.name}, so relevance cannot be sent through it. Use a gradient, or `attnlrp`, "
-                "which has rules for softmaxes as well."
-            )
-        if step.fused in ELEMENTWISE:
-            found.append(Rule(call.output, (call.linear,), _pass, looks=()))
-        elif step.fused not in (None, "moving"):
-            raise LayerError(f"No rule covers {call.activation}, the activation of {step.name}. Use a gradient.")
-    return _chained(found, steps)
-
-
-def _chained(found: Sequence[Rule], steps: Sequence[Step]) -> list[Rule]:
-    """The rules, one for a layer and all behind it that passes relevance on: signals in between are not kept."""
-    calls = {step.call.outputs[0]: step for step in steps}
-    made = {value: step.call.linear if step.fused == "moving" else step.call.output for value, step in calls.items()}
-    users = Counter(value for step in steps for value in step.call.inputs)
-    before = {
-        point: made[value]
-        for step in steps
-        for point, _ in step.call.signals
-        if point.link == "input" and users[value := step.call.inputs[point.part]] == 1 and value in made
-    }
-    at: dict[Point, Rule] = {}
-    for rule in found:
-        old = at.get(before.get(rule.of[0], rule.of[0])) if rule.send is _pass else None
-        if old is not None and "output" not in old.looks:
-            rule = at.pop(old.at)._replace(at=rule.at)
-        at[rule.at] = rule
-    return list(at.values())
-
-
-def _is_covered(step: Step) -> bool:
-    """Whether there is a rule for what a call does by its name."""
-    if step.role == "sum":  # of signals alone, all of one shape
-        return len(step.inputs) > 1 and len({shape for _, shape in step.call.signals}) == 1
-    known = (*LINEAR, *ELEMENTWISE, "norm", "scaling", "average", "maximum", "moving", "layernorm", "attention")
-    return step.role in known or (step.role == "product" and factors.is_pair(step)) or factors.divides(step)
-
-
-def _factors(steps: Sequence[Step], tried: dict) -> dict[Point, factors.Shares]:
-    """What part the factors of each product have; of attention, its values all, the probabilities being weights."""
-    known, found = factors.weights(steps, tried), {}
-    for step in steps:
-        if step.role == "attention":
-            value = factors.value_of_attention(step)
-            found[step.call.output] = {point: float(point == value) for point in step.reached}
-        elif factors.is_pair(step) and (step.role == "product" or factors.divides(step)):
-            found[step.call.output] = factors.weighed(step, known)
-    return found
-
-
-def _product(step: Step, shares: factors.Shares) -> list[Rule]:
-    """By what each factor's part of the product is made of; nothing to what weighs."""
-    divide, *times = _shares(step._replace(reached=tuple(p for p, share in shares.items() if share)))
-    halved = [rule._replace(send=_times(shares[rule.at])) for rule in times]
-    inside = [step.call.output._replace(link="attention")] if step.role == "attention" else []
-    stops = [] if step.call.operation else inside  # of a layer's queries, the gradient goes through these alone
-    return [divide, *halved, *map(factors.stopped, [p for p, share in shares.items() if not share] + stops)]
-
-
-def _times(share: float) -> Callable:
-    return lambda g, x, _: (g * x[0] * share,)
-
-
-def _normalisation(taps: Any, step: Step) -> list[Rule]:
-    """By what each input adds, the deviation counting as a constant, as the weights of a linear layer do."""
-    if step.call.operation:
-        return [*_shares(step), factors.stopped(step.call.output._replace(link="deviation"))]
-
-    def send(g, inputs, y):
-        return (inputs[0] * normalised.held(taps.deviation(step.call.path), inputs[0], g / rules.stabilized(y)),)
-
-    return [Rule(step.call.output, step.reached, send)]
-
-
-def _by(rule: Callable) -> Callable:
-    return lambda linear, x, g, output: rule(linear, x, g)
-
-
-def _average(taps: Any, step: Step) -> list[Rule]:
-    """By what each pixel adds: r / y before the average's own gradient, times x after it."""
-    if step.call.path in taps.paths():  # at once, in float32, for what is large or small on the way
-        run = partial(taps.apply, step.call.path)
-        return [
-            Rule(step.call.output, step.inputs[:1], lambda g, x, _: (rules.averaged(run, x[0], g),), looks=("inputs",))
-        ]
-    return _shares(step)
-
-
-def _shares(step: Step) -> list[Rule]:
-    """Of what is linear, by what each input adds; a constant keeps what it adds."""
-    after = step.call.linear
-    divide = Rule(after, (after,), lambda g, _, y: (g / rules.stabilized(y),))
-    return [divide, *(Rule(p, (p,), lambda g, x, _: (g * x[0],), looks=("inputs",)) for p in step.reached)]
-
-
-def starting(view: View, found: list[Rule], steps: Sequence[Step]) -> list[Rule]:
-    """The rules, relevance beginning as gradient times value of what scores are made of: a unit's is its score."""
-    used = {value for step in steps for value in step.call.inputs}
-    ends = [view.target] if view.target else [s.call.output for s in steps if used.isdisjoint(s.call.outputs)]
-    at = {rule.at: rule for rule in found}
-
-    def times_value(send):
-        return lambda *args: send(*args[:-3], args[-3] * args[-1], *args[-2:])  # its last: g, inputs, output
-
-    for end in ends:
-        old = at.get(end, Rule(end, (end,), _pass))
-        at[end] = old._replace(send=times_value(old.send), looks=("inputs", "output"))
-    return list(at.values())
 
 
 def lrp(
@@ -222,8 +70,8 @@ def lrp(
     steps = view.steps()
     if isinstance(composite.first, Box):
         composite = composite._replace(first=_boxed(view, composite.first, steps))
-    found = starting(view, wiring(view, composite, steps), steps)
-    scores, _, r = view.jacobian([INPUT], lambda _, r: ops.sum(r, axis=-1), keep=False, wiring=Wiring(found))
+    found = starting(view, rules_of(view, composite, steps), steps)
+    scores, _, r = view.jacobian([INPUT], lambda _, r: ops.sum(r, axis=-1), keep=False, overrides=Overrides(found))
     return scores, units_last(r[INPUT])
 
 
@@ -237,7 +85,7 @@ def _boxed(view: View, box: Box, steps: Sequence[Step]) -> Callable:
         )
     bounds = [_bound(view, *bound) for bound in (("low", box.low, ops.min), ("high", box.high, ops.max))]
     # What is before it, a change of range, of axes or padding, goes for the bounds as well.
-    if found[0].call.inputs[found[0].reached[0].part] != IMAGES or view.taps.inputs.front is not None:
+    if found[0].call.inputs[found[0].reached[0].part] != IMAGES or view.adapter.inputs.front is not None:
         point: Point = found[0].reached[0]
         bounds = [view.in_layout(point, view.evaluate([point], inputs=b)[1][point]) for b in bounds]
     return rules.z_box(ops.minimum(*bounds), ops.maximum(*bounds))

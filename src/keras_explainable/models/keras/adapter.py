@@ -46,7 +46,7 @@ def _children(layer: Any) -> list:
     return []
 
 
-class KerasTaps:
+class KerasAdapter:
     """Any Keras model: Functional, Sequential, nested, subclassed, or exposed."""
 
     black_box = False
@@ -356,9 +356,9 @@ class Exposed(keras.Model):
 
     def call(self, x: Any) -> list:
         check_alone(x)
-        taps = KerasTaps(self)
-        taps.build(x)
-        return addresses.exposed(taps, x, keep=lambda value: value)
+        adapter = KerasAdapter(self)
+        adapter.build(x)
+        return addresses.exposed(adapter, x, keep=lambda value: value)
 
     @property
     def layers(self) -> list:

@@ -37,7 +37,7 @@ def _identity(value: torch.Tensor) -> tuple[int, int]:
     return id(value), 0 if value.is_inference() else value._version
 
 
-class TorchTaps:
+class TorchAdapter:
     """Any `torch.nn.Module` that takes one tensor of images (N, C, *S). Paths are dotted, as in `named_modules`."""
 
     black_box = False
@@ -389,4 +389,4 @@ class Exposed(nn.Module):
 
     def forward(self, x: torch.Tensor) -> list:
         check_alone(x)
-        return addresses.exposed(TorchTaps(self), x, keep=torch.clone)
+        return addresses.exposed(TorchAdapter(self), x, keep=torch.clone)
