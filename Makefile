@@ -13,7 +13,7 @@
 #              done is not done again; ARGS="--source timm", "--model NAME", "--methods gradcam", --sample, --anew, --table
 # make clean   remove environments, caches and outputs
 #
-# BACKEND=jax narrows demo, tests and bench to one backend; TESTS=tests/test_data.py and PYTEST_ARGS="-k nan -x" narrow the
+# BACKEND=jax narrows demo, tests and bench to one backend; TESTS=tests/test_data/batches.py and PYTEST_ARGS="-k nan -x" narrow the
 # tests; JOBS=0 runs them in one process; ARGS= goes to demo or bench; PYTHON= is the Python (3.11 or newer) to start from.
 
 SHELL       := bash

@@ -11,6 +11,7 @@ import pytest
 from helpers import BACKEND, ON_TORCH_CPU
 from keras_explainable import data
 from keras_explainable.backend import to_host
+from keras_explainable.data.prefetch import AHEAD
 from keras_explainable.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -246,10 +247,10 @@ def test_the_thread_stays_a_few_batches_ahead_and_ends_when_the_user_stops():
     assert not made and not preparing()  # nothing happens before the first batch is asked for
     next(iterator)
     deadline = time.monotonic() + 5
-    while len(made) < 1 + data.AHEAD and time.monotonic() < deadline:
+    while len(made) < 1 + AHEAD and time.monotonic() < deadline:
         time.sleep(0.01)
     time.sleep(0.05)
-    assert made == list(range(1 + data.AHEAD))
+    assert made == list(range(1 + AHEAD))
     iterator.close()
     assert not preparing()
 

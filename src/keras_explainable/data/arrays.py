@@ -1,0 +1,33 @@
+"""Arrays as the frameworks take them."""
+
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_explainable import models
+from keras_explainable.errors import InputError
+
+
+def check_dense(x: Any) -> None:
+    """Refuse what holds images of several sizes."""
+    if hasattr(x, "ragged_rank"):
+        raise InputError(
+            f"A {type(x).__name__} of shape {tuple(x.shape)} came, and images of one size were expected: resize them "
+            "to one, or explain those of each size by themselves."
+        )
+
+
+def native(value: Any) -> Any:
+    """A tensor of the backend as it is; anything else, another framework's tensor too, as a NumPy array."""
+    if isinstance(value, models.Several):
+        return value.map(native)
+    check_dense(value)
+    return value if ops.is_tensor(value) else host(value)
+
+
+def host(value: Any) -> np.ndarray:
+    """An array or tensor as a NumPy array, in host memory."""
+    if hasattr(value, "detach"):  # a torch tensor, on whatever device
+        value = value.detach().cpu()
+    return np.asarray(value)
