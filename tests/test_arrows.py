@@ -374,7 +374,10 @@ BAD = {
     "a framework beside the adapter": ("models.view", "import torch"),
     "private Keras": ("models.keras.adapter", "from keras.src import ops"),
     "private Keras as an attribute": ("models.keras.adapter", "from keras import src"),
-    "a method that knows the loop": ("methods.cams.gradcam", "from keras_explainable.explaining import explain"),
+    "a method that knows the loop": (
+        "methods.cams.gradcam",
+        "from keras_explainable.explaining.explain import explain",
+    ),
     "a method that knows an adapter": (
         "methods.cams.gradcam",
         "from keras_explainable.models.keras.adapter import KerasAdapter",

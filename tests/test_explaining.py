@@ -14,7 +14,7 @@ import models
 from helpers import BACKEND, SHAPE, close, every_method, few, gradcam, on, raw, subject
 from keras_explainable import data
 from keras_explainable.errors import InputError
-from keras_explainable.running import run_steps
+from keras_explainable.explaining.loop import run_steps
 from reference import filters as slow_filters
 from reference.resize import bilinear as slow_resize
 

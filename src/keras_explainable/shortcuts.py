@@ -9,7 +9,9 @@ import numpy as np
 
 from keras_explainable import models, registry
 from keras_explainable.errors import InputError
-from keras_explainable.explaining import partial_explain
+from keras_explainable.explaining.checks import opened
+from keras_explainable.explaining.explain import partial_explain
+from keras_explainable.explaining.loop import asked, run_steps
 from keras_explainable.methods import fullgrad, gradient
 from keras_explainable.methods.fullgrad.decomposition import (
     Decomposition,
@@ -18,7 +20,6 @@ from keras_explainable.methods.fullgrad.decomposition import (
     measured_calls,
 )
 from keras_explainable.methods.gradient.integrated_gradients import Convergence
-from keras_explainable.running import asked, opened, run_steps
 
 
 @functools.cache

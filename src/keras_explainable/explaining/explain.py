@@ -2,33 +2,24 @@
 
 import functools
 import inspect
-import numbers
 import warnings
-from collections import deque, namedtuple
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
-import numpy as np
 
-from keras_explainable import backend, data, models, registry
+from keras_explainable import backend, models, registry
 from keras_explainable.errors import InputError
-from keras_explainable.flaws import Flaws, cause, range_warning
-from keras_explainable.results import Results, Tensors, ends
-from keras_explainable.running import asked, opened, outside, remembered, run_steps, unit_numbers
+from keras_explainable.explaining.about import about_of, cause_of, evidence_note, outputs_note, random_note, remarked
+from keras_explainable.explaining.arguments import check_arguments, lent
+from keras_explainable.explaining.blame import outside
+from keras_explainable.explaining.checks import opened, remembered
+from keras_explainable.explaining.flaws import Flaws, range_warning
+from keras_explainable.explaining.loop import asked, run_steps
+from keras_explainable.explaining.results import Explanation, Results, Tensors, ends
 from keras_explainable.runtime import remarks
 from keras_explainable.runtime.compile_cache import frozen, options
-
-
-class Explanation(namedtuple("Explanation", "scores maps")):
-    """`scores, maps`, and in `.about` what was explained: the method, where the score was taken, the model's layer."""
-
-    about: dict[str, Any]
-
-    def __new__(cls, scores: Any, maps: Any, about: dict[str, Any] | None = None) -> "Explanation":
-        self = super().__new__(cls, scores, maps)
-        self.about = about or {}
-        return self
 
 
 def explain(
@@ -97,7 +88,7 @@ def explain(
         InputError, LayerError: what came does not fit; before any work where `x` is an array.
     """
     method = registry.method_of(method)
-    _check_arguments(
+    check_arguments(
         postprocessing,
         resizing,
         channels,
@@ -107,8 +98,8 @@ def explain(
     y, score = asked(y, method_params.get("score"))
     if score is not None:
         method_params["score"] = score
-    _check_parameters(method, method_params)
-    method_params |= _lent(method, model, method_params, seed, batch_size)
+    check_parameters(method, method_params)
+    method_params |= lent(method, model, method_params, seed, batch_size)
 
     def step(subject: Any, images: Any, units: Any) -> tuple:
         rank = len(images.shape) - 2
@@ -147,105 +138,12 @@ def explain(
         ):
             first, image = _collected(outputs, batches, results)
             bound = models.bind(model, image)
-            about = _about(method, *bound, method_params)
+            about = about_of(method, *bound, method_params)
             scores, maps = results.done()
-            probe = functools.partial(_cause, method, model, method_params)
-            notes = _several(*bound, score), range_warning(model, first), _poorly(about), _random(*bound)
+            probe = functools.partial(cause_of, method, model, method_params)
+            notes = outputs_note(*bound, score), range_warning(model, first), evidence_note(about), random_note(*bound)
             _warn(results.flaws, postprocessing, about.get("signal"), probe, notes)
-            return Explanation(scores, maps, about | _remarked(found))
-
-
-def _lent(method: Callable, model: Any, given: dict, seed: Any, batch_size: Any) -> dict[str, Any]:
-    """Of what `explain` takes, what the method takes as well."""
-    _check_seed(seed)
-    lent = {"seed": seed} if seed is not None and registry.takes(method, "seed") else {}
-    several = batch_size is not None and given.get("at_once") is None and registry.takes(method, "at_once")
-    if several and models.adapter(model).black_box:
-        lent["at_once"] = batch_size
-    return lent
-
-
-def _about(method: Callable, model: Any, image: Any, params: dict) -> dict[str, Any]:
-    """The method, its parameters, and where in the model the score and the signal were taken."""
-    view = models.view(model, image, score=params.get("score"))
-    params = params | getattr(method, "about", lambda view: {})(view)  # what only this method has to tell
-    score = _named(params.get("score"), view)
-    about = {"method": getattr(method, "__name__", str(method)), **params, "score": score}
-    front = view.adapter.inputs.front
-    if front is not None and front.windows:
-        about["window"] = front.places(view.size)
-    if not registry.takes(method, "layer"):
-        return about
-    signals = [view.signal(layer) for layer in params.get("layers") or [params.get("layer")]]
-    about["signal"] = ", ".join(map(str, signals))
-    measured = view.windows(*signals)
-    if any(window and len(window) > 2 for window in measured):
-        ends = [window or (0.0, 1.0) for window in measured]
-        about["placement"] = tuple(
-            (round(w[0] * n, 1), round(w[1] * n, 1)) for w, n in zip(ends, view.size, strict=True)
-        )
-    shown = [found for point in signals if (found := view.shown(point))]
-    if shown:
-        about |= {"reading": ", ".join(str(s.reading) for s in shown), "evidence": min(s.evidence for s in shown)}
-    return about
-
-
-def _random(model: Any, image: Any) -> str | None:
-    """What to say of a model that gives something else each time."""
-    adapter = models.adapter(model)
-    if not models.is_random(adapter, tuple(adapter.images(image).shape)):
-        return None
-    return (
-        "Two runs of this model on the same image differ: it draws random numbers when it runs (a mask, dropout that "
-        "is always on), so that scores and maps are of one draw, and the steps of a method may not fit each other. "
-        "Fix its draws, as by a seed or a noise= that it takes."
-    )
-
-
-def _poorly(about: dict[str, Any]) -> str | None:
-    """What to say of a layer that does not show the image."""
-    if about.get("evidence", 1) >= models.POOR:
-        return None
-    return (
-        f"The layer ({about['signal']}) hardly shows the image: where a block of an image changes, its signal changes "
-        f"most in that place with a probability of {about['evidence']:.2f} (0.5 is chance, 1 perfect), read as "
-        f"{about['reading']}. ke.inspection.signals lists the layers that do; without layer= the last one is taken."
-    )
-
-
-def _several(model: Any, image: Any, score: Any) -> str | None:
-    """What to say where the model returns several outputs that could be scores, and none was chosen."""
-    view = models.view(model, image)
-    choices = [] if score is not None or view.adapter.black_box else view.choices()
-    if not choices:
-        return None
-    first, *others = choices
-    return (
-        f"The model returns several outputs, and {_named(None, view)} is explained. Output {' or '.join(others)} could "
-        f"be meant as well: choose it by score=ke.scores.output({others[0]}), or this one by "
-        f"score=ke.scores.output({first})."
-    )
-
-
-def _remarked(found: dict) -> dict[str, Any]:
-    """What the method found out on the way; what is to be warned of is."""
-    about: dict[str, Any] = {}
-    for remark in remarks.told(found):
-        about |= remark.about
-        if remark.warning:
-            warnings.warn(remark.warning, stacklevel=outside())
-    return about
-
-
-def _named(score: Any, view: models.View) -> str:
-    """What was explained: a ready score by what makes it, a unit by where it is taken."""
-    if score is not None:
-        return "the function given" if hasattr(score, "__name__") else repr(score)
-    if view.target is not None:
-        return str(view.target)
-    outputs, names = len(view.trace.outputs), view.trace.names
-    first = f"the first of the model's {outputs} outputs" + (f", {names[0]!r}" if names else "")
-    return "the model's output" if outputs == 1 else first
+            return Explanation(scores, maps, about | remarked(found))
 
 
 def partial_explain(method: Callable, **defaults: Any) -> Callable:
@@ -261,7 +159,7 @@ def partial_explain(method: Callable, **defaults: Any) -> Callable:
 
 
 @functools.cache
-def _parameters() -> Mapping[str, inspect.Parameter]:
+def shared_parameters() -> Mapping[str, inspect.Parameter]:
     """Those of `explain`, looked at once for all shortcuts."""
     return inspect.signature(explain).parameters
 
@@ -272,7 +170,7 @@ def _signature(method: Callable, shortcut: Callable, defaults: dict[str, Any]) -
     own = registry.parameters(method)
     if own is None:
         return inspect.Signature([model, x, y, params])
-    shared = dict(list(_parameters().items())[4:-1])
+    shared = dict(list(shared_parameters().items())[4:-1])
     named = {**own, **shared}  # a seed is both's
     return inspect.Signature(
         [model, x, y, *(p.replace(kind=p.KEYWORD_ONLY, default=defaults.get(n, p.default)) for n, p in named.items())]
@@ -302,16 +200,6 @@ def _warn(flaws: Flaws, by: Callable | None, signal: str | None, probe: Callable
         warnings.warn(text, stacklevel=outside())
 
 
-def _cause(method: Callable, model: Any, params: dict, images: Any, units: Any, k: int) -> tuple[bool, str]:
-    """Why a map is 0 everywhere (see `flaws.cause`)."""
-    subject, images = models.bind(model, images)
-    view = models.view(
-        subject, images, None if units is None else unit_numbers(subject, images, units), params.get("score")
-    )
-    point = view.signal(params.get("layer")) if registry.takes(method, "layer") else models.INPUT
-    return cause(view, point, k)
-
-
 def _postprocess(filter: Callable, maps: Any, axis: tuple, resizing: Any) -> Any:
     made = filter(maps, axis=axis) if registry.takes(filter, "axis") else filter(maps)
     shape = tuple(getattr(made, "shape", ()))
@@ -326,38 +214,11 @@ def _postprocess(filter: Callable, maps: Any, axis: tuple, resizing: Any) -> Any
     return made
 
 
-def _check_seed(seed: Any) -> None:
-    """Refuse what is no seed, also where nothing is drawn."""
-    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, numbers.Integral)):
-        raise InputError(f"seed={seed!r}: a whole number or None was expected.")
-
-
-def _check_arguments(postprocessing: Any, resizing: Any, channels: Any, flags: dict[str, Any], placement: Any) -> None:
-    """Refuse what could only fail after the first batch."""
-    for name, value in flags.items():
-        if not (value is None or isinstance(value, (bool, int, np.bool_))):
-            raise InputError(f"{name}={value!r} came, and True or False was expected.")
-    if placement not in ("measured", "stretch"):
-        raise InputError(f'placement={placement!r} came, and "measured" or "stretch" was expected.')
-    if not (channels is None or isinstance(channels, (str, int))):
-        raise InputError(
-            f'channels={channels!r} came, and "first", "last", "none" or the number of an axis was expected.'
-        )
-    filters = postprocessing is None or registry.accepts(postprocessing, "maps")
-    if not (filters or registry.accepts(postprocessing, "maps", axis=())):
-        raise InputError(
-            f"postprocessing={postprocessing!r} came, and a function such as ke.filters.normalize was expected."
-        )
-    sizes = resizing if isinstance(resizing, (tuple, list)) else ()
-    if not (resizing is None or isinstance(resizing, bool) or sizes) or not all(data.is_count(s) for s in sizes):
-        raise InputError(f"resizing={resizing!r} came, and True, False, or a size such as (224, 224) was expected.")
-
-
-def _check_parameters(method: Callable, given: dict[str, Any]) -> None:
+def check_parameters(method: Callable, given: dict[str, Any]) -> None:
     """Refuse parameters that the method does not take."""
     known = registry.parameters(method)
     unknown = [] if known is None else [name for name in given if name not in known]
     if unknown:
         name, own = getattr(method, "__name__", str(method)), ", ".join(known or ()) or "none"
-        shared = ", ".join(list(_parameters())[3:-1])
+        shared = ", ".join(list(shared_parameters())[3:-1])
         raise InputError(f"{name} takes no {unknown[0]}=. Its parameters: {own}; and those of ke.explain: {shared}.")

@@ -1,5 +1,6 @@
 """What `explain` returns, put together from batches, on the host or as tensors where the model is."""
 
+from collections import namedtuple
 from typing import Any
 
 import keras
@@ -7,7 +8,7 @@ import numpy as np
 
 from keras_explainable import backend
 from keras_explainable.errors import InputError
-from keras_explainable.flaws import Flaws
+from keras_explainable.explaining.flaws import Flaws
 from keras_explainable.runtime.memory import SOME, check_fits
 
 
@@ -91,3 +92,14 @@ def _ends(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if not (least == most).any():
             break
     return least, most
+
+
+class Explanation(namedtuple("Explanation", "scores maps")):
+    """`scores, maps`, and in `.about` what was explained: the method, where the score was taken, the model's layer."""
+
+    about: dict[str, Any]
+
+    def __new__(cls, scores: Any, maps: Any, about: dict[str, Any] | None = None) -> "Explanation":
+        self = super().__new__(cls, scores, maps)
+        self.about = about or {}
+        return self

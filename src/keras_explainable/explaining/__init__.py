@@ -1,0 +1,5 @@
+"""`explain`: a method on images, from the checks at the door to the results."""
+
+from keras_explainable.explaining.explain import explain as explain
+from keras_explainable.explaining.explain import partial_explain as partial_explain
+from keras_explainable.explaining.results import Explanation as Explanation

@@ -1,0 +1,104 @@
+"""What an explanation says of itself: `.about`, and the notes that come as warnings."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from keras_explainable import models, registry
+from keras_explainable.explaining.blame import outside
+from keras_explainable.explaining.flaws import cause
+from keras_explainable.explaining.frugal import unit_numbers
+from keras_explainable.runtime import remarks
+
+
+def about_of(method: Callable, model: Any, image: Any, params: dict) -> dict[str, Any]:
+    """The method, its parameters, and where in the model the score and the signal were taken."""
+    view = models.view(model, image, score=params.get("score"))
+    params = params | getattr(method, "about", lambda view: {})(view)  # what only this method has to tell
+    score = _named(params.get("score"), view)
+    about = {"method": getattr(method, "__name__", str(method)), **params, "score": score}
+    front = view.adapter.inputs.front
+    if front is not None and front.windows:
+        about["window"] = front.places(view.size)
+    if not registry.takes(method, "layer"):
+        return about
+    signals = [view.signal(layer) for layer in params.get("layers") or [params.get("layer")]]
+    about["signal"] = ", ".join(map(str, signals))
+    measured = view.windows(*signals)
+    if any(window and len(window) > 2 for window in measured):
+        ends = [window or (0.0, 1.0) for window in measured]
+        about["placement"] = tuple(
+            (round(w[0] * n, 1), round(w[1] * n, 1)) for w, n in zip(ends, view.size, strict=True)
+        )
+    shown = [found for point in signals if (found := view.shown(point))]
+    if shown:
+        about |= {"reading": ", ".join(str(s.reading) for s in shown), "evidence": min(s.evidence for s in shown)}
+    return about
+
+
+def random_note(model: Any, image: Any) -> str | None:
+    """What to say of a model that gives something else each time."""
+    adapter = models.adapter(model)
+    if not models.is_random(adapter, tuple(adapter.images(image).shape)):
+        return None
+    return (
+        "Two runs of this model on the same image differ: it draws random numbers when it runs (a mask, dropout that "
+        "is always on), so that scores and maps are of one draw, and the steps of a method may not fit each other. "
+        "Fix its draws, as by a seed or a noise= that it takes."
+    )
+
+
+def evidence_note(about: dict[str, Any]) -> str | None:
+    """What to say of a layer that does not show the image."""
+    if about.get("evidence", 1) >= models.POOR:
+        return None
+    return (
+        f"The layer ({about['signal']}) hardly shows the image: where a block of an image changes, its signal changes "
+        f"most in that place with a probability of {about['evidence']:.2f} (0.5 is chance, 1 perfect), read as "
+        f"{about['reading']}. ke.inspection.signals lists the layers that do; without layer= the last one is taken."
+    )
+
+
+def outputs_note(model: Any, image: Any, score: Any) -> str | None:
+    """What to say where the model returns several outputs that could be scores, and none was chosen."""
+    view = models.view(model, image)
+    choices = [] if score is not None or view.adapter.black_box else view.choices()
+    if not choices:
+        return None
+    first, *others = choices
+    return (
+        f"The model returns several outputs, and {_named(None, view)} is explained. Output {' or '.join(others)} could "
+        f"be meant as well: choose it by score=ke.scores.output({others[0]}), or this one by "
+        f"score=ke.scores.output({first})."
+    )
+
+
+def remarked(found: dict) -> dict[str, Any]:
+    """What the method found out on the way; what is to be warned of is."""
+    about: dict[str, Any] = {}
+    for remark in remarks.told(found):
+        about |= remark.about
+        if remark.warning:
+            warnings.warn(remark.warning, stacklevel=outside())
+    return about
+
+
+def _named(score: Any, view: models.View) -> str:
+    """What was explained: a ready score by what makes it, a unit by where it is taken."""
+    if score is not None:
+        return "the function given" if hasattr(score, "__name__") else repr(score)
+    if view.target is not None:
+        return str(view.target)
+    outputs, names = len(view.trace.outputs), view.trace.names
+    first = f"the first of the model's {outputs} outputs" + (f", {names[0]!r}" if names else "")
+    return "the model's output" if outputs == 1 else first
+
+
+def cause_of(method: Callable, model: Any, params: dict, images: Any, units: Any, k: int) -> tuple[bool, str]:
+    """Why a map is 0 everywhere (see `flaws.cause`)."""
+    subject, images = models.bind(model, images)
+    view = models.view(
+        subject, images, None if units is None else unit_numbers(subject, images, units), params.get("score")
+    )
+    point = view.signal(params.get("layer")) if registry.takes(method, "layer") else models.INPUT
+    return cause(view, point, k)
