@@ -11,7 +11,7 @@ import pytest
 import keras_explainable as ke
 from keras_explainable import dump, loading
 from keras_explainable.errors import InputError
-from keras_explainable.viz.image import read_image
+from keras_explainable.viz.image_files import read_image
 
 Image = pytest.importorskip("PIL.Image", reason="image files need pillow")
 ROOT = Path(__file__).resolve().parents[1]

@@ -13,7 +13,7 @@ import numpy as np
 
 import keras_explainable as ke
 from keras_explainable import loading
-from keras_explainable.viz import files, framing, image, text
+from keras_explainable.viz import framing, image, image_files, output, tables
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 BATCH = 8  # images in memory at once, at their full size
@@ -37,8 +37,8 @@ class Dump:
     fits: dict[str, list[str]] = field(default_factory=dict)  # what was done -> the names of images
 
     def __str__(self) -> str:
-        example = f", such as {text.shown(self.pictures[0])}" if self.pictures else ""
-        told = [*framing.lines(self.fits), *text.left_out(self.left_out)]
+        example = f", such as {tables.shown(self.pictures[0])}" if self.pictures else ""
+        told = [*framing.lines(self.fits), *tables.left_out(self.left_out)]
         return "\n".join([*told, f"Pictures: {len(self.pictures)}{example}"])
 
 
@@ -50,7 +50,7 @@ def make(
     progress: bool = True,
     fit: str | None = None,
     overwrite: bool = False,
-    max_pixels: int = image.MAX_PIXELS,
+    max_pixels: int = image_files.MAX_PIXELS,
 ) -> Dump:
     """Save `out/<image>.<method>.png`: the image, and over it the method's map of the unit that it scores highest.
 
@@ -73,8 +73,8 @@ def make(
     """
     names = list(methods or (record.name for record in ke.registry.listed()))
     samples = scenes() if folder is None else find(Path(folder), Path(out), max_pixels)
-    place = files.Out(Path(out), overwrite)
-    titles = dict(zip(found := [sample.name for sample in samples], files.distinct(found), strict=True))
+    place = output.Out(Path(out), overwrite)
+    titles = dict(zip(found := [sample.name for sample in samples], output.distinct(found), strict=True))
     place.check(_file(title, method) for title in titles.values() for method in names)
     bar = keras.utils.Progbar(len(samples) * len(names), verbose=int(progress), unit_name="picture")
     dump, how = Dump(), fit or loaded.preprocess.fit
@@ -108,10 +108,10 @@ def leaving_out(name: str, left_out: dict[str, str]) -> Iterator[None]:
 
 
 def _save(
-    photos: dict[str, np.ndarray], maps: np.ndarray, titles: dict[str, str], method: str, place: files.Out, dump: Dump
+    photos: dict[str, np.ndarray], maps: np.ndarray, titles: dict[str, str], method: str, place: output.Out, dump: Dump
 ) -> None:
     """One picture file for each photo and its map (H, W, 1); one that cannot have its name is left out."""
-    Image = image.pillow().Image
+    Image = image_files.pillow().Image
     for (name, photo), heat in zip(photos.items(), maps, strict=True):
         with leaving_out(name, dump.left_out):
             picture = Image.fromarray(image.fading(photo, heat[..., 0], DENSEST))
@@ -122,7 +122,7 @@ def _file(title: str, method: str) -> str:
     return f"{title}.{method}.png"
 
 
-def find(folder: Path, out: Path, max_pixels: int = image.MAX_PIXELS) -> list[Sample]:
+def find(folder: Path, out: Path, max_pixels: int = image_files.MAX_PIXELS) -> list[Sample]:
     """The images in a folder and all folders inside but `out`, in the order of their names.
 
     Raises:
@@ -142,7 +142,7 @@ def find(folder: Path, out: Path, max_pixels: int = image.MAX_PIXELS) -> list[Sa
     if folder.resolve() in made.parents:
         # Pictures of an earlier run are no images.
         paths = (p for p in paths if made not in Path(os.path.realpath(p)).parents)
-    read = partial(image.read_image, max_pixels=max_pixels)
+    read = partial(image_files.read_image, max_pixels=max_pixels)
     samples = [Sample(p.relative_to(folder).as_posix(), partial(read, p)) for p in paths]
     if not samples:
         endings = ", ".join(sorted(SUFFIXES))

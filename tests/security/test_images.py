@@ -13,8 +13,8 @@ import pytest
 
 from keras_explainable import dump
 from keras_explainable.errors import ExplainError, InputError, ModelFileError
-from keras_explainable.viz import framing, image, strip
-from keras_explainable.viz.image import read_image
+from keras_explainable.viz import contact_sheet, framing, image
+from keras_explainable.viz.image_files import read_image
 
 Image = pytest.importorskip("PIL.Image", reason="image files need pillow")
 KINDS = {"bmp": {}, "gif": {}, "jpeg": {}, "png": {}, "tiff": {"compression": "tiff_lzw"}, "webp": {"lossless": True}}
@@ -287,7 +287,7 @@ def test_a_long_and_narrow_image_does_not_become_a_large_one():
         for act in (
             lambda: framing.framed(line, (96, 96), "pad"),
             lambda: framing.covering(line, (96, 96)),
-            lambda: strip.sheet([(line, "")]),
+            lambda: contact_sheet.sheet([(line, "")]),
         ):
             with pytest.raises(InputError, match="1000000 x 1 is too long and narrow"):
                 act()

@@ -75,10 +75,10 @@ def test_images_are_not_given_to_a_pillow_with_known_holes(old, tmp_path, monkey
     from keras_explainable.errors import ModelFileError
 
     image.new("RGB", (3, 2)).save(tmp_path / "image.png")
-    assert viz.image.read_image(tmp_path / "image.png").shape == (2, 3, 3)
+    assert viz.image_files.read_image(tmp_path / "image.png").shape == (2, 3, 3)
     monkeypatch.setattr(versions, "version", lambda name: old)
     with pytest.raises(ModelFileError, match=f'pillow {old} is installed.*pip install "pillow>=13"'):
-        viz.image.read_image(tmp_path / "image.png")
+        viz.image_files.read_image(tmp_path / "image.png")
 
 
 def test_the_bounds_are_those_of_the_package():

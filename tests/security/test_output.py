@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 from keras_explainable import cli, dump, loading
 from keras_explainable.demo import gallery
 from keras_explainable.errors import InputError, OutputError
-from keras_explainable.viz import files, image, strip, text
-from keras_explainable.viz.report import Row, Subject, report
+from keras_explainable.viz import contact_sheet, image, image_files, output, tables
+from keras_explainable.viz.html_report import Row, Subject, report
 
 Image = pytest.importorskip("PIL.Image", reason="image files need pillow")
 HARMFUL = "a\x1b[2J\n\u202egnp.<b>\"'&"  # clears a terminal, begins a line, turns text around, is markup
@@ -168,7 +168,7 @@ def test_a_folder_inside_that_is_a_link_is_not_written_into(put, loaded, tmp_pat
     ],
 )
 def test_no_two_results_share_a_name(names, endings, expected):
-    assert files.distinct(names, endings) == expected
+    assert output.distinct(names, endings) == expected
 
 
 def test_no_two_pictures_share_a_name_on_the_command_line(put, tmp_path):
@@ -227,7 +227,7 @@ def test_an_image_that_cannot_be_read_leaves_the_others_pictures(put, tmp_path, 
     photos = [put(name) for name in ("a.png", "bad.png", "large.png", "memory.png", "z.png")]
     photos[1].write_text("no image")
     Image.new("RGB", (300, 300)).save(photos[2])
-    plain = image._pixels
+    plain = image_files._pixels
     size = Image.open(photos[0]).size
 
     def full(file):
@@ -277,14 +277,14 @@ def test_a_file_that_is_half_written_is_not_there(tmp_path, error):
     (tmp_path / "a.png").write_text("old")
     expected = OutputError if isinstance(error, OSError) else type(error)
     with pytest.raises(expected):
-        files.write(tmp_path / "a.png", half)
+        output.write(tmp_path / "a.png", half)
     assert listed(tmp_path) == ["a.png"] and (tmp_path / "a.png").read_text() == "old"
 
 
 def test_files_can_be_read_by_whom_the_user_lets(tmp_path):
     before = os.umask(0o027)
     try:
-        path = strip.strip([(np.zeros((4, 4, 3), "uint8"), "")], tmp_path / "a.jpg")
+        path = contact_sheet.strip([(np.zeros((4, 4, 3), "uint8"), "")], tmp_path / "a.jpg")
     finally:
         os.umask(before)
     assert path.stat().st_mode & 0o777 == 0o640 and Image.open(path).format == "JPEG"
@@ -333,14 +333,14 @@ def test_the_report_runs_its_own_script_only():
 
 
 def test_control_characters_are_shown_and_letters_of_the_world_are_not():
-    assert text.shown("\x00\x1b\r\n\t\x7f\x9b\u2028\u200b\udcff") == r"\x00\x1b\r\n\t\x7f\x9b\u2028\u200b\udcff"
+    assert tables.shown("\x00\x1b\r\n\t\x7f\x9b\u2028\u200b\udcff") == r"\x00\x1b\r\n\t\x7f\x9b\u2028\u200b\udcff"
     for name in ("Z\u00fcrich \u6771\u4eac\u3000\U0001f408.png", "cafe\u0301", r"C:\new"):
-        assert text.shown(name) == name
-    assert "\x1b" not in text.table(["\x1b"], [["\x1b"]])[2:]
+        assert tables.shown(name) == name
+    assert "\x1b" not in tables.table(["\x1b"], [["\x1b"]])[2:]
 
 
 def test_a_name_inside_the_folder_is_all_that_is_written(tmp_path):
-    place = files.Out(tmp_path / "out")
+    place = output.Out(tmp_path / "out")
     for name in ("../marker", "a/../../marker", str(tmp_path / "marker")):
         with pytest.raises(InputError, match="outside"):
             place.write(name, lambda file: file.write(b"x"))

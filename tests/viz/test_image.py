@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from keras_explainable.errors import InputError, ModelFileError
-from keras_explainable.viz import image
+from keras_explainable.viz import colormaps, image, image_files
 
 
 def jet(v):
@@ -25,17 +25,17 @@ def test_built_in_colors_are_those_of_matplotlib(name):
     matplotlib = pytest.importorskip("matplotlib")
     steps = np.arange(256) / 255
     expected = matplotlib.colormaps[name](np.arange(256))[:, :3]
-    np.testing.assert_allclose(image.colorize(steps, name), expected, atol=1e-6)
+    np.testing.assert_allclose(colormaps.colorize(steps, name), expected, atol=1e-6)
 
 
 def test_other_colors_come_from_matplotlib_or_a_function():
     matplotlib = pytest.importorskip("matplotlib")
     steps = np.array([0.0, 0.5, 1.0])
-    np.testing.assert_array_equal(image.colorize(steps, "magma"), matplotlib.colormaps["magma"](steps)[:, :3])
-    twice = image.colorize(steps, lambda v: np.stack([v, v * 0, 1 - v, v], axis=-1))
+    np.testing.assert_array_equal(colormaps.colorize(steps, "magma"), matplotlib.colormaps["magma"](steps)[:, :3])
+    twice = colormaps.colorize(steps, lambda v: np.stack([v, v * 0, 1 - v, v], axis=-1))
     np.testing.assert_array_equal(twice, [[0, 0, 1], [0.5, 0, 0.5], [1, 0, 0]])
     with pytest.raises(InputError, match="'no such colours'.*jet"):
-        image.colorize(steps, "no such colours")
+        colormaps.colorize(steps, "no such colours")
 
 
 def test_overlay_is_the_weighted_sum_of_image_and_colour(rng):
@@ -87,7 +87,7 @@ def test_highlight_shows_the_grey_image_where_the_map_is_weak():
 @pytest.mark.parametrize("maps", [[np.r_[np.zeros(50), np.ones(50), 100.0]], [np.r_[np.zeros(1000), 5.0]]])
 def test_a_percentile_takes_the_place_of_the_maximum_unless_it_is_the_minimum(maps):
     top = np.sort(maps[0])[int(0.99 * (maps[0].size - 1))]
-    assert image.limits_of(maps, False, 99) == (0.0, top if top > 0 else 5.0)
+    assert colormaps.limits_of(maps, False, 99) == (0.0, top if top > 0 else 5.0)
 
 
 def test_the_peak_is_the_maximum_or_the_middle_of_several(rng):
@@ -190,8 +190,8 @@ def test_an_image_in_parts_is_the_image_at_once(rng, monkeypatch, kind):
 def test_a_file_is_read_as_rgb(tmp_path, rng):
     picture = rng.integers(0, 256, (6, 9, 3), "uint8")
     Image.fromarray(picture).save(tmp_path / "a.png")
-    np.testing.assert_array_equal(image.read_image(tmp_path / "a.png"), picture)
-    np.testing.assert_array_equal(image.read_image(str(tmp_path / "a.png")), picture)
+    np.testing.assert_array_equal(image_files.read_image(tmp_path / "a.png"), picture)
+    np.testing.assert_array_equal(image_files.read_image(str(tmp_path / "a.png")), picture)
 
 
 def test_a_photo_is_turned_upright(tmp_path):
@@ -200,7 +200,7 @@ def test_a_photo_is_turned_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees clockwise
     Image.fromarray(picture).save(tmp_path / "a.jpg", exif=exif, quality=100)
-    got = image.read_image(tmp_path / "a.jpg")
+    got = image_files.read_image(tmp_path / "a.jpg")
     assert got.shape == (32, 16, 3)
     assert got[2, -3, 0] > 200 and got[2, 2, 0] < 50
 
@@ -214,38 +214,38 @@ def test_grey_palette_transparent_cmyk_and_16_bit_files(tmp_path):
     Image.fromarray(np.dstack([rgb, [[255, 255, 0]]]).astype("uint8")).save(tmp_path / "alpha.png")
     Image.fromarray(grey.astype("uint16") * 257).save(tmp_path / "deep.png")
     for name in ("grey.png", "palette.png", "cmyk.tiff", "deep.png", "alpha.png"):
-        np.testing.assert_array_equal(image.read_image(tmp_path / name), rgb, err_msg=name)
+        np.testing.assert_array_equal(image_files.read_image(tmp_path / name), rgb, err_msg=name)
     Image.fromarray(np.dstack([rgb, [[0, 255, 255]]]).astype("uint8")).save(tmp_path / "alpha.png")
-    np.testing.assert_array_equal(image.read_image(tmp_path / "alpha.png")[0, 0], [255, 255, 255])
+    np.testing.assert_array_equal(image_files.read_image(tmp_path / "alpha.png")[0, 0], [255, 255, 255])
 
 
 def test_an_image_is_cropped_in_the_centre_and_resized(tmp_path):
     picture = np.zeros((40, 100, 3), "uint8")
     picture[:, 30:70, 1] = 200  # the central square
     Image.fromarray(picture).save(tmp_path / "a.png")
-    np.testing.assert_array_equal(image.read_image(tmp_path / "a.png", 40), picture[:, 30:70])
-    small = image.read_image(tmp_path / "a.png", (20, 50))
+    np.testing.assert_array_equal(image_files.read_image(tmp_path / "a.png", 40), picture[:, 30:70])
+    small = image_files.read_image(tmp_path / "a.png", (20, 50))
     assert small.shape == (20, 50, 3)
     np.testing.assert_array_equal(small[10, [2, 25, 47], 1], [0, 200, 0])
     with pytest.raises(InputError, match="size"):
-        image.read_image(tmp_path / "a.png", (0, 5))
+        image_files.read_image(tmp_path / "a.png", (0, 5))
 
 
 def test_files_that_are_no_images_are_refused(tmp_path, rng):
     (tmp_path / "text.png").write_text("not an image")
     with pytest.raises(ModelFileError, match=r"text\.png is not an image"):
-        image.read_image(tmp_path / "text.png")
+        image_files.read_image(tmp_path / "text.png")
     with pytest.raises(ModelFileError, match=r"no image at .*none\.png"):
-        image.read_image(tmp_path / "none.png")
+        image_files.read_image(tmp_path / "none.png")
     with pytest.raises(ModelFileError, match="is a folder: give its images"):
-        image.read_image(tmp_path)
+        image_files.read_image(tmp_path)
 
 
 def test_an_image_that_is_too_large_is_refused_as_that(tmp_path, monkeypatch):
     Image.fromarray(np.zeros((60, 60, 3), "uint8")).save(tmp_path / "large.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(ModelFileError, match=r"large.png is too large an image: make it smaller. .*3600 pixels"):
-        image.read_image(tmp_path / "large.png")
+        image_files.read_image(tmp_path / "large.png")
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg"])
@@ -254,4 +254,4 @@ def test_an_image_cut_short_is_refused(tmp_path, rng, kind):
     Image.fromarray(rng.integers(0, 256, (60, 60, 3), "uint8")).save(buffer, kind)
     (tmp_path / "cut").write_bytes(buffer.getvalue()[: buffer.tell() // 2])
     with pytest.raises(ModelFileError, match="cut short"):
-        image.read_image(tmp_path / "cut")
+        image_files.read_image(tmp_path / "cut")

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from keras_explainable.errors import InputError
-from keras_explainable.viz import inline
+from keras_explainable.viz import data_uris
+from keras_explainable.viz.html_report import Row, Subject, report
 from keras_explainable.viz.image import to_rgb
-from keras_explainable.viz.report import Row, Subject, report
 
 
 class Page(HTMLParser):
@@ -105,10 +105,10 @@ def test_each_map_is_there_with_words_for_it(page):
 def test_a_map_is_red_and_opaque_at_its_peak_and_faint_at_its_lowest():
     values = np.zeros((20, 20))
     values[3, 5:15] = 1.0
-    colors = np.asarray(decoded(inline.heat(values)).convert("RGBA"))
+    colors = np.asarray(decoded(data_uris.heat(values)).convert("RGBA"))
     np.testing.assert_array_equal(colors[3, 5], [128, 0, 0, 255])
     np.testing.assert_array_equal(colors[0, 0], [0, 0, 128, 26])
-    signed = np.asarray(decoded(inline.heat(values - 2 * values.T)).convert("RGBA"))
+    signed = np.asarray(decoded(data_uris.heat(values - 2 * values.T)).convert("RGBA"))
     np.testing.assert_array_equal(signed[5, 3], [0, 0, 255, 255])  # lowest: blue
     assert signed[0, 0, :3].min() >= 254 and signed[0, 0, 3] <= 27  # zero: faint
 
@@ -117,7 +117,7 @@ def test_a_map_is_red_and_opaque_at_its_peak_and_faint_at_its_lowest():
 def test_the_outline_goes_around_every_pixel_of_the_mask(seed):
     mask = np.random.default_rng(seed).random((6, 7)) < 0.5
     walls = set()  # each unit of an edge, as its two ends
-    for x, y, way, length in re.findall(r"M(\d+) (\d+)([hv])(\d+)", inline.edges(mask)):
+    for x, y, way, length in re.findall(r"M(\d+) (\d+)([hv])(\d+)", data_uris.edges(mask)):
         for step in range(int(length)):
             start = (int(x) + step, int(y)) if way == "h" else (int(x), int(y) + step)
             walls.add((start, way))

@@ -60,7 +60,7 @@ def _note(message: object, *_: Any, **__: Any) -> str:
     """A warning, in a line."""
     from keras_explainable import viz
 
-    return f"Note: {viz.text.shown(' '.join(str(message).split()))}\n"
+    return f"Note: {viz.tables.shown(' '.join(str(message).split()))}\n"
 
 
 def app() -> Any:
@@ -126,7 +126,7 @@ def _one_line(error: Exception) -> str:
     from keras_explainable import viz
     from keras_explainable.errors import ExplainError
 
-    text = viz.text.shown(" ".join(str(error).split()))
+    text = viz.tables.shown(" ".join(str(error).split()))
     if isinstance(error, ExplainError | OSError):
         return f"Error: {text}"
     return f"Error: {type(error).__name__}: {text[:300]} (unexpected: --debug shows where)"

@@ -120,7 +120,7 @@ def explain(
     ] = None,
     out: Out = Path("explained"),
     overwrite: Overwrite = False,
-    max_pixels: MaxPixels = viz.image.MAX_PIXELS,
+    max_pixels: MaxPixels = viz.image_files.MAX_PIXELS,
     report: Annotated[
         bool, typer.Option("--report", help="Write report.html as well, with all maps side by side.")
     ] = False,
@@ -136,7 +136,7 @@ def explain(
     """Explain images: save each beside its maps, one picture for each image and method."""
     methods = _methods(method, layer)
     sources = Sources(images, [ending(name) for name in methods], max_pixels)
-    place = viz.files.Out(out, overwrite)
+    place = viz.output.Out(out, overwrite)
     place.check([*sources.files, *[REPORT] * report])
     loaded = _load(model, weights, unsafe, scale, size)
     _tell_guess(loaded)
@@ -147,7 +147,7 @@ def explain(
     _tell_embedded(model)
     typer.echo(made)
     if report:
-        typer.echo(viz.text.shown(f"Report: {job.report(results, place)}"))
+        typer.echo(viz.tables.shown(f"Report: {job.report(results, place)}"))
     _tell_left_out(sources)
 
 
@@ -164,7 +164,7 @@ def compare(
     ] = None,
     out: Out = Path("compared"),
     overwrite: Overwrite = False,
-    max_pixels: MaxPixels = viz.image.MAX_PIXELS,
+    max_pixels: MaxPixels = viz.image_files.MAX_PIXELS,
     weights: Weights = "imagenet",
     scale: Scale = None,
     size: Size = None,
@@ -182,7 +182,7 @@ def compare(
         raise typer.BadParameter(f"compare shows one unit of each image: {hint}. Got {unit!r}.", param_hint="--unit")
     names = _methods(methods, None)
     sources = Sources(images, [ending(COMPARED)], max_pixels)
-    place = viz.files.Out(out, overwrite)
+    place = viz.output.Out(out, overwrite)
     place.check(sources.files)
     loaded = _load(model, weights, unsafe, scale, size)
     _tell_guess(loaded)
@@ -191,7 +191,7 @@ def compare(
     made = job.compare(_those_that_fit(job, names), place)
     _tell_embedded(model)
     for path in made:
-        typer.echo(viz.text.shown(path))
+        typer.echo(viz.tables.shown(path))
     _tell_left_out(sources)
 
 
@@ -206,7 +206,7 @@ def dump(
     method: Method = ALL,
     out: Out = Path("results"),
     overwrite: Overwrite = False,
-    max_pixels: MaxPixels = viz.image.MAX_PIXELS,
+    max_pixels: MaxPixels = viz.image_files.MAX_PIXELS,
     weights: Weights = "imagenet",
     scale: Scale = None,
     size: Size = None,
@@ -339,7 +339,7 @@ def _those_that_fit(job: Job, names: Sequence[str]) -> dict[str, Any]:
             raise
     if not results:
         raise LayerError("None of these methods can explain this model. " + " ".join(dict.fromkeys(left_out.values())))
-    for line in viz.text.left_out(left_out):
+    for line in viz.tables.left_out(left_out):
         typer.echo(line, err=True)
     return results
 
@@ -371,7 +371,7 @@ def _tell_fits(job: Job) -> None:
 
 def _tell_left_out(sources: Sources) -> None:
     """Images that were left out, and why; the command then ends with 1."""
-    for line in viz.text.left_out(sources.left_out):
+    for line in viz.tables.left_out(sources.left_out):
         typer.echo(line, err=True)
     if sources.left_out:
         raise typer.Exit(1)

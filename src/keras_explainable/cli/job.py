@@ -32,9 +32,9 @@ class Sources:
     def __init__(self, paths: Sequence[Path], endings: Sequence[str], max_pixels: int) -> None:
         from keras_explainable import viz
 
-        self.read = partial(viz.image.read_image, max_pixels=max_pixels)
+        self.read = partial(viz.image_files.read_image, max_pixels=max_pixels)
         self.left_out: dict[str, str] = {}  # image -> why
-        stems = viz.files.distinct([path.stem for path in paths], endings)
+        stems = viz.output.distinct([path.stem for path in paths], endings)
         self.named = list(zip(paths, stems, strict=True))
         self.files = [stem + ending for _, stem in self.each(self._can_be_read) for ending in endings]
 
@@ -121,7 +121,7 @@ class Job:
                 with self.sources.leaving_out(path):
                     heats = [viz.image.highlight(self.photos[i], maps[i, ..., k]) for k in range(len(labels))]
                     panels = [(self.photos[i], path.name), *zip(heats, labels, strict=True)]
-                    sheet = viz.strip.sheet(panels)
+                    sheet = viz.contact_sheet.sheet(panels)
                     rows.append([out.write(stem + ending(name), sheet.save), name, ", ".join(labels)])
         return table(["picture", "method", "unit and score"], rows)
 
@@ -139,7 +139,7 @@ class Job:
                 picture = viz.image.cross(picture, (int(at[0]), int(at[1])))
                 panels.append((picture, f"{name}  {seconds:.2f} s"))
             with self.sources.leaving_out(path):
-                sheet = viz.strip.sheet(panels, TILE, min(6, len(panels)))
+                sheet = viz.contact_sheet.sheet(panels, TILE, min(6, len(panels)))
                 made.append(out.write(stem + ending(COMPARED), sheet.save))
         return made
 
@@ -149,18 +149,20 @@ class Job:
 
         pairs, names = list(np.ndindex(self.units.shape)), [stem for _, stem in self.named]
         subjects = [
-            viz.report.Subject(self.photos[i], names[i], self._name(self.units[i, k]), f"score {self.scores[i, k]:.2f}")
+            viz.html_report.Subject(
+                self.photos[i], names[i], self._name(self.units[i, k]), f"score {self.scores[i, k]:.2f}"
+            )
             for i, k in pairs
         ]
         rows = []
         for name, (_, maps, seconds) in results.items():
             about = registry.METHODS[name]
             each = [maps[i, ..., k] for i, k in pairs]
-            rows.append(viz.report.Row(name, about.family, about.summary, about.reference, seconds, maps=each))
+            rows.append(viz.html_report.Row(name, about.family, about.summary, about.reference, seconds, maps=each))
         model = getattr(self.loaded.model, "name", type(self.loaded.model).__name__)
         lead = f"Model {model}: each column is one unit of one image."
-        notes = [TIMED, *viz.framing.lines(self.fits), *viz.text.left_out(self.sources.left_out)]
-        page = viz.report.report("What does the network look at?", lead, subjects, rows, notes)
+        notes = [TIMED, *viz.framing.lines(self.fits), *viz.tables.left_out(self.sources.left_out)]
+        page = viz.html_report.report("What does the network look at?", lead, subjects, rows, notes)
         return out.write(REPORT, lambda file: file.write(page.encode()))
 
     def _units(self, unit: str) -> np.ndarray:
@@ -218,7 +220,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Rows under their headers, aligned."""
     from keras_explainable import viz
 
-    return viz.text.table(headers, rows)
+    return viz.tables.table(headers, rows)
 
 
 def fitted(text: str) -> str:

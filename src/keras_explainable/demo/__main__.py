@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from keras_explainable import ctrl_c
     from keras_explainable.demo import gallery, page
     from keras_explainable.errors import ExplainError
-    from keras_explainable.viz import text
+    from keras_explainable.viz import tables
 
     try:
         ctrl_c.raised()
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ExplainError, OSError) as error:
         if options.debug:
             raise
-        print(text.shown(f"Error: {error}"), file=sys.stderr)
+        print(tables.shown(f"Error: {error}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

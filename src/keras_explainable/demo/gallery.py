@@ -13,8 +13,8 @@ import numpy as np
 
 import keras_explainable as ke
 from keras_explainable import loading
-from keras_explainable.viz import files, image, strip, text
-from keras_explainable.viz.report import Row, Subject, report
+from keras_explainable.viz import contact_sheet, image, image_files, output, tables
+from keras_explainable.viz.html_report import Row, Subject, report
 
 SEED = 7  # training draws its scenes from other seeds: these are unseen
 BATCH = 16
@@ -63,7 +63,7 @@ class Gallery:
     def table(self) -> str:
         """The rows for a terminal."""
         cells = [[r.name, r.family, _number(r.seconds), _percent(r.points), _percent(r.mass)] for r in self.rows]
-        return text.table(["method", "family", "s/image", "peak on object", "mass on object"], cells)
+        return tables.table(["method", "family", "s/image", "peak on object", "mass on object"], cells)
 
 
 def make(
@@ -84,7 +84,7 @@ def make(
     if not 1 <= images <= MOST:
         came = ke.errors.shortly(images)
         raise ke.errors.InputError(f"The demo explains one scene or more, and at most {MOST:,}. Got images={came}.")
-    place = files.Out(Path(out), overwrite)
+    place = output.Out(Path(out), overwrite)
     names = (_picture(scene, record.name) for scene in range(images) for record in ke.methods.list())
     place.check(chain([REPORT], names))
     loaded = loading.load(model)
@@ -96,7 +96,7 @@ def make(
     pictures = [path for row in rows for path in save_pictures(row, shown, place)]
     rows += baselines(objects.masks)
     lead, notes = words(loaded.model, objects, shown, embedded)
-    notes = [*notes, *text.left_out(left_out)]
+    notes = [*notes, *tables.left_out(left_out)]
     page = report(TITLE, lead, subjects_of(loaded, shown), rows, notes)
     path = place.write(REPORT, lambda file: file.write(page.encode()))
     return Gallery(rows, path, pictures, left_out)
@@ -136,9 +136,11 @@ def every_object(loaded: loading.Loaded, images: int) -> Objects:
 def best_unit(loaded: loading.Loaded, images: int) -> Objects:
     """One object for each scene: the highest unit of a model that knows other classes, and all objects' pixels."""
     photos, _, masks = ke.demo.load_scenes(images, SEED)
-    photos = np.stack([image.fit(photo, loaded.size) for photo in photos])
+    photos = np.stack([image_files.fit(photo, loaded.size) for photo in photos])
     units = loading.scores(loaded, loaded.preprocess(photos)).argmax(-1)
-    outlines = np.stack([image.fit(image.to_rgb(mask), loaded.size)[..., 0] > 127 for mask in np.any(masks, axis=1)])
+    outlines = np.stack(
+        [image_files.fit(image.to_rgb(mask), loaded.size)[..., 0] > 127 for mask in np.any(masks, axis=1)]
+    )
     return _objects(loaded, np.arange(images), photos, units, outlines)
 
 
@@ -151,7 +153,7 @@ def _objects(loaded: loading.Loaded, scenes: Any, photos: Any, units: Any, masks
 def references(loaded: loading.Loaded) -> np.ndarray:
     """Scenes that are not explained, as the model takes them."""
     photos = ke.demo.load_scenes(REFERENCES, SEED + 1)[0]
-    return loaded.preprocess(np.stack([image.fit(photo, loaded.size) for photo in photos]))
+    return loaded.preprocess(np.stack([image_files.fit(photo, loaded.size) for photo in photos]))
 
 
 def run(name: str, model: Any, objects: Objects, shown: int, draws: dict[str, int], others: np.ndarray) -> Row:
@@ -218,13 +220,13 @@ def subjects_of(loaded: loading.Loaded, objects: Objects) -> list[Subject]:
     ]
 
 
-def save_pictures(row: Row, objects: Objects, place: files.Out) -> Iterator[Path]:
+def save_pictures(row: Row, objects: Objects, place: output.Out) -> Iterator[Path]:
     """For each scene, in one picture: the photo, and a method's map of each object."""
     for scene in np.unique(objects.scenes):
         members = np.flatnonzero(objects.scenes == scene)
         panels = [(objects.photos[members[0]], f"scene {scene + 1}")]
         panels += [(image.highlight(objects.photos[i], row.maps[i]), str(objects.names[i])) for i in members.tolist()]
-        yield place.write(_picture(scene, row.name), strip.sheet(panels).save)
+        yield place.write(_picture(scene, row.name), contact_sheet.sheet(panels).save)
 
 
 def _picture(scene: int, method: str) -> str:
@@ -233,10 +235,10 @@ def _picture(scene: int, method: str) -> str:
 
 def summary(made: Gallery) -> str:
     """What was made, for a terminal."""
-    lines = text.left_out(made.left_out)
-    lines += ["", CAPTION, made.table(), "", f"Report:   {text.shown(made.report)}"]
+    lines = tables.left_out(made.left_out)
+    lines += ["", CAPTION, made.table(), "", f"Report:   {tables.shown(made.report)}"]
     pictures = f"Pictures: {len(made.pictures)} in {made.report.parent}, such as {made.pictures[0]}"
-    return "\n".join([*lines, text.shown(pictures)])
+    return "\n".join([*lines, tables.shown(pictures)])
 
 
 def words(model: Any, objects: Objects, shown: Objects, embedded: bool) -> tuple[str, list[str]]:

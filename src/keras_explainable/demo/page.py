@@ -9,7 +9,7 @@ import numpy as np
 
 import keras_explainable as ke
 from keras_explainable.demo import gallery
-from keras_explainable.viz import files, image, strip
+from keras_explainable.viz import contact_sheet, image, output
 
 SCENES = 2  # pictured
 HEIGHT = 144  # pixels
@@ -47,8 +47,8 @@ def write(folder: str | Path = "docs") -> Path:
     photos = [(shown.photos[i], f"scene {scene + 1}") for scene, i in zip(*firsts, strict=True)]
     for row in rows:
         panels = [(image.highlight(shown.photos[i], row.maps[i]), str(shown.names[i])) for i in range(len(shown))]
-        strip.strip([*photos, *panels], folder / "methods" / f"{row.name}.jpg", HEIGHT)
-    strip.strip(_first(shown, judged), folder / "methods.jpg", HEIGHT, columns=1 + len(FIRST))
+        contact_sheet.strip([*photos, *panels], folder / "methods" / f"{row.name}.jpg", HEIGHT)
+    contact_sheet.strip(_first(shown, judged), folder / "methods.jpg", HEIGHT, columns=1 + len(FIRST))
     text = (
         HEAD.format(
             judged=len(objects), few=gallery.FEW, references=gallery.REFERENCES, chance=float(objects.masks.mean())
@@ -56,7 +56,7 @@ def write(folder: str | Path = "docs") -> Path:
         + _contents()
     )
     text += "".join(_families(judged))
-    return files.write(folder / "methods.md", lambda file: file.write(text.encode()))
+    return output.write(folder / "methods.md", lambda file: file.write(text.encode()))
 
 
 def _first(shown: Any, judged: dict[str, Any]) -> list[tuple[np.ndarray, str]]:

@@ -11,17 +11,8 @@ import numpy as np
 
 from keras_explainable.errors import BackendError, InputError
 from keras_explainable.viz.cells import cells
-from keras_explainable.viz.image import (
-    SIGNED,
-    UNSIGNED,
-    ColorMap,
-    Limits,
-    as_map,
-    channels_last,
-    is_signed,
-    limits_of,
-    unit_range,
-)
+from keras_explainable.viz.colormaps import SIGNED, UNSIGNED, ColorMap, Limits, is_signed, limits_of
+from keras_explainable.viz.image import as_map, channels_last, unit_range
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

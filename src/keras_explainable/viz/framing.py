@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from keras_explainable.errors import InputError
-from keras_explainable.viz.image import MAX_PIXELS, pillow
-from keras_explainable.viz.text import shown
+from keras_explainable.viz.image_files import MAX_PIXELS, pillow
+from keras_explainable.viz.tables import shown
 
 FITS = ("stretch", "crop", "pad")
 GREY = 128  # what is added by "pad": near the mean of photos, where black bars are edges that a network sees

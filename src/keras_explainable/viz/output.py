@@ -12,7 +12,7 @@ from stat import S_ISREG
 from typing import BinaryIO
 
 from keras_explainable.errors import InputError, ModelFileError, OutputError
-from keras_explainable.viz.text import shown
+from keras_explainable.viz.tables import shown
 
 ELSEWHERE = "Choose another folder."
 KEPT = "Choose another folder, or --overwrite (overwrite=True)."

@@ -13,9 +13,9 @@ from string import Template
 import numpy as np
 
 from keras_explainable.errors import InputError
-from keras_explainable.viz import inline
+from keras_explainable.viz import data_uris
 from keras_explainable.viz.image import as_map, peak, to_rgb
-from keras_explainable.viz.text import shown
+from keras_explainable.viz.tables import shown
 
 # The peak's mark, around (0, 0): a ring on the object (or where nobody knows), a cross beside it.
 RING, CROSS = '<circle r="3.4"/>', '<path d="M-3 -3L3 3M3 -3L-3 3"/>'
@@ -79,7 +79,7 @@ def report(title: str, lead: str, subjects: Sequence[Subject], rows: Sequence[Ro
         "notes": "".join(f"<li>{escape(note)}</li>" for note in notes),
         "truth": "truth" if any(map(_known, subjects)) else "no-truth",
     }
-    template = Path(__file__).with_name("report.html").read_text(encoding="utf-8")
+    template = Path(__file__).with_name("html_report.html").read_text(encoding="utf-8")
     return Template(template).substitute(parts, script_hash=_hash_of_script(template))
 
 
@@ -110,7 +110,7 @@ def _photo_rule(index: int, subject: Subject) -> str:
     height, width = subject.size
     return (
         f".s{index}{{aspect-ratio:{width}/{height}}}"
-        f".s{index}>.photo{{background-image:url({inline.picture(subject.image)})}}"
+        f".s{index}>.photo{{background-image:url({data_uris.picture(subject.image)})}}"
     )
 
 
@@ -137,7 +137,7 @@ def _drawing(subject: Subject, marks: str) -> str:
 
 
 def _path(index: int, mask: np.ndarray) -> str:
-    return f'<path id="o{index}" d="{inline.edges(mask)}" vector-effect="non-scaling-stroke"/>'
+    return f'<path id="o{index}" d="{data_uris.edges(mask)}" vector-effect="non-scaling-stroke"/>'
 
 
 def _outline(index: int, subject: Subject) -> str:
@@ -158,7 +158,7 @@ def _cell(row: Row, index: int, photo: int, subject: Subject) -> str:
     alt = escape(f"{row.name} of {subject.title} in {subject.group}; {where}")
     return (
         f'<td{_start(index, photo)}><button type="button" class="cell"><span class="pic s{photo}"><i class="photo"></i>'
-        f'<img class="heat" src="{inline.heat(values)}" alt="{alt}">'
+        f'<img class="heat" src="{data_uris.heat(values)}" alt="{alt}">'
         f"{_drawing(subject, _outline(index, subject) + mark)}</span></button></td>"
     )
 

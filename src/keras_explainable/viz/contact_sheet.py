@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from keras_explainable.errors import InputError
-from keras_explainable.viz import files
+from keras_explainable.viz import output
 from keras_explainable.viz.framing import not_too_large
-from keras_explainable.viz.image import fit, pillow, to_rgb
-from keras_explainable.viz.text import shown
+from keras_explainable.viz.image import to_rgb
+from keras_explainable.viz.image_files import fit, pillow
+from keras_explainable.viz.tables import shown
 
 HEIGHT, GAP, MARGIN, TEXT = 288, 8, 26, 15
 PAPER, INK = (255, 255, 255), (40, 40, 40)
@@ -20,7 +21,7 @@ def strip(
     panels: Sequence[tuple[np.ndarray, str]], path: str | Path, height: int = HEIGHT, columns: int | None = None
 ) -> Path:
     """Save a `sheet` in a file, in the format of its ending; what was there is replaced."""
-    return files.write(Path(path), sheet(panels, height, columns).save)
+    return output.write(Path(path), sheet(panels, height, columns).save)
 
 
 def sheet(panels: Sequence[tuple[np.ndarray, str]], height: int = HEIGHT, columns: int | None = None) -> Any:

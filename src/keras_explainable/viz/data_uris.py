@@ -6,20 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_explainable.viz.image import (
-    BRIGHTEST,
-    SIGNED,
-    UNSIGNED,
-    as_map,
-    colorize,
-    is_signed,
-    limits_of,
-    opacity,
-    pillow,
-    scale,
-    to_bytes,
-    to_rgb,
-)
+from keras_explainable.viz.colormaps import BRIGHTEST, SIGNED, UNSIGNED, colorize, is_signed, limits_of, scale
+from keras_explainable.viz.image import as_map, opacity, to_bytes, to_rgb
+from keras_explainable.viz.image_files import pillow
 
 
 def picture(image: Any) -> str:

@@ -1,0 +1,80 @@
+"""Values as colours."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_explainable.errors import InputError
+
+ColorMap = str | Callable[[np.ndarray], Any]
+
+
+Limits = tuple[float, float]
+
+
+# Piecewise linear: (positions, values) of red, green and blue. Any other name is looked up in matplotlib.
+COLOR_MAPS: dict[str, tuple[tuple[list[float], list[float]], ...]] = {
+    "gray": (([0.0, 1.0], [0.0, 1.0]),) * 3,
+    "jet": (
+        ([0, 0.35, 0.66, 0.89, 1], [0, 0, 1, 1, 0.5]),
+        ([0, 0.125, 0.375, 0.64, 0.91, 1], [0, 0, 1, 1, 0, 0]),
+        ([0, 0.11, 0.34, 0.65, 1], [0.5, 1, 1, 0, 0]),
+    ),
+    "bwr": (([0, 0.5, 1], [0, 1, 1]), ([0, 0.5, 1], [0, 1, 0]), ([0, 0.5, 1], [1, 1, 0])),
+}
+
+
+UNSIGNED, SIGNED = "jet", "bwr"  # what is used where no colour map is named
+
+
+BRIGHTEST = 99.0  # percentile that gets the full colour, where a picture is for looking at only
+
+
+FAINTEST = 0.1  # opacity of the weakest value, where opacity follows strength
+
+
+def is_signed(maps: Sequence[np.ndarray]) -> bool:
+    """Whether any of the maps goes below zero."""
+    return any(float(m.min()) < 0 for m in maps)
+
+
+def limits_of(maps: Sequence[np.ndarray], signed: bool, percentile: float = 100) -> Limits:
+    """The values at the two ends of the colour scale: (-m, m), m = max |map|, if signed; else (min, max).
+
+    With a percentile less than 100, that takes the maximum's place, unless it is no more than the minimum: a few pixels
+    that stand far out, as in maps of gradients, would leave all others dark.
+    """
+    size = np.concatenate([np.abs(m).ravel() if signed else m.ravel() for m in maps])
+    low, top = (0.0 if signed else float(size.min())), float(np.percentile(size, percentile))
+    high = top if top > low else float(size.max())
+    return (-high, high) if signed else (low, high)
+
+
+def scale(values: np.ndarray, limits: Limits) -> np.ndarray:
+    """Map values as positions in [0, 1] on a colour scale with these ends, clipped; all 0 if the ends are one."""
+    low, high = limits
+    return np.clip((values - low) / (high - low), 0, 1) if high > low else np.zeros_like(values, dtype=float)
+
+
+def colorize(positions: np.ndarray, cmap: ColorMap = UNSIGNED) -> np.ndarray:
+    """Positions in [0, 1], of any shape, as RGB in [0, 1], (..., 3), by a colour map's name or function.
+
+    Raises: InputError: a name that neither this table nor matplotlib has.
+    """
+    if isinstance(cmap, str) and cmap in COLOR_MAPS:
+        return np.stack([np.interp(positions, at, level) for at, level in COLOR_MAPS[cmap]], axis=-1)
+    function = _matplotlib_map(cmap) if isinstance(cmap, str) else cmap
+    return np.asarray(function(positions))[..., :3]
+
+
+def _matplotlib_map(name: str) -> Callable[[np.ndarray], Any]:
+    try:
+        import matplotlib
+
+        return matplotlib.colormaps[name]
+    except (ImportError, KeyError) as error:
+        problem = (
+            "needs matplotlib, which is missing" if isinstance(error, ImportError) else "is not one of matplotlib's"
+        )
+        raise InputError(f"The colour map {name!r} {problem}. Built in: {', '.join(COLOR_MAPS)}.") from None

@@ -1,0 +1,142 @@
+"""Image files, read within limits."""
+
+import os
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+
+from keras_explainable import versions
+from keras_explainable.errors import BackendError, InputError, ModelFileError
+from keras_explainable.viz import output
+from keras_explainable.viz.image import to_rgb
+from keras_explainable.viz.tables import shown
+
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # pillow's others run programs, or are seldom looked after
+
+
+MAX_PIXELS = 50_000_000  # of an image file, unless more are allowed
+
+
+MAX_BYTES = 8  # for each pixel that is allowed: four channels of 16 bits
+
+
+MAX_PARTS = 100_000  # strips or tiles of a TIFF, each of which takes pillow some 300 bytes, and time
+
+
+TIFF_BYTES = {1, 2, 6, 7}  # kinds of entries that are kept as bytes, such as profiles
+
+
+STANDALONE = {b"", b"\0", b"\1", b"\xff", *(bytes([n]) for n in range(0xD0, 0xD9))}  # after 0xff: JPEG's, of no length
+
+
+MAX_SCANS = 100  # of a JPEG, each of which goes over all pixels; programs write 20 at most
+
+
+def pillow() -> Any:
+    """The pillow package with its parts loaded. Raises: BackendError: it is not installed."""
+    try:
+        import PIL.Image
+        import PIL.ImageDraw
+        import PIL.ImageFont
+        import PIL.ImageOps
+    except ImportError:
+        raise BackendError('Image files need pillow, which is missing: pip install "keras-explainable[viz]"') from None
+    return PIL
+
+
+def fit(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The largest central crop of an image that has the aspect of `size` (H, W), resized to it (pillow, bicubic)."""
+    Image, ImageOps = pillow().Image, pillow().ImageOps
+    if len(size) != 2 or min(size) < 1:
+        raise InputError(f"A size is (height, width), both at least 1. Got {size}.")
+    return np.asarray(ImageOps.fit(Image.fromarray(image), size[::-1], Image.Resampling.BICUBIC))
+
+
+def read_image(path: str | Path, size: int | tuple[int, int] | None = None, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """An image file as uint8 RGB (H, W, 3), upright by its EXIF orientation, transparency on white.
+
+    Files are BMP, GIF, JPEG, PNG, TIFF or WebP, whatever their names; of several pictures in one the first is taken.
+    With `size`, (H, W) or one side of a square, `fit` to it. Raises: ModelFileError: no file, no image, cut short, or
+    of more than `max_pixels`.
+    """
+    Image, name = pillow().Image, shown(path)
+    versions.check("pillow")
+    try:
+        with output.opened(path) as stream, _open(name, stream) as file:
+            _check_size(name, file, os.fstat(stream.fileno()).st_size, max_pixels)
+            if file.format in ("JPEG", "MPO"):
+                _check_scans(name, stream)
+            pillow().ImageOps.exif_transpose(file, in_place=True)
+            array = _pixels(file)
+    except IsADirectoryError:
+        raise ModelFileError(f"{name} is a folder: give its images, or use `keras-explainable dump`.") from None
+    except FileNotFoundError:
+        raise ModelFileError(f"There is no image at {name}. Check the path.") from None
+    except pillow().UnidentifiedImageError:
+        raise ModelFileError(f"{name} is not an image. Expected a BMP, GIF, JPEG, PNG, TIFF or WebP file.") from None
+    except Image.DecompressionBombError as error:
+        raise ModelFileError(f"{name} is too large an image: make it smaller. {error}") from None
+    except MemoryError:
+        raise ModelFileError(f"{name} needs more memory than there is: make it smaller.") from None
+    except ModelFileError:
+        raise
+    except Exception as error:  # readers of damaged files raise what comes, such as struct.error and KeyError
+        if isinstance(error, OSError) and error.strerror:
+            raise ModelFileError(f"{name} cannot be read: {error.strerror}.") from None
+        raise ModelFileError(f"{name} cannot be read as an image, it may be cut short or damaged: {error}.") from None
+    return array if size is None else fit(array, (size, size) if isinstance(size, int) else size)
+
+
+def _open(name: str, stream: BinaryIO) -> Any:
+    """The file as a pillow image, not decoded yet. Raises: ModelFileError: a TIFF in too many parts."""
+    head = stream.read(8)
+    order: Literal["big", "little"] = "big" if head[:2] == b"MM" else "little"
+    big = head[2:3] == b"+"  # BigTIFF
+    if head[:2] in (b"MM", b"II"):
+        stream.seek(int.from_bytes(stream.read(8) if big else head[4:], order))
+        for _ in range(min(int.from_bytes(stream.read(8 if big else 2), order), 65_536)):
+            entry = stream.read(20 if big else 12)
+            kind, count = int.from_bytes(entry[2:4], order), int.from_bytes(entry[4 : 12 if big else 8], order)
+            if kind not in TIFF_BYTES and count > MAX_PARTS:
+                raise ModelFileError(f"{name} is a TIFF of more than {MAX_PARTS} parts. Save the image anew.")
+    stream.seek(0)
+    return pillow().Image.open(stream, formats=FORMATS)
+
+
+def _check_size(name: str, file: Any, size: int, most: int) -> None:
+    """Refuse, by its header, an image that would take too much memory when it is decoded. Raises: ModelFileError."""
+    width, height = file.size
+    tile = [getattr(file, "tag_v2", {}).get(tag, 1) for tag in (322, 323)]  # TIFF's TileWidth and TileLength
+    pixels = max(width * height, tile[0] * tile[1])
+    found = f"{pixels} pixels" if pixels > most else f"{size} bytes" if size > most * MAX_BYTES else ""
+    if found:
+        raise ModelFileError(
+            f"{name} is too large an image, {found}: make it smaller, or allow more than {most} pixels by --max-pixels "
+            "(max_pixels=)."
+        )
+
+
+def _check_scans(name: str, stream: BinaryIO) -> None:
+    """Refuse a JPEG that would be decoded for minutes, over and over again. Raises: ModelFileError."""
+    place = stream.tell()
+    stream.seek(0)
+    data, at, scans = stream.read(), 0, 0
+    stream.seek(place)
+    while (at := data.find(b"\xff", at)) >= 0 and data[at + 1 : at + 2] != b"\xd9":  # the end of the image
+        kind = data[at + 1 : at + 2]
+        scans += kind == b"\xda"
+        if scans > MAX_SCANS:
+            raise ModelFileError(f"{name} is a JPEG of more than {MAX_SCANS} scans. Save the image anew.")
+        alone = kind in STANDALONE
+        at += 1 if alone else 2 + int.from_bytes(data[at + 2 : at + 4])
+
+
+def _pixels(file: Any) -> np.ndarray:
+    """The pixels of an open pillow image as uint8 RGB; 16-bit grey keeps its range, palettes and alpha are resolved."""
+    if file.mode.startswith(("I", "F")):
+        values = np.asarray(file)
+        return to_rgb(values / 65535 if "16" in file.mode or (file.mode == "I" and values.max() > 255) else values)
+    if file.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in file.info:
+        return to_rgb(np.asarray(file.convert("RGBA")))
+    return np.array(file.convert("RGB"))
