@@ -65,7 +65,7 @@ def test_grey_and_channels_first_models_get_what_they_take(tmp_path):
 
 
 def test_a_model_of_any_size_gets_224():
-    loaded = loading._fed(keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(1, 1)]), None, "raw")
+    loaded = loading.fed(keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(1, 1)]), None, "raw")
     assert loaded.size == (224, 224)
 
 

@@ -1,0 +1,114 @@
+"""How images are prepared for a model: scale, size and channels."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from keras_explainable.errors import InputError
+
+MOST_PIXELS = 50_000_000  # of an image, as of those that are read
+
+
+SIDE = 224  # of images for a model that takes them at any size
+
+
+def _as_applications(mode: str) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda x: keras.applications.imagenet_utils.preprocess_input(x, "channels_last", mode)
+
+
+# What becomes of 8-bit values; the last three are the modes of keras.applications.
+SCALES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "raw": lambda x: x,
+    "unit": lambda x: x / 255.0,
+    **{mode: _as_applications(mode) for mode in ("tf", "torch", "caffe")},
+}
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """Callable: images uint8 (N, H, W, 3) -> what the model takes, float32, in its number and order of channels."""
+
+    scale: Callable[[np.ndarray], np.ndarray]
+    name: str
+    guessed: bool = False
+    channels: int = 3
+    channels_first: bool = False
+    fit: str = "stretch"  # how an image of another shape gets its size; "crop" where the model is known to be fed so
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """The images as the model takes them."""
+        values = np.asarray(self.scale(np.array(images, "float32")), "float32")
+        if self.channels == 1:
+            values = values @ np.array([[0.299], [0.587], [0.114]], "float32")
+        return np.moveaxis(values, -1, 1) if self.channels_first else values
+
+
+class Loaded(NamedTuple):
+    """A model, how to prepare images for it, their size (H, W), and the names of its units where they are known."""
+
+    model: Any
+    preprocess: Preprocess
+    size: tuple[int, int]
+    class_names: list[str] | None
+
+
+def fed_as_told(model: Any, scale: str | None, size: tuple[int, int] | None) -> Loaded:
+    """The model with the scale and size of its images, or a guess."""
+    if isinstance(model, keras.Model):
+        chosen = scale or ("raw" if _scales_itself(model) else "unit")
+        loaded = fed(model, SCALES[chosen], chosen, guessed=scale is None and chosen == "unit")
+    else:
+        from keras_explainable.models import torch_files
+
+        chosen = scale or "torch"
+        channels = torch_files.channels(model)
+        preprocess = Preprocess(SCALES[chosen], chosen, scale is None, channels, channels_first=True)
+        loaded = Loaded(model, preprocess, torch_files.size(model) or (SIDE, SIDE), None)
+    return sized(loaded, size)
+
+
+def sized(loaded: Loaded, size: tuple[int, int] | None) -> Loaded:
+    """The model with images of this size, which is refused where the model has a size of its own."""
+    if size is None:
+        return loaded
+    if isinstance(loaded.model, keras.Model):
+        shape = loaded.model.input_shape
+        own = shape[2:] if loaded.preprocess.channels_first else shape[1:3]
+    else:
+        from keras_explainable.models import torch_files
+
+        own = torch_files.size(loaded.model) or (None, None)
+    if any(side not in (None, s) for side, s in zip(own, size, strict=True)):
+        taken = " by ".join(str(side or "any") for side in own)
+        raise InputError(f"size={size} (--size) came, and the model takes images of {taken} alone: leave it out.")
+    if min(size) < 1 or size[0] * size[1] > MOST_PIXELS:
+        raise InputError(
+            f"size={size} (--size): sides of 1 or more, and {MOST_PIXELS:,} pixels at most, were expected."
+        )
+    return loaded._replace(size=size)
+
+
+def fed(model: Any, scale: Callable, name: str, guessed: bool = False, class_names: Any = None) -> Loaded:
+    """The model with the size and order of channels of its images."""
+    shape = getattr(model, "input_shape", None)
+    if not isinstance(shape, tuple) or len(shape) != 4:
+        raise InputError(f"The model takes {shape}. Expected one batch of images, (N, H, W, C).")
+    first = shape[-1] not in (1, 3, None) and shape[1] in (1, 3)
+    channels, space = (shape[1], shape[2:]) if first else (shape[3], shape[1:3])
+    if channels not in (1, 3, None):
+        raise InputError(f"The model takes images of {channels} channels. Expected 1 or 3, as image files have.")
+    height, width = (side or SIDE for side in space)
+    return Loaded(model, Preprocess(scale, name, guessed, channels or 3, first), (height, width), class_names)
+
+
+def _scales_itself(model: Any) -> bool:
+    return any(isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization) for layer in _layers(model))
+
+
+def _layers(model: Any) -> Iterator[Any]:
+    for layer in getattr(model, "layers", ()):
+        yield layer
+        yield from _layers(layer)
