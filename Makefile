@@ -44,10 +44,10 @@ RECIPE := pyproject.toml $(CONSTRAINTS)
 HASHED := pins peers bench zoo
 
 demo: $(VENV)/.demo-$(DEMO_BACKEND)
-	KERAS_BACKEND=$(DEMO_BACKEND) $(BIN)/python -m keras_explainable.demo --overwrite $(ARGS)
+	KERAS_BACKEND=$(DEMO_BACKEND) $(BIN)/python -m keras_explainable.gallery --overwrite $(ARGS)
 
 docs: $(VENV)/.test
-	KERAS_BACKEND=torch $(BIN)/python -m keras_explainable.demo --page docs
+	KERAS_BACKEND=torch $(BIN)/python -m keras_explainable.gallery --page docs
 
 test: $(VENV)/.test
 	@failed=""; lines=""; \

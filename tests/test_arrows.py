@@ -28,8 +28,8 @@ SEAM = {
     "models.torch.hooks": "torch",
     "models.torch.checkpoints": "torch",
     "models.torch.describe": "torch",
-    "models.torch_files": "torch",  # what PyTorch saved, only PyTorch reads
-    "models.torch_demo": "torch",
+    "loading.torch_files": "torch",  # what PyTorch saved, only PyTorch reads
+    "demo.torch_network": "torch",
 }
 
 # For each room (a module or package; the longest name that fits decides) the rooms it may import. "" is the public top
@@ -167,8 +167,8 @@ ARROWS = {
     },
     "models.black_box": {"models.contract", "models.inputs", "models.recording", "backend"},
     "models.torch.function_mode": {"models.contract"},
-    "models.torch_files": {"versions"},
-    "models.torch_demo": set(),
+    "loading.torch_files": {"versions"},
+    "demo.torch_network": set(),
     "methods": {
         "models",
         "compiling",
@@ -206,7 +206,7 @@ ARROWS = {
     "loading": {"demo", "models", "versions"},
     "viz": {"versions"},
     "utils": {"viz"},
-    "demo": {"", "loading", "viz", "models.torch_demo", "memory", "interrupted"},
+    "demo": {"", "loading", "viz", "demo.torch_network", "memory", "interrupted"},
     "dump": {"", "loading", "viz"},
     "cli": {""},
     "web": {""},

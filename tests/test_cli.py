@@ -220,7 +220,7 @@ def test_the_demo_writes_pictures_a_report_and_a_table(tmp_path, monkeypatch):
 
 
 def test_the_judge_counts_peaks_and_mass():
-    from keras_explainable.demo.gallery import baselines, judge
+    from keras_explainable.gallery.gallery import baselines, judge
 
     masks = np.zeros((3, 4, 4), bool)
     masks[:, :2, :2] = True

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import keras_explainable as ke
-from keras_explainable import dump, loading
+from keras_explainable import loading
 from keras_explainable.errors import InputError
+from keras_explainable.gallery import image_folder
 from keras_explainable.viz.image_files import read_image
 
 Image = pytest.importorskip("PIL.Image", reason="image files need pillow")
@@ -52,7 +53,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.* maps are the same everywhere"
 @pytest.mark.parametrize(("height", "width"), [(16, 24), (30, 200), (240, 20), (7, 5)])
 def test_colours_and_size_are_the_images_own(loaded, tmp_path, height, width):
     put(tmp_path / "in" / "photo.png", halves(height, width))
-    made = dump.make(loaded, tmp_path / "in", tmp_path / "out", ["gradcam"], progress=False)
+    made = image_folder.make(loaded, tmp_path / "in", tmp_path / "out", ["gradcam"], progress=False)
     assert made.pictures == [tmp_path / "out" / "photo.png.gradcam.png"] and not made.left_out
     picture = read_image(made.pictures[0])
     assert picture.shape == (height, width, 3)
@@ -70,7 +71,7 @@ def test_the_model_sees_the_whole_image_and_explains_its_highest_unit(tmp_path):
     loaded = redness()._replace(model=model)
     put(tmp_path / "in" / "mostly_blue.png", halves(10, 400, right=(90, 0, 0)))
     put(tmp_path / "in" / "mostly_red.png", halves(10, 400, left=(0, 0, 90)))
-    made = dump.make(loaded, tmp_path / "in", tmp_path / "out", ["gradcam"], progress=False)
+    made = image_folder.make(loaded, tmp_path / "in", tmp_path / "out", ["gradcam"], progress=False)
     blue, red = (read_image(path).astype(int) for path in made.pictures)
     # Where the explained colour is, the map is at its highest: dark red, 80 % opaque.
     np.testing.assert_allclose(blue[5, 1], [0.8 * 127.5, 0, 0.2 * 200], atol=1)
@@ -84,29 +85,29 @@ def test_no_name_is_used_twice(loaded, tmp_path):
         put(folder / name, halves(8, 8))
     (folder / "notes.txt").write_text("no image")
     methods = ["gradients", "full_gradients", "simple_full_gradients", "gradcam"]
-    made = dump.make(loaded, folder, tmp_path / "out", methods, progress=False)
+    made = image_folder.make(loaded, folder, tmp_path / "out", methods, progress=False)
     files = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png")}
     assert files == {f"{name}.{method}.png" for name in names for method in methods}
     assert len(made.pictures) == len(set(made.pictures)) == len(files) == 28
 
 
 def test_more_images_than_one_batch_each_with_its_own_map(loaded, tmp_path, monkeypatch):
-    monkeypatch.setattr(dump, "BATCH", 3)
+    monkeypatch.setattr(image_folder, "BATCH", 3)
     widths = {f"{i}.png": 10 + i for i in range(7)}
     for name, width in widths.items():
         put(tmp_path / "in" / name, halves(9, width))
-    made = dump.make(loaded, tmp_path / "in", tmp_path / "out", ["gradients", "gradcam"], progress=False)
+    made = image_folder.make(loaded, tmp_path / "in", tmp_path / "out", ["gradients", "gradcam"], progress=False)
     sizes = {path.name: read_image(path).shape[1] for path in made.pictures}
     assert sizes == {f"{n}.{m}.png": w for n, w in widths.items() for m in ("gradients", "gradcam")}
 
 
 def test_pictures_of_an_earlier_run_are_no_images(loaded, tmp_path):
     put(tmp_path / "photo.png", halves(8, 8))
-    first = dump.make(loaded, tmp_path, tmp_path / "results", ["gradcam"], progress=False)
-    again = dump.make(loaded, tmp_path, tmp_path / "results", ["gradcam"], progress=False, overwrite=True)
+    first = image_folder.make(loaded, tmp_path, tmp_path / "results", ["gradcam"], progress=False)
+    again = image_folder.make(loaded, tmp_path, tmp_path / "results", ["gradcam"], progress=False, overwrite=True)
     assert again.pictures == first.pictures and len(first.pictures) == 1
     put(tmp_path / "album" / "photo.png", halves(8, 8))
-    assert len(dump.make(loaded, tmp_path / "album", tmp_path, ["gradcam"], progress=False).pictures) == 1
+    assert len(image_folder.make(loaded, tmp_path / "album", tmp_path, ["gradcam"], progress=False).pictures) == 1
 
 
 def test_what_cannot_be_read_or_explained_is_left_out_and_told(loaded, tmp_path):
@@ -114,7 +115,7 @@ def test_what_cannot_be_read_or_explained_is_left_out_and_told(loaded, tmp_path)
     (tmp_path / "in" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     inputs = keras.Input((*SIZE, 3))
     flat = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(inputs)))
-    made = dump.make(
+    made = image_folder.make(
         loaded._replace(model=flat), tmp_path / "in", tmp_path / "out", ["cam", "gradients"], progress=False
     )
     assert [path.name for path in made.pictures] == ["good.png.gradients.png"]
@@ -133,14 +134,14 @@ def test_folders_that_will_not_do(loaded, tmp_path):
         (".", ".", "another folder"),
     ]:
         with pytest.raises(InputError, match=says):
-            dump.make(loaded, tmp_path / folder, tmp_path / out, progress=False)
+            image_folder.make(loaded, tmp_path / folder, tmp_path / out, progress=False)
 
 
 def test_a_bar_shows_how_far_it_is(loaded, tmp_path, capsys):
     put(tmp_path / "in" / "photo.png", halves(8, 8))
-    dump.make(loaded, tmp_path / "in", tmp_path / "out", ["gradcam", "gradients"])
+    image_folder.make(loaded, tmp_path / "in", tmp_path / "out", ["gradcam", "gradients"])
     assert "2/2" in capsys.readouterr().out
-    dump.make(loaded, tmp_path / "in", tmp_path / "out", ["gradcam"], progress=False, overwrite=True)
+    image_folder.make(loaded, tmp_path / "in", tmp_path / "out", ["gradcam"], progress=False, overwrite=True)
     assert capsys.readouterr().out == ""
 
 
@@ -151,7 +152,7 @@ def test_the_script_at_the_root_runs_from_anywhere_without_a_folder(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     made = sorted(path.name for path in (tmp_path / "results").iterdir())
     assert made == [f"scene-{i:02d}.{m}.png" for i in range(1, 7) for m in ("gradcam", "gradients")]
-    photo = ke.demo.load_scenes(1, seed=dump.SEED)[0][0]
+    photo = ke.demo.load_scenes(1, seed=image_folder.SEED)[0][0]
     picture = read_image(tmp_path / "results" / "scene-01.gradcam.png")
     assert picture.shape == photo.shape
     weak = np.abs(picture.astype(int) - photo).max(-1) <= 0.08 * 255 + 1

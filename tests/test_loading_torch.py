@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import keras_explainable as ke
-from keras_explainable import dump, loading
+from keras_explainable import loading
 from keras_explainable.errors import BackendError, LayerError, ModelFileError
+from keras_explainable.gallery import image_folder
 
 torch = pytest.importorskip("torch")
 on_torch = pytest.mark.skipif(keras.backend.backend() != "torch", reason="modules are explained on the torch backend")
@@ -210,11 +211,13 @@ def test_modules_need_the_torch_backend(module, tmp_path, factory):
 @on_torch
 def test_every_method_is_dumped_or_says_why_not(module, factory, tmp_path):
     pytest.importorskip("PIL")
-    made = dump.make(loading.load(factory(), size=(32, 32)), None, tmp_path / "all", ["gradcam", "gradients"], False)
-    assert len(made.pictures) == 2 * dump.SCENES and not made.left_out
+    made = image_folder.make(
+        loading.load(factory(), size=(32, 32)), None, tmp_path / "all", ["gradcam", "gradients"], False
+    )
+    assert len(made.pictures) == 2 * image_folder.SCENES and not made.left_out
     asked = ["gradients", "occlusion", "gradcam", "lrp_epsilon_plus"]
     opaque = loading.load(save(module, tmp_path / "scripted.pt"), safe_mode=False, size=(32, 32))
-    some = dump.make(opaque, None, tmp_path / "some", asked, False)
+    some = image_folder.make(opaque, None, tmp_path / "some", asked, False)
     assert {p.name.split(".")[-2] for p in some.pictures} == {"gradients", "occlusion"}
     assert set(some.left_out) == {"gradcam", "lrp_epsilon_plus"}
 

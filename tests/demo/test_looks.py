@@ -7,7 +7,7 @@ import pytest
 
 import keras_explainable as ke
 from helpers import BACKEND
-from keras_explainable.demo import gallery
+from keras_explainable.gallery import gallery
 
 # Of each method the share of maps whose peak lies on the object, at least: what was measured, with these draws, less a
 # tenth. Seeds are fixed. A random pixel has 8 %, the centre 12 %.

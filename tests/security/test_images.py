@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_explainable import dump
 from keras_explainable.errors import ExplainError, InputError, ModelFileError
+from keras_explainable.gallery import image_folder
 from keras_explainable.viz import contact_sheet, framing, image
 from keras_explainable.viz.image_files import read_image
 
@@ -109,7 +109,7 @@ def test_what_never_ends_is_no_image(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "good.png")
     os.symlink("nowhere", tmp_path / "lost.png")
     with within(5):
-        samples = {sample.name: sample for sample in dump.find(tmp_path, tmp_path / "out")}
+        samples = {sample.name: sample for sample in image_folder.find(tmp_path, tmp_path / "out")}
     assert sorted(samples) == ["good.png", "lost.png", "pipe.png"]  # each is told of, as left out or in a picture
     for name, why in (("pipe.png", "pipe or a device"), ("lost.png", "no image at")):
         with within(5), pytest.raises(ModelFileError, match=why):
@@ -266,7 +266,7 @@ def test_a_folder_that_contains_itself_is_searched_once(tmp_path):
     (tmp_path / "loop").symlink_to(tmp_path)
     (tmp_path / "b.png").symlink_to(tmp_path / "b.png")
     with within(5):
-        samples = dump.find(tmp_path, tmp_path / "out")
+        samples = image_folder.find(tmp_path, tmp_path / "out")
     assert [sample.name for sample in samples] == ["a.png", "b.png"]
     with within(5), pytest.raises(ModelFileError, match="b.png cannot be read"):
         samples[1].read()
@@ -278,7 +278,7 @@ def test_folders_without_end_are_told(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "rglob", deep)
     with pytest.raises(InputError, match="too many folders inside one another"):
-        dump.find(tmp_path, tmp_path / "out")
+        image_folder.find(tmp_path, tmp_path / "out")
 
 
 def test_a_long_and_narrow_image_does_not_become_a_large_one():

@@ -16,9 +16,9 @@ import keras_explainable as ke
 pytest.importorskip("typer")
 from typer.testing import CliRunner
 
-from keras_explainable import cli, dump, loading
-from keras_explainable.demo import gallery
+from keras_explainable import cli, loading
 from keras_explainable.errors import InputError, OutputError
+from keras_explainable.gallery import gallery, image_folder
 from keras_explainable.viz import contact_sheet, image, image_files, output, tables
 from keras_explainable.viz.html_report import Row, Subject, report
 
@@ -86,7 +86,7 @@ def test_dump_and_the_demo_replace_nothing_either(put, loaded, tmp_path):
     (out / "a.png.gradcam.png").write_text("mine")
     (out / "scene-02_gradcam.png").write_text("mine")
     with pytest.raises(OutputError, match=r"a\.png\.gradcam\.png exists\. .*overwrite=True"):
-        dump.make(loaded, tmp_path / "in", out, ["gradients", "gradcam"], progress=False)
+        image_folder.make(loaded, tmp_path / "in", out, ["gradients", "gradcam"], progress=False)
     with pytest.raises(OutputError, match=r"scene-02_gradcam\.png exists"):
         gallery.make(out, images=2, progress=False)
     assert len(listed(out)) == 2 and {path.read_text() for path in out.iterdir()} == {"mine"}
@@ -113,7 +113,7 @@ def test_the_demo_made_twice(tmp_path, monkeypatch):
     again = run(*words)
     assert again.exit_code == 1 and "report.html exists, and 1 more" in again.stderr
     recipe = (Path(__file__).parents[2] / "Makefile").read_text()
-    assert "keras_explainable.demo --overwrite $(ARGS)" in recipe  # `make demo`
+    assert "keras_explainable.gallery --overwrite $(ARGS)" in recipe  # `make demo`
 
 
 # Links are not followed.
@@ -141,7 +141,7 @@ def test_a_folder_inside_that_is_a_link_is_not_written_into(put, loaded, tmp_pat
     (out / "sub").symlink_to(outside)
     (out / "deep" / "er").symlink_to(outside / "new")
     for overwrite in (False, True):
-        made = dump.make(loaded, tmp_path / "in", out, ["gradcam"], progress=False, overwrite=overwrite)
+        made = image_folder.make(loaded, tmp_path / "in", out, ["gradcam"], progress=False, overwrite=overwrite)
         assert [path.name for path in made.pictures] == ["a.png.gradcam.png"]
         assert set(made.left_out) == {"sub/b.png", "deep/er/c.png"} and "is a link" in made.left_out["sub/b.png"]
         assert listed(outside) == [] and not (outside / "new").exists()

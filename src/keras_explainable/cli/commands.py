@@ -217,7 +217,7 @@ def dump(
     debug: Debug = False,
 ) -> None:
     """Lay maps over all images of a folder: one picture of the image's size for each image and method."""
-    from keras_explainable import dump as dumping
+    from keras_explainable.gallery import image_folder as dumping
 
     methods, loaded = _methods(method, None), _load(model, weights, unsafe, scale, size)
     _tell_guess(loaded)
@@ -292,7 +292,7 @@ def demo(
     To be quick, methods that repeat do so less often than by default: their numbers differ from docs/methods.md."""
     words = ["--out", str(out), "--images", str(images), *(["--model", model] if model else []), *["--debug"] * debug]
     words += ["--overwrite"] * overwrite
-    raise typer.Exit(runpy.run_module("keras_explainable.demo")["main"](words))  # a program of its own
+    raise typer.Exit(runpy.run_module("keras_explainable.gallery")["main"](words))  # a program of its own
 
 
 def _methods(names: Sequence[str], layer: str | None) -> list[str]:
@@ -324,8 +324,8 @@ def _takes_layer(name: str) -> bool:
 
 def _those_that_fit(job: Job, names: Sequence[str]) -> dict[str, Any]:
     """The results of all methods that fit the model, the others left out and told; Ctrl-C leaves those done."""
-    from keras_explainable import dump as dumping
     from keras_explainable.errors import LayerError
+    from keras_explainable.gallery import image_folder as dumping
 
     results: dict[str, Any] = {}
     left_out: dict[str, str] = {}

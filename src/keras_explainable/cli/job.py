@@ -51,9 +51,9 @@ class Sources:
 
     def leaving_out(self, path: Path) -> AbstractContextManager:
         """Do something for one image, which is left out if it fails."""
-        from keras_explainable import dump
+        from keras_explainable.gallery import image_folder
 
-        return dump.leaving_out(str(path), self.left_out)
+        return image_folder.leaving_out(str(path), self.left_out)
 
     def _can_be_read(self, path: Path) -> None:
         self.read(path)  # and let go: all of them may be too much

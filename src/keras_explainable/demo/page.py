@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import keras_explainable as ke
-from keras_explainable.demo import gallery
+from keras_explainable.gallery import gallery
 from keras_explainable.viz import contact_sheet, image, output
 
 SCENES = 2  # pictured

@@ -112,7 +112,7 @@ def _torch_file(path: Path, safe_mode: bool) -> Any:
             f"{path} is a file of PyTorch, and Keras runs on {keras.backend.backend()}. Run it with --backend torch, "
             "or with KERAS_BACKEND=torch set before Keras is imported."
         )
-    from keras_explainable.models import torch_files
+    from keras_explainable.loading import torch_files
 
     return torch_files.load(path, safe_mode)
 

@@ -61,7 +61,7 @@ def fed_as_told(model: Any, scale: str | None, size: tuple[int, int] | None) -> 
         chosen = scale or ("raw" if _scales_itself(model) else "unit")
         loaded = fed(model, SCALES[chosen], chosen, guessed=scale is None and chosen == "unit")
     else:
-        from keras_explainable.models import torch_files
+        from keras_explainable.loading import torch_files
 
         chosen = scale or "torch"
         channels = torch_files.channels(model)
@@ -78,7 +78,7 @@ def sized(loaded: Loaded, size: tuple[int, int] | None) -> Loaded:
         shape = loaded.model.input_shape
         own = shape[2:] if loaded.preprocess.channels_first else shape[1:3]
     else:
-        from keras_explainable.models import torch_files
+        from keras_explainable.loading import torch_files
 
         own = torch_files.size(loaded.model) or (None, None)
     if any(side not in (None, s) for side, s in zip(own, size, strict=True)):

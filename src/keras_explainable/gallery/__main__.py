@@ -1,4 +1,4 @@
-"""`python -m keras_explainable.demo`: explain the sample scenes by every method, and show the result in a report."""
+"""`python -m keras_explainable.gallery`: explain the sample scenes by every method, and show the result in a report."""
 
 import argparse
 import sys
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo and print where its files are; 1 if it cannot be run, 130 after Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="python -m keras_explainable.demo", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m keras_explainable.gallery", description=__doc__)
     parser.add_argument(
         "--out", default="demo", metavar="DIR", help="where the report and the pictures go (default: demo)"
     )
@@ -19,8 +19,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     from keras_explainable import ctrl_c
-    from keras_explainable.demo import gallery, page
+    from keras_explainable.demo import page
     from keras_explainable.errors import ExplainError
+    from keras_explainable.gallery import gallery
     from keras_explainable.viz import tables
 
     try:
