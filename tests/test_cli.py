@@ -293,8 +293,8 @@ def test_backend_is_taken_by_the_program_whatever_the_environment_says(photo, tm
 @pytest.mark.slow
 def test_without_typer_the_program_says_how_to_get_it():
     code = (
-        "import sys\nfrom keras_explainable import cli\nsys.argv = ['keras-explainable', 'methods']\n"
-        "cli.find_spec = lambda name: None\ncli.main()"
+        "import sys\nfrom keras_explainable.cli import start\nsys.argv = ['keras-explainable', 'methods']\n"
+        "start.find_spec = lambda name: None\nstart.main()"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1] / "src")}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=300)

@@ -258,12 +258,12 @@ def test_the_command_line_explains_and_lists_modules(module, factory, tmp_path):
 @pytest.mark.parametrize(("setting", "begins"), [("", True), (keras.backend.backend(), False)])
 def test_a_file_of_pytorch_makes_the_command_line_begin_on_torch(monkeypatch, words, setting, begins):
     pytest.importorskip("typer")
-    from keras_explainable import cli
+    from keras_explainable.cli import backends
 
     begun = []
     monkeypatch.setenv("KERAS_BACKEND", setting)
     monkeypatch.setattr(os, "execv", lambda *_: begun.append(os.environ["KERAS_BACKEND"]))
-    cli._restart(["explain", "photo.png", *words])
+    backends.restart(["explain", "photo.png", *words])
     assert begun == (["torch"] if begins and keras.backend.backend() != "torch" else [])
 
 
@@ -271,13 +271,13 @@ def test_a_factory_of_a_module_makes_the_command_line_begin_on_torch(monkeypatch
     pytest.importorskip("typer")
     import typer
 
-    from keras_explainable import cli
+    from keras_explainable.cli import failures
 
     begun = []
     monkeypatch.setattr(os, "execv", lambda *_: begun.append(os.environ["KERAS_BACKEND"]))
     monkeypatch.setattr(sys, "argv", ["keras-explainable", "layers", "nets:make"])
 
-    @cli.friendly
+    @failures.friendly
     def command(debug):
         raise BackendError("a module came")
 

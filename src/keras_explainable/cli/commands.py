@@ -11,8 +11,9 @@ import numpy as np
 import typer
 
 from keras_explainable import viz
-from keras_explainable.cli import NAME, Backend, Fit, friendly
-from keras_explainable.cli.job import COMPARED, REPORT, Job, Sources, ending, highest, listed, table
+from keras_explainable.cli.choices import NAME, Backend, Fit
+from keras_explainable.cli.explanation_job import COMPARED, REPORT, Job, Sources, ending, highest, listed, table
+from keras_explainable.cli.failures import friendly
 
 HELP = (
     "Explain what an image model looked at. Start with `keras-explainable demo`, or `keras-explainable explain IMAGE`."

@@ -1,0 +1,46 @@
+"""Which backend the command runs on: a process has one, and begins anew for another."""
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from keras_explainable.cli.choices import NAME, Backend
+
+
+def restart(arguments: Sequence[str]) -> None:
+    """Begin anew where another backend is asked for: Keras took one when it was imported, before this line."""
+    import keras
+
+    match = re.search(r"(?:^|\0)--backend[=\0](\w+)", "\0".join(arguments))
+    torch_file = any(word.endswith((".pt", ".pth", ".pt2")) for word in arguments)
+    free = torch_file and not os.environ.get("KERAS_BACKEND")
+    wanted = match[1] if match else "torch" if free else keras.backend.backend()
+    if wanted not in list(Backend) or wanted in (keras.backend.backend(), os.environ.get("KERAS_BACKEND")):
+        return
+    if find_spec(wanted) is None:
+        sys.exit(f'Error: {wanted} is not installed. Run: pip install "{NAME}[{wanted}]"')
+    start_again(wanted, arguments)
+
+
+def start_again(backend: str, arguments: Sequence[str]) -> None:
+    """The same command in this process, on another backend; `-P`: no module comes from the current folder."""
+    os.environ["KERAS_BACKEND"] = backend
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "keras_explainable.cli", *arguments])
+
+
+def is_free() -> bool:
+    """Whether nobody has chosen a backend, and PyTorch could be the one."""
+    chosen = os.environ.get("KERAS_BACKEND") or any(word.startswith("--backend") for word in sys.argv)
+    return not chosen and find_spec("torch") is not None
+
+
+def check_backend(backend: str | None) -> None:
+    """Raise `BackendError` if Keras runs on another backend than this."""
+    import keras
+
+    from keras_explainable.errors import BackendError
+
+    if backend not in (None, keras.backend.backend()):
+        raise BackendError(f"Keras runs on {keras.backend.backend()} already. Set KERAS_BACKEND={backend} beforehand.")

@@ -1,0 +1,52 @@
+"""Errors as one line, and exit codes."""
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from keras_explainable.cli.backends import check_backend, is_free, start_again
+from keras_explainable.cli.choices import STOPPED
+
+
+def leave() -> None:
+    """End at once: at its usual end a process waits for what its framework still computes."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(STOPPED)
+
+
+def friendly(command: Callable) -> Callable:
+    """The command, with errors told in one line and exit code 1, or as they are if `debug`."""
+
+    @functools.wraps(command)
+    def run(*, debug: bool, **options: Any) -> None:
+        import typer
+
+        from keras_explainable.errors import BackendError
+
+        try:
+            check_backend(options.get("backend"))
+            command(debug=debug, **options)
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise
+        except Exception as error:
+            if isinstance(error, BackendError) and is_free():  # a factory made a module of PyTorch
+                start_again("torch", sys.argv[1:])
+            if debug:
+                raise
+            typer.echo(_one_line(error), err=True)
+            raise typer.Exit(1) from None
+
+    return run
+
+
+def _one_line(error: Exception) -> str:
+    from keras_explainable import viz
+    from keras_explainable.errors import ExplainError
+
+    text = viz.tables.shown(" ".join(str(error).split()))
+    if isinstance(error, ExplainError | OSError):
+        return f"Error: {text}"
+    return f"Error: {type(error).__name__}: {text[:300]} (unexpected: --debug shows where)"
