@@ -47,7 +47,7 @@ demo: $(VENV)/.demo-$(DEMO_BACKEND)
 	KERAS_BACKEND=$(DEMO_BACKEND) $(BIN)/python -m keras_explainable.gallery --overwrite $(ARGS)
 
 docs: $(VENV)/.test
-	KERAS_BACKEND=torch $(BIN)/python -m keras_explainable.gallery --page docs
+	KERAS_BACKEND=torch $(BIN)/python docs/build_methods_page.py
 
 test: $(VENV)/.test
 	@failed=""; lines=""; \

@@ -14,21 +14,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", metavar="NAME_OR_PATH", help="as of keras-explainable explain")
     parser.add_argument("--images", type=int, default=6, metavar="N", help="how many scenes to show (default: 6)")
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
-    parser.add_argument("--page", metavar="DIR", help="write the page of all methods into this folder instead")
     parser.add_argument("--debug", action="store_true", help="show where an error comes from")
     options = parser.parse_args(arguments)
 
     from keras_explainable import ctrl_c
-    from keras_explainable.demo import page
     from keras_explainable.errors import ExplainError
     from keras_explainable.gallery import gallery
     from keras_explainable.viz import tables
 
     try:
         ctrl_c.raised()
-        if options.page:
-            print(page.write(options.page))
-            return 0
         made = gallery.make(options.out, options.model, options.images, overwrite=options.overwrite)
     except (ExplainError, OSError) as error:
         if options.debug:

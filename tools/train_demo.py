@@ -1,4 +1,4 @@
-"""Train the demo networks from scratch: `python -m keras_explainable.demo.train`, and then with `--transformer`.
+"""Train the demo networks from scratch: `python tools/train_demo.py`, and then with `--transformer`.
 
 About ten minutes on two cores with TensorFlow, and a few for the transformer's encoder; any backend will do.
 """

@@ -100,3 +100,7 @@ def _link(reference: str) -> str:
     kind, _, number = reference.rpartition(":")
     base = "https://arxiv.org/abs/" if kind == "arXiv" else "https://doi.org/"
     return f"[{reference}]({base}{number})"
+
+
+if __name__ == "__main__":
+    print(write())
