@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-from bench import show, subjects
+from bench import networks, tables
 
 KINDS = ("tensorflow", "jax", "torch", "native")
 METHODS = ("gradcam", "gradcampp", "gradients", "full_gradients", "simple_full_gradients", "smoothgrad")
@@ -21,7 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     add = parser.add_argument
     add("--backends", nargs="*", default=list(KINDS), choices=KINDS, help="native: a plain torch.nn.Module")
-    add("--networks", nargs="*", default=list(subjects.NETWORKS))
+    add("--networks", nargs="*", default=list(networks.NETWORKS))
     add("--batch", nargs="*", type=int, default=[1, 8, 32])
     add("--size", type=int, default=224)
     add("--methods", nargs="*", default=list(METHODS), help="`all`: every one that the network can be explained by")
@@ -38,15 +38,15 @@ def main() -> None:
     if args.quick:
         args.networks, args.batch, args.methods = ["ResNet50"], [8], ["gradcam", "gradients", "full_gradients"]
         args.backends = args.backends[-1:] if args.backends == list(KINDS) else args.backends
-    found = show.joined(args.show) if args.show else {"machine": machine(), "rows": []}
+    found = tables.joined(args.show) if args.show else {"machine": machine(), "rows": []}
     for rows in () if args.show else measured(args):
         found["rows"] += rows
         save(found, args.json)  # a run that is stopped keeps what it has
-    show.check(found["rows"])
-    print(show.table(found))
+    tables.check(found["rows"])
+    print(tables.table(found))
     save(found, args.json)
     if args.plot:
-        show.chart(found, args.plot)
+        tables.chart(found, args.plot)
 
 
 def save(found: dict, file: Path | None) -> None:

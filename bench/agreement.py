@@ -9,7 +9,7 @@ import keras_explainable as ke  # first: it chooses the backend
 
 import numpy as np  # isort: skip
 
-from bench.few import countless, few
+from bench.budgets import countless, few
 
 
 def ranks(values):

@@ -4,7 +4,7 @@ library in them. `floors(model, x, y)` gives (forward(), gradient()), which retu
 import keras
 import numpy as np
 
-from bench.witnesses import of_units
+from bench.reference_maps import of_units
 
 
 def floors(model, x, y):

@@ -6,7 +6,7 @@ import importlib.util
 
 import numpy as np
 
-from bench.witnesses import full_gradient_terms, not_in_place, scaled
+from bench.reference_maps import full_gradient_terms, not_in_place, scaled
 
 LARGEST = ("xplique", "tf_keras_vis")  # of a gradient they take the largest channel, and resize Grad-CAM
 REFERENCE = "fullgrad_saliency"  # not on PyPI: its steps written anew, in their order

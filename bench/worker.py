@@ -14,13 +14,13 @@ import keras_explainable as ke  # noqa: E402  (it chooses the backend)
 import keras  # noqa: E402  # isort: skip
 import numpy as np  # noqa: E402  # isort: skip
 
-from bench import peers, subjects  # noqa: E402
-from bench.few import N, countless, few  # noqa: E402
+from bench import networks, peers  # noqa: E402
+from bench.budgets import N, countless, few  # noqa: E402
+from bench.costs import passes  # noqa: E402
 from bench.floors import floors  # noqa: E402
 from bench.measure import alternate, first, middle, peak, ratio  # noqa: E402
-from bench.passes import passes  # noqa: E402
-from bench.witnesses import witness  # noqa: E402
-from keras_explainable import backend, registry
+from bench.reference_maps import witness  # noqa: E402
+from keras_explainable import backend, registry  # noqa: E402
 from keras_explainable.runtime import compile_cache  # noqa: E402
 
 # The most that the ratio of a method's time to its cost should be: its own, or else any method's.
@@ -41,10 +41,10 @@ class Subject:
     """A network on a batch of images, with its floors."""
 
     def __init__(self, network, batch, size):
-        size, units = subjects.SHAPES.get(network, (size, 1000))
+        size, units = networks.SHAPES.get(network, (size, 1000))
         self.network, self.batch, self.size = network, batch, size
         native = KIND == "native"
-        self.model = subjects.module(network) if native else subjects.keras_model(network, size)
+        self.model = networks.module(network) if native else networks.keras_model(network, size)
         rng = np.random.default_rng(1)
         shape = (batch, 3, size, size) if native else (batch, size, size, 3)
         self.x = rng.random(shape, "float32")
@@ -54,7 +54,7 @@ class Subject:
     @property
     def where(self):
         """The layer for a method that needs one, where the last spatial signal is not that of a whole block."""
-        return {"layer": subjects.LAYERS[self.network]} if KIND == "native" and self.network in subjects.LAYERS else {}
+        return {"layer": networks.LAYERS[self.network]} if KIND == "native" and self.network in networks.LAYERS else {}
 
     def ours(self, method, units=None, **params):
         y = self.y if units is None else np.tile(np.arange(units, dtype="int32"), (self.batch, 1))

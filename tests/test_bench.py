@@ -2,8 +2,8 @@
 with gives the same maps."""
 
 import pytest
-from bench import witnesses
-from bench.passes import passes
+from bench import reference_maps
+from bench.costs import passes
 
 import keras_explainable as ke
 from helpers import BACKEND, close, raw
@@ -32,7 +32,7 @@ def test_every_method_states_one(name):
 
 
 FULL = ("full_gradients", "simple_full_gradients")
-WITNESSED = (*witnesses.CAMS, *FULL, *witnesses.SMOOTHED, "integrated_gradients", "input_x_gradient")
+WITNESSED = (*reference_maps.CAMS, *FULL, *reference_maps.SMOOTHED, "integrated_gradients", "input_x_gradient")
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
@@ -40,7 +40,7 @@ WITNESSED = (*witnesses.CAMS, *FULL, *witnesses.SMOOTHED, "integrated_gradients"
 def test_witnesses_agree_with_maps(method):
     images, labels, _ = ke.demo.load_scenes(2, seed=3)
     module, x, y = ke.demo.load_module(), images.transpose(0, 3, 1, 2).astype("float32"), labels.argmax(1)[:, None]
-    params = {"layer": "features"} if method in witnesses.CAMS else {}
-    params |= {"repetitions": 3} if method in (*witnesses.SMOOTHED, "integrated_gradients") else {}
-    expected = witnesses.witness(method, module, "features", x, y, 3)
+    params = {"layer": "features"} if method in reference_maps.CAMS else {}
+    params |= {"repetitions": 3} if method in (*reference_maps.SMOOTHED, "integrated_gradients") else {}
+    expected = reference_maps.witness(method, module, "features", x, y, 3)
     close([raw(method, module, x, y, **params).maps[..., 0]], [expected], 1e-4)

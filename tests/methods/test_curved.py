@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from bench.passes import passes
+from bench.costs import passes
 from keras import layers as L
 from keras import ops
 

@@ -1,4 +1,4 @@
-"""`python -m bench.reading`: images a second of `ke.explain` over JPEG files, beside the step on images that are there."""
+"""`python -m bench.data_loading`: images a second of `ke.explain` over JPEG files, beside the step on images that are there."""
 
 import argparse
 import statistics
@@ -11,7 +11,7 @@ import keras_explainable as ke  # first: it chooses the backend
 import numpy as np  # isort: skip
 from PIL import Image  # isort: skip
 
-from bench import subjects  # isort: skip
+from bench import networks  # isort: skip
 
 
 def batches(files, batch):
@@ -21,14 +21,14 @@ def batches(files, batch):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.reading", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.data_loading", description=__doc__)
     parser.add_argument("--network", default="ResNet50")
     parser.add_argument("--method", default="gradcam")
     parser.add_argument("--images", type=int, default=512)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
-    model = subjects.keras_model(args.network, 224)
+    model = networks.keras_model(args.network, 224)
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / f"{i}.jpg" for i in range(args.images)]
