@@ -25,7 +25,7 @@ if ke.backend.name != "torch":
 import keras  # noqa: E402
 import torch  # noqa: E402
 
-import keras_explainable.models.torch  # noqa: E402
+from keras_explainable import torch_compat as compat  # noqa: E402
 
 IMAGE = (3, 224, 224)  # the size (C, H, W) of images where nothing else is said
 Target = int | torch.Tensor | None
@@ -64,10 +64,10 @@ class Explainer:
                 "(N, C, D, H, W) was expected: torch.as_tensor(image) makes one, and image[None] adds the axis of the "
                 "batch."
             )
-        ke.running.check(self.model, image.detach(), target_class)
+        compat.check(self.model, image.detach(), target_class)
         if target_class is None:
-            return ke.models.view(self.model, image.detach()).evaluate()[0].argmax(-1, keepdim=True)
-        units = ke.data.unit_array(target_class)
+            return compat.view(self.model, image.detach()).evaluate()[0].argmax(-1, keepdim=True)
+        units = compat.unit_array(target_class)
         if units.ndim and units.shape != (len(image), 1):
             raise ke.errors.InputError(
                 f"{units.shape[0]} x {units.shape[1]} classes came for {len(image)} images: "
@@ -76,9 +76,9 @@ class Explainer:
         return torch.as_tensor(units).expand(len(image), 1)
 
 
-def in_layout(view: ke.models.View, point: ke.models.Point, values: torch.Tensor) -> torch.Tensor:
+def in_layout(view: compat.View, point: compat.Point, values: torch.Tensor) -> torch.Tensor:
     """Values (N, 1, *S, C) of one class at a point, laid out as the module has them there."""
-    first = point == ke.models.INPUT or view.trace.at(point).channels_first
+    first = point == compat.INPUT or view.trace.at(point).channels_first
     return values[:, 0].movedim(-1, 1) if first else values[:, 0]
 
 

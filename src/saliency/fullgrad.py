@@ -2,10 +2,10 @@
 
 import torch
 
-from saliency._explainer import IMAGE, Explainer, Target, in_layout, ke, like
+from saliency._explainer import IMAGE, Explainer, Target, compat, in_layout, ke, like
 
 COMPLETE = 1e-4  # the relative gap up to which a decomposition counts as complete
-Report = ke.methods.fullgrad.Completeness
+Report = compat.Completeness
 
 
 class FullGrad(Explainer):
@@ -31,9 +31,9 @@ class FullGrad(Explainer):
         score = sum(input_gradient * image) + sum of all bias_gradients, for networks of linear layers and ReLUs.
         """
         units = self._units(image, target_class)
-        _, gradient, parts, _ = ke.methods.fullgrad.decomposition(self.model, image.detach(), units)
-        view = ke.models.view(self.model, image.detach())
-        points = [ke.models.INPUT, *view.biased()]
+        _, gradient, parts, _ = compat.decomposition(self.model, image.detach(), units)
+        view = compat.view(self.model, image.detach())
+        points = [compat.INPUT, *view.biased()]
         terms = zip(points, [gradient, *parts], strict=True)
         gradient, *parts = (like(image, in_layout(view, point, values)) for point, values in terms)
         return gradient, parts
@@ -44,7 +44,7 @@ class FullGrad(Explainer):
         Without an image, a random one of size `im_size`. Where it does not, the layers that cause it are named, by
         their implicit biases. See `ke.full_gradient_decomposition`.
         """
-        image = ke.random.normal(self.im_size, seed=0) if image is None else image
+        image = compat.normal(self.im_size, seed=0) if image is None else image
         units = self._units(image, target_class)
         report = ke.full_gradient_decomposition(self.model, image.detach(), units).completeness
         causes = None
@@ -74,7 +74,7 @@ def largest(causes: dict, worst: int, most: int = 5) -> str:
     """The largest of the causes of a gap, by name, and how much of the score each of them is."""
     shares = sorted(((float(v.flat[worst]), key) for key, v in causes.items()), key=lambda pair: -abs(pair[0]))
     named = [
-        f"{'operations outside of layers' if key == 'operations' else ke.models.Point(*key)} {value:+.3g}"
+        f"{'operations outside of layers' if key == 'operations' else compat.Point(*key)} {value:+.3g}"
         for value, key in shares[:most]
         if abs(value) > COMPLETE * abs(shares[0][0])
     ]

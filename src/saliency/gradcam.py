@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from saliency._explainer import Explainer, Target, ke
+from saliency._explainer import Explainer, Target, compat, ke
 
 
 def rectified_gradcam(model: Any, inputs: Any, indices: Any = None) -> tuple:
@@ -13,17 +13,17 @@ def rectified_gradcam(model: Any, inputs: Any, indices: Any = None) -> tuple:
     Raises:
         LayerError: there is no convolution.
     """
-    view = ke.models.view(model, inputs, indices)
+    view = compat.view(model, inputs, indices)
     point = last_convolution(view)
     scores, a, g = view.jacobian([point])
-    maps = ke.methods.cams.weighted(a[point].relu(), g[point].mean(view.space))
-    return scores, ke.resize.resize(maps.relu(), view.size, align_corners=True)
+    maps = compat.weighted(a[point].relu(), g[point].mean(view.space))
+    return scores, compat.resize(maps.relu(), view.size, align_corners=True)
 
 
-def last_convolution(view: ke.models.View) -> ke.models.Point:
+def last_convolution(view: compat.View) -> compat.Point:
     """Where the convolution that runs last, of those with more than one pixel left, gives its output."""
-    calls = ke.models.find.spatial_calls(view.trace, view.rank)
-    kinds = ke.models.torch_kinds.CONVOLUTIONS
+    calls = compat.spatial_calls(view.trace, view.rank)
+    kinds = compat.CONVOLUTIONS
     convolutions = [call for call in calls if isinstance(view.adapter.layer(call.path), kinds)]
     if not convolutions:
         raise ke.errors.LayerError(

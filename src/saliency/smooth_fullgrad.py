@@ -24,4 +24,4 @@ class SmoothFullGrad(Explainer):
         """The maps (N, 1, H, W), FullGrad's for the mean of each signed contribution; arguments as in
         `FullGrad.saliency`. The class is chosen once, from the image without noise."""
         settings = {"repetitions": self.num_samples, "noise": self.std_spread, "seed": self.seed}
-        return self._map(ke.methods.fullgrad_smooth.smooth_full_gradients, image, target_class, **settings)
+        return self._map(ke.methods.fullgrad.smooth_full_gradients, image, target_class, **settings)

@@ -20,4 +20,6 @@ class SmoothGrad(Explainer):
         The class is chosen once, from the image without noise.
         """
         settings = {"repetitions": self.num_samples, "noise": self.std_spread, "seed": self.seed}
-        return self._map(ke.methods.meta.smoothgrad, image, target_class, noise_kind="range", reduce="sum", **settings)
+        return self._map(
+            ke.methods.gradient.smoothgrad, image, target_class, noise_kind="range", reduce="sum", **settings
+        )

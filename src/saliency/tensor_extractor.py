@@ -2,7 +2,7 @@
 
 import torch
 
-from saliency._explainer import IMAGE, Explainer, Target, in_layout, ke, like
+from saliency._explainer import IMAGE, Explainer, Target, compat, in_layout, ke, like
 
 
 class FullGradExtractor(Explainer):
@@ -14,7 +14,7 @@ class FullGradExtractor(Explainer):
 
     def getBiases(self) -> list[torch.Tensor]:
         """The biases (C',) at this moment; of batch normalisation beta - mean gamma / sqrt(variance + eps)."""
-        view = ke.models.view(self.model, torch.zeros(1, *self.im_size))
+        view = compat.view(self.model, torch.zeros(1, *self.im_size))
         return [*view.biases(view.biased()).values()]
 
     def getFeatureGrads(self, x: torch.Tensor, target_class: Target = None) -> tuple[torch.Tensor, list[torch.Tensor]]:
@@ -28,8 +28,8 @@ class FullGradExtractor(Explainer):
                 "getFeatureGrads got a score, and expected a class: an int, (N,), (N, 1) or None for the highest. "
                 "The module is watched only while this runs it, so a score from an earlier run tells nothing."
             )
-        view = ke.models.view(self.model, x.detach(), self._units(x, target_class))
-        points = [ke.models.INPUT, *view.biased()]
+        view = compat.view(self.model, x.detach(), self._units(x, target_class))
+        points = [compat.INPUT, *view.biased()]
         _, _, found = view.jacobian(points, keep=False)
         gradient, *rest = (like(x, in_layout(view, point, found[point])) for point in points)
         return gradient, rest
