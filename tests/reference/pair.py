@@ -10,9 +10,9 @@ import keras
 import numpy as np
 from keras import layers as L
 
-import models
-from convert import as_reference
 from reference.gradient import gradients
+from support import keras_models
+from support.to_reference import as_reference
 
 FILE = Path(__file__).with_suffix(".npz")
 UNIT, SIGMA, STEPS = 3, 5.0, 20
@@ -20,19 +20,19 @@ GUIDED = [(4, 0.25, 0.02), (20, 0.1, 0.2), (20, 0.1, 1.0), (7, 0.003, 0.3)]  # s
 
 
 def coloured():
-    return models.build("functional"), models.images("functional", 1)
+    return keras_models.build("functional"), keras_models.images("functional", 1)
 
 
 def gray():
     """One channel, over which a sum is a maximum."""
-    stack = [L.Conv2D(8, 3, activation="gelu"), L.GlobalAveragePooling2D(), L.Dense(models.UNITS)]
-    x = np.random.default_rng(2).normal(size=(1, *models.SIZE, 1)).astype("float32")
-    return models.randomize(keras.Sequential([keras.Input((*models.SIZE, 1)), *stack])), x
+    stack = [L.Conv2D(8, 3, activation="gelu"), L.GlobalAveragePooling2D(), L.Dense(keras_models.UNITS)]
+    x = np.random.default_rng(2).normal(size=(1, *keras_models.SIZE, 1)).astype("float32")
+    return keras_models.randomize(keras.Sequential([keras.Input((*keras_models.SIZE, 1)), *stack])), x
 
 
 def parts():
     """Two ways to divide an image into parts, as masks."""
-    row, column = np.indices(models.SIZE)
+    row, column = np.indices(keras_models.SIZE)
     return np.concatenate([[labels == n for n in range(6)] for labels in (row // 7 * 2 + column // 12, column // 4)])
 
 

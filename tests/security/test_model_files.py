@@ -16,7 +16,7 @@ import pytest
 
 from keras_explainable import loading
 from keras_explainable.errors import ModelFileError
-from model_files import edited, layers_of, rewrite, small
+from support.model_files import edited, layers_of, rewrite, small
 
 ON_TORCH = keras.backend.backend() == "torch"
 

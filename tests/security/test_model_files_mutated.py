@@ -14,7 +14,7 @@ import pytest
 
 from keras_explainable import loading
 from keras_explainable.errors import ExplainError, ModelFileError
-from model_files import config_of, rewrite, write_config
+from support.model_files import config_of, rewrite, write_config
 
 NORMAL, MANY, AT_ONCE = 100, 1000, 50
 SECONDS, MEGABYTES = 10, 1000

@@ -14,7 +14,7 @@ import pytest
 from keras_explainable import loading
 from keras_explainable.errors import ModelFileError
 from keras_explainable.loading import configs
-from model_files import edited, layers_of, rewrite, small, write_config
+from support.model_files import edited, layers_of, rewrite, small, write_config
 
 SECONDS, MEGABYTES = 10, 1000
 

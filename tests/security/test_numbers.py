@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 import keras_explainable as ke
-import models
-from helpers import raw
 from keras_explainable.errors import ExplainError, InputError
 from keras_explainable.methods.perturbation.kernel_shap import coalitions
 from keras_explainable.methods.perturbation.lime import lime_rows
 from keras_explainable.methods.perturbation.rise import rise_rows
 from keras_explainable.numerics import random
 from keras_explainable.runtime import memory
+from support import keras_models
+from support.helpers import raw
 
 quick = pytest.mark.where_quick
 SECONDS, MEGABYTES = 10, 500
@@ -58,7 +58,7 @@ def told(call):
 
 def subject(name):
     kind = "transformer" if "attention" in ke.registry.METHODS[name].needs else "functional"
-    return models.build(kind), models.images(kind, 2)
+    return keras_models.build(kind), keras_models.images(kind, 2)
 
 
 @quick

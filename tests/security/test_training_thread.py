@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 
 import keras_explainable as ke
-import models
-from helpers import BACKEND, close
 from keras_explainable.errors import ChangedError
+from support import keras_models
+from support.helpers import BACKEND, close
 
 on_torch = pytest.mark.skipif(BACKEND != "torch", reason="of PyTorch")
 PATIENCE = 60  # seconds in which both a map and a refusal must have come; usually one or two
 
 
 def keras_model():
-    return models.build("functional"), models.images("functional", 2)
+    return keras_models.build("functional"), keras_models.images("functional", 2)
 
 
 def states(model):

@@ -1,0 +1,46 @@
+"""What the benchmark holds a method to is read from the cost that the method states of itself, and what it compares maps
+with gives the same maps."""
+
+import pytest
+from bench import reference_maps
+from bench.costs import passes
+
+import keras_explainable as ke
+from support.helpers import BACKEND, close, raw
+
+LETTERS = {"n": 5, "K": 1, "C": 10, "windows": 4, "segments": 3, "R": 2}
+
+
+@pytest.mark.parametrize(
+    ("cost", "seconds"),
+    [
+        ("1 forward + K backward", 3),
+        ("(2 + C) forward", 12),
+        ("1 forward + n (forward + K backward)", 16),
+        ("(1 + n (1 + segments)) forward", 21),
+        ("R (2 forward + 2 K backward)", 12),
+        ("2 forward + 2 n (forward + K backward)", 32),
+    ],
+)
+def test_a_cost_is_arithmetic(cost, seconds):
+    assert passes(cost, forward=1.0, backward=2.0, **LETTERS) == seconds
+
+
+@pytest.mark.parametrize("name", sorted(ke.registry.METHODS))
+def test_every_method_states_one(name):
+    assert passes(ke.registry.METHODS[name].cost, forward=1.0, backward=2.0, **LETTERS) >= 1
+
+
+FULL = ("full_gradients", "simple_full_gradients")
+WITNESSED = (*reference_maps.CAMS, *FULL, *reference_maps.SMOOTHED, "integrated_gradients", "input_x_gradient")
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
+@pytest.mark.parametrize("method", WITNESSED)
+def test_witnesses_agree_with_maps(method):
+    images, labels, _ = ke.demo.load_scenes(2, seed=3)
+    module, x, y = ke.demo.load_module(), images.transpose(0, 3, 1, 2).astype("float32"), labels.argmax(1)[:, None]
+    params = {"layer": "features"} if method in reference_maps.CAMS else {}
+    params |= {"repetitions": 3} if method in (*reference_maps.SMOOTHED, "integrated_gradients") else {}
+    expected = reference_maps.witness(method, module, "features", x, y, 3)
+    close([raw(method, module, x, y, **params).maps[..., 0]], [expected], 1e-4)
