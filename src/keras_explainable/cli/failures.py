@@ -1,4 +1,4 @@
-"""Errors as one line, and exit codes."""
+"""Print errors in one line, and set exit codes."""
 
 import functools
 import os
@@ -11,14 +11,14 @@ from keras_explainable.cli.choices import STOPPED
 
 
 def leave() -> None:
-    """End at once: at its usual end a process waits for what its framework still computes."""
+    """Exit at once. A normal exit would wait for the framework to finish its computation."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(STOPPED)
 
 
 def friendly(command: Callable) -> Callable:
-    """The command, with errors told in one line and exit code 1, or as they are if `debug`."""
+    """Wrap a command: print an error in one line and exit with 1, or let it through if `debug`."""
 
     @functools.wraps(command)
     def run(*, debug: bool, **options: Any) -> None:
