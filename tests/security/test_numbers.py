@@ -264,7 +264,7 @@ def test_memory_that_is_left_is_what_the_machine_has(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["demo", "--images", 10**9], "The demo explains one scene or more, and at most 1,000. Got images=1000000000"),
+        (["demo", "--images", 10**9], "The demo explains 1 to 1,000 scenes. Got images=1000000000"),
         (["layers", "--size", "240x320"], "the model takes images of 96 by 96 alone: leave it out"),
         (["explain", "PHOTO", "--size", "240"], "the model takes images of 96 by 96 alone: leave it out"),
         (["explain", "PHOTO", "--size", "9" * 5000], "Expected a number, or HxW"),
