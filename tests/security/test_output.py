@@ -219,7 +219,7 @@ def test_a_name_that_is_too_long_leaves_the_others_pictures(put, tmp_path, comma
     assert made.exit_code == 1, made.output
     assert len(listed(tmp_path / "out")) == 2
     (line,) = [line for line in made.output.splitlines() if line.startswith("Left out")]
-    assert "nnn.png: " in line and "is too long a name" in line
+    assert "nnn.png: " in line and "is too long for" in line
 
 
 @pytest.mark.parametrize("command", ["dump", "explain", "compare"])
@@ -333,9 +333,9 @@ def test_the_report_runs_its_own_script_only():
 
 
 def test_control_characters_are_shown_and_letters_of_the_world_are_not():
-    assert tables.shown("\x00\x1b\r\n\t\x7f\x9b\u2028\u200b\udcff") == r"\x00\x1b\r\n\t\x7f\x9b\u2028\u200b\udcff"
+    assert tables.printable("\x00\x1b\r\n\t\x7f\x9b\u2028\u200b\udcff") == r"\x00\x1b\r\n\t\x7f\x9b\u2028\u200b\udcff"
     for name in ("Z\u00fcrich \u6771\u4eac\u3000\U0001f408.png", "cafe\u0301", r"C:\new"):
-        assert tables.shown(name) == name
+        assert tables.printable(name) == name
     assert "\x1b" not in tables.table(["\x1b"], [["\x1b"]])[2:]
 
 

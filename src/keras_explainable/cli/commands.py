@@ -154,7 +154,7 @@ def explain(
     _tell_embedded(model)
     typer.echo(made)
     if report:
-        typer.echo(viz.tables.shown(f"Report: {job.report(results, place)}"))
+        typer.echo(viz.tables.printable(f"Report: {job.report(results, place)}"))
     _tell_left_out(sources)
 
 
@@ -198,7 +198,7 @@ def compare(
     made = job.compare(_those_that_fit(job, names), place)
     _tell_embedded(model)
     for path in made:
-        typer.echo(viz.tables.shown(path))
+        typer.echo(viz.tables.printable(path))
     _tell_left_out(sources)
 
 

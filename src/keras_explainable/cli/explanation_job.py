@@ -93,7 +93,7 @@ class Job:
         shown, small = viz.framing.covering(frame, size), viz.framing.resized(frame, size)
         self.photos.append(shown)
         seen.append(small)
-        if done := viz.framing.told(photo.shape, size, fit):
+        if done := viz.framing.describe(photo.shape, size, fit):
             self.fits.setdefault(done, []).append(path.name)
 
     def run(self, name: str) -> tuple[np.ndarray, np.ndarray, float]:

@@ -33,7 +33,7 @@ def _note(message: object, *_: Any, **__: Any) -> str:
     """Format a warning in one line."""
     from keras_explainable import viz
 
-    return f"Note: {viz.tables.shown(' '.join(str(message).split()))}\n"
+    return f"Note: {viz.tables.printable(' '.join(str(message).split()))}\n"
 
 
 def app() -> Any:

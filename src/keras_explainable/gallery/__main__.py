@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ExplainError, OSError) as error:
         if options.debug:
             raise
-        print(tables.shown(f"Error: {error}"), file=sys.stderr)
+        print(tables.printable(f"Error: {error}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -37,7 +37,7 @@ class Dump:
     fits: dict[str, list[str]] = field(default_factory=dict)  # what was done to the size -> the names of images
 
     def __str__(self) -> str:
-        example = f", such as {tables.shown(self.pictures[0])}" if self.pictures else ""
+        example = f", such as {tables.printable(self.pictures[0])}" if self.pictures else ""
         notes = [*framing.lines(self.fits), *tables.left_out(self.left_out)]
         return "\n".join([*notes, f"Pictures: {len(self.pictures)}{example}"])
 
@@ -163,6 +163,6 @@ def _photos(batch: Sequence[Sample], size: tuple[int, int], fit: str, dump: Dump
         with leaving_out(sample.name, dump.left_out):
             photo = sample.read()
             photos[sample.name] = framing.framed(photo, size, fit)
-            if done := framing.told(photo.shape, size, fit):
+            if done := framing.describe(photo.shape, size, fit):
                 dump.fits.setdefault(done, []).append(sample.name)
     return photos
