@@ -132,7 +132,7 @@ def test_coarse_maps_of_one_image_are_told_by_its_proportions(rng):
     image, maps = np.zeros((40, 60, 3)), rng.random((4, 6, 5))
     same(cells(image, maps)[1], np.moveaxis(maps, -1, 0))
     same(cells(image, np.moveaxis(maps, -1, 0))[1], np.moveaxis(maps, -1, 0))
-    with pytest.raises(InputError, match=r"\(7, 7, 7\) may be 7 maps, by the last axis, or 7, by the first: give a li"):
+    with pytest.raises(InputError, match=r"\(7, 7, 7\) may be 7 maps, by the last axis, or 7, by the first: pass a li"):
         visualize(np.zeros((14, 14, 3)), overlays=rng.random((7, 7, 7)))
 
 
@@ -175,7 +175,7 @@ def test_maps_of_another_number_of_images_are_counted(images, overlays, words):
         ({"images": np.zeros((8, 6, 5)), "bands": (1, 2)}, r"Got bands=\(1, 2\)\. Expected three"),
         ({"images": np.zeros((8, 6, 5)), "bands": "rgb"}, "Got bands='rgb'"),
         ({"images": np.zeros((8, 6, 5)), "bands": (5, 0, 0)}, r"Got bands=\[5, 0, 0\] for images of 5 channels"),
-        ({"images": [np.zeros((12, 20, 16))], "bands": (3, 2, 1)}, r"\(12, 20, 16\) may be its first axis or its last"),
+        ({"images": [np.zeros((12, 20, 16))], "bands": (3, 2, 1)}, r"\(12, 20, 16\) may be its first or its last axis"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_what_to_do(arguments, words):
