@@ -13,7 +13,7 @@ import pytest
 
 from keras_explainable.errors import ExplainError, InputError, ModelFileError
 from keras_explainable.gallery import image_folder
-from keras_explainable.viz import contact_sheet, framing, image
+from keras_explainable.viz import contact_sheet, framing, image_files
 from keras_explainable.viz.image_files import read_image
 
 Image = pytest.importorskip("PIL.Image", reason="image files need pillow")
@@ -185,7 +185,7 @@ def test_memory_that_is_not_there_is_told(tmp_path, monkeypatch):
     def full(_):
         raise MemoryError
 
-    monkeypatch.setattr(image, "_pixels", full)
+    monkeypatch.setattr(image_files, "_pixels", full)
     with pytest.raises(ModelFileError, match="more memory than is available"):
         read_image(tmp_path / "a.png")
 

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from keras_explainable import cli, loading
 from keras_explainable.errors import InputError, OutputError
 from keras_explainable.gallery import gallery, image_folder
-from keras_explainable.viz import contact_sheet, image, image_files, output, tables
+from keras_explainable.viz import contact_sheet, image_files, output, tables
 from keras_explainable.viz.html_report import Row, Subject, report
 
 Image = pytest.importorskip("PIL.Image", reason="image files need pillow")
@@ -235,7 +235,7 @@ def test_an_image_that_cannot_be_read_leaves_the_others_pictures(put, tmp_path, 
             raise MemoryError
         return plain(file)
 
-    monkeypatch.setattr(image, "_pixels", full)
+    monkeypatch.setattr(image_files, "_pixels", full)
     Image.new("RGB", (200, 200)).save(photos[3])
     given = [tmp_path / "in"] if command == "dump" else photos
     made = run(command, *given, "-m", "gradcam", "--out", tmp_path / "out", "--max-pixels", 80_000)
