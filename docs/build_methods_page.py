@@ -32,7 +32,7 @@ its inputs come from ReLUs.
 **Peak on object** is how often the largest value of a map lies on the explained object, in {judged} maps of unseen
 scenes of `ke.demo` ({few} maps for methods that repeat). A random pixel reaches {chance:.0%}. If several values are
 equally large, the share of them that lies on the object counts. The network is small and the scenes are simple: this
-shows what a method can do, not which one is best for your model. The network does not withstand the noise that
+shows what a method can do, not which one is best for your model. The network is not robust to the noise that
 `smoothgrad` and similar methods add by default, 15 % of the image's range; less noise gives better maps here. Methods
 that need attention explain `ke.demo.load_transformer()`, two blocks of attention on the last maps of that network.
 `deep_shap` uses {references} other scenes as its baselines.

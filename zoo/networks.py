@@ -99,7 +99,7 @@ class Network(Subject):
 
 
 def differentiated(run, images):
-    """Return the images and the tensors that `run(x)` returns beside the scores, with the gradients of the scores."""
+    """Return the images and the tensors that `run(x)` returns with the scores, and the gradients of the scores."""
     host = keras.ops.convert_to_numpy
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf

@@ -12,7 +12,7 @@ import typer
 
 from keras_explainable import viz
 from keras_explainable.cli.choices import NAME, Backend, Fit
-from keras_explainable.cli.explanation_job import COMPARED, REPORT, Job, Sources, ending, highest, listed, table
+from keras_explainable.cli.explanation_job import COMPARED, REPORT, Job, Sources, ending, highest, method_list, table
 from keras_explainable.cli.failures import friendly
 
 HELP = (
@@ -146,16 +146,16 @@ def explain(
     place = viz.output.Out(out, overwrite)
     place.check([*sources.files, *[REPORT] * report])
     loaded = _load(model, weights, unsafe, scale, size)
-    _tell_guess(loaded)
+    _print_guess(loaded)
     job = Job(loaded, sources, unit, {"layer": layer} if layer else {}, fit=fit)
-    _tell_fits(job)
-    results = _those_that_fit(job, methods) if "all" in method else {name: job.run(name) for name in methods}
+    _print_fits(job)
+    results = _run_those_that_fit(job, methods) if "all" in method else {name: job.run(name) for name in methods}
     made = job.save(results, place)
-    _tell_embedded(model)
+    _print_embedded(model)
     typer.echo(made)
     if report:
         typer.echo(viz.tables.printable(f"Report: {job.report(results, place)}"))
-    _tell_left_out(sources)
+    _print_left_out(sources)
 
 
 @cli.command()
@@ -192,14 +192,14 @@ def compare(
     place = viz.output.Out(out, overwrite)
     place.check(sources.files)
     loaded = _load(model, weights, unsafe, scale, size)
-    _tell_guess(loaded)
+    _print_guess(loaded)
     job = Job(loaded, sources, unit, {}, repetitions, fit)
-    _tell_fits(job)
-    made = job.compare(_those_that_fit(job, names), place)
-    _tell_embedded(model)
+    _print_fits(job)
+    made = job.compare(_run_those_that_fit(job, names), place)
+    _print_embedded(model)
     for path in made:
         typer.echo(viz.tables.printable(path))
-    _tell_left_out(sources)
+    _print_left_out(sources)
 
 
 @cli.command()
@@ -227,10 +227,10 @@ def dump(
     from keras_explainable.gallery import image_folder as dumping
 
     methods, loaded = _methods(method, None), _load(model, weights, unsafe, scale, size)
-    _tell_guess(loaded)
+    _print_guess(loaded)
     made = dumping.make(loaded, folder, out, methods, sys.stdout.isatty(), fit, overwrite, max_pixels)
     if folder:  # the sample scenes are what the embedded network knows
-        _tell_embedded(model)
+        _print_embedded(model)
     typer.echo(str(made))
     raise typer.Exit(0 if made.pictures and made.left_out.keys() <= set(methods) else 1)
 
@@ -241,7 +241,7 @@ def methods(debug: Debug = False) -> None:
     """List the methods by family: what each needs, what it costs in passes of the model, and what it shows."""
     import keras_explainable as ke
 
-    typer.echo(listed(ke.methods.list()))
+    typer.echo(method_list(ke.methods.list()))
 
 
 @cli.command()
@@ -266,7 +266,7 @@ def layers(
     if named and model and named != model:
         raise typer.BadParameter(f"MODEL and --model are the same. Got {named!r} and {model!r}.", param_hint="--model")
     loaded = _load(model or named, weights, unsafe, size=size)
-    _tell_embedded(model or named)
+    _print_embedded(model or named)
     blank = loaded.preprocess(np.zeros((1, *loaded.size, 3), "uint8"))
     signals = [s for s in inspection.signals(loaded.model, blank) if all or s.reading or len(s.shape) == 4]
     rows = [[s.path, s.call, s.kind, " x ".join(map(str, s.shape[1:])), *_measured(s)] for s in signals]
@@ -329,7 +329,7 @@ def _takes_layer(name: str) -> bool:
     return registry.takes(registry.get(name), "layer")
 
 
-def _those_that_fit(job: Job, names: Sequence[str]) -> dict[str, Any]:
+def _run_those_that_fit(job: Job, names: Sequence[str]) -> dict[str, Any]:
     """Run all methods that fit the model, and report those that do not. After Ctrl-C, return the finished ones."""
     from keras_explainable.errors import LayerError
     from keras_explainable.gallery import image_folder as dumping
@@ -366,17 +366,17 @@ def _load(model: str | None, weights: str, unsafe: bool, scale: str | None = Non
     )
 
 
-def _tell_embedded(model: str | None) -> None:
+def _print_embedded(model: str | None) -> None:
     if model is None:
         print(f"No --model: using the embedded network, which knows only painted shapes. {OTHERS}", file=sys.stderr)
 
 
-def _tell_fits(job: Job) -> None:
+def _print_fits(job: Job) -> None:
     for line in viz.framing.lines(job.fits):
         print(line, file=sys.stderr)
 
 
-def _tell_left_out(sources: Sources) -> None:
+def _print_left_out(sources: Sources) -> None:
     """Print which images were left out and why, and exit with 1 if there are any."""
     for line in viz.tables.left_out(sources.left_out):
         typer.echo(line, err=True)
@@ -384,6 +384,6 @@ def _tell_left_out(sources: Sources) -> None:
         raise typer.Exit(1)
 
 
-def _tell_guess(loaded: Any) -> None:
+def _print_guess(loaded: Any) -> None:
     if loaded.preprocess.guessed:
         print(f"Images are scaled by {loaded.preprocess.name!r}, a guess. Set --scale if it is wrong.", file=sys.stderr)

@@ -200,7 +200,7 @@ def _names_near(unit: str, names: Sequence[str]) -> str:
     return f"The nearest of its {len(names)} names: {', '.join(get_close_matches(unit, names, 5, 0.0))}."
 
 
-def listed(records: Sequence[Any]) -> str:
+def method_list(records: Sequence[Any]) -> str:
     """List methods by family: a row with what each needs and costs, and below it, wrapped, what it shows."""
     rows = table(["method", "needs", "cost"], [[r.name, r.needs, r.cost] for r in records]).splitlines()
     indent = " " * rows[0].index("needs")
@@ -213,7 +213,7 @@ def listed(records: Sequence[Any]) -> str:
             shows, max(width, 60), initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
         )
         family = record.family
-    return fitted("\n".join(lines))
+    return cut_to_width("\n".join(lines))
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -223,7 +223,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return viz.tables.table(headers, rows)
 
 
-def fitted(text: str) -> str:
+def cut_to_width(text: str) -> str:
     """Cut lines to the terminal's width. Lines for a file or a pipe stay whole."""
     if not sys.stdout.isatty():
         return text

@@ -155,12 +155,12 @@ def _put(
     """Draw an object over its shadow on the canvas, and mark its pixels in `owner`."""
     pattern, shape = KINDS[thing.kind]
     frame = _frame(rng, thing.x, thing.y, thing.radius, rng.uniform(0.8, 1.0), reach=1.7)
-    patch, behind = canvas[frame.window], canvas[int(thing.y), int(thing.x)].copy()
+    patch, background = canvas[frame.window], canvas[int(thing.y), int(thing.x)].copy()
     distance = shape(frame.x, frame.y)
     cast = 0.18 * rng.random()
     shade = shape(frame.x + cast, frame.y + cast)
     patch *= 1 - rng.uniform(0.2, 0.6) * smoothstep(-shade, -rng.uniform(0.1, 0.35), 0.1)[..., None]
-    main, second = _colours(rng, behind)
+    main, second = _colours(rng, background)
     period = rng.uniform(0.42, 0.58)
     across, down = (period * (rng.random() - 0.5) for _ in "xy")
     weave = pattern(frame.x + across, frame.y + down, period, frame.pixel)
@@ -171,10 +171,10 @@ def _put(
     owner[frame.window][covered[..., 0] > 0.5] = thing.kind
 
 
-def _colours(rng: np.random.Generator, behind: Array) -> tuple[Array, Array]:
+def _colours(rng: np.random.Generator, background: Array) -> tuple[Array, Array]:
     """Choose the pair of random colours with the best contrast to each other and to the background."""
     pairs = [rng.random((2, 3), dtype=np.float32) * 0.9 + 0.05 for _ in range(4)]
-    main, second = max(pairs, key=lambda pair: min(_contrast(*pair), _contrast(pair[0], behind)))
+    main, second = max(pairs, key=lambda pair: min(_contrast(*pair), _contrast(pair[0], background)))
     return main, second
 
 
