@@ -76,7 +76,7 @@ def outputs_note(model: Any, image: Any, score: Any) -> str | None:
 def remarked(found: dict) -> dict[str, Any]:
     """What the method found out on the way; what is to be warned of is."""
     about: dict[str, Any] = {}
-    for remark in remarks.told(found):
+    for remark in remarks.collect(found):
         about |= remark.about
         if remark.warning:
             warnings.warn(remark.warning, stacklevel=outside())
