@@ -37,7 +37,7 @@ BAD = {
     "no image in a list": (([], []), "empty list"),
     "rank 2": ((X[0, :, :, 0], 1), r"Images of shape \(20, 24\) came, and the model takes .* x\[None\]"),
     "rank 5": ((X[None], 1), r"\(1, 3, 20, 24, 3\) came, .* give an array with 4 axes"),
-    "NaN": ((changed((1, 2, 3, 0), np.nan), 1), "Image 1 has NaN or infinite values, as have 1 of these 3"),
+    "NaN": ((changed((1, 2, 3, 0), np.nan), 1), "Image 1 has NaN or infinite values, as do 1 of these 3"),
     "infinity": ((changed((2, 0, 0, 0), np.inf), 1), "Image 2 has NaN or infinite values"),
     "no image": ((X[:0], 1), r"\(0, 20, 24, 3\) came: there is no"),
     "wrong size": (
