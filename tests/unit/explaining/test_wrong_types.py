@@ -27,7 +27,7 @@ def x():
 @pytest.mark.parametrize("score", ["unit", 3, {"a": 1}, np.ones((4, 1))])
 def test_a_score_that_is_no_function(score, model, x):
     for explain in (ke.gradcam, ke.occlusion, ke.full_gradient_decomposition, ke.integrated_gradients_gap):
-        with pytest.raises(InputError, match="(?s)score=.* came, and a function .* ke.scores.*; for a unit give y=3"):
+        with pytest.raises(InputError, match="(?s)score=.* came, and a function .* ke.scores.*; for a unit, give y=3"):
             explain(model, x, 1, score=score, verbose=0)
 
 

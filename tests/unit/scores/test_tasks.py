@@ -283,5 +283,5 @@ def test_what_does_not_fit_is_refused(case):
 
 def test_two_scores_for_the_same_images_are_refused(listed):
     model, x = detector()
-    with pytest.raises(InputError, match=r"detection\(...\) has a score of its own"):
+    with pytest.raises(InputError, match=r"detection\(...\) has its own score"):
         ke.gradients(model, x, scores.detection(listed), score=scores.depth(), verbose=0)
