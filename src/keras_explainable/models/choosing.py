@@ -83,7 +83,7 @@ def _read(view: Any, call: Call) -> Reading | None:
 def _best(view: Any, call: Call, seen: Evidence) -> Shown | None:
     """How a signal shows the image best, its tokens in any order."""
     adapter, shape = sampled(view.adapter), tuple(view.inputs.shape)
-    probes.outside(lambda: seen.try_orders(call, adapter, shape, scale(adapter, shape)))
+    probes.in_thread(lambda: seen.try_orders(call, adapter, shape, scale(adapter, shape)))
     return seen.best(call)
 
 
@@ -270,7 +270,7 @@ def measured(view: Any) -> Evidence | None:
         measure = functools.partial(evidence.measured, adapter, shape, calls, scale(adapter, shape), grids)
         moved = adapter.inputs.front is not None and adapter.inputs.front.moved
         fits = view.trace.images == 1 and view.rank in evidence.BLOCKS and not moved
-        known["evidence"] = probes.outside(measure) if fits else None
+        known["evidence"] = probes.in_thread(measure) if fits else None
     return known["evidence"]
 
 
@@ -284,7 +284,7 @@ def _alive(view: Any, readings: dict[Point, Reading]) -> frozenset[Point]:
         found = windows.probe(view, 1).mixed([*readings], total)
         return frozenset(p for p, value in found.items() if float(value[0, 0]) > 0)
 
-    return (probes.outside(measure) if readings else None) or frozenset(readings)
+    return (probes.in_thread(measure) if readings else None) or frozenset(readings)
 
 
 def _refuse(seen: dict[Point, Shown]) -> None:

@@ -1,4 +1,4 @@
-"""The operations of a trace that methods send something through."""
+"""The steps of a trace that methods propagate something through."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -11,14 +11,15 @@ from keras_explainable.models.trace import IMAGES, Call, Point, Trace
 
 
 class Step(NamedTuple):
-    """A call that a score depends on: what it does, and what its fused activation does, if that is on the way."""
+    """A call that a score depends on, its role, and the role of its fused activation if that is on the way to the
+    score."""
 
     call: Call
     role: str | None
     fused: str | None
-    reached: tuple[Point, ...] = ()  # those of its inputs that depend on the images
-    fixed: tuple[Point, ...] = ()  # those that depend on weights alone
-    indexed: bool = False  # whether some that are no floating numbers do, as rows of a table
+    reached: tuple[Point, ...] = ()  # its inputs that depend on the images
+    fixed: tuple[Point, ...] = ()  # its inputs that depend on weights alone
+    indexed: bool = False  # whether an integer input, such as row numbers of a table, depends on the images
 
     @property
     def inputs(self) -> tuple[Point, ...]:
@@ -26,7 +27,7 @@ class Step(NamedTuple):
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """Its name for messages."""
         return f"{self.call.path} ({self.call.kind})"
 
 
@@ -91,7 +92,7 @@ def steps(
 
 
 def _role(call: Call, role: str | None, reached: tuple[Point, ...]) -> str | None:
-    """What a call does, by which of its inputs depend on the images: a product of one with weights is linear."""
+    """What a call does, given which of its inputs depend on the images: a product with weights is linear."""
     if _scales(call, role, reached):
         return "scaling"
     if role is None and call.operation and call.kind.lower() == "max" and _reduces(call):
@@ -101,25 +102,26 @@ def _role(call: Call, role: str | None, reached: tuple[Point, ...]) -> str | Non
 
 
 def _scales(call: Call, role: str | None, reached: tuple[Point, ...]) -> bool:
-    """Whether each number is multiplied by one that does not depend on the images, or divided by it."""
+    """Whether each number is multiplied or divided by one that does not depend on the images."""
     if len(reached) != 1 or dict(call.signals)[reached[0]] != call.shape:
         return False
     return call.kind in layer_roles.TIMES or (role == "quotient" and len(call.inputs) == 2 and reached[0].part == 0)
 
 
 def _taking(trace: Trace, value: int) -> list[Point]:
-    """Where a value comes in as floating numbers."""
+    """The points where a value is a floating-point input."""
     inputs = ((call, p) for call in trace.calls for p, _ in call.signals if p.link == "input")
     return [point for call, point in inputs if point.part < len(call.inputs) and call.inputs[point.part] == value]
 
 
 def _reduces(call: Call) -> bool:
-    """Whether fewer numbers come out than go in, of one signal alone: of a maximum, along an axis."""
+    """Whether a call of one signal gives fewer numbers than it takes, as does a maximum along an axis."""
     sizes = [math.prod(shape) for point, shape in call.signals if point.link == "input"]
     return len(call.inputs) == len(sizes) == 1 and math.prod(call.shape) < sizes[0]
 
 
 def _maker(adapter: Adapter, trace: Trace, value: int) -> Call | None:
-    """The call that made a value: of attention the whole layer, which is known, and not the last one inside."""
+    """The call that made a value. For attention this is the whole layer, which is known, not the last call inside
+    it."""
     made = (c for c in trace.calls if c.holds_calls and value in c.outputs and value not in c.inputs)
     return next((c for c in made if adapter.role(c) == "attention"), trace.producer(value))

@@ -1,4 +1,4 @@
-"""Signals of tokens (batch, tokens, channels) as the grids of image patches that they are."""
+"""Signals of tokens (batch, tokens, channels), read as the grids of image patches that they are."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -14,12 +14,12 @@ PREFIXES = (1, 0, 2, 5)  # a class token; none; a distillation token as well; fo
 
 
 def are_tokens(call: Call, rank: int) -> bool:
-    """Whether a signal is (batch, tokens, channels), of images with other than one spatial axis."""
+    """Whether a signal is (batch, tokens, channels), for images with more than one spatial axis."""
     return rank > 1 and len(call.shape) == 3 and call.shape[0] == 1 and call.shape[1] > 1
 
 
 def given(address: Any) -> tuple[Any, dict]:
-    """A user's address of a layer, and the `prefix` and `grid` in it."""
+    """Split a user's address of a layer into the address, and the `prefix` and `grid` in it."""
     if not isinstance(address, Mapping):
         return address, {}
     known = {key: address[key] for key in ("prefix", "grid") if key in address}
@@ -29,11 +29,11 @@ def given(address: Any) -> tuple[Any, dict]:
 def grid(
     trace: Trace, image: tuple, count: int, prefix: int | None = None, sizes: Sequence[int] | None = None
 ) -> tuple[int, tuple[int, ...]]:
-    """How many of `count` tokens stand before those of an image, and the sizes of the grid that the others are: those
-    of a spatial signal of the model, or of the image in patches, or in two dimensions a square.
+    """How many of `count` tokens come before those of the image, and the sizes of the grid of the others: those of a
+    spatial signal of the model, or of the image in patches, or, in two dimensions, a square.
 
     Raises:
-        LayerError: they are none of these, or not what the user says they are.
+        LayerError: the tokens are none of these, or not what the user says.
     """
     if not (prefix is None or (isinstance(prefix, (int, np.integer)) and prefix >= 0)):
         raise InputError(f"prefix={prefix!r} came, and the number of tokens before those of the image was expected.")
@@ -43,11 +43,11 @@ def grid(
         rest, words = count - math.prod(sizes), f"{math.prod(sizes)} ({' x '.join(map(str, sizes))})"
         if rest < 0 or prefix not in (None, rest):
             raise LayerError(
-                f"{count} tokens came, which are not {words} behind {prefix or 0} others: "
+                f"{count} tokens came, which are not {words} after {prefix or 0} others: "
                 "give prefix= and grid= that add up to them."
             )
         if prefix is None and rest not in PREFIXES:
-            raise LayerError(f"{count} tokens came, {words} behind {rest} others: say prefix={rest} if that is so.")
+            raise LayerError(f"{count} tokens came, {words} after {rest} others: give prefix={rest} if that is so.")
         return rest, tuple(sizes)
     prefixes = PREFIXES if prefix is None else (prefix,)
     for sizes_of in (_signal, _patches, _square):
@@ -56,16 +56,16 @@ def grid(
             if found:
                 return before, found
     raise LayerError(
-        f"{count} tokens are no grid of patches of an image of {' x '.join(map(str, image))} behind "
-        f"{' or '.join(map(str, sorted(prefixes)))} others: give prefix= (how many tokens stand before those of the "
-        "image) and grid= (rows, columns), to CAM methods in layer={'name': ..., 'prefix': ..., 'grid': ...}; or use a "
-        "layer whose tokens are such a grid."
+        f"{count} tokens are no grid of patches of an image of {' x '.join(map(str, image))} after "
+        f"{' or '.join(map(str, sorted(prefixes)))} others: give prefix= (how many tokens come before those of the "
+        "image) and grid= (rows, columns), for CAM methods in layer={'name': ..., 'prefix': ..., 'grid': ...}; or use "
+        "a layer whose tokens are such a grid."
     )
 
 
 def grids(trace: Trace, image: tuple, count: int) -> list[tuple[int, ...]]:
     """The grids that more than half of `count` tokens can be: of a spatial signal's size, or of the image in patches,
-    or in two dimensions a square of all but a few of them."""
+    or, in two dimensions, a square of all but a few of them."""
     sizes = [spatial_size(call.shape, call.channels_first) for call in spatial_calls(trace, len(image))]
     sizes += [tuple(s // p for s in image) for p in range(1, max(image)) if all(s % p == 0 for s in image)]
     if len(image) == 3:  # patches of one or several frames
@@ -92,14 +92,14 @@ def _square(trace: Trace, image: tuple, count: int) -> tuple[int, ...] | None:
 
 
 def check_attentions(shapes: dict[Point, tuple]) -> None:
-    """Refuse probabilities that do not go from the same tokens to the same tokens in every layer."""
+    """Raise if the attention probabilities do not go from the same tokens to the same tokens in every layer."""
     first = next(iter(shapes.values()))[-1]
     for point, shape in shapes.items():
         if len(shape) != 4 or shape[0] != 1 or shape[-2:] != (first, first):
             raise LayerError(
                 f"The {point} has probabilities of shape {shape} for one image, and (1, heads, {first}, {first}), "
-                "attention among the same tokens in all layers, was expected: attention within windows, from few "
-                "tokens to many, or among ever fewer, cannot be followed. Use `gradcam` or `integrated_gradients`."
+                "attention among the same tokens in all layers, was expected: attention within windows, or between "
+                "different or shrinking sets of tokens, cannot be followed. Use `gradcam` or `integrated_gradients`."
             )
 
 

@@ -1,4 +1,4 @@
-"""The numbers of the units to explain: checked, and as a tensor."""
+"""Check the indices of the units to explain, and turn them into a tensor."""
 
 from typing import Any
 
@@ -10,7 +10,8 @@ from keras_explainable.errors import InputError
 
 
 def unit_indices(indices: Any, batch: Any, units: int | None) -> Any:
-    """Indices as a (B, K) tensor, from an int, (B,), or (B, K); numbers that are known are checked against `units`."""
+    """Indices as a (B, K) tensor, from an int, (B,), or (B, K). Indices with known values are checked against
+    `units`."""
     if ops.is_tensor(indices) and "float" in str(indices.dtype) and not backend.is_traced(indices):
         indices = backend.to_host(ops.cast(indices, "float32"))
     if isinstance(indices, (int, float, np.number, list, tuple, np.ndarray)):
@@ -23,7 +24,7 @@ def unit_indices(indices: Any, batch: Any, units: int | None) -> Any:
 
 
 def check_units(indices: np.ndarray, units: int | None, of: str = "model") -> None:
-    """Refuse what are no unit numbers of a model, or a score, with so many units."""
+    """Raise if these are not valid unit indices for a model, or a score, with so many units."""
     if indices.dtype.kind not in "iuf":
         raise InputError(
             f"Unit indices of type {indices.dtype} came, and integers were expected, one per unit to explain: "

@@ -241,7 +241,7 @@ if BACKEND == "torch":
 
     def test_channels_last_are_turned_as_their_type_is():
         module, x = torch_models.drawn(torch_models.Plain()), np.moveaxis(torch_models.images(), 1, -1)
-        with pytest.raises(InputError, match=r"x.permute\(0, 3, 1, 2\) of a torch.Tensor, x.transpose\(0, 3, 1, 2\)"):
+        with pytest.raises(InputError, match=r"x.permute\(0, 3, 1, 2\) for a torch.Tensor, x.transpose\(0, 3, 1, 2\)"):
             ke.gradcam(module, torch.as_tensor(x.copy()), 1, verbose=0)
         turned = ke.gradcam(module, torch.as_tensor(x.copy()).permute(0, 3, 1, 2), 1, verbose=0)
         expected = ke.gradcam(module, x.transpose(0, 3, 1, 2), 1, verbose=0)

@@ -97,12 +97,12 @@ LEAVES = {
     "another name": (
         lambda x: batch(x),
         "photo",
-        "leaf='photo' came, and x has none like that: use 'image' or 'number'",
+        "leaf='photo' came, and x has no such leaf: use 'image' or 'number'",
     ),
-    "a list": (lambda x: batch(x), ["image"], r"leaf=\['image'\] came, and x has none like that"),
-    "a dictionary": (lambda x: batch(x), {"image": 1}, "leaf={'image': 1} came, and x has none like that"),
-    "an array": (lambda x: batch(x), np.array([0]), "came, and x has none like that"),
-    "a number": (lambda x: batch(x), 0, "leaf=0 came, and x has none like that"),
+    "a list": (lambda x: batch(x), ["image"], r"leaf=\['image'\] came, and x has no such leaf"),
+    "a dictionary": (lambda x: batch(x), {"image": 1}, "leaf={'image': 1} came, and x has no such leaf"),
+    "an array": (lambda x: batch(x), np.array([0]), "came, and x has no such leaf"),
+    "a number": (lambda x: batch(x), 0, "leaf=0 came, and x has no such leaf"),
     "labels beside": (
         lambda x: batch(x, label=np.zeros(N)),
         "image",
