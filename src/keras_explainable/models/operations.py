@@ -39,46 +39,67 @@ def steps(
     roots: Sequence[int] | None = None,
     still: Callable[[Sequence[Point]], bool] = lambda points: False,
 ) -> list[Step]:
-    """The calls between the images, or the signal at `stop`, and the scores, in execution order. Without a target the
-    scores are the values `roots`, or all outputs. `still(points)` tells by trying whether the signals at some points do
-    not depend on the images, where it is not known what made them.
+    """The calls between the images, or the signal at `stop`, and the scores, in execution order.
+
+    Args:
+        target: where the scores are; without it they are the values `roots`, or all outputs.
+        still: `still(points)` tests whether the signals at some points do not depend on the images. It is asked for
+            values of unknown origin.
 
     Raises:
-        LayerError: between two of them is an operation that is no layer.
+        LayerError: an operation that is not a layer lies on the way.
     """
-    waiting: list[tuple[int, str]] = [
-        (value, "the model's output") for value in (trace.outputs if roots is None else roots)
-    ]
-    found: set[tuple[str, int]] = set()
-    bare = None  # the call whose fused activation is behind the scores
-    if target is not None:
-        call = trace.at(target)
-        if call is None:
-            raise LayerError(f"{target} is not part of the model's forward pass.")
-        waiting = [(call.inputs[0] if target.link == "input" else call.outputs[0], str(target))]
-        bare = (call.path, call.call) if target.link == "linear" else None
     start = trace.at(stop) if stop else None
-    whole: set[int] = set().union(*(call.integers for call in trace.calls))
     ends = {IMAGES, *(start.outputs if start else ())}
+    waiting, bare = _scores(trace, target, roots)
+    return _described(adapter, trace, _before(adapter, trace, waiting, ends, still), ends, bare)
+
+
+Key = tuple[str, int]  # the path and number of a call
+
+
+def _scores(
+    trace: Trace, target: Point | None, roots: Sequence[int] | None
+) -> tuple[list[tuple[int, str]], Key | None]:
+    """The values of the scores with their names, and the call whose fused activation comes after the scores."""
+    if target is None:
+        return [(value, "the model's output") for value in (trace.outputs if roots is None else roots)], None
+    call = trace.at(target)
+    if call is None:
+        raise LayerError(f"{target} is not part of the model's forward pass.")
+    value = call.inputs[0] if target.link == "input" else call.outputs[0]
+    return [(value, str(target))], (call.path, call.call) if target.link == "linear" else None
+
+
+def _before(
+    adapter: Adapter, trace: Trace, waiting: list[tuple[int, str]], ends: set[int], still: Callable
+) -> set[Key]:
+    """The calls that the waiting values (each with the name of its user) are computed by, back to the values `ends`."""
+    found: set[Key] = set()
+    integers: set[int] = set().union(*(call.integers for call in trace.calls))
     while waiting:
         value, user = waiting.pop()
         if value in trace.beside or value in ends:
             continue
         call = _maker(adapter, trace, value)
-        if call is None and value in whole:
-            continue  # numbers of rows of a table, made before the model ran: no gradient goes there
+        if call is None and value in integers:
+            continue  # row numbers of a table, made before the model ran: they get no gradient
         if call is None and (taken := _taking(trace, value)) and still(taken):
             continue  # a table that was kept, or written into
         if call is None:
             raise LayerError(
-                f"Before {user} an operation takes place that is no layer, and what it does to a relevance is not "
-                "known: make it a layer (keras.layers.ReLU, Add, Flatten, ...; torch.nn.ReLU, ...)."
+                f"Before {user} an operation runs that is no layer, and how relevance passes through it is unknown: "
+                "make it a layer (keras.layers.ReLU, Add, Flatten, ...; torch.nn.ReLU, ...)."
             )
-        if (call.path, call.call) in found:
-            continue
-        found.add((call.path, call.call))
-        waiting.extend((number, call.path) for number in call.inputs)
-    reached, made = ends, []
+        if (call.path, call.call) not in found:
+            found.add((call.path, call.call))
+            waiting.extend((number, call.path) for number in call.inputs)
+    return found
+
+
+def _described(adapter: Adapter, trace: Trace, found: set[Key], reached: set[int], bare: Key | None) -> list[Step]:
+    """The steps of the calls `found` that depend on the values `reached`. `bare` counts without its activation."""
+    made = []
     for c in trace.calls:
         if (c.path, c.call) not in found or reached.isdisjoint(c.inputs) or (role := adapter.role(c)) == "blank":
             continue

@@ -111,49 +111,66 @@ def last_tokens(
     leads: frozenset | None = None,
     common: Callable[[Call], bool] = lambda call: False,
 ) -> Call | None:
-    """Where class activation maps of a transformer, or of what mixes tokens without attention, are best taken; None if
-    this is neither.
+    """The call whose tokens suit class activation maps best, in a transformer or in a model that mixes tokens without
+    attention; None if the model is neither.
 
-    Behind the last attention only a class token has a gradient: what is taken is the last normalisation before it, of
-    those that all ways to the scores go through, as `common(call)` tells."""
-    outputs = set(trace.outputs)
-    calls = [c for c in trace.calls if are_tokens(c, rank) and not outputs & set(c.outputs) and of_images(trace, c)]
-    calls = [c for c in calls if leads is None or c.output[:2] in leads]
-    shapes = attended() if calls else {}
-    if calls and not shapes:
+    After the last attention only a class token has a gradient. So the result is the last normalisation before it, of
+    those that all ways to the scores pass through (`common(call)`)."""
+    calls = _token_calls(trace, rank, leads)
+    if not calls:
+        return None
+    shapes = attended()
+    if not shapes:
         return _last_mixed(trace, rank, calls, leads, common)
-    windows = any(shape[0] > 1 for shape in shapes.values())  # of the image: the tokens of all of it have other numbers
+    windows = any(shape[0] > 1 for shape in shapes.values())  # attention within windows has other numbers of tokens
     counts = {shape[-1] for shape in shapes.values() if shape[0] == 1 and shape[-1] == shape[-2]}
     calls = [c for c in calls if windows or c.shape[1] in counts]
-    behind = [c for c in spatial_calls(trace, rank, leads) if not counts & set(c.shape[1:3])]  # but those of heads
-    order = [c.output for c in trace.calls]
-    if not calls or (behind and order.index(behind[-1].output) > order.index(calls[-1].output)):
+    if not calls or _spatial_follows(trace, rank, leads, counts, calls[-1]):
         return None
-    if windows:  # and no class token
+    if windows:  # there is no class token
         return _normalised(calls, common)
-    seen = trace if all(map(trace.at, shapes)) else operations()  # a function's probabilities are in the latter alone
-    inside = [c.output[:2] for c in seen.calls]
-    last = max(inside.index(point[:2]) for point in shapes)
-    before = [c for c in calls if inside.index(c.output[:2]) < last]
-    return _normalised(before or calls, common)
+    return _normalised(_before_attention(trace, operations, shapes, calls) or calls, common)
+
+
+def _token_calls(trace: Trace, rank: int, leads: frozenset | None) -> list[Call]:
+    """The calls in `leads` that give tokens of the images and are not outputs of the model."""
+    outputs = set(trace.outputs)
+    calls = [c for c in trace.calls if are_tokens(c, rank) and not outputs & set(c.outputs) and of_images(trace, c)]
+    return [c for c in calls if leads is None or c.output[:2] in leads]
+
+
+def _spatial_follows(trace: Trace, rank: int, leads: frozenset | None, counts: set[int], last: Call) -> bool:
+    """Whether a spatial signal, other than attention heads, comes after the last tokens."""
+    later = [c for c in spatial_calls(trace, rank, leads) if not counts & set(c.shape[1:3])]
+    order = [c.output for c in trace.calls]
+    return bool(later) and order.index(later[-1].output) > order.index(last.output)
+
+
+def _before_attention(trace: Trace, operations: Callable[[], Trace], shapes: dict, calls: list[Call]) -> list[Call]:
+    """The calls before the last attention."""
+    seen = trace if all(map(trace.at, shapes)) else operations()  # only the latter has a function's probabilities
+    order = [c.output[:2] for c in seen.calls]
+    last = max(order.index(point[:2]) for point in shapes)
+    return [c for c in calls if order.index(c.output[:2]) < last]
 
 
 def _last_mixed(trace: Trace, rank: int, calls: list[Call], leads: frozenset | None, common: Callable) -> Call | None:
-    """The same for models whose weights are mostly behind their last spatial signal, on the tokens made of it."""
+    """The same for models without attention, if most layers with weights come after the last spatial signal: on the
+    tokens made of that signal."""
     spatial = spatial_calls(trace, rank, leads)
     if not spatial:
         return None
     stem = trace.calls[: trace.calls.index(spatial[-1]) + 1]
     count = math.prod(spatial_size(spatial[-1].shape, spatial[-1].channels_first))
     before = {c.output for c in stem}
-    behind = [c for c in calls if c.output not in before]
-    patches = [c for c in behind if c.shape[1] == count]
-    mostly = sum(c.has_kernel for c in behind) > sum(c.has_kernel for c in stem)
+    after = [c for c in calls if c.output not in before]
+    patches = [c for c in after if c.shape[1] == count]
+    mostly = sum(c.has_kernel for c in after) > sum(c.has_kernel for c in stem)
     return _normalised(patches, common) if patches and mostly else None
 
 
 def _normalised(calls: list[Call], common: Callable[[Call], bool]) -> Call:
-    """The last normalisation, or where there is none the last call; of those that all ways go through, if any is:
-    projections in attention are no features."""
+    """The last normalisation that all ways pass through; else the last call that they pass through; else the last
+    normalisation; else the last call. Projections in attention are no features."""
     norms = [c for c in calls if "norm" in c.kind.lower()]
     return next(found for found in ([*filter(common, norms)], [*filter(common, calls)], norms, calls) if found)[-1]

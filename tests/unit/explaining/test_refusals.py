@@ -260,7 +260,7 @@ def test_outputs_that_are_no_scores(x):
         raw("gradients", model, x)
     with pytest.raises(InputError, match=r"score\(outputs\) gave shape .*20, 24, 4"):
         raw("gradients", model, x, score=lambda outputs: outputs)
-    with pytest.raises(InputError, match=r"gave shape \(5,\), .* add the axis of units, as by scores\[:, None\]"):
+    with pytest.raises(InputError, match=r"gave shape \(5,\), .* add the axis of units, as in scores\[:, None\]"):
         raw("gradients", model, x, score=lambda outputs: outputs[:, 0, 0, 0])
 
 
