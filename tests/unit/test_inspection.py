@@ -176,7 +176,7 @@ def test_one_layer_called_twice_has_two_signals(x):
         [by_hand(first, model.get_layer("pool"))],
     )
     close([values(ke.inspection.expose(model, "twice")(x))[1]], [second])
-    with pytest.raises(LayerError, match="'twice' is called 2 times: index 2 is none of 0 to 1"):
+    with pytest.raises(LayerError, match="'twice' is called 2 times: index 2 is not one of 0 to 1"):
         ke.inspection.expose(model, {"name": "twice", "index": 2})(x)
 
 

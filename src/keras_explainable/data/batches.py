@@ -129,7 +129,7 @@ def _length(images: Any, units: Any) -> int:
     """The number of images. Raise if there is none, or if the number of units differs."""
     shape = tuple(images.shape)
     if not shape or shape[0] == 0:
-        raise InputError(f"x of shape {shape} came: there is no image in it.")
+        raise InputError(f"x of shape {shape} came: it holds no image.")
     if _each(units) and len(units) != shape[0]:
         raise InputError(f"{shape[0]} images and units for {len(units)} came: give one row of y for each image.")
     return shape[0]

@@ -65,8 +65,8 @@ class Frugal:
             raise error
         self.halved, half = True, -(-number // 2)
         warnings.warn(
-            f"The device has too little memory for {number} images at once, and goes on with {half}: "
-            f"batch_size={half} begins with that.",
+            f"The device has too little memory for {number} images at once, and continues with {half}: "
+            f"batch_size={half} would start with that.",
             stacklevel=outside(),
         )
 

@@ -112,7 +112,7 @@ def _call_number(path: str, index: Any, calls: int) -> int:
         return calls - 1
     if isinstance(index, int) and -calls <= index < calls:
         return index % calls
-    raise LayerError(f"Layer {path!r} is called {calls} times: index {index!r} is none of 0 to {calls - 1}.")
+    raise LayerError(f"Layer {path!r} is called {calls} times: index {index!r} is not one of 0 to {calls - 1}.")
 
 
 def find_path(adapter: Adapter, name: Any) -> str:

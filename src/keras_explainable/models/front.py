@@ -168,7 +168,7 @@ def _in_thread(measure: Callable[[], Front | None]) -> Front | None:
 
 
 def _measured(adapter: Adapter, shape: tuple) -> Front | None:
-    """The front, measured with probe images; None if it cannot be told."""
+    """The front, measured with probe images; None if the measurement does not determine it."""
     trace, first, rank = adapter.trace((1, *shape[1:]), "float32"), adapter.channels_first, len(shape)
     usual = Front(1 if first else rank - 1, first, rank)
     entry = next((c for c in trace.calls if c.has_kernel and c.leaf and not trace.beside.issuperset(c.inputs)), None)

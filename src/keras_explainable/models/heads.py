@@ -32,8 +32,8 @@ def kind(call: Call) -> str:
 
 
 def ending(trace: Trace, which: tuple = ()) -> tuple[Ending | None, bool]:
-    """The ending of a head before whose last softmax or sigmoid the scores are, or None if there is none; and whether
-    all calls on the way could be seen."""
+    """The ending of a head: the last softmax or sigmoid, and the scores before it. None if the head ends without one.
+    Also return whether all calls on the way could be seen."""
     value, moved = trace.head(which), False
     skipped: list[tuple[Point, Point]] = []
     while True:

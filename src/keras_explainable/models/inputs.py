@@ -97,7 +97,7 @@ class Inputs:
                 return args, kwargs
         raise InputError(
             f"The model takes {', '.join(_parameters(function, own))}, and x with leaf= has {self._leaves()}: leave "
-            "out what is no input of the model, and name the rest as it does."
+            "out what is not an input of the model, and name the rest as it does."
         )
 
     def _leaves(self) -> str:
@@ -128,7 +128,7 @@ class Inputs:
         if len(inputs) > 1 and not (fits and known):
             raise InputError(
                 f"The model takes {', '.join(repr(i.name) for i in inputs)}, and x with leaf= has {self._leaves()}: "
-                "leave out what is no input of the model, and name the rest as it does."
+                "leave out what is not an input of the model, and name the rest as it does."
             )
         found = inputs[0] if len(inputs) == 1 else _named(model, self.paths[0])
         return None if found is None else tuple(found.shape)

@@ -88,7 +88,7 @@ def _before(
             continue  # a table that was kept, or written into
         if call is None:
             raise LayerError(
-                f"Before {user} an operation runs that is no layer, and how relevance passes through it is unknown: "
+                f"Before {user} an operation runs that is not a layer, and how relevance passes through it is unknown: "
                 "make it a layer (keras.layers.ReLU, Add, Flatten, ...; torch.nn.ReLU, ...)."
             )
         if (call.path, call.call) not in found:

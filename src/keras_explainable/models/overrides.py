@@ -1,4 +1,4 @@
-"""Rules that replace the backward pass at chosen signals: where a cotangent goes on its way back through a model."""
+"""Rules that replace the backward pass at chosen signals of a model."""
 
 import functools
 from collections.abc import Callable, Sequence

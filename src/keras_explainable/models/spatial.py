@@ -72,12 +72,12 @@ def last_spatial(trace: Trace, rank: int, leads: frozenset | None = None) -> Poi
     """The output of the last call in `leads` that ends in a spatial signal.
 
     Raises:
-        LayerError: there is none.
+        LayerError: no call does.
     """
     found = spatial_calls(trace, rank, leads)
     if found:
         return found[-1].output
-    check_shown(trace, "there is no signal to weigh")
+    check_shown(trace, "there is no signal to explain")
     shapes = ", ".join(f"{c.path} {c.shape}" for c in trace.calls if c.leaf) or "none"
     raise LayerError(
         f"No layer of this model gives a spatial signal with {rank} spatial axes of more than one pixel, which this "

@@ -56,7 +56,7 @@ def grid(
             if found:
                 return before, found
     raise LayerError(
-        f"{count} tokens are no grid of patches of an image of {' x '.join(map(str, image))} after "
+        f"{count} tokens do not form a grid of patches of an image of {' x '.join(map(str, image))} after "
         f"{' or '.join(map(str, sorted(prefixes)))} others: give prefix= (how many tokens come before those of the "
         "image) and grid= (rows, columns), for CAM methods in layer={'name': ..., 'prefix': ..., 'grid': ...}; or use "
         "a layer whose tokens are such a grid."
@@ -171,6 +171,6 @@ def _last_mixed(trace: Trace, rank: int, calls: list[Call], leads: frozenset | N
 
 def _normalised(calls: list[Call], common: Callable[[Call], bool]) -> Call:
     """The last normalisation that all ways pass through; else the last call that they pass through; else the last
-    normalisation; else the last call. Projections in attention are no features."""
+    normalisation; else the last call. Projections in attention are not features."""
     norms = [c for c in calls if "norm" in c.kind.lower()]
     return next(found for found in ([*filter(common, norms)], [*filter(common, calls)], norms, calls) if found)[-1]

@@ -50,7 +50,7 @@ def check_units(indices: np.ndarray, units: int | None, of: str = "model") -> No
 
 
 def _check_whole(indices: np.ndarray) -> None:
-    """Refuse floats that are no numbers of units."""
+    """Raise if floats are not unit indices."""
     rows = indices.ndim == 2 and indices.shape[1] > 1
     if rows and np.isin(indices, (0, 1)).all():
         raise one_hot(indices)
@@ -63,7 +63,7 @@ def _check_whole(indices: np.ndarray) -> None:
 
 
 def check_scores(made: Any) -> Any:
-    """What a score function returned; refused where it is no array."""
+    """Return what a score function returned. Raise if it is no array."""
     plain = isinstance(made, (np.ndarray, np.generic, list, tuple, int, float))
     words = isinstance(made, np.ndarray) and made.dtype.kind not in "biuf"
     words = words or (isinstance(made, (list, tuple)) and any(isinstance(v, (str, bytes)) or v is None for v in made))
@@ -75,8 +75,8 @@ def check_scores(made: Any) -> Any:
 
 
 def one_hot(rows: np.ndarray) -> InputError:
-    """What is wrong with rows of indicators in the place of unit numbers."""
+    """The error for one-hot rows in place of unit indices."""
     return InputError(
         f"y of shape {rows.shape} has one-hot rows, of 0 and 1 alone, and unit indices were expected: pass "
-        "y.argmax(-1), or where an image has several labels their numbers, as many for each image."
+        "y.argmax(-1), or, if images have several labels, their indices, the same number for each image."
     )

@@ -33,7 +33,7 @@ BAD = {
     "one small image": ((X[0, 5:], 1), r"\(15, 24, 3\) came, .* add the batch axis"),
     "no channels": ((X[..., 0], 1), r"\(3, 20, 24\) came, .* add the axis of channels, x\[\.\.\., None\]"),
     "channels first": ((X.transpose(0, 3, 1, 2), 1), r"\(3, 3, 20, 24\) came, .* transpose them first"),
-    "no image, no unit": ((X[:0], np.zeros(0, int)), r"\(0, 20, 24, 3\) came: there is no image"),
+    "no image, no unit": ((X[:0], np.zeros(0, int)), r"\(0, 20, 24, 3\) came: it holds no image"),
     "no image in a list": (([], []), "empty list"),
     "rank 2": ((X[0, :, :, 0], 1), r"Images of shape \(20, 24\) came, and the model takes .* x\[None\]"),
     "rank 5": ((X[None], 1), r"\(1, 3, 20, 24, 3\) came, .* give an array with 4 axes"),
@@ -100,7 +100,7 @@ def test_bad_input_is_refused_before_any_work(case):
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        ([(X[:0], np.zeros(0, int))], r"\(0, 20, 24, 3\) came: there is no image"),
+        ([(X[:0], np.zeros(0, int))], r"\(0, 20, 24, 3\) came: it holds no image"),
         (zip(X, [1, 1, 1], strict=True), r"\(20, 24, 3\) came, .* to a dataset of single images \.batch\(n\)"),
     ],
 )

@@ -106,7 +106,7 @@ LEAVES = {
     "labels beside": (
         lambda x: batch(x, label=np.zeros(N)),
         "image",
-        "takes 'image', 'number', and x with leaf= has 'image', 'number', 'label': leave out what is no input",
+        "takes 'image', 'number', and x with leaf= has 'image', 'number', 'label': leave out what is not an input",
     ),
     "names of another model": (
         lambda x: {"pixels": x, "labels": np.zeros(N)},

@@ -94,7 +94,7 @@ class Operations(TorchFunctionMode):
             args = (args[0].clone(), *args[1:])
         return self._see_output(name, key, func, args, kwargs, held)
 
-    def _see_inputs(self, name: str, key: tuple, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    def _see_inputs(self, name: str, key: tuple[str, int], args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         if name.startswith(WEIGHTED):
             args, kwargs = _in_order(args, kwargs)
         if name in LIKE:
@@ -111,7 +111,7 @@ class Operations(TorchFunctionMode):
         return func
 
     def _see_output(
-        self, name: str, key: tuple, func: Callable, args: tuple, kwargs: dict, held: torch.Tensor | None
+        self, name: str, key: tuple[str, int], func: Callable, args: tuple, kwargs: dict, held: torch.Tensor | None
     ) -> Any:
         """Run an operation and return what is seen of its output. `held` is the caller's first tensor: if the operation
         writes to it, it gets what is seen as well."""
