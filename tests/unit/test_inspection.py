@@ -256,7 +256,7 @@ REFUSED = {
     "output": ({"outputs": "logit"}, "Nearest: logits"),
     "key": (
         {"arguments": {"name": "relu", "nod": 1}},
-        r"'nod': 1} came: use 'name' or 'layer', and of index, layer, link, name, node",
+        r"'nod': 1} came: use 'name' or 'layer', and only these keys: index, layer, link, name, node",
     ),
     "link": ({"arguments": {"name": "relu", "link": "out"}}, "link='out' for layer 'relu': use 'input' or 'output'"),
     "no name": ({"arguments": {"link": "input"}}, "came: use 'name' or 'layer'"),
