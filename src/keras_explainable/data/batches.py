@@ -24,7 +24,7 @@ SOURCES = (
 class Batches(NamedTuple):
     """What `batches` returns.
 
-    `iterator` yields `(images, units)`: a native tensor or NumPy array, and int32 (B, K) or None. `number` is the
+    `iterator` yields `(images, indices)`: a native tensor or NumPy array, and int32 (B, K) or None. `number` is the
     number of batches (at most), None if unknown. `kind` is one of "array", "list", "dataset", "loader", "pydataset",
     "generator"."""
 
@@ -73,19 +73,19 @@ def batches(
     if kind in ("array", "list"):
         x = x if kind == "array" else _stack(x)
         _length(x, None)
-    units = y if y is None or chooses(y) else unit_array(y)
+    indices = y if y is None or chooses(y) else unit_array(y)
     if kind in ("array", "list"):
-        length, size = _length(x, units), batch_size or backend.at_once(x, AT_ONCE)
-        return Batches(itertools.islice(_cut(x, units, size), steps), _least(-(-length // size), steps), kind)
+        length, size = _length(x, indices), batch_size or backend.at_once(x, AT_ONCE)
+        return Batches(itertools.islice(_cut(x, indices, size), steps), _least(-(-length // size), steps), kind)
     twice = isinstance(getattr(x, "element_spec", None), tuple) and len(x.element_spec) > 1
-    if twice and units is not None and not chooses(units):
+    if twice and indices is not None and not chooses(indices):
         raise _two_labels()
     total = _total(x, kind)
     if total == math.inf and steps is None:
         raise InputError("x has no end: give the number of batches to take, as in steps=10.")
     number = _least(total, steps)
     source = map(x.__getitem__, itertools.islice(itertools.count(), number)) if kind == "pydataset" else x
-    return Batches(ahead(_labelled(source, units, steps, leaf)), number, kind)
+    return Batches(ahead(_labelled(source, indices, steps, leaf)), number, kind)
 
 
 def kind_of(x: Any) -> str:
@@ -125,13 +125,13 @@ def _stack(images: Iterable[Any]) -> np.ndarray:
     return np.stack(arrays)
 
 
-def _length(images: Any, units: Any) -> int:
+def _length(images: Any, indices: Any) -> int:
     """The number of images. Raise if there is none, or if the number of units differs."""
     shape = tuple(images.shape)
     if not shape or shape[0] == 0:
         raise InputError(f"x of shape {shape} came: it holds no image.")
-    if _each(units) and len(units) != shape[0]:
-        raise InputError(f"{shape[0]} images and units for {len(units)} came: give one row of y for each image.")
+    if _each(indices) and len(indices) != shape[0]:
+        raise InputError(f"{shape[0]} images and units for {len(indices)} came: give one row of y for each image.")
     return shape[0]
 
 
@@ -153,43 +153,45 @@ def _least(*numbers: float | None) -> int | None:
     return int(min(known)) if known else None
 
 
-def _each(units: Any) -> bool:
+def _each(indices: Any) -> bool:
     """Whether there are units for each image."""
-    return units is not None and not chooses(units) and units.ndim > 0
+    return indices is not None and not chooses(indices) and indices.ndim > 0
 
 
-def _cut(images: Any, units: Any, size: int) -> Iterator[tuple]:
+def _cut(images: Any, indices: Any, size: int) -> Iterator[tuple]:
     for start in range(0, images.shape[0], size):
         part = native(images[start : start + size])
-        yield part, _rows(units, start, len(part))
+        yield part, _rows(indices, start, len(part))
 
 
-def _rows(units: Any, start: int, number: int) -> Any:
+def _rows(indices: Any, start: int, number: int) -> Any:
     """The units of images `start` to `start + number`."""
-    if units is None or chooses(units):
-        return units
-    return units[start : start + number] if units.ndim else np.full((number, 1), units)
+    if indices is None or chooses(indices):
+        return indices
+    return indices[start : start + number] if indices.ndim else np.full((number, 1), indices)
 
 
-def _labelled(source: Iterable[Any], units: Any, steps: int | None, leaf: Any) -> Iterator[tuple]:
-    """Yield `(images, units)` of each batch of a source, for at most `steps` batches."""
+def _labelled(source: Iterable[Any], indices: Any, steps: int | None, leaf: Any) -> Iterator[tuple]:
+    """Yield `(images, indices)` of each batch of a source, for at most `steps` batches."""
     start = 0
     for batch in itertools.islice(source, steps):
-        images, own = _parts(batch, leaf, labelled=not chooses(units))
-        if own is not None and units is not None:
+        images, own = _parts(batch, leaf, labelled=not chooses(indices))
+        if own is not None and indices is not None:
             raise _two_labels()
         number = _length(images, own)
-        if _each(units) and len(units) < start + number:
+        if _each(indices) and len(indices) < start + number:
             raise InputError(
-                f"y has units for {len(units)} images, and x gave {start + number} so far, the last batch having shape "
-                f"{tuple(images.shape)}: {ONE_IMAGE}."
+                f"y has units for {len(indices)} images, and x gave {start + number} so far, the last batch having "
+                f"shape {tuple(images.shape)}: {ONE_IMAGE}."
             )
-        yield images, _rows(units, start, number) if own is None else _rows(own, 0, number)
+        yield images, _rows(indices, start, number) if own is None else _rows(own, 0, number)
         start += number
     if start == 0:
         raise InputError("x gave no batch: it is empty, or was used up before.")
-    if steps is None and _each(units) and len(units) > start:
-        raise InputError(f"y has units for {len(units)} images, and x gave {start}: give one row of y for each image.")
+    if steps is None and _each(indices) and len(indices) > start:
+        raise InputError(
+            f"y has units for {len(indices)} images, and x gave {start}: give one row of y for each image."
+        )
 
 
 def _parts(batch: Any, leaf: Any, labelled: bool) -> tuple[Any, np.ndarray | None]:

@@ -22,22 +22,22 @@ class Frugal:
         self.step, self.key, self.model, self.halved = step, key, model, False
         self.ready: Callable | None = None  # compiled at the first batch, which may build the model
 
-    def __call__(self, images: Any, units: Any) -> Any:
+    def __call__(self, images: Any, indices: Any) -> Any:
         try:
-            return self.halves(images, units) if self.halved else self.run(images, units)
+            return self.halves(images, indices) if self.halved else self.run(images, indices)
         except Exception as error:
             self.halve(error, len(images))
-        return self.halves(images, units)
+        return self.halves(images, indices)
 
-    def fetched(self, fetch: Callable, images: Any, units: Any, outputs: Any) -> tuple[Any, Any]:
+    def fetched(self, fetch: Callable, images: Any, indices: Any, outputs: Any) -> tuple[Any, Any]:
         """The first image, and the fetched outputs."""
         try:
             return images[:1], each(outputs, fetch)
         except Exception as error:  # work that was started before may fail only now
             self.halve(error, len(images))
-        return images[:1], each(self.halves(images, units), fetch)
+        return images[:1], each(self.halves(images, indices), fetch)
 
-    def run(self, images: Any, units: Any) -> Any:
+    def run(self, images: Any, indices: Any) -> Any:
         model, images = models.bind(self.model, images)
         images = tensor(images)
         if self.ready is None or model is not self.model:  # the model's other inputs change with each batch
@@ -47,14 +47,14 @@ class Frugal:
             )
         with models.steady(model):
             try:
-                return self.ready(images, unit_numbers(model, images, units))
+                return self.ready(images, unit_numbers(model, images, indices))
             except ChangedError:  # what was cached about the model has been dropped
-                return self.ready(images, unit_numbers(model, images, units))
+                return self.ready(images, unit_numbers(model, images, indices))
 
-    def halves(self, images: Any, units: Any) -> Any:
+    def halves(self, images: Any, indices: Any) -> Any:
         middle = -(-len(images) // 2)
         parts = (slice(0, middle), slice(middle, None)) if middle < len(images) else (slice(None),)
-        done = [self.run(images[part], units[part] if hasattr(units, "shape") else units) for part in parts]
+        done = [self.run(images[part], indices[part] if hasattr(indices, "shape") else indices) for part in parts]
         return keras.tree.map_structure(lambda *values: keras.ops.concatenate(values), *done)
 
     def halve(self, error: Exception, number: int) -> None:
@@ -71,17 +71,17 @@ class Frugal:
         )
 
 
-def unit_numbers(model: Any, images: Any, units: Any) -> Any:
+def unit_numbers(model: Any, images: Any, indices: Any) -> Any:
     """The units to explain as a tensor, or None for all. If units are chosen by their scores, they are chosen here, on
     the original images."""
-    if not data.chooses(units):
-        return None if units is None else keras.ops.convert_to_tensor(units)
+    if not data.chooses(indices):
+        return None if indices is None else keras.ops.convert_to_tensor(indices)
 
     def choose(model, images):
-        return models.units(model, images, None, units)
+        return models.units(model, images, None, indices)
 
     black_box = models.adapter(model).black_box  # a plain function is not compiled
-    return (functools.partial(choose, model) if black_box else compiled(choose, ("y", frozen(units)), model))(images)
+    return (functools.partial(choose, model) if black_box else compiled(choose, ("y", frozen(indices)), model))(images)
 
 
 def tensor(images: Any) -> Any:

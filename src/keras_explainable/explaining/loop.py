@@ -25,7 +25,7 @@ def run_steps(
     score: Any = None,
     given: dict[str, Any] | None = None,
 ) -> Iterator[tuple[Any, Any]]:
-    """For each batch, yield its first image and `step(model, images, units)`. The step's tensors have the images on
+    """For each batch, yield its first image and `step(model, images, indices)`. The step's tensors have the images on
     their first axis, and are fetched while the next batch is computed.
 
     Args:
@@ -40,19 +40,19 @@ def run_steps(
     progress = _callbacks(callbacks, model, source.number, verbose)
     progress.on_predict_begin()
     try:
-        for i, (images, units) in enumerate(source.iterator):
+        for i, (images, indices) in enumerate(source.iterator):
             progress.on_predict_batch_begin(i)
             if i or source.number not in (None, 1):
                 check_rows(given or {}, len(images.shape))
             if source.kind not in WHOLE:
-                number = check(model, images, units, score, number)
-                if i == 0 and units is None:
+                number = check(model, images, indices, score, number)
+                if i == 0 and indices is None:
                     warn_of_many(model, images, counted_units(model, images, score))
             with shown(verbose in (1, "auto") and source.number == 1):
-                outputs = frugal(images, units)
+                outputs = frugal(images, indices)
             if waiting is not None:
                 yield frugal.fetched(fetch, *waiting)
-            waiting = images, units, outputs
+            waiting = images, indices, outputs
             progress.on_predict_batch_end(i, {"outputs": outputs})
     except (Exception, KeyboardInterrupt) as error:  # what was computed before is yielded first
         failure = error
