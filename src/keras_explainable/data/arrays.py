@@ -14,7 +14,7 @@ def check_dense(x: Any) -> None:
     if hasattr(x, "ragged_rank"):
         raise InputError(
             f"A {type(x).__name__} of shape {tuple(x.shape)} came, and images of one size were expected: resize them "
-            "to one, or explain those of each size by themselves."
+            "to one size, or explain the images of each size separately."
         )
 
 

@@ -174,7 +174,7 @@ def remedy(got: tuple, expected: tuple, adapter: Any) -> str:
         return ONE_IMAGE if len(got) < len(expected) else f"give an array with {len(expected)} axes"
     axis = 1 if first else -1
     if fits(got[1 + first : len(got) - last], space):
-        repeated = f", as by np.repeat(x, {expected[axis]}, axis={axis})" if got[axis] == 1 else ""
+        repeated = f", as in np.repeat(x, {expected[axis]}, axis={axis})" if got[axis] == 1 else ""
         return f"give images of {expected[axis]} channels, not {got[axis]}{repeated}"
     if sorted(map(str, got[1:])) == sorted(map(str, expected[1:])):
         return "transpose them first"
@@ -193,5 +193,5 @@ def check_rows(params: dict[str, Any], rank: int) -> None:
         if len(shape) == rank - fewer and shape[0] > 1:
             raise InputError(
                 f"{name}= has {shape[0]} rows, one for each image, and the images come in several batches: give "
-                f"{instead}, or all images in one batch, as by batch_size={shape[0]}."
+                f"{instead}, or all images in one batch, as in batch_size={shape[0]}."
             )

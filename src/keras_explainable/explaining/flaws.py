@@ -112,7 +112,7 @@ def cause(view: models.View, point: models.Point, k: int) -> tuple[bool, str]:
         if view.score is not None and not backend.to_host(scores)[:, k].any():
             return (
                 after_ending,
-                "the given score is 0 there: it uses nothing of the outputs (no pixel of its unit?)",
+                "the given score is 0 there: it uses none of the outputs (no pixel of its unit?)",
             )
         part = "it does not affect" if point != models.INPUT else "they do not affect"
         return after_ending, f"no gradient reaches {name}: {part} the score there (as before ReLUs that are all off)"

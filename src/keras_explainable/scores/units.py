@@ -156,8 +156,8 @@ def _region(outputs: Any, mask: Array | None, unit: int, axis: int | None) -> An
         if axis is None or (fits and axis not in fits) or not covers(mask.shape, space):
             raise InputError(
                 f"A mask of shape {mask.shape} came for outputs of shape {shape}: it must have their spatial shape, or "
-                "with axis= a finer one, with the masks' number before it where there are several; and where both ends "
-                "could be the channels, axis= must say which."
+                "with axis= a finer one; several masks are stacked on a first axis. If both ends of the outputs could "
+                "be the channels, axis= must say which."
             )
         check_units((unit,), shape[axis])
         weights = on_grid(mask.tensor, space)

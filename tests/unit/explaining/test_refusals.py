@@ -46,7 +46,7 @@ BAD = {
     ),
     "wrong channels": (
         (X[..., :1], 1),
-        r"takes \(None, 20, 24, 3\): give images of 3 channels, not 1, as by np.repeat",
+        r"takes \(None, 20, 24, 3\): give images of 3 channels, not 1, as in np.repeat",
     ),
     "too many channels": (
         (np.zeros((3, 20, 24, 4)), 1),

@@ -91,7 +91,7 @@ def test_a_region_of_a_unit_that_no_pixel_is_given_to_is_no_region():
     model.get_layer("logits").bias.assign([0.0, 0.0, -1e4])
     images = np.random.default_rng(0).normal(size=(2, 12, 12, 3)).astype("float32")
     ((message,), _) = said(ke.gradients, model, images, score=ke.scores.region(None, 2, axis=-1))
-    assert "Of 2, the given score is 0 there: it uses nothing of the outputs" in message
+    assert "Of 2, the given score is 0 there: it uses none of the outputs" in message
 
 
 def test_a_score_at_the_flat_end_of_a_softmax_is_saturated(x):
