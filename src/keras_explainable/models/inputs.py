@@ -41,9 +41,7 @@ class Inputs:
     tree: Any = 0
     others: tuple = ()
     paths: tuple[tuple, ...] = ((),)  # the paths of the images, and of the others
-    shared: frozenset[int] = (
-        frozenset()
-    )  # numbers of the others that are the same for all images, without a row for each
+    shared: frozenset[int] = frozenset()  # numbers of the others that are the same for all images
     channels: Any = None  # the user's `channels` argument
     dtype: str | None = None  # the type of the user's images, if the model's weights do not determine it
     front: Any = None  # a `models.front.Front`: how the user's images become those that methods see; None: unchanged
