@@ -11,7 +11,8 @@ from keras import ops
 
 from keras_explainable import backend, models
 
-DARK, LARGE = 0.02, 10.0  # factor below, or shift above, which a model expects values up to 255
+# A model whose factor is below DARK, or whose shift is above LARGE, expects images with values up to 255.
+DARK, LARGE = 0.02, 10.0
 
 
 class Flaws:
