@@ -2,15 +2,15 @@
 
 
 def shortly(value: object) -> str:
-    """A value as it is written, but for whole numbers that would fill a page, or that Python does not write."""
+    """Like `repr`, except for integers that are too long to print."""
     bits = value.bit_length() if isinstance(value, int) else 0
     return f"a number of {bits:,} bits" if bits > 256 else repr(value)
 
 
 class ExplainError(Exception):
-    """Anything this library refuses. Catch it to catch all of the below."""
+    """The base of all errors of this library."""
 
-    __init__ = Exception.__init__  # by which `tf.function` knows that it can raise the same class again
+    __init__ = Exception.__init__  # `tf.function` needs this to re-raise the same class
 
 
 class InputError(ExplainError, ValueError):
@@ -18,27 +18,27 @@ class InputError(ExplainError, ValueError):
 
 
 class MethodNameError(InputError, KeyError):
-    """No method has the name that was asked for."""
+    """No method has this name."""
 
     __str__ = Exception.__str__  # a `KeyError` would show its message in quotation marks
 
 
 class LayerError(ExplainError, ValueError):
-    """A layer or a signal that was asked for, or that a method needs, is not in the model."""
+    """A layer or signal that the user named, or that a method needs, is not in the model."""
 
 
 class ChangedError(LayerError):
-    """A model ran otherwise than when it was looked at, or another thread changed it meanwhile. What was kept of it is
-    forgotten: the same call can succeed."""
+    """A model ran differently from when it was traced, or another thread changed it meanwhile. What was cached about it
+    is dropped, so the same call may now succeed."""
 
 
 class ModelFileError(ExplainError, ValueError):
-    """A model or image file that cannot be read, or that is not safe to read."""
+    """A model or image file cannot be read, or is not safe to read."""
 
 
 class BackendError(ExplainError, ImportError):
-    """A framework that is not installed, or not the one Keras runs on."""
+    """A framework is not installed, or is not the one that Keras runs on."""
 
 
 class OutputError(ExplainError, OSError):
-    """Files cannot be written there: some exist, or the system refuses."""
+    """Files cannot be written: some already exist, or the system refuses."""

@@ -1,4 +1,4 @@
-"""What is done to a map afterwards. Each takes maps (B, *S, K) and their spatial axes, and keeps the shape."""
+"""Filters of finished maps. Each takes maps (B, *S, K) and their spatial axes, and keeps the shape."""
 
 from typing import Any
 
@@ -10,18 +10,18 @@ SPATIAL_AXIS = (-3, -2)
 def normalize(x: Any, axis: tuple[int, ...] = SPATIAL_AXIS) -> Any:
     """(x - min) / (max - min) over the spatial axes; a constant map becomes zeros."""
     x = ops.convert_to_tensor(x)
-    x = ops.maximum(x - ops.min(x, axis=axis, keepdims=True), 0)  # compilers join the two, and round below 0
+    x = ops.maximum(x - ops.min(x, axis=axis, keepdims=True), 0)  # fused operations may round below 0
     high = ops.max(x, axis=axis, keepdims=True)
     return x / ops.where(high > 0, high, ops.ones_like(high))
 
 
 def positive(x: Any, axis: tuple[int, ...] = SPATIAL_AXIS) -> Any:
-    """max(x, 0): what speaks for the unit."""
+    """max(x, 0): evidence for the unit."""
     return ops.maximum(ops.convert_to_tensor(x), 0)
 
 
 def negative(x: Any, axis: tuple[int, ...] = SPATIAL_AXIS) -> Any:
-    """max(-x, 0): what speaks against the unit, as positive numbers."""
+    """max(-x, 0): evidence against the unit, as positive numbers."""
     return positive(-ops.convert_to_tensor(x))
 
 

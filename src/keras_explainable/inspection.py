@@ -1,4 +1,4 @@
-"""What users ask of a model: its logits layer, its biases, a nested layer, a model that exposes its signals."""
+"""Questions about a model: its logits layer, its biases, a nested layer, a model that exposes its signals."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,15 +17,16 @@ KERNEL_AXIS = -1
 
 
 def expose(model: Any, arguments: Any = None, outputs: Any = None) -> Any:
-    """A model that returns `[score, *signals]` of `model`, whose gradients the methods then take.
+    """Make a model that returns `[score, *signals]` of `model`; methods then explain these signals.
 
-    Signals and the output are addressed by a layer's name, path ("resnet50/conv1", dots do as well), tuple of names,
-    index, the layer itself, or a dictionary with `name` or `layer`, `link` ("output" or "input") and `index` (which of
-    its calls; the last by default). `model` is not changed, and may be nested to any depth, subclassed, or not built.
+    An address of a signal or of the output is a layer's name, a path ("resnet50/conv1" or with dots), a tuple of names,
+    an index, the layer itself, or a dictionary with `name` or `layer`, `link` ("output" or "input") and `index` (the
+    number of the call; by default the last). `model` is not changed. It may be nested to any depth, subclassed, or not
+    built.
 
     Args:
         arguments: one address or a list of them; None for the last spatial signal in execution order.
-        outputs: the address of the score, which is then taken as it is; None for the model's output before its last
+        outputs: the address of the score, which is then used as it is; None for the model's output before its last
             softmax or sigmoid.
 
     Raises:
@@ -41,40 +42,43 @@ def expose(model: Any, arguments: Any = None, outputs: Any = None) -> Any:
 
 
 def endpoints(model: Any, endpoints: Sequence[Any], x: Any = None, leaf: Any = None) -> list[Point]:
-    """The points of a model that addresses mean (see `expose`, and `signals` for `x` and `leaf`)."""
+    """The points of a model at some addresses (see `expose` for addresses, `signals` for `x` and `leaf`)."""
     return [addresses.resolve(trace_of(model, x, leaf), models.adapter(model), address) for address in endpoints]
 
 
 def signals(model: Any, x: Any = None, leaf: Any = None) -> list[Signal]:
-    """All calls of the model's layers in execution order, with `.path`, `.call`, `.kind` and the output's `.shape`, and
-    what is measured of it: `.reading`, how it is best read as places of the image; `.evidence`, how well it shows them
-    so, the probability that a place changes more where the image is changed than elsewhere (0.5 is chance, 1 perfect);
-    and `.reaches`, whether the score depends on these places. None is what could not be measured.
+    """All calls of the model's layers in execution order.
 
-    It takes nine images forward through the model, and one back, the first time.
+    Each has `.path`, `.call`, `.kind` and the `.shape` of its output, and what was measured of the output, or None
+    where that was not possible. `.reading`: the best way to read it as places of the image. `.evidence`: how well it
+    shows these places, as the probability that a place changes more where the image is changed than elsewhere (0.5 is
+    chance, 1 perfect). `.reaches`: whether the score depends on these places.
+
+    The first call runs nine images forward through the model, and one backward.
 
     Args:
-        x: images, or their shape; needed where the model was not built for one. Of a model of several inputs, all.
-        leaf: which of them is the images, as of `ke.explain`.
+        x: images, or their shape; needed if the model was not built for one shape. For a model of several inputs, all
+            of them.
+        leaf: which of the inputs is the images, as in `ke.explain`.
     """
     model, shape = _shaped(model, x, leaf)
     return choosing.signals(models.view(model, ops.zeros(shape)))
 
 
 def trace_of(model: Any, x: Any = None, leaf: Any = None) -> Trace:
-    """The model's run on images like `x`, or of the size that it was built for."""
+    """The trace of the model on images like `x`, or of the size that it was built for."""
     model, shape = _shaped(model, x, leaf)
     return models.adapter(model).trace(shape, "float32")
 
 
 def _shaped(model: Any, x: Any, leaf: Any) -> tuple[Any, tuple]:
-    """A model that was built, and the shape of one image like `x`, or of the size that it was built for."""
+    """Build the model. Return it, and the shape of one image like `x`, or of the size that it was built for."""
     if leaf is not None:
         model, x = models.bind(model, models.Several.of(x, leaf)[:1])
     adapter = models.adapter(model)
     shape = tuple(x) if isinstance(x, (tuple, list)) else tuple(x.shape) if x is not None else adapter.input_shape()
     if shape is None:
-        raise LayerError("This model does not say which images it takes: pass some, or their shape.")
+        raise LayerError("This model does not say which images it takes: pass some, or their shape, as x=.")
     shape = (1, *(64 if size is None else size for size in shape[1:]))
     adapter.build(ops.zeros(shape))
     return model, shape
@@ -87,8 +91,8 @@ def get_nested_layer(model: Any, name: Any) -> Any:
 
 
 def get_logits_layer(model: Any, name: Any = None, x: Any = None, leaf: Any = None) -> Any:
-    """The last layer with a kernel, which makes the scores: last to run, if images `x` or their shape are given, else
-    last to have been built.
+    """The last layer with a kernel, which computes the scores. "Last" is in execution order if images `x` or their
+    shape are given, else in the order in which layers were built.
 
     Raises:
         LayerError: no layer has a kernel.
@@ -99,7 +103,7 @@ def get_logits_layer(model: Any, name: Any = None, x: Any = None, leaf: Any = No
     ran = adapter.paths() if x is None else [call.path for call in trace_of(model, x, leaf).calls]
     layers = [layer for layer in map(adapter.layer, ran) if adapter.has_kernel(layer)]
     if not layers:
-        raise LayerError("No layer of this model has a kernel: name the one that makes the scores.")
+        raise LayerError("No layer of this model has a kernel: name the one that computes the scores.")
     return layers[-1]
 
 
@@ -115,10 +119,11 @@ def find_layer_with(
     klass: Any = None,
     search_reversed: bool = True,
 ) -> Any:
-    """The last (or first) layer of a class and with all the properties, containers after what they hold.
+    """The last (or first) layer of a class that has all the properties. A container comes after the layers that it
+    holds.
 
     Raises:
-        LayerError: no layer is like that.
+        LayerError: there is no such layer.
     """
     if name is None and properties is None and klass is None:
         raise LayerError("Say what to look for: name=, properties= or klass=.")
@@ -134,7 +139,7 @@ def find_layer_with(
 
 
 def layers_with_biases(model: Any, exclude: Sequence[Any] = (), return_biases: bool = True) -> Any:
-    """The layers that add a bias (batch normalisation included), and those biases."""
+    """The layers that add a bias (including batch normalisation), and those biases."""
     excluded = {id(layer) for layer in exclude}
     every = dict.fromkeys(models.adapter(model).paths().values())
     layers = [layer for layer in every if id(layer) not in excluded and models.bias(layer) is not None]
@@ -142,12 +147,13 @@ def layers_with_biases(model: Any, exclude: Sequence[Any] = (), return_biases: b
 
 
 def biases(layers: Sequence[Any]) -> list:
-    """What each layer adds to its channels: of batch normalisation, beta - mean gamma / sqrt(var + epsilon)."""
+    """What each layer adds to its channels. For batch normalisation this is beta - mean gamma / sqrt(var + epsilon)."""
     return [models.bias(layer) for layer in layers]
 
 
 def gather_units(tensor: Any, indices: Any, axis: int = KERNEL_AXIS) -> Any:
-    """The chosen units of (B, units) values: for an int, (B,) or (B, K) indices, (B, K) values; all for None."""
+    """Take the chosen units of (B, units) values. For an int, (B,) or (B, K) indices, the result is (B, K); for None,
+    all units."""
     tensor = ops.convert_to_tensor(tensor)
     if indices is None:
         return tensor
@@ -160,7 +166,8 @@ def _only(outputs: Any) -> Any:
     if isinstance(outputs, list):
         if len(outputs) != 1:
             raise LayerError(
-                f"{len(outputs)} outputs came, and one is explained at a time: name one, and the rest as arguments."
+                f"{len(outputs)} outputs came, and one is explained at a time: give one as outputs=, and the rest as "
+                "arguments=."
             )
         return outputs[0]
     return outputs

@@ -20,6 +20,7 @@ FRAMEWORKS = {"tensorflow", "jax", "torch"}
 SEAM = {
     "backend.jax": "jax",
     "backend.tensorflow": "tensorflow",
+    "backend.signals_torch": "torch",
     "backend.torch": "torch",
     "backend.weights_tensorflow": "tensorflow",
     "backend.weights_torch": "torch",
@@ -263,7 +264,8 @@ ARROWS = {
     "backend.read_only": set(),
     "backend.selection": set(),
     "backend.tensorflow": {"runtime.interruptible"},
-    "backend.torch": {"backend.read_only"},
+    "backend.signals_torch": set(),
+    "backend.torch": {"backend.read_only", "backend.signals_torch"},
     "backend.weights_jax": {"backend.read_only"},
     "backend.weights_tensorflow": set(),
     "backend.weights_torch": {"backend.read_only"},

@@ -158,7 +158,7 @@ def test_images_of_integers_that_mean_something_else_are_refused(x):
     scaling = net(front=lambda x: x.float() / 255 if x.dtype == torch.uint8 else x)
     for images in (whole, whole.numpy()):
         for method in ("gradients", "gradcam", "occlusion"):
-            with pytest.raises(InputError, match="uint8 came, and this module does something else with them"):
+            with pytest.raises(InputError, match="uint8 came, and this module treats them differently"):
                 raw(method, scaling, images, 1)
     close(raw("gradients", net(front=lambda x: x.float()), whole, 1), raw("gradients", net(), whole.float(), 1))
     close(raw("gradients", net(), whole, 1), raw("gradients", net(), whole.float(), 1))

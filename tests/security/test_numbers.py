@@ -120,7 +120,7 @@ def test_what_is_no_number_of_them_is_refused_with_the_reason():
         lambda: ke.methods.meta.ensemble(["gradcam"], [float("nan")]): "give one positive weight for each",
         lambda: ke.methods.meta.contrast("gradcam", 1.5): "1.5 among them, and integers were expected",
         lambda: ke.methods.meta.tta("gradcam", (1e308,)): "scales=",
-        lambda: raw("gradcam", model, x, "top-" + "9" * 5000): "numbers of units were expected",
+        lambda: raw("gradcam", model, x, "top-" + "9" * 5000): "unit indices were expected",
         lambda: ke.demo.load_scenes(10**9): r"1000000000 scenes take 12\d.\d TB of memory",
         lambda: ke.demo.load_scenes(True): "Both must be whole numbers of 0 or more",
     }.items():

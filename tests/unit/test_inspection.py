@@ -176,7 +176,7 @@ def test_one_layer_called_twice_has_two_signals(x):
         [by_hand(first, model.get_layer("pool"))],
     )
     close([values(ke.inspection.expose(model, "twice")(x))[1]], [second])
-    with pytest.raises(LayerError, match="'twice' is called 2 times: index 2 is none of 0 to 1"):
+    with pytest.raises(LayerError, match="'twice' is called 2 times: index 2 is not one of 0 to 1"):
         ke.inspection.expose(model, {"name": "twice", "index": 2})(x)
 
 
@@ -256,7 +256,7 @@ REFUSED = {
     "output": ({"outputs": "logit"}, "Nearest: logits"),
     "key": (
         {"arguments": {"name": "relu", "nod": 1}},
-        r"'nod': 1} came: use 'name' or 'layer', and of index, layer, link, name, node",
+        r"'nod': 1} came: use 'name' or 'layer', and only these keys: index, layer, link, name, node",
     ),
     "link": ({"arguments": {"name": "relu", "link": "out"}}, "link='out' for layer 'relu': use 'input' or 'output'"),
     "no name": ({"arguments": {"link": "input"}}, "came: use 'name' or 'layer'"),

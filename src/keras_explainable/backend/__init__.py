@@ -1,28 +1,29 @@
-"""The few things that Keras lacks, one module per framework with the same names and signatures; this file binds one.
+"""What Keras lacks. One module per framework provides the same names and signatures; this file selects one.
 
-- `compile(step, variables, jit_compile)`: `step` as a compiled function that reads the variables' present values.
-- `jacobian(run, x, at, reduce, keep)`: gradients of each column of a score at chosen signals, in one forward pass, each
-  given to `reduce(key, gradient, value)`, with the signal's value where it is to be kept; and the set of those signals
-  to which a gradient goes at all.
-- `evaluate(run, x)`: a forward pass that records nothing for differentiation.
-- `reroute(inputs, output, rule, looks)`: `output`, as if made of `inputs` alone: a cotangent g that arrives there goes
-  on to them as `rule(g, inputs, output)`, and nothing through what really made it. What is not named in `looks`
-  ("inputs", "output") is not kept, and None for the rule.
-- `stand_in(value)`: what can be one of those inputs in the place of a value that is not looked at.
-- `vjp(function, x)`: `function(x)`, and the function that takes a cotangent there to one of x, once.
-- `trace(run, shape, dtype)`: run on abstract (or, where there is none, blank) values, for what can be seen on the way.
-- `by_image(function, values)`: a function of a batch that treats each image by itself, on few at once if that is
-  faster.
-- `order_statistics(values)`: of values that are not negative, the function from a rank (N, 1) to the value that has it
-  along the last axis, rank 0 being the smallest.
-- `at_once(x, most)`: how many images like those of `x` are computed together to be fastest, at most so many.
-- `is_traced(value)`: whether a tensor is part of a program that is being built.
-- `to_host(value)`: a NumPy array.
-- `is_out_of_memory(error)`: whether an exception says that the device has too little memory.
-- `marks(variables, model)`: a list that equals a later one of the same variables of a model where none was written to
-  meanwhile, at a cost of their number and not of their size.
-- `missing(error)`: what the framework lacks on this device, and how to have it, where an exception says so; else None.
-"""
+- `compile(step, variables, jit_compile)`: compile `step` into a function that reads the variables' current values.
+- `jacobian(run, x, at, reduce, keep)`: compute the gradient of each column of a score at the signals `at`, in one
+  forward pass. Each gradient is passed to `reduce(key, gradient, value)`; `value` is the signal if `keep`. Also returns
+  the set of signals that a gradient reaches.
+- `evaluate(run, x)`: run a forward pass that records nothing for differentiation.
+- `reroute(inputs, output, rule, looks)`: return `output` as if it were computed from `inputs` alone. A cotangent g that
+  arrives at it is sent to the inputs as `rule(g, inputs, output)`; nothing flows through the computation that really
+  made it. What `looks` does not name ("inputs", "output") is not kept, and the rule gets None for it.
+- `stand_in(value)`: return what can replace a value in those inputs if the rule does not look at it.
+- `vjp(function, x)`: return `function(x)`, and a function that maps a cotangent of it to a cotangent of x. Call that
+  function once only.
+- `trace(run, shape, dtype)`: run on abstract values (blank ones on PyTorch) to record what happens on the way.
+- `by_image(function, values)`: apply a function that treats each image by itself. It runs on a few images at a time if
+  that is faster.
+- `order_statistics(values)`: for non-negative values, return a function from a rank (N, 1) to the value of that rank
+  along the last axis. Rank 0 is the smallest.
+- `at_once(x, most)`: return how many images like those in `x`, at most `most`, are fastest to compute together.
+- `is_traced(value)`: whether a tensor belongs to a program that is being built.
+- `to_host(value)`: return a NumPy array.
+- `is_out_of_memory(error)`: whether an exception says that the device ran out of memory.
+- `marks(variables, model)`: return a list that equals a later one for the same variables of a model if none of them was
+  written to in between. The cost depends on the number of variables, not on their size.
+- `missing(error)`: if an exception says that the framework lacks a feature on this device, say which, and how to get
+  it; else None."""
 
 import importlib
 
@@ -31,7 +32,7 @@ from keras_explainable.errors import BackendError
 
 choose()
 
-import keras  # noqa: E402  (only after the choice above)
+import keras  # noqa: E402  (must follow the choice above)
 
 from keras_explainable.backend.read_only import Onward as Onward  # noqa: E402
 from keras_explainable.backend.read_only import read_only as read_only  # noqa: E402

@@ -1,4 +1,5 @@
-"""The seam on JAX: a signal's gradient is the gradient with respect to a zero offset that is added there."""
+"""The backend for JAX. A signal's gradient is the gradient with respect to a zero offset that is added to the
+signal."""
 
 import functools
 import time
@@ -11,11 +12,11 @@ import numpy as np
 
 from keras_explainable.backend.read_only import read_only
 
-AT_ONCE = 16  # units: more would take that many times the memory; and a loop, as for more, is slow on CPUs
+AT_ONCE = 16  # units: memory grows with their number; the loop used for more units is slow on CPUs
 
 
 def compile(step: Callable, variables: Callable, jit_compile: bool | None, spread: bool) -> Callable:
-    # The weights are arguments, so that training on is seen and no copy of them is baked into the program.
+    # The weights are arguments: later training is seen, and the program holds no copy of them.
     @functools.partial(jax.jit, compiler_options=_compiler_options())
     def compiled(values, *args):
         with read_only(tuple(zip(variables(), values, strict=True))):
@@ -26,8 +27,8 @@ def compile(step: Callable, variables: Callable, jit_compile: bool | None, sprea
 
 @functools.cache
 def _compiler_options() -> dict | None:
-    """On CPUs XLA's fusions by YNNPACK are off: since jaxlib 0.10.2 products of signals with images, added up over
-    channels, come out wrong by them (https://github.com/jax-ml/jax/issues/39103). None where XLA has no such option."""
+    """Turn XLA's YNNPACK fusions off on CPUs. Since jaxlib 0.10.2 they compute products of signals and images, summed
+    over channels, incorrectly (https://github.com/jax-ml/jax/issues/39103). None if XLA has no such option."""
     options = {"xla_cpu_experimental_ynn_fusion_type": ""}
     try:
         jax.jit(jnp.zeros_like, compiler_options=options)(0.0)
@@ -37,8 +38,8 @@ def _compiler_options() -> dict | None:
 
 
 def _spread(images):
-    """Images laid out over the devices of a `keras.distribution`, if they can be divided among them; to a program an
-    array means the same wherever its parts are."""
+    """Distribute images over the devices of a `keras.distribution`, if they divide evenly. The program computes the
+    same values wherever the parts of an array are."""
     distribution = keras.distribution.distribution()
     if distribution is None:
         return images
@@ -50,8 +51,8 @@ def _spread(images):
 
 
 def _perturb(value, offset, arrive: Callable):
-    """value + offset for an offset that is zero: the sum is never computed. `arrive()` is called where a gradient comes
-    here at all."""
+    """Return value + offset for an offset of zero, without computing the sum. `arrive()` is called if a gradient
+    arrives here."""
 
     @jax.custom_vjp
     def perturbed(value, offset):
@@ -142,7 +143,7 @@ def by_image(function: Callable, values):
 
 
 def order_statistics(values) -> Callable:
-    # Bit by bit: on CPUs XLA sorts as long as 25 of these take. Where no sign is set, bits are ordered as numbers are.
+    # Search bit by bit: on CPUs one XLA sort takes as long as 25 searches. Non-negative floats order as their bits do.
     bits = jax.lax.bitcast_convert_type(values, "int32")
 
     def at(rank):
@@ -172,8 +173,8 @@ def to_host(value) -> np.ndarray:
 
 
 def _wait(value) -> None:
-    """Until a value is computed, by looking now and then (1 % of the time too late): waiting for it is deaf to Ctrl-C,
-    and a thread that waits cannot be left."""
+    """Wait until a value is computed, by polling (at most 1 % too late). A blocking wait ignores Ctrl-C, and a thread
+    that blocks cannot be left."""
     start = time.perf_counter()
     while not value.is_ready():
         time.sleep(min(0.05, max(5e-5, (time.perf_counter() - start) / 100)))

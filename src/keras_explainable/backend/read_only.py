@@ -1,5 +1,4 @@
-"""The user's model as a read-only thing: nothing that happens while it runs is written to it, and what else is written
-there is seen."""
+"""Run the user's model read-only: nothing is written to it while it runs, and later changes to it are detected."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -10,8 +9,8 @@ import keras
 
 @contextmanager
 def read_only(values: tuple = ()) -> Iterator[None]:
-    """Inside, variables read as `values` (pairs of variable and tensor), else as around this scope, and every write
-    (losses, counters, seeds) is kept from the model."""
+    """Keep every write (losses, counters, seeds) from the model. Inside, variables have the given `values` (pairs of
+    variable and tensor); all others have the values of the enclosing scope."""
     with keras.StatelessScope(state_mapping=values, collect_losses=True) as scope:
         outer = scope.original_scope
         if outer is not None:  # ours, or that of `model.stateless_call` or `predict`
@@ -22,7 +21,8 @@ def read_only(values: tuple = ()) -> Iterator[None]:
 
 
 class Onward(keras.StatelessScope):
-    """Inside, each run goes on from what the one before has written, as seeds, but for some variables."""
+    """A scope in which each run continues from what the previous one wrote, such as seeds, except for some
+    variables."""
 
     def __init__(self, others: Iterable) -> None:
         super().__init__()
@@ -30,8 +30,8 @@ class Onward(keras.StatelessScope):
 
 
 class Mark:
-    """An object in a state. It equals one of the same object in the same state, and keeps it, so that no other object
-    can be taken for it."""
+    """An object in a given state. It equals a mark of the same object in the same state. It keeps the object alive, so
+    that no other object can be mistaken for it."""
 
     def __init__(self, value: Any, *state: int | None) -> None:
         self.value, self.state = value, state

@@ -1,4 +1,4 @@
-"""Which framework Keras runs on: the user's own setting, or else an installed one, chosen before Keras is imported."""
+"""Choose the framework that Keras runs on before Keras is imported: the user's setting, or else an installed one."""
 
 import json
 import os
@@ -12,7 +12,7 @@ SUPPORTED = ("tensorflow", "jax", "torch")
 
 
 def configured() -> str:
-    """The backend that Keras takes by itself: `KERAS_BACKEND`, else Keras's configuration file, else TensorFlow."""
+    """The backend that Keras would choose: `KERAS_BACKEND`, else its configuration file, else TensorFlow."""
     if os.environ.get("KERAS_BACKEND"):
         return os.environ["KERAS_BACKEND"]
     home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
@@ -23,10 +23,10 @@ def configured() -> str:
 
 
 def choose() -> None:
-    """Leave a working setting alone; otherwise name an installed backend, or say how to install one.
+    """Keep a setting that works. Otherwise select an installed backend, or raise and say how to install one.
 
     Raises:
-        BackendError: no backend is installed, the one that the user set is not, or it is none that we serve.
+        BackendError: no backend is installed, the one that the user set is not installed, or it is not supported.
     """
     if "keras" in sys.modules:
         return

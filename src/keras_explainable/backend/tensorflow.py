@@ -1,4 +1,4 @@
-"""The seam on TensorFlow: a tape that watches signals and nothing else."""
+"""The backend for TensorFlow: a tape that watches the signals and nothing else."""
 
 import functools
 from collections.abc import Callable
@@ -9,23 +9,23 @@ import tensorflow as tf
 
 from keras_explainable.runtime.interruptible import aside, heard
 
-# More columns become a loop: a graph of 1000 backward passes would take minutes to build. Where ways back are short, a
-# graph of so many operations is built quickly, and runs faster.
+# More than UNROLLED columns become a loop: a graph of 1000 backward passes would take minutes to build. If backward
+# passes are short, a graph of at most OPERATIONS operations is quick to build, and runs faster than a loop.
 UNROLLED, OPERATIONS = 8, 4000
 
-# Whether the program that is being built is one of ours, and not XLA's or a user's: it may call NumPy.
+# Whether the program being built is ours (not XLA's or a user's), and may therefore call NumPy.
 _plain: ContextVar[bool] = ContextVar("plain", default=False)
 
-# TensorFlow keeps every gradient that is defined in a program for ever, and with it the program and the model.
-# No public name lets go of one: those of our own programs are exchanged in the table as soon as these are built.
+# TensorFlow keeps every gradient that a program defines forever, and with it the program and the model. No public API
+# releases one, so the entries of our own programs are replaced in the registry as soon as they are built.
 _GRADIENTS = tf.RegisterGradient.__init__.__globals__["gradient_registry"]._registry
 _defined: ContextVar[list | None] = ContextVar("defined", default=None)
 
 
 def compile(step: Callable, variables: Callable, jit_compile: bool | None, spread: bool) -> Callable:
     # XLA is off unless asked for: on CPUs it was not faster for gradients. Variables are captured by reference.
-    # AutoGraph is off, as in `model.predict`: it takes time and rewrites exceptions.
-    # A partial has no code of its own: TensorFlow counts tracings by code, and would warn of many methods as of one.
+    # AutoGraph is off, as in `model.predict`: it is slow and rewrites exceptions.
+    # A partial has no code object. TensorFlow counts retracings by code object, and would count many methods as one.
     function = functools.partial(tf.function, jit_compile=bool(jit_compile), autograph=False)
     step = functools.partial(_forgetting, step if jit_compile else functools.partial(_plainly, step))
     alone, shared = function(functools.partial(step)), function(functools.partial(_on_each, step))
@@ -49,7 +49,7 @@ def _plainly(step: Callable, *args):
 
 
 def _forgetting(step: Callable, *args):
-    """A step that builds a program, and no gradients that it defines outlive this."""
+    """Run a step that builds a program. The gradients that it defines are released afterwards."""
     token = _defined.set([])
     try:
         return step(*args)
@@ -64,13 +64,13 @@ def _no_gradient(operation, *grads):
 
 
 def _strategy(variables: list):
-    """The strategy under which a model was made, if it has several devices."""
+    """The distribution strategy under which a model was made, if it has several devices."""
     found = (getattr(v.value, "distribute_strategy", None) for v in variables)
     return next((s for s in found if s is not None and s.num_replicas_in_sync > 1), None)
 
 
 def _on_each(step: Callable, strategy, *args):
-    """A step on every device of a strategy, with a part of the images each."""
+    """Run a step on every device of a strategy, with a share of the images each."""
     devices = strategy.num_replicas_in_sync
 
     def part(value, context):
@@ -120,7 +120,7 @@ def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:
 
 
 def _operations() -> int:
-    """How many there are in the graph that is being built."""
+    """The number of operations in the graph that is being built."""
     return 0 if tf.executing_eagerly() else len(tf.compat.v1.get_default_graph().get_operations())
 
 

@@ -1,4 +1,4 @@
-"""The seam on PyTorch: nothing is recorded below the first signal, and gradients are reduced as they arrive."""
+"""The backend for PyTorch. Nothing is recorded before the first signal, and gradients are reduced as they arrive."""
 
 import math
 from collections.abc import Callable
@@ -8,15 +8,16 @@ import numpy as np
 import torch
 
 from keras_explainable.backend.read_only import read_only
+from keras_explainable.backend.signals_torch import Signals
 
 AT_ONCE = 1 << 20  # values
 IMAGES = 8 * 224 * 224 * 3  # values
 
 
 def compile(step: Callable, variables: Callable, jit_compile: bool | None, spread: bool) -> Callable:
-    # PyTorch has a process for each device: each explains images of its own.
+    # PyTorch uses one process per device; each explains its own images.
     def run(*args):
-        # Without gradients of their own, weights keep nothing for the way back.
+        # Detached weights need no gradient, so nothing is kept for the backward pass.
         frozen = [(v, v.value.detach()) for v in variables() if isinstance(v, keras.Variable)]
         with read_only(tuple(frozen)):
             return step(*args)
@@ -25,81 +26,24 @@ def compile(step: Callable, variables: Callable, jit_compile: bool | None, sprea
 
 
 def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:
-    values, like, leaves, arrived = {}, {}, {}, {}  # type: ignore[var-annotated]
-    nodes: set = set()  # of the graph, where the taps are
-    reached: set = set()
-
-    def arrive(key):
-        def hook(grad):
-            if grad is not None:  # as what has no way back (quantized layers) gives
-                arrived[key] = reduce(key, grad.detach().float(), values.get(key))
-
-        return hook
-
-    def tap(key, value):
-        if key not in at or not value.is_floating_point():
-            return value
-        torch.set_grad_enabled(True)  # from here on; `no_grad` below ends it
-        shared = key.link == "input"  # with others that also take it, or work on it in place
-        if value.requires_grad and _follows(value.grad_fn, nodes):
-            # What follows may work in place: the hook sees the gradient of the value before, except on a view.
-            seen = value.clone() if keep or shared or value._is_view() else value
-            seen.register_hook(arrive(key))
-            nodes.add(seen.grad_fn)
-        else:  # nothing before it is asked for, though weights may be: the graph begins here
-            leaves[key] = (value.detach().clone() if keep else value.detach()).requires_grad_()
-            seen = leaves[key].clone()
-            nodes.add(seen.grad_fn)
-        like[key] = torch.zeros((), device=value.device).expand(value.shape)
-        if keep:
-            values[key] = value.detach().clone() if shared else value.detach()
-        return seen
-
+    signals = Signals(at, reduce, keep)
     with torch.inference_mode(False), torch.no_grad():
-        scores = run(x.clone() if x.is_inference() else x, tap)
+        scores = run(x.clone() if x.is_inference() else x, signals.tap)
     with torch.inference_mode(False), torch.no_grad():
-        columns = []
-        for k in range(scores.shape[-1]):
-            arrived.clear()
-            if scores.requires_grad:
-                more = k + 1 < scores.shape[-1]
-                unit = torch.zeros_like(scores)
-                unit[:, k] = 1
-                grads = torch.autograd.grad(scores, list(leaves.values()), unit, retain_graph=more, allow_unused=True)
-                for key, grad in zip(leaves, grads, strict=True):
-                    if grad is not None:
-                        arrived[key] = reduce(key, grad.float(), values.get(key))
-            reached |= arrived.keys()
-            for key, zeros in like.items():
-                if key not in arrived:
-                    arrived[key] = reduce(key, zeros.clone(), values.get(key))
-            columns.append({key: arrived[key] for key in like})
-        gradients = {key: _stacked([column[key] for column in columns]) for key in like}
-        return scores.detach(), values, gradients, reached
+        columns = [signals.column(scores, k) for k in range(scores.shape[-1])]
+        gradients = {key: _stacked([column[key] for column in columns]) for key in signals.zeros}
+        return scores.detach(), signals.values, gradients, signals.reached
 
 
 def _stacked(columns: list):
     return torch.stack(columns, dim=1) if len(columns) > 1 else columns[0][:, None]  # no copy of large signals
 
 
-def _follows(node, known: set) -> bool:
-    """Whether a node of the graph depends on one of those known."""
-    waiting, passed = [node], set()
-    while waiting:
-        node = waiting.pop()
-        if node in known:
-            return True
-        if node is not None and node not in passed:
-            passed.add(node)
-            waiting.extend(before for before, _ in reversed(node.next_functions))
-    return False
-
-
 def evaluate(run: Callable, x) -> tuple:
     values: dict = {}
 
     def tap(key, value):
-        values[key] = value.clone()  # what follows may work in place
+        values[key] = value.clone()  # later layers may work in place
         return value
 
     with torch.inference_mode(False), torch.no_grad():
@@ -110,7 +54,7 @@ class _Reroute(torch.autograd.Function):
     @staticmethod
     def forward(ctx, rule, output, *inputs):
         ctx.rule = rule
-        ctx.mark_dirty(output)  # the same memory, as made here
+        ctx.mark_dirty(output)  # same memory, but counted as computed here
         return output
 
     @staticmethod
@@ -129,9 +73,9 @@ class _StandIn(torch.autograd.Function):
 
 
 def reroute(inputs: tuple, output, rule: Callable, looks: tuple):
-    if not torch.is_grad_enabled():  # nothing is asked for above the first signal
+    if not torch.is_grad_enabled():  # no gradient is needed before the first signal
         return output
-    changed = any(value is output for value in inputs)  # what arrives, and not where it goes
+    changed = any(value is output for value in inputs)  # the rule changes the cotangent, not where it goes
     if changed and not looks and output.requires_grad:
         seen = output.clone() if output._is_view() else output
         seen.register_hook(lambda g: rule(g, None, None)[0])
@@ -139,7 +83,7 @@ def reroute(inputs: tuple, output, rule: Callable, looks: tuple):
     kept = tuple(value.detach() for value in inputs) if "inputs" in looks else None
     plain = output.detach()
     known = plain if "output" in looks else None
-    alone = plain.clone() if changed or "output" in looks else plain  # what follows may work in place
+    alone = plain.clone() if changed or "output" in looks else plain  # later layers may work in place
     return _Reroute.apply(lambda g: rule(g, kept, known), alone, *inputs)
 
 
@@ -160,7 +104,7 @@ def trace(run: Callable, shape: tuple, dtype: str) -> None:
 
 
 def by_image(function: Callable, values):
-    # On a CPU, memory that is new costs more than the arithmetic on it: small temporaries are used again.
+    # On a CPU, allocating memory costs more than the arithmetic: small temporaries are reused.
     pieces = values.numel() // AT_ONCE if values.device.type == "cpu" else 0
     return torch.cat([function(part) for part in values.chunk(pieces)]) if pieces > 1 else function(values)
 
@@ -174,8 +118,8 @@ def order_statistics(values) -> Callable:
 
 
 def at_once(x, most: int) -> int:
-    # On a CPU, signals of more than 32 MB are new memory each time: gradients of ResNet-50 take 1.4 times as long for
-    # each of 32 images of 224 x 224 as for each of 8.
+    # On a CPU, signals of more than 32 MB are allocated anew each time: per image, gradients of ResNet-50 take 1.4
+    # times as long with 32 images of 224 x 224 as with 8.
     device = x.device if isinstance(x, torch.Tensor) else keras.ops.convert_to_tensor(0.0).device
     return max(1, min(most, IMAGES // max(1, math.prod(x.shape[1:])))) if device.type == "cpu" else most
 

@@ -1,5 +1,5 @@
-"""The weights of a moment on TensorFlow: memory that was read is not written to while a tensor of it is kept, so that a
-variable that changes gets other memory."""
+"""Detect changed weights on TensorFlow: memory is not written to while a tensor read from it is kept, so a variable
+that changes gets other memory."""
 
 import ctypes
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import tensorflow as tf
 _pointer = ctypes.pythonapi.PyCapsule_GetPointer
 _pointer.restype, _pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
 
-_readers: WeakKeyDictionary = WeakKeyDictionary()  # of each model: its variables, and the program that reads them
+_readers: WeakKeyDictionary = WeakKeyDictionary()  # by model: its variables, and a program that reads them
 
 
 class _Mark:
@@ -27,9 +27,9 @@ class _Mark:
         return self.address == other.address or (self._copied() and self._bytes() == other._bytes())
 
     def _copied(self) -> bool:
-        """Whether each reading of the variable is a copy, as it is once a part of it was changed: a row of an embedding
-        by its gradient."""
-        one, other = self.variable.read_value(), self.variable.read_value()  # both kept
+        """Whether each read of the variable is a copy. This is so once a part of it was changed, such as a row of an
+        embedding by its gradient."""
+        one, other = self.variable.read_value(), self.variable.read_value()  # keep both, so that their addresses differ
         return _address(one) != _address(other)
 
     def _bytes(self) -> bytes:
@@ -42,13 +42,13 @@ def _address(value: Any) -> int | None:
 
 
 def _reader(variables: list) -> Callable:
-    """A program that reads variables, which takes a fifth of the time that it takes to read them one by one."""
+    """A program that reads the variables. It takes a fifth of the time of reading them one by one."""
     return tf.function(lambda: [v.read_value() for v in variables], autograph=False).get_concrete_function()
 
 
 def marks(variables: list, model: Any) -> list:
     values = [variable.value for variable in variables]
-    values = [getattr(value, "values", (value,))[0] for value in values]  # the first of several devices
+    values = [getattr(value, "values", (value,))[0] for value in values]  # on several devices, the first one's
     known, read = _readers.get(model, ((), None))
     if read is None or list(map(id, known)) != list(map(id, values)):
         read = _reader(values)

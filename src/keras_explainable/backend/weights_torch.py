@@ -1,5 +1,5 @@
-"""The weights of a moment on PyTorch: it counts what is done to a tensor in place, except by some optimizers (with
-`fused=True`), whose steps are counted here."""
+"""Detect changed weights on PyTorch: it counts in-place changes of a tensor. Some optimizers (with `fused=True`) bypass
+that counter, so their steps are counted here."""
 
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -10,8 +10,8 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 
 from keras_explainable.backend.read_only import Mark
 
-_steps: WeakKeyDictionary = WeakKeyDictionary()  # of each optimizer: how often a step began or ended
-_hooks: list = []  # once they are needed they stay, so that a step that has begun before is known of
+_steps: WeakKeyDictionary = WeakKeyDictionary()  # by optimizer: how often a step began or ended
+_hooks: list = []  # never removed, so that a step already in progress is noticed
 
 
 def _count(optimizer: Any, *_: Any) -> None:
@@ -29,5 +29,5 @@ def marks(variables: list, model: Any) -> list:
 
 
 def _state(value: torch.Tensor) -> tuple:
-    plain = type(value) in (torch.Tensor, torch.nn.Parameter)  # others may have no memory of their own
+    plain = type(value) in (torch.Tensor, torch.nn.Parameter)  # subclasses may have no memory of their own
     return 0 if value.is_inference() else value._version, value.data_ptr() if plain else 0

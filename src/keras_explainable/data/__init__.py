@@ -1,4 +1,4 @@
-"""Sources of images as batches, and what is checked of them."""
+"""Sources of images as batches, and checks of images and units."""
 
 from keras_explainable.data.batches import AT_ONCE as AT_ONCE
 from keras_explainable.data.batches import SOURCES as SOURCES

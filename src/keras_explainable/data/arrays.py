@@ -1,4 +1,4 @@
-"""Arrays as the frameworks take them."""
+"""Arrays as tensors of the backend or as NumPy arrays."""
 
 from typing import Any
 
@@ -10,16 +10,17 @@ from keras_explainable.errors import InputError
 
 
 def check_dense(x: Any) -> None:
-    """Refuse what holds images of several sizes."""
+    """Raise if `x` is ragged, that is, holds images of several sizes."""
     if hasattr(x, "ragged_rank"):
         raise InputError(
             f"A {type(x).__name__} of shape {tuple(x.shape)} came, and images of one size were expected: resize them "
-            "to one, or explain those of each size by themselves."
+            "to one size, or explain the images of each size separately."
         )
 
 
 def native(value: Any) -> Any:
-    """A tensor of the backend as it is; anything else, another framework's tensor too, as a NumPy array."""
+    """Return a tensor of the backend as it is. Anything else, such as another framework's tensor, becomes a NumPy
+    array."""
     if isinstance(value, models.Several):
         return value.map(native)
     check_dense(value)
@@ -27,7 +28,7 @@ def native(value: Any) -> Any:
 
 
 def host(value: Any) -> np.ndarray:
-    """An array or tensor as a NumPy array, in host memory."""
-    if hasattr(value, "detach"):  # a torch tensor, on whatever device
+    """An array or tensor as a NumPy array in host memory."""
+    if hasattr(value, "detach"):  # a torch tensor, on any device
         value = value.detach().cpu()
     return np.asarray(value)

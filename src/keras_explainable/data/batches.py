@@ -1,4 +1,4 @@
-"""Every source of images as one iterator of batches, told apart by what the source can do; and checks of what came."""
+"""Turn every source of images into one iterator of batches. The kind of source is recognised by its attributes."""
 
 import itertools
 import math
@@ -24,10 +24,9 @@ SOURCES = (
 class Batches(NamedTuple):
     """What `batches` returns.
 
-    `iterator` gives `(images, units)`: a native tensor or NumPy array, and int32 (B, K) or None. `number` is how many
-    there will be (at most), None where unknown. `kind` is one of "array", "list", "dataset", "loader", "pydataset",
-    "generator".
-    """
+    `iterator` yields `(images, indices)`: a native tensor or NumPy array, and int32 (B, K) or None. `number` is the
+    number of batches (at most), None if unknown. `kind` is one of "array", "list", "dataset", "loader", "pydataset",
+    "generator"."""
 
     iterator: Iterator[tuple[Any, np.ndarray | None]]
     number: int | None
@@ -35,7 +34,8 @@ class Batches(NamedTuple):
 
 
 def several(x: Any, leaf: Any) -> Any:
-    """`x`, a structure of arrays being one of whose arrays that at `leaf` is the images (see `models.Several`).
+    """Wrap `x`, a structure of arrays of which the one at `leaf` is the images (see `models.Several`). A source of
+    batches, or any `x` without `leaf`, is returned as it is.
 
     Raises:
         InputError: `x` is an array, or has no such leaf.
@@ -48,21 +48,22 @@ def several(x: Any, leaf: Any) -> Any:
 def batches(
     x: Any, y: Any = None, batch_size: int | None = None, steps: int | None = None, leaf: Any = None
 ) -> Batches:
-    """Cut arrays into batches, or take those that a dataset, loader or generator gives, prepared one thread ahead.
+    """Cut arrays into batches, or take the batches of a dataset, loader or generator, prepared one thread ahead.
 
     Args:
-        x: one of the sources named in `SOURCES`. Sources of batches give `x`, `(x, y)` or `(x, y, sample_weight)`;
-            weights are dropped, and `batch_size` does not apply.
-        batch_size: None is 32, and fewer images where that is faster.
-        y: an int, (N,) or (N, K) unit indices, in the order of the images; not for sources that give their own. Or what
-            chooses units by their scores, as `ke.scores.top_k()` does: it comes with each batch as it is, and in the
-            place of the source's own.
-        steps: batches to take at most.
-        leaf: where the images are in what a source of batches gives (see `several`).
+        x: one of the sources in `SOURCES`. A source of batches yields `x`, `(x, y)` or `(x, y, sample_weight)`. Weights
+            are dropped, and `batch_size` does not apply.
+        batch_size: None for 32, or fewer images if that is faster.
+        y: an int, (N,) or (N, K) unit indices, in the order of the images; not for sources that yield their own. Or an
+            object that chooses units by their scores, such as `ke.scores.top_k()`: it is passed on unchanged with each
+            batch, and replaces the source's own units.
+        steps: the largest number of batches to take.
+        leaf: where the images are in the batches of a source (see `several`).
 
     Raises:
         InputError: `x` is no such source or is empty, `y` does not fit it, or a source without an end came without
-            `steps`. What only a batch can show (as the labels of a generator) is raised when that batch is asked for.
+            `steps`. Errors that only a batch can show, such as wrong labels of a generator, are raised when that batch
+            is requested.
     """
     if batch_size is not None:
         check_positive("batch_size", batch_size)
@@ -72,23 +73,23 @@ def batches(
     if kind in ("array", "list"):
         x = x if kind == "array" else _stack(x)
         _length(x, None)
-    units = y if y is None or chooses(y) else unit_array(y)
+    indices = y if y is None or chooses(y) else unit_array(y)
     if kind in ("array", "list"):
-        length, size = _length(x, units), batch_size or backend.at_once(x, AT_ONCE)
-        return Batches(itertools.islice(_cut(x, units, size), steps), _least(-(-length // size), steps), kind)
+        length, size = _length(x, indices), batch_size or backend.at_once(x, AT_ONCE)
+        return Batches(itertools.islice(_cut(x, indices, size), steps), _least(-(-length // size), steps), kind)
     twice = isinstance(getattr(x, "element_spec", None), tuple) and len(x.element_spec) > 1
-    if twice and units is not None and not chooses(units):
+    if twice and indices is not None and not chooses(indices):
         raise _two_labels()
     total = _total(x, kind)
     if total == math.inf and steps is None:
-        raise InputError("x has no end: say how many batches to take, as in steps=10.")
+        raise InputError("x has no end: give the number of batches to take, as in steps=10.")
     number = _least(total, steps)
     source = map(x.__getitem__, itertools.islice(itertools.count(), number)) if kind == "pydataset" else x
-    return Batches(ahead(_labelled(source, units, steps, leaf)), number, kind)
+    return Batches(ahead(_labelled(source, indices, steps, leaf)), number, kind)
 
 
 def kind_of(x: Any) -> str:
-    """Which of the sources this is: array, list, dataset, loader, pydataset or generator."""
+    """The kind of source: array, list, dataset, loader, pydataset or generator."""
     check_dense(x)
     if hasattr(x, "shape") and hasattr(x, "dtype") and hasattr(x, "__getitem__"):
         return "array"
@@ -102,7 +103,7 @@ def kind_of(x: Any) -> str:
         return "pydataset"
     if isinstance(x, Mapping):
         raise InputError(
-            f"x of type {type(x).__name__} came, and {SOURCES} was expected. For a model of several inputs say by "
+            f"x of type {type(x).__name__} came, and {SOURCES} was expected. For a model of several inputs, say by "
             f"leaf= which of them is the images, {models.alternatives(x)}."
         )
     if isinstance(x, (str, bytes)) or not hasattr(x, "__iter__"):
@@ -119,23 +120,23 @@ def _stack(images: Iterable[Any]) -> np.ndarray:
     if len(shapes) > 1:
         raise InputError(
             f"x lists images of shapes {', '.join(map(str, shapes))}: resize them to one, or explain them one by one. "
-            "For a model of several inputs say by leaf= which of them is the images."
+            "For a model of several inputs, say by leaf= which of them is the images."
         )
     return np.stack(arrays)
 
 
-def _length(images: Any, units: Any) -> int:
-    """The number of images, with as many units as images."""
+def _length(images: Any, indices: Any) -> int:
+    """The number of images. Raise if there is none, or if the number of units differs."""
     shape = tuple(images.shape)
     if not shape or shape[0] == 0:
-        raise InputError(f"x of shape {shape} came: there is no image in it.")
-    if _each(units) and len(units) != shape[0]:
-        raise InputError(f"{shape[0]} images and units for {len(units)} came: give one row of y for each image.")
+        raise InputError(f"x of shape {shape} came: it holds no image.")
+    if _each(indices) and len(indices) != shape[0]:
+        raise InputError(f"{shape[0]} images and units for {len(indices)} came: give one row of y for each image.")
     return shape[0]
 
 
 def _total(x: Any, kind: str) -> float | None:
-    """How many batches a source has: infinity for one without an end, None where it cannot say."""
+    """The number of batches of a source: infinity if it has no end, None if it does not say."""
     if kind == "pydataset":
         return math.inf if x.num_batches is None else x.num_batches
     if kind == "dataset":
@@ -147,62 +148,64 @@ def _total(x: Any, kind: str) -> float | None:
 
 
 def _least(*numbers: float | None) -> int | None:
-    """The smallest of those that are known."""
+    """The smallest of the known numbers; None if none is known."""
     known = [number for number in numbers if number is not None]
     return int(min(known)) if known else None
 
 
-def _each(units: Any) -> bool:
-    """Whether there are numbers for each image."""
-    return units is not None and not chooses(units) and units.ndim > 0
+def _each(indices: Any) -> bool:
+    """Whether there are units for each image."""
+    return indices is not None and not chooses(indices) and indices.ndim > 0
 
 
-def _cut(images: Any, units: Any, size: int) -> Iterator[tuple]:
+def _cut(images: Any, indices: Any, size: int) -> Iterator[tuple]:
     for start in range(0, images.shape[0], size):
         part = native(images[start : start + size])
-        yield part, _rows(units, start, len(part))
+        yield part, _rows(indices, start, len(part))
 
 
-def _rows(units: Any, start: int, number: int) -> Any:
-    """The rows of units for images `start` to `start + number`."""
-    if units is None or chooses(units):
-        return units
-    return units[start : start + number] if units.ndim else np.full((number, 1), units)
+def _rows(indices: Any, start: int, number: int) -> Any:
+    """The units of images `start` to `start + number`."""
+    if indices is None or chooses(indices):
+        return indices
+    return indices[start : start + number] if indices.ndim else np.full((number, 1), indices)
 
 
-def _labelled(source: Iterable[Any], units: Any, steps: int | None, leaf: Any) -> Iterator[tuple]:
-    """`(images, units)` of each batch that a source gives, for at most `steps` batches."""
+def _labelled(source: Iterable[Any], indices: Any, steps: int | None, leaf: Any) -> Iterator[tuple]:
+    """Yield `(images, indices)` of each batch of a source, for at most `steps` batches."""
     start = 0
     for batch in itertools.islice(source, steps):
-        images, own = _parts(batch, leaf, labelled=not chooses(units))
-        if own is not None and units is not None:
+        images, own = _parts(batch, leaf, labelled=not chooses(indices))
+        if own is not None and indices is not None:
             raise _two_labels()
         number = _length(images, own)
-        if _each(units) and len(units) < start + number:
+        if _each(indices) and len(indices) < start + number:
             raise InputError(
-                f"y has units for {len(units)} images, and x gave {start + number} so far, at last a batch of shape "
-                f"{tuple(images.shape)}: {ONE_IMAGE}."
+                f"y has units for {len(indices)} images, and x gave {start + number} so far, the last batch having "
+                f"shape {tuple(images.shape)}: {ONE_IMAGE}."
             )
-        yield images, _rows(units, start, number) if own is None else _rows(own, 0, number)
+        yield images, _rows(indices, start, number) if own is None else _rows(own, 0, number)
         start += number
     if start == 0:
-        raise InputError("x gave no batch: it is empty, or has been used up before.")
-    if steps is None and _each(units) and len(units) > start:
-        raise InputError(f"y has units for {len(units)} images, and x gave {start}: give one row of y for each image.")
+        raise InputError("x gave no batch: it is empty, or was used up before.")
+    if steps is None and _each(indices) and len(indices) > start:
+        raise InputError(
+            f"y has units for {len(indices)} images, and x gave {start}: give one row of y for each image."
+        )
 
 
 def _parts(batch: Any, leaf: Any, labelled: bool) -> tuple[Any, np.ndarray | None]:
-    """Images of what a source calls a batch, and its units where they count."""
+    """The images in a batch of a source, and its units if they count."""
     parts = batch if isinstance(batch, (tuple, list)) else (batch,)
     if not 1 <= len(parts) <= 3:
         raise InputError(f"A batch of {len(parts)} parts came, and x, (x, y) or (x, y, sample_weight) was expected.")
     if leaf is None and isinstance(parts[0], (Mapping, list, tuple)):
         raise InputError(
             f"Images came as a {type(parts[0]).__name__}, and one array per batch was expected: map it to (x, y). "
-            f"For a model of several inputs say by leaf= which of them is the images, {models.alternatives(parts[0])}."
+            f"For a model of several inputs, say by leaf= which of them is the images, {models.alternatives(parts[0])}."
         )
     images = native(parts[0] if leaf is None else models.Several.of(parts[0], leaf))
-    _length(images, None)  # where there is no image there is no unit either
+    _length(images, None)  # without images there are no units
     return images, unit_array(parts[1]) if labelled and len(parts) > 1 and parts[1] is not None else None
 
 

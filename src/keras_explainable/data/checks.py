@@ -1,4 +1,4 @@
-"""What is checked of images and units, at the door."""
+"""Checks of images and units before any work."""
 
 import sys
 from typing import Any
@@ -10,14 +10,14 @@ from keras_explainable import models
 from keras_explainable.data.arrays import host
 from keras_explainable.errors import InputError, shortly
 
-CHECKED_AT_ONCE = 64  # images of a host array: bounds the memory that the check takes
+CHECKED_AT_ONCE = 64  # images of a host array; limits the memory of the check
 
 
 def check_images(x: Any, first: int = 0) -> None:
-    """Refuse what is no batch of images: wrong rank or type, nothing in it, NaN or infinity.
+    """Raise if this is no batch of images: wrong rank or type, empty, NaN or infinite.
 
     Args:
-        x: (B, *space, channels), or where the model takes its channels elsewhere as it does, an array or tensor.
+        x: an array or tensor (B, *space, channels), or with the channels where the model takes them.
         first: the number of its first image, for the message.
 
     Raises:
@@ -51,16 +51,17 @@ def _check_finite(x: Any, first: int, what: str) -> None:
     if not finite.all():
         bad = np.flatnonzero(~finite)
         raise InputError(
-            f"{what} {first + bad[0]} has NaN or infinite values, as have {len(bad)} of these {len(finite)} images: "
+            f"{what} {first + bad[0]} has NaN or infinite values, as do {len(bad)} of these {len(finite)} images: "
             "find out where they come from, or replace them (np.nan_to_num)."
         )
 
 
 def unit_array(y: Any) -> np.ndarray:
-    """Unit indices as int32: (), or (N, K) with K = 1 for (N,). Floats that are whole numbers count as these.
+    """Unit indices as int32: (), or (N, K), with K = 1 for (N,). Floats that are whole numbers are accepted.
 
     Raises:
-        InputError: labels (fractions, booleans, one-hot rows) or anything else that is no array of unit indices came.
+        InputError: labels (fractions, booleans, one-hot rows) or anything else that is not an array of unit indices
+            came.
     """
     try:
         units = host(y)
@@ -72,12 +73,13 @@ def unit_array(y: Any) -> np.ndarray:
     if _one_hot(units):
         raise models.one_hot(units)
     if max(abs(int(units.max())), abs(int(units.min()))) > np.iinfo(np.int32).max:
-        raise InputError(f"y asks for unit {units.max()}: no model has so many.")
+        raise InputError(f"y asks for unit {units.max()}: no model has that many.")
     return (units[:, None] if units.ndim == 1 else units).astype("int32")
 
 
 def chooses(units: Any) -> bool:
-    """Whether these are no numbers of units, but what chooses them by their scores (arrays choose something else)."""
+    """Whether this is not an array of units but an object that chooses units by their scores. (Arrays have another
+    `choose`.)"""
     return callable(units) and hasattr(units, "choose")
 
 
@@ -87,20 +89,21 @@ def is_count(value: Any) -> bool:
 
 
 def check_positive(name: str, value: Any) -> None:
-    """Raise `InputError` if this is not an integer of at least 1."""
+    """Raise `InputError` unless this is an integer of at least 1."""
     if not is_count(value):
         raise InputError(f"{name}={shortly(value)} came, and an integer of at least 1 was expected.")
 
 
 def _one_hot(units: np.ndarray) -> bool:
-    """Whether rows are indicators, of one class or several: as units they would ask for one of them twice or more."""
+    """Whether the rows are indicators of one or several classes. Read as unit indices, they would name the same unit
+    more than once."""
     return units.ndim == 2 and units.shape[1] > 2 and bool(np.isin(units, (0, 1)).all())
 
 
 def _finite(x: Any) -> np.ndarray:
-    """Whether each image has finite values only, as the model sees them: in single precision. (B,) booleans."""
+    """Whether each image has only finite values in single precision, as the model sees it. (B,) booleans."""
     if ops.is_tensor(x):
-        zeros = ops.cast(x, "float32") * 0  # and NaN for what is not finite: several times as fast as asking each value
+        zeros = ops.cast(x, "float32") * 0  # NaN where not finite: several times faster than testing each value
         return host(ops.sum(zeros, axis=tuple(range(1, len(x.shape)))) == 0)
     parts = (host(x[i : i + CHECKED_AT_ONCE]) for i in range(0, x.shape[0], CHECKED_AT_ONCE))
     with np.errstate(over="ignore"):

@@ -9,7 +9,8 @@ AHEAD = 2  # batches prepared while the device works
 
 
 def ahead(items: Iterator[Any]) -> Iterator[Any]:
-    """The items of an iterator, prepared by a thread that stays at most `AHEAD` in front and ends with this one."""
+    """Yield the items of an iterator, prepared by a thread that stays at most `AHEAD` items in front. The thread ends
+    with this generator."""
     ready: queue.SimpleQueue = queue.SimpleQueue()
     room = threading.Semaphore(AHEAD)
     stopped = threading.Event()
@@ -20,7 +21,7 @@ def ahead(items: Iterator[Any]) -> Iterator[Any]:
                 ready.put((next(items), None))
         except StopIteration:
             ready.put((None, StopIteration()))
-        except BaseException as error:  # whatever it is, it is raised where the batches are used
+        except BaseException as error:  # raised again where the batches are used
             ready.put((None, error))
 
     thread = threading.Thread(target=prepare, name="keras-explainable-batches", daemon=True)
@@ -37,5 +38,5 @@ def ahead(items: Iterator[Any]) -> Iterator[Any]:
     finally:
         stopped.set()
         room.release()
-        if thread is not threading.current_thread():  # in which a generator may be collected
-            thread.join(timeout=5)  # a source that hangs must not hang its user; the thread is a daemon
+        if thread is not threading.current_thread():  # the garbage collector may close the generator in that thread
+            thread.join(timeout=5)  # do not wait for ever for a source that hangs; the thread is a daemon

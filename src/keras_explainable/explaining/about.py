@@ -1,4 +1,4 @@
-"""What an explanation says of itself: `.about`, and the notes that come as warnings."""
+"""What an explanation says about itself: `.about`, and notes that are given as warnings."""
 
 import warnings
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from keras_explainable.runtime import remarks
 def about_of(method: Callable, model: Any, image: Any, params: dict) -> dict[str, Any]:
     """The method, its parameters, and where in the model the score and the signal were taken."""
     view = models.view(model, image, score=params.get("score"))
-    params = params | getattr(method, "about", lambda view: {})(view)  # what only this method has to tell
+    params = params | getattr(method, "about", lambda view: {})(view)  # the method's own entries
     score = _named(params.get("score"), view)
     about = {"method": getattr(method, "__name__", str(method)), **params, "score": score}
     front = view.adapter.inputs.front
@@ -37,30 +37,31 @@ def about_of(method: Callable, model: Any, image: Any, params: dict) -> dict[str
 
 
 def random_note(model: Any, image: Any) -> str | None:
-    """What to say of a model that gives something else each time."""
+    """The note about a model whose output differs from run to run."""
     adapter = models.adapter(model)
     if not models.is_random(adapter, tuple(adapter.images(image).shape)):
         return None
     return (
         "Two runs of this model on the same image differ: it draws random numbers when it runs (a mask, dropout that "
-        "is always on), so that scores and maps are of one draw, and the steps of a method may not fit each other. "
-        "Fix its draws, as by a seed or a noise= that it takes."
+        "is always on). Scores and maps therefore belong to one draw, and the steps of a method may not agree. Fix "
+        "the draws, for example by a seed or a noise= that the model takes."
     )
 
 
 def evidence_note(about: dict[str, Any]) -> str | None:
-    """What to say of a layer that does not show the image."""
+    """The note about a layer that does not show the image."""
     if about.get("evidence", 1) >= models.POOR:
         return None
     return (
-        f"The layer ({about['signal']}) hardly shows the image: where a block of an image changes, its signal changes "
-        f"most in that place with a probability of {about['evidence']:.2f} (0.5 is chance, 1 perfect), read as "
-        f"{about['reading']}. ke.inspection.signals lists the layers that do; without layer= the last one is taken."
+        f"The layer ({about['signal']}) hardly shows the image: when a block of an image changes, its signal changes "
+        f"more in that place than elsewhere with a probability of {about['evidence']:.2f} (0.5 is chance, 1 perfect), "
+        f"read as {about['reading']}. ke.inspection.signals lists the layers that do show it; without layer= the last "
+        "one is taken."
     )
 
 
 def outputs_note(model: Any, image: Any, score: Any) -> str | None:
-    """What to say where the model returns several outputs that could be scores, and none was chosen."""
+    """The note if the model returns several outputs that could be scores, and none was chosen."""
     view = models.view(model, image)
     choices = [] if score is not None or view.adapter.black_box else view.choices()
     if not choices:
@@ -68,15 +69,15 @@ def outputs_note(model: Any, image: Any, score: Any) -> str | None:
     first, *others = choices
     return (
         f"The model returns several outputs, and {_named(None, view)} is explained. Output {' or '.join(others)} could "
-        f"be meant as well: choose it by score=ke.scores.output({others[0]}), or this one by "
+        f"be meant as well: choose it with score=ke.scores.output({others[0]}), or the explained one with "
         f"score=ke.scores.output({first})."
     )
 
 
 def remarked(found: dict) -> dict[str, Any]:
-    """What the method found out on the way; what is to be warned of is."""
+    """The method's remarks about its maps. Its warnings are given."""
     about: dict[str, Any] = {}
-    for remark in remarks.told(found):
+    for remark in remarks.collect(found):
         about |= remark.about
         if remark.warning:
             warnings.warn(remark.warning, stacklevel=outside())
@@ -84,7 +85,7 @@ def remarked(found: dict) -> dict[str, Any]:
 
 
 def _named(score: Any, view: models.View) -> str:
-    """What was explained: a ready score by what makes it, a unit by where it is taken."""
+    """The name of what was explained: the call that makes a ready score, or where a unit's score is taken."""
     if score is not None:
         return "the function given" if hasattr(score, "__name__") else repr(score)
     if view.target is not None:
@@ -96,9 +97,9 @@ def _named(score: Any, view: models.View) -> str:
 
 def cause_of(method: Callable, model: Any, params: dict, images: Any, units: Any, k: int) -> tuple[bool, str]:
     """Why a map is 0 everywhere (see `flaws.cause`)."""
-    subject, images = models.bind(model, images)
+    bound, images = models.bind(model, images)
     view = models.view(
-        subject, images, None if units is None else unit_numbers(subject, images, units), params.get("score")
+        bound, images, None if units is None else unit_numbers(bound, images, units), params.get("score")
     )
     point = view.signal(params.get("layer")) if registry.takes(method, "layer") else models.INPUT
     return cause(view, point, k)

@@ -1,4 +1,4 @@
-"""What is checked of the arguments of `explain`."""
+"""Checks of the arguments of `explain`."""
 
 import numbers
 from collections.abc import Callable
@@ -11,23 +11,23 @@ from keras_explainable.errors import InputError
 
 
 def lent(method: Callable, model: Any, given: dict, seed: Any, batch_size: Any) -> dict[str, Any]:
-    """Of what `explain` takes, what the method takes as well."""
+    """The arguments of `explain` that the method takes as well."""
     check_seed(seed)
-    lent = {"seed": seed} if seed is not None and registry.takes(method, "seed") else {}
+    found = {"seed": seed} if seed is not None and registry.takes(method, "seed") else {}
     several = batch_size is not None and given.get("at_once") is None and registry.takes(method, "at_once")
     if several and models.adapter(model).black_box:
-        lent["at_once"] = batch_size
-    return lent
+        found["at_once"] = batch_size
+    return found
 
 
 def check_seed(seed: Any) -> None:
-    """Refuse what is no seed, also where nothing is drawn."""
+    """Raise if this is not a seed, even if nothing is drawn."""
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, numbers.Integral)):
         raise InputError(f"seed={seed!r}: a whole number or None was expected.")
 
 
 def check_arguments(postprocessing: Any, resizing: Any, channels: Any, flags: dict[str, Any], placement: Any) -> None:
-    """Refuse what could only fail after the first batch."""
+    """Raise if an argument is wrong that would otherwise fail only after the first batch."""
     for name, value in flags.items():
         if not (value is None or isinstance(value, (bool, int, np.bool_))):
             raise InputError(f"{name}={value!r} came, and True or False was expected.")

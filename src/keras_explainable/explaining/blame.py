@@ -1,11 +1,11 @@
-"""The line of the user's that a warning is about."""
+"""Find the user's line that a warning is about."""
 
 import inspect
 import os
 
-HOME = os.path.dirname(os.path.dirname(__file__))  # no line in here is to blame for a warning
+HOME = os.path.dirname(os.path.dirname(__file__))  # warnings never point to a line in here
 
 
 def outside() -> int:
-    """The `stacklevel` of a warning whose caller is the user's own line."""
+    """The `stacklevel` that makes a warning point to the user's own line."""
     return next(i for i, frame in enumerate(inspect.stack(0)) if not frame.filename.startswith(HOME))

@@ -1,4 +1,4 @@
-"""Images and units against the model, before any work."""
+"""Check images and units against the model, before any work."""
 
 import math
 import re
@@ -16,13 +16,13 @@ from keras_explainable.explaining.frugal import tensor
 from keras_explainable.models.inputs import IMAGE_CHANNELS, ONE_IMAGE
 from keras_explainable.runtime.memory import SOME, check_fits
 
-WHOLE = ("array", "list")  # sources whose images are all there before any work
+WHOLE = ("array", "list")  # sources whose images are all known before any work
 
 
-MANY = 50  # units: so many more than who left y= out may have thought of
+MANY = 50  # units: more than a user who left y= out may expect
 
 
-# Parameters that may have a row for each image: how many axes fewer than images they have, and what else to give.
+# Parameters that may have a row for each image: how many axes fewer than images they have, and what to give instead.
 FOR_EACH_IMAGE = {"baseline": (0, "one baseline for all of them"), "segments": (1, "a function from images to labels")}
 
 
@@ -36,8 +36,10 @@ def opened(
     steps: int | None = None,
     resizing: Any = None,
 ) -> tuple[data.Batches, int | None]:
-    """The batches of what a user gave, and how many images they have, where that is known before any work. What is all
-    there is checked as a whole, also whether there is memory for its maps where they are resized."""
+    """Open the batches of what a user gave. Also return the number of images, if it is known before any work.
+
+    If all images are known, they are checked as a whole. If maps are resized, this includes whether they fit into
+    memory."""
     x = data.several(x, leaf)
     with models.adapter(model).device():
         source = data.batches(x, y, batch_size, steps, leaf)
@@ -56,7 +58,7 @@ def opened(
 
 
 def remembered(source: data.Batches) -> tuple[data.Batches, deque]:
-    """The same batches, and those that were given and not yet taken off: outputs come in their order."""
+    """The same batches, and a queue of those that were yielded. Outputs arrive in the same order."""
     kept: deque = deque()
 
     def batches():
@@ -68,9 +70,9 @@ def remembered(source: data.Batches) -> tuple[data.Batches, deque]:
 
 
 def check(model: Any, x: Any, y: Any = None, score: Any = None, units: int | None = None) -> int | None:
-    """Refuse images and units that do not fit the model, before any work; build the model if it was never called.
+    """Raise if images or units do not fit the model, before any work. Build the model if it was never called.
 
-    Returns how many units, or columns of the score, there are, where `y` asks for some; `units` if that is known."""
+    Returns the number of units, or of columns of the score, if `y` asks for some; `units` if that is already known."""
     x = x if hasattr(x, "shape") else np.asarray(x)
     data.check_images(x)
     model, first = models.with_others(model, x[:1])
@@ -78,7 +80,7 @@ def check(model: Any, x: Any, y: Any = None, score: Any = None, units: int | Non
     expected, got = adapter.input_shape(), tuple(x.shape)
     if expected and not fits(got[1:], expected[1:]):
         raise InputError(
-            f"Images of shape {got} came, and the model takes {expected}: {mended(got, expected, adapter)}."
+            f"Images of shape {got} came, and the model takes {expected}: {remedy(got, expected, adapter)}."
         )
     try:
         adapter.build(tensor(first))
@@ -98,13 +100,13 @@ def check(model: Any, x: Any, y: Any = None, score: Any = None, units: int | Non
 
 
 def _of_layer(error: Exception) -> bool:
-    """Whether a layer of Keras could not take what it got, and not the user's own code failed."""
+    """Whether a Keras layer rejected its input, rather than the user's own code failing."""
     found = re.search(r"encountered when calling (\w+)\.call", str(error))
     return "incompatible with the layer" in str(error) or (found is not None and hasattr(keras.layers, found[1]))
 
 
 def warn_of_many(model: Any, x: Any, units: int | None, number: int | None = None) -> None:
-    """Say so before the work where a unit that is not named would be one of very many, of so many images."""
+    """Warn before the work if `y` was left out and the model has very many units."""
     if units is None or units <= MANY:
         return
     size = models.size(*models.bind(model, x[:1]))
@@ -112,30 +114,30 @@ def warn_of_many(model: Any, x: Any, units: int | None, number: int | None = Non
     warnings.warn(
         f"y= was left out, which asks for every unit: {maps} maps of {of}, {units} each, or "
         f"{4e-6 * maps * np.prod(size):.0f} MB at the size of the images. For the unit that the model scores highest "
-        'on each image give y="predicted", for several of them y="top-3".',
+        'on each image, give y="predicted"; for the three highest, y="top-3".',
         stacklevel=outside(),
     )
 
 
 def check_memory(model: Any, x: Any, units: int, number: int, size: tuple | None) -> None:
-    """Refuse, before the work, maps of so many images that memory cannot hold."""
+    """Raise, before the work, if the maps of so many images do not fit into memory."""
     size = size or tuple(models.size(*models.bind(model, x[:1])))
     if all(isinstance(side, (int, np.integer)) for side in size):
         check_fits(
             f"{number * units:,} maps of size {size}, {units:,} for each of {number:,} images,",
             4.0 * number * units * math.prod(map(int, size)),
-            f'ask for fewer units, as by y="predicted", or a smaller size by resizing=, {SOME}',
+            f'ask for fewer units, as in y="predicted", or a smaller size by resizing=, {SOME}',
         )
 
 
 def number_of(y: Any) -> int:
-    """How many units of each image are asked for."""
+    """The number of units asked for, for each image."""
     return y.arguments[0] if data.chooses(y) else (data.unit_array(y).shape or (1, 1))[1]
 
 
 def counted_units(model: Any, x: Any, score: Any) -> int | None:
-    """How many units, or columns of the score, there are; None where only the method can tell what is wrong, or the
-    score chooses."""
+    """The number of units, or of columns of the score. None if the score chooses units, or if the model cannot be run
+    here; the method then reports what is wrong."""
     if data.chooses(score):
         return None
     found: list = []
@@ -153,13 +155,13 @@ def counted_units(model: Any, x: Any, score: Any) -> int | None:
     return found[-1]
 
 
-def fits(shape: tuple, wanted: tuple) -> bool:
-    """Whether a shape is one that was wanted, None being any size."""
-    return len(shape) == len(wanted) and all(w in (None, s) for s, w in zip(shape, wanted, strict=True))
+def fits(shape: tuple, expected: tuple) -> bool:
+    """Whether a shape matches the expected one, where None is any size."""
+    return len(shape) == len(expected) and all(w in (None, s) for s, w in zip(shape, expected, strict=True))
 
 
-def mended(got: tuple, expected: tuple, adapter: Any) -> str:
-    """What to do with images of a shape that a model does not take."""
+def remedy(got: tuple, expected: tuple, adapter: Any) -> str:
+    """What to do about images of a shape that the model does not take."""
     first, last = adapter.channels_first, not adapter.channels_first
     space = expected[1 + first : len(expected) - last]
     if fits(got, expected[1:]):
@@ -167,12 +169,12 @@ def mended(got: tuple, expected: tuple, adapter: Any) -> str:
     if fits(got, (None, *space)) and got[0 if first else -1] not in IMAGE_CHANNELS:
         return f"add the axis of channels, x[{':, ' if first else '..., '}None]"
     if len(got) < len(expected) - 1:
-        return "add what is missing, as in x[None] for one image or x[..., None] for grey ones"
+        return "add the missing axis, as in x[None] for one image or x[..., None] for grey ones"
     if len(got) != len(expected):
         return ONE_IMAGE if len(got) < len(expected) else f"give an array with {len(expected)} axes"
     axis = 1 if first else -1
     if fits(got[1 + first : len(got) - last], space):
-        repeated = f", as by np.repeat(x, {expected[axis]}, axis={axis})" if got[axis] == 1 else ""
+        repeated = f", as in np.repeat(x, {expected[axis]}, axis={axis})" if got[axis] == 1 else ""
         return f"give images of {expected[axis]} channels, not {got[axis]}{repeated}"
     if sorted(map(str, got[1:])) == sorted(map(str, expected[1:])):
         return "transpose them first"
@@ -180,15 +182,16 @@ def mended(got: tuple, expected: tuple, adapter: Any) -> str:
 
 
 def check_rows(params: dict[str, Any], rank: int) -> None:
-    """Refuse what has a row for each image where images come in several batches: each would get the same rows."""
+    """Raise if a parameter has a row for each image but images come in several batches: each batch would get the same
+    rows."""
     for name in FOR_EACH_IMAGE.keys() & params.keys():
         fewer, instead = FOR_EACH_IMAGE[name]
         try:
             shape = np.shape(params[name])
-        except ValueError:  # lists of unequal lengths, which the method refuses
+        except ValueError:  # lists of unequal lengths: the method raises
             continue
         if len(shape) == rank - fewer and shape[0] > 1:
             raise InputError(
                 f"{name}= has {shape[0]} rows, one for each image, and the images come in several batches: give "
-                f"{instead}, or all images in one batch, as by batch_size={shape[0]}."
+                f"{instead}, or all images in one batch, as in batch_size={shape[0]}."
             )

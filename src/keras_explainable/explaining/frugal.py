@@ -1,4 +1,4 @@
-"""A step that takes smaller batches when memory runs out."""
+"""Run a step on smaller batches when the device runs out of memory."""
 
 import functools
 import warnings
@@ -15,45 +15,46 @@ from keras_explainable.runtime.compile_cache import compiled, frozen
 
 
 class Frugal:
-    """A step on batches; on halves of them from the first one on for which the device has too little memory."""
+    """A step on batches. From the first batch on for which the device has too little memory, it runs on halves of each
+    batch."""
 
     def __init__(self, step: Callable, key: Any, model: Any) -> None:
         self.step, self.key, self.model, self.halved = step, key, model, False
-        self.ready: Callable | None = None  # compiled with the first batch, which may build the model
+        self.ready: Callable | None = None  # compiled at the first batch, which may build the model
 
-    def __call__(self, images: Any, units: Any) -> Any:
+    def __call__(self, images: Any, indices: Any) -> Any:
         try:
-            return self.halves(images, units) if self.halved else self.run(images, units)
+            return self.halves(images, indices) if self.halved else self.run(images, indices)
         except Exception as error:
             self.halve(error, len(images))
-        return self.halves(images, units)
+        return self.halves(images, indices)
 
-    def fetched(self, fetch: Callable, images: Any, units: Any, outputs: Any) -> tuple[Any, Any]:
-        """The first image, and the outputs where they are wanted."""
+    def fetched(self, fetch: Callable, images: Any, indices: Any, outputs: Any) -> tuple[Any, Any]:
+        """The first image, and the fetched outputs."""
         try:
             return images[:1], each(outputs, fetch)
-        except Exception as error:  # of work that was only begun before
+        except Exception as error:  # work that was started before may fail only now
             self.halve(error, len(images))
-        return images[:1], each(self.halves(images, units), fetch)
+        return images[:1], each(self.halves(images, indices), fetch)
 
-    def run(self, images: Any, units: Any) -> Any:
+    def run(self, images: Any, indices: Any) -> Any:
         model, images = models.bind(self.model, images)
         images = tensor(images)
-        if self.ready is None or model is not self.model:  # what else is fed to the model changes with each batch
+        if self.ready is None or model is not self.model:  # the model's other inputs change with each batch
             whole = self.key is not None
             self.ready = (
                 compiled(self.step, self.key, model, spread=True) if whole else functools.partial(self.step, model)
             )
         with models.steady(model):
             try:
-                return self.ready(images, unit_numbers(model, images, units))
-            except ChangedError:  # what was known of the model is forgotten
-                return self.ready(images, unit_numbers(model, images, units))
+                return self.ready(images, unit_numbers(model, images, indices))
+            except ChangedError:  # what was cached about the model has been dropped
+                return self.ready(images, unit_numbers(model, images, indices))
 
-    def halves(self, images: Any, units: Any) -> Any:
+    def halves(self, images: Any, indices: Any) -> Any:
         middle = -(-len(images) // 2)
         parts = (slice(0, middle), slice(middle, None)) if middle < len(images) else (slice(None),)
-        done = [self.run(images[part], units[part] if hasattr(units, "shape") else units) for part in parts]
+        done = [self.run(images[part], indices[part] if hasattr(indices, "shape") else indices) for part in parts]
         return keras.tree.map_structure(lambda *values: keras.ops.concatenate(values), *done)
 
     def halve(self, error: Exception, number: int) -> None:
@@ -64,23 +65,23 @@ class Frugal:
             raise error
         self.halved, half = True, -(-number // 2)
         warnings.warn(
-            f"The device has too little memory for {number} images at once, and goes on with {half}: "
-            f"batch_size={half} begins with that.",
+            f"The device has too little memory for {number} images at once, and continues with {half}: "
+            f"batch_size={half} would start with that.",
             stacklevel=outside(),
         )
 
 
-def unit_numbers(model: Any, images: Any, units: Any) -> Any:
-    """The units to explain as a tensor, or None for all; chosen now, on the images as they came, where none are
-    named."""
-    if not data.chooses(units):
-        return None if units is None else keras.ops.convert_to_tensor(units)
+def unit_numbers(model: Any, images: Any, indices: Any) -> Any:
+    """The units to explain as a tensor, or None for all. If units are chosen by their scores, they are chosen here, on
+    the original images."""
+    if not data.chooses(indices):
+        return None if indices is None else keras.ops.convert_to_tensor(indices)
 
     def choose(model, images):
-        return models.units(model, images, None, units)
+        return models.units(model, images, None, indices)
 
-    black_box = models.adapter(model).black_box  # a function is no program
-    return (functools.partial(choose, model) if black_box else compiled(choose, ("y", frozen(units)), model))(images)
+    black_box = models.adapter(model).black_box  # a plain function is not compiled
+    return (functools.partial(choose, model) if black_box else compiled(choose, ("y", frozen(indices)), model))(images)
 
 
 def tensor(images: Any) -> Any:

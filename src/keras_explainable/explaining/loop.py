@@ -1,4 +1,4 @@
-"""The loop: batches in, the compiled step, its results fetched while the next batch is computed."""
+"""The loop over batches: run the compiled step, and fetch its results while the next batch is computed."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -25,30 +25,36 @@ def run_steps(
     score: Any = None,
     given: dict[str, Any] | None = None,
 ) -> Iterator[tuple[Any, Any]]:
-    """For each batch its first image and `step(model, images, units)`, whose tensors are fetched while the next
-    batch is computed: they have the images on their first axis. The step is compiled under `key`, or run as it is for
-    None. When the device has too little memory, batches are halved from there on. `given`: the step's parameters."""
+    """For each batch, yield its first image and `step(model, images, indices)`. The step's tensors have the images on
+    their first axis, and are fetched while the next batch is computed.
+
+    Args:
+        key: the key under which the step is compiled; None to run it as it is.
+        given: the step's parameters.
+
+    If the device has too little memory, batches are halved from there on.
+    """
     frugal, number = Frugal(step, key, model), None
     waiting: tuple | None = None
     failure: BaseException | None = None
     progress = _callbacks(callbacks, model, source.number, verbose)
     progress.on_predict_begin()
     try:
-        for i, (images, units) in enumerate(source.iterator):
+        for i, (images, indices) in enumerate(source.iterator):
             progress.on_predict_batch_begin(i)
             if i or source.number not in (None, 1):
                 check_rows(given or {}, len(images.shape))
             if source.kind not in WHOLE:
-                number = check(model, images, units, score, number)
-                if i == 0 and units is None:
+                number = check(model, images, indices, score, number)
+                if i == 0 and indices is None:
                     warn_of_many(model, images, counted_units(model, images, score))
             with shown(verbose in (1, "auto") and source.number == 1):
-                outputs = frugal(images, units)
+                outputs = frugal(images, indices)
             if waiting is not None:
                 yield frugal.fetched(fetch, *waiting)
-            waiting = images, units, outputs
+            waiting = images, indices, outputs
             progress.on_predict_batch_end(i, {"outputs": outputs})
-    except (Exception, KeyboardInterrupt) as error:  # what was computed before is not lost
+    except (Exception, KeyboardInterrupt) as error:  # what was computed before is yielded first
         failure = error
     if waiting is not None:
         yield frugal.fetched(fetch, *waiting)
@@ -56,27 +62,28 @@ def run_steps(
         try:
             raise failure
         finally:
-            del failure  # whose traceback has this frame
+            del failure  # its traceback holds this frame
     progress.on_predict_end()
 
 
 def asked(y: Any, score: Any) -> tuple[Any, Any]:
-    """What a user's `y` and `score` ask for: unit numbers, what chooses them by their scores, or None; and the score.
+    """What a user's `y` and `score` mean: unit numbers, an object that chooses units by their scores, or None; and the
+    score.
 
     Raises:
-        InputError: they are no such thing, or do not go together.
+        InputError: they are not valid, or do not go together.
     """
     if isinstance(score, scores.Labels):
-        raise InputError("score=ke.scores.binary(labels) came: labels choose what is explained, so give them as y=.")
+        raise InputError("score=ke.scores.binary(labels) came: labels choose what is explained, so give it as y=.")
     if not (score is None or registry.accepts(score, "outputs")):
         raise InputError(
             f"score={score!r} came, and a function from the model's outputs to (batch, units) scores was expected: "
-            "ke.scores has some ready, such as ke.scores.margin(3, 5); for a unit give y=3."
+            "ke.scores has ready ones, such as ke.scores.margin(3, 5); for a unit, give y=3."
         )
     if isinstance(y, scores.Labels):
         if score is not None:
             raise InputError(
-                "y=ke.scores.binary(...) or detection(...) has a score of its own, and score= came as well: give one."
+                "y=ke.scores.binary(...) or detection(...) has its own score, and score= came as well: give one."
             )
         return y.y, y.score
     if not isinstance(y, str):
@@ -84,15 +91,15 @@ def asked(y: Any, score: Any) -> tuple[Any, Any]:
     found = re.fullmatch(r"predicted|top-([1-9][0-9]{0,8})", y)
     if not found:
         raise InputError(
-            f'y={y!r} came, and numbers of units were expected, or "predicted" for the unit that the model scores '
-            'highest on each image, or "top-3" for so many of the highest.'
+            f'y={y!r} came, and unit indices were expected, or "predicted" for the unit that the model scores highest '
+            'on each image, or "top-3" for the three highest.'
         )
     columns = score.of if data.chooses(score) else score
     return replace(scores.top_k(int(found[1] or 1)), of=columns), score
 
 
-class _Nobody:
-    """Callbacks where there are none: a list of Keras's would start a thread for them."""
+class _NoCallbacks:
+    """No callbacks. A Keras list of none would start a thread."""
 
     def __getattr__(self, name: str) -> Callable:
         return lambda *args: None
@@ -109,13 +116,12 @@ def _callbacks(callbacks: Any, model: Any, steps: int | None, verbose: int | str
     if not all(hasattr(callback, "set_model") and hasattr(callback, "on_predict_begin") for callback in callbacks):
         raise InputError(f"callbacks={callbacks!r} came, and a list of keras.callbacks.Callback was expected.")
     if not callbacks and not verbose:
-        return _Nobody()
-    # No history callback: it would be written to the model.
+        return _NoCallbacks()
+    # No history callback: Keras would write it to the model.
     listed = keras.callbacks.CallbackList(
         callbacks, add_history=False, add_progbar=verbose != 0, verbose=verbose, epochs=1, steps=steps
     )
-    for (
-        callback
-    ) in listed.callbacks:  # each by itself: the list asks whether the model is true, which modules may not be
+    # One by one: the list's own `set_model` tests `if model`, which a module may not support.
+    for callback in listed.callbacks:
         callback.set_model(models.parted(model)[0])
     return listed

@@ -1,4 +1,4 @@
-"""What `explain` returns, put together from batches, on the host or as tensors where the model is."""
+"""Collect what `explain` returns from all batches, as NumPy arrays or as the backend's tensors."""
 
 from collections import namedtuple
 from typing import Any
@@ -13,7 +13,7 @@ from keras_explainable.runtime.memory import SOME, check_fits
 
 
 class Results:
-    """Scores and maps of all batches, written in place where their number is known beforehand."""
+    """Scores and maps of all batches as NumPy arrays. If their number is known, they are written into one array."""
 
     def __init__(self, total: int | None) -> None:
         self.total, self.filled, self.bytes, self.flaws = total, 0, 0, Flaws()
@@ -21,7 +21,8 @@ class Results:
         self.parts: list[list] = []
 
     def add(self, output: Any, batch: tuple) -> None:
-        """The scores and maps of a batch (images, units), and the ends of its maps before they were filtered, if so."""
+        """Add the scores and maps of a batch (images, units). If maps were filtered, a third part holds their ends
+        before that."""
         part, raw = [*output[:2]], output[2] if len(output) > 2 else None
         _check_fits(part, self.whole or (self.parts[0] if self.parts else part))
         self.flaws.add(part[0], np.stack(_ends(part[1]), axis=-1), raw, batch, np.isfinite(part[1]))
@@ -29,7 +30,7 @@ class Results:
         if self.total in (None, len(part[0])):
             self.parts.append(list(part))
             self.filled, self.bytes = end, self.bytes + sum(p.nbytes for p in part)
-            if self.total is None:  # they are copied once more, with something to spare for what is left
+            if self.total is None:  # they will be copied once more; 10 % spare
                 check_fits(f"The maps of {end:,} images, put together,", 1.1 * self.bytes, f"take fewer, {SOME}")
             return
         self.whole = self.whole or [np.empty((self.total, *p.shape[1:]), p.dtype) for p in part]
@@ -46,7 +47,7 @@ class Results:
 
 
 class Tensors:
-    """The same, as the backend's tensors and where they are."""
+    """The same, as the backend's tensors on their device."""
 
     def __init__(self) -> None:
         self.filled, self.flaws = 0, Flaws()
@@ -69,22 +70,23 @@ class Tensors:
 
 
 def _check_fits(part: Any, before: Any) -> None:
-    """Refuse a batch whose results cannot stand beside those before."""
+    """Raise if the results of a batch have another shape than those of earlier batches."""
     shapes, others = ([tuple(p.shape[1:]) for p in of] for of in (part, before))
     if shapes != others:
         raise InputError(
-            f"A batch gave scores and maps of {shapes} for each image, and those before it of {others}: batches must "
-            "ask for as many units each, and images of several sizes need resizing=(height, width)."
+            f"A batch gave scores and maps of {shapes} for each image, and earlier batches gave {others}: all batches "
+            "must ask for the same number of units, and images of several sizes need resizing=(height, width)."
         )
 
 
 def ends(maps: Any, axis: tuple) -> Any:
-    """The smallest and the largest value of each map, along a last axis."""
+    """The smallest and the largest value of each map, on a last axis."""
     return keras.ops.stack([keras.ops.min(maps, axis=axis), keras.ops.max(maps, axis=axis)], axis=-1)
 
 
 def _ends(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The smallest and the largest value of each map, or of a few of its pixels where these are not the same."""
+    """The smallest and the largest value of each map. Only a few of its pixels are read if they are not all the
+    same."""
     space = tuple(range(1, maps.ndim - 1))
     for stride in (8, 1):
         seen = maps[(slice(None), *(slice(None, None, stride) for _ in space))]

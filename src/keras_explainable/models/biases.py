@@ -7,19 +7,15 @@ from keras_explainable.models import layer_roles, spatial
 from keras_explainable.models.trace import Call, Point, Trace
 
 NORMS = ("batch_norm", "layer_norm", "group_norm", "instance_norm")
-BEHIND = (
-    *NORMS,
-    *layer_roles.WEIGHTED,
-    "addmm",
-    "baddbmm",
-)  # functions that take a weight and a bias besides the signal
+# Functions that take a weight and a bias besides the signal.
+WITH_WEIGHTS = (*NORMS, *layer_roles.WEIGHTED, "addmm", "baddbmm")
 
 
 def biased(trace: Trace, separator: str) -> list[Call]:
-    """The calls that add a bias, of layers and of operations, in execution order.
+    """The calls of layers and operations that add a bias, in execution order.
 
-    A function that runs in a layer of somebody's own may add that layer's bias: it counts once, where the layer ends,
-    if between the two numbers only move, and else in the function."""
+    A function that runs inside a user's own layer may add that layer's bias, which must count once: at the end of the
+    layer if values are only moved between the two, else at the function."""
     layers = {call.output[:2]: call for call in spatial.biased(trace)}
     inside: dict[tuple[str, int], list[Call]] = {}
     kept = set()
@@ -37,13 +33,13 @@ def biased(trace: Trace, separator: str) -> list[Call]:
 
 
 def constant(trace: Trace, call: Call) -> Point:
-    """Where an operation is seen to give its bias: what it makes of a signal that is zero."""
+    """The point that shows an operation's bias: its output for a signal of zero."""
     part = next(i for i, value in enumerate(call.inputs) if value not in trace.fixed)
     return call.output._replace(link="zero", part=part)
 
 
 def _bare(trace: Trace, separator: str) -> Iterator[tuple[Call, Call | None]]:
-    """The operations that add a bias to a signal of the images, and the layer's call in which each takes place."""
+    """The operations that add a bias to a signal of the images, each with the call of the layer that contains it."""
     for i, call in enumerate(trace.calls):
         if call.operation and call.shape[:1] == (trace.images,) and _adds(trace, call):
             around = call.path.rpartition(separator)[0]
@@ -51,11 +47,11 @@ def _bare(trace: Trace, separator: str) -> Iterator[tuple[Call, Call | None]]:
 
 
 def _adds(trace: Trace, call: Call) -> bool:
-    """Whether an operation adds numbers of its own to each channel."""
+    """Whether an operation adds constants to each channel."""
     fixed = [value in trace.fixed for value in call.inputs]
     if fixed.count(False) != 1:
         return False
-    if call.kind in BEHIND:
+    if call.kind in WITH_WEIGHTS:
         return fixed.count(True) > 1
     if layer_roles.of_operation(call.kind) != "sum":
         return False
@@ -64,7 +60,7 @@ def _adds(trace: Trace, call: Call) -> bool:
 
 
 def per_channel(shape: tuple[int, ...], call: Call) -> bool:
-    """Whether numbers of a shape, added to a signal, are one for each channel."""
+    """Whether an array of a shape that is added to a signal has one number for each channel."""
     shape = (1,) * (len(call.shape) - len(shape)) + shape
     channel = 1 if call.channels_first else len(call.shape) - 1
     return len(shape) == len(call.shape) and all(
@@ -74,7 +70,7 @@ def per_channel(shape: tuple[int, ...], call: Call) -> bool:
 
 
 def _is_end(trace: Trace, owner: Call, call: Call) -> bool:
-    """Whether a layer gives what an operation inside of it made, moved at most, before its fused activation if any."""
+    """Whether a layer's output is that of an operation inside it, moved at most, before its fused activation if any."""
     value: int | None = owner.outputs[0]
     while value is not None and value not in call.outputs:
         last = trace.producer(value)

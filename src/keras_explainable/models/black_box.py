@@ -1,4 +1,4 @@
-"""Functions from images to scores behind the contract: they can be called, and nothing inside them can be seen."""
+"""Functions from images to scores as models: they can be called, but nothing inside them can be seen."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -16,15 +16,15 @@ from keras_explainable.models.trace import INPUT, Point
 
 
 class BlackBox:
-    """Any function from a batch of images to (batch, units) scores, as a model that black-box methods explain.
+    """Any function from a batch of images to (batch, units) scores, as a model for black-box methods.
 
-    A plain function `f` is taken as `BlackBox(f)`. It runs as it is and is never compiled, so it may call anything: a
-    pipeline of scikit-learn, an ONNX session, another framework, a server.
+    A plain function `f` counts as `BlackBox(f)`. It runs as it is and is never compiled, so it may call anything: a
+    scikit-learn pipeline, an ONNX session, another framework, a server.
 
     Args:
-        function: takes float32 images; returns an array or tensor of scores, or, with `score=`, any outputs.
+        function: takes float32 images; returns an array or tensor of scores or, with `score=`, any outputs.
         channels_first: whether its images are (batch, channels, *space).
-        tensors: whether it takes the tensors of the framework that Keras runs on, and not NumPy arrays.
+        tensors: whether it takes tensors of the framework that Keras runs on, instead of NumPy arrays.
     """
 
     run_eagerly = True
@@ -39,7 +39,7 @@ class BlackBox:
 
 
 class Hidden:
-    """The trace of what cannot be traced."""
+    """The trace of a function, which cannot be traced: every use of it raises."""
 
     outputs = (0,)
     names = ()
@@ -58,7 +58,7 @@ class Hidden:
 
 
 def refuse(*_: Any) -> NoReturn:
-    """Say what a function lacks."""
+    """Raise and say that a function has no gradients and no layers."""
     raise LayerError(
         "This model is a function that can only be called: it shows no gradients and no layers. Use a method that "
         "needs nothing but a black box, such as `occlusion`, `rise` or `kernel_shap`."
@@ -66,7 +66,7 @@ def refuse(*_: Any) -> NoReturn:
 
 
 class BlackBoxAdapter:
-    """Any callable that is neither a Keras model nor a PyTorch module."""
+    """The adapter of any callable that is neither a Keras model nor a PyTorch module."""
 
     separator = "/"
     pooling = ()
@@ -122,7 +122,7 @@ class BlackBoxAdapter:
                 f"The function returned scores of shape {shape} for images of shape {self.came}, and a row for each "
                 f"image, ({number}, units), was expected: it must score all images of a batch."
             )
-        if not self.model.tensors:  # so they were on the host
+        if not self.model.tensors:  # these scores were on the host anyway
             _check_finite(backend.to_host(outputs))
         return outputs
 
@@ -147,8 +147,8 @@ class BlackBoxAdapter:
     def build(self, x: Any) -> None:
         if self.plain and len(x.shape) == 4 and channels_seem("first", x.shape):
             raise InputError(
-                f"Images of shape {tuple(x.shape)} came, whose channels seem to be first, and a function is taken to "
-                "have them last: say ke.BlackBox(function, channels_first=True)."
+                f"Images of shape {tuple(x.shape)} came, whose channels seem to be first, and a function is assumed to "
+                "take them last: give ke.BlackBox(function, channels_first=True)."
             )
 
     def variables(self) -> list:
@@ -167,25 +167,25 @@ class BlackBoxAdapter:
         return None
 
     def __getattr__(self, name: str) -> Any:
-        """All that asks for layers."""
+        """Every question about layers raises."""
         if name.startswith("__"):
             raise AttributeError(name)
         return refuse
 
 
 def _check_finite(scores: np.ndarray) -> None:
-    """Refuse scores of which no map can be made."""
+    """Raise if scores are NaN or infinite: no map can be made of them."""
     finite = np.isfinite(scores).reshape(len(scores), -1).all(axis=1)
     if not finite.all():
         raise InputError(
             f"The function returned NaN or infinite scores for {np.sum(~finite)} of {len(finite)} images, and finite "
-            "ones were expected. It is called with changed images as well, parts or all of which may be of one value: "
+            "ones were expected. It is also called with changed images, which may be constant in parts or as a whole: "
             "find out where it divides or takes a logarithm, or replace such scores (np.nan_to_num)."
         )
 
 
 def _tensor(value: Any) -> Any:
-    """What a function returned, as the backend's tensor where it is an array or a tensor of any framework."""
+    """What a function returned, as the backend's tensor if it is an array or a tensor of any framework."""
     if ops.is_tensor(value):
         return value
     value = value.detach().cpu() if hasattr(value, "detach") else value

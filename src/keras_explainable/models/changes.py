@@ -1,4 +1,4 @@
-"""Whether a module runs as it did when it was looked at: the same layers in the same order, the same operations."""
+"""Whether a module runs as it did when it was traced: the same layers in the same order, the same operations."""
 
 from collections import Counter
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from keras_explainable.errors import ChangedError, LayerError
 
 
 class Calls(NamedTuple):
-    """What one run called: layers in their order, and how often each operation, where these were watched."""
+    """What one run called: layers in order, and how often each operation (if operations were watched)."""
 
     layers: tuple[str, ...]
     operations: dict[str, int]
@@ -28,25 +28,25 @@ def difference(now: Calls, then: Calls, operations: bool) -> str | None:
 
 
 def check(now: Calls, then: Calls, tried: bool, needed: set[str] | None, operations: bool) -> None:
-    """Refuse a run that is not like the one that was looked at.
+    """Raise if a run differs from the traced one.
 
     Args:
-        tried: whether a new look has been taken already; then the images themselves decide what runs.
-        needed: the layers whose calls must be alike all the same; None for all.
+        tried: whether the module was already traced again; then what runs depends on the images.
+        needed: the layers whose calls must be alike even then; None for all.
 
     Raises:
-        ChangedError: a new look is to be taken.
-        LayerError: it was, and what is needed still differs.
+        ChangedError: the module must be traced again.
+        LayerError: it was, and needed layers still differ.
     """
     found = difference(now, then, operations)
     if found is None:
         return
     if not tried:
-        raise ChangedError(f"The module runs otherwise than when it was last looked at: {found}. Call again.")
+        raise ChangedError(f"The module runs differently from when it was last traced: {found}. Call again.")
     counted = [Counter(p for p in calls.layers if needed is None or p in needed) for calls in (now, then)]
     if needed is None or counted[0] != counted[1]:
         raise LayerError(
-            f"What the module runs depends on the images, or on how many there are ({found}), so what each layer "
-            "has to do with the score is not known. If it goes through the images one by one, give batch_size=1; else "
+            f"What the module runs depends on the images, or on how many there are ({found}), so it is unknown how "
+            "each layer contributes to the score. If it goes through the images one by one, give batch_size=1; else "
             "use a method that explains the input, such as `gradients` or `integrated_gradients`."
         )

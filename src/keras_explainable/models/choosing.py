@@ -1,5 +1,5 @@
-"""Which signal of a model a method takes: the user's, or the last one that the scores are made of and that is seen to
-show the image; and how it is read as places."""
+"""Choose the signal that a method explains: the user's, or the last one that the scores depend on and that is measured
+to show the image. Also choose how it is read as places."""
 
 import functools
 import math
@@ -18,14 +18,14 @@ from keras_explainable.models.signal_layout import Reading
 from keras_explainable.models.trace import INPUT, Call, Point
 
 Leads = frozenset[tuple[str, int]]
-LATE = 0.2  # of the layers with weights, how many must be before a signal that all ways go through, or behind a branch
-NAMED = 3  # candidates that a refusal names
+LATE = 0.2  # share of the layers with weights that must come before a common signal or a branch's signal
+NAMED = 3  # candidates that an error names
 
 
 def signal(view: Any, layer: Any = None) -> Point:
-    """The one spatial signal of a view to explain: the user's `layer`, else the last one exposed, else the default.
+    """The one spatial signal of a view to explain: the user's `layer`, else the last exposed signal, else the default.
 
-    A `Point` is taken as it is, also where images are so small that one pixel is left of it."""
+    A `Point` is taken as it is, even if images are so small that the signal has one pixel."""
     rank = view.rank
     given: dict = {}
     if layer is not None:
@@ -42,7 +42,9 @@ def signal(view: Any, layer: Any = None) -> Point:
         return point
     call = view.call(point) if isinstance(layer, Point) else _inside(view, view.call(point))
     point = call.output if call.path != point.path else point
-    if not spatial.of_images(view.operations if call.operation else view.trace, call):  # each numbers its values
+    if not spatial.of_images(
+        view.operations if call.operation else view.trace, call
+    ):  # each trace has its own numbering of values
         raise LayerError(
             f"The signal of {point} has shape {call.shape} for {view.trace.images} image, and one is needed that "
             f"has the images on its first axis, and depends on them. {_signals(view)}"
@@ -55,14 +57,14 @@ def signal(view: Any, layer: Any = None) -> Point:
                 f"The signal of {point} has shape {call.shape}, and one with {rank} spatial axes of more than one "
                 f"pixel is needed. {_signals(view)}"
             )
-        view.rank = len(call.shape) - 2  # of other axes than the images', as the user asks for it
+        view.rank = len(call.shape) - 2  # the user asked for a signal with another number of axes
     elif found := _read(view, call):
         view.readings[point] = found
     return point
 
 
 def _tokens(view: Any, call: Call, given: dict) -> Reading:
-    """How a signal of tokens is read: as the user says, as was measured, or by its structure."""
+    """How a signal of tokens is read: as the user says, as measured, or by its structure."""
     found = None if given else _read(view, call)
     if found is None:
         prefix, grid = view.grid(call.shape[1], **given)
@@ -71,7 +73,8 @@ def _tokens(view: Any, call: Call, given: dict) -> Reading:
 
 
 def _read(view: Any, call: Call) -> Reading | None:
-    """How a signal shows the image best, if it is not known from what the model does, and shows it at all."""
+    """The reading with which a signal shows the image best; None if no measurement is needed, or if it does not show
+    the image."""
     known = chosen(view)
     if call.output not in known:
         seen = None if _is_plain(view, call, ()) else measured(view)
@@ -81,32 +84,33 @@ def _read(view: Any, call: Call) -> Reading | None:
 
 
 def _best(view: Any, call: Call, seen: Evidence) -> Shown | None:
-    """How a signal shows the image best, its tokens in any order."""
+    """The reading with which a signal shows the image best, with its tokens in any order."""
     adapter, shape = sampled(view.adapter), tuple(view.inputs.shape)
-    probes.outside(lambda: seen.try_orders(call, adapter, shape, scale(adapter, shape)))
+    probes.in_thread(lambda: seen.try_orders(call, adapter, shape, scale(adapter, shape)))
     return seen.best(call)
 
 
 def _is_plain(view: Any, call: Call, roots: Sequence[int]) -> bool:
-    """Whether nothing is to be measured: a signal keeps the places of the images by what all calls before it do, and
-    those behind it, on the way to the roots, let all of them count; or it is of frames, or of other axes."""
+    """Whether nothing needs to be measured: all calls before a signal are known to keep the places of the images, and
+    all calls after it, on the way to the roots, use all of them. Signals of frames, or with other axes, are not
+    measured either."""
     call = view.operations.at(call.output) or call
     odd = call.frames or len(call.shape) not in (3, view.rank + 2)
     return bool(odd) or dependencies.keeps_places(view.adapter, view.operations, roots, call, view.rank)
 
 
 def chosen(view: Any) -> dict[Point, Reading | None]:
-    """How the signals that were asked for are read, where that was measured, kept with the trace."""
+    """The measured readings of the signals that were asked for, kept with the trace."""
     return view.trace.known.setdefault("readings", {})
 
 
 def leading(view: Any) -> Leads | None:
-    """The calls that the scores are made of, as far as they depend on the images."""
+    """The calls that the scores depend on and that depend on the images."""
     return spatial.leading(view.operations, view.made_of)
 
 
 def default(view: Any) -> Point:
-    """The last spatial signal that the scores are made of, and that shows the image."""
+    """The last spatial signal that the scores depend on and that shows the image."""
     key = "default", view.target, view.which, _key(view.score)
     known = view.trace.known
     if key not in known:
@@ -115,7 +119,7 @@ def default(view: Any) -> Point:
 
 
 def _key(score: Any) -> Any:
-    """What is equal for the same score alone, and does not keep it alive."""
+    """A value that equals only that of the same score, and does not keep it alive."""
     return None if score is None else state.same_object(score)
 
 
@@ -137,8 +141,8 @@ def _default(view: Any) -> Point:
 
 
 def _joined(view: Any, point: Point) -> Point:
-    """A plain signal, or, where it is in one branch of several, the last one that all ways to the scores go through: a
-    layer's, or that of an operation, such as the sum of the branches."""
+    """A plain signal; or, if it is in one branch of several, the last plain signal that all ways to the scores pass
+    through. That may be a layer's or an operation's, such as the sum of the branches."""
     if _is_common(view, view.call(point)):
         return point
     calls = (
@@ -156,17 +160,17 @@ def _suggested(view: Any, leads: Leads | None) -> tuple[Point | None, LayerError
 
 
 def _shown(view: Any, point: Point | None, candidates: list[Call], seen: Evidence) -> Point:
-    """The one of the candidates that structure suggests, if it shows the image and reaches the scores by its places;
-    else the last of those that do and that all ways go through: no projection, and no branch beside."""
+    """The candidate that the structure suggests, if it shows the image and its places affect the scores; else the last
+    candidate that does and that all ways pass through (no projection, no side branch)."""
     best = {c.output: seen.of(c)[0] for c in candidates}
     value = view.call(point).outputs[:1] if point is not None else ()
     passing = [c for c in candidates if _passes(best[c.output], c, c.outputs[:1] == value)]
     alive = _alive(view, {c.output: best[c.output].reading for c in passing})
     passing = [c for c in passing if c.output in alive]
     if not passing:
-        _refuse(best)
+        _raise_none(best)
     common = [c for c in passing if _is_common(view, c)]
-    late = common or [c for c in passing if _is_late(view, _seen(view, c).outputs[0])]
+    late = common or [c for c in passing if _is_late(view, _in_operations(view, c).outputs[0])]
     fits = [c for c in late or passing if c.outputs[:1] == value]
     taken = fits or common or _trunk(view, passing) or passing
     point = point if fits and point is not None else taken[-1].output
@@ -179,7 +183,7 @@ def _passes(shown: Shown, call: Call, suggested: bool) -> bool:
 
 
 def _trunk(view: Any, calls: list[Call]) -> list[Call]:
-    """Of calls in branches, those that give features, and are not in the last part of the model: no heads."""
+    """Of calls in branches, those that give features and are not in the last part of the model (the heads)."""
     trace, kernels = view.operations, dependencies.kernels(view.operations, view.made_of)
     above = [trace.above(value) for value in kernels]
     values = ((c, (trace.at(c.output) or c).outputs[0]) for c in calls)
@@ -189,43 +193,43 @@ def _trunk(view: Any, calls: list[Call]) -> list[Call]:
 
 
 def _enough(shown: Shown, suggested: bool, size: tuple) -> float:
-    """The evidence that a signal needs: more where it has few cells, of which some always change most by chance."""
+    """The evidence that a signal needs. It is higher for a signal of few cells, some of which change most by chance."""
     if suggested and shown.usual:
         return evidence.LIKELY
     return evidence.ENOUGH if math.prod(size) >= evidence.FEW else evidence.SURE
 
 
 def _features(view: Any, leads: Leads | None) -> Leads | None:
-    """Of the calls that lead to the scores, where these are maps themselves, those with weights behind them: others are
-    the scores already, of smaller images."""
+    """If the scores are maps themselves: of the calls that lead to them, those with weights after them. The others are
+    already scores, of smaller images."""
     trace = view.operations
     made = [call for root in view.made_of if (call := trace.producer(root))]
     if leads is None or not any(len(call.shape) > 2 for call in made):
         return leads
-    behind = dependencies.weighted(trace, view.made_of)
-    weighted = (c.output[:2] for c in trace.calls if behind.intersection(c.outputs))
+    weighted_values = dependencies.weighted(trace, view.made_of)
+    weighted = (c.output[:2] for c in trace.calls if weighted_values.intersection(c.outputs))
     return leads.intersection(weighted) or leads
 
 
 def _is_common(view: Any, call: Call) -> bool:
-    """Whether all ways to the scores go through what a call gives, or a normalisation gets, behind enough of the
+    """Whether all ways to the scores pass through a call's output (or a normalisation's input), after enough of the
     model's layers with weights."""
     trace, known = view.operations, view.operations.known
     key = "common", view.made_of
     if key not in known:
         known[key] = dependencies.common(trace, view.made_of)
-    norm, seen = "norm" in call.kind.lower() and not call.holds_calls, _seen(view, call)
+    norm, seen = "norm" in call.kind.lower() and not call.holds_calls, _in_operations(view, call)
     values = known[key].intersection((*seen.outputs[:1], *(seen.inputs[:1] if norm else ())))
     return any(_is_late(view, value) for value in values)
 
 
-def _seen(view: Any, call: Call) -> Call:
-    """A call of a layer in the trace with operations, whose values have numbers of their own."""
+def _in_operations(view: Any, call: Call) -> Call:
+    """The call in the trace with operations, which has its own numbering of values."""
     return view.operations.at(call.output) or call
 
 
 def _is_late(view: Any, value: int) -> bool:
-    """Whether enough of the model's layers with weights are before a value."""
+    """Whether enough of the model's layers with weights come before a value."""
     trace, known = view.operations, view.operations.known
     key = "kernels", view.made_of
     if key not in known:
@@ -234,7 +238,7 @@ def _is_late(view: Any, value: int) -> bool:
 
 
 def proposed(view: Any, leads: Leads | None) -> Point:
-    """The signal that the model's structure suggests, of the calls that lead to the scores."""
+    """The signal that the model's structure suggests, among the calls that lead to the scores."""
     trace, rank = view.trace, view.rank
     common = functools.partial(_is_common, view)
     last = tokens.last_tokens(trace, rank, lambda: view.attended, lambda: view.operations, leads, common)
@@ -247,7 +251,7 @@ def proposed(view: Any, leads: Leads | None) -> Point:
 
 
 def _candidates(view: Any, leads: Leads | None) -> list[Call]:
-    """The calls that could be taken, in execution order."""
+    """The calls that could be chosen, in execution order."""
     trace, rank = view.trace, view.rank
     found = [c for c in trace.calls if tokens.are_tokens(c, rank) and spatial.of_images(trace, c)]
     found += spatial.spatial_calls(trace, rank, leads) + spatial.bare_kernels(view.operations, rank, leads)
@@ -259,23 +263,23 @@ def _candidates(view: Any, leads: Leads | None) -> list[Call]:
 
 
 def measured(view: Any) -> Evidence | None:
-    """What the model's signals show, measured once; None where it cannot be."""
+    """What the model's signals show, measured once; None if it cannot be measured."""
     known = view.trace.known
     if "evidence" not in known:
         shape = tuple(view.inputs.shape)
         adapter, calls = sampled(view.adapter), _candidates(view, None)
         image = spatial.spatial_size(shape, adapter.channels_first)
         grids = functools.partial(tokens.grids, view.trace, image)
-        front(adapter, shape)  # which finds the scale
+        front(adapter, shape)  # this measures the scale
         measure = functools.partial(evidence.measured, adapter, shape, calls, scale(adapter, shape), grids)
         moved = adapter.inputs.front is not None and adapter.inputs.front.moved
         fits = view.trace.images == 1 and view.rank in evidence.BLOCKS and not moved
-        known["evidence"] = probes.outside(measure) if fits else None
+        known["evidence"] = probes.in_thread(measure) if fits else None
     return known["evidence"]
 
 
 def _alive(view: Any, readings: dict[Point, Reading]) -> frozenset[Point]:
-    """The points at whose places a gradient of the scores arrives; all of them where there is no gradient at all."""
+    """The points at whose places a gradient of the scores arrives; all points if there is no gradient at all."""
 
     def measure() -> frozenset[Point]:
         def total(point: Point, gradient: Any) -> Any:
@@ -284,18 +288,18 @@ def _alive(view: Any, readings: dict[Point, Reading]) -> frozenset[Point]:
         found = windows.probe(view, 1).mixed([*readings], total)
         return frozenset(p for p, value in found.items() if float(value[0, 0]) > 0)
 
-    return (probes.outside(measure) if readings else None) or frozenset(readings)
+    return (probes.in_thread(measure) if readings else None) or frozenset(readings)
 
 
-def _refuse(seen: dict[Point, Shown]) -> None:
-    """No signal shows the image, or none that does reaches the score: say which come nearest."""
+def _raise_none(seen: dict[Point, Shown]) -> None:
+    """Raise: no signal shows the image and affects the score. Name the best ones."""
     best = sorted(seen.items(), key=lambda pair: -pair[1].evidence)[:NAMED]
     names = "; ".join(f"{point}: {shown.evidence:.2f} as {shown.reading}" for point, shown in best)
     raise LayerError(
-        "No layer of this model is seen to show the image and to reach the score by its places: where a block of an "
-        f"image changes, the layer's signal should change most in that place. The best, of {evidence.ENOUGH} that is "
-        f"enough (0.5 is chance): {names}. Use a method that explains the input, such as `gradients`, or name a layer "
-        "with `layer=`."
+        "No layer of this model is seen to show the image and to affect the score by its places: when a block of an "
+        f"image changes, the layer's signal should change most in that place. The best layers, where "
+        f"{evidence.ENOUGH} is enough and 0.5 is chance: {names}. Use a method that explains the input, such as "
+        "`gradients`, or name a layer with `layer=`."
     )
 
 
@@ -303,7 +307,7 @@ def _refuse(seen: dict[Point, Shown]) -> None:
 class Signal(Call):
     """A call of a layer, and what its output shows of the image."""
 
-    reading: Reading | None = field(default=None, compare=False)  # how it is best read as places of the image
+    reading: Reading | None = field(default=None, compare=False)  # the best way to read it as places of the image
     evidence: float | None = field(default=None, compare=False)  # how well it shows them: 0.5 is chance, 1 perfect
     reaches: bool | None = field(default=None, compare=False)  # whether the score depends on it, at these places
 
@@ -324,7 +328,7 @@ def signals(view: Any) -> list[Signal]:
 
 
 def shown(view: Any, point: Point) -> Shown | None:
-    """What was measured of the signal at a point; None where nothing was."""
+    """What was measured of the signal at a point; None if nothing was."""
     seen = view.trace.known.get("evidence")
     found = seen.of(view.call(point)) if seen and point != INPUT else []
     read = [one for one in found if one.reading == view.readings.get(point)]
@@ -332,7 +336,7 @@ def shown(view: Any, point: Point) -> Shown | None:
 
 
 def _inside(view: Any, call: Call) -> Call:
-    """A call, or the last one inside of it that gives signals of frames, where it gives none itself."""
+    """The call itself, or, if it gives no spatial signal, the last call inside it that gives signals of frames."""
     if not call.holds_calls or spatial.is_spatial(call, view.rank):
         return call
     calls = (c for c in spatial.spatial_calls(view.trace, view.rank) if c.frames)

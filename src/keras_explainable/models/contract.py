@@ -1,8 +1,7 @@
-"""The contract: what can be asked of a model, whatever it is made of.
+"""The contract: everything that the library can ask of a model.
 
-A model is run as it is, and a `tap` sees (and may replace) chosen signals on the way. Two adapters keep this contract
-(`models.keras`, `models.torch`); everything else in the library knows models only through it.
-"""
+A model runs as it is, and a `tap` sees (and may replace) chosen signals on the way. Two adapters implement this
+contract (`models.keras`, `models.torch`); the rest of the library knows models only through it."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -14,12 +13,12 @@ Tap = Callable[[Point, Any], Any]
 
 
 class Adapter(Protocol):
-    """A model seen as a pure call with visible signals."""
+    """A model as a function with visible signals."""
 
-    black_box: bool  # whether nothing but its scores can be had: no gradients, no signals
+    black_box: bool  # whether it has scores only: no gradients, no signals
     separator: str  # between the names in a path
     pooling: tuple[Any, ...]  # classes of layers that end a model's spatial part
-    signals: tuple | None  # addresses of those that the user exposed
+    signals: tuple | None  # addresses of the signals that the user exposed
     target: Any  # the address of the output that the user named, or None
     inputs: Any  # what the model takes besides images, a `models.inputs.Inputs`
 
@@ -36,44 +35,47 @@ class Adapter(Protocol):
         strict: bool = False,
         rules: bool = False,
     ) -> Any:
-        """The model's outputs; `tap(point, value)` sees the signals at `points` (None: at all points), also those of
-        `operations` outside of layers. A run that is seen to differ from the trace is refused: in the layers of these
-        points, with `strict` in any layer, with `rules` also in its operations."""
+        """Run the model and return its outputs.
+
+        `tap(point, value)` sees the signals at `points` (None for all points), also those of `operations` outside of
+        layers. Raises if the run differs from the trace: in the layers of these points; with `strict` in any layer;
+        with `rules` also in its operations."""
 
     def trace(self, shape: tuple, dtype: str, operations: bool = False) -> Trace:
-        """What happens when the model runs on images of this shape, found without computing where that is possible; of
-        a module with its `operations` outside of layers, if asked for."""
+        """Record what happens when the model runs on images of this shape, without computing if that is possible. With
+        `operations`, also record those outside of a module's layers."""
 
     def attentions(self, shape: tuple, dtype: str) -> dict[Point, tuple]:
-        """Where attention probabilities (batch, heads, tokens, tokens) are, in execution order, and their shapes."""
+        """The points of attention probabilities (batch, heads, tokens, tokens), in execution order, and their
+        shapes."""
 
     def images(self, x: Any) -> Any:
-        """Images as the backend's float32 tensor, where the model is."""
+        """Images as the backend's float32 tensor, on the model's device."""
 
     def admit(self, path: tuple, value: Any) -> Any:
-        """What else comes in than images, at a path of the model's inputs, as a tensor where the model is."""
+        """An input other than the images, at a path of the model's inputs, as a tensor on the model's device."""
 
     def check_integers(self, images: Any) -> None:
-        """Refuse images of integers where the model does something else with them than with floats."""
+        """Raise if integer images came, and the model treats them differently from floats."""
 
     def own_type(self, images: Any) -> str | None:
-        """The type of the user's images that is kept; None where the model casts them."""
+        """The type of the user's images, if it is kept; None if the model casts them."""
 
     def device(self) -> AbstractContextManager:
-        """A scope in which the backend computes where the model is."""
+        """A scope in which the backend computes on the model's device."""
 
     def entry_axis(self, call: Call) -> int:
-        """Where a layer with a kernel has the channels of its input."""
+        """The channels' axis in the input of a layer with a kernel."""
 
     def reach(self, call: Call, axis: int) -> float:
-        """By how many places a convolution takes its input off at each end of an axis."""
+        """By how many places a convolution shrinks its input at each end of an axis."""
 
     def geometry(self, call: Call, axis: int, old: int, new: int) -> tuple[float, float] | None:
-        """The step and the first centre of the cells that a call makes of an axis of space, of a size `old`, in cells
-        of that; None where it is not known."""
+        """For a spatial axis of size `old`, the step between the cells that a call makes of it and the centre of the
+        first one, both in input cells; None if unknown."""
 
     def scores(self, outputs: Any) -> Any:
-        """The tensor of scores among the model's outputs, where the user names none; None if there is no tensor."""
+        """The tensor of scores among the model's outputs, if the user names none; None if there is no tensor."""
 
     def build(self, x: Any) -> None:
         """Create the weights of a model that was never called, from a first image."""
@@ -82,52 +84,53 @@ class Adapter(Protocol):
         """All weights, as the backend's variables."""
 
     def weights(self) -> list:
-        """Those of the variables, and of a module's running statistics, that only training or loading changes."""
+        """The variables and running statistics that only training or loading changes."""
 
     def forget(self) -> None:
-        """Let what was found by runs of the model be found anew."""
+        """Drop what was found by running the model."""
 
     def structure(self) -> tuple:
-        """What the model is made of, as far as a compiled run depends on it."""
+        """What the model is made of, as far as a compiled run depends on it, as a value that compares."""
 
     def input_shape(self) -> tuple | None:
-        """The shape of images that the model was built for, where it says so."""
+        """The shape of images that the model was built for, if it declares one."""
 
     def layer(self, path: str) -> Any:
         """The layer at a path."""
 
     def children(self) -> list:
-        """The model's own layers, as its user counts them."""
+        """The model's direct layers, as its user counts them."""
 
     def paths(self) -> dict[str, Any]:
-        """Every layer by its path, containers too."""
+        """Every layer by its path, including containers."""
 
     def expose(self, target: Any, signals: tuple | None) -> Any:
-        """A model that returns [score, *signals], whose signals the methods then take."""
+        """A model that returns [score, *signals]; methods then explain these signals."""
 
     def has_kernel(self, layer: Any) -> bool:
         """Whether a layer multiplies by weights: it is linear, or a convolution."""
 
     def bias(self, path: str) -> Any:
-        """What a layer adds to each channel, at this moment: its effective bias, or None."""
+        """The effective bias that a layer adds to each channel, from its current weights; None if there is none."""
 
     def kernel(self, path: str) -> Any:
         """The weights (channels, units) of the linear layer at a path, or None."""
 
     def role(self, call: Call) -> str | None:
-        """What a call does, as one of the groups of `models.layer_roles`; None if it is none of them."""
+        """What a call does: one of the groups of `models.layer_roles`, or None."""
 
     def rectifies(self, call: Call) -> bool:
-        """Whether what a ReLU, or a call that ends with one, gives cannot be below 0: some have a slope there."""
+        """Whether a ReLU, or a call that ends with one, gives no values below 0. (A ReLU may have a negative slope.)"""
 
     def deviation(self, path: str) -> Deviation:
-        """What a layer normalisation divides by."""
+        """The deviation that a layer normalisation divides by."""
 
     def weight(self, path: str, scale: Any = None) -> Any:
         """The kernel of a linear layer as float32, in the layer's own layout, its outputs times `scale` (channels,)."""
 
     def scale(self, path: str) -> Any:
-        """What a normalisation multiplies each channel by, at this moment."""
+        """The factor that a normalisation multiplies each channel by, from its current weights."""
 
     def apply(self, path: str, x: Any, kernel: Any = None) -> Any:
-        """One layer alone, without its fused activation; with `kernel`, that in place of its own, and no bias."""
+        """Run one layer alone, without its fused activation. With `kernel`, use that instead of its own, and no
+        bias."""

@@ -1,5 +1,5 @@
-"""The ways from the images to a score: what all of them go through, what has weights behind it, and what is known to
-keep the places of an image."""
+"""The ways from the images to a score: what all of them pass through, what has weights after it, and which signals are
+known to keep the places of an image."""
 
 from collections.abc import Iterable
 
@@ -9,14 +9,14 @@ from keras_explainable.models.trace import IMAGES, Call, Trace
 
 
 def common(trace: Trace, roots: Iterable[int]) -> frozenset[int]:
-    """The values that every way from the images to the roots goes through."""
+    """The values that every way from the images to the roots passes through."""
     numbers = {IMAGES: 0}
-    behind = {IMAGES: 1}  # of each value, those that all ways to it go through, as the bits of a number
-    made: set[int] = set()  # by calls without others inside: whoever is around them made nothing of it
+    passed = {IMAGES: 1}  # by value: the values that all ways to it pass through, as bits of a number
+    made: set[int] = set()  # by calls that contain no others; a call around them only passes their values on
     for call in trace.calls:
         if not call.holds_calls:
             made.update(call.outputs)
-        known = [behind[value] for value in call.inputs if value in behind]
+        known = [passed[value] for value in call.inputs if value in passed]
         if not known:
             continue
         shared = known[0]
@@ -24,8 +24,8 @@ def common(trace: Trace, roots: Iterable[int]) -> frozenset[int]:
             shared &= one
         for value in set(call.outputs).difference(call.inputs, () if not call.holds_calls else made):
             number = numbers.setdefault(value, len(numbers))
-            behind[value] = (shared | 1 << number) & behind.get(value, -1)
-    found = [behind[root] for root in roots if root in behind]
+            passed[value] = (shared | 1 << number) & passed.get(value, -1)
+    found = [passed[root] for root in roots if root in passed]
     if not found:
         return frozenset()
     shared = found[0]
@@ -35,13 +35,13 @@ def common(trace: Trace, roots: Iterable[int]) -> frozenset[int]:
 
 
 def kernels(trace: Trace, roots: Iterable[int]) -> frozenset[int]:
-    """What the layers with weights on the ways to the roots give."""
+    """The outputs of the layers with weights on the ways to the roots."""
     above = frozenset().union(roots, *(trace.above(root) for root in roots))
     return above.intersection(value for call in trace.calls if call.has_kernel for value in call.outputs)
 
 
 def weighted(trace: Trace, roots: Iterable[int]) -> frozenset[int]:
-    """The values from which the way to the roots goes through weights."""
+    """The values from which the way to the roots passes through weights."""
     waiting = frozenset().union(roots, *(trace.above(root) for root in roots))
     found: set[int] = set()
     for call in reversed(trace.calls):
@@ -56,8 +56,8 @@ def _has_weights(trace: Trace, call: Call) -> bool:
 
 
 def keeps_places(adapter: Adapter, trace: Trace, roots: Iterable[int], signal: Call, rank: int) -> bool:
-    """Whether it is known of every call on the way that a signal has the images' places where the images have them, and
-    that all of its places count for the roots, if there are any."""
+    """Whether it is known that every call before a signal keeps the places of the images, and that every call after it,
+    on the way to the roots, uses all of the signal's places."""
     if not signal.outputs or signal.channels_first != adapter.channels_first or len(signal.shape) != rank + 2:
         return False
     before = trace.above(signal.outputs[0]) | {signal.outputs[0]}

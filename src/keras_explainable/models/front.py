@@ -1,5 +1,6 @@
-"""What a model does with its images before its first weights: which axis it takes for the channels, what it crops or
-pads, and which axes it folds into the batch. Measured: images that grow along one axis show where that axis goes."""
+"""What a model does with its images before its first weights: which axis it takes as channels, what it crops or pads,
+and which axes it folds into the batch. This is measured: images whose values grow along one axis show where that axis
+goes."""
 
 import functools
 import threading
@@ -18,36 +19,36 @@ from keras_explainable.models.inputs import IMAGE_CHANNELS
 from keras_explainable.models.trace import IMAGES, Call, Point
 from keras_explainable.numerics.resize import resize
 
-STILL = 1e-3  # of the whole range: what is no change
-WHOLE = 0.02  # pixels: how near an end is to be at the border of one
-Window = tuple[float, float]  # where what the model sees begins and ends along an axis, in parts of the image
+STILL = 1e-3  # of the whole range: smaller changes count as none
+WHOLE = 0.02  # pixels: an end this close to a pixel's border is rounded to it
+Window = tuple[float, float]  # where the visible part begins and ends along an axis, as fractions of the image
 
 
 class Front(NamedTuple):
-    """How images as a user gives them become those that methods see: channels at the model's own end."""
+    """How a user's images become those that methods see, with the channels where the model takes them."""
 
-    channel: int | None  # the axis of the channels in the user's images; None: there is none
+    channel: int | None  # the channels' axis in the user's images; None: there is none
     first: bool  # whether methods see the channels first
     rank: int  # the number of axes of the user's images
-    windows: tuple[Window | None, ...] = ()  # along each axis of space, where that is not all of it
-    frames: int = 0  # how many there are on the first axis of space, if the model folds it into the batch
-    turned: bool = False  # whether the frames come before the images in that batch
-    series: bool = False  # whether the frames are not in the batch, but in calls of their own
-    moved: bool = False  # whether places go elsewhere than windows can say
+    windows: tuple[Window | None, ...] = ()  # the visible part along each spatial axis; None: all of it
+    frames: int = 0  # the size of the first spatial axis, if the model folds it into the batch
+    turned: bool = False  # whether frames vary slower than images in that batch
+    series: bool = False  # whether each frame has a call of its own, instead of rows in the batch
+    moved: bool = False  # whether places move in a way that windows cannot describe
 
     @property
     def plain(self) -> bool:
-        """Whether there is nothing to do."""
+        """Whether images are used unchanged."""
         placed = self.channel == (1 if self.first else self.rank - 1)
         return placed and not any(self.windows) and not self.frames and not self.moved
 
     def places(self, size: tuple) -> tuple:
-        """Where what the model sees begins and ends along each axis of space, in pixels."""
+        """Where the visible part begins and ends along each spatial axis, in pixels."""
         windows = [window or (0.0, 1.0) for window in self.windows]
         return tuple((round(a * n, 1), round(b * n, 1)) for (a, b), n in zip(windows, size, strict=True))
 
     def marked(self, calls: Iterable[Call], images: int) -> Iterator[Call]:
-        """The calls of a run on so many images, those of frames with their number."""
+        """The calls of a run on so many images; those of frames get the number of frames."""
         calls = list(calls)
         numbers = Counter(call.path for call in calls)
         for call in calls:
@@ -57,14 +58,14 @@ class Front(NamedTuple):
             yield replace(call, frames=self.frames, series=self.series) if found else call
 
     def apart(self, value: Any) -> Any:
-        """(B T, ...) values of frames as (B, T, ...)."""
+        """Split (B T, ...) values of frames into (B, T, ...)."""
         shape = tuple(value.shape[1:])
         if self.turned:
             return ops.swapaxes(ops.reshape(value, (self.frames, -1, *shape)), 0, 1)
         return ops.reshape(value, (-1, self.frames, *shape))
 
     def together(self, value: Any) -> Any:
-        """The other way round."""
+        """The inverse of `apart`."""
         value = ops.swapaxes(value, 0, 1) if self.turned else value
         return ops.reshape(value, (-1, *value.shape[2:]))
 
@@ -74,7 +75,7 @@ class Front(NamedTuple):
         return ops.expand_dims(images, end) if self.channel is None else ops.moveaxis(images, self.channel, end)
 
     def restored(self, images: Any) -> Any:
-        """The other way round."""
+        """The inverse of `canonical`."""
         end = 1 if self.first else -1
         return ops.squeeze(images, end) if self.channel is None else ops.moveaxis(images, end, self.channel)
 
@@ -88,7 +89,8 @@ def placed(
     windows: Sequence | None,
     align_corners: bool = False,
 ) -> Any:
-    """Maps of images of a size (`whole`), at that size or another; of a hidden signal they lie in its `windows`."""
+    """Resize maps of images of the size `whole` to that size or to another. Maps of a hidden signal are placed into its
+    `windows`."""
     if windows is not None and found is not None and found.moved:
         raise InputError(
             "This model moves the places of its images before its first weights (it swaps axes, rolls, or pads by "
@@ -98,16 +100,16 @@ def placed(
     return resize(maps, whole if to is None else to, align_corners, axis, windows or ())
 
 
-class _Reached(BaseException):  # no `except Exception` of the model's stops it
+class _Reached(BaseException):  # an `except Exception` in the model does not catch it
     def __init__(self, value: Any) -> None:
         self.value = value
 
 
 def front(adapter: Adapter, shape: tuple, channels: Any = None) -> Front:
-    """The front of a model for images of a shape (B, ...); `channels` is the user's word on their axis.
+    """The front of a model for images of a shape (B, ...). `channels` is the user's argument.
 
     Raises:
-        InputError: the axis of the channels is not told by the model, and the shape leaves a doubt.
+        InputError: neither the model nor the images' shape tells the channels' axis.
     """
     first, rank = adapter.channels_first, len(shape)
     usual = 1 if first else rank - 1
@@ -125,8 +127,8 @@ def front(adapter: Adapter, shape: tuple, channels: Any = None) -> Front:
 
 
 def scale(adapter: Adapter, shape: tuple) -> tuple[float, float] | None:
-    """What images (B, ...) are multiplied by on the way to the first weights, and what is taken from them before, where
-    that was measured (see `front`)."""
+    """The factor that images (B, ...) are multiplied by before the first weights, and what is subtracted before; None
+    if that was not measured (see `front`)."""
     return None if adapter.black_box else adapter.trace((1, *shape[1:]), "float32").known.get("scale")
 
 
@@ -143,21 +145,21 @@ def _given(channels: Any, rank: int) -> int | None:
 
 
 def _guessed(shape: tuple, usual: int) -> int | None:
-    """The axis of the channels where the model does not tell it."""
+    """The channels' axis by the images' shape, if the model does not tell it."""
     if len(shape) <= 3 and shape[usual] not in IMAGE_CHANNELS:
-        return None if len(shape) == 2 or shape[-1] > 4 else usual  # every axis is then one of space
+        return None if len(shape) == 2 or shape[-1] > 4 else usual  # then every axis is spatial
     others = [axis for axis in range(1, len(shape)) if axis != usual and shape[axis] in IMAGE_CHANNELS]
     doubtful = shape[usual] not in IMAGE_CHANNELS or (usual == 1 and 2 in others)
     if len(shape) > 4 and doubtful and others:
         raise InputError(
-            f"Images of shape {shape} came, and nothing tells which axis has the channels: say channels={others[0]}, "
+            f"Images of shape {shape} came, and it is unknown which axis has the channels: give channels={others[0]}, "
             f"or channels={usual} if that is so."
         )
     return usual
 
 
 def _in_thread(measure: Callable[[], Front | None]) -> Front | None:
-    """A measurement outside of the program that is being built in this thread."""
+    """Measure in another thread, outside of the program that is being built in this one."""
     found: list = []
     thread = threading.Thread(target=lambda: found.append(measure()))
     thread.start()
@@ -166,7 +168,7 @@ def _in_thread(measure: Callable[[], Front | None]) -> Front | None:
 
 
 def _measured(adapter: Adapter, shape: tuple) -> Front | None:
-    """The front as images show it; None where it cannot be told."""
+    """The front, measured with probe images; None if the measurement does not determine it."""
     trace, first, rank = adapter.trace((1, *shape[1:]), "float32"), adapter.channels_first, len(shape)
     usual = Front(1 if first else rank - 1, first, rank)
     entry = next((c for c in trace.calls if c.has_kernel and c.leaf and not trace.beside.issuperset(c.inputs)), None)
@@ -180,7 +182,7 @@ def _measured(adapter: Adapter, shape: tuple) -> Front | None:
         return usual._replace(channel=axis) if rank <= 3 or axis == usual.channel else None
     try:
         return _read(adapter, entry, shape, 2 if entered[:1] != (trace.images,) else trace.images)
-    except Exception:  # the model does not run on such images
+    except Exception:  # the model cannot run on such images
         return None
 
 
@@ -190,11 +192,11 @@ def _read(adapter: Adapter, entry: Call, shape: tuple, number: int) -> Front | N
     low, middle, high = (_entering(adapter, np.full(size, level), point) for level in (0.0, 0.5, 1.0))
     slope = high - low
     inside = abs(slope) > 1e-6
-    if slope.ndim == 2:  # all in one row, or pooled
+    if slope.ndim == 2:  # the image was flattened or pooled
         return None
     safe = np.where(inside, slope, 1)
     if not inside.any() or abs(np.where(inside, (middle - low) / safe, 0.5) - 0.5).max() > STILL:
-        return None  # what comes in is no copy of the images, scaled and shifted
+        return None  # the input is not a scaled and shifted copy of the images
     scales, taken = abs(slope)[inside], -(low / safe)[inside]
     adapter.trace((1, *shape[1:]), "float32").known["scale"] = float(np.median(scales)), float(np.median(taken))
     at = {}
@@ -207,7 +209,7 @@ def _read(adapter: Adapter, entry: Call, shape: tuple, number: int) -> Front | N
 
 
 def _entering(adapter: Adapter, images: np.ndarray, point: Point) -> np.ndarray:
-    """What a call gets of some images; the model runs no further."""
+    """The input of a call for some images. The model stops there."""
 
     def stop(seen: Point, value: Any) -> Any:
         if seen == point:
@@ -225,7 +227,7 @@ def _entering(adapter: Adapter, images: np.ndarray, point: Point) -> np.ndarray:
 
 
 def _placed(adapter: Adapter, entry: Call, size: tuple, at: dict[int, np.ndarray]) -> Front | None:
-    """What the places of each axis's numbers say of it."""
+    """The front, from where the ramp along each axis of the images arrives."""
     ends = {axis: _varies(seen) for axis, seen in at.items()}
     values = next(iter(at.values()))
     channels, first, rank = adapter.entry_axis(entry) % values.ndim, adapter.channels_first, len(size)
@@ -238,7 +240,7 @@ def _placed(adapter: Adapter, entry: Call, size: tuple, at: dict[int, np.ndarray
     channel = found[0] if found else (usual if size[usual] == 1 and rank > 3 else None)
     space = [axis for axis in range(1, rank) if axis != channel]
     if any(channels in ends.get(axis, ()) for axis in space):
-        return Front(channel, first, rank) if found else None  # patches in rows, or all in one row
+        return Front(channel, first, rank) if found else None  # patches were flattened, or the whole image
     folded = [axis for axis in space if 0 in ends.get(axis, ())]
     frames = size[space[0]] if folded == space[:1] and ends[folded[0]] == {0} else 0
     seen = [_window(adapter, entry, at.get(axis), ends.get(axis, set()), size[axis]) for axis in space]
@@ -247,12 +249,12 @@ def _placed(adapter: Adapter, entry: Call, size: tuple, at: dict[int, np.ndarray
     moved = goes != sorted(goes) or False in seen
     series = not frames and bool(space) and _in_series(adapter, entry, size, space[0], values.ndim)
     frames = size[space[0]] if series else frames
-    turned = bool(frames) and not series and np.nanmean(at[0][1]) > STILL  # the second row is of another image already
+    turned = bool(frames) and not series and np.nanmean(at[0][1]) > STILL  # the second row belongs to another image
     return Front(channel, first, rank, windows if any(windows) else (), frames, turned, series, moved)
 
 
 def _in_series(adapter: Adapter, entry: Call, size: tuple, axis: int, rank: int) -> bool:
-    """Whether each call of the first layer with weights sees a place of its own on the first axis of space."""
+    """Whether each call of the first layer with weights sees one place of the first spatial axis."""
     trace, count = adapter.trace((1, *size[1:]), "float32"), size[axis]
     if rank != len(size) - 1 or sum(call.path == entry.path for call in trace.calls) != count or count < 2:
         return False
@@ -270,19 +272,19 @@ def _in_series(adapter: Adapter, entry: Call, size: tuple, axis: int, rank: int)
 
 
 def _varies(seen: np.ndarray) -> set[int]:
-    """Along which axes the numbers that come from the images change."""
+    """The axes along which the values that come from the images change."""
     low, high = np.where(np.isnan(seen), np.inf, seen), np.where(np.isnan(seen), -np.inf, seen)
     return {axis for axis in range(seen.ndim) if (high.max(axis=axis) - low.min(axis=axis)).max() > STILL}
 
 
 def _window(adapter: Adapter, entry: Call, seen: np.ndarray | None, ends: set[int], count: int) -> Window | None | bool:
-    """Where the first weights' input begins and ends along an axis of images, in parts of it; None for all of it, and
-    False where it is no stretch of it."""
+    """The visible part along an axis, as fractions of the image. None for all of it, False if it is not one stretch of
+    it."""
     if seen is None or len(ends) != 1 or 0 in ends:
         return None
     (axis,) = ends
     along = np.moveaxis(seen, axis, 0).reshape(seen.shape[axis], -1)
-    inside = np.flatnonzero(~np.isnan(along).all(axis=1))  # and not padding
+    inside = np.flatnonzero(~np.isnan(along).all(axis=1))  # not padding
     places = np.nanmean(along[inside], axis=1) * (count - 1)
     if len(inside) < 2:
         return None
@@ -292,7 +294,7 @@ def _window(adapter: Adapter, entry: Call, seen: np.ndarray | None, ends: set[in
     start = places[0] - step * (inside[0] + 0.5) + 0.5
     stop = places[-1] + step * (len(along) - 1 - inside[-1] + 0.5) + 0.5
     reach = adapter.reach(entry, axis) * step
-    start = min(0.0, start + reach) if start < 0 else start  # padding that a convolution takes off again is none
+    start = min(0.0, start + reach) if start < 0 else start  # padding that a convolution takes off again does not count
     stop = max(float(count), stop - reach) if stop > count else stop
     if abs(start) < max(0.75, step / 2) and abs(stop - count) < max(0.75, step / 2):
         return None

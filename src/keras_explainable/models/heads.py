@@ -7,7 +7,7 @@ from keras_explainable.models import layer_roles
 from keras_explainable.models.trace import IMAGES, Call, Point, Trace
 
 FINAL = ("softmax", "sigmoid", "logsoftmax", "logsigmoid", "hardsigmoid", "expit", "specialexpit", "speciallogsoftmax")
-# What is done to probabilities, and orders them as they are; of sums, those with a number or weights.
+# Operations on probabilities that keep their order; sums only if they add a constant or weights.
 BETWEEN = ("log", "log2", "log10", "log1p", "exp", "clip", "clamp", "clampmin", "clampmax", "nantonum", "add", "iadd")
 PASSING = ("linear", "identity", "dropout", "spatialdropout2d")
 RESHAPING = ("flatten", "reshape", "squeeze")
@@ -15,25 +15,25 @@ CASTS = ("cast", "to", "float", "double", "half", "bfloat16", "type", "typeas")
 
 
 class Ending(NamedTuple):
-    """How a head ends behind its scores: in a softmax or sigmoid that is left out."""
+    """How a head ends after its scores: in a softmax or sigmoid that is left out."""
 
     point: Point  # where the scores are
-    skipped: tuple[tuple[Point, Point], ...] = ()  # (input, output) of each call whose output is to be its input
-    moved: bool = False  # whether what follows gives the scores other places: the model's output is then read
+    skipped: tuple[tuple[Point, Point], ...] = ()  # (input, output) of each call to skip: its output becomes its input
+    moved: bool = False  # whether later calls move the scores, so that they are read from the model's output
 
     def around(self) -> frozenset[Point]:
-        """All points of it."""
+        """All points of the skipped calls, and the scores' point."""
         return frozenset(point for pair in self.skipped for point in pair) | {self.point}
 
 
 def kind(call: Call) -> str:
-    """What a call does, as one word: the name of its fused activation, else its kind."""
+    """What a call does, in one word: the name of its fused activation, else its kind."""
     return (call.activation or call.kind).lower().replace("_", "")
 
 
 def ending(trace: Trace, which: tuple = ()) -> tuple[Ending | None, bool]:
-    """Where the scores of a head are before its last softmax or sigmoid, or None if it ends without one; and whether
-    all calls on the way there could be seen."""
+    """The ending of a head: the last softmax or sigmoid, and the scores before it. None if the head ends without one.
+    Also return whether all calls on the way could be seen."""
     value, moved = trace.head(which), False
     skipped: list[tuple[Point, Point]] = []
     while True:
@@ -48,7 +48,7 @@ def ending(trace: Trace, which: tuple = ()) -> tuple[Ending | None, bool]:
         if function in FINAL and taken:
             value = call.inputs[taken[0].part]
             before = trace.producer(value)
-            if before is None or kind(before) != "logsoftmax":  # of which a softmax is that of the scores
+            if before is None or kind(before) != "logsoftmax":  # softmax(logsoftmax(s)) = softmax(s)
                 return _ended(taken[0], call.output, skipped, moved), True
             skipped.append((taken[0], call.output))
             continue
@@ -77,7 +77,7 @@ def _ended(point: Point, output: Point, skipped: list, moved: bool) -> Ending:
 
 
 def score_call(trace: Trace, point: Point | None, which: tuple = ()) -> Call | None:
-    """The call that made the scores: of the layer at `point`, or before it, or at the end of the head."""
+    """The call that computed the scores: of the layer at `point`, or before it, or at the end of the head."""
     if point is None:
         return trace.producer(trace.head(which))
     call = trace.at(point)
@@ -85,7 +85,7 @@ def score_call(trace: Trace, point: Point | None, which: tuple = ()) -> Call | N
 
 
 def linear_head(trace: Trace, point: Point | None, which: tuple = ()) -> Call | None:
-    """The linear layer that makes the scores at `point` from globally pooled channels, or None if there is none."""
+    """The linear layer that computes the scores at `point` from globally pooled channels, or None."""
     call = score_call(trace, point, which)
     while call is not None and not call.has_kernel and kind(call) in (*PASSING, *FINAL, *RESHAPING):
         call = trace.producer(call.inputs[0])
@@ -94,7 +94,7 @@ def linear_head(trace: Trace, point: Point | None, which: tuple = ()) -> Call | 
     before = trace.producer(call.inputs[0])
     while before is not None and kind(before) in (*PASSING, *RESHAPING):
         before = trace.producer(before.inputs[0])
-    # A pooling that is no layer cannot be seen.
+    # A pooling that is not a layer has no call here.
     return call if before is None or "pooling" in kind(before) or "avgpool" in kind(before) else None
 
 

@@ -1,8 +1,8 @@
-"""Models of several inputs, one of which are the images: the others ride along with them, as they are.
+"""Models of several inputs, one of which is the images. The others are passed along as they are.
 
-`Several` is what the user gave, `Bound` a model with the others fed to it, which is explained as if it took images
-alone. Wherever P copies of a batch are run at once they stand one batch after another: row i goes with row i mod B of
-the others."""
+`Several` is what the user gave. `Bound` is a model with the other inputs attached; it is explained as if it took images
+alone. When P copies of a batch run at once, they follow each other batch by batch, and row i uses row i mod B of the
+others."""
 
 import copy
 import inspect
@@ -21,12 +21,12 @@ from keras_explainable.models.structures import alternatives, leaves, mapped, pl
 from keras_explainable.models.trace import INPUT
 
 HOW = (
-    "pass all of them as x, a tuple, list or dictionary of arrays, and by leaf= which of them is the images: "
+    "pass all of them as x, a tuple, list or dictionary of arrays, and say by leaf= which of them is the images: "
     "x={'image': images, 'age': ages}, leaf='image'"
 )
 WRAPPER = (
-    "What is no array (a list of dictionaries, a flag) goes into a small nn.Module, or keras.Model, around this one, "
-    "whose gradients and layers stay: def forward(self, images): return self.model(images, the_rest)"
+    "For inputs that are not arrays (a list of dictionaries, a flag), write a small nn.Module, or keras.Model, around "
+    "this one, which keeps its gradients and layers: def forward(self, images): return self.model(images, the_rest)"
 )
 
 ONE_IMAGE = "for one image add the batch axis, x[None], and to a dataset of single images .batch(n)"
@@ -35,16 +35,17 @@ IMAGE_CHANNELS = (1, 3, 4)
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a model takes: a structure `tree` of numbers, 0 for the images and i for the i-th of the `others`."""
+    """What a model takes: a structure `tree` of numbers, where 0 stands for the images and i for the i-th of the
+    `others`."""
 
     tree: Any = 0
     others: tuple = ()
-    paths: tuple[tuple, ...] = ((),)  # of the images, and of the others
-    shared: frozenset[int] = frozenset()  # which of the others are the same for all images, and have no row for each
-    channels: Any = None  # what the user said of the axis of the images' channels
-    dtype: str | None = None  # the type of the user's images, where the model's weights leave it open
-    front: Any = None  # how the user's images become those that methods see, a `models.front.Front`; None: as they are
-    stretched: bool = False  # whether a signal's map lies over all that is seen of the image, wherever its cells look
+    paths: tuple[tuple, ...] = ((),)  # the paths of the images, and of the others
+    shared: frozenset[int] = frozenset()  # numbers of the others that are the same for all images
+    channels: Any = None  # the user's `channels` argument
+    dtype: str | None = None  # the type of the user's images, if the model's weights do not determine it
+    front: Any = None  # a `models.front.Front`: how the user's images become those that methods see; None: unchanged
+    stretched: bool = False  # whether maps cover all that the model sees of the image, wherever the signal's cells lie
 
     @property
     def alone(self) -> bool:
@@ -53,26 +54,26 @@ class Inputs:
 
     @property
     def form(self) -> str:
-        """The structure, as something hashable."""
+        """The structure as a hashable value."""
         return repr((self.tree, self.paths, sorted(self.shared), self.channels, self.dtype, self.front, self.stretched))
 
     @property
     def kinds(self) -> tuple:
-        """All that a trace of the model depends on."""
+        """All that a trace of the model depends on, as a hashable value."""
         of_all = ((*o.shape, keras.backend.standardize_dtype(o.dtype)) for o in self.others)
         return self.form, *(kind if i in self.shared else kind[1:] for i, kind in enumerate(of_all))
 
     def each(self, function: Callable) -> "Inputs":
-        """The same, of what a function makes of each array that has a row for each image."""
+        """A copy with `function` applied to each array that has a row for each image."""
         return self.fed(o if i in self.shared else function(o) for i, o in enumerate(self.others))
 
     def fed(self, others: Iterable) -> "Inputs":
-        """The same structure of other arrays."""
+        """A copy with other arrays."""
         return replace(self, others=tuple(others))
 
     def around(self, x: Any, see: Callable = lambda point, value: value) -> Any:
-        """The whole structure round the images, as the user gives them; each of the others as a copy, by way of
-        `see(point, value)`."""
+        """The whole structure around the images, as the user gives it. Each of the others is passed through `see(point,
+        value)` as a copy."""
         rows = self.each(lambda other: _rows(other, x)).others
         copies = (ops.copy(ops.convert_to_tensor(other)) for other in rows)  # a model may work in place
         seen = [see(INPUT._replace(part=i), other) for i, other in enumerate(copies, 1)]
@@ -80,8 +81,8 @@ class Inputs:
         return mapped(self.tree, [given, *seen].__getitem__)
 
     def arguments(self, function: Callable, inputs: Any, own: tuple = ()) -> tuple[tuple, dict]:
-        """The arguments by which a function takes inputs: a tuple or dictionary as several where it has them, and else
-        all as one. Parameters named in `own` do not count."""
+        """The arguments with which to call a function: a tuple or dictionary of inputs is spread if the function takes
+        it like that, else passed as one argument. Parameters named in `own` do not count."""
         if self.alone:
             return (inputs,), {}
         named = isinstance(inputs, Mapping) and all(isinstance(key, str) for key in inputs)
@@ -94,14 +95,14 @@ class Inputs:
                 return args, kwargs
         raise InputError(
             f"The model takes {', '.join(_parameters(function, own))}, and x with leaf= has {self._leaves()}: leave "
-            "out what is no input of the model, and name the rest as it does."
+            "out what is not an input of the model, and name the rest as it does."
         )
 
     def _leaves(self) -> str:
         return ", ".join(map(spelt, self.paths))
 
     def check(self, function: Callable, own: tuple = ()) -> None:
-        """Refuse images alone for a function that needs more."""
+        """Raise if images alone came for a function that needs more."""
         if self.alone and not _takes(function, (None,), {}, own):
             _refuse([n for n, p in _parameters(function, own).items() if p.default is p.empty], f". {WRAPPER}")
 
@@ -109,7 +110,7 @@ class Inputs:
         """The shape of images that a Keras model has declared; None if it has not.
 
         Raises:
-            InputError: images alone came and the model takes more, or the other way round.
+            InputError: images alone came and the model takes more, or vice versa.
         """
         inputs = _declared(model)
         if not inputs:
@@ -125,7 +126,7 @@ class Inputs:
         if len(inputs) > 1 and not (fits and known):
             raise InputError(
                 f"The model takes {', '.join(repr(i.name) for i in inputs)}, and x with leaf= has {self._leaves()}: "
-                "leave out what is no input of the model, and name the rest as it does."
+                "leave out what is not an input of the model, and name the rest as it does."
             )
         found = inputs[0] if len(inputs) == 1 else _named(model, self.paths[0])
         return None if found is None else tuple(found.shape)
@@ -136,7 +137,7 @@ def _refuse(names: list[str], more: str = "") -> NoReturn:
 
 
 def refuse_arguments(inputs: Inputs, function: Callable, error: TypeError) -> NoReturn:
-    """Say what a module takes where it could not take several inputs as they came."""
+    """Raise and say what a module takes, after it could not take several inputs as they came."""
     if inputs.alone:
         raise error
     line = str(error).partition("\n")[0]
@@ -147,18 +148,18 @@ def refuse_arguments(inputs: Inputs, function: Callable, error: TypeError) -> No
 
 
 class Several:
-    """Images, and arrays with a row for each of them: cut and counted as the images alone would be."""
+    """Images, and arrays with a row for each of them. They are sliced and counted as the images alone would be."""
 
     def __init__(self, images: Any, inputs: Inputs) -> None:
         self.images, self.inputs = images, inputs
 
     @classmethod
     def of(cls, x: Any, leaf: Any) -> "Several":
-        """A tuple, list or dictionary of arrays, or of such again, whose images are at `leaf`: a name, an index, or a
-        tuple of them.
+        """Make it from a tuple, list or dictionary of arrays, possibly nested, whose images are at `leaf`: a name, an
+        index, or a tuple of them.
 
         Raises:
-            InputError: there is no such leaf, or an array has not a row for each image.
+            InputError: there is no such leaf, or an array does not have a row for each image.
         """
         if not isinstance(x, (tuple, list, Mapping)):
             raise InputError(
@@ -169,10 +170,12 @@ class Several:
         leaf, shared = leaf if isinstance(leaf, Leaf) else (leaf, ())
         for path in shared:
             if path not in found or path == leaf:
-                raise InputError(f"shared={spelt(path)} came, and x has none like that: use {alternatives(x)}.")
+                raise InputError(
+                    f"shared={spelt(path)} came, and x has no such leaf besides the images: use {alternatives(x)}."
+                )
         at = leaf if isinstance(leaf, tuple) else (leaf,)
         if not all(isinstance(name, Hashable) for name in at) or at not in found:
-            raise InputError(f"leaf={leaf!r} came, and x has none like that: use {alternatives(x)}.")
+            raise InputError(f"leaf={leaf!r} came, and x has no such leaf: use {alternatives(x)}.")
         order = (at, *(path for path in found if path != at))
         arrays = [
             v if hasattr(v, "shape") and hasattr(v, "dtype") else np.asarray(v) for v in map(found.__getitem__, order)
@@ -207,15 +210,15 @@ class Several:
 
 
 class Bound(NamedTuple):
-    """A model with all of its inputs but the images."""
+    """A model with all of its inputs except the images."""
 
     model: Any
     inputs: Inputs
 
 
 def misfit(error: Exception, shape: tuple, rank: int) -> InputError | None:
-    """Why a module with channels first, whose layers have so many spatial axes, could not take images of a shape; None
-    where it failed for another reason."""
+    """The error that explains why a channels-first module could not take images of a shape; None if it failed for
+    another reason. `rank` is the number of spatial axes of its layers."""
     came = f"Images of shape (N, {', '.join(map(str, shape[1:]))}) came"
     if isinstance(error, ExplainError):
         return None
@@ -230,15 +233,15 @@ def misfit(error: Exception, shape: tuple, rank: int) -> InputError | None:
         return InputError(f"{came}, and this module takes (N, C, *space) with {rank} axes of space: {error}.")
     if len(shape) - 2 < rank:
         return InputError(
-            f"{came}, the first axis being that of the batch, and this module takes (N, C, *space) with {rank} axes of "
+            f"{came}, where the first axis is the batch, and this module takes (N, C, *space) with {rank} axes of "
             f"space: {ONE_IMAGE}."
         )
     if channels_seem("last", shape):
         first = ", ".join(map(str, (0, len(shape) - 1, *range(1, len(shape) - 1))))
         return InputError(
             f"{came}, and this module could not take them. "
-            f"PyTorch's convolutions want channels first, (N, C, *space): try x.permute({first}) of a torch.Tensor, "
-            f"x.transpose({first}) of a NumPy array."
+            f"PyTorch's convolutions take channels first, (N, C, *space): try x.permute({first}) for a torch.Tensor, "
+            f"x.transpose({first}) for a NumPy array."
         )
     if "channel" in str(error) or "running_mean" in str(error):
         return InputError(f"{came}, and this module takes another number of channels: {error}.")
@@ -246,13 +249,13 @@ def misfit(error: Exception, shape: tuple, rank: int) -> InputError | None:
 
 
 def channels_seem(place: str, shape: tuple) -> bool:
-    """Whether the channels of images seem to be "first" or "last", and not at the other end."""
+    """Whether the size of the axes suggests that the channels are "first" or "last", and not at the other end."""
     here, other = (shape[1], shape[-1]) if place == "first" else (shape[-1], shape[1])
     return here in IMAGE_CHANNELS and other not in IMAGE_CHANNELS
 
 
 def check_alone(x: Any) -> None:
-    """Refuse to call a model that exposes signals with more than images."""
+    """Raise if a model that exposes signals is called with more than images."""
     if isinstance(x, (tuple, list, Mapping)):
         raise InputError(
             f"A {type(x).__name__} of inputs came, and a model that exposes signals is called with images alone: let "
@@ -261,17 +264,18 @@ def check_alone(x: Any) -> None:
 
 
 def bound(model: Any, inputs: Inputs) -> Any:
-    """A model to which these inputs are fed; itself where there are none."""
+    """A model with these inputs attached; the model itself if there are none."""
     return model if inputs == Inputs() else Bound(model, inputs)
 
 
 def parted(model: Any) -> tuple[Any, Inputs]:
-    """A model and what is fed to it besides images."""
+    """A model, and its inputs other than the images."""
     return (model.model, model.inputs) if isinstance(model, Bound) else (model, Inputs())
 
 
 def sampled(adapter: Any) -> Any:
-    """An adapter with one row of what is fed besides the images, known also where that is part of a program."""
+    """A copy of an adapter with one row of each other input. The rows are NumPy arrays even if the inputs are part of a
+    program."""
     if adapter.inputs.alone:
         return adapter
     found = copy.copy(adapter)
@@ -280,20 +284,20 @@ def sampled(adapter: Any) -> Any:
 
 
 def _declared(model: keras.Model) -> list:
-    """The inputs that a functional model, or a Sequential one that is built, has declared."""
+    """The inputs that a functional model, or a built Sequential model, has declared."""
     inputs = getattr(model, "inputs", None) or []
     return inputs if all(isinstance(i, keras.KerasTensor) for i in inputs) else []
 
 
 def _named(model: keras.Model, path: tuple) -> Any:
-    """What a model has declared at a path of its inputs, or by this name; None if nothing."""
+    """The input that a model has declared at a path, or under its last name; None if there is none."""
     inputs = _declared(model)
     found = {(i.name,): i for i in inputs} | (dict(leaves(model.input)) if len(inputs) > 1 else {})
     return found.get(path, found.get(path[-1:]))
 
 
 def as_declared(model: keras.Model, path: tuple, value: Any) -> Any:
-    """A tensor as the Keras model itself would make it: of the type and rank that it has declared."""
+    """A tensor as the Keras model itself would make it: of the declared type and rank."""
     declared, value = _named(model, path), tensor(value)
     if declared is None:
         return value
@@ -302,7 +306,7 @@ def as_declared(model: keras.Model, path: tuple, value: Any) -> Any:
 
 
 def tensor(value: Any) -> Any:
-    """A tensor of the backend; numbers that are no integers as float32."""
+    """A tensor of the backend. Floating-point numbers become float32."""
     dtype = keras.backend.standardize_dtype(value.dtype)
     return ops.convert_to_tensor(value, "float32" if "float" in dtype else None)
 
@@ -314,7 +318,7 @@ def _sample(value: Any) -> Any:
 
 
 def _rows(value: Any, x: Any) -> Any:
-    """A row for each of the images, which are the first ones, or so many copies of all."""
+    """A row for each image: the value's own rows, or its rows repeated if images are copies of the batch."""
     if value.shape[0] == x.shape[0]:
         return ops.convert_to_tensor(value)
     return ops.take(value, ops.arange(ops.shape(x)[0]) % ops.shape(value)[0], axis=0)
@@ -325,7 +329,7 @@ def _parameters(function: Callable, own: tuple) -> Mapping[str, inspect.Paramete
 
 
 def _takes(function: Callable, args: tuple, kwargs: dict, own: tuple) -> bool:
-    """Whether a function can be called like this; true where it does not say."""
+    """Whether a function can be called like this; true if it has no signature."""
     try:
         parameters = _parameters(function, own).values()
     except (TypeError, ValueError):

@@ -1,5 +1,5 @@
-"""What a call does, for methods that send something through a network layer by layer: by the names of layer classes and
-operations, which the adapters of both frameworks look up here."""
+"""The role of a call, for methods that propagate something through a network layer by layer. Roles are looked up by the
+names of layer classes and operations; the adapters of both frameworks use this table."""
 
 from typing import Any
 
@@ -9,16 +9,16 @@ def _named(pattern: str, *, dims: tuple = (1, 2, 3), torch: bool = True) -> list
     return [pattern.format(f"{n}{letter}") for n in dims for letter in ("Dd" if torch else "D")]
 
 
-TIMES = ("Multiply", "mul")  # number by number
+TIMES = ("Multiply", "mul")  # elementwise
 GROUPS: dict[str, list[str]] = {
-    # y = W x + b, with a kernel that can be replaced; convolutions and all others
+    # y = W x + b, with a kernel that can be replaced: convolutions, and others
     "convolution": [*_named("Conv{}"), *_named("Conv{}Transpose", torch=False), *_named("ConvTranspose{}")]
     + _named("DepthwiseConv{}", torch=False),
     "dense": ["Dense", "Linear"],
     # a scale and a shift for each channel
     "norm": ["BatchNormalization", *_named("BatchNorm{}"), "SyncBatchNorm"],
     "scaling": ["Rescaling", "Normalization"],
-    # functions of single numbers
+    # elementwise functions
     "relu": ["ReLU", "relu", "Relu", "ReLU6", "relu6", "Relu6"],
     "activation": [
         "LeakyReLU",
@@ -52,10 +52,10 @@ GROUPS: dict[str, list[str]] = {
     + ["GroupNormalization", "GroupNorm", "group_norm", "normalize"],
     "softmax": ["Softmax", "softmax"],
     "attention": ["MultiHeadAttention", "scaled_dot_product_attention", "multi_head_attention_forward"],
-    # of a tensor, its shape alone
+    # uses only the shape of a tensor
     "blank": ["new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like", "full_like", "empty_like"]
     + ["ZerosLike", "OnesLike", "FullLike"],
-    # every output is one input, or nothing
+    # each output value is an input value or a constant
     "moving": ["Flatten", "flatten", "Reshape", "reshape", "view", "Permute", "permute", "Transpose", "transpose"]
     + ["Concatenate", "concatenate", "cat", "concat", "Squeeze", "squeeze", "unsqueeze", "ExpandDims", "Unflatten"]
     + [*_named("ZeroPadding{}"), *_named("ZeroPad{}"), "pad", "Pad", *_named("Cropping{}"), "GetItem", "getitem"]
@@ -69,12 +69,12 @@ GROUPS: dict[str, list[str]] = {
 ROLES = {name: group for group, names in GROUPS.items() for name in names}
 WEIGHTED = {name: "convolution" for name in GROUPS["product"] if name.lower().startswith(("conv", "depthwise"))}
 WEIGHTED |= dict.fromkeys(["linear", "Matmul", "matmul", "rmatmul", "bmm", "mm", "Einsum", "einsum"], "dense")
-HOUSES = ("keras", "torch", "torchvision")  # whose classes these are; a user's class of such a name may do anything
+HOUSES = ("keras", "torch", "torchvision")  # packages of these classes; a user's class with such a name may do anything
 AMBIGUOUS = ("clamp", "clamp_min", "clip", "max", "maximum", "where", "threshold", "hardtanh", "rrelu", "masked_fill")
-RECTIFIERS = ("relu", "Relu", "relu6", "Relu6")  # which have no slope below 0
+RECTIFIERS = ("relu", "Relu", "relu6", "Relu6")  # no slope below 0
 LINEAR = ("convolution", "dense")
 ELEMENTWISE = ("relu", "activation", "sigmoid")
-# What leaves every number at its place; of what moves numbers, that which leaves them there as well.
+# LOCAL roles keep every value at its place; so do the "moving" operations that are STAYING.
 LOCAL = ("convolution", "norm", "scaling", "relu", "activation", "sigmoid", "average", "maximum", "sum")
 STAYING = ("identity", "dropout", "concatenate", "concat", "cat", "pad", "clone", "contiguous", "inputlayer", "to")
 STAYING_BY_BEGINNING = (
@@ -86,29 +86,30 @@ STAYING_BY_BEGINNING = (
     "alphadropout",
     "stochasticdepth",
 )
-# What may leave places out.
+# Operations that may drop places.
 CHOOSING = ("getitem", "split", "chunk", "unbind", "narrow", "select", "index_select", "roll", "expand", "broadcastto")
-# In the names of what makes other sizes, of what moves places, and of layers that draw numbers when they are told to.
+# Words in the names of layers that change sizes, that move places, and that may draw random numbers.
 SIZING = ("conv", "pool", "pad", "crop", "interpolate", "resiz", "upsampl")
 TURNING = ("flip", "roll", "rot", "shuffle")
 DRAWING = ("dropout", "noise", "random")
 
 
 def of_name(name: str | None) -> str | None:
-    """What an activation or operation of a name does, or None if we do not know."""
+    """The role of an activation or operation of a name, or None if it is unknown."""
     return ROLES.get(name) if name else None
 
 
 def of_operation(name: str) -> str | None:
-    """What an operation outside of layers does; None where it can be a ReLU, or an activation, by its arguments."""
+    """The role of an operation outside of layers; None if its arguments decide whether it is a ReLU or another
+    activation."""
     if name.lower() in AMBIGUOUS:
         return None
-    return "product" if name == "linear" else ROLES.get(name, "other")  # one with weights, not the activation
+    return "product" if name == "linear" else ROLES.get(name, "other")  # the function with weights, not the activation
 
 
 def of_layer(layer: Any, entry: str) -> str | None:
-    """What a layer does, by its class or the nearest one above; "other" where that is the framework's but none of ours,
-    None for a user's own, also where a class in between has a method `entry` (`call`, `forward`) of its own."""
+    """The role of a layer, by its class or the nearest base class. "other" if that is the framework's but not in the
+    table. None for a user's own class, or if a class in between overrides the method `entry` (`call`, `forward`)."""
     for one in type(layer).__mro__:
         framework = one.__module__.partition(".")[0] in HOUSES
         if framework and one.__name__ in ROLES:

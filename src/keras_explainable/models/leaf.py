@@ -1,4 +1,4 @@
-"""Which of several inputs is the images, as a user says it."""
+"""Which of several inputs is the images, as the user says it."""
 
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ class Leaf(NamedTuple):
 
     @classmethod
     def of(cls, leaf: Any, shared: Any) -> Any:
-        """A leaf as it came where nothing is shared."""
+        """The leaf as it came if nothing is shared."""
         if shared is None:
             return leaf
         if leaf is None:

@@ -1,4 +1,5 @@
-"""Whether a call is linear in what comes of the images, found by trying it on numbers, and not by its name."""
+"""Whether a call is linear in the values that come from the images. This is tested with numbers, not by the call's
+name."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -15,18 +16,18 @@ from keras_explainable.models.inputs import sampled
 from keras_explainable.models.operations import Step
 from keras_explainable.models.trace import Point, Trace
 
-SIZES = (1e-3, 0.1, 1.0, 10.0, 1000.0)  # of what a call is tried on
-EXACT, LOWER = 1e-3, 0.03  # the error of a float32 sum, and of what is computed in a lower precision
+SIZES = (1e-3, 0.1, 1.0, 10.0, 1000.0)  # scales of the test inputs
+EXACT, LOWER = 1e-3, 0.03  # tolerances for float32 sums, and for lower precisions
 MOVING, LINEAR = "moving", "linear"
 
-Key = tuple[str, int]  # of a call
+Key = tuple[str, int]  # the path and number of a call
 
 
 def tried(adapter: Adapter, trace: Trace, shape: tuple, steps: Sequence[Step]) -> dict[Key, str]:
-    """Which of some calls are linear in what comes of the images, up to a constant: "moving" where each output is one
-    of these numbers, or a constant, and "linear" otherwise. The verdict is kept with the trace.
+    """Find which of some calls are linear, up to a constant, in the values that come from the images. "moving": each
+    output is one of these values, or a constant; "linear": otherwise. The verdicts are kept with the trace.
 
-    All are tried in one run of the model, on random images of this shape (N, ...)."""
+    All calls are tested in one run of the model, on random images of this shape (N, ...)."""
     verdicts = trace.known.setdefault("linear", {})
     new = [step for step in steps if step.call.output[:2] not in verdicts]
     verdicts.update(dict.fromkeys([step.call.output[:2] for step in new]))
@@ -37,8 +38,8 @@ def tried(adapter: Adapter, trace: Trace, shape: tuple, steps: Sequence[Step]) -
 
 
 def summing(adapter: Adapter, trace: Trace, shape: tuple, steps: Sequence[Step]) -> dict[Key, int | None]:
-    """The axis along which what each of some calls gives adds up to 1, counted from the last; None where there is none,
-    or more than one. Kept with the trace."""
+    """The axis along which the output of each call sums to 1, counted from the last; None if there is none, or more
+    than one. Kept with the trace."""
     axes = trace.known.setdefault("summing", {})
     new = {step.call.output[:2]: step.reached for step in steps if step.call.output[:2] not in axes}
     axes.update(dict.fromkeys(new))
@@ -48,8 +49,7 @@ def summing(adapter: Adapter, trace: Trace, shape: tuple, steps: Sequence[Step])
 
 
 def still(adapter: Adapter, trace: Trace, shape: tuple, points: Sequence[Point]) -> bool:
-    """Whether signals are the same whatever the images show: tried on two batches of random ones. Kept with the
-    trace."""
+    """Whether signals are the same for all images, tested on two batches of random ones. Kept with the trace."""
     known = trace.known.setdefault("still", {})
     key = tuple(points)
     if key not in known:
@@ -59,7 +59,7 @@ def still(adapter: Adapter, trace: Trace, shape: tuple, points: Sequence[Point])
 
 
 def _with_numbers(work: Callable[[], None]) -> None:
-    """Done in a thread of its own, where there are numbers also while the backend traces in this one."""
+    """Run in another thread, where tensors have values even while the backend traces in this one."""
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
@@ -77,7 +77,7 @@ def _same(adapter: Adapter, shape: tuple, points: frozenset[Point]) -> bool:
             seen.append({})
             with adapter.device():
                 adapter.run(adapter.images(_random(shape, seed)), tap, points)
-    except Exception:  # not on such images
+    except Exception:  # the model cannot run on such images
         return False
     first, second = seen
     return first.keys() == second.keys() == points and all(np.array_equal(first[p], second[p]) for p in points)
@@ -88,7 +88,7 @@ def _random(shape: tuple, seed: int = 0) -> np.ndarray:
 
 
 def _run(adapter: Adapter, shape: tuple, able: dict[Key, tuple[Point, ...]], verdicts: dict, judge: Callable) -> None:
-    """Note the verdict on each call, tried while the model runs."""
+    """Run the model, and store the verdict on each call."""
     seen: dict[Point, Any] = {}
 
     def tap(point, value):
@@ -102,13 +102,13 @@ def _run(adapter: Adapter, shape: tuple, able: dict[Key, tuple[Point, ...]], ver
     try:
         with adapter.device():
             adapter.run(adapter.images(_random(shape)), tap, points)
-    except Exception:  # not on such images: then nothing is known of what was not tried
+    except Exception:  # the model cannot run on such images: calls not yet tested stay unknown
         return
 
 
 def _verdict(again: Callable, values: dict[int, Any]) -> str | None:
-    """What is seen of a call, `again({part: tensor})`, of so many tensors: whether f(a + b) + f(0) = f(a) + f(b),
-    f(-a) + f(a) = 2 f(0), and <f(a) - f(0), v> = <a, J^T v> by its own gradient J."""
+    """Test a call, `again({part: tensor})`, on such tensors: f(a + b) + f(0) = f(a) + f(b), f(-a) + f(a) = 2 f(0), and
+    <f(a) - f(0), v> = <a, J^T v> for its own gradient J."""
     random = np.random.default_rng(0)
     exact = [_is_exact(value) for value in values.values()]
 
@@ -123,7 +123,7 @@ def _verdict(again: Callable, values: dict[int, Any]) -> str | None:
 
     try:
         still = call(draw(0))
-        if not np.isfinite(still).all():  # x / 0
+        if not np.isfinite(still).all():  # such as x / 0
             return None
         for size in SIZES:
             a, b = draw(size), draw(size)
@@ -138,18 +138,18 @@ def _verdict(again: Callable, values: dict[int, Any]) -> str | None:
         y = call(a)
         known = np.concatenate([np.ravel(_numbers(_like(n, v))) for n, v in zip(a, values.values(), strict=True)])
         return MOVING if bool(np.all(np.isin(y, known) | (y == still))) else LINEAR
-    except Exception:  # it wants other numbers, or gives no tensor
+    except Exception:  # it needs other values, or returns no tensor
         return None
 
 
 def _axis(again: Callable, values: dict[int, Any]) -> int | None:
-    """The axis along which a call of one signal adds up to 1, whatever that signal is."""
+    """The axis along which a call of one signal sums to 1, whatever that signal is."""
     random = np.random.default_rng(0)
     try:
         y = _numbers(again({part: _like(random.normal(size=v.shape), v) for part, v in values.items()}))
     except Exception:
         return None
-    alone = bool(np.allclose(y, 1))  # along an axis of one place, which is not that of the images
+    alone = bool(np.allclose(y, 1))  # all ones: it sums along an axis of size 1, not the batch
     axes = [axis for axis in range(1 - y.ndim if alone else -y.ndim, 0) if (y.shape[axis] == 1) == alone]
     sums = [axis for axis in axes if np.allclose(y.sum(axis), 1, atol=LOWER)][-1 if alone else 0 :]
     return sums[0] if len(sums) == 1 else None
@@ -158,7 +158,7 @@ def _axis(again: Callable, values: dict[int, Any]) -> int | None:
 def _has_gradient(
     again: Callable, values: dict[int, Any], a: list, base: list, random: np.random.Generator, tolerance: float
 ) -> bool:
-    """Whether the backend's gradient by each tensor is that of the function: not where it was cut off."""
+    """Whether the backend's gradient for each tensor is that of the function. It is not if the gradient was cut off."""
     parts = list(values)
     fixed = dict(zip(parts, starmap(_like, zip(base, values.values(), strict=True)), strict=True))
     for part, numbers in zip(parts, a, strict=True):

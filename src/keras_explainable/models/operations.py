@@ -1,4 +1,4 @@
-"""The operations of a trace that methods send something through."""
+"""The steps of a trace that methods propagate something through."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -11,14 +11,15 @@ from keras_explainable.models.trace import IMAGES, Call, Point, Trace
 
 
 class Step(NamedTuple):
-    """A call that a score depends on: what it does, and what its fused activation does, if that is on the way."""
+    """A call that a score depends on, its role, and the role of its fused activation if that is on the way to the
+    score."""
 
     call: Call
     role: str | None
     fused: str | None
-    reached: tuple[Point, ...] = ()  # those of its inputs that depend on the images
-    fixed: tuple[Point, ...] = ()  # those that depend on weights alone
-    indexed: bool = False  # whether some that are no floating numbers do, as rows of a table
+    reached: tuple[Point, ...] = ()  # its inputs that depend on the images
+    fixed: tuple[Point, ...] = ()  # its inputs that depend on weights alone
+    indexed: bool = False  # whether an integer input, such as row numbers of a table, depends on the images
 
     @property
     def inputs(self) -> tuple[Point, ...]:
@@ -26,7 +27,7 @@ class Step(NamedTuple):
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """Its name for messages."""
         return f"{self.call.path} ({self.call.kind})"
 
 
@@ -38,46 +39,67 @@ def steps(
     roots: Sequence[int] | None = None,
     still: Callable[[Sequence[Point]], bool] = lambda points: False,
 ) -> list[Step]:
-    """The calls between the images, or the signal at `stop`, and the scores, in execution order. Without a target the
-    scores are the values `roots`, or all outputs. `still(points)` tells by trying whether the signals at some points do
-    not depend on the images, where it is not known what made them.
+    """The calls between the images, or the signal at `stop`, and the scores, in execution order.
+
+    Args:
+        target: where the scores are; without it they are the values `roots`, or all outputs.
+        still: `still(points)` tests whether the signals at some points do not depend on the images. It is asked for
+            values of unknown origin.
 
     Raises:
-        LayerError: between two of them is an operation that is no layer.
+        LayerError: an operation that is not a layer lies on the way.
     """
-    waiting: list[tuple[int, str]] = [
-        (value, "the model's output") for value in (trace.outputs if roots is None else roots)
-    ]
-    found: set[tuple[str, int]] = set()
-    bare = None  # the call whose fused activation is behind the scores
-    if target is not None:
-        call = trace.at(target)
-        if call is None:
-            raise LayerError(f"{target} is not part of the model's forward pass.")
-        waiting = [(call.inputs[0] if target.link == "input" else call.outputs[0], str(target))]
-        bare = (call.path, call.call) if target.link == "linear" else None
     start = trace.at(stop) if stop else None
-    whole: set[int] = set().union(*(call.integers for call in trace.calls))
     ends = {IMAGES, *(start.outputs if start else ())}
+    waiting, bare = _scores(trace, target, roots)
+    return _described(adapter, trace, _before(adapter, trace, waiting, ends, still), ends, bare)
+
+
+Key = tuple[str, int]  # the path and number of a call
+
+
+def _scores(
+    trace: Trace, target: Point | None, roots: Sequence[int] | None
+) -> tuple[list[tuple[int, str]], Key | None]:
+    """The values of the scores with their names, and the call whose fused activation comes after the scores."""
+    if target is None:
+        return [(value, "the model's output") for value in (trace.outputs if roots is None else roots)], None
+    call = trace.at(target)
+    if call is None:
+        raise LayerError(f"{target} is not part of the model's forward pass.")
+    value = call.inputs[0] if target.link == "input" else call.outputs[0]
+    return [(value, str(target))], (call.path, call.call) if target.link == "linear" else None
+
+
+def _before(
+    adapter: Adapter, trace: Trace, waiting: list[tuple[int, str]], ends: set[int], still: Callable
+) -> set[Key]:
+    """The calls that the waiting values (each with the name of its user) are computed by, back to the values `ends`."""
+    found: set[Key] = set()
+    integers: set[int] = set().union(*(call.integers for call in trace.calls))
     while waiting:
         value, user = waiting.pop()
         if value in trace.beside or value in ends:
             continue
         call = _maker(adapter, trace, value)
-        if call is None and value in whole:
-            continue  # numbers of rows of a table, made before the model ran: no gradient goes there
+        if call is None and value in integers:
+            continue  # row numbers of a table, made before the model ran: they get no gradient
         if call is None and (taken := _taking(trace, value)) and still(taken):
             continue  # a table that was kept, or written into
         if call is None:
             raise LayerError(
-                f"Before {user} an operation takes place that is no layer, and what it does to a relevance is not "
-                "known: make it a layer (keras.layers.ReLU, Add, Flatten, ...; torch.nn.ReLU, ...)."
+                f"Before {user} an operation runs that is not a layer, and how relevance passes through it is unknown: "
+                "make it a layer (keras.layers.ReLU, Add, Flatten, ...; torch.nn.ReLU, ...)."
             )
-        if (call.path, call.call) in found:
-            continue
-        found.add((call.path, call.call))
-        waiting.extend((number, call.path) for number in call.inputs)
-    reached, made = ends, []
+        if (call.path, call.call) not in found:
+            found.add((call.path, call.call))
+            waiting.extend((number, call.path) for number in call.inputs)
+    return found
+
+
+def _described(adapter: Adapter, trace: Trace, found: set[Key], reached: set[int], bare: Key | None) -> list[Step]:
+    """The steps of the calls `found` that depend on the values `reached`. `bare` counts without its activation."""
+    made = []
     for c in trace.calls:
         if (c.path, c.call) not in found or reached.isdisjoint(c.inputs) or (role := adapter.role(c)) == "blank":
             continue
@@ -91,7 +113,7 @@ def steps(
 
 
 def _role(call: Call, role: str | None, reached: tuple[Point, ...]) -> str | None:
-    """What a call does, by which of its inputs depend on the images: a product of one with weights is linear."""
+    """What a call does, given which of its inputs depend on the images: a product with weights is linear."""
     if _scales(call, role, reached):
         return "scaling"
     if role is None and call.operation and call.kind.lower() == "max" and _reduces(call):
@@ -101,25 +123,26 @@ def _role(call: Call, role: str | None, reached: tuple[Point, ...]) -> str | Non
 
 
 def _scales(call: Call, role: str | None, reached: tuple[Point, ...]) -> bool:
-    """Whether each number is multiplied by one that does not depend on the images, or divided by it."""
+    """Whether each number is multiplied or divided by one that does not depend on the images."""
     if len(reached) != 1 or dict(call.signals)[reached[0]] != call.shape:
         return False
     return call.kind in layer_roles.TIMES or (role == "quotient" and len(call.inputs) == 2 and reached[0].part == 0)
 
 
 def _taking(trace: Trace, value: int) -> list[Point]:
-    """Where a value comes in as floating numbers."""
+    """The points where a value is a floating-point input."""
     inputs = ((call, p) for call in trace.calls for p, _ in call.signals if p.link == "input")
     return [point for call, point in inputs if point.part < len(call.inputs) and call.inputs[point.part] == value]
 
 
 def _reduces(call: Call) -> bool:
-    """Whether fewer numbers come out than go in, of one signal alone: of a maximum, along an axis."""
+    """Whether a call of one signal gives fewer numbers than it takes, as does a maximum along an axis."""
     sizes = [math.prod(shape) for point, shape in call.signals if point.link == "input"]
     return len(call.inputs) == len(sizes) == 1 and math.prod(call.shape) < sizes[0]
 
 
 def _maker(adapter: Adapter, trace: Trace, value: int) -> Call | None:
-    """The call that made a value: of attention the whole layer, which is known, and not the last one inside."""
+    """The call that made a value. For attention this is the whole layer, which is known, not the last call inside
+    it."""
     made = (c for c in trace.calls if c.holds_calls and value in c.outputs and value not in c.inputs)
     return next((c for c in made if adapter.role(c) == "attention"), trace.producer(value))

@@ -1,5 +1,5 @@
-"""In which order the tokens of a signal are the places of an image, measured: places are numbered, and for each binary
-digit of their numbers a copy of an image is changed where that digit is 1."""
+"""Which token of a signal is at which place of an image. This is measured: places are numbered, and for each binary
+digit of the numbers, a copy of an image is changed where that digit is 1."""
 
 from typing import Any
 
@@ -13,19 +13,19 @@ from keras_explainable.models.trace import Call
 
 
 def digits(grid: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Each axis, and each of the binary digits that number its places."""
+    """Each axis, with each binary digit that its places' numbers need."""
     return [(axis, digit) for axis, count in enumerate(grid) for digit in range((count - 1).bit_length())]
 
 
 def ones(size: tuple[int, ...], grid: tuple[int, ...]) -> np.ndarray:
-    """Where in an image of a size each digit of the places of a grid is 1: (digits, *size)."""
+    """Where in an image of a size each digit of the grid's places is 1: (digits, *size)."""
     at = np.meshgrid(*(np.arange(s) * g // s for s, g in zip(size, grid, strict=True)), indexing="ij")
     return np.stack([at[axis] >> digit & 1 == 1 for axis, digit in digits(grid)])
 
 
 def decoded(changes: np.ndarray, grid: tuple[int, ...]) -> tuple[int, ...] | None:
-    """Which token is at each place, from how much each changes (digits, tokens) where a digit is 1: the tokens that
-    change most are those of the places with this digit. None where the tokens are no permutation of the places."""
+    """The token at each place, from how much each token changes (digits, tokens) when the places with a digit 1 change.
+    The tokens that change most are those of these places. None if the tokens are no permutation of the places."""
     places, numbers = ones(grid, grid).reshape(len(changes), -1), np.zeros((len(grid), changes.shape[1]), int)
     for (axis, digit), change, place in zip(digits(grid), changes, places, strict=True):
         most = np.argsort(-change, kind="stable")[: place.sum()]
@@ -37,7 +37,7 @@ def decoded(changes: np.ndarray, grid: tuple[int, ...]) -> tuple[int, ...] | Non
 
 
 def found(adapter: Adapter, shape: tuple, call: Call, reading: Reading, scale: Any) -> tuple[int, ...] | None:
-    """The order of a signal's tokens, as of a reading of them; None where they are no permutation of its grid."""
+    """The order of a signal's tokens with a given reading; None if they are no permutation of its grid."""
     first = adapter.channels_first
     batch = probes.images(shape, first, scale, ones(spatial_size(shape, first), reading.grid))
     seen = probes.changes(adapter, batch, [call]).get(call.output)

@@ -1,4 +1,4 @@
-"""Where a cotangent goes on its way back through a model: layer by layer, by rules, and nowhere unnoticed."""
+"""Rules that replace the backward pass at chosen signals of a model."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -12,22 +12,23 @@ from keras_explainable.models.trace import Point
 
 
 class Override(NamedTuple):
-    """What arrives at a signal goes on to others as `send(g, inputs, output) -> cotangents of the inputs`, all float32.
+    """A cotangent that arrives at the signal `at` goes to the signals `of` as `send(g, inputs, output) -> cotangents of
+    the inputs`, all in float32.
 
-    With `of` = (at,) it is the arriving cotangent that is changed, and the layer keeps its own gradient. What the model
-    goes on with is the signal itself, or `instead(signal)`, which is then the output. Signals are kept for `send` as
-    far as it `looks` at them, and else it gets None."""
+    With `of` = (at,) only the arriving cotangent is changed, and the layer keeps its own gradient. The model continues
+    with the signal, or with `instead(signal)`, which is then the output. Signals are kept for `send` only if `looks`
+    names them; otherwise it gets None."""
 
     at: Point
     of: tuple[Point, ...]
     send: Callable[..., Sequence]
     instead: Callable[[Any], Any] | None = None
     looks: tuple[str, ...] = ("inputs", "output")
-    again: Point | None = None  # of the call that `send` makes again: it gets that first
+    again: Point | None = None  # the "again" point of the call that `send` repeats; passed to it as first argument
 
 
 class Overrides:
-    """Rules for a run of a model."""
+    """The rules for a run of a model."""
 
     def __init__(self, rules: Sequence[Override]) -> None:
         self.rules = {rule.at: rule for rule in rules}
@@ -36,7 +37,7 @@ class Overrides:
         self.points = self.sources | self.rules.keys() | {rule.again for rule in rules if rule.again}
 
     def start(self) -> Callable[[Point, Any], Any]:
-        """A tap for one run, which puts the rules in place."""
+        """A tap for one run that applies the rules."""
         kept: dict[Point, Any] = {}
 
         def rewire(point, value):
@@ -45,13 +46,13 @@ class Overrides:
                 return value
             rule = self.rules.get(point)
             if rule is not None:
-                value = ops.copy(value) if point.link == "input" else value  # others may take it as well
+                value = ops.copy(value) if point.link == "input" else value  # other layers may take it too
                 if rule.again is not None:
                     rule = rule._replace(send=functools.partial(rule.send, kept[rule.again]))
                 inputs = tuple(kept.get(p, value) for p in rule.of)
                 output = rule.instead(value) if rule.instead else value
                 value = backend.reroute(inputs, output, _in_float(rule, inputs, output), rule.looks)
-            if point in self.sources:  # as a copy: what follows may work in place
+            if point in self.sources:  # a copy, since later layers may work in place
                 kept[point] = ops.copy(value) if point in self.seen else backend.stand_in(value)
             return value
 

@@ -1,9 +1,9 @@
 """Where the cells of a signal lie in the image.
 
-A map of a signal is stretched over the whole image, or over what of it the model sees. That is where its cells are, to
-within half a cell, if every layer before it keeps, halves, ... the size of what it gets. Where one does not (by
-convolutions without padding, or images that are no multiple of the patches), the layers' steps and paddings tell, and
-where these are not known, it is measured: the gradient of one cell of a signal is around its centre."""
+A map of a signal is stretched over the whole image, or over the part that the model sees. This is where its cells are,
+to within half a cell, if every layer before it divides or multiplies sizes evenly. If one does not (convolutions
+without padding, images that are not a multiple of the patches), the places follow from the layers' steps and paddings.
+If these are unknown, places are measured: the gradient of one cell of a signal is concentrated around its centre."""
 
 from collections.abc import Sequence
 
@@ -14,17 +14,19 @@ from keras_explainable.models.contract import Adapter
 from keras_explainable.models.spatial import spatial_size
 from keras_explainable.models.trace import IMAGES, Call, Point, Trace
 
-LEAST = 4  # cells along an axis, of which those in the middle can be told from the border's
-DRAWS = 4  # mixtures of channels of each cell
-HALF = 0.5  # of a cell: what a place may be off
-SHRUNK = 0.6  # of the image: how far apart the cells must be, to be believed
+LEAST = 4  # cells along an axis: with fewer, inner cells are too close to the border
+DRAWS = 4  # random mixtures of channels for each cell
+HALF = 0.5  # of a cell: places may be off by this much
+SHRUNK = 0.6  # of the image: measured cells must extend over this much, or the measurement is not trusted
 Window = tuple[float, ...]
-Places = tuple[tuple[int, ...], tuple[tuple[float, float], ...]]  # a size; of each axis the first centre and step
+Places = tuple[
+    tuple[int, ...], tuple[tuple[float, float], ...]
+]  # a size; and for each axis the first centre and the step
 
 
 def keeps_step(trace: Trace, call: Call, rank: int, seen: Sequence = ()) -> bool:
-    """Whether all calls before a signal make of a size a whole part or a multiple of it, rounded up; of those before
-    the first weights, `seen` tells already where they look, if they look anywhere else."""
+    """Whether all calls before a signal divide or multiply sizes evenly, rounding up. If `seen` says where the first
+    weights look, only calls from these on are checked."""
     return all(
         new <= 1 or _is_part(old, new)
         for one in _before(trace, call, bool(seen))
@@ -34,7 +36,8 @@ def keeps_step(trace: Trace, call: Call, rank: int, seen: Sequence = ()) -> bool
 
 
 def _before(trace: Trace, call: Call, weighted: bool) -> list[Call]:
-    """The calls that a signal is made by, without those around them; with `weighted` from the first with weights on."""
+    """The calls that make a signal, without the calls around them; with `weighted`, from the first call with weights
+    on."""
     above = trace.above(call.outputs[0]) | {call.outputs[0]} if call.outputs else frozenset()
     found = [one for one in trace.calls if not one.holds_calls and not above.isdisjoint(one.outputs)]
     first = next((i for i, one in enumerate(found) if one.has_kernel and one.leaf), 0) if weighted else 0
@@ -42,7 +45,7 @@ def _before(trace: Trace, call: Call, weighted: bool) -> list[Call]:
 
 
 def _sizes(one: Call, rank: int) -> tuple[tuple, ...]:
-    """The sizes of space that come into a call that can make others of them, and that go out."""
+    """The spatial sizes of a call's input and output, if the call can change sizes; else ()."""
     came, kind = dict(one.signals).get(Point(*one.output[:2], "input"), ()), one.kind.lower()
     sizing = any(word in kind for word in layer_roles.SIZING) or not (one.operation or one.has_kernel)
     if not sizing or {len(came), len(one.shape)} != {rank + 2}:
@@ -58,8 +61,8 @@ def _is_part(old: int, new: int) -> bool:
 def by_layers(
     adapter: Adapter, trace: Trace, call: Call, image: Sequence[int], size: Sequence[int], seen: Sequence
 ) -> tuple[Window | None, ...] | None:
-    """Where the cells of a signal of a size begin and end in an image, as the layers before it say; None where one of
-    them does not."""
+    """Where the cells of a signal of a size begin and end in an image, computed from the layers before it; None if a
+    layer's geometry is unknown."""
     found = _followed(adapter, _before(trace, call, False), {IMAGES: (tuple(image), ((0.0, 1.0),) * len(image))}, call)
     if found is None and any(seen):
         calls = _before(trace, call, True)
@@ -71,7 +74,7 @@ def by_layers(
 
 
 def _followed(adapter: Adapter, calls: list[Call], at: dict[int, Places], call: Call) -> Places | None:
-    """The places of what a call gives, by those of other values."""
+    """The places of a call's output, given those of other values."""
     for one in calls:
         known = [at[value] for value in one.inputs if value in at]
         if not known:
@@ -94,7 +97,7 @@ def _followed(adapter: Adapter, calls: list[Call], at: dict[int, Places], call: 
 
 
 def _entry(calls: list[Call], image: Sequence[int], seen: Sequence) -> dict[int, Places]:
-    """The places of what comes to the first weights, as it was measured where these look."""
+    """The places of the first weights' input, from the measured windows."""
     entry = dict(calls[0].signals).get(Point(*calls[0].output[:2], "input"), ()) if calls else ()
     size = spatial_size(entry, calls[0].channels_first) if len(entry) == len(image) + 2 else ()
     if not size:
@@ -112,12 +115,12 @@ def _looks(adapter: Adapter, one: Call, axis: int, old: int, new: int) -> tuple[
 
 
 def cells(size: Sequence[int]) -> list[tuple[int, ...]]:
-    """The cells that are looked at: a quarter of the way from both ends of every axis."""
+    """The cells that are measured: a quarter of the way from both ends of every axis."""
     return [tuple(s // 4 for s in size), tuple(s - 1 - s // 4 for s in size)]
 
 
 def mixtures(size: Sequence[int], channels: int) -> np.ndarray:
-    """(copies, *size, channels): of one cell each, numbers of both signs for all channels, and else 0."""
+    """(copies, *size, channels): random signs for all channels of one cell each, and 0 elsewhere."""
     rng, found = np.random.default_rng(0), []
     for cell in cells(size):
         for _ in range(DRAWS):
@@ -128,10 +131,11 @@ def mixtures(size: Sequence[int], channels: int) -> np.ndarray:
 
 
 def windows(gradients: np.ndarray, size: Sequence[int], seen: Sequence) -> tuple[Window | None, ...]:
-    """Where the cells of a signal of a size begin and end along each axis, in parts of the image, from the gradients
-    (copies, *image) of `mixtures` as squares; what the model sees of the image is `seen`, and None all of it.
+    """Where the cells of a signal of a size begin and end along each axis, as fractions of the image. `gradients`
+    (copies, *image) are the squared gradients of `mixtures`; `seen` is the part of the image that the model sees, None
+    for all of it.
 
-    The centre of a cell is the median of its squared gradient: what comes from afar hardly moves it."""
+    The centre of a cell is the median of its squared gradient: contributions from far away hardly move it."""
     found: list[Window | None] = []
     for axis, (count, window) in enumerate(zip(size, seen, strict=True)):
         others = tuple(a for a in range(1, gradients.ndim) if a != axis + 1)
@@ -142,27 +146,29 @@ def windows(gradients: np.ndarray, size: Sequence[int], seen: Sequence) -> tuple
 
 
 def _median(density: np.ndarray) -> float:
-    """The place below which half of the numbers along an axis are."""
+    """The place below which half of the total along an axis lies."""
     total = np.concatenate([[0.0], np.cumsum(density)])
     return float(np.interp(total[-1] / 2, total, np.arange(len(total)))) if total[-1] > 0 else np.nan
 
 
 def _window(count: int, window: Window | None, at: Sequence, draws: Sequence[np.ndarray], size: int) -> Window | None:
-    """The measured window along one axis, where it is another than the usual one by more than half a cell, and more
-    than what the draws of a cell's centre differ by."""
+    """The measured window along one axis, if it differs from the usual one by more than half a cell plus the spread
+    between draws."""
     draws = [draw[~np.isnan(draw)] for draw in draws]
     if count < LEAST or at[0] == at[1] or not all(map(len, draws)):
         return window
     centres = [draw.mean() for draw in draws]
     step = (centres[1] - centres[0]) / (at[1] - at[0])
     differ = max(np.ptp(draw) for draw in draws)
-    if not SHRUNK < step * count / size < 1 / SHRUNK:  # where all places look at all others, centres are in the middle
+    if (
+        not SHRUNK < step * count / size < 1 / SHRUNK
+    ):  # if every cell sees the whole image, all centres are in the middle
         return window
     return _chosen(count, window, centres[0] - (at[0] + 0.5) * step, step, size, differ)
 
 
 def _chosen(count: int, window: Window | None, start: float, step: float, size: int, doubt: float = 0) -> Window | None:
-    """The window of cells of a step that begin at a place, unless it is the usual one to within half a cell."""
+    """The window of cells with a given step and start, unless it is the usual one to within half a cell."""
     begin, end = window or (0.0, 1.0)
     usual = (end - begin) * size / count
     off = max(abs(start + (i + 0.5) * step - begin * size - (i + 0.5) * usual) for i in (0, count - 1))

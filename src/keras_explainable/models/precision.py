@@ -1,4 +1,4 @@
-"""The precision in which a model computes: an option of one thread's calls, which changes nothing of the model."""
+"""The precision in which a model computes: an option of one thread's calls that changes nothing in the model."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,13 +16,13 @@ _current: ContextVar[str | None] = ContextVar("precision", default=None)
 
 
 def current_precision() -> str | None:
-    """The lower precision asked for in this thread, or None."""
+    """The lower precision that this thread asked for, or None."""
     return _current.get()
 
 
 @contextmanager
 def computing_in(name: str | None) -> Iterator[None]:
-    """Models that compute in float32 compute in `name` inside, in this thread; None leaves them as they are.
+    """A scope in which, in this thread, models that compute in float32 compute in `name`; None leaves them as they are.
 
     Raises:
         InputError: it is none of `LOWER`.
@@ -37,7 +37,7 @@ def computing_in(name: str | None) -> Iterator[None]:
 
 
 class Lowered(keras.DTypePolicy):
-    """A float32 policy that computes in the precision of the thread which asks."""
+    """A float32 policy that computes in the precision that the current thread asked for."""
 
     @property
     def compute_dtype(self) -> str:
@@ -45,7 +45,7 @@ class Lowered(keras.DTypePolicy):
 
 
 def _lower(layer: Any) -> Callable[[], None]:
-    plain = layer._dtype_policy  # the public setter also writes to maps of policies that layers share
+    plain = layer._dtype_policy  # the public setter also writes to policy maps that layers share
     object.__setattr__(layer, "_dtype_policy", Lowered(plain.name))
     return lambda: object.__setattr__(layer, "_dtype_policy", plain)
 

@@ -1,4 +1,4 @@
-"""Images of our own that are changed in places, and how much each signal of a model changes with them."""
+"""Probe images that are changed in places, and how much each signal of a model changes with them."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -12,12 +12,12 @@ from keras_explainable.models.contract import Adapter
 from keras_explainable.models.spatial import spatial_size
 from keras_explainable.models.trace import Call, Point
 
-AT_ONCE = 9 * 3 * 128 * 128  # numbers of images that run together
+AT_ONCE = 9 * 3 * 128 * 128  # values (images x channels x pixels) that run together
 
 
 class Changes(NamedTuple):
-    """How much a signal changed with each copy, in each of its cells: (copies, cells) where its channels are first,
-    where they are last, and (copies, tokens)."""
+    """How much a signal changed with each copy, in each of its cells: (copies, cells) if its channels are first, the
+    same if they are last, and (copies, tokens)."""
 
     first: np.ndarray | None
     last: np.ndarray | None
@@ -25,8 +25,8 @@ class Changes(NamedTuple):
 
 
 def images(shape: tuple, first: bool, scale: tuple[float, float] | None, masks: np.ndarray) -> np.ndarray:
-    """An image of smooth and fine structure like those of a shape (B, ...), and a copy for each mask (copies, *S), in
-    which it is another one there; `scale` is what the model multiplies by, and takes off before."""
+    """A probe image of shape (B, ...) with coarse and fine structure, and a copy for each mask (copies, *S), with
+    another image inside the mask. `scale` is (factor, shift): what the model multiplies by, and subtracts before."""
     size, channels = spatial_size(shape, first), shape[1] if first else shape[-1]
     rng = np.random.default_rng(0)
     coarse = rng.normal(size=(2, *(-(-s // 8) for s in size), channels))
@@ -40,7 +40,8 @@ def images(shape: tuple, first: bool, scale: tuple[float, float] | None, masks: 
 
 
 def changes(adapter: Adapter, batch: np.ndarray, calls: Sequence[Call]) -> dict[Point, Changes]:
-    """How the signals of calls differ between the first image of a batch and each of the others, run a few at once."""
+    """How the signals of calls differ between the first image of a batch and each of the others. Only a few run at
+    once."""
     each = len(batch) - 1 if batch.size <= AT_ONCE else 2
     found: dict[Point, list[Changes]] = {}
     for start in range(1, len(batch), each):
@@ -81,14 +82,14 @@ def _changes(value: np.ndarray, number: int, rank: int) -> Changes | None:
     return Changes(None, None, change.sum(axis=-1)) if value.ndim == 3 else None
 
 
-def outside(measure: Callable[[], Any]) -> Any:
-    """A measurement outside of the program that is being built in this thread; None where it fails."""
+def in_thread(measure: Callable[[], Any]) -> Any:
+    """Run a measurement in another thread, outside of the program that is being built in this one. None if it fails."""
     found: list = []
 
     def run() -> None:
         try:
             found.append(measure())
-        except Exception:  # the model does not run on such images, or has no gradient
+        except Exception:  # the model cannot run on such images, or has no gradient
             found.append(None)
 
     thread = threading.Thread(target=run)

@@ -1,18 +1,18 @@
-"""The process that looks at models: one that is forked from it lacks the threads in which its framework computes."""
+"""The process that runs models: one that was forked from it lacks the threads in which its framework computes."""
 
 import os
 
 from keras_explainable import backend
 from keras_explainable.errors import BackendError
 
-_first: list[int] = []  # the process in which a model was looked at first
+_first: list[int] = []  # the process in which a model ran first
 
 
 def check() -> None:
-    """Refuse to run models in a fork of a process that has run some, where they would never end.
+    """Raise if this process was forked from one that has run models: it would hang.
 
     Raises:
-        BackendError: this is one.
+        BackendError: it was.
     """
     process = os.getpid()
     if not _first:
@@ -20,7 +20,7 @@ def check() -> None:
     if _first[0] != process:
         raise BackendError(
             f"This process (number {process}) was forked from one that had explained before ({_first[0]}), and "
-            f"{backend.name} hangs in such a process. Start processes that explain by "
-            'multiprocessing.get_context("spawn"), in which each has a framework of its own, or fork before anything '
-            "is explained. Processes that only load images, such as the workers of a DataLoader, may be forked."
+            f"{backend.name} hangs in such a process. Start processes that explain with "
+            'multiprocessing.get_context("spawn"), which gives each its own framework, or fork before anything is '
+            "explained. Processes that only load images, such as the workers of a DataLoader, may be forked."
         )

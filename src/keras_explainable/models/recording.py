@@ -1,4 +1,5 @@
-"""What both adapters need to watch a model run: changes that threads share, one run's session, a trace of its calls."""
+"""What both adapters need to watch a model run: changes that threads share, the session of a run, and the recorder of a
+trace."""
 
 import functools
 import threading
@@ -20,8 +21,8 @@ Found = TypeVar("Found")
 
 
 class Shared:
-    """A change to objects for the time of a scope. Scopes of several threads may overlap: the first one in makes the
-    change, with `make(object)`, and the last one out calls what that returned."""
+    """A temporary change to objects, for the time of a scope. Scopes of several threads may overlap: the first one to
+    enter makes the change with `make(object)`, the last one to leave calls the function that `make` returned."""
 
     def __init__(self, make: Callable[[Any], Callable[[], None]]) -> None:
         self.make, self.lock = make, threading.RLock()
@@ -55,12 +56,12 @@ class Session:
     def __init__(self, paths: dict[int, str], tap: Tap, points: frozenset[Point] | None) -> None:
         self.paths, self.tap, self.points = paths, tap, points
         self.counts: dict[str, int] = {}
-        self.parts: dict[tuple, set[int]] = {}  # which of the tensors of a structure its tap sees
+        self.parts: dict[tuple, set[int]] = {}  # which tensors of a structure its tap sees
         for point in points or ():
             self.parts.setdefault(point[:3], set()).add(point.part)
 
     def begin(self, path: str) -> int:
-        """The number of the call of a layer that begins now."""
+        """Count a call of a layer that begins now, and return its number."""
         number = self.counts[path] = self.counts.get(path, -1) + 1
         return number
 
@@ -68,7 +69,7 @@ class Session:
         return self.tap(point, value) if self.points is None or point in self.points else value
 
     def see_all(self, path: str, call: int, link: str, values: Any) -> Any:
-        """A structure of tensors, each through the tap."""
+        """Pass each tensor of a structure through the tap."""
         wanted = None if self.points is None else self.parts.get((path, call, link))
         if self.points is not None and not wanted:
             return values
@@ -81,8 +82,10 @@ class Session:
         return each(values, see)
 
     def see_again(self, path: str, call: int, function: Callable, args: tuple, kwargs: dict) -> None:
-        """Shows a tap that asks for it how a call is made again, as `again({part: tensor})` with these in the place of
-        its own, at "again", or what it gives where its tensor `part` is zero, at "zero"."""
+        """Show the tap, if it asks for it, how to repeat a call.
+
+        At the link "again" it gets a function `again({part: tensor})` that repeats the call with these tensors in place
+        of its own. At "zero" it gets the call's output with its tensor `part` set to zero."""
         for link in ("again", "zero"):
             for part in self.parts.get((path, call, link), ()):
                 again = functools.partial(_again, function, args, kwargs)
@@ -91,7 +94,7 @@ class Session:
 
 
 def _again(function: Callable, args: tuple, kwargs: dict, tensors: dict[int, Any]) -> Any:
-    """A call with other tensors in the place of some, by their number; None for zeros."""
+    """Repeat a call with other tensors in place of some, by number; None stands for zeros."""
     numbers = count()
 
     def other(value):
@@ -104,10 +107,11 @@ def _again(function: Callable, args: tuple, kwargs: dict, tensors: dict[int, Any
 
 
 def each(values: Any, see: Callable, of: Callable[[Any], bool] = ops.is_tensor) -> Any:
-    """A structure with every tensor in it (or what else `of` picks) replaced by what `see` makes of it; what does not
-    change is the same object.
+    """Apply `see` to every tensor in a structure (or to everything that `of` selects). What does not change stays the
+    same object.
 
-    Not `keras.tree`: on PyTorch it leaves its tensors in reference cycles, and with them the graph of a whole run."""
+    This is not `keras.tree`: on PyTorch that leaves tensors in reference cycles, and with them the graph of a whole
+    run."""
     if of(values):
         return see(values)
     if not isinstance(values, (tuple, list, dict)):
@@ -132,17 +136,17 @@ def watcher(look: Callable[[Any], Any]) -> Tap:
 
 
 class Recorder:
-    """A tap that notes what it sees, under equal numbers for values with equal keys: the same tensors. With `whole` it
-    sees all that the model computes."""
+    """A tap that records what it sees. Values with equal keys are the same tensor, and get the same number. With
+    `whole` it sees everything that the model computes."""
 
     def __init__(self, key: Callable[[Any], Hashable] = id, whole: bool = False) -> None:
         self.key, self.numbers = key, {}  # type: ignore[var-annotated]
-        self.alive: list[Any] = []  # so that no two values share an id
+        self.alive: list[Any] = []  # kept alive so that no two values share an id
         self.events: list[tuple[Point, int, tuple[int, ...]]] = []
         self.floating: set[Point] = set()
         self.integers: set[int] = set()
-        self.latest: dict[tuple, tuple[str, int]] = {}  # the type and number of the last value of a shape
-        self.types: dict[tuple, dict[int, set[str]]] = {}  # of a shape, in which types each value was seen
+        self.latest: dict[tuple, tuple[str, int]] = {}  # by shape: the type and number of the last value
+        self.types: dict[tuple, dict[int, set[str]]] = {}  # by shape: the types in which each value was seen
         self.whole = whole
 
     def number(self, value: Any) -> int:
@@ -151,16 +155,16 @@ class Recorder:
 
     @property
     def others(self) -> frozenset[int]:
-        """What came into the model besides the images."""
+        """The values of the model's inputs other than the images."""
         return frozenset(number for point, number, _ in self.events if not point.path) - {IMAGES}
 
     def unmade(self, calls: Iterable[Call], constants: Container[int]) -> dict[Hashable, int]:
-        """The keys and numbers of the values that no call made, and that came in with nothing."""
+        """The keys and numbers of the values that no call made and that are neither inputs nor constants."""
         made = {IMAGES}.union(*(set(call.outputs).difference(call.inputs) for call in calls))
         return {key: number for key, number in self.numbers.items() if number not in made and number not in constants}
 
     def __call__(self, point: Point, value: Any) -> Any:
-        if point.link == "given":  # the images, with their channels elsewhere
+        if point.link == "given":  # the images in the user's layout
             self.alive.append(value)
             self.numbers[self.key(value)] = IMAGES
             return value
@@ -180,8 +184,8 @@ class Recorder:
         return value
 
     def _cast_from(self, dtype: str, shape: tuple[int, ...]) -> int | None:
-        """The value that a new one of this type can be: layers of mixed precision cast what they get. Where all that
-        is computed is seen, it is the one that came in another type, if there is one alone."""
+        """The value that a new value of this type may be a cast of: layers of mixed precision cast their inputs. If all
+        that is computed is seen, it is the only value of this shape that came in another type."""
         before, number = self.latest.get(shape, (dtype, -1))
         if before != dtype and "float" in before:
             return number
@@ -189,8 +193,13 @@ class Recorder:
         return found[0] if self.whole and len(found) == 1 else None
 
     def calls(self, describe: Callable[[Call, bool], Call], layers: Container | None = None) -> Iterator[Call]:
-        """The calls, in the order in which they ended; `describe(call, fused)` adds what only the adapter knows, where
-        `fused` tells whether a fused activation was seen. Of what is not in `layers`, nothing holds a call."""
+        """The calls, in the order in which they ended.
+
+        Args:
+            describe: `describe(call, fused)` adds what only the adapter knows. `fused` tells whether a fused activation
+                was seen.
+            layers: only these paths count when it is decided which calls contain others; None for all.
+        """
         seen: dict[tuple, dict[str, list]] = {}
         signals: dict[tuple, list] = {}
         spans: dict[tuple, list[int]] = {}
@@ -200,7 +209,7 @@ class Recorder:
             i += layers is None or point.path in layers
             links = seen.setdefault(key, {})
             if point.link == "output":
-                seen[key] = seen.pop(key)  # to the end
+                seen[key] = seen.pop(key)  # move to the end
             links.setdefault(point.link, []).append((value, shape))
             spans.setdefault(key, []).append(i)
             if point in self.floating and point.link != "linear":
@@ -218,7 +227,7 @@ class Recorder:
 
 
 class Traces:
-    """Traces and what else was found, kept as long as their model lives and has the same structure."""
+    """A cache of traces and other findings, kept as long as their model lives and has the same structure."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -232,7 +241,7 @@ class Traces:
                 self.known[model] = structure, found = structure, {}
         if key not in found:
             found[key] = made = make()
-            with self.lock:  # meanwhile the model may have been found to change a part of its state by itself
+            with self.lock:  # `make` may have found that runs of the model change a part of its state
                 kept, (old, now) = still(model, structure), self.known.get(model, (None, found))
                 if now is found or old == kept:
                     now[key] = made
@@ -240,11 +249,11 @@ class Traces:
         return found[key]
 
     def peek(self, model: Any, key: Hashable) -> Any:
-        """What was found, as long as nobody asks for another structure; None if nothing was."""
+        """What was found, without asking for the current structure; None if there is nothing."""
         with self.lock:
             return self.known.get(model, (None, {}))[1].get(key)
 
     def forget(self, model: Any) -> None:
-        """Let the next question be answered anew."""
+        """Drop what was found about a model."""
         with self.lock:
             self.known.pop(model, None)

@@ -1,4 +1,4 @@
-"""Where a model's scores are on a batch of images: in which output, before which softmax, for which units."""
+"""Where a model's scores are, for a batch of images: in which output, before which softmax, for which units."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -17,13 +17,13 @@ Score = Callable[[Any], Any]
 
 
 class Scored:
-    """A model that was traced on images, as far as its scores (B, K).
+    """A model, traced on images, and its scores (B, K).
 
     Args:
         adapter: the model.
-        inputs: images as the model wants them.
+        inputs: images as the model takes them.
         indices: the units.
-        score: as of `View`.
+        score: as in `View`.
     """
 
     def __init__(self, adapter: Adapter, inputs: Any, indices: Any, score: Score | None) -> None:
@@ -32,26 +32,27 @@ class Scored:
 
     @property
     def target(self) -> Point | None:
-        """Where the scores are taken; None: at the model's output as it is."""
-        if self.adapter.target is not None:  # of a model that exposes it, whatever is made of it
+        """Where the scores are taken; None for the model's output as it is."""
+        if self.adapter.target is not None:  # the score of a model that exposes signals
             return addresses.resolve(self.trace, self.adapter, self.adapter.target)
         if self.adapter.black_box or (self.score is not None and not self._of_units):
             return None
         if not self.trace.outputs:
             raise InputError(
-                "The model returns no tensor that we can find: "
+                "No tensor was found in what the model returns: "
                 "pass score=, a function from what it returns to (batch, units) scores."
             )
         return self.ending.point if self.ending else None
 
     @cached_property
     def exposed(self) -> bool:
-        """Whether the model's outputs are scores and the signals that they depend on, by whoever made it so."""
+        """Whether the model's outputs are scores and the signals that they depend on, made by `expose` or by the
+        user."""
         return self.adapter.signals is not None or heads.is_exposed(self.trace, lambda: self.operations)
 
     def choices(self) -> list[str]:
-        """The first output and those others that are (batch, units), as `ke.scores.output` takes them; none where there
-        is no other, or the model names its logits."""
+        """The first output and the other outputs (batch, units), as `ke.scores.output` takes them; empty if there is no
+        other, or if the model names its logits."""
         if self.exposed or self.adapter.target is not None or not self.trace.outputs:
             return []
         first = self.trace.head()
@@ -62,12 +63,12 @@ class Scored:
 
     @property
     def which(self) -> tuple:
-        """The path of the output that the score chooses; () for the first one."""
+        """The path of the output that the score selects; () for the first one."""
         return getattr(self.score, "which", ())
 
     @property
     def ending(self) -> heads.Ending | None:
-        """How the explained output ends behind its scores; None if they are its end."""
+        """The softmax or sigmoid after the scores of the explained output; None if there is none."""
         key = "ending", self.which
         if key not in self.trace.known:
             found, seen = heads.ending(self.trace, self.which)
@@ -76,7 +77,7 @@ class Scored:
 
     @property
     def roots(self) -> tuple[int, ...]:
-        """The values, in the trace with operations, that the scores are made of."""
+        """The values, in the trace with operations, that the scores are computed from."""
         trace = self.operations
         one = self.score is None or self._of_units or self.which
         every = tuple(dict.fromkeys(value for _, value, _ in trace.heads)) or trace.outputs
@@ -84,7 +85,7 @@ class Scored:
 
     @property
     def made_of(self) -> tuple[int, ...]:
-        """The same, before what is left out behind them."""
+        """The same, but before the softmax or sigmoid that is left out."""
         target = self.target
         call = self.operations.at(target) if target else None
         if target is None or call is None:
@@ -93,16 +94,16 @@ class Scored:
 
     @property
     def _of_units(self) -> bool:
-        """Whether the score given is made of units, and so taken where they are."""
+        """Whether the given score is made of units, and so takes the values before the last softmax or sigmoid."""
         return bool(getattr(self.score, "before_activation", False))
 
     def head(self) -> Any:
-        """The weights (C, units) of the linear layer that makes the scores from pooled channels, or None."""
+        """The weights (C, units) of the linear layer that computes the scores from pooled channels, or None."""
         call = heads.linear_head(*self._end())
         return None if call is None else self.adapter.kernel(call.path)
 
     def pools(self) -> bool:
-        """Whether the scores are pooled channels themselves, with no layer after the pooling."""
+        """Whether the scores are the pooled channels themselves, with no layer after the pooling."""
         call = heads.score_call(*self._end())
         return call is not None and "global" in call.kind.lower()
 
@@ -113,7 +114,7 @@ class Scored:
 
     @property
     def _skipped(self) -> tuple:
-        """What is left out behind the scores, where they go on through the rest of the model before they are read."""
+        """What is left out after the scores, if they pass through the rest of the model before they are read."""
         ending = self.ending if self.target is not None and self.adapter.target is None else None
         return ending.skipped if ending and (self.which or ending.moved) else ()
 
@@ -132,7 +133,7 @@ class Scored:
             outputs = outputs if axis is None else ops.expand_dims(outputs, axis)
             scores = ops.cast(check_scores(self.score(outputs)), "float32")
             if len(scores.shape) != 2:
-                column = ": add the axis of units, as by scores[:, None]" if len(scores.shape) == 1 else ""
+                column = ": add the axis of units, as in scores[:, None]" if len(scores.shape) == 1 else ""
                 raise InputError(
                     f"score(outputs) gave shape {tuple(scores.shape)}, and (batch, units) was expected{column}."
                 )
@@ -161,7 +162,7 @@ class Scored:
 
     @cached_property
     def operations(self) -> Trace:
-        """The trace of a module with its operations outside of layers, which costs a run of it."""
+        """The trace with a module's operations outside of layers. This costs a run of the module."""
         return self.adapter.trace((1, *self.inputs.shape[1:]), "float32", operations=True)
 
     def call(self, point: Point) -> Any:

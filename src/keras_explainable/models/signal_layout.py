@@ -1,4 +1,4 @@
-"""How a signal is read as places of an image: which axes are space, or which of its tokens are which patches."""
+"""How a signal is read as places of an image: which axes are spatial, or which tokens are which patches."""
 
 import math
 from typing import Any, NamedTuple
@@ -7,20 +7,20 @@ from keras import ops
 
 
 class Reading(NamedTuple):
-    """Where a signal has its places."""
+    """Where the places of a signal are in its array."""
 
-    first: bool = False  # whether its channels are axis 1, and not the last one
-    grid: tuple[int, ...] = ()  # of tokens (B, T, C): the sizes of the grid that they are
-    prefix: int = 0  # how many other tokens stand before those of the grid
-    order: tuple[int, ...] = ()  # which token is at each place of the grid, where they do not go row by row
+    first: bool = False  # whether its channels are axis 1, not the last
+    grid: tuple[int, ...] = ()  # for tokens (B, T, C): the sizes of their grid
+    prefix: int = 0  # how many other tokens come before those of the grid
+    order: tuple[int, ...] = ()  # the token at each place of the grid, if they are not in row order
 
     @property
     def number(self) -> int:
-        """How many tokens the grid has."""
+        """The number of tokens in the grid."""
         return math.prod(self.grid)
 
     def size(self, shape: tuple) -> tuple[int, ...]:
-        """The sizes of space of a signal of a shape."""
+        """The spatial sizes of a signal of a shape."""
         return self.grid or tuple(shape[2:] if self.first else shape[1:-1])
 
     def channels_last(self, value: Any) -> Any:
@@ -32,7 +32,7 @@ class Reading(NamedTuple):
         return ops.reshape(value, (-1, *self.grid, value.shape[-1]))
 
     def restored(self, value: Any, whole: Any) -> Any:
-        """(B, *S', C) as the model has it, with the other tokens of the signal `whole`."""
+        """(B, *S', C) in the model's own layout, with the other tokens of the signal `whole`."""
         if not self.grid:
             return ops.moveaxis(value, -1, 1) if self.first else value
         value = ops.reshape(value, (-1, self.number, whole.shape[-1]))
@@ -45,5 +45,5 @@ class Reading(NamedTuple):
         if not self.grid:
             return "channels first" if self.first else "channels last"
         sizes = " x ".join(map(str, self.grid))
-        behind = f" behind {self.prefix} other{'s' * (self.prefix > 1)}" if self.prefix else ""
-        return f"{sizes} tokens{behind}{', in an order of their own' if self.order else ''}"
+        prefix = f" after {self.prefix} other{'s' * (self.prefix > 1)}" if self.prefix else ""
+        return f"{sizes} tokens{prefix}{', in an order of their own' if self.order else ''}"

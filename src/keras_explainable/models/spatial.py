@@ -1,4 +1,4 @@
-"""Where things are in a traced model: the score, the last spatial signal, the layers with biases, a user's address."""
+"""Where things are in a trace: spatial signals, the last of them, and the layers with biases."""
 
 from collections.abc import Iterable
 
@@ -7,31 +7,31 @@ from keras_explainable.models.trace import IMAGES, Call, Point, Trace
 
 
 def spatial_size(shape: tuple, channels_first: bool) -> tuple:
-    """The sizes of the spatial axes of a shape (batch, ...)."""
+    """The spatial sizes of a shape (batch, ...)."""
     return tuple(shape[2:] if channels_first else shape[1:-1])
 
 
 def is_spatial(call: Call, rank: int) -> bool:
-    """Whether a signal has the input's number of spatial axes and is larger than one pixel."""
+    """Whether a signal has the input's number of spatial axes and more than one pixel."""
     shaped = len(call.shape) == rank + 2 - bool(call.frames) and not call.of_heads
     return shaped and any(s != 1 for s in spatial_size(call.shape, call.channels_first))
 
 
 def of_images(trace: Trace, call: Call) -> bool:
-    """Whether a signal has the images on its first axis, and depends on them: not that of a layer that takes no tensor,
-    as a table of positions, nor of windows of the images."""
+    """Whether a signal has the images on its first axis, and depends on them. This excludes layers without inputs, such
+    as a table of positions, and windows of the images."""
     takes = bool(call.inputs) or call.holds_calls or call.operation
     return has_rows(trace, call) and takes and not trace.is_beside(call)
 
 
 def has_rows(trace: Trace, call: Call) -> bool:
-    """Whether there is a row for each image, or for each frame of each, on a signal's first axis."""
+    """Whether a signal's first axis has a row for each image, or for each frame of each image."""
     return call.shape[:1] == (trace.images,) or call.frames > 0
 
 
 def leading(trace: Trace, roots: Iterable[int]) -> frozenset[tuple[str, int]] | None:
-    """The calls, by path and number, that make what some values are made of; None where the way from the images to
-    them is not seen. Those that make the values themselves are not among them: scores of places are no features."""
+    """The calls, by path and number, whose outputs some values depend on; None if the way from the images to them is
+    not seen. Calls that make the values themselves are excluded: score maps are not features."""
     above = frozenset().union(*(trace.above(value) for value in roots)).difference(roots)
     if IMAGES not in above:
         return None
@@ -40,10 +40,9 @@ def leading(trace: Trace, roots: Iterable[int]) -> frozenset[tuple[str, int]] | 
 
 
 def spatial_calls(trace: Trace, rank: int, leads: frozenset | None = None) -> list[Call]:
-    """The calls that end in a spatial signal which is not the model's output, in execution order: of layers without
-    layers inside, and of others where they make something of their own out of what those gave. With `leads`, only
-    these calls."""
-    ends = set(trace.outputs) if leads is None else set()  # of an output that leads to the scores, the signal counts
+    """The calls that end in a spatial signal that is not the model's output, in execution order. A layer that contains
+    others counts if it makes an output of its own from theirs. With `leads`, only these calls."""
+    ends = set(trace.outputs) if leads is None else set()  # an output that leads to the scores counts as a signal
     known, found = set(ends), []
     for call in trace.calls:
         old = ends if call.leaf else known
@@ -55,7 +54,7 @@ def spatial_calls(trace: Trace, rank: int, leads: frozenset | None = None) -> li
 
 
 def check_shown(trace: Trace, so: str) -> None:
-    """Refuse a model whose layers cannot be seen."""
+    """Raise if no layer of the model can be seen."""
     if not trace.calls:
         raise LayerError(
             f"This model shows none of its layers while it runs (TorchScript does not), so {so}: give the module that "
@@ -64,17 +63,21 @@ def check_shown(trace: Trace, so: str) -> None:
 
 
 def bare_kernels(trace: Trace, rank: int, leads: frozenset | None) -> list[Call]:
-    """The convolutions by weights of the model that run outside of layers, as `F.conv2d` and `conv.forward` do."""
+    """The convolutions with weights that run outside of layers, such as `F.conv2d` and `conv.forward`."""
     calls = [c for c in spatial_calls(trace, rank, leads) if c.operation and c.kind.lower().startswith("conv")]
     return [c for c in calls if trace.beside.intersection(c.inputs)]
 
 
 def last_spatial(trace: Trace, rank: int, leads: frozenset | None = None) -> Point:
-    """The output of the last call that ends in a spatial signal, of those in `leads`."""
+    """The output of the last call in `leads` that ends in a spatial signal.
+
+    Raises:
+        LayerError: no call does.
+    """
     found = spatial_calls(trace, rank, leads)
     if found:
         return found[-1].output
-    check_shown(trace, "there is no signal to weigh")
+    check_shown(trace, "there is no signal to explain")
     shapes = ", ".join(f"{c.path} {c.shape}" for c in trace.calls if c.leaf) or "none"
     raise LayerError(
         f"No layer of this model gives a spatial signal with {rank} spatial axes of more than one pixel, which this "
@@ -84,15 +87,15 @@ def last_spatial(trace: Trace, rank: int, leads: frozenset | None = None) -> Poi
 
 
 def biased(trace: Trace) -> list[Call]:
-    """The calls of layers that add a bias, in execution order, where the images are on the signal's first axis."""
+    """The calls of layers that add a bias, in execution order, if the images are on the signal's first axis."""
     return [c for c in trace.calls if c.has_bias and has_rows(trace, c) and not trace.fixed.issuperset(c.outputs)]
 
 
 def measured(trace: Trace, wider: Trace, score: Point | None) -> dict[tuple[str, int], tuple[list[Point], list[Point]]]:
-    """Where floating numbers come into and go out of each call of a layer with no call inside, by (path, call).
+    """The floating-point inputs and outputs of each call of a layer that contains no other calls, by (path, call).
 
-    `wider` is the trace of twice as many images: calls with a signal whose first axis does not grow with it, so that
-    its numbers belong to no image, are left out. The layer that makes the scores ends at `score`."""
+    `wider` is the trace of twice as many images. Calls with a signal whose first axis does not grow with it are left
+    out: their values belong to no image. The layer that computes the scores ends at `score`."""
     found = {}
     for call in trace.calls:
         twin = wider.at(call.output)

@@ -1,7 +1,7 @@
-"""What a model's forward pass may depend on besides its weights: flags, settings, functions, as values that compare.
+"""What a model's forward pass may depend on besides its weights (flags, settings, functions), as values that compare.
 
-What is kept of a model (a trace, a compiled program) holds as long as this stays the same. What a run itself changes,
-such as a counter, is left out: it would never stay the same."""
+What is cached for a model (a trace, a compiled program) is valid as long as this state stays the same. What a run
+itself changes, such as a counter, is left out: it would never stay the same."""
 
 import contextlib
 import enum
@@ -16,26 +16,27 @@ from keras_explainable.models.layer_roles import HOUSES
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, enum.Enum, type)
 QUICK = (bool, int, float, str, type(None))
-MANY = 64  # parts of one container, or object, that are looked at
+MANY = 64  # compare at most so many parts of a container or object
 
 State = dict[tuple, Any]  # (path, name) of each attribute: a value that compares
 
 _lock = threading.Lock()
-_volatile: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # of each model, what its own runs change
+_volatile: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # by model: the attributes that its own runs change
 
 
 def same_object(value: Any) -> Any:
-    """What is equal for this object alone, and does not keep it alive."""
+    """A value that equals only that of the same object, and does not keep the object alive."""
     try:
         found = weakref.ref(value)
-        hash(found)  # which a reference keeps: it can be no key for the first time once its object is gone
+        hash(found)  # a reference stores its hash; it cannot be computed once the object is gone
         return found
     except TypeError:
         return id(value)
 
 
 def token(value: Any, depth: int = 2) -> Any:
-    """A value that is equal while this one stays as it is; arrays and layers, whose content is no setting, are None."""
+    """A value that stays equal while the argument stays as it is. Arrays and layers, whose content is no setting, give
+    None."""
     if isinstance(value, PLAIN):
         return value
     if isinstance(value, FunctionType):
@@ -52,19 +53,19 @@ def token(value: Any, depth: int = 2) -> Any:
 
 
 def _is_settings(value: Any) -> bool:
-    """Whether an object is somebody's own record of settings."""
+    """Whether an object is a user's own record of settings."""
     home = type(value).__module__.partition(".")[0]
     plain = hasattr(value, "__dict__") and not callable(value) and not isinstance(value, ModuleType)
     return plain and home not in HOUSES and home != "tensorflow"
 
 
 def settings(path: str, values: dict[str, Any]) -> State:
-    """The attributes of an object, as values that compare."""
+    """An object's attributes as values that compare."""
     return {(path, name): value if type(value) in QUICK else token(value) for name, value in values.items()}
 
 
 def of_class(kind: type) -> Iterator[tuple[tuple, Any]]:
-    """The settings that a user's class has, and what its methods look at outside of the object."""
+    """The settings of a user's class, and what its methods read from outside of the object."""
     for one in kind.__mro__:
         if one.__module__.partition(".")[0] in (*HOUSES, "builtins", "typing"):
             continue
@@ -74,12 +75,12 @@ def of_class(kind: type) -> Iterator[tuple[tuple, Any]]:
                 yield (where, name), value
             if isinstance(value, FunctionType):
                 yield (where, name), same_object(value)
-                yield from (((where, name, key), part) for key, part in _looked_at(value))
+                yield from (((where, name, key), part) for key, part in _read_by(value))
 
 
-def _looked_at(function: FunctionType, depth: int = 3) -> Iterator[tuple[Any, Any]]:
-    """The settings that a function takes from its module, from functions that it calls there, from the environment, and
-    from the function that it was made in."""
+def _read_by(function: FunctionType, depth: int = 3) -> Iterator[tuple[Any, Any]]:
+    """The settings that a function reads: from its module, from functions that it calls there, from the environment,
+    and from its closure."""
     names = function.__code__.co_names
     found = {name: function.__globals__[name] for name in names if name in function.__globals__}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
@@ -89,7 +90,7 @@ def _looked_at(function: FunctionType, depth: int = 3) -> Iterator[tuple[Any, An
         if isinstance(value, FunctionType):
             yield name, same_object(value)
             if depth and value.__module__.partition(".")[0] not in HOUSES:
-                yield from (((name, key), part) for key, part in _looked_at(value, depth - 1))
+                yield from (((name, key), part) for key, part in _read_by(value, depth - 1))
         elif isinstance(value, (*PLAIN, Mapping, list, tuple, set)) or _is_settings(value):
             yield name, token(value)
     if "environ" in names or "getenv" in names:
@@ -102,14 +103,14 @@ def kept(model: Any, state: State) -> tuple:
 
 
 def still(model: Any, pairs: tuple) -> tuple:
-    """The same, of a state that was taken when less was known of that."""
+    """The same for a state as pairs, which may have been taken before these changes were known."""
     with _lock:
         volatile: Collection = _volatile.get(model, ())
     return tuple(pair for pair in pairs if pair[0] not in volatile)
 
 
 def ran(model: Any, before: State, after: State) -> None:
-    """Note which attributes a run of the model changed; layers that it made are no such thing."""
+    """Record which attributes a run of the model changed. Layers that the run created do not count."""
     there = {key[0] for key in before}
     changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
     changed = {key for key in changed if len(key) > 1 and key[0] in there}

@@ -1,4 +1,4 @@
-"""Inputs and outputs in tuples, lists and dictionaries."""
+"""Nested tuples, lists and dictionaries of inputs or outputs."""
 
 from collections.abc import Callable, Iterator, Mapping
 from numbers import Number
@@ -8,7 +8,7 @@ from keras_explainable.models.leaf import Leaf as Leaf
 
 
 def leaves(tree: Any, path: tuple = ()) -> Iterator[tuple[tuple, Any]]:
-    """The arrays in a structure, by their paths; a list of numbers is one, and None is none."""
+    """The arrays in a structure, by path. A list of numbers counts as an array; None does not."""
     parts = _parts(tree)
     if parts is None:
         yield from () if tree is None else [(path, tree)]
@@ -18,7 +18,7 @@ def leaves(tree: Any, path: tuple = ()) -> Iterator[tuple[tuple, Any]]:
 
 
 def alternatives(tree: Any) -> str:
-    """The leaves that a structure has, for messages."""
+    """The leaves of a structure, for messages."""
     return " or ".join(spelt(path) for path, _ in leaves(tree)) or "none, as x is empty"
 
 
@@ -28,7 +28,7 @@ def spelt(path: tuple) -> str:
 
 
 def _parts(tree: Any) -> dict | None:
-    """What a structure holds, by name or index; None for an array."""
+    """The parts of a structure, by name or index; None for an array."""
     if isinstance(tree, Mapping):
         return dict(tree)
     if isinstance(tree, (tuple, list)) and not (tree and all(isinstance(part, Number) for part in tree)):
@@ -37,7 +37,7 @@ def _parts(tree: Any) -> dict | None:
 
 
 def placed(tree: Any, numbers: dict, path: tuple = ()) -> Any:
-    """The structure with a number in the place of each array."""
+    """The structure with a number in place of each array."""
     parts = _parts(tree)
     if parts is None:
         return numbers.get(path)
@@ -45,7 +45,7 @@ def placed(tree: Any, numbers: dict, path: tuple = ()) -> Any:
 
 
 def mapped(tree: Any, function: Callable) -> Any:
-    """A structure of numbers with what `function` makes of each."""
+    """A structure of numbers with `function` applied to each."""
     if isinstance(tree, dict):
         return {name: mapped(part, function) for name, part in tree.items()}
     if isinstance(tree, (tuple, list)):

@@ -1,4 +1,4 @@
-"""Signals of tokens (batch, tokens, channels) as the grids of image patches that they are."""
+"""Signals of tokens (batch, tokens, channels), read as the grids of image patches that they are."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -14,12 +14,12 @@ PREFIXES = (1, 0, 2, 5)  # a class token; none; a distillation token as well; fo
 
 
 def are_tokens(call: Call, rank: int) -> bool:
-    """Whether a signal is (batch, tokens, channels), of images with other than one spatial axis."""
+    """Whether a signal is (batch, tokens, channels), for images with more than one spatial axis."""
     return rank > 1 and len(call.shape) == 3 and call.shape[0] == 1 and call.shape[1] > 1
 
 
 def given(address: Any) -> tuple[Any, dict]:
-    """A user's address of a layer, and the `prefix` and `grid` in it."""
+    """Split a user's address of a layer into the address, and the `prefix` and `grid` in it."""
     if not isinstance(address, Mapping):
         return address, {}
     known = {key: address[key] for key in ("prefix", "grid") if key in address}
@@ -29,11 +29,11 @@ def given(address: Any) -> tuple[Any, dict]:
 def grid(
     trace: Trace, image: tuple, count: int, prefix: int | None = None, sizes: Sequence[int] | None = None
 ) -> tuple[int, tuple[int, ...]]:
-    """How many of `count` tokens stand before those of an image, and the sizes of the grid that the others are: those
-    of a spatial signal of the model, or of the image in patches, or in two dimensions a square.
+    """How many of `count` tokens come before those of the image, and the sizes of the grid of the others: those of a
+    spatial signal of the model, or of the image in patches, or, in two dimensions, a square.
 
     Raises:
-        LayerError: they are none of these, or not what the user says they are.
+        LayerError: the tokens are none of these, or not what the user says.
     """
     if not (prefix is None or (isinstance(prefix, (int, np.integer)) and prefix >= 0)):
         raise InputError(f"prefix={prefix!r} came, and the number of tokens before those of the image was expected.")
@@ -43,11 +43,11 @@ def grid(
         rest, words = count - math.prod(sizes), f"{math.prod(sizes)} ({' x '.join(map(str, sizes))})"
         if rest < 0 or prefix not in (None, rest):
             raise LayerError(
-                f"{count} tokens came, which are not {words} behind {prefix or 0} others: "
+                f"{count} tokens came, which are not {words} after {prefix or 0} others: "
                 "give prefix= and grid= that add up to them."
             )
         if prefix is None and rest not in PREFIXES:
-            raise LayerError(f"{count} tokens came, {words} behind {rest} others: say prefix={rest} if that is so.")
+            raise LayerError(f"{count} tokens came, {words} after {rest} others: give prefix={rest} if that is so.")
         return rest, tuple(sizes)
     prefixes = PREFIXES if prefix is None else (prefix,)
     for sizes_of in (_signal, _patches, _square):
@@ -56,16 +56,16 @@ def grid(
             if found:
                 return before, found
     raise LayerError(
-        f"{count} tokens are no grid of patches of an image of {' x '.join(map(str, image))} behind "
-        f"{' or '.join(map(str, sorted(prefixes)))} others: give prefix= (how many tokens stand before those of the "
-        "image) and grid= (rows, columns), to CAM methods in layer={'name': ..., 'prefix': ..., 'grid': ...}; or use a "
-        "layer whose tokens are such a grid."
+        f"{count} tokens do not form a grid of patches of an image of {' x '.join(map(str, image))} after "
+        f"{' or '.join(map(str, sorted(prefixes)))} others: give prefix= (how many tokens come before those of the "
+        "image) and grid= (rows, columns), for CAM methods in layer={'name': ..., 'prefix': ..., 'grid': ...}; or use "
+        "a layer whose tokens are such a grid."
     )
 
 
 def grids(trace: Trace, image: tuple, count: int) -> list[tuple[int, ...]]:
     """The grids that more than half of `count` tokens can be: of a spatial signal's size, or of the image in patches,
-    or in two dimensions a square of all but a few of them."""
+    or, in two dimensions, a square of all but a few of them."""
     sizes = [spatial_size(call.shape, call.channels_first) for call in spatial_calls(trace, len(image))]
     sizes += [tuple(s // p for s in image) for p in range(1, max(image)) if all(s % p == 0 for s in image)]
     if len(image) == 3:  # patches of one or several frames
@@ -92,14 +92,14 @@ def _square(trace: Trace, image: tuple, count: int) -> tuple[int, ...] | None:
 
 
 def check_attentions(shapes: dict[Point, tuple]) -> None:
-    """Refuse probabilities that do not go from the same tokens to the same tokens in every layer."""
+    """Raise if the attention probabilities do not go from the same tokens to the same tokens in every layer."""
     first = next(iter(shapes.values()))[-1]
     for point, shape in shapes.items():
         if len(shape) != 4 or shape[0] != 1 or shape[-2:] != (first, first):
             raise LayerError(
                 f"The {point} has probabilities of shape {shape} for one image, and (1, heads, {first}, {first}), "
-                "attention among the same tokens in all layers, was expected: attention within windows, from few "
-                "tokens to many, or among ever fewer, cannot be followed. Use `gradcam` or `integrated_gradients`."
+                "attention among the same tokens in all layers, was expected: attention within windows, or between "
+                "different or shrinking sets of tokens, cannot be followed. Use `gradcam` or `integrated_gradients`."
             )
 
 
@@ -111,49 +111,66 @@ def last_tokens(
     leads: frozenset | None = None,
     common: Callable[[Call], bool] = lambda call: False,
 ) -> Call | None:
-    """Where class activation maps of a transformer, or of what mixes tokens without attention, are best taken; None if
-    this is neither.
+    """The call whose tokens suit class activation maps best, in a transformer or in a model that mixes tokens without
+    attention; None if the model is neither.
 
-    Behind the last attention only a class token has a gradient: what is taken is the last normalisation before it, of
-    those that all ways to the scores go through, as `common(call)` tells."""
-    outputs = set(trace.outputs)
-    calls = [c for c in trace.calls if are_tokens(c, rank) and not outputs & set(c.outputs) and of_images(trace, c)]
-    calls = [c for c in calls if leads is None or c.output[:2] in leads]
-    shapes = attended() if calls else {}
-    if calls and not shapes:
+    After the last attention only a class token has a gradient. So the result is the last normalisation before it, of
+    those that all ways to the scores pass through (`common(call)`)."""
+    calls = _token_calls(trace, rank, leads)
+    if not calls:
+        return None
+    shapes = attended()
+    if not shapes:
         return _last_mixed(trace, rank, calls, leads, common)
-    windows = any(shape[0] > 1 for shape in shapes.values())  # of the image: the tokens of all of it have other numbers
+    windows = any(shape[0] > 1 for shape in shapes.values())  # attention within windows has other numbers of tokens
     counts = {shape[-1] for shape in shapes.values() if shape[0] == 1 and shape[-1] == shape[-2]}
     calls = [c for c in calls if windows or c.shape[1] in counts]
-    behind = [c for c in spatial_calls(trace, rank, leads) if not counts & set(c.shape[1:3])]  # but those of heads
-    order = [c.output for c in trace.calls]
-    if not calls or (behind and order.index(behind[-1].output) > order.index(calls[-1].output)):
+    if not calls or _spatial_follows(trace, rank, leads, counts, calls[-1]):
         return None
-    if windows:  # and no class token
+    if windows:  # there is no class token
         return _normalised(calls, common)
-    seen = trace if all(map(trace.at, shapes)) else operations()  # a function's probabilities are in the latter alone
-    inside = [c.output[:2] for c in seen.calls]
-    last = max(inside.index(point[:2]) for point in shapes)
-    before = [c for c in calls if inside.index(c.output[:2]) < last]
-    return _normalised(before or calls, common)
+    return _normalised(_before_attention(trace, operations, shapes, calls) or calls, common)
+
+
+def _token_calls(trace: Trace, rank: int, leads: frozenset | None) -> list[Call]:
+    """The calls in `leads` that give tokens of the images and are not outputs of the model."""
+    outputs = set(trace.outputs)
+    calls = [c for c in trace.calls if are_tokens(c, rank) and not outputs & set(c.outputs) and of_images(trace, c)]
+    return [c for c in calls if leads is None or c.output[:2] in leads]
+
+
+def _spatial_follows(trace: Trace, rank: int, leads: frozenset | None, counts: set[int], last: Call) -> bool:
+    """Whether a spatial signal, other than attention heads, comes after the last tokens."""
+    later = [c for c in spatial_calls(trace, rank, leads) if not counts & set(c.shape[1:3])]
+    order = [c.output for c in trace.calls]
+    return bool(later) and order.index(later[-1].output) > order.index(last.output)
+
+
+def _before_attention(trace: Trace, operations: Callable[[], Trace], shapes: dict, calls: list[Call]) -> list[Call]:
+    """The calls before the last attention."""
+    seen = trace if all(map(trace.at, shapes)) else operations()  # only the latter has a function's probabilities
+    order = [c.output[:2] for c in seen.calls]
+    last = max(order.index(point[:2]) for point in shapes)
+    return [c for c in calls if order.index(c.output[:2]) < last]
 
 
 def _last_mixed(trace: Trace, rank: int, calls: list[Call], leads: frozenset | None, common: Callable) -> Call | None:
-    """The same for models whose weights are mostly behind their last spatial signal, on the tokens made of it."""
+    """The same for models without attention, if most layers with weights come after the last spatial signal: on the
+    tokens made of that signal."""
     spatial = spatial_calls(trace, rank, leads)
     if not spatial:
         return None
     stem = trace.calls[: trace.calls.index(spatial[-1]) + 1]
     count = math.prod(spatial_size(spatial[-1].shape, spatial[-1].channels_first))
     before = {c.output for c in stem}
-    behind = [c for c in calls if c.output not in before]
-    patches = [c for c in behind if c.shape[1] == count]
-    mostly = sum(c.has_kernel for c in behind) > sum(c.has_kernel for c in stem)
+    after = [c for c in calls if c.output not in before]
+    patches = [c for c in after if c.shape[1] == count]
+    mostly = sum(c.has_kernel for c in after) > sum(c.has_kernel for c in stem)
     return _normalised(patches, common) if patches and mostly else None
 
 
 def _normalised(calls: list[Call], common: Callable[[Call], bool]) -> Call:
-    """The last normalisation, or where there is none the last call; of those that all ways go through, if any is:
-    projections in attention are no features."""
+    """The last normalisation that all ways pass through; else the last call that they pass through; else the last
+    normalisation; else the last call. Projections in attention are not features."""
     norms = [c for c in calls if "norm" in c.kind.lower()]
     return next(found for found in ([*filter(common, norms)], [*filter(common, calls)], norms, calls) if found)[-1]

@@ -1,4 +1,4 @@
-"""The numbers of the units to explain: checked, and as a tensor."""
+"""Check the indices of the units to explain, and turn them into a tensor."""
 
 from typing import Any
 
@@ -10,7 +10,8 @@ from keras_explainable.errors import InputError
 
 
 def unit_indices(indices: Any, batch: Any, units: int | None) -> Any:
-    """Indices as a (B, K) tensor, from an int, (B,), or (B, K); numbers that are known are checked against `units`."""
+    """Indices as a (B, K) tensor, from an int, (B,), or (B, K). Indices with known values are checked against
+    `units`."""
     if ops.is_tensor(indices) and "float" in str(indices.dtype) and not backend.is_traced(indices):
         indices = backend.to_host(ops.cast(indices, "float32"))
     if isinstance(indices, (int, float, np.number, list, tuple, np.ndarray)):
@@ -23,7 +24,7 @@ def unit_indices(indices: Any, batch: Any, units: int | None) -> Any:
 
 
 def check_units(indices: np.ndarray, units: int | None, of: str = "model") -> None:
-    """Refuse what are no unit numbers of a model, or a score, with so many units."""
+    """Raise if these are not valid unit indices for a model, or a score, with so many units."""
     if indices.dtype.kind not in "iuf":
         raise InputError(
             f"Unit indices of type {indices.dtype} came, and integers were expected, one per unit to explain: "
@@ -40,8 +41,8 @@ def check_units(indices: np.ndarray, units: int | None, of: str = "model") -> No
     if units is not None and (indices.max() >= units or indices.min() < 0):
         bad = int(indices[(indices >= units) | (indices < 0)].flat[0])
         one_unit = (
-            ": of a classifier it is the positive class. To explain against it give y=0, "
-            "score=ke.scores.negated(); and where y has a data set's labels of 0 and 1, score=ke.scores.binary()"
+            ": in a classifier it is the positive class. To explain against it, give y=0, "
+            "score=ke.scores.negated(); if y has a data set's labels of 0 and 1, score=ke.scores.binary()"
         )
         alone = of == "model" and units == 1 and bad > 0
         has = f"one unit, number 0{one_unit}" if alone else f"units 0 to {units - 1}"
@@ -49,7 +50,7 @@ def check_units(indices: np.ndarray, units: int | None, of: str = "model") -> No
 
 
 def _check_whole(indices: np.ndarray) -> None:
-    """Refuse floats that are no numbers of units."""
+    """Raise if floats are not unit indices."""
     rows = indices.ndim == 2 and indices.shape[1] > 1
     if rows and np.isin(indices, (0, 1)).all():
         raise one_hot(indices)
@@ -62,7 +63,7 @@ def _check_whole(indices: np.ndarray) -> None:
 
 
 def check_scores(made: Any) -> Any:
-    """What a score function returned; refused where it is no array."""
+    """Return what a score function returned. Raise if it is no array."""
     plain = isinstance(made, (np.ndarray, np.generic, list, tuple, int, float))
     words = isinstance(made, np.ndarray) and made.dtype.kind not in "biuf"
     words = words or (isinstance(made, (list, tuple)) and any(isinstance(v, (str, bytes)) or v is None for v in made))
@@ -74,8 +75,8 @@ def check_scores(made: Any) -> Any:
 
 
 def one_hot(rows: np.ndarray) -> InputError:
-    """What is wrong with rows of indicators in the place of unit numbers."""
+    """The error for one-hot rows in place of unit indices."""
     return InputError(
         f"y of shape {rows.shape} has one-hot rows, of 0 and 1 alone, and unit indices were expected: pass "
-        "y.argmax(-1), or where an image has several labels their numbers, as many for each image."
+        "y.argmax(-1), or, if images have several labels, their indices, the same number for each image."
     )

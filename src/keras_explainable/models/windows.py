@@ -1,4 +1,5 @@
-"""Where in the image a view's signal looks: by the layers before it, else by gradients (see `placement`)."""
+"""Where in the image the cells of a view's signal lie: computed from the layers before it, else measured by gradients
+(see `placement`)."""
 
 from typing import Any
 
@@ -14,8 +15,8 @@ from keras_explainable.models.trace import INPUT, Call, Point
 
 
 def of_signal(view: Any, *at: Point) -> tuple:
-    """Where the cells of a signal begin and end along each axis of the images, in parts of them; None for all of one,
-    and nothing for all of all."""
+    """Where the cells of a signal begin and end along each axis, as fractions of the image. None for an axis that they
+    cover, () if they cover the whole image."""
     found = view.adapter.inputs.front
     seen = found.windows if found is not None else ()
     if len(set(at)) != 1 or INPUT in at or view.adapter.inputs.stretched or (found is not None and found.moved):
@@ -27,9 +28,9 @@ def of_signal(view: Any, *at: Point) -> tuple:
         plain = odd or placement.keeps_step(view.operations, call, view.rank, seen)
         known[key] = seen if plain else _by_layers(view, call, seen)
         if known[key] is None and view.readings.get(at[0], Reading()).grid:
-            known[key] = seen  # tokens see all others, by which their centres are drawn to the middle
+            known[key] = seen  # each token sees all others, so measured centres shift to the middle
         if known[key] is None:
-            known[key] = probes.outside(lambda: _by_gradients(view, at[0], seen)) or seen
+            known[key] = probes.in_thread(lambda: _by_gradients(view, at[0], seen)) or seen
     return known[key]
 
 
@@ -53,8 +54,10 @@ def _by_gradients(view: Any, point: Point, seen: tuple) -> tuple:
 
 
 def probe(view: Any, number: int) -> Any:
-    """The view of a model on an image of our own, and its negative, and so on, with its scores."""
+    """A view of the model on a probe image, its negative, and so on, with the same score."""
     adapter, shape = sampled(view.adapter), tuple(view.inputs.shape)
     one = probes.images(shape, adapter.channels_first, scale(adapter, shape), np.zeros((0,), bool))
-    signs = np.resize([1.0, -1.0], number).astype("float32")  # of ReLUs that are off in one, many are on in another
+    signs = np.resize([1.0, -1.0], number).astype(
+        "float32"
+    )  # many ReLUs that are off for one sign are on for the other
     return type(view)(adapter, one * signs.reshape(-1, *(1,) * (len(shape) - 1)), None, view.score)

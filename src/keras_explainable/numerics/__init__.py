@@ -1,1 +1,1 @@
-"""Numbers alone: resizing, random numbers, blur, quotients. It knows no model."""
+"""Numerical building blocks without a model: resizing, random numbers, blur, safe division."""

@@ -1,4 +1,4 @@
-"""Small arrays as values, for what is compared and hashed by its content."""
+"""Small arrays as values that can be compared and hashed by content."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from keras_explainable.errors import InputError
 
 @dataclass(frozen=True)
 class Array:
-    """A small array as a value: equal and hashable by its content."""
+    """A small array that compares and hashes by its content."""
 
     shape: tuple[int, ...]
     content: bytes
@@ -23,7 +23,7 @@ class Array:
             value = np.ascontiguousarray(backend.to_host(value) if ops.is_tensor(value) else value, dtype)
         except OverflowError as error:
             raise InputError(
-                f"Numbers came that are too large for {dtype}, and an array of it was expected."
+                f"Numbers came that are too large for {dtype}, and an array of {dtype} was expected."
             ) from error
         return cls(value.shape, value.tobytes())
 

@@ -1,4 +1,4 @@
-"""Random numbers from a seed: the same on every backend, inside compiled loops, and whatever else is going on."""
+"""Seeded random numbers: the same on every backend, inside compiled loops, and whatever else runs."""
 
 import math
 from typing import Any
@@ -14,7 +14,7 @@ MASK = 0xFFFFFFFF
 
 
 def mix(x: Any) -> Any:
-    """A hash of 32-bit integers: each bit of the input moves each bit of the output (two multiply-xor-shift rounds)."""
+    """Hash 32-bit integers so that each input bit affects each output bit (two multiply-xor-shift rounds)."""
     for factor in (0x7FEB352D, 0x046CA68B):
         x = ops.bitwise_xor(x, ops.bitwise_right_shift(x, _word(16)))
         x = ops.multiply(x, _word(factor))
@@ -27,14 +27,14 @@ def _word(value: Any) -> Any:
 
 
 def uniform(shape: tuple, seed: Any, step: Any = 0, stream: int = 0) -> Any:
-    """Numbers in (0, 1) that depend on nothing but the arguments: a hash of seed, step, stream and position."""
+    """Numbers in (0, 1) that depend only on the arguments: a hash of seed, step, stream and position."""
     if WIDE and ops.convert_to_tensor(0.0).device.type == "cpu":  # NumPy takes a tenth of the time
         return ops.convert_to_tensor(on_host(shape, int(seed), int(step), stream))
     return on_device(shape, seed, step, stream)
 
 
 def on_device(shape: tuple, seed: Any, step: Any = 0, stream: int = 0) -> Any:
-    """The numbers of `uniform`, made where tensors are."""
+    """The numbers of `uniform`, computed on the backend's device."""
     size = (
         math.prod(shape)
         if all(isinstance(s, int) for s in shape)
@@ -42,18 +42,18 @@ def on_device(shape: tuple, seed: Any, step: Any = 0, stream: int = 0) -> Any:
     )
     key = mix(ops.bitwise_xor(mix(ops.bitwise_xor(mix(_word(seed)), _word(step))), _word(stream)))
     bits = mix(ops.bitwise_xor(mix(ops.cast(ops.arange(size), DTYPE)), key))
-    # 24 bits are what float32 holds exactly: the same number everywhere, and never 0 or 1.
+    # float32 holds 24 bits exactly: every backend gets the same number, and never 0 or 1.
     return ops.reshape((ops.cast(ops.bitwise_right_shift(bits, _word(8)), "float32") + 0.5) / 2.0**24, shape)
 
 
 def normal(shape: tuple, seed: Any, step: Any = 0) -> Any:
-    """Standard normal numbers that depend on nothing but the arguments (Box and Muller's transformation)."""
+    """Standard normal numbers that depend only on the arguments (Box-Muller transform)."""
     radius = ops.sqrt(-2.0 * ops.log(uniform(shape, seed, step, 0)))
     return radius * ops.cos(2 * math.pi * uniform(shape, seed, step, 1))
 
 
 def on_host(shape: tuple, seed: int, step: int = 0, stream: int = 0, first: int = 0) -> np.ndarray:
-    """The numbers of `uniform` in NumPy, from the position `first` on: those of a part of a larger array."""
+    """The numbers of `uniform` in NumPy, starting at position `first`: those of a part of a larger array."""
 
     def word(value: Any) -> np.ndarray:
         return np.asarray(value & MASK, "uint32")

@@ -1,4 +1,5 @@
-"""Linear interpolation as one small matrix per axis: any number of spatial axes, the same numbers on every backend."""
+"""Linear interpolation as one small matrix per axis. It takes any number of spatial axes, and gives the same numbers on
+every backend."""
 
 import math
 import string
@@ -16,11 +17,11 @@ ROUNDING = 1e-6
 def weights(size: Any, new: Any, align_corners: bool = False, window: tuple[float, ...] = (0.0, 1.0)) -> Any:
     """The (new, size) matrix W of linear interpolation along one axis: resized = W @ values.
 
-    Output i lies at source position (i + 1/2) size/new - 1/2, held inside the axis, or with `align_corners` at
-    i (size - 1)/(new - 1). With a `window` (a, b) the values lie from a new to b new among the outputs, which is their
-    i = 0 to new' = (b - a) new; outputs beyond are 0. With (a, b, c, d) those beyond c and d are, and the others are
-    held inside the axis as well."""
-    of: Any = np if isinstance(size, int) and isinstance(new, int) else ops  # what is known need not be computed
+    Output i lies at source position (i + 1/2) size/new - 1/2, clipped to the axis, or with `align_corners` at i (size -
+    1)/(new - 1). With a `window` (a, b) the values cover only the outputs from a new to b new: the formula then holds
+    with i counted from a new, and new' = (b - a) new. Outputs outside the window are 0. With (a, b, c, d) outputs
+    outside of c to d are 0, and those between the window and c or d take the value at its edge."""
+    of: Any = np if isinstance(size, int) and isinstance(new, int) else ops  # known sizes need no tensors
     i, source = of.arange(new, dtype="float32"), of.arange(size, dtype="float32")
     size, new = (np.float32(n) if of is np else ops.cast(n, "float32") for n in (size, new))
     whole, (a, b, *seen) = window == (0.0, 1.0), window
@@ -39,8 +40,8 @@ def weights(size: Any, new: Any, align_corners: bool = False, window: tuple[floa
 
 
 def resize(maps: Any, size: Any, align_corners: bool = False, axis: int = 1, windows: Sequence = ()) -> Any:
-    """Maps with their spatial axes, which start at `axis`, brought to `size` by linear interpolation; where there are
-    `windows`, so that they lie there (see `weights`)."""
+    """Resize maps along their spatial axes, which start at `axis`, to `size` by linear interpolation. `windows` gives,
+    per axis, where in the result the maps lie (see `weights`)."""
     shape = ops.shape(maps)
     _check_fits(shape, size, axis)
     letters = string.ascii_lowercase[: len(maps.shape)]
@@ -56,7 +57,7 @@ def resize(maps: Any, size: Any, align_corners: bool = False, axis: int = 1, win
 
 
 def _check_fits(shape: tuple, size: Any, axis: int) -> None:
-    """Refuse, where sizes are known, what the memory of this machine cannot hold."""
+    """Raise if the sizes are known and the result does not fit into this machine's memory."""
     old, new = shape[axis : axis + len(size)], tuple(size)
     if not all(isinstance(n, (int, np.integer)) for n in (*old, *new)):
         return

@@ -1,1 +1,1 @@
-"""How steps are run: compiled, repeated, interrupted, within the memory that there is."""
+"""How steps are run: compiled, repeated, interruptible, within the available memory."""

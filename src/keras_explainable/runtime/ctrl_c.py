@@ -1,4 +1,5 @@
-"""Ctrl-C while a command of ours imports the package, which takes seconds: it ends at once, without a traceback."""
+"""Handle Ctrl-C while one of our commands imports the package, which takes seconds: the command ends at once, without a
+traceback."""
 
 import signal
 import sys
@@ -10,7 +11,8 @@ HOME = __name__.partition(".")[0]
 
 
 def commanded() -> bool:
-    """Whether this process is a command of ours: `keras-explainable`, or `python -m` of a module of this package."""
+    """Whether this process is one of our commands: `keras-explainable`, or `python -m` with a module of this
+    package."""
     script = Path(sys.argv[0]).name if getattr(sys, "argv", None) else ""
     modules = (module for option, module in pairwise(sys.orig_argv) if option == "-m")
     return script.startswith("keras-explainable") or any(m.split(".")[0] == HOME for m in modules)
@@ -22,10 +24,10 @@ def _exchange(known: object, new: object) -> None:
 
 
 def raised() -> None:
-    """From here on Ctrl-C is a `KeyboardInterrupt` again, for commands to clear up."""
+    """Make Ctrl-C raise `KeyboardInterrupt` again, so that commands can clean up."""
     if commanded():
         _exchange(signal.SIG_DFL, signal.default_int_handler)
 
 
-if commanded():  # an exception would have a traceback, and what others import might swallow it
+if commanded():  # an exception would print a traceback, and imported code might swallow it
     _exchange(signal.default_int_handler, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""Long calls that hear Ctrl-C."""
+"""Long calls that Ctrl-C can interrupt."""
 
 import contextvars
 import threading
@@ -6,16 +6,16 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
-# Whether programs are run so, as nobody records what they compute, which is a matter of one thread. They are built
-# before, in the thread where all is set that they are built with.
+# Whether compiled programs run in a thread of their own. That is possible where no gradient is recorded, since
+# recording is per thread. Programs are built before, in the calling thread, which holds the settings for that.
 heard: ContextVar[bool] = ContextVar("heard", default=False)
 
 
 def aside(function: Callable, *args: Any, **params: Any) -> Any:
-    """What a function returns or raises, run in a thread of its own: Ctrl-C ends the wait for it at once, where one
-    call of a library would be deaf to it to its end. After that the thread goes on, and what it finds is lost; it does
-    not keep the process."""
-    if threading.current_thread() is not threading.main_thread():  # which alone hears of it
+    """Run a function in a thread of its own, and return or raise what it does. Ctrl-C ends the wait for it at once,
+    even if the call would ignore Ctrl-C until its end. The thread then continues, and its result is lost; it does not
+    keep the process alive."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread gets Ctrl-C
         return function(*args, **params)
     found: list = []
     context = contextvars.copy_context()
@@ -23,7 +23,7 @@ def aside(function: Callable, *args: Any, **params: Any) -> Any:
     def run() -> None:
         try:
             found.append((context.run(function, *args, **params), None))
-        except BaseException as error:  # raised where it is waited for
+        except BaseException as error:  # raised again in the waiting thread
             found.append((None, error))
 
     thread = threading.Thread(target=run, name="keras-explainable-aside", daemon=True)

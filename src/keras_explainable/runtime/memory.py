@@ -1,4 +1,4 @@
-"""Whether what a call is to make fits into the memory that there is: asked before the work."""
+"""Estimate the memory of a call, and raise before the work if it does not fit."""
 
 import contextlib
 import os
@@ -7,35 +7,35 @@ from pathlib import Path
 
 from keras_explainable.errors import InputError
 
-LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container
-SOME = "or explain some images at a time, and keep of each what is needed"  # of maps that do not fit
-SMALL = 1e8  # bytes, which are not worth asking for
+LIMIT = Path("/sys/fs/cgroup/memory.max")  # the limit of a container
+SOME = "or explain a few images at a time, and keep of each only what is needed"  # advice if maps do not fit
+SMALL = 1e8  # bytes: less is not checked
 UNITS = ((1e18, "EB"), (1e15, "PB"), (1e12, "TB"), (1e9, "GB"))
 
 
 def available() -> float | None:
-    """Bytes of memory that are free or can be made so; None where the system does not tell."""
+    """Bytes of memory that are free or can be freed; None if the system does not say."""
     found = []
     try:
-        told = dict(re.findall(r"(\w+):\s+(\d+) kB", Path("/proc/meminfo").read_text()))
-        found.append(1024.0 * (int(told["MemAvailable"]) + int(told.get("SwapFree", 0))))
+        fields = dict(re.findall(r"(\w+):\s+(\d+) kB", Path("/proc/meminfo").read_text()))
+        found.append(1024.0 * (int(fields["MemAvailable"]) + int(fields.get("SwapFree", 0))))
     except (OSError, KeyError):
-        try:  # all that there is
+        try:  # no Linux: all physical memory
             found.append(float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")))
         except (AttributeError, ValueError, OSError):
             return None
-    with contextlib.suppress(OSError, ValueError):  # no container, or "max"
+    with contextlib.suppress(OSError, ValueError):  # no container, or no limit ("max")
         found.append(float(LIMIT.read_text()))
     return min(found)
 
 
 def check_fits(what: str, size: float, instead: str) -> None:
-    """Refuse what takes more memory than there is.
+    """Raise if something takes more memory than is available.
 
     Args:
-        what: the things and how many, as the subject of "take".
+        what: what takes the memory, and how many of it, as the subject of "take".
         size: bytes.
-        instead: what to do.
+        instead: what the user can do.
 
     Raises:
         InputError: it does not fit.
@@ -44,11 +44,13 @@ def check_fits(what: str, size: float, instead: str) -> None:
         return
     free = available()
     if free is not None and size > free:
-        raise InputError(f"{what} take {told(size)} of memory, and this machine has {told(free)} left: {instead}.")
+        raise InputError(
+            f"{what} take {in_words(size)} of memory, and this machine has {in_words(free)} left: {instead}."
+        )
 
 
-def told(size: float) -> str:
-    """A number of bytes in words."""
+def in_words(size: float) -> str:
+    """A number of bytes with its unit, for messages."""
     for unit, name in UNITS:
         if size >= unit:
             return f"{size / unit:,.1f} {name}"

@@ -1,4 +1,5 @@
-"""How far a method that repeats has come with one batch of images, where the bar of batches cannot tell."""
+"""Show the progress of a method that repeats within one batch of images, which the progress bar of batches cannot
+show."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ _shown: ContextVar[bool] = ContextVar("shown", default=False)
 
 @contextmanager
 def shown(on: bool) -> Iterator[None]:
-    """A scope in which a loop on the host has a bar of its own."""
+    """A scope in which a loop on the host shows a progress bar of its own."""
     token = _shown.set(on)
     try:
         yield
@@ -20,7 +21,7 @@ def shown(on: bool) -> Iterator[None]:
 
 
 def counted(steps: range) -> Iterator[int]:
-    """The steps of a loop, with a bar where one is to be shown: the first loop's, and none for those inside of it."""
+    """Iterate over the steps of a loop, with a progress bar if one is wanted. Only the outermost loop shows one."""
     bar = None
     if _shown.get() and len(steps) > 1:
         _shown.set(False)  # until the scope ends

@@ -1,4 +1,4 @@
-"""What a method finds out on the way about its maps, kept from batch to batch, and told when all are there."""
+"""Remarks that a method makes about its maps: kept from batch to batch, and reported after the last one."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ _kept: ContextVar[dict | None] = ContextVar("kept", default=None)
 
 
 class Remark(NamedTuple):
-    """What is to be said: entries of `.about`, and a warning or None."""
+    """What to report: entries of `.about`, and a warning or None."""
 
     about: dict[str, Any]
     warning: str | None = None
@@ -21,7 +21,7 @@ class Remark(NamedTuple):
 
 @contextmanager
 def kept() -> Iterator[dict]:
-    """A scope in which remarks are wanted; it gives what `told` takes."""
+    """A scope that collects remarks. It yields what `collect` takes."""
     found: dict = {}
     token = _kept.set(found)
     try:
@@ -32,7 +32,7 @@ def kept() -> Iterator[dict]:
 
 @contextmanager
 def unwanted() -> Iterator[None]:
-    """A scope without remarks: of a method that another one is made of, whose maps are not what a user gets."""
+    """A scope without remarks, for a method inside another one: the user does not get its maps."""
     token = _kept.set(None)
     try:
         yield
@@ -41,19 +41,19 @@ def unwanted() -> Iterator[None]:
 
 
 def wanted(x: Any) -> bool:
-    """Whether anybody asks, and `x` is no part of a program, in which nothing can be kept."""
+    """Whether remarks are collected, and `x` is not part of a program being built, where nothing can be kept."""
     return _kept.get() is not None and not backend.is_traced(x)
 
 
 def keep(remark: Callable, values: tuple, **facts: Any) -> None:
-    """Keep the tensors of some images for `remark(*values of all images, **facts)`, which makes a `Remark`."""
+    """Keep the tensors of some images for `remark(*values of all images, **facts)`, which returns a `Remark`."""
     found = _kept.get()
     if found is not None:
         found.setdefault(remark, []).append((values, facts))
 
 
-def told(found: dict) -> list[Remark]:
-    """The remarks of all that was kept."""
+def collect(found: dict) -> list[Remark]:
+    """The remarks made from everything that was kept."""
     made = []
     for remark, parts in found.items():
         columns = zip(*(map(backend.to_host, values) for values, _ in parts), strict=True)

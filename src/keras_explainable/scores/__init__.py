@@ -1,13 +1,14 @@
-"""What to explain in place of a model's units: ready functions for `score=`, from its outputs to (batch, K) scores.
+"""Ready functions for `score=`: what to explain instead of a model's units. Each maps the model's outputs to (batch, K)
+scores.
 
-Each function here returns a `Score`, which equal arguments make equal, so that a method is compiled once for them; what
-is in an array is part of the compiled program. A score with several columns gives a map for each of them, or with `y`
-for the chosen ones: `score=ke.scores.region(masks, unit), y=np.arange(len(masks))` explains image i for mask i,
-however images are batched.
+Each function here returns a `Score`. Equal arguments give equal scores, so a method is compiled once for them; array
+arguments are part of the compiled program. A score with several columns gives one map for each column, or with `y` one
+for each chosen column. `score=ke.scores.region(masks, unit), y=np.arange(len(masks))` explains image i for mask i,
+however the images are batched.
 
-`unit`, `top_k`, `margin`, `negated`, `binary` and `region` are scores of units: they take what the methods take without
-`score`, the values before the model's last softmax or sigmoid. The others take the model's outputs as they are.
-"""
+`unit`, `top_k`, `margin`, `negated`, `binary` and `region` are scores of units. They take the values that methods
+explain without `score`: those before the model's last softmax or sigmoid. The others take the model's outputs as they
+are."""
 
 from keras_explainable.numerics.arrays import Array as Array
 from keras_explainable.scores.boxes import box as box

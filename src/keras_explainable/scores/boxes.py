@@ -1,4 +1,4 @@
-"""Targets of detectors: which detection agrees with a box, and how well."""
+"""Scores of detectors: which detection matches a box, and how well."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,7 +18,7 @@ LAYOUTS: dict[str, Callable] = {
     "cxcywh": lambda centre, size: (centre - size / 2, centre + size / 2),
 }
 RELATIVE = "pred_boxes", "logits"  # what Hugging Face's detectors call their boxes and scores
-SAME = 0.999  # the overlap from which two boxes are the same one
+SAME = 0.999  # the overlap from which two boxes count as the same
 
 
 def box(
@@ -33,33 +33,33 @@ def box(
     activation: str | None = None,
     size: Sequence[float] | None = None,
 ) -> Score:
-    """How surely a detector finds an object in a box: the score of the detection that agrees with it best.
+    """How confident a detector is that an object is in a box: the score of the detection that matches the box best.
 
-    score[b, j] = max over detections n of IoU(box_j, boxes[b, n]) p[b, n], and 0 where no IoU reaches `iou`
+    score[b, j] = max over detections n of IoU(box_j, boxes[b, n]) p[b, n], and 0 if no IoU reaches `iou`
 
-    p is scores[b, n, unit_j], or scores[b, n] where classes[b, n] == unit_j; without a unit the highest of all classes.
-    It is differentiable with respect to the score and the corners of that detection. Where this is the box itself (to
-    .999) the IoU is at its highest, so that only the score has a gradient.
+    p is scores[b, n, unit_j], or scores[b, n] where classes[b, n] == unit_j; without a unit, the highest of all
+    classes. The score is differentiable with respect to the detection's score and corners. If the detection is the box
+    itself (IoU of at least .999), the IoU is at its maximum, and only the detection's score has a gradient.
 
-    What torchvision's detectors give (a dictionary of "boxes", "scores" and "labels" for each image, of any number)
-    and Hugging Face's (DETR and its kin: "pred_boxes" and "logits") is known by these keys.
+    The outputs of torchvision's detectors (for each image a dictionary of "boxes", "scores" and "labels", of any
+    number) and of Hugging Face's (DETR and similar: "pred_boxes" and "logits") are recognised by these keys.
 
     Args:
         box: (4,) in the layout and units of the model's boxes, or (M, 4) for M scores.
-        unit: the class; of several boxes one for all, or one for each.
+        unit: the class; for several boxes, one for all or one for each.
         iou: the smallest overlap that counts, 0 to 1.
-        boxes, scores, classes: where other outputs have them: (batch, N, 4); (batch, N) or (batch, N, units); and with
-            (batch, N) scores their (batch, N) classes, by themselves "classes" or "labels".
+        boxes, scores, classes: the keys of other outputs, for (batch, N, 4); (batch, N) or (batch, N, units); and, with
+            (batch, N) scores, their (batch, N) classes. By default the classes are at "classes" or "labels".
         layout: of boxes, "xyxy" (two corners, in any order of the axes), "xywh" (a corner and the size) or "cxcywh".
-            By itself "xyxy", or "cxcywh" of Hugging Face's.
-        activation: "sigmoid" or "softmax" of the scores first, where they are logits. Of Hugging Face's it must be
-            said; by "softmax" the last unit is that there is no object, which is left out where there is no unit.
-        size: (height, width) of the images, where `box` is two corners in pixels (as `post_process_object_detection`
-            gives them) and the model's boxes are relative to the image.
+            The default is "xyxy", or "cxcywh" for Hugging Face.
+        activation: "sigmoid" or "softmax" to apply to the scores first, if they are logits. It is required for Hugging
+            Face. With "softmax" the last unit means "no object"; it is left out if there is no `unit`.
+        size: (height, width) of the images, if `box` is two corners in pixels (as from `post_process_object_detection`)
+            and the model's boxes are relative to the image.
 
     Raises:
         InputError: the outputs have no such parts; or they are Hugging Face's, and there is no activation, or pixels
-            came and no size.
+            came without `size`.
     """
     array = Array.of(box)
     if array.shape[-1:] != (4,) or len(array.shape) > 2:
@@ -78,19 +78,19 @@ def box(
 def detection(
     outputs: Any, i: int | Sequence[int] = 0, iou: float = 0.0, *, size: Sequence[float] | None = None, **how: Any
 ) -> Labels:
-    """What a detector found itself: a `y` by which each image is explained for its own detection i.
+    """A `y` that explains each image for a detection of its own, number i.
 
     score[b, j] = that of `box` for the box and the class of detection i_j of image b
 
-    `y=ke.scores.detection(detector(images))` explains the surest one of each image. Box and class are those of the
-    images as they came, and stay the same on perturbed copies of them.
+    `y=ke.scores.detection(detector(images))` explains the most confident detection of each image. Box and class are
+    fixed on the original images, and stay the same on perturbed copies.
 
     Args:
-        outputs: what the detector gives of the images, or what `post_process_object_detection` makes of it.
-        i: which detection, the surest being 0; several for a map of each.
+        outputs: the detector's outputs for the images, or what `post_process_object_detection` makes of them.
+        i: which detection, 0 being the most confident; several for a map of each.
         iou: the smallest overlap that counts, 0 to 1.
-        size: (height, width), the target size of all images, where they were post-processed with one.
-        how: boxes, scores, classes, layout and activation, as of `box`.
+        size: (height, width), the target size of all images, if they were post-processed with one.
+        how: boxes, scores, classes, layout and activation, as in `box`.
 
     Raises:
         InputError: an image has fewer detections.
@@ -131,14 +131,9 @@ def _box(
     def score(outputs: Any) -> Any:
         found, boxes, own, relative = _found(outputs, names, layout, activation)
         p = found.of(units)
-        pixels = np.array((1, 1) if size is None else size[::-1], "float32")
-        sides = np.frombuffer(given.content, "float32").reshape(1, -1, 1, 4) / np.tile(pixels, 2)
-        wanted = _corners(sides, own if size is None else "xyxy")
-        if relative and wanted[1].max() > 1.5:
-            raise InputError(
-                f"box: it ends at {wanted[1].max():g}, and 'pred_boxes' of Hugging Face are relative to the image, 0 "
-                "to 1: of a box in pixels, two corners, give size=(height, width) of the image."
-            )
+        wanted = _given_corners(given, own, size)
+        if relative:
+            _check_relative(wanted)
         overlap = _overlap(_corners(boxes[:, None], own), tuple(ops.convert_to_tensor(side) for side in wanted))
         overlap = ops.where(overlap >= SAME, ops.stop_gradient(overlap), overlap)
         return best(overlap, least, p)
@@ -146,21 +141,38 @@ def _box(
     return on_each(outputs, score)
 
 
+def _given_corners(given: Array, layout: str, size: tuple[float, float] | None) -> tuple:
+    """The low and high corners (1, M, 1, 2) of the given boxes, relative to the image if its `size` is known."""
+    pixels = np.array((1, 1) if size is None else size[::-1], "float32")
+    sides = np.frombuffer(given.content, "float32").reshape(1, -1, 1, 4) / np.tile(pixels, 2)
+    return _corners(sides, layout if size is None else "xyxy")
+
+
+def _check_relative(corners: tuple) -> None:
+    """Raise if boxes that must be relative to the image are in pixels."""
+    if corners[1].max() > 1.5:
+        raise InputError(
+            f"box: the box ends at {corners[1].max():g}, and 'pred_boxes' of Hugging Face are relative to the image "
+            "(0 to 1): for a box in pixels, as two corners, give size=(height, width) of the image."
+        )
+
+
 def _found(outputs: Any, names: tuple, layout: str | None, activation: str | None) -> tuple[Found, Any, str, bool]:
-    """How likely the finds of a batch are, their boxes (B, N, 4), whose layout this is, and whether of 0 to 1."""
+    """The detections of a batch, their boxes (B, N, 4), the layout of these, and whether they are relative to the image
+    (0 to 1)."""
     if not isinstance(outputs, Mapping):
         raise InputError(
             f"box: outputs of type {type(outputs).__name__} came, and a dictionary with {names[0] or 'boxes'!r} and "
-            f"{names[1] or 'scores'!r}, or a list of one for each image, was expected: of other outputs make such a "
-            "dictionary first, as by score=lambda outputs: ke.scores.box(...)({'boxes': outputs[0], 'scores': "
+            f"{names[1] or 'scores'!r}, or a list of one for each image, was expected: make such a dictionary of other "
+            "outputs first, as in score=lambda outputs: ke.scores.box(...)({'boxes': outputs[0], 'scores': "
             "outputs[1]})."
         )
     known = names[:2] == (None, None) and all(name in outputs for name in RELATIVE)
     if known and activation is None:
         raise InputError(
-            "box: 'logits' of Hugging Face came, and it was not said how they become scores: give activation='softmax' "
-            "of DETR, YOLOS and Table Transformer, whose last unit is that there is no object, or 'sigmoid' of "
-            "Conditional and Deformable DETR, RT-DETR, D-FINE, OWL-ViT and Grounding DINO."
+            "box: 'logits' of Hugging Face came without activation=: give activation='softmax' for DETR, YOLOS and "
+            "Table Transformer, whose last unit means \"no object\", or 'sigmoid' for Conditional and Deformable DETR, "
+            "RT-DETR, D-FINE, OWL-ViT and Grounding DINO."
         )
     boxes, scores = (
         own or other for own, other in zip(names, RELATIVE if known else ("boxes", "scores"), strict=False)

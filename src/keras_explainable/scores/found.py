@@ -1,4 +1,4 @@
-"""What a detector found on images: how likely each find is, of which class, and which agrees best with a place."""
+"""The detections on images: how likely each is, of which class, and which matches a place best."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -10,24 +10,25 @@ from keras_explainable.scores.score import check_units
 
 
 class Found(NamedTuple):
-    """How likely the N finds of a batch are."""
+    """The N detections of a batch, and how likely they are."""
 
-    p: Any  # (B, N), or of each class (B, N, units)
-    labels: Any  # the classes (B, N) of (B, N), if there are
-    named: str  # how they are called
-    no_object: bool  # whether the last unit is that there is none
+    p: Any  # probabilities (B, N), or of each class (B, N, units)
+    labels: Any  # the classes (B, N) if `p` is (B, N), or None
+    named: str  # the name of the labels in the outputs
+    no_object: bool  # whether the last unit means "no object"
 
     @property
     def objects(self) -> Any:
-        """Of each class that is an object."""
+        """`p` without the unit that means "no object"."""
         return self.p[..., :-1] if self.no_object else self.p
 
     def of(self, units: tuple[int, ...] | None) -> Any:
-        """(B, M, N) of M units, (B, 1, N) of all together."""
+        """The probabilities (B, M, N) of M units, or (B, 1, N) of all units together."""
         if len(self.p.shape) == 2 and units is not None:
             if self.labels is None:
                 raise InputError(
-                    f"The model's outputs have no {self.named!r} to tell unit {units[0]} by: name it by classes=."
+                    f"The model's outputs have no {self.named!r}, and unit {units[0]} was asked for: name the classes "
+                    "by classes=."
                 )
             same = self.labels[:, None] == ops.reshape(ops.convert_to_tensor(units, "int32"), (1, -1, 1))
             return self.p[:, None] * ops.cast(same, "float32")
@@ -38,7 +39,7 @@ class Found(NamedTuple):
 
 
 def read(outputs: Mapping, scores: str, classes: str | None, activation: str | None, no_object: bool) -> Found:
-    """How likely the finds are by what the outputs call their scores and classes."""
+    """Read the detections of a batch; `scores` and `classes` are the names in the outputs."""
     p = as_floats(outputs[scores])
     p = getattr(ops, activation)(p) if activation else p
     named = classes or ("classes" if "classes" in outputs or "labels" not in outputs else "labels")
@@ -52,20 +53,21 @@ def as_floats(value: Any) -> Any:
 
 
 def of_each_image(outputs: Any) -> list | None:
-    """The outputs of a detector that gives a dictionary for each image, each as a batch of one; None of others."""
+    """The outputs of a detector that returns one dictionary per image, each as a batch of one; None for other
+    outputs."""
     if not isinstance(outputs, (list, tuple)) or not all(isinstance(one, Mapping) for one in outputs):
         return None
     return [{k: v[None] for k, v in one.items() if hasattr(v, "shape")} for one in outputs]
 
 
 def on_each(outputs: Any, score: Callable) -> Any:
-    """The scores (B, M) of outputs, those of each image by itself where they come so."""
+    """The scores (B, M) of outputs, computed image by image if there is one dictionary per image."""
     images = of_each_image(outputs)
     return score(outputs) if images is None else ops.concatenate([score(one) for one in images])
 
 
 def best(overlap: Any, least: float, p: Any) -> Any:
-    """max_n overlap[b, m, n] p[b, m, n], of those that overlap by `least`; 0 where there is none (B, M)."""
+    """max_n overlap[b, m, n] p[b, m, n] over those n that overlap by at least `least`; 0 if there is none. (B, M)."""
     agreement = ops.where(overlap >= least, overlap, ops.zeros_like(overlap)) * p
-    nothing = ops.zeros((ops.shape(overlap)[0], overlap.shape[1], 1))  # also where nothing is found at all
+    nothing = ops.zeros((ops.shape(overlap)[0], overlap.shape[1], 1))  # so that there is one even without detections
     return ops.max(ops.concatenate([agreement, nothing], axis=-1), axis=-1)

@@ -1,4 +1,4 @@
-"""Targets of instance segmentation: which mask of the model agrees with a mask, and how well."""
+"""Scores of instance segmentation: which of the model's masks matches a mask, and how well."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +11,8 @@ from keras_explainable.scores.found import as_floats, best, on_each, read
 from keras_explainable.scores.maps import as_mask, covers, on_grid
 from keras_explainable.scores.score import Score, numbers
 
-# What models call their masks and scores, and what makes scores of these; logits of masks are before a sigmoid.
+# The names of masks and scores in the outputs, and the scores' activation. If there is one, masks are logits as well,
+# with a sigmoid.
 KNOWN = {
     ("masks_queries_logits", "class_queries_logits"): "softmax",  # MaskFormer, Mask2Former, OneFormer, EoMT
     ("pred_masks", "logits"): "softmax",  # DETR for segmentation
@@ -20,21 +21,21 @@ KNOWN = {
 
 
 def instance(mask: Any, unit: int | Sequence[int] | None = None, iou: float = 0.0) -> Score:
-    """How surely a model finds the object of a mask: the score of the predicted mask that agrees with it best.
+    """How confident a model is about the object of a mask: the score of the predicted mask that matches it best.
 
-    score[b, j] = max over predictions n of IoU(mask_j, s[b, n]) p[b, n, unit_j], and 0 where no IoU reaches `iou`
+    score[b, j] = max over predictions n of IoU(mask_j, s[b, n]) p[b, n, unit_j], and 0 if no IoU reaches `iou`
     IoU(m, s) = sum m s / sum (m + s - m s)
 
-    s are the model's masks as probabilities, resized linearly to the mask given, and p those of the classes; without a
-    unit the highest of all. It is differentiable with respect to both. Outputs are those of torchvision's Mask R-CNN
-    ("masks", "scores" and "labels" of each image) or Hugging Face's MaskFormer, Mask2Former, OneFormer
-    ("masks_queries_logits", "class_queries_logits") and DETR ("pred_masks", "logits"), whose last class is that there
-    is no object.
+    s are the model's masks as probabilities, resized linearly to the given mask; p are the class probabilities. Without
+    a unit, p is the highest of all classes. The score is differentiable with respect to both. Supported outputs are
+    those of torchvision's Mask R-CNN ("masks", "scores" and "labels" of each image) and of Hugging Face's MaskFormer,
+    Mask2Former, OneFormer ("masks_queries_logits", "class_queries_logits") and DETR ("pred_masks", "logits"), whose
+    last class means "no object".
 
     Args:
-        mask: (H, W) at the resolution of the model's masks or a finer one, as that of the images, of 0 to 1; or
-            (M, H, W) for M scores.
-        unit: the class; of several masks one for all, or one for each.
+        mask: (H, W) with values from 0 to 1, at the resolution of the model's masks or a finer one, such as the
+            images'; or (M, H, W) for M scores.
+        unit: the class; for several masks, one for all or one for each.
         iou: the smallest overlap that counts, 0 to 1.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Targets of maps: their mean over a region that has more pixels than they."""
+"""Scores of maps: their mean over a region that may have a finer resolution than the map."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,18 +18,18 @@ def depth(mask: Any = None) -> Score:
 
     score[b, j] = sum over p of mask_j[p] d[b, p] / sum over p of mask_j[p]
 
-    d is the model's output (batch, H, W), with or without an axis of one channel, or what it calls "predicted_depth";
-    as it is, be it depth or its inverse, and resized linearly to the mask.
+    d is the model's output (batch, H, W), with or without an axis of one channel, or its part "predicted_depth". It is
+    used as it is, whether depth or inverse depth, and resized linearly to the mask.
 
     Args:
-        mask: (H, W) at the resolution of d or a finer one, as that of the images, of booleans or weights; or (M, H, W)
-            for M scores. None: all of it.
+        mask: (H, W) of booleans or weights, at the resolution of d or a finer one, such as the images'; or (M, H, W)
+            for M scores. None for the whole map.
     """
     return Score(_depth, (None if mask is None else as_mask("depth", mask),))
 
 
 def as_mask(name: str, mask: Any) -> Array:
-    """A mask, or several, as an array that is not empty."""
+    """One or several masks as an array. Raise if it is empty."""
     array = Array.of(mask)
     if not np.any(backend.to_host(array.tensor)):
         raise InputError(f"{name}: the mask has no pixel in it.")
@@ -37,13 +37,14 @@ def as_mask(name: str, mask: Any) -> Array:
 
 
 def covers(mask: tuple, space: tuple) -> bool:
-    """Whether a mask of this shape, or several, have the resolution of a map's axes of space or a finer one."""
+    """Whether one or several masks of this shape have the resolution of a map's spatial axes or a finer one."""
     own = mask[len(mask) - len(space) :]
     return len(mask) - len(space) in (0, 1) and all(s is not None and m >= s for m, s in zip(own, space, strict=True))
 
 
 def on_grid(mask: Any, space: tuple[int, ...]) -> Any:
-    """The weights W (M, *space) of masks (*S) or (M, *S) in a map that is resized linearly to them.
+    """The weights W (M, *space) on a map of masks (*S) or (M, *S), such that with the map resized linearly to the
+    masks:
 
     sum_q W[q] map[q] = sum_p mask[p] resized[p]"""
     fine = mask.shape[len(mask.shape) - len(space) :]
@@ -56,7 +57,7 @@ def on_grid(mask: Any, space: tuple[int, ...]) -> Any:
 
 
 def mean(values: Any, weights: Any) -> Any:
-    """The weighted means (B, M) of (B, 1, *S) by (M, *S) or (B, 1, *S); 0 where there is no weight."""
+    """The weighted means (B, M) of (B, 1, *S) by (M, *S) or (B, 1, *S); 0 if all weights are 0."""
     pixels = tuple(range(2, len(values.shape)))
     weights = weights if len(weights.shape) == len(values.shape) else weights[None]
     weight = ops.sum(weights, axis=pixels)

@@ -1,4 +1,4 @@
-"""Targets that take a model's outputs as they are, and one of several outputs."""
+"""Scores that take a model's outputs as they are, or one of several outputs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -15,18 +15,17 @@ from keras_explainable.scores.score import unit as _unit
 def value(i: int | Sequence[int] = 0) -> Score:
     """A number that the model predicts: output i of a regression, as it is.
 
-    score[b, j] = outputs[b, i_j]
-    """
+    score[b, j] = outputs[b, i_j]"""
     return Score(_unit, (numbers("i", i),))
 
 
 def similarity(embedding: Any) -> Score:
-    """How near the model's output is to an embedding: the cosine of the angle between them.
+    """How similar the model's output is to an embedding: the cosine of the angle between them.
 
     score[b, j] = <outputs[b], e_j> / (|outputs[b]| |e_j|)
 
     Args:
-        embedding: (D,), or (M, D) for M scores; outputs of a higher rank are flattened.
+        embedding: (D,), or (M, D) for M scores. Outputs of a higher rank are flattened.
     """
     array = Array.of(embedding)
     if len(array.shape) not in (1, 2):
@@ -39,9 +38,9 @@ def output(which: int | str, score: Callable | None = None) -> Score:
 
     Args:
         which: the place in a list, the key of a dictionary, or the name of a field.
-        score: what is made of that output, such as `value(2)`, which takes it as it is, or `margin(1, 2)`, which takes
-            it before its last softmax or sigmoid; None: its columns, before that as well. Of `top_k()` the units are
-            chosen on the images as they came.
+        score: a score of that output, such as `value(2)`, which takes it as it is, or `margin(1, 2)`, which takes it
+            before its last softmax or sigmoid. None: the output's columns, also before that. With `top_k()` the units
+            are chosen on the original images.
     """
     if isinstance(score, Chosen):
         return replace(score, of=output(which, score.of))
@@ -53,7 +52,7 @@ def _output(outputs: Any, which: int | str, score: Callable | None) -> Any:
     if ops.is_tensor(outputs):
         if which != 0:
             raise InputError(f"The model returns one output, and {which!r} was asked for: leave ke.scores.output out.")
-        outputs = (outputs,)  # its rows are images
+        outputs = (outputs,)  # else an index would select an image
     try:
         by_name = isinstance(which, str) and not isinstance(outputs, Mapping)
         found = getattr(outputs, str(which)) if by_name else outputs[which]

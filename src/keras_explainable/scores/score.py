@@ -1,4 +1,4 @@
-"""What a target is: a function from a model's outputs to (batch, K) scores, equal to others of equal arguments."""
+"""The `Score` class: a function from a model's outputs to (batch, K) scores. Scores with equal arguments are equal."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,14 +16,15 @@ class Score:
 
     function: Callable
     arguments: tuple
-    before_activation: bool = False  # whether it takes what is before the model's last softmax or sigmoid
+    before_activation: bool = False  # whether it takes the values before the model's last softmax or sigmoid
     linear: bool = False  # whether it is linear in the units
-    units: tuple[int, ...] | None = None  # which of the model's units its columns are, where it only chooses them
+    units: tuple[int, ...] | None = None  # the units that are its columns, if it only selects units
     which: tuple = ()  # the path of the output that it takes; () for the first one
-    channels: int | None = None  # where a map that it takes has its channels
+    channels: int | None = None  # the channels' axis in the maps that it takes, if any
 
     def without_channels(self, rank: int, outputs: Any) -> int | None:
-        """Where the outputs that it takes, of images with so many axes of space, lack the axis of their one channel."""
+        """The axis to insert into the outputs if they lack the axis of their only channel, else None. `rank` is the
+        number of the images' spatial axes."""
         lacks = self.channels is not None and ops.is_tensor(outputs) and len(outputs.shape) == rank + 1
         return self.channels if lacks else None
 
@@ -36,12 +37,12 @@ class Score:
 
 @dataclass(frozen=True, repr=False)
 class Chosen(Score):
-    """A choice of units, made once on the images as they came, and kept while a method perturbs them."""
+    """A choice of units. It is made once on the original images, and kept while a method perturbs them."""
 
-    of: Score | None = None  # the score whose columns are chosen; None: the model's units
+    of: Score | None = None  # the score whose columns are chosen; None for the model's units
 
     def choose(self, scores: Any) -> Any:
-        """The (batch, K) units for these scores of all units."""
+        """The chosen (batch, K) units, given the scores of all units."""
         return self.function(scores, *self.arguments)
 
     def __call__(self, outputs: Any) -> Any:
@@ -54,7 +55,7 @@ class Chosen(Score):
 
 @dataclass(frozen=True)
 class Labels:
-    """A data set's own labels in the place of units, and the score whose columns they number."""
+    """A data set's own labels as `y`, and the score whose columns they number."""
 
     y: Any
     score: Score
@@ -68,7 +69,7 @@ def unit(outputs: Any, units: tuple[int, ...]) -> Any:
 
 
 def as_float(outputs: Any) -> Any:
-    """One output, in float32."""
+    """One output as float32. Raise if there are several, or none."""
     if isinstance(outputs, (list, tuple, dict)):
         many = list(outputs) if isinstance(outputs, dict) else f"{len(outputs)}"
         raise InputError(f"The model returns several outputs ({many}): choose one by ke.scores.output(which, score).")
@@ -78,7 +79,7 @@ def as_float(outputs: Any) -> Any:
 
 
 def as_rows(outputs: Any) -> Any:
-    """Outputs as (batch, units)."""
+    """An output as (batch, units)."""
     values = as_float(outputs)
     if len(values.shape) not in (1, 2):
         raise InputError(f"Outputs of shape {tuple(values.shape)} came, and (batch, units) was expected.")
@@ -86,12 +87,12 @@ def as_rows(outputs: Any) -> Any:
 
 
 def is_count(value: Any) -> bool:
-    """Whether it is a whole number of 1 or more."""
+    """Whether it is an integer of at least 1."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and bool(value > 0)
 
 
 def numbers(name: str, value: Any) -> tuple[int, ...]:
-    """The units that an argument names."""
+    """The units that an argument names, as a tuple."""
     found = np.atleast_1d(np.asarray(value))
     if found.ndim != 1 or found.dtype.kind not in "iu" or not found.size or found.min() < 0:
         raise InputError(
@@ -101,7 +102,7 @@ def numbers(name: str, value: Any) -> tuple[int, ...]:
 
 
 def check_units(units: tuple[int, ...], count: int | None) -> None:
-    """Refuse units that an output of so many does not have."""
+    """Raise if an output with `count` units does not have these units."""
     bad = [k for k in units if count is not None and k >= count]
     if bad:
         raise InputError(f"Unit {bad[0]} was asked for, and this output has units 0 to {count - 1}.")  # type: ignore[operator]

@@ -1,4 +1,4 @@
-"""Targets that are made of a model's units, the values before its last softmax or sigmoid."""
+"""Scores made of a model's units, the values before its last softmax or sigmoid."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,10 +16,9 @@ from keras_explainable.scores.score import unit as _unit
 
 
 def unit(k: int | Sequence[int]) -> Score:
-    """The score of unit k, as `y=k`; of several, a column for each.
+    """The score of unit k, as `y=k`; for several, a column for each.
 
-    score[b, j] = f[b, k_j]
-    """
+    score[b, j] = f[b, k_j]"""
     chosen = numbers("k", k)
     return Score(_unit, (chosen,), True, linear=True, units=chosen)
 
@@ -29,19 +28,18 @@ def top_k(k: int = 1) -> Chosen:
 
     score[b, j] = f[b, u_bj], u_b the units in falling order of f(x)[b]
 
-    The units are chosen on the images as they came and stay the same on perturbed copies of them. With `y`, its units
-    are explained.
-    """
+    The units are chosen on the original images and stay the same on perturbed copies. If `y` is given, its units are
+    explained instead."""
     if not is_count(k):
         raise InputError(f"top_k({k!r}): a number of units, 1 or more, was expected.")
     return Chosen(_top_k, (int(k),), True)
 
 
 def margin(unit: int | Sequence[int], other: int | Sequence[int] | None = None) -> Score:
-    """Why this unit and not the other: how far one score is above another.
+    """Why this unit rather than another: the difference of their scores.
 
-    score[b, j] = f[b, unit_j] - f[b, other_j], or without `other` - max over all other units of f[b, .]
-    """
+    score[b, j] = f[b, unit_j] - f[b, other_j], or without `other`, f[b, unit_j] - max over all other units of f[b,
+    .]"""
     units = numbers("unit", unit)
     others = None if other is None else numbers("other", other)
     if others is not None and len(others) == 1:
@@ -52,11 +50,10 @@ def margin(unit: int | Sequence[int], other: int | Sequence[int] | None = None) 
 
 
 def negated(score: Callable | None = None) -> Score:
-    """Why not: minus the score of each unit, as of the only one of a model of two classes against the positive class.
+    """Evidence against a unit: minus its score. For a binary model with one unit, this explains the negative class.
 
-    score[b, j] = -f[b, j], f the values before the last softmax or sigmoid, or what `score` is. Of `top_k()` the units
-    are those with the highest scores.
-    """
+    score[b, j] = -f[b, j], where f are the values before the last softmax or sigmoid, or those of `score`. With
+    `top_k()` the units are those with the highest scores."""
     if isinstance(score, Chosen):
         other = _lowest if score.function is _top_k else _top_k
         return replace(score, function=other, of=negated(score.of))
@@ -66,13 +63,13 @@ def negated(score: Callable | None = None) -> Score:
 
 
 def binary(labels: Any = None) -> Any:
-    """Both classes of a model of one unit, by the numbers that a data set gives them: 0 and 1.
+    """Both classes of a model with one unit, by the numbers that a data set gives them: 0 and 1.
 
-    score[b, 0] = -z[b], score[b, 1] = z[b], z the value before the sigmoid; so `score=ke.scores.binary(), y=labels`
-    explains each image for its own class, as batches do that bring such labels.
+    score[b, 0] = -z[b], score[b, 1] = z[b], where z is the value before the sigmoid. So `score=ke.scores.binary(),
+    y=labels` explains each image for its own class, as do batches that come with such labels.
 
     Args:
-        labels: (N,) or (N, 1) of 0 and 1: what comes then is a `y` for itself, `y=ke.scores.binary(labels)`.
+        labels: (N,) or (N, 1) of 0 and 1. With them the result is a complete `y`: `y=ke.scores.binary(labels)`.
     """
     score = Score(_binary, (), True, linear=True)
     if labels is None:
@@ -82,28 +79,28 @@ def binary(labels: Any = None) -> Any:
 
 
 def region(mask: Any, unit: int, axis: int | None = None) -> Score:
-    """A unit of a segmentation map, over a region of it.
+    """A unit of a segmentation map, averaged over a region.
 
     score[b, j] = sum over p of mask_j[p] f[b, p, unit] / sum over p of mask_j[p]
 
     Args:
-        mask: (*S) at the resolution of the model's output, of booleans or weights; or (M, *S) for M scores. With
-            `axis` also at a finer one, as that of the images, to which the output is then resized linearly. None: the
-            pixels where the model prefers this unit, on each image that it sees; of one unit alone the foreground,
-            where it is above 0 before the sigmoid.
+        mask: (*S) of booleans or weights, at the resolution of the model's output; or (M, *S) for M scores. With `axis`
+            it may be finer, such as the images'; the output is then resized linearly to it. None: the pixels where the
+            model prefers this unit, on each image that it sees; for a model with one unit, the foreground, where the
+            value before the sigmoid is above 0.
         unit: the channel.
-        axis: the channels' axis in the model's output: -1 as in Keras, 1 as in PyTorch; found where the mask's shape
-            says it, and needed where there is no mask.
+        axis: the channels' axis in the model's output: -1 as in Keras, 1 as in PyTorch. It is inferred if the mask's
+            shape determines it, and required without a mask.
 
     Raises:
-        InputError: the mask is empty or fits the output nowhere, or at both ends; or there is neither mask nor axis.
+        InputError: the mask is empty, or fits the output at neither end or at both; or there is neither mask nor axis.
     """
     weights = None if mask is None else as_mask("region", mask)
     if axis not in (None, -1, 1):
         raise InputError(f"region: axis={axis!r} came, and -1 (channels last) or 1 (channels first) was expected.")
     if mask is None and axis is None:
         raise InputError(
-            "region: without a mask nothing tells where the outputs have their channels: give axis=-1 (last, as in "
+            "region: without a mask the channels' axis of the outputs is unknown: give axis=-1 (last, as in "
             "Keras) or axis=1 (first, as in PyTorch)."
         )
     return Score(_region, (weights, *numbers("unit", unit), axis), True, channels=axis or -1)
@@ -159,8 +156,8 @@ def _region(outputs: Any, mask: Array | None, unit: int, axis: int | None) -> An
         if axis is None or (fits and axis not in fits) or not covers(mask.shape, space):
             raise InputError(
                 f"A mask of shape {mask.shape} came for outputs of shape {shape}: it must have their spatial shape, or "
-                "with axis= a finer one, with the masks' number before it where there are several; and where both ends "
-                "could be the channels, axis= must say which."
+                "with axis= a finer one; several masks are stacked on a first axis. If both ends of the outputs could "
+                "be the channels, axis= must say which."
             )
         check_units((unit,), shape[axis])
         weights = on_grid(mask.tensor, space)

@@ -212,7 +212,7 @@ STREAMS_REFUSED = {
     "too few units": (
         lambda: generator(X),
         Y[:5],
-        "units for 5 images, and x gave 6 so far, at last a batch of shape .* add the batch axis",
+        "units for 5 images, and x gave 6 so far, the last batch having shape .* add the batch axis",
     ),
     "too many units": (lambda: generator(X), np.r_[Y, Y], "units for 14 images, and x gave 7"),
     "units of another batch": (lambda: iter([(X, Y[:2])]), None, "7 images and units for 2"),

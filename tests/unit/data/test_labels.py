@@ -82,7 +82,7 @@ def test_the_positive_class_is_the_one_unit_and_others_are_explained_to_be_none(
         raw("gradcam", binary, sources(x, LABELS.astype("float32"))["generator"])
     with pytest.raises(InputError, match=r"Unit -1 .* units 0 to 0"):
         raw("gradcam", binary, x, -1)
-    with pytest.raises(InputError, match="has a score of its own, and score= came as well: give one"):
+    with pytest.raises(InputError, match="has its own score, and score= came as well: give one"):
         raw("gradcam", binary, x, scores.binary(LABELS), score=scores.negated())
     with pytest.raises(InputError, match="Unit 2 .* the score has units 0 to 1"):
         raw("gradcam", binary, x, scores.binary(LABELS + 1))

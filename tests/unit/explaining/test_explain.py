@@ -164,7 +164,7 @@ def test_a_user_who_stops_it_has_what_was_done(model, x):
 @pytest.mark.parametrize("as_numpy", [True, False])
 def test_batches_that_do_not_fit_together_are_refused(model, x, as_numpy):
     batches = iter([(x[:2], np.array([1, 2])), (x[2:4], np.array([[1, 2], [0, 1]]))])
-    with pytest.raises(InputError, match=r"as many units each") as caught:
+    with pytest.raises(InputError, match=r"the same number of units") as caught:
         gradcam(model, batches, as_numpy=as_numpy)
     found = map(ops.convert_to_numpy, caught.value.partial)
     close(found, gradcam(model, x[:2], [1, 2]))
@@ -222,7 +222,7 @@ def test_a_map_that_shows_nothing_warns_once_with_the_cause():
     model.layers[-1].set_weights([kernel, bias])
     x = keras_models.images("functional")
     with pytest.warns(
-        UserWarning, match="3 maps are the same everywhere.* Of 3, no gradient comes to the layer"
+        UserWarning, match="3 maps are the same everywhere.* Of 3, no gradient reaches the layer"
     ) as caught:
         _, maps = gradcam(model, x, 2, batch_size=1)
     np.testing.assert_array_equal(maps, 0)

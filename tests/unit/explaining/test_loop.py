@@ -45,7 +45,7 @@ def limited(most, seen):
 @pytest.mark.parametrize("y", [None, [1, 4, 0, 2, 3, 1, 1]])
 def test_batches_are_halved_once_and_the_maps_are_the_same(y):
     model, x, seen = keras_models.build("functional"), keras_models.images("functional", 7), []
-    with pytest.warns(UserWarning, match="too little memory for 4 images at once, and goes on with 2: batch_size=2"):
+    with pytest.warns(UserWarning, match="too little memory for 4 images at once, and continues with 2: batch_size=2"):
         ours = ke.explain(limited(2, seen), model, x, y, batch_size=4, verbose=0)
     close(ours, ke.explain("gradcam", model, x, y, verbose=0, placement="stretch"), 1e-5)
     assert seen[0] == 4 and max(seen[1:]) == 2  # the second batch is not tried whole

@@ -33,11 +33,11 @@ BAD = {
     "one small image": ((X[0, 5:], 1), r"\(15, 24, 3\) came, .* add the batch axis"),
     "no channels": ((X[..., 0], 1), r"\(3, 20, 24\) came, .* add the axis of channels, x\[\.\.\., None\]"),
     "channels first": ((X.transpose(0, 3, 1, 2), 1), r"\(3, 3, 20, 24\) came, .* transpose them first"),
-    "no image, no unit": ((X[:0], np.zeros(0, int)), r"\(0, 20, 24, 3\) came: there is no image"),
+    "no image, no unit": ((X[:0], np.zeros(0, int)), r"\(0, 20, 24, 3\) came: it holds no image"),
     "no image in a list": (([], []), "empty list"),
     "rank 2": ((X[0, :, :, 0], 1), r"Images of shape \(20, 24\) came, and the model takes .* x\[None\]"),
     "rank 5": ((X[None], 1), r"\(1, 3, 20, 24, 3\) came, .* give an array with 4 axes"),
-    "NaN": ((changed((1, 2, 3, 0), np.nan), 1), "Image 1 has NaN or infinite values, as have 1 of these 3"),
+    "NaN": ((changed((1, 2, 3, 0), np.nan), 1), "Image 1 has NaN or infinite values, as do 1 of these 3"),
     "infinity": ((changed((2, 0, 0, 0), np.inf), 1), "Image 2 has NaN or infinite values"),
     "no image": ((X[:0], 1), r"\(0, 20, 24, 3\) came: there is no"),
     "wrong size": (
@@ -46,7 +46,7 @@ BAD = {
     ),
     "wrong channels": (
         (X[..., :1], 1),
-        r"takes \(None, 20, 24, 3\): give images of 3 channels, not 1, as by np.repeat",
+        r"takes \(None, 20, 24, 3\): give images of 3 channels, not 1, as in np.repeat",
     ),
     "too many channels": (
         (np.zeros((3, 20, 24, 4)), 1),
@@ -100,7 +100,7 @@ def test_bad_input_is_refused_before_any_work(case):
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        ([(X[:0], np.zeros(0, int))], r"\(0, 20, 24, 3\) came: there is no image"),
+        ([(X[:0], np.zeros(0, int))], r"\(0, 20, 24, 3\) came: it holds no image"),
         (zip(X, [1, 1, 1], strict=True), r"\(20, 24, 3\) came, .* to a dataset of single images \.batch\(n\)"),
     ],
 )
@@ -260,7 +260,7 @@ def test_outputs_that_are_no_scores(x):
         raw("gradients", model, x)
     with pytest.raises(InputError, match=r"score\(outputs\) gave shape .*20, 24, 4"):
         raw("gradients", model, x, score=lambda outputs: outputs)
-    with pytest.raises(InputError, match=r"gave shape \(5,\), .* add the axis of units, as by scores\[:, None\]"):
+    with pytest.raises(InputError, match=r"gave shape \(5,\), .* add the axis of units, as in scores\[:, None\]"):
         raw("gradients", model, x, score=lambda outputs: outputs[:, 0, 0, 0])
 
 

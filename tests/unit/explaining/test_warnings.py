@@ -42,7 +42,7 @@ def without_two_units(kernel, bias):
     return kernel, bias
 
 
-NONE = "Of 3, no gradient comes to the layer (relu3): it has no part in the score there"
+NONE = "Of 3, no gradient reaches the layer (relu3): it does not affect the score there"
 NEGATIVE = (
     "Of 3, every contribution is negative, and positive_normalize() keeps the positive ones (try "
     "ke.filters.absolute_normalize)"
@@ -55,7 +55,7 @@ def test_why_maps_are_the_same_everywhere_is_counted(as_numpy, x):
     told, (_, maps) = said(ke.gradcam, model, x, [[1, 2, 3]] * N, batch_size=2, as_numpy=as_numpy)
     assert len(told) == 1 and told[0].startswith("6 maps are the same everywhere, so they show nothing. ")
     assert NEGATIVE in told[0]
-    assert (NONE if as_numpy else "Of 3, nothing of the layer (relu3) counts for the score there") in told[0]
+    assert (NONE if as_numpy else "Of 3, nothing in the layer (relu3) contributes to the score there") in told[0]
     maps = keras.ops.convert_to_numpy(maps)
     assert (maps[..., 1:] == 0).all() and (maps[..., 0].max(axis=(1, 2)) > 0.5).all()
     for unit, cause in ((2, NONE), (3, NEGATIVE)):
@@ -67,9 +67,9 @@ def test_why_maps_are_the_same_everywhere_is_counted(as_numpy, x):
 def test_a_map_is_nothing_for_other_reasons(x):
     model = changed("functional", "logits", without_two_units)
     cases = {
-        "no gradient comes to the images: they have no part in the score": (ke.gradients, model, x, 2),
-        "all that comes to the layer (relu3) speaks against the unit, which this method leaves": (ke.layercam, model, x, 3),
-        "they are not so before nought()": (ke.gradcam, model, x, 1),
+        "no gradient reaches the images: they do not affect the score": (ke.gradients, model, x, 2),
+        "every contribution at the layer (relu3) speaks against the unit, and this method leaves": (ke.layercam, model, x, 3),
+        "they are not constant before nought()": (ke.gradcam, model, x, 1),
     }  # fmt: skip
 
     def nought(maps):
@@ -91,7 +91,7 @@ def test_a_region_of_a_unit_that_no_pixel_is_given_to_is_no_region():
     model.get_layer("logits").bias.assign([0.0, 0.0, -1e4])
     images = np.random.default_rng(0).normal(size=(2, 12, 12, 3)).astype("float32")
     ((message,), _) = said(ke.gradients, model, images, score=ke.scores.region(None, 2, axis=-1))
-    assert "Of 2, the score given is 0 there: it takes nothing of the outputs" in message
+    assert "Of 2, the given score is 0 there: it uses none of the outputs" in message
 
 
 def test_a_score_at_the_flat_end_of_a_softmax_is_saturated(x):
@@ -127,9 +127,9 @@ def test_a_pixel_that_no_mask_of_rise_shows_has_the_score_of_the_image(x):
 
 
 FRONTS = {
-    "rescaling": (lambda: L.Rescaling(1 / 255), "multiplies by 0.0039, after taking off 0)"),
-    "both ways": (lambda: L.Rescaling(1 / 127.5, -1), r"multiplies by 0.0078, after taking off 128)"),
-    "means": (lambda: L.Normalization(mean=[120.0] * 3, variance=[1.0] * 3), "multiplies by 1, after taking off 120)"),
+    "rescaling": (lambda: L.Rescaling(1 / 255), "subtracts 0, then multiplies by 0.0039)"),
+    "both ways": (lambda: L.Rescaling(1 / 127.5, -1), r"subtracts 128, then multiplies by 0.0078)"),
+    "means": (lambda: L.Normalization(mean=[120.0] * 3, variance=[1.0] * 3), "subtracts 120, then multiplies by 1)"),
 }
 
 
@@ -139,9 +139,9 @@ def test_images_from_0_to_1_for_a_model_that_scales_them_itself(front):
     model = keras_models.stack(0, "scaling", front=(layer(),), head=keras_models.logits())
     x = np.random.default_rng(0).random((N, *SHAPE)).astype("float32")
     told = said(ke.gradients, model, x, 1)[0]
-    assert len(told) == 1 and measured in told[0] and told[0].endswith("give images from 0 to 255.")
+    assert len(told) == 1 and measured in told[0] and told[0].endswith("Give images from 0 to 255.")
     for images in (255 * x, (255 * x).astype("uint8"), x - 0.5, np.zeros_like(x)):
-        assert not [text for text in said(ke.gradients, model, images, 1)[0] if "give images" in text]
+        assert not [text for text in said(ke.gradients, model, images, 1)[0] if "Give images" in text]
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_an_output_that_nobody_chose_is_told(x):
     told, found = said(ke.gradcam, model, x, 1, postprocessing=None)
     assert told == [
         "The model returns several outputs, and the first of the model's 2 outputs is explained. Output 1 could be "
-        "meant as well: choose it by score=ke.scores.output(1), or this one by score=ke.scores.output(0)."
+        "meant as well: choose it with score=ke.scores.output(1), or the explained one with score=ke.scores.output(0)."
     ]
     for which, units in ((0, model.outputs[0]), (1, model.outputs[1])):
         told, chosen = said(ke.gradcam, model, x, 1, score=ke.scores.output(which), postprocessing=None)
@@ -183,7 +183,7 @@ def test_an_output_that_nobody_chose_is_told(x):
     assert said(ke.gradcam, several(CLASS, MASK), x, 1, postprocessing=None)[0] == []
     told = said(ke.gradcam, several(CLASS, BOX, named=True), x, 1, postprocessing=None)[0]
     assert len(told) == 1 and "'class' is explained. Output 'box' could be meant as well" in told[0]
-    assert told[0].endswith("or this one by score=ke.scores.output('class').")
+    assert told[0].endswith("or the explained one with score=ke.scores.output('class').")
     with pytest.raises(ke.errors.InputError, match=r"\(batch, units\) scores, such as ke.scores.output\(1\)"):
         ke.gradcam(several(MASK, BOX), x, 0, verbose=0)
 
@@ -241,7 +241,7 @@ if BACKEND == "torch":
 
     def test_channels_last_are_turned_as_their_type_is():
         module, x = torch_models.drawn(torch_models.Plain()), np.moveaxis(torch_models.images(), 1, -1)
-        with pytest.raises(InputError, match=r"x.permute\(0, 3, 1, 2\) of a torch.Tensor, x.transpose\(0, 3, 1, 2\)"):
+        with pytest.raises(InputError, match=r"x.permute\(0, 3, 1, 2\) for a torch.Tensor, x.transpose\(0, 3, 1, 2\)"):
             ke.gradcam(module, torch.as_tensor(x.copy()), 1, verbose=0)
         turned = ke.gradcam(module, torch.as_tensor(x.copy()).permute(0, 3, 1, 2), 1, verbose=0)
         expected = ke.gradcam(module, x.transpose(0, 3, 1, 2), 1, verbose=0)

@@ -27,7 +27,7 @@ def x():
 @pytest.mark.parametrize("score", ["unit", 3, {"a": 1}, np.ones((4, 1))])
 def test_a_score_that_is_no_function(score, model, x):
     for explain in (ke.gradcam, ke.occlusion, ke.full_gradient_decomposition, ke.integrated_gradients_gap):
-        with pytest.raises(InputError, match="(?s)score=.* came, and a function .* ke.scores.*; for a unit give y=3"):
+        with pytest.raises(InputError, match="(?s)score=.* came, and a function .* ke.scores.*; for a unit, give y=3"):
             explain(model, x, 1, score=score, verbose=0)
 
 
@@ -97,16 +97,16 @@ LEAVES = {
     "another name": (
         lambda x: batch(x),
         "photo",
-        "leaf='photo' came, and x has none like that: use 'image' or 'number'",
+        "leaf='photo' came, and x has no such leaf: use 'image' or 'number'",
     ),
-    "a list": (lambda x: batch(x), ["image"], r"leaf=\['image'\] came, and x has none like that"),
-    "a dictionary": (lambda x: batch(x), {"image": 1}, "leaf={'image': 1} came, and x has none like that"),
-    "an array": (lambda x: batch(x), np.array([0]), "came, and x has none like that"),
-    "a number": (lambda x: batch(x), 0, "leaf=0 came, and x has none like that"),
+    "a list": (lambda x: batch(x), ["image"], r"leaf=\['image'\] came, and x has no such leaf"),
+    "a dictionary": (lambda x: batch(x), {"image": 1}, "leaf={'image': 1} came, and x has no such leaf"),
+    "an array": (lambda x: batch(x), np.array([0]), "came, and x has no such leaf"),
+    "a number": (lambda x: batch(x), 0, "leaf=0 came, and x has no such leaf"),
     "labels beside": (
         lambda x: batch(x, label=np.zeros(N)),
         "image",
-        "takes 'image', 'number', and x with leaf= has 'image', 'number', 'label': leave out what is no input",
+        "takes 'image', 'number', and x with leaf= has 'image', 'number', 'label': leave out what is not an input",
     ),
     "names of another model": (
         lambda x: {"pixels": x, "labels": np.zeros(N)},

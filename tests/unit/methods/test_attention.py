@@ -136,7 +136,7 @@ def test_tokens_that_are_no_grid_are_refused(model, x):
     for params in ({"grid": (4, 6), "prefix": 1}, {"grid": (8, 8)}, {"prefix": 3}):
         with pytest.raises(ke.errors.LayerError, match="31 tokens"):
             raw("attention_rollout", model, x, 1, **params)
-    with pytest.raises(ke.errors.LayerError, match=r"31 tokens came, 15 \(3 x 5\) behind 16 others: say prefix=16"):
+    with pytest.raises(ke.errors.LayerError, match=r"31 tokens came, 15 \(3 x 5\) after 16 others: give prefix=16"):
         raw("attention_rollout", model, x, 1, grid=(3, 5))
     assert raw("attention_rollout", model, x, 1, grid=(3, 5), prefix=16).maps.shape == (2, 3, 5, 1)
     maps = raw("attention_rollout", model, x, 1, grid=(3, 10)).maps

@@ -241,7 +241,7 @@ def test_equal_arguments_make_equal_targets(rng):
 
 LOGITS = {"logits": np.zeros((1, 2, 3), "float32"), "pred_boxes": np.ones((1, 2, 4), "float32") / 2}
 REFUSED = {
-    "no activation": (lambda: given(scores.box([0, 0, 1, 1], 1), LOGITS), "activation='softmax' of DETR.*'sigmoid' of"),
+    "no activation": (lambda: given(scores.box([0, 0, 1, 1], 1), LOGITS), "activation='softmax' for DETR.*'sigmoid' for"),
     "pixels": (
         lambda: given(scores.box([50, 50, 20, 20], 1, activation="softmax"), LOGITS),
         "ends at 60, .*relative to the image.*size=",
@@ -283,5 +283,5 @@ def test_what_does_not_fit_is_refused(case):
 
 def test_two_scores_for_the_same_images_are_refused(listed):
     model, x = detector()
-    with pytest.raises(InputError, match=r"detection\(...\) has a score of its own"):
+    with pytest.raises(InputError, match=r"detection\(...\) has its own score"):
         ke.gradients(model, x, scores.detection(listed), score=scores.depth(), verbose=0)

@@ -1,5 +1,5 @@
-"""Keras models behind the contract: while the user's model runs, the `call` (and the fused activation) of chosen layers
-is routed through a tap (see `keras_routing`)."""
+"""The adapter of Keras models. While the user's model runs, the `call` (and the fused activation) of chosen layers is
+routed through a tap (see `routing`)."""
 
 import functools
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from keras_explainable.models.structures import leaves
 from keras_explainable.models.trace import IMAGES, INPUT, Call, Deviation, Point, Trace
 
 _traces = recording.Traces()
-OWN = ("training", "mask")  # parameters of a `call` that are no inputs
+OWN = ("training", "mask")  # parameters of a `call` that are not inputs
 POOLING_LAYERS = (
     keras.layers.Flatten,
     keras.layers.GlobalAveragePooling1D,
@@ -32,10 +32,10 @@ POOLING_LAYERS = (
 
 
 def _children(layer: Any) -> list:
-    if hasattr(layer, "operations"):  # a functional graph: also operations that are no layers
+    if hasattr(layer, "operations"):  # a functional graph, which may hold operations besides layers
         return [o for o in layer.operations if not isinstance(o, keras.layers.InputLayer)]
     if isinstance(layer, keras.layers.RNN):
-        return []  # its cells run inside of a loop of the backend, where nothing can be seen
+        return []  # its cells run inside a loop of the backend, where nothing can be seen
     if isinstance(layer, keras.Layer):
         # No public name lists the direct children of a layer that is not a model.
         return [
@@ -62,14 +62,16 @@ class KerasAdapter:
         self.model = model
         self.found: dict[str, Any] | None = None
         self.made_of: tuple | None = None
-        self.operations: dict[str, str] = {}  # the classes of those outside of layers, by path, once they were seen
+        self.operations: dict[
+            str, str
+        ] = {}  # classes of the operations outside of layers, by path, once they were seen
 
     @functools.cached_property
     def channels_first(self) -> bool:
         return any(getattr(layer, "data_format", None) == "channels_first" for layer in self.paths().values())
 
     def paths(self) -> dict[str, Any]:
-        if self.found is None:  # adapters live as long as one question
+        if self.found is None:  # cached: an adapter lives for one call only
             self.found = self._paths()
         return self.found
 
@@ -117,7 +119,7 @@ class KerasAdapter:
         layer = None if call.operation else self.layer(call.path)
         if not isinstance(layer, keras.Layer):
             found = layer_roles.of_operation(call.kind)
-            return None if found == "layernorm" else found  # what it divides by is not seen
+            return None if found == "layernorm" else found  # its deviation cannot be seen
         if routing.is_activation_layer(layer):
             return layer_roles.of_name(routing.activation_name(layer))
         found = None if getattr(layer, "quantization_mode", None) else layer_roles.of_layer(layer, "call")
@@ -216,11 +218,11 @@ class KerasAdapter:
         return self._tensors(outputs)[0]
 
     def _tensors(self, outputs: Any) -> list:
-        """What the model returned, in the order in which it says so."""
+        """The tensors that the model returned, in the order that it declares."""
         return [value for _, value in leaves(self._declared(outputs))]
 
     def _declared(self, outputs: Any) -> Any:
-        """A dictionary in the order of the model's own: some backends return it by name."""
+        """A dictionary of outputs in the order of the model's own: some backends sort it by name."""
         known = getattr(self.model, "output", None) if hasattr(self.model, "operations") else None
         same = isinstance(outputs, dict) and isinstance(known, dict) and outputs.keys() == known.keys()
         return {name: outputs[name] for name in known} if same else outputs  # type: ignore[union-attr]
@@ -230,7 +232,7 @@ class KerasAdapter:
         if not all(getattr(layer, "built", True) for layer in (self.model, *self.paths().values())):
             args, kwargs = self._arguments(x[:1])
             self.model(*args, **kwargs, training=False)
-            self.found = self.made_of = None  # layers may have made others
+            self.found = self.made_of = None  # building may have created layers
             self.__dict__.pop("channels_first", None)
 
     def _arguments(self, x: Any, see: Callable = lambda point, value: value) -> tuple[tuple, dict]:
@@ -263,7 +265,7 @@ class KerasAdapter:
                 routing.current.reset(token)
 
     def _unfolded(self, x: Any, session: routing.Session) -> Callable:
-        """The model as a function whose operations outside of layers go past the session as well."""
+        """The model as a function whose operations outside of layers are routed through the session as well."""
 
         def begin(path, number):  # a graph may run in another order
             session.counts[path] = number - 1
@@ -304,7 +306,7 @@ class KerasAdapter:
         calls = tuple(recorder.calls(functools.partial(self._describe, self.paths(), len(shape))))
         calls = calls if self.inputs.front is None else tuple(self.inputs.front.marked(calls, shape[0]))
         constants = recorder.others
-        made = {IMAGES}.union(*(call.outputs for call in calls))  # with what leads to an operation, if it was not given
+        made = {IMAGES}.union(*(call.outputs for call in calls))  # other inputs of operations are constants
         constants |= {value for call in calls if call.operation for value in call.inputs} - made
         values, shapes = tuple(n for _, n, _ in heads), tuple(s for _, _, s in heads)
         return Trace(calls, values, shapes, names, tuple(heads), constants, fed=recorder.others)
@@ -344,10 +346,10 @@ class KerasAdapter:
 
 
 class Exposed(keras.Model):
-    """A model that returns [score, *signals] of another model: the model itself runs, and nothing of it is rebuilt.
+    """A model that returns [score, *signals] of another model. That model itself runs; nothing is rebuilt.
 
-    `target` and `signals` are addresses (see `find.resolve`), looked up when the model runs; without a target the score
-    is what comes before the model's last softmax or sigmoid, and without signals there is one, the last spatial one."""
+    `target` and `signals` are addresses (see `addresses.resolve`), looked up when the model runs. Without a target the
+    score is taken before the model's last softmax or sigmoid. Without signals there is one, the last spatial one."""
 
     def __init__(self, model: keras.Model, target: Any, signals: tuple | None) -> None:
         super().__init__(name=f"{model.name}_exposed")

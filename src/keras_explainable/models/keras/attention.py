@@ -1,6 +1,6 @@
-"""Where Keras layers have attention probabilities (batch, heads, tokens, tokens), and how they are made to show them.
+"""Where Keras layers have attention probabilities (batch, heads, tokens, tokens), and how to make them available.
 
-`MultiHeadAttention` takes a fused path that never writes them out, unless it is asked for them."""
+`MultiHeadAttention` has a fused path that never computes them, unless they are asked for."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -18,20 +18,21 @@ def holds(layer: Any) -> bool:
 
 
 def is_inside(paths: dict[str, Any], path: str) -> bool:
-    """Whether a layer is part of an attention layer."""
+    """Whether a layer is inside an attention layer."""
     parents = path.split("/")[:-1]
     known = keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention
     return any(isinstance(paths.get("/".join(parents[: i + 1])), known) for i in range(len(parents)))
 
 
 def is_plain(layer: Any) -> bool:
-    """Whether an attention layer is softmax(Q K^T) V, and no more."""
+    """Whether an attention layer computes softmax(Q K^T) V and nothing more."""
     computed = type(layer)._compute_attention is keras.layers.MultiHeadAttention._compute_attention
     return computed and not layer.get_config().get("use_gate")
 
 
 def owners(paths: dict[str, Any], points: Iterable[Point]) -> dict[str, str]:
-    """The path of the softmax inside of each attention layer at `points`: that of the attention layer."""
+    """For the attention layers at `points`, the path of the softmax inside, mapped to the path of the attention
+    layer."""
     found = {}
     for owner in {p.path for p in points if p.link == "attention"}:
         if isinstance(paths[owner], keras.layers.MultiHeadAttention):
@@ -41,14 +42,15 @@ def owners(paths: dict[str, Any], points: Iterable[Point]) -> dict[str, str]:
 
 
 def with_scores(plain: Callable, args: tuple, kwargs: dict) -> Any:
-    """What an attention layer returns, while it computes its probabilities."""
+    """The output of an attention layer that is made to compute its probabilities."""
     if kwargs.get("return_attention_scores"):
         return plain(*args, **kwargs)
     return plain(*args, **kwargs | {"return_attention_scores": True})[0]
 
 
 def candidates(trace: Trace, paths: dict[str, Any]) -> list[Point]:
-    """Where a model may have attention probabilities: in its attention layers, and in softmax layers of that shape."""
+    """The points where a model may have attention probabilities: its attention layers, and softmax layers of that
+    shape."""
     layers = ((call, paths[call.path]) for call in trace.calls)
     return [
         Point(call.path, call.call, "attention")
@@ -58,5 +60,5 @@ def candidates(trace: Trace, paths: dict[str, Any]) -> list[Point]:
 
 
 def is_square(shape: tuple) -> bool:
-    """Whether a softmax of this shape can be that of attention; one of channels-last images can be as well."""
+    """Whether a softmax of this shape may be that of attention. Channels-last images can have such a shape too."""
     return len(shape) == 4 and shape[-1] > 1 and shape[-2] in (1, shape[-1])

@@ -1,4 +1,5 @@
-"""What Keras layers add to each channel, what they divide by, and one with another kernel."""
+"""The mathematics of Keras layers: their bias per channel, their deviation, their geometry, and a layer with another
+kernel."""
 
 import inspect
 from types import FunctionType, MethodType
@@ -12,9 +13,9 @@ from keras_explainable.models.trace import Deviation
 
 
 def effective_bias(layer: Any) -> Any:
-    """What a layer adds to each channel of its output, from its present weights, or None.
+    """What a layer adds to each channel of its output, from its current weights, or None.
 
-    Batch normalisation: beta - mean gamma / sqrt(variance + epsilon), gamma and beta being optional."""
+    For batch normalisation this is beta - mean gamma / sqrt(variance + epsilon), where gamma and beta are optional."""
     if isinstance(layer, keras.layers.BatchNormalization):
         shift = -layer.moving_mean / ops.sqrt(layer.moving_variance + layer.epsilon)
         shift = shift if layer.gamma is None else shift * layer.gamma
@@ -43,13 +44,13 @@ def has_bias(layer: Any) -> bool:
 
 
 def _is_weight(value: Any) -> bool:
-    """Whether this is a variable, or computed from some."""
+    """Whether this is a variable, or computed from variables."""
     return isinstance(value, keras.Variable) or ops.is_tensor(value)
 
 
 def linear(layer: Any, x: Any, kernel: Any) -> Any:
-    """A linear layer with another kernel, without its bias and its fused activation: its own `call`, to which the layer
-    seems to be so. Nothing of it is written, also where its kernel is computed (LoRA)."""
+    """A linear layer with another kernel, without its bias and its fused activation. Its own `call` runs on a stand-in
+    for the layer, so nothing is written to the layer, even if its kernel is computed (LoRA)."""
     kind, own = type(layer), {"kernel": kernel, "bias": None, "use_bias": False, "activation": None}
 
     def get(stand_in, name):
@@ -63,7 +64,7 @@ def linear(layer: Any, x: Any, kernel: Any) -> Any:
 
 
 def reach(layer: Any, axis: int) -> float:
-    """By how many places a convolution takes its input off at each end of an axis of what comes in."""
+    """By how many places a convolution shrinks its input at each end of an input axis."""
     if getattr(layer, "padding", None) != "valid":
         return 0.0
     axis -= 2 if layer.data_format == "channels_first" else 1
@@ -71,8 +72,8 @@ def reach(layer: Any, axis: int) -> float:
 
 
 def geometry(layer: Any, axis: int, old: int, new: int) -> tuple[float, float] | None:
-    """The step and the first centre of the cells that a layer makes of an axis of space of a size, in cells of what
-    comes in; None where that is not known."""
+    """For a spatial axis of size `old`, the step between the cells that a layer makes of it and the centre of the first
+    one, both in input cells; None if unknown."""
     kind = type(layer).__name__
     if kind.startswith("ZeroPadding"):
         return 1.0, -float(_ends(layer.padding, axis))
@@ -90,11 +91,11 @@ def geometry(layer: Any, axis: int, old: int, new: int) -> tuple[float, float] |
 def _ends(sizes: Any, axis: int) -> int:
     """What is added or cut at the beginning of an axis."""
     one = sizes[axis]
-    return one[0] if isinstance(one, (tuple, list)) else sizes[0]  # of one axis alone
+    return one[0] if isinstance(one, (tuple, list)) else sizes[0]  # (begin, end) of the only axis
 
 
 def deviation(layer: Any) -> Deviation:
-    """What a layer normalisation divides by."""
+    """The deviation that a layer normalisation divides by."""
     if getattr(layer, "rms_scaling", False):
         raise LayerError(f"{layer.name} divides by a variance (rms_scaling=True): use keras.layers.RMSNormalization.")
     if isinstance(layer, keras.layers.GroupNormalization):

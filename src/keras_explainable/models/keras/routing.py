@@ -1,5 +1,5 @@
-"""How the `call` and the fused activation of Keras layers are routed through a tap, in a scope that only its own thread
-sees and that restores everything when it ends."""
+"""Route the `call` and the fused activation of Keras layers through a tap, in a scope that only its own thread sees and
+that restores everything when it ends."""
 
 import functools
 from collections.abc import Callable
@@ -21,13 +21,13 @@ MISSING = object()
 
 
 class Session(recording.Session):
-    """One run, whose layers' calls and fused activations are routed through it."""
+    """One run, through which the layers' calls and fused activations are routed."""
 
     def __init__(
         self, paths: dict[int, str], tap: Tap, points: frozenset[Point] | None, owners: dict[str, str] | None = None
     ) -> None:
         super().__init__(paths, tap, points)
-        self.owners = owners or {}  # of the softmax inside of an attention layer, that layer
+        self.owners = owners or {}  # by path of a softmax inside an attention layer: that layer
 
     def call(self, layer: Any, plain: Any, args: tuple, kwargs: dict) -> Any:
         path = self.paths[id(layer)]
@@ -48,7 +48,7 @@ class Session(recording.Session):
 
 
 class Alone(Session):
-    """A run of one layer alone, which notes what its activation came last to."""
+    """A run of one layer alone, which records the last input and output of its activation."""
 
     def __init__(self, layer: Any) -> None:
         super().__init__({id(layer): ""}, lambda _, value: value, frozenset())
@@ -61,7 +61,7 @@ class Alone(Session):
 
 
 def alone(layer: Any, plain: Callable, *args: Any, **kwargs: Any) -> Any:
-    """What a call of a layer gives, before its fused activation where that comes last."""
+    """The output of a layer's call, before its fused activation if that comes last."""
     session = Alone(layer)
     token = current.set(session)
     try:
@@ -73,31 +73,34 @@ def alone(layer: Any, plain: Callable, *args: Any, **kwargs: Any) -> Any:
 
 
 def _route(layer: Any) -> Callable[[], None]:
-    """Send a layer's call and fused activation past the session of the thread that runs it; returns how to undo it."""
-    with ExitStack() as undo:  # also where a layer lets itself be changed in part only
+    """Route a layer's call and fused activation through the session of the thread that runs it. Returns a function that
+    undoes this."""
+    with ExitStack() as undo:  # undo what was done if a later change fails
         name = "quantized_call" if getattr(layer, "quantization_mode", None) else "call"
         _put(undo, layer, name, _watched(layer, getattr(layer, name)))
         if getattr(layer, "_remat_mode", None) is not None:
-            # One that is run again for the backward pass would keep its signals to itself; no public name turns it off.
+            # Rematerialisation would hide the layer's signals; no public name turns it off.
             _put(undo, layer, "_remat_mode", None)
-        if isinstance(layer, keras.layers.Softmax):  # Keras's note of a first call: ours, in attention
+        if isinstance(layer, keras.layers.Softmax):  # Keras sets it at the first call, which may be ours
             _put(undo, layer, "_parent_path", getattr(layer, "_parent_path", None))
         fused = getattr(layer, "activation", None)
-        fused = keras.activations.get(fused) if isinstance(fused, str) else fused  # users write 'linear'
-        if callable(fused) and not isinstance(layer, keras.layers.Activation | keras.layers.RNN):  # RNN: its cells'
+        fused = keras.activations.get(fused) if isinstance(fused, str) else fused  # users may write 'linear'
+        if callable(fused) and not isinstance(
+            layer, keras.layers.Activation | keras.layers.RNN
+        ):  # an RNN's activation is its cells'
             _put(undo, layer, "activation", _watched_activation(layer, fused))
         if hasattr(layer, "operations"):
-            # Models built for one image size run at others, as their layers can. The public setter of `input_spec`
-            # could not be undone; this is the attribute behind it.
+            # A model built for one image size can run at others if its layers can. The public setter of `input_spec`
+            # could not be undone, so its private attribute is set.
             _put(undo, layer, "_manual_input_spec", None)
-            # An input of integers would end the gradient: no public name leaves out the cast of what comes in.
+            # A cast to an integer input would end the gradient; no public name turns the cast off.
             _put(undo, layer, "_convert_inputs_to_tensors", _uncast(layer))
         done = undo.pop_all()
     return done.close
 
 
 def _put(undo: ExitStack, layer: Any, name: str, value: Any) -> None:
-    """Set an attribute, past what Keras does where one is set."""
+    """Set an attribute without Keras's attribute tracking."""
     old = layer.__dict__.get(name, MISSING)
     if isinstance(value, FunctionType):
         value.instead_of = old  # type: ignore[attr-defined]
@@ -106,7 +109,7 @@ def _put(undo: ExitStack, layer: Any, name: str, value: Any) -> None:
 
 
 def attributes(layer: Any) -> dict[str, Any]:
-    """The attributes of a layer as its user left them, whatever run of any thread is going on."""
+    """The attributes of a layer as its user left them, even during a run in any thread."""
     found = {k: getattr(v, "instead_of", v) if isinstance(v, FunctionType) else v for k, v in [*vars(layer).items()]}
     return {name: value for name, value in found.items() if value is not MISSING}
 
@@ -132,12 +135,12 @@ def _uncast(graph: Any) -> Callable:
 
 
 def is_stateful(layer: Any) -> bool:
-    """Whether a recurrent layer goes on from the state that its last batch left."""
+    """Whether a recurrent layer continues from the state that its last batch left."""
     return isinstance(layer, keras.layers.RNN) and bool(layer.stateful)
 
 
 def _from_states(layer: Any) -> Callable:
-    """The `call` of a stateful layer on a batch of any size: row i goes on from the present state of row i mod B."""
+    """The `call` of a stateful layer for a batch of any size: row i continues from the current state of row i mod B."""
 
     def call(sequences, initial_state=None, **kwargs):
         alone = object.__new__(type(layer))
@@ -153,7 +156,7 @@ def _from_states(layer: Any) -> Callable:
 
 
 def _watched(layer: Any, plain: Any) -> Callable:
-    plain = getattr(plain, "python_function", plain)  # a compiled `call` would keep its signals to itself
+    plain = getattr(plain, "python_function", plain)  # a compiled `call` would hide its signals
     ours = _from_states(layer) if is_stateful(layer) else plain
 
     @functools.wraps(plain)
@@ -181,7 +184,7 @@ routed = recording.Shared(_route)
 
 
 def watch(operation: Any) -> None:
-    """The same for an operation of our own graph, for good; what it gets of weights is seen as well."""
+    """Route an operation of our own graph, permanently. Its weights among the inputs are seen as well."""
     plain = operation.call
 
     def call(*args, **kwargs):
@@ -193,13 +196,13 @@ def watch(operation: Any) -> None:
 
 
 def is_activation_layer(layer: Any) -> bool:
-    """Whether a layer is one that does nothing but its activation."""
+    """Whether a layer is only an activation."""
     return isinstance(layer, keras.layers.Activation)
 
 
 def needs_route(layer: Any) -> bool:
-    """Whether a layer runs as we want only when routed: a graph of fixed size, an activation given by its name, or what
-    runs again for the backward pass."""
+    """Whether a layer must be routed to run as needed: a graph of fixed size, an activation given by name, a stateful
+    RNN, or rematerialisation."""
     named = isinstance(getattr(layer, "activation", None), str)
     named = named or is_stateful(layer)
     return named or hasattr(layer, "operations") or getattr(layer, "_remat_mode", None) is not None

@@ -1,8 +1,8 @@
-"""What layers of the user's own compute outside of Keras's layers (`x + y`, `ops.matmul`), as operations that can be
-routed like layers, with paths of their own, such as "block/add".
+"""Turn what a user's own layers compute outside of Keras layers (`x + y`, `ops.matmul`) into operations that can be
+routed like layers, with their own paths, such as "block/add".
 
-The `call` of such layers runs once on symbolic tensors, with stand-ins in the place of the layers inside of them: the
-graph that Keras makes of it is ours, and hangs on nothing of the user's."""
+The `call` of such layers runs once on symbolic tensors, with stand-ins for the layers inside of them. Keras makes a
+graph of this, which is ours and leaves the user's model untouched."""
 
 import inspect
 from collections import Counter
@@ -28,11 +28,11 @@ SIGNS = {
 
 
 class FoldedError(Exception):
-    """A model whose `call` cannot run on symbolic tensors."""
+    """The `call` of a model cannot run on symbolic tensors."""
 
 
 class Seen(keras.Operation):
-    """One call of a layer of the user's, as an operation of our own graph."""
+    """A call of a user's layer, as an operation of our own graph."""
 
     def __init__(self, layer: Any, before: Callable[[], None]) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class Seen(keras.Operation):
 
 
 class Passed(keras.Operation):
-    """What a layer whose parts are called one by one returns, on its way."""
+    """Pass on the output of a layer whose parts are called one by one, so that it can be seen."""
 
     def __init__(self, see: Callable[[Any], Any]) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class Passed(keras.Operation):
 
 def _input(value: Any) -> Any:
     dtype = keras.backend.standardize_dtype(value.dtype)
-    return keras.Input(batch_shape=tuple(value.shape), dtype=dtype)  # one that nothing uses has its node as well
+    return keras.Input(batch_shape=tuple(value.shape), dtype=dtype)  # an unused input needs a node too
 
 
 def _is_symbol(value: Any) -> bool:
@@ -77,10 +77,10 @@ def is_own(layer: Any) -> bool:
 def unfold(
     model: keras.Model, paths: dict[str, Any], arguments: tuple[tuple, dict], begin: Callable, see: Callable
 ) -> tuple[Callable, dict[str, list]]:
-    """A function of a model's arguments that computes what it does, and the operations outside of layers, by path.
+    """A function that computes what a model computes from its arguments, and the operations outside of layers, by path.
 
-    When it runs, `begin(path, number)` is called before each call of a layer, and `see(path, number, "output", values)`
-    has the last word on what a layer returns whose parts are called one by one.
+    When it runs, `begin(path, number)` is called before each call of a layer. `see(path, number, "output", values)` may
+    replace the output of a layer whose parts are called one by one.
 
     Raises:
         FoldedError: the model cannot run on symbolic tensors.
@@ -97,15 +97,15 @@ def unfold(
 
 
 def _plain(layer: Any) -> Callable:
-    """The `call` of a layer's class, also where it is a compiled one."""
+    """The uncompiled `call` of a layer's class."""
     call = type(layer).call
     return getattr(call, "python_function", call)
 
 
 def _untrained(layer: Any, args: tuple, kwargs: dict) -> dict:
-    """The named arguments of a call, with `training` false where it is not given, as Keras hands it on."""
+    """The keyword arguments of a call, with `training=False` if it is not given, as Keras passes it on."""
     known = list(inspect.signature(_plain(layer)).parameters)
-    given = "training" not in known or known.index("training") <= len(args)  # the first one is the layer
+    given = "training" not in known or known.index("training") <= len(args)  # the first parameter is the layer itself
     return kwargs if given or kwargs.get("training") is not None else kwargs | {"training": False}
 
 
@@ -118,8 +118,8 @@ def _tensors(structure: Any) -> list:
 
 
 def _weight(variable: keras.Variable) -> Any:
-    """An object of a weight's class and with all that it has, whose arithmetic takes symbols (`self.gamma * x`): a
-    weight's own takes tensors only."""
+    """A stand-in for a weight, with the same class and attributes, whose arithmetic accepts symbolic tensors
+    (`self.gamma * x`). A weight's own arithmetic does not."""
     kind = type(variable)
 
     def get(stand_in, name):
@@ -160,8 +160,8 @@ class _Unfolding:
                 symbols: list = []
                 recording.each(outputs, symbols.append, _is_symbol)
                 passed = iter(Passed(lambda values: self.see(path, number, "output", values))(symbols))
-                return recording.each(outputs, lambda _: next(passed), _is_symbol)  # besides them None, or constants
-            except Exception:  # then nobody sees what is inside of it
+                return recording.each(outputs, lambda _: next(passed), _is_symbol)  # other parts are None or constants
+            except Exception:  # then its inside stays hidden
                 self.counts = before
         return Seen(layer, lambda: self.begin(path, number))(*args, **kwargs)
 
@@ -173,13 +173,13 @@ class _Unfolding:
             (outputs,) = args
             for part in layer.layers:
                 outputs = self.stand_in(part)(outputs)
-        else:  # no public name runs a graph with others in the place of its operations
+        else:  # no public name runs a graph with replaced operations
             outputs = layer._run_through_graph(args[0], operation_fn=self.stand_in)
         self._name(self.paths[id(layer)], _symbols((args, kwargs)), _symbols(outputs))
         return outputs
 
     def stand_in(self, layer: Any) -> Any:
-        """An object of a layer's class and with all that it has, whose call and whose parts' calls are seen."""
+        """A stand-in for a layer, with the same class and attributes, whose call and whose parts' calls are seen."""
         kind = type(layer)
 
         def get(stand_in, name):
@@ -208,7 +208,7 @@ class _Unfolding:
         return _weight(part) if isinstance(part, keras.Variable) else self.stand_in(part)
 
     def _name(self, inside: str, inputs: list, outputs: list) -> None:
-        """Give paths to the operations between two ends, those within other layers having theirs already."""
+        """Give paths to the operations between inputs and outputs. Those inside other layers already have theirs."""
         for operation in keras.Function(inputs, outputs).operations:
             if id(operation) in self.named or isinstance(operation, (Seen, Passed, keras.layers.InputLayer)):
                 continue

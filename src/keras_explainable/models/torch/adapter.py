@@ -1,5 +1,5 @@
-"""Plain `torch.nn.Module`s behind the contract: for the time of a run, hooks on the modules that matter show their
-signals to the thread that runs (see `torch_routing`)."""
+"""The adapter of plain `torch.nn.Module`s. During a run, hooks on the modules concerned show their signals to the
+running thread (see `hooks`)."""
 
 import functools
 from collections.abc import Callable
@@ -29,11 +29,11 @@ from keras_explainable.models.trace import INPUT, Call, Deviation, Point, Trace
 KEPT_BY_TORCH = {name for name in nn.Module().__dict__ if name[0] == "_"} | {"training", "_compiled_call_impl"}
 
 _traces = recording.Traces()
-_looked: WeakKeyDictionary = WeakKeyDictionary()  # the modules that were looked at again, since they ran otherwise
+_looked: WeakKeyDictionary = WeakKeyDictionary()  # modules that were traced again because they ran differently
 
 
 def _identity(value: torch.Tensor) -> tuple[int, int]:
-    """A key by which results of work in place are new values."""
+    """A key by which the results of in-place operations count as new values."""
     return id(value), 0 if value.is_inference() else value._version
 
 
@@ -51,7 +51,10 @@ class TorchAdapter:
         self.inputs = Inputs()
         self.found: dict[str, nn.Module] | None = None
         self.made_of: tuple | None = None
-        self.last: tuple[list[int], dict[str, int]] = [], {}  # the modules that the last run called, and how often what
+        self.last: tuple[list[int], dict[str, int]] = (
+            [],
+            {},
+        )  # the last run: ids of the modules that it called, and how often each path
         module = unwrap(module)
         if isinstance(module, Exposed):
             self.signals, self.target = module.addresses["signals"], module.addresses["target"]
@@ -59,8 +62,8 @@ class TorchAdapter:
         self.module = module
 
     def paths(self) -> dict[str, nn.Module]:
-        """Modules by path; one with several names comes under each of them, and its calls under the first."""
-        if self.found is None:  # adapters live as long as one question
+        """Modules by path. A module with several names is listed under each of them; its calls have the first."""
+        if self.found is None:  # cached: an adapter lives for one call only
             self.found = self._paths()
         return self.found
 
@@ -68,7 +71,7 @@ class TorchAdapter:
         found: dict[str, nn.Module] = {}
         hidden: tuple[str, ...] = ()
         for path, module in self.module.named_modules(remove_duplicate=False):
-            if isinstance(module, torch.jit.ScriptModule):  # takes no hooks, nor does what is inside
+            if isinstance(module, torch.jit.ScriptModule):  # it and the modules inside take no hooks
                 hidden += (path and f"{path}.",)
             if path and not f"{path}.".startswith(hidden) and "parametrizations." not in f"{path}.":
                 found[path] = module
@@ -81,7 +84,7 @@ class TorchAdapter:
         return self._normalisation(path) or self.module.get_submodule(path)
 
     def _normalisation(self, path: str) -> nn.Module | None:
-        """The batch normalisation of somebody's own, with an activation inside, that calls the function at `path`."""
+        """The user's own batch normalisation, with an activation inside, that calls the function at `path`."""
         parent, _, name = path.rpartition(".")
         module = self.paths().get(parent) if name == "batch_norm" else None
         return module if isinstance(module, kinds.BATCH_NORMS) else None
@@ -128,7 +131,9 @@ class TorchAdapter:
         return list(self.module.parameters())
 
     def weights(self) -> list:
-        norms = (m for m in self.module.modules() if isinstance(m, kinds.BATCH_NORMS))  # others may write their buffers
+        norms = (
+            m for m in self.module.modules() if isinstance(m, kinds.BATCH_NORMS)
+        )  # other modules may write their buffers in a run
         return [*self.module.parameters(), *chain.from_iterable(norm.buffers() for norm in norms)]
 
     def forget(self) -> None:
@@ -185,24 +190,24 @@ class TorchAdapter:
         return first_tensor(outputs)
 
     def build(self, x: Any) -> None:
-        pass  # the trace does, as any first run of a lazy module
+        pass  # the trace does: a lazy module is built by its first run
 
     def own_type(self, images: Any) -> str | None:
-        """The type of the user's images, where the module's weights leave it open."""
+        """The type of the user's images, if the module's weights do not determine it."""
         name = str(getattr(images, "dtype", "")).removeprefix("torch.")
         types = {t.dtype for t in self.module.parameters() if t.is_floating_point()}
         return name if name in precision.LOWER and len(types) > 1 else None
 
     def check_integers(self, images: Any) -> None:
-        """Refuse images of integers for a module that does something else with them than with floats."""
+        """Raise if images of integers came, and the module treats them differently from floats."""
         if "int" not in str(getattr(images, "dtype", "")) or not self.inputs.alone:
             return
         key = "integers", tuple(images.shape[1:]), str(images.dtype)
         if not _traces.get(self.module, self.structure(), key, lambda: self._as_floats(images)):
             raise InputError(
-                f"Images of type {images.dtype} came, and this module does something else with them than with floats "
-                "(it scales them, or takes no floats), past which there is no gradient: give floats as it makes them, "
-                "as by x.float() / 255, to a module without that step."
+                f"Images of type {images.dtype} came, and this module treats them differently from floats (it scales "
+                "them, or takes no floats), so no gradient reaches them: convert them to floats as the module does, as "
+                "in x.float() / 255, and explain a module without that step."
             )
 
     def _as_floats(self, images: Any) -> bool:
@@ -220,8 +225,8 @@ class TorchAdapter:
         return torch.allclose(ours.float(), floats.float(), rtol=1e-3, atol=1e-4 * float(floats.abs().max()))
 
     def _place(self) -> dict[str, Any]:
-        """Device of the module's weights, and the type of images: the user's own or that of the first kernel where
-        weights have several."""
+        """The device of the module's weights, and the type of its images: the user's own, or that of the first kernel
+        if weights have several types."""
         tensors = [t for t in chain(self.module.parameters(), self.module.buffers()) if t.is_floating_point()]
         if not tensors:
             return {"device": None, "dtype": None}
@@ -252,7 +257,7 @@ class TorchAdapter:
         with routing.watched(self.module, [paths[p] for p in chosen]):
             token = routing.current.set(session)
             try:
-                # A copy: the module may work in place on what it gets.
+                # A copy: the module may work in place on its input.
                 x = session.see(INPUT, x.clone()).to(**self._place(), memory_format=layout)
                 args, kwargs = self.inputs.arguments(self.module.forward, self.inputs.around(x, session.see))
                 watching = function_mode.Operations(session, paths) if operations else nullcontext()
@@ -277,7 +282,7 @@ class TorchAdapter:
         return changes.Calls(tuple(known[one] for one in called if one in known), operations)
 
     def _check_unchanged(self, shape: tuple, needed: set[str] | None, operations: bool) -> None:
-        """Refuse a run that is not like the trace; one that is not, for the first time, makes the trace forgotten."""
+        """Raise if a run differs from the trace. The first time, the trace is dropped."""
         trace = _traces.peek(self.module, ((1, *shape[1:]), "float32", operations, self.inputs.kinds))
         if trace is None:
             return
@@ -290,8 +295,8 @@ class TorchAdapter:
             raise
 
     def _layout(self, x: torch.Tensor) -> torch.memory_format:
-        """The layout of images in memory: their own, and in a lower precision channels last, in which processors have
-        the fast convolutions for it, unless the module cannot run on that (`view` cannot)."""
+        """The memory layout of images: their own, or, in a lower precision on CPUs, channels last, for which there are
+        fast convolutions, unless the module cannot run with it (`view` cannot)."""
         if precision.current_precision() is None or x.ndim != 4 or x.device.type != "cpu":
             return torch.preserve_format
         key = "layout", tuple(x.shape[1:]), self.inputs.kinds
@@ -318,7 +323,7 @@ class TorchAdapter:
         except (RuntimeError, InputError) as error:
             if not kinds.is_of_gradients(error):
                 raise
-        return self._traced(shape, dtype, operations, False)  # of what can be run, but not differentiated
+        return self._traced(shape, dtype, operations, False)  # the module can run, but not be differentiated
 
     def _traced(self, shape: tuple, dtype: str, operations: bool, graded: bool) -> Trace:
         recorder = recording.Recorder(_identity)  # in-place results are new values
@@ -332,7 +337,7 @@ class TorchAdapter:
             return recorder(point, value)
 
         def run(x):
-            with torch.set_grad_enabled(graded):  # so that it is seen where the module switches gradients off
+            with torch.set_grad_enabled(graded):  # to see where the module switches gradients off
                 outputs = self.run(x, note, None, operations)
             found = first_tensor(outputs)
             scores.extend([] if found is None else [(recorder.number(found), tuple(found.shape))])
@@ -340,7 +345,9 @@ class TorchAdapter:
             heads.extend((path, recorder.number(o), tuple(o.shape)) for path, o in tensors)
 
         norms = (m for m in self.module.modules() if isinstance(m, kinds.BATCH_NORMS))
-        images = shape[0] * (1 + any(m.running_mean is None for m in norms))  # statistics of a batch need more than one
+        images = shape[0] * (
+            1 + any(m.running_mean is None for m in norms)
+        )  # batch statistics need more than one image
         before = self._state()
         try:
             backend.trace(run, (images, *shape[1:]), dtype)
@@ -351,7 +358,7 @@ class TorchAdapter:
             if refusal is None:
                 raise
             raise refusal from error
-        self.found = self.made_of = None  # a first run may have made modules
+        self.found = self.made_of = None  # the first run may have created modules
         state.ran(self.module, before, self._state())
         paths = self.paths()
         calls = tuple(recorder.calls(functools.partial(describe, paths, len(shape), {}), paths))
@@ -362,7 +369,9 @@ class TorchAdapter:
             again: set = set()
             note = recording.watcher(lambda value: again.add(recorder.key(value)))
             backend.trace(lambda x: self.run(x, note, None, operations), (images, *shape[1:]), dtype)
-            constants |= {strange[key] for key in again & strange.keys()}  # there before this run: not of its images
+            constants |= {
+                strange[key] for key in again & strange.keys()
+            }  # existed before this run, so not made of its images
         outputs, shapes = (tuple(of) for of in zip(*scores, strict=True)) if scores else ((), ())
         known = {"ran": self.ran, "dark": dark}
         return Trace(calls, outputs, shapes, (), tuple(heads), constants, images, known, recorder.others)
@@ -378,10 +387,10 @@ class TorchAdapter:
 
 
 class Exposed(nn.Module):
-    """A module that returns [score, *signals] of another one, which runs as it is, in evaluation mode.
+    """A module that returns [score, *signals] of another module, which itself runs, in evaluation mode.
 
-    `target` and `signals` are addresses (see `find.resolve`), looked up when the module runs; without a target the
-    score is what comes before the last softmax or sigmoid, and without signals there is one, the last spatial one."""
+    `target` and `signals` are addresses (see `addresses.resolve`), looked up when the module runs. Without a target the
+    score is taken before the last softmax or sigmoid. Without signals there is one, the last spatial one."""
 
     def __init__(self, module: nn.Module, target: Any, signals: tuple | None) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""Activation checkpoints are left out of a run: what they run again on the way back would no longer be in evaluation
+"""Leave activation checkpoints out of a run. What they recompute in the backward pass would no longer be in evaluation
 mode, and would not pass the taps. All activations are kept instead.
 
-`torch.utils.checkpoint.checkpoint` is imported by name in many modules, so two names that it looks up when it is called
-are changed, for the time of a scope, and for the threads alone that are in a run."""
+Many modules import `torch.utils.checkpoint.checkpoint` by name, so two names that it looks up when it is called are
+replaced, for the time of a scope, and only for threads that are in a run."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,7 +11,7 @@ import torch.utils.checkpoint as checkpoints
 
 from keras_explainable.models.recording import Shared
 
-NAMES = "CheckpointFunction", "_checkpoint_without_reentrant_generator"  # reentrant, and not
+NAMES = "CheckpointFunction", "_checkpoint_without_reentrant_generator"  # reentrant, and non-reentrant
 
 
 class _Reentrant:
@@ -33,7 +33,7 @@ def _without(plain: Callable, is_ours: Callable[[], bool]) -> Callable:
 
 
 def left_out(is_ours: Callable[[], bool]) -> Shared:
-    """A scope without checkpoints in the threads of which `is_ours()` is true."""
+    """A scope without checkpoints, in the threads for which `is_ours()` is true."""
 
     def make(_: Any) -> Callable[[], None]:
         plain = {name: getattr(checkpoints, name) for name in NAMES if hasattr(checkpoints, name)}

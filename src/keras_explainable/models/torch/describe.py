@@ -1,4 +1,4 @@
-"""What the calls of a module's layers and operations are, and where they have their channels."""
+"""Describe the calls of a module's layers and operations, including the channels' axis."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,21 +15,23 @@ from keras_explainable.models.trace import Call
 
 
 def children(module: nn.Module) -> dict[str, nn.Module]:
-    """The modules inside of a module that can be seen to run, and are not there to compute its weights."""
+    """The modules inside a module that can be seen to run, without those that compute its weights."""
     if isinstance(module, torch.jit.ScriptModule):
         return {}
     return {name: child for name, child in module.named_children() if name != "parametrizations"}
 
 
 def rank(module: nn.Module) -> int:
-    """The number of spatial axes of a module's layers, as their names tell; 0 where they do not."""
+    """The number of spatial axes of a module's layers, by their names; 0 if the names do not say."""
     ends = (type(part).__name__[-2:] for part in module.modules())
     return max((int(end[0]) for end in ends if end in ("1d", "2d", "3d")), default=0)
 
 
 def describe(paths: dict[str, nn.Module], ndim: int, layouts: dict, call: Call, fused: bool) -> Call:
-    """`layouts` remembers the shape of each value and whether its channels are first: many modules keep those of their
-    input, and say nothing about it themselves."""
+    """Add to a call what is known of its module.
+
+    `layouts` remembers the shape of each value and whether its channels are first: many modules keep the layout of
+    their input, and do not declare one themselves."""
     if call.path not in paths:
         return _operation(ndim, layouts, call)
     module = paths[call.path]
@@ -53,7 +55,7 @@ def describe(paths: dict[str, nn.Module], ndim: int, layouts: dict, call: Call, 
 
 
 def _operation(ndim: int, layouts: dict, call: Call) -> Call:
-    """An operation keeps the layout of those of its inputs that have its shape, unless it moves the channels."""
+    """Describe an operation. It keeps the layout of an input of the same shape, unless it moves the channels."""
     kind = call.path.rpartition(".")[2].rstrip("_")
     known = [layouts[value] for value in (*call.outputs, *call.inputs) if value in layouts]
     same = [first for shape, first in known if shape == call.shape]
@@ -67,13 +69,13 @@ def _operation(ndim: int, layouts: dict, call: Call) -> Call:
 
 
 def parts_of(outputs: Any) -> Any:
-    """What a module returned, an object of its own as the dictionary of its fields."""
+    """What a module returned; an object of its own class as a dictionary of its fields."""
     plain = isinstance(outputs, (torch.Tensor, Mapping, tuple, list))
     return outputs if plain else getattr(outputs, "__dict__", {})
 
 
 def first_tensor(outputs: Any) -> torch.Tensor | None:
-    """What a module returned, or its `logits`, or else the first tensor in it that is more than a number."""
+    """What a module returned, or its `logits`, or else the first tensor in it that is not a scalar."""
     if isinstance(outputs, torch.Tensor):
         return outputs if outputs.ndim else None  # not a loss
     parts = parts_of(outputs)
@@ -88,7 +90,7 @@ WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
 def unwrap(module: nn.Module) -> nn.Module:
-    """The module inside of `DataParallel`, `DistributedDataParallel` and `torch.compile`."""
+    """The module inside `DataParallel`, `DistributedDataParallel` and `torch.compile`."""
     while True:
         inner = module.module if isinstance(module, WRAPPERS) else getattr(module, "_orig_mod", None)
         if not isinstance(inner, nn.Module):

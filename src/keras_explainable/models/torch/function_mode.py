@@ -1,5 +1,5 @@
 """What a module computes outside of PyTorch's own layers (`x + y`, `torch.cat`, `F.relu`, attention), as calls with
-paths of their own, such as "layer1.0.add". Only a run that asks for one of them watches: that costs time."""
+their own paths, such as "layer1.0.add". Only a run that asks for one of them watches them, since that takes time."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -22,15 +22,15 @@ NAMES = {
     **{"concat": "cat", "concatenate": "cat"},
 }
 ATTENTION = ("softmax", "scaled_dot_product_attention", "multi_head_attention_forward")
-INSIDE = ("queries", "keys", "products", "logits", "values", "mixed")  # of attention: softmax(Q K^T + M) V
+INSIDE = ("queries", "keys", "products", "logits", "values", "mixed")  # parts of attention: softmax(Q K^T + M) V
 NORMS = ("layer_norm", "rms_norm", "group_norm", "normalize")
-WEIGHTED = ("linear", "conv")  # how the names of functions with a weight and a bias begin
-LIKE = ("type_as", "to", "expand_as", "view_as", "reshape_as")  # of a second tensor, its shape or type alone
+WEIGHTED = ("linear", "conv")  # beginnings of the names of functions with a weight and a bias
+LIKE = ("type_as", "to", "expand_as", "view_as", "reshape_as")  # they use only the shape or type of a second tensor
 MOVING = ("permute", "movedim", "moveaxis", "transpose", "swapaxes")
 
 
 class Watching(Protocol):
-    """A session, as far as operations go by it."""
+    """What this file needs of a session."""
 
     open: list[tuple[str, int]]
     points: frozenset[Point] | None
@@ -43,23 +43,24 @@ class Watching(Protocol):
 
 
 def name_of(function: Any) -> str:
-    """The name of an operation: one for `x + y`, `torch.add`, `x.add_(y)`; "" for what only looks at a tensor."""
+    """The name of an operation, the same for `x + y`, `torch.add` and `x.add_(y)`; "" if it only reads a property of a
+    tensor."""
     name = getattr(function, "__name__", "")
     if name == "__get__":
         return PROPERTIES.get(getattr(function.__self__, "__name__", ""), "")
-    name = name.partition(".")[0].strip("_").lower()  # of exported programs "conv2d.default"
+    name = name.partition(".")[0].strip("_").lower()  # exported programs have "conv2d.default"
     return NAMES.get(name, name)
 
 
 def is_opaque(module: nn.Module) -> bool:
-    """Whether a module is one of PyTorch's own, with none inside but those that make its weights: the layer is the
-    operation."""
+    """Whether a module is one of PyTorch's own without modules inside, except those that compute its weights: the layer
+    is the operation."""
     inside = dict(module.named_children()).keys() - {"parametrizations"}
     return parametrize.type_before_parametrizations(module).__module__.startswith("torch.nn.") and not inside
 
 
 class Operations(TorchFunctionMode):
-    """Sends what is computed in this thread past a session."""
+    """Passes what this thread computes through a session."""
 
     def __init__(self, session: Watching, modules: dict[str, nn.Module]) -> None:
         super().__init__()
@@ -81,38 +82,54 @@ class Operations(TorchFunctionMode):
 
     def _operation(self, name: str, point: Point, func: Callable, args: tuple, kwargs: dict) -> Any:
         session, key = self.session, point[:2]
+        args, kwargs = self._see_inputs(name, key, args, kwargs)
+        writes = _may_write(func, args, kwargs) and bool(args) and isinstance(args[0], torch.Tensor)
+        session.see_again(*key, functools.partial(apart, func) if writes else func, args, kwargs)
+        func = self._showing(name, point, func)
+        held = args[0] if args and isinstance(args[0], torch.Tensor) else None
+        replaced = session.points is not None and any(p[:3] == (*key, "output") for p in session.points)
+        if (
+            replaced and writes
+        ):  # write to a copy: the value before is kept for its gradient, and the output is replaced
+            args = (args[0].clone(), *args[1:])
+        return self._see_output(name, key, func, args, kwargs, held)
+
+    def _see_inputs(self, name: str, key: tuple[str, int], args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         if name.startswith(WEIGHTED):
             args, kwargs = _in_order(args, kwargs)
         if name in LIKE:
-            args = (*session.see_all(*key, "input", args[:1]), *args[1:])
-        else:
-            args, kwargs = session.see_all(*key, "input", (args, kwargs))
-        writes = _may_write(func, args, kwargs) and bool(args) and isinstance(args[0], torch.Tensor)
-        session.see_again(*key, functools.partial(apart, func) if writes else func, args, kwargs)
+            return (*self.session.see_all(*key, "input", args[:1]), *args[1:]), kwargs
+        return self.session.see_all(*key, "input", (args, kwargs))
+
+    def _showing(self, name: str, point: Point, func: Callable) -> Callable:
+        """The operation, which shows its attention or its deviation if they are asked for."""
         if name in ATTENTION:
             func = self._attending(name, point, func)
         deviation = point._replace(link="deviation")
-        if name in NORMS and session.points is not None and deviation in session.points:
-            func = functools.partial(NORMALISED[name], functools.partial(session.see, deviation))
-        held = args[0] if args and isinstance(args[0], torch.Tensor) else None
-        replaced = session.points is not None and any(p[:3] == (*key, "output") for p in session.points)
-        if replaced and writes:
-            args = (args[0].clone(), *args[1:])  # what it writes is kept for its gradient, and what is seen is another
+        if name in NORMS and self.session.points is not None and deviation in self.session.points:
+            func = functools.partial(NORMALISED[name], functools.partial(self.session.see, deviation))
+        return func
+
+    def _see_output(
+        self, name: str, key: tuple[str, int], func: Callable, args: tuple, kwargs: dict, held: torch.Tensor | None
+    ) -> Any:
+        """Run an operation and return what is seen of its output. `held` is the caller's first tensor: if the operation
+        writes to it, it gets what is seen as well."""
         target = None if held is None else args[0]
         version = None if target is None else target._version
         output = func(*args, **kwargs)
         written = target is not None and target._version != version
         if name == "setitem":
             output = target
-        seen = session.see_all(*key, "output", output)
-        if written and output is target and seen is not held:  # who holds the tensor gets what was seen as well
-            if not held._is_view():  # type: ignore[union-attr]
-                held.detach_()  # type: ignore[union-attr]  # how the value before was made plays no part
-            return held.copy_(seen)  # type: ignore[union-attr]
-        return seen
+        seen = self.session.see_all(*key, "output", output)
+        if held is None or not written or output is not target or seen is held:
+            return seen
+        if not held._is_view():
+            held.detach_()  # how the value before was computed no longer matters
+        return held.copy_(seen)
 
     def _attending(self, name: str, point: Point, func: Callable) -> Callable:
-        """An operation with attention in it, which shows what is asked for of that; in a trace, its probabilities."""
+        """An operation with attention in it that shows what is asked for: in a trace, its probabilities."""
         session, attention = self.session, point._replace(link="attention")
         inside = {p for p in session.points or () if p[:2] == point[:2] and p.link in INSIDE}
         if session.points is not None and attention not in session.points and not inside:
@@ -125,7 +142,7 @@ class Operations(TorchFunctionMode):
 
 
 def _in_order(args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-    """The arguments of a linear function, its tensors by their place: input, weight, bias."""
+    """The arguments of a linear function with its tensors in position: input, weight, bias."""
     named = dict(kwargs)
     for name in ("input", "weight", "bias")[len(args) :]:
         if name not in named:
@@ -143,7 +160,7 @@ def _may_write(func: Callable, args: tuple, kwargs: dict) -> bool:
 
 @contextmanager
 def quiet(session: Watching) -> Iterator[None]:
-    """What is done inside to look at a signal is no operation of the model."""
+    """A scope in which operations look at a signal, and do not count as the model's."""
     before, session.busy = session.busy, True
     try:
         yield

@@ -1,4 +1,5 @@
-"""Softmax, attention and normalisations as functions, computed in the open so that rules apply to their parts."""
+"""Softmax, attention and normalisations, computed step by step so that their parts can be seen and rules apply to
+them."""
 
 import functools
 import math
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 
 
 def showing(name: str, func: Callable, see: Callable, show: Callable | None) -> Callable:
-    """An operation that shows its attention probabilities (B, H, T, T), computed outright where it is fused."""
+    """An operation that shows its attention probabilities (B, H, T, T). A fused operation is replaced by its steps."""
     if name == "scaled_dot_product_attention":
         return functools.partial(attend, see, show=show or (lambda _, value: value))
     if name == "multi_head_attention_forward":
@@ -26,7 +27,7 @@ def _softmax(see: Callable, func: Callable, *args: Any, **kwargs: Any) -> torch.
 
 
 def is_attention(shape: tuple) -> bool:
-    """Whether a softmax along the last axis of such values can be that of attention."""
+    """Whether a softmax along the last axis of values of this shape may be that of attention."""
     return len(shape) == 4 and shape[-1] > 1
 
 
@@ -60,14 +61,14 @@ def attend(
 
 
 def apart(func: Callable, tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-    """What an operation that works in place gives, as a new tensor."""
+    """The result of an in-place operation as a new tensor."""
     new = tensor.clone()
     output = func(new, *args, **kwargs)
     return new if output is None else output
 
 
 def _divided(see: Callable, x: torch.Tensor, axes: tuple, eps: float) -> torch.Tensor:
-    """x by its deviation, which is shown."""
+    """x divided by its deviation, which is shown."""
     return x / see(torch.sqrt(x.square().mean(axes, keepdim=True) + eps))
 
 
@@ -125,7 +126,7 @@ def _of_length_1(
     return input / (see(length) if p == 2 else length)
 
 
-# The functions of `NORMS`, whose deviations are shown.
+# Functions by the names in `NORMS`; their deviations are shown.
 NORMALISED: dict[str, Callable] = {
     "layer_norm": _layer_norm,
     "rms_norm": _rms_norm,
@@ -135,11 +136,11 @@ NORMALISED: dict[str, Callable] = {
 
 
 def _attend_with_heads(see: Callable, show: Callable | None, query: torch.Tensor, *args: Any, **kwargs: Any) -> tuple:
-    """`F.multi_head_attention_forward`, whose probabilities are shown.
+    """`F.multi_head_attention_forward`, with its probabilities shown.
 
-    A mode that watches gets the function as a whole, and may not look inside of it: a copy of it runs here, in which
-    the two operations that make the probabilities are ours. Where more is shown, it is attention step by step, and the
-    probabilities that are asked for are those seen."""
+    A function mode gets this function as a whole and cannot look inside. So a copy of it runs here, in which the two
+    operations that compute the probabilities are replaced. If more parts are to be shown, attention is computed step by
+    step, and the returned weights are the probabilities that were seen."""
     batch = query.shape[1] if query.ndim == 3 else 1
 
     def softmax(values, dim):

@@ -1,5 +1,5 @@
-"""What a run of a module is inside of: hooks that show its signals to the thread that runs, evaluation mode, and no
-activation checkpoints; afterwards the module is as it was, flag by flag."""
+"""The scope of a run of a module: hooks that show its signals to the running thread, evaluation mode, and no activation
+checkpoints. Afterwards every flag of the module is as before."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -21,15 +21,15 @@ current: ContextVar["Session | None"] = ContextVar("session", default=None)
 
 
 class Session(recording.Session):
-    """One run, whose modules' calls come by through hooks."""
+    """One run, which sees the modules' calls through hooks."""
 
     def __init__(
         self, whole: nn.Module, paths: dict[int, str], tap: Tap, points: frozenset[Point] | None, fused: set[str]
     ) -> None:
         super().__init__(paths, tap, points)
-        self.whole, self.fused = whole, fused  # layers with a bias that call an activation of their own afterwards
+        self.whole, self.fused = whole, fused  # layers with a bias that call their own activation afterwards
         self.open: list[tuple[str, int]] = []
-        self.busy = False  # looking at a signal
+        self.busy = False  # while it looks at a signal
         self.ran: list[int] = []  # the ids of the modules that were called, in order
         self.activated: set[tuple[str, int]] = set()
 
@@ -43,7 +43,7 @@ class Session(recording.Session):
     def after(self, output: Any) -> Any:
         key = self.open.pop()
         output = self.see_all(*key, "output", output)
-        return output if self.points is None else self.see_all(*key, "attention", output)  # of a softmax
+        return output if self.points is None else self.see_all(*key, "attention", output)  # asked for at a softmax
 
 
 def _before(module: nn.Module, args: tuple, kwargs: dict | None = None) -> tuple | None:
@@ -75,7 +75,8 @@ def _hook(module: nn.Module) -> Callable[[], None]:
 
 
 def _settle(module: nn.Module) -> Callable[[], None]:
-    """Evaluation mode, uncompiled. The flags are set one by one: `module.eval()` may be overridden to do more."""
+    """Put a module into evaluation mode, uncompiled. The flag is set directly: `module.eval()` may be overridden to do
+    more."""
     undo, own = [], module.__dict__
 
     def put(name, value):
@@ -102,7 +103,7 @@ def _count(module: nn.Module, args: tuple) -> None:
     session = current.get()
     if session is not None and not session.busy:
         session.ran.append(id(module))
-    if session is not None and session.whole.training:  # and this call would write its statistics
+    if session is not None and session.whole.training:  # else this call would update its statistics
         raise ChangedError(
             "The module was put into training mode while it was explained: another thread called its train(). Wait "
             "until that thread has ended and call again, or explain copy.deepcopy(module)."
@@ -110,8 +111,8 @@ def _count(module: nn.Module, args: tuple) -> None:
 
 
 def _even(module: nn.Module, args: tuple, output: Any) -> None:
-    """PyTorch 2.13 sends a wrong gradient through batch normalisation of one image on a CPU, where what arrives is a
-    transposed tensor: as behind `flatten(2).transpose(1, 2)`."""
+    """Work around PyTorch 2.13, which computes a wrong gradient for batch normalisation of one image on a CPU if the
+    arriving gradient is a transposed tensor, as after `flatten(2).transpose(1, 2)`."""
     one = isinstance(output, torch.Tensor) and output.requires_grad and output.shape[:1] == (1,)
     if one and isinstance(module, BATCH_NORMS) and current.get() is not None:
         output.register_hook(torch.Tensor.contiguous)
@@ -128,24 +129,24 @@ _hooking, _settling = recording.Shared(_hook), recording.Shared(_settle)
 
 
 def settled(module: nn.Module) -> AbstractContextManager:
-    """A scope in which the weights that a module computes are those of its evaluation mode, and reading them changes
-    nothing: spectral normalisation goes on with its iteration in training mode."""
+    """A scope in which the weights that a module computes are those of evaluation mode, and reading them changes
+    nothing. (In training mode, spectral normalisation updates its iteration when read.)"""
     return _settling(module.modules() if hasattr(module, "parametrizations") else ())
 
 
 def lowered(device: str) -> AbstractContextManager:
-    """A scope in which this thread computes in the precision asked for."""
+    """A scope in which this thread computes in the precision that was asked for."""
     wanted = precision.current_precision()
     return nullcontext() if wanted is None else torch.autocast(device, getattr(torch, wanted))
 
 
 @contextmanager
 def watched(module: nn.Module, parts: Iterable[nn.Module]) -> Iterator[None]:
-    """A scope in which a module is in evaluation mode, and what these parts of it get and give is seen."""
+    """A scope in which a module is in evaluation mode, and the inputs and outputs of its `parts` are seen."""
     with _hooking(parts), _settling(module.modules()), _counting([_count]), _uncheckpointed([_count]):
         yield
 
 
 def is_ours(hook: Any) -> bool:
-    """Whether a hook is one of this file."""
+    """Whether a hook was set by this file."""
     return hook is _before or hook is _after

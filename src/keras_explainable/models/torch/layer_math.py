@@ -1,4 +1,4 @@
-"""What PyTorch's layers add to each channel, what they multiply by, and where they have their channels."""
+"""The mathematics of PyTorch layers: their bias and factor per channel, their geometry, and the channels' axis."""
 
 from itertools import chain
 from typing import Any
@@ -22,24 +22,25 @@ KERNELS = (nn.Linear, *CONVOLUTIONS)
 
 
 def check_tracked(module: nn.Module) -> None:
-    """Refuse weights past which PyTorch sends no gradient, and those that several processes share."""
+    """Raise if weights cannot pass a gradient on, or are sharded among processes."""
     if any(type(weight).__name__ == "DTensor" for weight in module.parameters()):
         raise InputError(
-            "The module's weights are sharded among processes (FSDP2, DTensor): explain a whole copy of it, as by "
+            "The module's weights are sharded among processes (FSDP2, DTensor): explain a whole copy of it, as from "
             "torch.distributed.checkpoint.state_dict.get_model_state_dict with full_state_dict=True."
         )
     weights = (w for w in chain(module.parameters(), module.buffers()) if not nn.parameter.is_lazy(w))
     if any(weight.is_inference() for weight in weights):
         raise InputError(
-            "The module's weights were made under torch.inference_mode(), and no gradient can be sent past them: make "
-            "it outside of that, or explain copy.deepcopy(module)."
+            "The module's weights were made under torch.inference_mode(), and no gradient can pass through them: make "
+            "the module outside of that mode, or explain copy.deepcopy(module)."
         )
 
 
 def held(module: nn.Module, name: str) -> torch.Tensor | None:
-    """A weight as the module's next call has it, wherever it comes from; in evaluation mode, since some are computed.
+    """A weight as the module's next call will use it, wherever it comes from. Call this in evaluation mode, since some
+    weights are computed.
 
-    Pruning sets its product of weight and mask before each call only: what is there may be of an earlier weight."""
+    Pruning sets weight times mask only before each call, so the attribute may hold an outdated product."""
     for hook in module._forward_pre_hooks.values():
         if isinstance(hook, prune.BasePruningMethod) and hook._tensor_name == name:
             return hook.apply_mask(module).detach()
@@ -48,8 +49,8 @@ def held(module: nn.Module, name: str) -> torch.Tensor | None:
 
 
 def _owns(module: nn.Module, name: str) -> bool:
-    """Whether a module has a weight itself, and does not only show that of one inside of it."""
-    if isinstance(module, (*KERNELS, *NORMS, nn.LayerNorm)):  # whose own function it is part of
+    """Whether a module has a weight itself, rather than exposing that of a module inside it."""
+    if isinstance(module, (*KERNELS, *NORMS, nn.LayerNorm)):  # these use it in their own function
         return isinstance(getattr(module, name, None), torch.Tensor)
     if parametrize.is_parametrized(module, name):
         return True
@@ -58,7 +59,7 @@ def _owns(module: nn.Module, name: str) -> bool:
 
 
 def has_bias(module: nn.Module) -> bool:
-    """Whether a module adds something to each channel of what it computes."""
+    """Whether a module adds a constant to each channel of its output."""
     if _owns(module, "running_mean"):
         return True
     bias = held(module, "bias") if _owns(module, "bias") else None
@@ -66,16 +67,17 @@ def has_bias(module: nn.Module) -> bool:
 
 
 def effective_bias(module: nn.Module) -> torch.Tensor | None:
-    """What a module adds to each channel of its output, from its present weights, or None.
+    """What a module adds to each channel of its output, from its current weights, or None.
 
-    With running statistics: beta - mean gamma / sqrt(variance + eps), gamma and beta being optional; without, beta."""
+    With running statistics this is beta - mean gamma / sqrt(variance + eps), where gamma and beta are optional;
+    without, beta."""
     if not has_bias(module):
         return None
     found = (held(module, name) for name in ("running_mean", "weight", "bias"))
     mean, gamma, beta = (None if value is None else value.float() for value in found)
     if mean is None:
         return beta if beta is None or beta.ndim == 1 else beta.movedim(0, -1)  # layer normalisation over (C, *S)
-    if not hasattr(module, "eps"):  # one of somebody's own: what it makes of nothing
+    if not hasattr(module, "eps"):  # a user's own class: its output for zeros
         return type(module).forward(module, torch.zeros_like(mean)[None, :, None, None]).flatten()
     shift = -mean / torch.sqrt(module.running_var.float() + module.eps)
     shift = shift if gamma is None else shift * gamma
@@ -83,7 +85,7 @@ def effective_bias(module: nn.Module) -> torch.Tensor | None:
 
 
 def channels_first(module: nn.Module, shape: tuple) -> bool | None:
-    """Where a module has its channels, if it says so by its kind."""
+    """Whether a module has channels first, if its class says so; else None."""
     if isinstance(module, nn.LayerNorm):
         plain = type(module).forward is nn.LayerNorm.forward
         return len(module.normalized_shape) > 1 or (not plain and shape[1] == module.normalized_shape[0])
@@ -93,7 +95,7 @@ def channels_first(module: nn.Module, shape: tuple) -> bool | None:
 
 
 def kernel(module: nn.Module) -> torch.Tensor | None:
-    """The weights (channels, units) of a linear layer or a convolution of one pixel, else None."""
+    """The weights (channels, units) of a linear layer or a 1 x 1 convolution, else None."""
     if not isinstance(module, KERNELS) or getattr(module, "groups", 1) > 1 or isinstance(module, TRANSPOSED):
         return None
     weight: torch.Tensor = held(module, "weight")
@@ -101,13 +103,13 @@ def kernel(module: nn.Module) -> torch.Tensor | None:
 
 
 def scale(module: nn.Module) -> torch.Tensor:
-    """What a batch normalisation multiplies each channel by: gamma / sqrt(variance + eps)."""
+    """The factor of a batch normalisation for each channel: gamma / sqrt(variance + eps)."""
     factor, gamma = 1 / torch.sqrt(module.running_var.float() + module.eps), held(module, "weight")
     return factor if gamma is None else factor * gamma.float()
 
 
 def deviation(module: nn.Module) -> Deviation:
-    """What a layer normalisation divides by."""
+    """The deviation that a layer normalisation divides by."""
     gain, epsilon = held(module, "weight"), module.eps
     if isinstance(module, nn.GroupNorm):
         shaped = (lambda rank: 1.0) if gain is None else (lambda rank: gain.float().reshape(-1, *(1,) * (rank - 2)))
@@ -121,19 +123,19 @@ def deviation(module: nn.Module) -> Deviation:
 
 
 def check_inference(module: nn.Module, error: RuntimeError) -> None:
-    """Say which tensors of a module end the gradient, where an error of PyTorch's says that some do."""
+    """Raise, if PyTorch's error says that tensors of a module end the gradient, an error that names these tensors."""
     if "nference tensor" not in str(error):
         return
     parts = ((path, name, value) for path, part in module.named_modules() for name, value in vars(part).items())
     kept = [f"{path}.{name}".lstrip(".") for path, name, value in parts if _holds_inference(value)]
     raise InputError(
         f"The module keeps tensors that were made under torch.inference_mode() ({', '.join(kept) or 'not found'}), and "
-        "no gradient can be sent past them: make them outside of that, or clone them (tensor.clone())."
+        "no gradient can pass through them: make them outside of that mode, or clone them (tensor.clone())."
     ) from error
 
 
 def is_of_gradients(error: Exception) -> bool:
-    """Whether an error only comes where gradients are recorded."""
+    """Whether an error occurs only when gradients are recorded."""
     return "nference_mode" in str(error) or "nference tensor" in str(error) or "in-place operation" in str(error)
 
 
@@ -143,7 +145,7 @@ def _holds_inference(value: object) -> bool:
 
 
 def reach(module: nn.Module, axis: int) -> float:
-    """By how many places a convolution takes its input off at each end of an axis of space."""
+    """By how many places a convolution shrinks its input at each end of a spatial axis."""
     if not isinstance(module, CONVOLUTIONS) or isinstance(module, TRANSPOSED) or module.padding == "same":
         return 0.0
     padding = 0 if isinstance(module.padding, str) else module.padding[axis]
@@ -151,10 +153,10 @@ def reach(module: nn.Module, axis: int) -> float:
 
 
 def geometry(module: nn.Module, axis: int) -> tuple[float, float] | None:
-    """The step and the first centre of the cells that a module makes of an axis of space, in cells of what comes in;
-    None where that is not known."""
+    """The step between the cells that a module makes of a spatial axis and the centre of the first one, both in input
+    cells; None if unknown."""
     if isinstance(module, ZERO_PADDINGS):
-        return 1.0, -float(module.padding[-2 - 2 * axis])  # of the last axis first, at both ends
+        return 1.0, -float(module.padding[-2 - 2 * axis])  # PyTorch lists the last axis first, with both ends
     if not isinstance(module, (*CONVOLUTIONS, *POOLINGS)) or isinstance(module, TRANSPOSED):
         return None
     names = ("kernel_size", "stride", "dilation", "padding")
@@ -169,7 +171,7 @@ def _along(value: Any, axis: int) -> Any:
 
 
 def weight(module: nn.Module, factor: torch.Tensor | None = None) -> torch.Tensor:
-    """The weight of a linear layer or convolution, its outputs times `factor`."""
+    """The weight of a linear layer or convolution, with its outputs scaled by `factor`."""
     found = held(module, "weight").float()  # type: ignore[union-attr]
     if factor is None:
         return found
@@ -180,7 +182,7 @@ def weight(module: nn.Module, factor: torch.Tensor | None = None) -> torch.Tenso
 
 
 def apply(module: nn.Module, x: torch.Tensor, kernel: torch.Tensor | None = None) -> torch.Tensor:
-    """A module alone, past its hooks; with `kernel`, that in place of its weight, and without a bias."""
+    """Run a module alone, without its hooks. With `kernel`, use that as its weight, and no bias."""
     if kernel is None:
         return type(module).forward(module, x)
     if isinstance(module, nn.Linear):
@@ -189,4 +191,4 @@ def apply(module: nn.Module, x: torch.Tensor, kernel: torch.Tensor | None = None
         run = getattr(functional, f"conv_transpose{kernel.ndim - 2}d")
         shape = (module.stride, module.padding, module.output_padding, module.groups, module.dilation)
         return run(x, kernel, None, *shape)
-    return module._conv_forward(x, kernel, None)  # no public name runs a convolution with its mode of padding
+    return module._conv_forward(x, kernel, None)  # no public name runs a convolution with its padding mode

@@ -171,7 +171,7 @@ def test_other_inputs_are_of_the_modules_type():
 def test_images_alone_are_refused():
     with pytest.raises(InputError, match=r"takes 3 inputs \(image, kind, age\), and images alone came: pass all"):
         raw("gradcam", Gated(), given()[0], 1)
-    with pytest.raises(InputError, match="leaf=3 came, and x has none like that: use 0 or 1 or 2"):
+    with pytest.raises(InputError, match="leaf=3 came, and x has no such leaf: use 0 or 1 or 2"):
         raw("gradcam", Gated(), given(), 1, leaf=3)
 
 
@@ -200,5 +200,5 @@ def test_texts_are_shared_by_all_images():
         close(ours, raw(method, Clip(texts).eval(), x, [4, 0, 2], batch_size=2, **few(method)), 1e-5)
     with pytest.raises(InputError, match="a row for each image, or say shared='texts'"):
         raw("gradients", Clip().eval(), inputs, 1, leaf="image")
-    with pytest.raises(InputError, match="shared='words' came, and x has none like that: use 'image' or 'texts'"):
+    with pytest.raises(InputError, match="shared='words' came, and x has no such leaf: use 'image' or 'texts'"):
         raw("gradients", Clip().eval(), inputs, 1, leaf="image", shared="words")
