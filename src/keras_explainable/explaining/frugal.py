@@ -3,6 +3,7 @@
 import functools
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -11,14 +12,14 @@ from keras_explainable import backend, data, models
 from keras_explainable.errors import BackendError, ChangedError
 from keras_explainable.explaining.blame import outside
 from keras_explainable.models.recording import each
-from keras_explainable.runtime.compile_cache import compiled, frozen
+from keras_explainable.runtime.compile_cache import Program, compiled
 
 
 class Frugal:
     """A step on batches; on halves of them from the first one on for which the device has too little memory."""
 
-    def __init__(self, step: Callable, key: Any, model: Any) -> None:
-        self.step, self.key, self.model, self.halved = step, key, model, False
+    def __init__(self, step: Program, whole: bool, model: Any) -> None:
+        self.step, self.whole, self.model, self.halved = step, whole, model, False
         self.ready: Callable | None = None  # compiled with the first batch, which may build the model
 
     def __call__(self, images: Any, units: Any) -> Any:
@@ -40,10 +41,8 @@ class Frugal:
         model, images = models.bind(self.model, images)
         images = tensor(images)
         if self.ready is None or model is not self.model:  # what else is fed to the model changes with each batch
-            whole = self.key is not None
-            self.ready = (
-                compiled(self.step, self.key, model, spread=True) if whole else functools.partial(self.step, model)
-            )
+            plain = functools.partial(self.step, model)
+            self.ready = compiled(self.step, model, spread=True) if self.whole else plain
         with models.steady(model):
             try:
                 return self.ready(images, unit_numbers(model, images, units))
@@ -75,12 +74,18 @@ def unit_numbers(model: Any, images: Any, units: Any) -> Any:
     named."""
     if not data.chooses(units):
         return None if units is None else keras.ops.convert_to_tensor(units)
+    choose, black_box = Chosen(units), models.adapter(model).black_box  # a function is no program
+    return (functools.partial(choose, model) if black_box else compiled(choose, model))(images)
 
-    def choose(model, images):
-        return models.units(model, images, None, units)
 
-    black_box = models.adapter(model).black_box  # a function is no program
-    return (functools.partial(choose, model) if black_box else compiled(choose, ("y", frozen(units)), model))(images)
+@dataclass(frozen=True)
+class Chosen(Program):
+    """The units that are chosen by their scores."""
+
+    by: Any
+
+    def __call__(self, model: Any, images: Any) -> Any:
+        return models.units(model, images, None, self.by)
 
 
 def tensor(images: Any) -> Any:

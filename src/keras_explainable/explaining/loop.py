@@ -11,12 +11,13 @@ from keras_explainable import backend, data, models, registry, scores
 from keras_explainable.errors import InputError
 from keras_explainable.explaining.checks import WHOLE, check, check_rows, counted_units, warn_of_many
 from keras_explainable.explaining.frugal import Frugal
+from keras_explainable.runtime.compile_cache import Program
 from keras_explainable.runtime.progress import shown
 
 
 def run_steps(
-    step: Callable,
-    key: Any,
+    step: Program,
+    whole: bool,
     model: Any,
     source: data.Batches,
     verbose: int | str = "auto",
@@ -26,9 +27,9 @@ def run_steps(
     given: dict[str, Any] | None = None,
 ) -> Iterator[tuple[Any, Any]]:
     """For each batch its first image and `step(model, images, units)`, whose tensors are fetched while the next
-    batch is computed: they have the images on their first axis. The step is compiled under `key`, or run as it is for
-    None. When the device has too little memory, batches are halved from there on. `given`: the step's parameters."""
-    frugal, number = Frugal(step, key, model), None
+    batch is computed: they have the images on their first axis. The step is compiled if it is `whole`. When the
+    device has too little memory, batches are halved from there on. `given`: the step's parameters."""
+    frugal, number = Frugal(step, whole, model), None
     waiting: tuple | None = None
     failure: BaseException | None = None
     progress = _callbacks(callbacks, model, source.number, verbose)
