@@ -1,4 +1,4 @@
-"""Who is there: each method and metric enters its name and what is known of it, and stays the function that it is."""
+"""The registry of methods: their names, and what is known of each."""
 
 import difflib
 import inspect
@@ -47,24 +47,9 @@ METHODS: dict[str, Record] = {}
 Method = Callable | str  # a method or its name
 
 
-def explainer(
-    family: str,
-    needs: str,
-    cost: str,
-    reference: str,
-    *,
-    postprocessing: Callable | None = None,
-    resizing: bool = True,
-    caveat: str = "",
-) -> Callable:
-    """Enter the decorated function as a method, under its own name."""
-
-    def enter(function: Callable) -> Callable:
-        name = function.__name__
-        METHODS[name] = Record(name, function, family, needs, cost, reference, postprocessing, resizing, caveat)
-        return function
-
-    return enter
+def register(record: Record) -> None:
+    """Enter a method's record under its name. `methods.explainer.explainer` does so for the function it decorates."""
+    METHODS[record.name] = record
 
 
 def listed() -> list[Record]:
@@ -79,7 +64,7 @@ def listed() -> list[Record]:
 
 
 def parameters(method: Callable) -> dict[str, inspect.Parameter] | None:
-    """A method's own parameters, behind model, inputs and indices; None where it takes any, or does not tell."""
+    """A method's parameters after model, inputs and indices; None if it takes any, or has no signature."""
     try:
         found = inspect.signature(method).parameters
     except (TypeError, ValueError):  # some built-in functions do not tell
@@ -122,8 +107,8 @@ def of_layer(method: Callable) -> bool:
 
 
 def with_parameters_of(*methods: Callable, but: Sequence[str] = ()) -> Callable:
-    """A decorator of a method made of others: what its `**params` are, those that all of these take, its signature
-    says, so that what is known of a method by its signature is known of it as well."""
+    """A decorator of a method made of others: its signature gets those parameters that all of the others take, in the
+    place of its `**params`. It loses `score` if one of the others takes none."""
     lent = [parameters(method) for method in methods]
     known = [own for own in lent if own is not None]
 
@@ -131,7 +116,9 @@ def with_parameters_of(*methods: Callable, but: Sequence[str] = ()) -> Callable:
         own = inspect.signature(method)
         mine = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
         if len(known) == len(lent):
-            shared = set.intersection(*map(set, known)) - {*but, *(p.name for p in mine)}
+            taken = set.intersection(*map(set, known))
+            mine = [p for p in mine if p.name != "score" or "score" in taken]
+            shared = taken - {*but, *(p.name for p in mine)}
             theirs = [p.replace(kind=p.KEYWORD_ONLY) for name, p in known[0].items() if name in shared]
             method.__signature__ = own.replace(parameters=[*mine, *theirs])  # type: ignore[attr-defined]
         return method

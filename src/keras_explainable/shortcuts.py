@@ -3,6 +3,7 @@
 import functools
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,16 @@ from keras_explainable.methods.fullgrad.decomposition import (
     measured_calls,
 )
 from keras_explainable.methods.gradient.integrated_gradients import Convergence
+from keras_explainable.runtime.compile_cache import Program
+
+
+def shortcut(name: str) -> Callable:
+    """`ke.explain` for a registered method, with its customary postprocessing."""
+    return _shortcut(registry.METHODS[name])
 
 
 @functools.cache
-def shortcut(name: str) -> Callable:
-    """`ke.explain` for a registered method, with its customary postprocessing."""
-    record = registry.METHODS[name]
+def _shortcut(record: registry.Record) -> Callable:
     return partial_explain(record.function, postprocessing=record.postprocessing, resizing=record.resizing)
 
 
@@ -42,6 +47,30 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*vars(sys.modules["keras_explainable"]), *registry.METHODS})
+
+
+@dataclass(frozen=True)
+class Decomposing(Program):
+    """The parts of the scores of a batch of images (see `full_gradient_decomposition`)."""
+
+    score: Any
+    implicit: bool
+
+    def __call__(self, model: Any, images: Any, units: Any) -> tuple:
+        view = models.view(model, images, units, self.score)
+        terms = models.on_view(fullgrad.decomposition, view)
+        return (*terms, models.on_view(implicit_biases, view)) if self.implicit else terms
+
+
+@dataclass(frozen=True)
+class Gap(Program):
+    """The gap of integrated gradients of a batch of images."""
+
+    score: Any
+    params: dict[str, Any]
+
+    def __call__(self, model: Any, images: Any, units: Any) -> tuple:
+        return tuple(gradient.integrated_gradients_gap(model, images, units, self.score, **self.params))
 
 
 def full_gradient_decomposition(
@@ -80,30 +109,24 @@ def full_gradient_decomposition(
 
     Reference: Srinivas & Fleuret, arXiv:1905.00780.
     """
-
     y, score = asked(y, score)
-
-    def step(subject: Any, images: Any, units: Any) -> tuple:
-        terms = fullgrad.decomposition(subject, images, units, score)
-        return (*terms, implicit_biases(subject, images, units, score)) if implicit else terms
-
     if precision not in (None, "float32"):
         raise InputError(f"precision={precision!r} came: parts that are rounded do not add up, so float32 is needed.")
     source, _ = opened(model, x, y, batch_size, score, leaf)
-    key = "full_gradient_decomposition", score, implicit
+    step = Decomposing(score, implicit)
     with models.adapter(model).device(), models.blamed(model):
-        batches = list(run_steps(step, key, model, source, verbose, score=score))
+        batches = list(run_steps(step, True, model, source, verbose, score=score))
     images, parts = zip(*batches, strict=True)
     scores, gradient = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
     terms = [np.concatenate(values) for values in zip(*(part[2] for part in parts), strict=True)]
     sums, *measured = (
         np.moveaxis(np.concatenate(values), 1, 0) for values in zip(*(part[3:] for part in parts), strict=True)
     )
-    subject, image = models.bind(model, images[0])
-    calls = biased_calls(subject, image)
+    view = models.view(*models.bind(model, images[0]))
+    calls = biased_calls(view)
     report = fullgrad.completeness(scores, sums, calls)
     if implicit:
-        report = fullgrad.implicit_completeness(scores, measured[0], measured_calls(subject, image), report)
+        report = fullgrad.implicit_completeness(scores, measured[0], measured_calls(view), report)
     return Decomposition(gradient, dict(zip(calls, terms, strict=True)), report)
 
 
@@ -129,13 +152,9 @@ def integrated_gradients_gap(
         `scores`, `baseline_scores`, `total` (the sum of each map), `absolute_gap` and `relative_gap` (of
         |scores - baseline_scores|), each (N, K).
     """
-
     y, score = asked(y, score)
-
-    def step(subject: Any, images: Any, units: Any) -> tuple:
-        return tuple(gradient.integrated_gradients_gap(subject, images, units, score, **params))
-
     source, _ = opened(model, x, y, batch_size, score, leaf)
     with models.adapter(model).device(), models.blamed(model):
-        parts = [part for _, part in run_steps(step, None, model, source, verbose, score=score, given=params)]
+        step = Gap(score, params)
+        parts = [part for _, part in run_steps(step, False, model, source, verbose, score=score, given=params)]
     return Convergence(*map(np.concatenate, zip(*parts, strict=True)))

@@ -5,6 +5,7 @@ import inspect
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -19,7 +20,7 @@ from keras_explainable.explaining.flaws import Flaws, range_warning
 from keras_explainable.explaining.loop import asked, run_steps
 from keras_explainable.explaining.results import Explanation, Results, Tensors, ends
 from keras_explainable.runtime import remarks
-from keras_explainable.runtime.compile_cache import frozen, options
+from keras_explainable.runtime.compile_cache import Program, options
 
 
 def explain(
@@ -101,35 +102,15 @@ def explain(
     check_parameters(method, method_params)
     method_params |= lent(method, model, method_params, seed, batch_size)
 
-    def step(subject: Any, images: Any, units: Any) -> tuple:
-        rank = len(images.shape) - 2
-        if isinstance(resizing, (tuple, list)) and len(resizing) != rank:
-            raise InputError(f"resizing={resizing} came for images with {rank} spatial axes: give a size for each.")
-        scores, maps = method(subject, images, units, **method_params)
-        maps, raw = models.of_images(maps, scores), []
-        axis = tuple(range(max(1, len(maps.shape) - rank - 1), len(maps.shape) - 1))  # signed gradients: (B, K, *S, C)
-        if postprocessing is not None:
-            raw = [ends(maps, axis)] if axis else []
-            maps = _postprocess(postprocessing, maps, axis, resizing)
-        if resizing:
-            if len(axis) < rank:
-                raise InputError(
-                    f"The signal has maps of shape {tuple(maps.shape[1:-1])}, and the images {rank} axes of space, so "
-                    "they cannot be brought to the images' size: give resizing=False."
-                )
-            size = None if resizing is True else resizing
-            places = models.windows(subject, images, method_params) if registry.of_layer(method) else None
-            maps = models.resized(subject, images, maps, size, axis[0], places) if len(axis) == rank else maps
-        return scores, maps, *raw
-
-    key = None if getattr(method, "repeats", False) else frozen([method, method_params, postprocessing, resizing])
+    whole = not getattr(method, "repeats", False)
+    step = Explaining(method, method_params, postprocessing, resizing)
     model, leaf = models.told(model, channels, placement == "stretch"), models.Leaf.of(leaf, shared)
     with models.unchanging(), models.blamed(model):
         source, total = opened(model, x, y, batch_size, score, leaf, steps, resizing)
         fetch, results = (backend.to_host, Results(total)) if as_numpy else (keras.ops.stop_gradient, Tensors())
         given = getattr(method, "given", {}) | method_params
         source, batches = remembered(source)
-        outputs = run_steps(step, key, model, source, verbose, callbacks, fetch, score, given)
+        outputs = run_steps(step, whole, model, source, verbose, callbacks, fetch, score, given)
         with (
             remarks.kept() as found,
             options(run_eagerly, jit_compile),
@@ -144,6 +125,42 @@ def explain(
             notes = outputs_note(*bound, score), range_warning(model, first), evidence_note(about), random_note(*bound)
             _warn(results.flaws, postprocessing, about.get("signal"), probe, notes)
             return Explanation(scores, maps, about | remarked(found))
+
+
+@dataclass(frozen=True)
+class Explaining(Program):
+    """Scores and maps of a batch of images, postprocessed and resized; and, if postprocessed, what they were before."""
+
+    method: Callable
+    params: dict[str, Any]
+    postprocessing: Callable | None
+    resizing: bool | tuple | list | None
+
+    def __call__(self, model: Any, images: Any, units: Any) -> tuple:
+        rank = len(images.shape) - 2
+        if isinstance(self.resizing, (tuple, list)) and len(self.resizing) != rank:
+            raise InputError(
+                f"resizing={self.resizing} came for images with {rank} spatial axes: give a size for each."
+            )
+        params = dict(self.params)
+        view = models.view(model, images, units, params.pop("score", None))
+        scores, maps = models.on_view(self.method, view, **params)
+        maps, raw = models.of_images(maps, scores), []
+        axis = tuple(range(max(1, len(maps.shape) - rank - 1), len(maps.shape) - 1))  # signed gradients: (B, K, *S, C)
+        if self.postprocessing is not None:
+            raw = [ends(maps, axis)] if axis else []
+            maps = _postprocess(self.postprocessing, maps, axis, self.resizing)
+        if self.resizing:
+            if len(axis) < rank:
+                raise InputError(
+                    f"The signal has maps of shape {tuple(maps.shape[1:-1])}, and the images {rank} axes of space, so "
+                    "they cannot be brought to the images' size: give resizing=False."
+                )
+            of_layer = registry.of_layer(self.method)
+            windows = view.windows_of(params.get("layer"), params.get("layers")) if of_layer else None
+            size = None if self.resizing is True else self.resizing
+            maps = view.laid(maps, size, axis[0], windows) if len(axis) == rank else maps
+        return scores, maps, *raw
 
 
 def partial_explain(method: Callable, **defaults: Any) -> Callable:

@@ -3,6 +3,7 @@
 import functools
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -11,15 +12,15 @@ from keras_explainable import backend, data, models
 from keras_explainable.errors import BackendError, ChangedError
 from keras_explainable.explaining.blame import outside
 from keras_explainable.models.recording import each
-from keras_explainable.runtime.compile_cache import compiled, frozen
+from keras_explainable.runtime.compile_cache import Program, compiled
 
 
 class Frugal:
     """A step on batches. From the first batch on for which the device has too little memory, it runs on halves of each
     batch."""
 
-    def __init__(self, step: Callable, key: Any, model: Any) -> None:
-        self.step, self.key, self.model, self.halved = step, key, model, False
+    def __init__(self, step: Program, whole: bool, model: Any) -> None:
+        self.step, self.whole, self.model, self.halved = step, whole, model, False
         self.ready: Callable | None = None  # compiled at the first batch, which may build the model
 
     def __call__(self, images: Any, indices: Any) -> Any:
@@ -41,10 +42,8 @@ class Frugal:
         model, images = models.bind(self.model, images)
         images = tensor(images)
         if self.ready is None or model is not self.model:  # the model's other inputs change with each batch
-            whole = self.key is not None
-            self.ready = (
-                compiled(self.step, self.key, model, spread=True) if whole else functools.partial(self.step, model)
-            )
+            plain = functools.partial(self.step, model)
+            self.ready = compiled(self.step, model, spread=True) if self.whole else plain
         with models.steady(model):
             try:
                 return self.ready(images, unit_numbers(model, images, indices))
@@ -76,12 +75,18 @@ def unit_numbers(model: Any, images: Any, indices: Any) -> Any:
     the original images."""
     if not data.chooses(indices):
         return None if indices is None else keras.ops.convert_to_tensor(indices)
+    choose, black_box = Chosen(indices), models.adapter(model).black_box  # a plain function is not compiled
+    return (functools.partial(choose, model) if black_box else compiled(choose, model))(images)
 
-    def choose(model, images):
-        return models.units(model, images, None, indices)
 
-    black_box = models.adapter(model).black_box  # a plain function is not compiled
-    return (functools.partial(choose, model) if black_box else compiled(choose, ("y", frozen(indices)), model))(images)
+@dataclass(frozen=True)
+class Chosen(Program):
+    """The units that are chosen by their scores."""
+
+    by: Any
+
+    def __call__(self, model: Any, images: Any) -> Any:
+        return models.units(model, images, None, self.by)
 
 
 def tensor(images: Any) -> Any:

@@ -11,12 +11,13 @@ from keras_explainable import backend, data, models, registry, scores
 from keras_explainable.errors import InputError
 from keras_explainable.explaining.checks import WHOLE, check, check_rows, counted_units, warn_of_many
 from keras_explainable.explaining.frugal import Frugal
+from keras_explainable.runtime.compile_cache import Program
 from keras_explainable.runtime.progress import shown
 
 
 def run_steps(
-    step: Callable,
-    key: Any,
+    step: Program,
+    whole: bool,
     model: Any,
     source: data.Batches,
     verbose: int | str = "auto",
@@ -29,12 +30,12 @@ def run_steps(
     their first axis, and are fetched while the next batch is computed.
 
     Args:
-        key: the key under which the step is compiled; None to run it as it is.
+        whole: whether the step is compiled as a whole.
         given: the step's parameters.
 
     If the device has too little memory, batches are halved from there on.
     """
-    frugal, number = Frugal(step, key, model), None
+    frugal, number = Frugal(step, whole, model), None
     waiting: tuple | None = None
     failure: BaseException | None = None
     progress = _callbacks(callbacks, model, source.number, verbose)

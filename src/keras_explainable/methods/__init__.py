@@ -29,6 +29,7 @@ from keras_explainable.methods import gradient as gradient
 from keras_explainable.methods import meta as meta
 from keras_explainable.methods import perturbation as perturbation
 from keras_explainable.methods import propagation as propagation
+from keras_explainable.methods.explainer import explainer as explainer
 from keras_explainable.registry import listed
 
 list = listed  # `ke.methods.list()`

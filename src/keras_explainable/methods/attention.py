@@ -12,16 +12,15 @@ from typing import Any
 
 from keras import ops
 
-from keras_explainable import filters, models
+from keras_explainable import filters
 from keras_explainable.errors import InputError
-from keras_explainable.registry import explainer
+from keras_explainable.methods.explainer import explainer
+from keras_explainable.models import View
 
 FUSIONS: dict[str, Callable] = {"mean": ops.mean, "max": ops.max, "min": ops.min}
 
 
-def _followed(
-    view: models.View, layers: Iterable, prefix: int | None, grid: Sequence[int] | None, first: Any = None
-) -> Any:
+def _followed(view: View, layers: Iterable, prefix: int | None, grid: Sequence[int] | None, first: Any = None) -> Any:
     """The row of M_L ... M_1, from the last layer's matrix (B, K, T, T) to the first one's, as a grid (B, *S', K).
 
     `first` (B, K) tells whether the score depends on the first token; None for always."""
@@ -56,7 +55,7 @@ def _with_residual(attention: Any) -> Any:
     return mixed / ops.sum(mixed, axis=-1, keepdims=True)
 
 
-def _weighted(view: models.View, combine: Callable) -> tuple:
+def _weighted(view: View, combine: Callable) -> tuple:
     """Scores, each layer's `combine(dscore/dA, A)` (B, K, T, T), the last layer's first, and whether the score depends
     on the first token (B, K): on its row of the last layer's probabilities."""
     points = view.attentions()
@@ -78,10 +77,7 @@ def _weighted(view: models.View, combine: Callable) -> tuple:
     caveat="It shows the same for every unit, and on photos finds objects no better than a random pixel.",
 )
 def attention_rollout(
-    model: Any,
-    inputs: Any,
-    indices: Any = None,
-    score: Any = None,
+    view: View,
     *,
     fusion: str = "mean",
     discard: float = 0.0,
@@ -101,7 +97,6 @@ def attention_rollout(
     """
     if not (isinstance(fusion, str) and fusion in FUSIONS):
         raise InputError(f"fusion={fusion!r} came: use one of {', '.join(map(repr, FUSIONS))}.")
-    view = models.view(model, inputs, indices, score)
     points = view.attentions()
     scores, seen = view.evaluate(points)
     fused = (FUSIONS[fusion](seen[point], axis=1)[:, None] for point in reversed(points))
@@ -113,10 +108,7 @@ def attention_rollout(
     "attention", "attention, gradient", "1 forward + K backward", "arXiv:2005.00928", postprocessing=filters.normalize
 )
 def gradient_attention_rollout(
-    model: Any,
-    inputs: Any,
-    indices: Any = None,
-    score: Any = None,
+    view: View,
     *,
     discard: float = 0.0,
     prefix: int | None = None,
@@ -132,7 +124,6 @@ def gradient_attention_rollout(
 
     Reference: the rollout of Abnar & Zuidema, arXiv:2005.00928, with the weights of Chefer et al., arXiv:2012.09838.
     """
-    view = models.view(model, inputs, indices, score)
     scores, weighted, first = _weighted(view, lambda g, a: ops.relu(ops.mean(g * a, axis=1)))
     return scores, _followed(view, (_with_residual(_kept(w, discard)) for w in weighted), prefix, grid, first)
 
@@ -141,10 +132,7 @@ def gradient_attention_rollout(
     "attention", "attention, gradient", "1 forward + K backward", "arXiv:2103.15679", postprocessing=filters.normalize
 )
 def attention_relevance(
-    model: Any,
-    inputs: Any,
-    indices: Any = None,
-    score: Any = None,
+    view: View,
     *,
     prefix: int | None = None,
     grid: Sequence[int] | None = None,
@@ -156,6 +144,5 @@ def attention_relevance(
     Reference: Chefer et al., Generic Attention-model Explainability for Interpreting Bi-Modal and Encoder-Decoder
     Transformers, arXiv:2103.15679.
     """
-    view = models.view(model, inputs, indices, score)
     scores, weighted, first = _weighted(view, lambda g, a: ops.mean(ops.relu(g * a), axis=1))
     return scores, _followed(view, (w + ops.eye(w.shape[-1]) for w in weighted), prefix, grid, first)

@@ -1,4 +1,4 @@
-"""Baselines: what stands for images without information."""
+"""Baselines: images without information."""
 
 from typing import Any
 
@@ -22,8 +22,8 @@ def references(view: models.View, baselines: Any) -> Any:
     return as_inputs(given, view.adapter.channels_first)
 
 
-def background(view: models.View, baseline: Any) -> Any:
-    """What is behind the masks, as (B or 1, *S or 1s, C or 1)."""
+def baseline_images(view: models.View, baseline: Any) -> Any:
+    """A baseline as images (B or 1, *S or 1s, C or 1), channels-last."""
     if isinstance(baseline, str) and baseline == "mean":
         return ops.mean(view.x, axis=tuple(range(1, len(view.x.shape) - 1)), keepdims=True)
     given, fits = images_like(view, "baseline", baseline, "a number, a colour, images or 'mean'")
@@ -40,9 +40,9 @@ def background(view: models.View, baseline: Any) -> Any:
     )
 
 
-def behind_inputs(view: models.View, baseline: Any) -> Any:
-    """`background` in the layout of the model's images."""
-    return as_inputs(background(view, baseline), view.adapter.channels_first)
+def baseline_inputs(view: models.View, baseline: Any) -> Any:
+    """`baseline_images` in the layout of the model's images."""
+    return as_inputs(baseline_images(view, baseline), view.adapter.channels_first)
 
 
 def images_like(view: models.View, name: str, value: Any, expected: str) -> tuple[Any, bool]:

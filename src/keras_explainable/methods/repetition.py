@@ -1,7 +1,8 @@
-"""What methods that repeat are made of: loops with running sums, quadrature, and the scores of images as they are."""
+"""What methods that repeat have in common: loops with running sums, and the scores of images and of copies."""
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from keras import ops
 
 from keras_explainable import backend, models
 from keras_explainable.errors import InputError
-from keras_explainable.runtime.compile_cache import frozen, repeated
+from keras_explainable.runtime.compile_cache import Program, repeated
 from keras_explainable.runtime.memory import check_fits
 from keras_explainable.runtime.progress import counted
 
@@ -18,20 +19,20 @@ MOST_NODES = 2000  # of Gauss and Legendre: to find n takes time that grows as n
 
 
 class Rows(NamedTuple):
-    """What a loop takes at each of its `number` steps, made when it is needed, so that memory does not grow with them:
-    `drawn(start, stop)` are arrays (stop - start, ...), of steps `start` to `stop`."""
+    """What a loop takes at each of its `number` steps. It is made when it is needed, so that memory does not grow with
+    the number: `drawn(start, stop)` are the arrays (stop - start, ...) of steps `start` to `stop`."""
 
     number: int
     drawn: Callable
 
     @classmethod
     def of(cls, arrays: Sequence[Any]) -> "Rows":
-        """Rows that are there already."""
+        """Rows of known arrays."""
         return cls(len(arrays[0]), lambda start, stop: [array[start:stop] for array in arrays])
 
 
 def check_passes(what: str, number: int, instead: str) -> None:
-    """Refuse what takes more passes of the model for each image than anybody waits for."""
+    """Raise if a method takes more passes of the model for each image than `MOST`."""
     if number > MOST:
         raise InputError(
             f"{what} take {number:,} passes of the model for each image, and {MOST:,} are the most: {instead}."
@@ -39,14 +40,18 @@ def check_passes(what: str, number: int, instead: str) -> None:
 
 
 def steps_of(number: int, batch: Any, at_once: int) -> tuple[int, int]:
-    """In how many equal steps that many copies of each image of a batch are evaluated, and how many copies in each: of
-    no more than `at_once` images together, but of one copy of each at least."""
+    """The number of equal steps in which so many copies of each image of a batch are evaluated, and the number of
+    copies in each step: at most `at_once` images together, but at least one copy of each image."""
     steps = -(-number // max(1, at_once // batch)) if isinstance(batch, int) else number
     return steps, -(-number // steps)
 
 
 def copies_of(number: int, x: Any, at_once: int) -> tuple[int, int]:
-    """`steps_of` copies of the images of a batch x, as many at once as there is memory for, or none."""
+    """`steps_of` copies of the images of a batch x.
+
+    Raises:
+        InputError: there is too little memory for one step.
+    """
     steps, together = steps_of(number, x.shape[0], at_once)
     shape = (together, *x.shape)
     if all(isinstance(n, int) for n in shape):
@@ -56,7 +61,7 @@ def copies_of(number: int, x: Any, at_once: int) -> tuple[int, int]:
 
 
 def loop(step: Callable, start: int, stop: int, state: Any, x: Any) -> Any:
-    """state = step(i, state) for i from start to stop: in a loop of the program that x is part of, or of the host."""
+    """state = step(i, state) for i from start to stop: a loop of the program that x is part of, or one on the host."""
     if backend.is_traced(x):
         return ops.fori_loop(start, stop, step, state)
     for i in counted(range(start, stop)):
@@ -65,8 +70,8 @@ def loop(step: Callable, start: int, stop: int, state: Any, x: Any) -> Any:
 
 
 def total_of(run: Callable, rows: Rows | Sequence[Any], x: Any) -> tuple:
-    """The sum over i of the tensors of `run(*(row[i] for row in rows))`, and no more than two of them at a time. Rows
-    are made step by step, but all at once for a loop of a program."""
+    """The sum over i of the tensors of `run(*(row[i] for row in rows))`, two of which are in memory at a time. Rows are
+    made step by step, but all at once for a loop of a program."""
     rows = rows if isinstance(rows, Rows) else Rows.of(rows)
     whole = [ops.convert_to_tensor(row) for row in rows.drawn(0, rows.number)] if backend.is_traced(x) else None
 
@@ -103,14 +108,28 @@ def moments(run: Callable, number: int, x: Any) -> tuple:
 
 
 def as_inputs(images: Any, channels_first: bool) -> Any:
-    """Channels-last images in the layout of a model's."""
+    """Channels-last images in the layout of the model's images."""
     return ops.moveaxis(images, -1, 1) if channels_first else images
 
 
-def scores_of(model: Any, x: Any, units: Any, score: Any) -> Any:
-    """The scores (B, K) of images, by a compiled forward pass."""
+def evaluated(view: models.View, copies: Any, replace: dict | None = None) -> Any:
+    """The scores (P, B, K) of P copies of each image, (P, B, *image), for the units of the view."""
+    number, shape = copies.shape[0], ops.shape(copies)
+    units = view.indices
+    if units is not None:
+        units = ops.tile(models.unit_indices(units, view.batch, None), (number, 1))
+    scores = view.of(ops.reshape(copies, (-1, *shape[2:])), units).evaluate(replace=replace)[0]
+    return ops.reshape(scores, (number, -1, scores.shape[-1]))
 
-    def evaluate(subject, x, units):
-        return models.view(subject, x, units, score).evaluate()[0]
 
-    return repeated(evaluate, frozen(["scores", score]), model, evaluate, x)(x, units)
+@dataclass(frozen=True)
+class Scores(Program):
+    """The scores (B, K) of a view."""
+
+    def __call__(self, view: models.View) -> Any:
+        return view.evaluate()[0]
+
+
+def scores_of(view: models.View) -> Any:
+    """The scores (B, K) of a view, by a compiled forward pass."""
+    return repeated(Scores(), view)()

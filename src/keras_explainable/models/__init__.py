@@ -6,7 +6,6 @@ from keras_explainable.models.adapters import bind as bind
 from keras_explainable.models.adapters import blamed as blamed
 from keras_explainable.models.adapters import framed as framed
 from keras_explainable.models.adapters import of_images as of_images
-from keras_explainable.models.adapters import resized as resized
 from keras_explainable.models.adapters import scale as scale
 from keras_explainable.models.adapters import size as size
 from keras_explainable.models.adapters import steady as steady
@@ -14,7 +13,6 @@ from keras_explainable.models.adapters import told as told
 from keras_explainable.models.adapters import unchanging as unchanging
 from keras_explainable.models.adapters import units as units
 from keras_explainable.models.adapters import view as view
-from keras_explainable.models.adapters import windows as windows
 from keras_explainable.models.adapters import with_others as with_others
 from keras_explainable.models.black_box import BlackBox as BlackBox
 from keras_explainable.models.black_box import BlackBoxAdapter as BlackBoxAdapter
@@ -27,6 +25,8 @@ from keras_explainable.models.inputs import Leaf as Leaf
 from keras_explainable.models.inputs import Several as Several
 from keras_explainable.models.inputs import bound as bound
 from keras_explainable.models.inputs import parted as parted
+from keras_explainable.models.opening import on_view as on_view
+from keras_explainable.models.opening import opens_view as opens_view
 from keras_explainable.models.operations import Step as Step
 from keras_explainable.models.overrides import Override as Override
 from keras_explainable.models.overrides import Overrides as Overrides

@@ -2,18 +2,17 @@
 
 import copy
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any, cast
 
 from keras_explainable.errors import BackendError, InputError
 from keras_explainable.models import processes, spatial, weights
 from keras_explainable.models.black_box import BlackBoxAdapter
 from keras_explainable.models.contract import Adapter
-from keras_explainable.models.front import front, placed
+from keras_explainable.models.front import front
 from keras_explainable.models.front import scale as measured_scale
 from keras_explainable.models.inputs import Bound, Several, bound, parted
 from keras_explainable.models.units import unit_indices
@@ -158,7 +157,7 @@ def _is_module(model: Any) -> bool:
 
 def view(model: Any, inputs: Any, indices: Any = None, score: Any = None) -> View:
     """A model on a batch of images, for chosen units (see `View`)."""
-    return View(adapter(model), inputs, indices, score)
+    return View(adapter(model), inputs, indices, score, model)
 
 
 def size(model: Any, images: Any) -> tuple:
@@ -166,18 +165,6 @@ def size(model: Any, images: Any) -> tuple:
     import keras
 
     return spatial.spatial_size(keras.ops.shape(images), adapter(model).channels_first)
-
-
-def resized(model: Any, images: Any, maps: Any, to: Any = None, axis: int = 1, windows: Any = None) -> Any:
-    """Maps at the images' size, or at another; those of a hidden signal in its windows (see `windows`)."""
-    return placed(adapter(model).inputs.front, tuple(size(model, images)), maps, to, axis, windows)
-
-
-def windows(model: Any, images: Any, params: Mapping = MappingProxyType({})) -> tuple:
-    """Where a method's signal, of a `layer` or `layers` and a `score`, looks (see `View.windows`)."""
-    score = params.get("score")
-    seen = view(model, images, None, getattr(score, "of", None) if hasattr(score, "choose") else score)
-    return seen.windows(*(seen.signal(layer) for layer in params.get("layers") or [params.get("layer")]))
 
 
 def of_images(maps: Any, scores: Any) -> Any:

@@ -118,6 +118,16 @@ class Scored:
         ending = self.ending if self.target is not None and self.adapter.target is None else None
         return ending.skipped if ending and (self.which or ending.moved) else ()
 
+    def chosen(self) -> Any:
+        """The units as a (B, K) tensor, checked where they are known; None for every unit."""
+        if self.indices is None:
+            return None
+        return unit_indices(self.indices, ops.shape(self.inputs)[0], self.unit_count() if self.score is None else None)
+
+    def unit_count(self) -> int:
+        """How many units there are to choose from."""
+        raise NotImplementedError
+
     def units(self, values: Any) -> Any:
         """The chosen columns of (B, units) values."""
         if self.indices is None:

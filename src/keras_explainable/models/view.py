@@ -1,5 +1,6 @@
 """What a method sees: a model on a batch of images, with the units to explain chosen and every signal channels-last."""
 
+import copy
 import functools
 from collections.abc import Callable, Container, Iterable, Sequence
 from functools import cached_property
@@ -32,7 +33,11 @@ class View(Scored):
             or columns of the score that is its `of`.
     """
 
-    def __init__(self, adapter: Adapter, inputs: Any, indices: Any = None, score: Score | None = None) -> None:
+    def __init__(
+        self, adapter: Adapter, inputs: Any, indices: Any = None, score: Score | None = None, model: Any = None
+    ) -> None:
+        self.model = model  # as it was given, for methods that take a model
+        self.asked = score  # the same of the score
         self.readings: dict[Point, Reading] = {}  # of signals of tokens (B, T, C), and others that are not as they say
         images = adapter.images(inputs)
         self.rank = len(images.shape) - 2
@@ -75,8 +80,16 @@ class View(Scored):
         return tuple(range(2, 2 + self.rank))
 
     def resized(self, maps: Any, *at: Point, axis: int = 1, align_corners: bool = False) -> Any:
-        """Maps (..., *S', ...) of a hidden signal at the images' size (see `models.resized`)."""
+        """Maps (..., *S', ...) of a hidden signal at the images' size (see `laid`)."""
         return placed(self.adapter.inputs.front, self.size, maps, None, axis, self.windows(*at), align_corners)
+
+    def laid(self, maps: Any, size: Any = None, axis: int = 1, windows: Any = None) -> Any:
+        """Maps at the images' size, or at another `size`; those of a hidden signal in its `windows`."""
+        return placed(self.adapter.inputs.front, self.size, maps, size, axis, windows)
+
+    def windows_of(self, layer: Any = None, layers: Sequence | None = None) -> tuple:
+        """`windows` of the signal of a method's `layer`, or of its `layers`."""
+        return self.windows(*(self.signal(one) for one in layers or [layer]))
 
     def windows(self, *at: Point) -> tuple:
         """Where the cells of a signal begin and end along each axis of the images (see `placement`); of several, or
@@ -154,9 +167,14 @@ class View(Scored):
         return spatial.is_spatial(self.call(point), self.rank)
 
     def of(self, inputs: Any, indices: Any = None) -> "View":
-        """The same model and score on other images of this size, its signals seen as they are here."""
-        other = View(self.adapter, inputs, indices, self.score)
-        other.readings = self.readings
+        """The same model and score on other images; of this size, their signals are seen as they are here.
+
+        `indices` are the units, None for every unit; a score that chooses them needs them."""
+        shape = tuple(inputs.shape[1:])
+        if None in shape or shape != tuple(self.inputs.shape[1:]):
+            return View(self.adapter, inputs, indices, self.asked, self.model)
+        other = copy.copy(self)
+        other.inputs, other.indices = self.adapter.images(inputs), indices
         return other
 
     def unit_count(self) -> int:

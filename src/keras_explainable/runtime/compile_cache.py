@@ -1,11 +1,13 @@
-"""Compiled functions of a model: made once for each key, kept as long as the model lives, hung on nothing of its."""
+"""The compiled steps of each model, which are kept as long as the model lives."""
 
+import functools
 import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import keras
@@ -55,21 +57,31 @@ def options(run_eagerly: bool | None, jit_compile: bool | None) -> Iterator[None
         heard.reset(tokens[1])
 
 
-def compiled(function: Callable, key: Any, model: Any, spread: bool = False) -> Callable:
-    """`function(model, *args)` as a compiled function of `args`, which are tensors or None.
+class Program:
+    """What is compiled: a frozen dataclass, whose fields are all that it depends on, and its key in the cache.
+
+    It is called with a model or a view, and with tensors. It holds no model and no view: it would keep them alive as
+    long as it is kept itself."""
+
+    def __call__(self, subject: Any, *args: Any) -> Any:
+        raise NotImplementedError
+
+
+def compiled(step: Program, model: Any, spread: bool = False) -> Callable:
+    """`step(model, *args)` as a compiled function of `args`, which are tensors or None.
 
     With `spread`, what comes in and goes out has images on its first axis, and several devices may share them."""
     run_eagerly, jit_compile = _options.get()
     whole, (model, inputs) = model, models.parted(model)
     run_eagerly = bool(getattr(model, "run_eagerly", False)) if run_eagerly is None else run_eagerly
     if run_eagerly:
-        return lambda *args: function(whole, *args)
-    key = (key, jit_compile, models.current_precision(), models.adapter(model).structure(), inputs.form)
+        return functools.partial(step, whole)
+    key = frozen(step), jit_compile, models.current_precision(), models.adapter(model).structure(), inputs.form
     with _lock:
         kept = _kept.setdefault(model, OrderedDict())
         _counts["hits" if key in kept else "misses"] += 1
         if key not in kept:
-            kept[key] = _compile(function, weakref.ref(model), inputs, jit_compile, spread)
+            kept[key] = _compile(step, weakref.ref(model), inputs, jit_compile, spread)
         kept.move_to_end(key)
         while len(kept) > KEPT:
             kept.popitem(last=False)
@@ -78,8 +90,8 @@ def compiled(function: Callable, key: Any, model: Any, spread: bool = False) -> 
 
 
 def _compile(function: Callable, reference: Callable, inputs: Any, jit_compile: bool | None, spread: bool) -> Callable:
-    """A compiled function of `args` and what is fed to the model besides images. A function that kept the model alive
-    would never be forgotten, so it has a reference only."""
+    """A compiled function of `args` and of what is fed to the model besides images. It refers to the model weakly: it
+    would never be forgotten if it kept the model alive."""
     number, form = len(inputs.others), inputs.fed(())
 
     def run(*args: Any) -> Any:
@@ -100,17 +112,29 @@ def repeats(method: Callable) -> Callable:
     return method
 
 
-def repeated(function: Callable, key: Any, model: Any, method: Callable, x: Any) -> Callable:
-    """`function(model, *args)` for a method that repeats: compiled, or as it is where it already runs inside a program
-    or where `method`, which it calls, repeats as well."""
-    if backend.is_traced(x) or getattr(method, "repeats", False):
-        return lambda *args: function(model, *args)
-    plain = getattr(function, "func", function)  # of a partial function
-    return compiled(function, (plain.__module__, plain.__qualname__, key), model)  # no two methods share a key
+@dataclass(frozen=True)
+class OnView(Program):
+    """A step of a view, as one of a model, images and units."""
+
+    step: Program
+    score: Any
+
+    def __call__(self, model: Any, x: Any, units: Any, *args: Any) -> Any:
+        return self.step(models.view(model, x, units, self.score), *args)
+
+
+def repeated(step: Program, view: models.View, method: Callable | None = None) -> Callable:
+    """`step(view, *args)` as a function of `args`, for a method that calls it many times: compiled.
+
+    It is not compiled inside of a program, for a function as a model, and where `method`, which the step calls, is
+    marked by `repeats` as well."""
+    if backend.is_traced(view.inputs) or view.adapter.black_box or getattr(method, "repeats", False):
+        return functools.partial(step, view)
+    return functools.partial(compiled(OnView(step, view.asked), view.model), view.inputs, view.chosen())
 
 
 class _Same:
-    """Equal only for the same object: a key for what cannot be hashed, which is kept so that its id stays its own."""
+    """A key for what cannot be hashed: equal for the same object only, which is kept so that no other gets its id."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -123,7 +147,9 @@ class _Same:
 
 
 def frozen(value: Any) -> Any:
-    """Something hashable that is equal for equal parameters; what cannot be hashed equals only itself."""
+    """A hashable value that is equal for equal parameters; what cannot be hashed equals only itself."""
+    if isinstance(value, Program):
+        return type(value), tuple(frozen(getattr(value, field.name)) for field in fields(value))  # type: ignore[arg-type]
     if isinstance(value, dict):
         return tuple(sorted((k, frozen(v)) for k, v in value.items()))
     if isinstance(value, (list, tuple)):

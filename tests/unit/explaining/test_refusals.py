@@ -203,7 +203,7 @@ def test_layers_that_are_not_there_and_methods_that_do_not_fit():
     assert 3 not in calls
     calls.clear()
     for method, params, message in (
-        ("gradcam", {"reps": 3}, "gradcam takes no reps=. Its parameters: layer, score; and those of ke.explain: y,"),
+        ("gradcam", {"reps": 3}, "gradcam takes no reps=. Its parameters: score, layer; and those of ke.explain: y,"),
         ("gradients", {"layer": "stem"}, "gradients takes no layer=. Its parameters: score, reduce;"),
         ("gradcam", {"indices": 1}, "gradcam takes no indices="),
         (lambda model, inputs, indices=None: None, {"score": None}, "Its parameters: none;"),

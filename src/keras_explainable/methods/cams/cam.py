@@ -1,4 +1,4 @@
-"""CAM, of the weights of a model's last linear layer."""
+"""CAM, by the weights of a model's last linear layer."""
 
 from typing import Any
 
@@ -9,15 +9,16 @@ from keras_explainable.errors import InputError, LayerError
 from keras_explainable.methods.cams.masking import ablationcam as ablationcam
 from keras_explainable.methods.cams.masking import scorecam as scorecam
 from keras_explainable.methods.cams.weighting import weighted
-from keras_explainable.registry import explainer
+from keras_explainable.methods.explainer import explainer
+from keras_explainable.models import View
 
 
 @explainer("cam", "linear head", "1 forward", "arXiv:1512.04150", postprocessing=filters.positive_normalize)
-def cam(model: Any, inputs: Any, indices: Any = None, layer: Any = None, score: Any = None) -> tuple:
+def cam(view: View, layer: Any = None) -> tuple:
     """The channels before global pooling, weighted by the head's weights for the unit.
 
-    maps[b, s, k] = sum_c W[c, k] A[b, s, c], W the kernel of the linear layer behind the pooling (a model that
-    ends in the pooling itself has the identity there).
+    maps[b, s, k] = sum_c W[c, k] A[b, s, c], W the kernel of the linear layer after the pooling. A model that
+    ends with the pooling has the identity there.
 
     Args:
         score: one that is linear in the units, `ke.scores.unit`, `top_k`, or `margin` with `other`: W is then the score
@@ -29,10 +30,9 @@ def cam(model: Any, inputs: Any, indices: Any = None, layer: Any = None, score: 
 
     Reference: Zhou et al., Learning Deep Features for Discriminative Localization, arXiv:1512.04150.
     """
-    view = models.view(model, inputs, indices, score)
     if view.score is not None and not getattr(view.score, "linear", False):
         raise InputError(
-            f"score={score!r} came, and CAM, whose weights are the head's, explains scores that are linear in the "
+            f"score={view.asked!r} came, and CAM, whose weights are the head's, explains scores that are linear in the "
             "units: ke.scores.unit, top_k, or margin with other=. Use `gradcam`, which explains any."
         )
     point = view.signal(layer)

@@ -4,10 +4,11 @@ from typing import Any
 
 from keras import ops
 
-from keras_explainable import filters, models
+from keras_explainable import filters
 from keras_explainable.methods.cams.weighting import CANCELS, at_signal
+from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.gradient.reduction import units_last
-from keras_explainable.registry import explainer
+from keras_explainable.models import View
 
 
 @explainer(
@@ -18,23 +19,23 @@ from keras_explainable.registry import explainer
     postprocessing=filters.positive_normalize,
     caveat="It shows the same for every unit.",
 )
-def eigencam(model: Any, inputs: Any, indices: Any = None, layer: Any = None, score: Any = None) -> tuple:
-    """What the channels of a signal have in common, whatever the class: no score and no gradient takes part.
+def eigencam(view: View, layer: Any = None) -> tuple:
+    """What the channels of a signal have in common, for any class: it uses no score and no gradient.
 
     maps = (A - mean_s A) v, v the first right singular vector of the centred channels (S', C), of the sign with which
     the map goes with the mean over channels. Every unit has the same map.
 
     Reference: Muhammad & Yeasin, Eigen-CAM, arXiv:2008.00299 (who do not centre the channels).
     """
-    view = models.view(model, inputs, indices, score)
     point = view.signal(layer)
     scores, seen = view.evaluate([point])
-    maps = first_component(seen[point], view.rank)[..., None]
-    return scores, maps * ops.reshape(ops.ones_like(scores), (-1, *(1,) * view.rank, scores.shape[-1]))
+    maps = first_component(seen[point])[..., None]
+    units = ops.reshape(ops.ones_like(scores), (-1, *(1,) * (len(maps.shape) - 2), scores.shape[-1]))
+    return scores, maps * units
 
 
 @explainer("cam", "hidden signal, gradient", "1 forward", "arXiv:2008.00299", postprocessing=filters.positive_normalize)
-def eigengradcam(model: Any, inputs: Any, indices: Any = None, layer: Any = None, score: Any = None) -> tuple:
+def eigengradcam(view: View, layer: Any = None) -> tuple:
     """What the channels of a signal, each place weighted by its gradient, have in common: Eigen-CAM for a class.
 
     maps = (P - mean_s P) v, P = A dscore/dA, v the first right singular vector of the centred P (S', C), of the sign
@@ -42,14 +43,15 @@ def eigengradcam(model: Any, inputs: Any, indices: Any = None, layer: Any = None
 
     Reference: Eigen-CAM, arXiv:2008.00299, of the products that HiResCAM sums.
     """
-    view, scores, a, g = at_signal(model, inputs, indices, layer, score)
-    return scores, units_last(first_component(g * a[:, None], view.rank))
+    scores, a, g = at_signal(view, layer)
+    return scores, units_last(first_component(g * a[:, None], 2))
 
 
-def first_component(values: Any, rank: int) -> Any:
-    """The projection (..., *S') of values (..., *S', C) with `rank` spatial axes on their first principal component."""
+def first_component(values: Any, first: int = 1) -> Any:
+    """The projection (..., *S') of values (..., *S', C) on their first principal component; `first` is the first
+    spatial axis."""
     shape = ops.shape(values)
-    x = ops.reshape(values, (*shape[: -1 - rank], -1, shape[-1]))
+    x = ops.reshape(values, (*shape[:first], -1, shape[-1]))
     largest = ops.max(ops.abs(x), axis=(-2, -1), keepdims=True)
     x = x - ops.mean(x, axis=-2, keepdims=True)
     size = ops.max(ops.abs(x), axis=(-2, -1), keepdims=True)

@@ -11,18 +11,16 @@ from keras_explainable import filters, models
 from keras_explainable.errors import InputError
 from keras_explainable.methods.cams.masking import ablationcam as ablationcam
 from keras_explainable.methods.cams.masking import scorecam as scorecam
-from keras_explainable.methods.cams.weighting import weighted
+from keras_explainable.methods.cams.weighting import space_of, weighted
+from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.validation import check_number
-from keras_explainable.registry import explainer
+from keras_explainable.models import View
 
 
 @explainer("cam", "hidden signal, gradient", "2 forward", "arXiv:2501.11309", postprocessing=filters.positive_normalize)
 def finercam(
-    model: Any,
-    inputs: Any,
-    indices: Any = None,
+    view: View,
     layer: Any = None,
-    score: Any = None,
     *,
     others: int | Sequence[int] = 3,
     gamma: float = 0.6,
@@ -40,18 +38,18 @@ def finercam(
     Reference: Zhang et al., Finer-CAM, arXiv:2501.11309.
     """
     check_number("gamma", gamma, math.isfinite, "a number")
-    if getattr(score, "units", None) is not None:
-        indices, score = _units(score.units, indices, ops.shape(inputs)[0]), None
-    view = models.view(model, inputs, indices, score)
-    every = view.of(inputs).evaluate()[0]
+    units_of = getattr(view.asked, "units", None)
+    if units_of is not None:
+        view = models.view(view.model, view.inputs, _units(units_of, view.indices, view.batch))
+    every = view.of(view.inputs).evaluate()[0]
     units, n = every.shape[-1], ops.shape(every)[0]
     chosen = ops.arange(units) if view.indices is None else models.unit_indices(view.indices, n, units)
     chosen = ops.broadcast_to(chosen, (n, chosen.shape[-1]))
     compared = nearest(every, chosen, others)  # (B, K, O)
     pairs = ops.concatenate([chosen[..., None], compared], axis=-1)
-    wide = view.of(inputs, ops.reshape(pairs, (n, -1)))
+    wide = view.of(view.inputs, ops.reshape(pairs, (n, -1)))
     point = wide.signal(layer)
-    _, a, means = wide.jacobian([point], lambda point, g: ops.mean(g, axis=tuple(range(1, 1 + view.rank))))
+    _, a, means = wide.jacobian([point], lambda point, g: ops.mean(g, axis=space_of(g)))
     means = ops.reshape(means[point], (n, *pairs.shape[1:], -1))
     share = ops.cast(compared != chosen[..., None], "float32")
     share = share / ops.maximum(1.0, ops.sum(share, axis=-1, keepdims=True))

@@ -1,4 +1,4 @@
-"""Class activation maps: sums of the channels A (B, *S', C) of a spatial signal, weighted by a head or by gradients."""
+"""Class activation maps: sums of the channels A (B, *S', C) of a spatial signal, weighted by gradients."""
 
 from typing import Any
 
@@ -7,14 +7,15 @@ from keras import ops
 from keras_explainable import filters
 from keras_explainable.methods.cams.masking import ablationcam as ablationcam
 from keras_explainable.methods.cams.masking import scorecam as scorecam
-from keras_explainable.methods.cams.weighting import CANCELS, at_signal, weighted
+from keras_explainable.methods.cams.weighting import CANCELS, at_signal, space_of, weighted
+from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.gradient.reduction import units_last
+from keras_explainable.models import View
 from keras_explainable.numerics.arithmetic import quotient
-from keras_explainable.registry import explainer
 
 
 @explainer("cam", "hidden signal, gradient", "1 forward", "arXiv:1610.02391", postprocessing=filters.positive_normalize)
-def gradcam(model: Any, inputs: Any, indices: Any = None, layer: Any = None, score: Any = None) -> tuple:
+def gradcam(view: View, layer: Any = None) -> tuple:
     """The channels of a signal, weighted by the mean gradient of the score there.
 
     maps[b, s, k] = sum_c mean_s'(d score[b, k] / d A[b, s', c]) A[b, s, c]
@@ -23,12 +24,12 @@ def gradcam(model: Any, inputs: Any, indices: Any = None, layer: Any = None, sco
 
     Reference: Selvaraju et al., Grad-CAM, arXiv:1610.02391.
     """
-    view, scores, a, g = at_signal(model, inputs, indices, layer, score)
-    return scores, weighted(a, ops.mean(g, axis=view.space))
+    scores, a, g = at_signal(view, layer)
+    return scores, weighted(a, ops.mean(g, axis=space_of(g, 2)))
 
 
 @explainer("cam", "hidden signal, gradient", "1 forward", "arXiv:1710.11063", postprocessing=filters.positive_normalize)
-def gradcampp(model: Any, inputs: Any, indices: Any = None, layer: Any = None, score: Any = None) -> tuple:
+def gradcampp(view: View, layer: Any = None) -> tuple:
     """The channels of a signal, weighted by their positive gradients, each place in proportion to its share.
 
     maps = sum_c w_c A_c, w_c = sum_s alpha relu(g), alpha = g^2 / (2 g^2 + g^3 sum_s A), 0 where that is undefined.
@@ -37,35 +38,35 @@ def gradcampp(model: Any, inputs: Any, indices: Any = None, layer: Any = None, s
 
     Reference: Chattopadhay et al., Grad-CAM++, arXiv:1710.11063.
     """
-    view, scores, a, g = at_signal(model, inputs, indices, layer, score)
-    total = ops.sum(a, axis=tuple(range(1, 1 + view.rank)), keepdims=True)[:, None]
+    scores, a, g = at_signal(view, layer)
+    total = ops.sum(a, axis=space_of(a), keepdims=True)[:, None]
     # g^2 cancels: alpha = 1 / (2 + g sum A). What is left cannot underflow for the small gradients of a last layer.
     below = 2 + g * total
-    return scores, weighted(a, ops.sum(quotient(ops.relu(g), below), axis=view.space))
+    return scores, weighted(a, ops.sum(quotient(ops.relu(g), below), axis=space_of(g, 2)))
 
 
 @explainer("cam", "hidden signal, gradient", "1 forward", "arXiv:2011.08891", postprocessing=filters.positive_normalize)
-def hirescam(model: Any, inputs: Any, indices: Any = None, layer: Any = None, score: Any = None) -> tuple:
+def hirescam(view: View, layer: Any = None) -> tuple:
     """The channels of a signal, each place weighted by its own gradient: exact where only linear layers follow.
 
     maps[b, s, k] = sum_c d score[b, k] / d A[b, s, c] A[b, s, c]
 
     Reference: Draelos & Carin, HiResCAM, arXiv:2011.08891.
     """
-    _, scores, a, g = at_signal(model, inputs, indices, layer, score)
+    scores, a, g = at_signal(view, layer)
     return scores, units_last(ops.sum(g * a[:, None], axis=-1))
 
 
 @explainer("cam", "hidden signal, gradient", "1 forward", "arXiv:2008.02312", postprocessing=filters.positive_normalize)
-def xgradcam(model: Any, inputs: Any, indices: Any = None, layer: Any = None, score: Any = None) -> tuple:
+def xgradcam(view: View, layer: Any = None) -> tuple:
     """The channels of a signal, weighted by the mean gradient where they are active.
 
     maps = sum_c w_c A_c, w_c = sum_s A_c g_c / sum_s A_c, 0 for a channel whose values cancel.
 
     Reference: Fu et al., Axiom-based Grad-CAM, arXiv:2008.02312.
     """
-    view, scores, a, g = at_signal(model, inputs, indices, layer, score)
-    space = tuple(range(1, 1 + view.rank))
+    scores, a, g = at_signal(view, layer)
+    space = space_of(a)
     total, size = ops.sum(a, axis=space), ops.sum(ops.abs(a), axis=space)
     total = ops.where(ops.abs(total) <= CANCELS * size, ops.zeros_like(total), total)
-    return scores, weighted(a, quotient(ops.sum(g * a[:, None], axis=view.space), total[:, None]))
+    return scores, weighted(a, quotient(ops.sum(g * a[:, None], axis=space_of(g, 2)), total[:, None]))

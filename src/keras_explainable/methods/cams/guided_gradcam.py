@@ -6,8 +6,9 @@ from keras import ops
 
 from keras_explainable import filters, models
 from keras_explainable.methods.cams.gradcam import gradcam
+from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.gradient.guided_backprop import counted, guided_backprop
-from keras_explainable.registry import explainer
+from keras_explainable.models import View
 
 
 @explainer(
@@ -17,7 +18,7 @@ from keras_explainable.registry import explainer
     "arXiv:1610.02391",
     postprocessing=filters.normalize,
 )
-def guided_gradcam(model: Any, inputs: Any, indices: Any = None, layer: Any = None, score: Any = None) -> tuple:
+def guided_gradcam(view: View, layer: Any = None) -> tuple:
     """Sharp outlines, only where Grad-CAM looks: its map times that of guided backpropagation.
 
     maps = guided_backprop relu(gradcam), the second resized to the images, the first its mean over channels of absolute
@@ -28,10 +29,10 @@ def guided_gradcam(model: Any, inputs: Any, indices: Any = None, layer: Any = No
 
     Reference: Selvaraju et al., Grad-CAM, arXiv:1610.02391.
     """
-    scores, coarse = gradcam(model, inputs, indices, layer, score)
-    _, fine = guided_backprop(model, inputs, indices, score)
-    places = models.windows(model, inputs, {"layer": layer, "score": score})
-    return scores, fine * models.resized(model, inputs, ops.relu(models.of_images(coarse, scores)), windows=places)
+    scores, coarse = models.on_view(gradcam, view, layer=layer)
+    _, fine = models.on_view(guided_backprop, view)
+    coarse = ops.relu(models.of_images(coarse, scores))
+    return scores, fine * view.laid(coarse, windows=view.windows_of(layer))
 
 
 guided_gradcam.about = counted

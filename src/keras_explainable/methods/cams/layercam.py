@@ -5,24 +5,22 @@ from typing import Any
 
 from keras import ops
 
-from keras_explainable import filters, models
+from keras_explainable import filters
 from keras_explainable.errors import InputError
 from keras_explainable.methods.cams.masking import ablationcam as ablationcam
 from keras_explainable.methods.cams.masking import scorecam as scorecam
+from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.gradient.reduction import units_last
+from keras_explainable.models import View
 from keras_explainable.numerics.resize import resize
-from keras_explainable.registry import explainer
 
 
 @explainer(
     "cam", "hidden signal, gradient", "1 forward", "10.1109/TIP.2021.3089943", postprocessing=filters.positive_normalize
 )
 def layercam(
-    model: Any,
-    inputs: Any,
-    indices: Any = None,
+    view: View,
     layer: Any = None,
-    score: Any = None,
     *,
     layers: Sequence | None = None,
 ) -> tuple:
@@ -37,7 +35,6 @@ def layercam(
 
     Reference: Jiang et al., LayerCAM, IEEE TIP 2021, doi:10.1109/TIP.2021.3089943.
     """
-    view = models.view(model, inputs, indices, score)
     if layers is not None and not (isinstance(layers, (list, tuple)) and layers):
         raise InputError(f"layers={layers!r} came, and a list of layers was expected; for a single one use layer=.")
     points = [view.signal(one) for one in ([layer] if layers is None else layers)]

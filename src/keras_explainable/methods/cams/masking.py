@@ -6,21 +6,19 @@ from typing import Any
 
 from keras import ops
 
-from keras_explainable import filters, models
-from keras_explainable.methods.baselines import behind_inputs
-from keras_explainable.methods.cams.weighting import weighted
-from keras_explainable.methods.repetition import copies_of
+from keras_explainable import filters
+from keras_explainable.methods.baselines import baseline_inputs
+from keras_explainable.methods.cams.weighting import space_of, weighted
+from keras_explainable.methods.explainer import explainer
+from keras_explainable.methods.repetition import copies_of, evaluated
 from keras_explainable.methods.validation import at_once_of, check_number
-from keras_explainable.registry import explainer
+from keras_explainable.models import View
 
 
 @explainer("cam", "hidden signal", "(2 + C) forward", "arXiv:1910.01279", postprocessing=filters.positive_normalize)
 def scorecam(
-    model: Any,
-    inputs: Any,
-    indices: Any = None,
+    view: View,
     layer: Any = None,
-    score: Any = None,
     *,
     baseline: Any = 0.0,
     max_channels: int | None = None,
@@ -31,8 +29,8 @@ def scorecam(
     maps = sum_c softmax_c(f(x o H_c + baseline (1 - H_c)) - f(baseline)) A_c, H_c = A_c resized to the image, min-max.
 
     Args:
-        baseline: what is behind the mask, in the model's input range: a number, a colour (C,), images, or "mean" for
-            each image's own mean colour.
+        baseline: what the mask shows in place of the image, in the model's input range: a number, a colour (C,),
+            images, or "mean" for each image's own mean colour.
         max_channels: of each image only so many channels, those with the largest mean square over space (tf-keras-vis
             takes those with the largest standard deviation), in time proportional to it. With a twelfth of them the
             rank correlation with the whole map was 0.998 (10 photos, at least 0.992; 106 of the 1280 channels of
@@ -46,20 +44,19 @@ def scorecam(
         check_number(
             "max_channels", max_channels, lambda n: n >= 1, "a whole number, 1 or more, or None for all,", Integral
         )
-    view = models.view(model, inputs, indices, score)
-    behind = behind_inputs(view, baseline)
+    start = baseline_inputs(view, baseline)
     point = view.signal(layer)
     scores, seen = view.evaluate([point])
-    a, space = strongest(seen[point], max_channels), tuple(range(1, 1 + view.rank))
+    a, space = strongest(seen[point], max_channels), space_of(view.x)
 
     def seen_through(channels):
         masks = filters.normalize(view.resized(ops.take(a, channels, axis=-1), point), axis=space)
         masks = ops.moveaxis(masks, -1, 0)[..., None]  # (P, B, *S, 1)
         masks = ops.moveaxis(masks, -1, 2) if view.adapter.channels_first else masks
-        return evaluated(view, behind[None] + (view.inputs - behind)[None] * masks)
+        return evaluated(view, start[None] + (view.inputs - start)[None] * masks)
 
-    background = view.evaluate(inputs=ops.broadcast_to(behind, ops.shape(view.inputs)))[0]
-    gains = by_channel(seen_through, a.shape[-1], view, at_once) - background[None]
+    start_scores = view.evaluate(inputs=ops.broadcast_to(start, ops.shape(view.inputs)))[0]
+    gains = by_channel(seen_through, a.shape[-1], view, at_once) - start_scores[None]
     return scores, weighted(a, ops.einsum("cbk->bkc", ops.softmax(gains, axis=0)))
 
 
@@ -70,9 +67,7 @@ def scorecam(
     "10.1109/WACV45572.2020.9093360",
     postprocessing=filters.positive_normalize,
 )
-def ablationcam(
-    model: Any, inputs: Any, indices: Any = None, layer: Any = None, score: Any = None, *, at_once: int | None = None
-) -> tuple:
+def ablationcam(view: View, layer: Any = None, *, at_once: int | None = None) -> tuple:
     """The channels of a signal, weighted by how much of the score is lost without each of them.
 
     maps = sum_c w_c A_c, w_c = (f - f with A_c = 0) / |f|
@@ -84,14 +79,13 @@ def ablationcam(
 
     Reference: Desai & Ramaswamy, Ablation-CAM, WACV 2020, doi:10.1109/WACV45572.2020.9093360.
     """
-    view = models.view(model, inputs, indices, score)
     point = view.signal(layer)
     scores, seen = view.evaluate([point])
     a = seen[point]
 
     def without(channels):
         kept = ops.cast(ops.arange(a.shape[-1]) != ops.repeat(channels, view.batch)[:, None], "float32")
-        kept = ops.reshape(kept, (-1, *(1,) * view.rank, a.shape[-1]))
+        kept = ops.reshape(kept, (-1, *(1,) * (len(a.shape) - 2), a.shape[-1]))
         copies = ops.broadcast_to(view.inputs[None], (channels.shape[0], *ops.shape(view.inputs)))
         return evaluated(view, copies, {point: lambda value: value * ops.cast(kept, value.dtype)})
 
@@ -104,22 +98,12 @@ def strongest(a: Any, number: int | None) -> Any:
     """Of channels (B, *S', C) those `number` of each image with the largest mean square over space."""
     if number is None or number >= a.shape[-1]:
         return a
-    space = tuple(range(1, len(a.shape) - 1))
+    space = space_of(a)
     _, kept = ops.top_k(ops.mean(ops.square(a), axis=space), number)
     return ops.take_along_axis(a, ops.expand_dims(kept, space), axis=-1)
 
 
-def evaluated(view: models.View, copies: Any, replace: dict | None = None) -> Any:
-    """The scores (P, B, K) of P copies of each image, (P, B, *image), for the units of the view."""
-    number, shape = copies.shape[0], ops.shape(copies)
-    units = view.indices
-    if units is not None:
-        units = ops.tile(models.unit_indices(units, view.batch, None), (number, 1))
-    scores = view.of(ops.reshape(copies, (-1, *shape[2:])), units).evaluate(replace=replace)[0]
-    return ops.reshape(scores, (number, -1, scores.shape[-1]))
-
-
-def by_channel(function: Callable, channels: int, view: models.View, at_once: int | None) -> Any:
+def by_channel(function: Callable, channels: int, view: View, at_once: int | None) -> Any:
     """`function` of the numbers of P channels, which gives (P, B, K), for all channels (C, B, K), few at a time."""
     steps, together = copies_of(channels, view.inputs, at_once_of(at_once, view.inputs))
     numbers = ops.minimum(ops.arange(steps * together), channels - 1)  # the last one fills up

@@ -1,17 +1,47 @@
-"""Class activation maps from gradients of many noisy copies of an image."""
+"""Class activation maps from the gradients of many noisy copies of an image."""
 
-import functools
+from dataclasses import dataclass
 from typing import Any
 
 from keras import ops
 
-from keras_explainable import filters, models
-from keras_explainable.methods.cams.weighting import weighted
+from keras_explainable import filters
+from keras_explainable.methods.cams.weighting import space_of, weighted
+from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.noise import check_noise, noisy
 from keras_explainable.methods.repetition import means
+from keras_explainable.models import Point, View
 from keras_explainable.numerics.arithmetic import quotient
-from keras_explainable.registry import explainer
-from keras_explainable.runtime.compile_cache import frozen, repeated, repeats
+from keras_explainable.runtime.compile_cache import Program, repeated, repeats
+
+
+@dataclass(frozen=True)
+class SignalOf(Program):
+    """The scores, and the signal of a layer."""
+
+    layer: Any
+
+    def __call__(self, view: View) -> tuple:
+        point = view.signal(self.layer)
+        scores, values = view.evaluate([point])
+        return scores, values[point]
+
+
+@dataclass(frozen=True)
+class Powers(Program):
+    """The first three powers of the gradient at a layer's signal, of a noisy copy of each image."""
+
+    layer: Any
+    noise: float
+    noise_kind: str
+    seed: int | None
+
+    def __call__(self, view: View, step: Any) -> tuple:
+        copies = noisy(view.inputs, self.noise, self.noise_kind, self.seed, step, view.adapter.channels_first)
+        seen = view.of(copies, view.indices)
+        point = seen.signal(self.layer)
+        g = seen.jacobian([point], keep=False)[2][point]
+        return g, g**2, g**3
 
 
 @repeats
@@ -19,11 +49,8 @@ from keras_explainable.runtime.compile_cache import frozen, repeated, repeats
     "cam", "hidden signal, gradient", "(1 + n) forward", "arXiv:1908.01224", postprocessing=filters.positive_normalize
 )
 def smooth_gradcampp(
-    model: Any,
-    inputs: Any,
-    indices: Any = None,
+    view: View,
     layer: Any = None,
-    score: Any = None,
     *,
     repetitions: int = 25,
     noise: float = 0.15,
@@ -33,7 +60,7 @@ def smooth_gradcampp(
     """Grad-CAM++ with derivatives that are averaged over noisy copies of the image.
 
     maps = sum_c w_c A_c, w_c = sum_s alpha relu(D1), alpha = D2 / (2 D2 + D3 sum_s A), 0 where that is undefined,
-    Dp = mean over draws of g(x + sigma e)^p, A the signal of the image as it is.
+    Dp = mean over draws of g(x + sigma e)^p, A the signal of the image itself.
 
     Args:
         repetitions, noise, noise_kind: see `meta.smooth`.
@@ -41,28 +68,10 @@ def smooth_gradcampp(
     Reference: Omeiza et al., Smooth Grad-CAM++, arXiv:1908.01224.
     """
     check_noise(repetitions, noise_kind, noise=noise)
-    view = models.view(model, inputs, indices, score)
-    layer = view.signal() if layer is None else layer
-    x, units = view.inputs, models.units(model, inputs, indices, score)
-    first = view.adapter.channels_first  # and not the view, which would keep the model alive: `draw` is kept, compiled
-
-    def plain(subject, x, units):
-        seen = models.view(subject, x, units, score)
-        point = seen.signal(layer)
-        scores, values = seen.evaluate([point])
-        return scores, values[point]
-
-    def draw(subject, x, units, step):
-        copies = noisy(x, noise, noise_kind, seed, step, first)
-        seen = models.view(subject, copies, units, score)
-        point = seen.signal(layer)
-        g = seen.jacobian([point], keep=False)[2][point]
-        return g, g**2, g**3
-
-    key = frozen(["smooth_gradcampp", layer, score, noise, noise_kind, seed])
-    scores, a = repeated(plain, (key, "plain"), model, plain, x)(x, units)
-    run = functools.partial(repeated(draw, key, model, draw, x), x, units)
-    mean, second, third = means(run, repetitions, x)
-    total = ops.sum(a, axis=tuple(range(1, 1 + view.rank)), keepdims=True)[:, None]
+    layer = Point(*view.signal()) if layer is None else layer
+    scores, a = repeated(SignalOf(layer), view)()
+    run = repeated(Powers(layer, noise, noise_kind, seed), view)
+    mean, second, third = means(run, repetitions, view.inputs)
+    total = ops.sum(a, axis=space_of(a), keepdims=True)[:, None]
     alpha = quotient(second, 2 * second + total * third)
-    return scores, weighted(a, ops.sum(alpha * ops.relu(mean), axis=view.space))
+    return scores, weighted(a, ops.sum(alpha * ops.relu(mean), axis=space_of(mean, 2)))

@@ -1,13 +1,12 @@
-"""A spatial signal A (B, *S', C), its Jacobian, and its channels in weighted sums: what class activation maps share."""
+"""What class activation maps share: a spatial signal A (B, *S', C), its Jacobian, and weighted sums of its channels."""
 
-import copy
 from typing import Any
 
 from keras import ops
 
 from keras_explainable import models
 
-CANCELS = 1e-6  # of the sum of absolute values: what is left of a sum by rounding alone
+CANCELS = 1e-6  # of the sum of absolute values: a smaller sum is due to rounding
 
 
 def weighted(a: Any, weights: Any) -> Any:
@@ -15,16 +14,21 @@ def weighted(a: Any, weights: Any) -> Any:
     return ops.einsum("b...c,bkc->b...k", a, weights)
 
 
-def at_signal(model: Any, inputs: Any, indices: Any, layer: Any, score: Any) -> tuple:
-    """The view, and the scores, signal and Jacobian (B, K, *S', C) at its spatial signal; of a signal of T frames that
-    the model sees one by one, (B T, *S', C) and (B T, K, *S', C)."""
-    view = models.view(model, inputs, indices, score)
+def space_of(values: Any, first: int = 1) -> tuple[int, ...]:
+    """The spatial axes of a signal (B, *S', C), or of a Jacobian (B, K, *S', C) with `first` 2."""
+    return tuple(range(first, len(values.shape) - 1))
+
+
+def at_signal(view: models.View, layer: Any) -> tuple:
+    """The scores, the signal A and its Jacobian (B, K, *S', C), for the spatial signal of a layer.
+
+    A signal of T frames that the model sees one by one is (B T, *S', C), and its Jacobian (B T, K, *S', C): each frame
+    is an image of its own.
+    """
     point = view.signal(layer)
     scores, a, g = view.jacobian([point])
     if not view.frames(point):
-        return view, scores, a[point], g[point]
-    alone = copy.copy(view)  # in which each frame is an image of its own, with weights of its own
-    alone.rank -= 1
+        return scores, a[point], g[point]
     rows, gradients = a[point], ops.moveaxis(g[point], 2, 1)
     rows, gradients = (ops.reshape(v, (-1, *v.shape[2:])) for v in (rows, gradients))
-    return alone, scores, rows, gradients
+    return scores, rows, gradients

@@ -5,9 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from keras_explainable import models
 from keras_explainable.methods.fullgrad.full_gradients import biases_at
-from keras_explainable.models import INPUT
+from keras_explainable.models import INPUT, View, opens_view
 
 
 class Completeness(NamedTuple):
@@ -81,10 +80,10 @@ def _largest(parts: dict, what: str) -> list[str]:
     return heading + [f"  {name}: {sizes[key]:.4g}" for name, key in zip(named, first, strict=True)]
 
 
-def decomposition(model: Any, inputs: Any, indices: Any = None, score: Any = None) -> tuple:
+@opens_view
+def decomposition(view: View) -> tuple:
     """The scores (B, K), the input's gradient (B, K, *S, C), bias x gradient for every call of a layer with a bias, in
     the order of `biased_calls`, and the sum of each (B, 1 + calls, K), the input's first."""
-    view = models.view(model, inputs, indices, score)
     points = view.biased()
     biases = biases_at(view, points)
     scores, _, terms = view.jacobian([INPUT, *points], lambda p, g: g * biases[p] if p in biases else g, keep=False)
@@ -93,12 +92,13 @@ def decomposition(model: Any, inputs: Any, indices: Any = None, score: Any = Non
     return scores, g, parts, ops.stack(sums, axis=1)
 
 
-def biased_calls(model: Any, inputs: Any) -> list[tuple[str, int]]:
+def biased_calls(view: View) -> list[tuple[str, int]]:
     """The (layer path, call) of every call of a layer with a bias, in execution order."""
-    return [(p.path, p.call) for p in models.view(model, inputs).biased()]
+    return [(p.path, p.call) for p in view.biased()]
 
 
-def implicit_biases(model: Any, inputs: Any, indices: Any = None, score: Any = None) -> Any:
+@opens_view
+def implicit_biases(view: View) -> Any:
     """What every call of a layer contributes beyond its part that is linear in its inputs, (B, 1 + calls, K), the
     input's <dscore/dx, x> first and then in the order of `measured_calls`.
 
@@ -106,7 +106,6 @@ def implicit_biases(model: Any, inputs: Any, indices: Any = None, score: Any = N
 
     with each gradient at an input taken through that call only: sum(bias * gradient) for a linear layer, 0 for a ReLU,
     for anything else what curves or gates."""
-    view = models.view(model, inputs, indices, score)
     layers = view.layers()
     points = dict.fromkeys([INPUT, *(p for ins, outs in layers.values() for p in (*ins, *outs))])
     _, product = view.products(list(points))
@@ -114,9 +113,9 @@ def implicit_biases(model: Any, inputs: Any, indices: Any = None, score: Any = N
     return ops.stack([product[INPUT], *own], axis=1)
 
 
-def measured_calls(model: Any, inputs: Any) -> list[tuple[str, int]]:
+def measured_calls(view: View) -> list[tuple[str, int]]:
     """The (layer path, call) of every call whose implicit bias can be measured, in the order in which they ended."""
-    return list(models.view(model, inputs).layers())
+    return list(view.layers())
 
 
 def completeness(scores: Any, sums: Any, calls: list) -> Completeness:

@@ -6,11 +6,11 @@ from typing import Any
 
 from keras import ops
 
-from keras_explainable import backend, filters, models
+from keras_explainable import backend, filters
 from keras_explainable.errors import InputError
+from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.validation import check_choice
-from keras_explainable.models import INPUT
-from keras_explainable.registry import explainer
+from keras_explainable.models import INPUT, View
 
 EPSILON = 1e-6
 
@@ -33,9 +33,8 @@ def psi_mean(v: Any) -> Any:
 PSI = {"sum": psi_sum, "mean": psi_mean}
 
 
-def _maps(model: Any, inputs: Any, indices: Any, score: Any, psi: Any, factor: Callable) -> tuple:
+def _maps(view: View, psi: Any, factor: Callable) -> tuple:
     """psi(grad x) + sum over layers of psi(grad * factor), equal resolutions added up before they are resized."""
-    view = models.view(model, inputs, indices, score)
     points = spatially_biased(view)
     if not callable(psi):
         check_choice("aggregation", psi, PSI, ", or a function")
@@ -51,7 +50,7 @@ def _maps(model: Any, inputs: Any, indices: Any, score: Any, psi: Any, factor: C
     return scores, laid_over(view, terms[INPUT], [terms[p] for p in points])
 
 
-def laid_over(view: models.View, total: Any, terms: Iterable) -> Any:
+def laid_over(view: View, total: Any, terms: Iterable) -> Any:
     """The sum (B, *S, K) of maps (B, K, *S) and others (B, K, *S') resized to them; those of equal sizes only once."""
     by_size: dict[tuple, Any] = {}
     for term in terms:
@@ -62,25 +61,25 @@ def laid_over(view: models.View, total: Any, terms: Iterable) -> Any:
     return ops.moveaxis(total, 1, -1)
 
 
-def spatially_biased(view: models.View) -> list:
+def spatially_biased(view: View) -> list:
     """The points where a bias was just added to a signal with space: those that make the map. Of frames that have calls
     of their own the first stands for all."""
     return [p for p in view.biased() if view.is_spatial(p) and not (p.call and view.parts(p, ()))]
 
 
-def told(view: models.View) -> dict[str, Any]:
+def told(view: View) -> dict[str, Any]:
     """What an explanation tells of the model: how many of its biases the map shows."""
     shown = spatially_biased(view)
     number = sum(len(view.parts(p, shown)) or 1 for p in shown)
     return {"biases_in_map": f"{number} of the {len(view.biased())} that layers add, by call"}
 
 
-def biases_at(view: models.View, points: list) -> dict:
+def biases_at(view: View, points: list) -> dict:
     """What the layers add at each point, at this moment."""
     return view.biases(points)
 
 
-def _biases(given: Any, view: models.View, points: list) -> dict:
+def _biases(given: Any, view: View, points: list) -> dict:
     """The bias at each point: the layers' own, or those `given` in the order of the exposed layers."""
     if given is None:
         return biases_at(view, points)
@@ -98,9 +97,7 @@ def _biases(given: Any, view: models.View, points: list) -> dict:
 @explainer(
     "full gradient", "gradient, biases", "1 forward + K backward", "arXiv:1905.00780", postprocessing=filters.normalize
 )
-def full_gradients(
-    model: Any, inputs: Any, indices: Any = None, score: Any = None, biases: Any = None, aggregation: Any = "sum"
-) -> tuple:
+def full_gradients(view: View, biases: Any = None, aggregation: Any = "sum") -> tuple:
     """What the input and every bias of the network contribute to the score, laid over one another.
 
     maps = sum_c psi(x dscore/dx) + sum over layers of resize(sum_c psi(b dscore/db)),
@@ -118,22 +115,20 @@ def full_gradients(
 
     Reference: Srinivas & Fleuret, Full-Gradient Representation for Neural Network Visualization, arXiv:1905.00780.
     """
-    return _maps(model, inputs, indices, score, aggregation, partial(_biases, biases))
+    return _maps(view, aggregation, partial(_biases, biases))
 
 
 @explainer(
     "full gradient", "gradient, biases", "1 forward + K backward", "arXiv:1905.00780", postprocessing=filters.normalize
 )
-def simple_full_gradients(
-    model: Any, inputs: Any, indices: Any = None, score: Any = None, aggregation: Any = "sum"
-) -> tuple:
+def simple_full_gradients(view: View, aggregation: Any = "sum") -> tuple:
     """Full gradients without the biases' values: the gradients where biases are added, laid over one another.
 
     maps = sum_c psi(x dscore/dx) + sum over layers with a bias of resize(sum_c psi(dscore/db)), psi as there.
 
     Reference: Srinivas & Fleuret, arXiv:1905.00780, and the authors' implementation.
     """
-    return _maps(model, inputs, indices, score, aggregation, lambda view, points: {})
+    return _maps(view, aggregation, lambda view, points: {})
 
 
 full_gradients.about = simple_full_gradients.about = told

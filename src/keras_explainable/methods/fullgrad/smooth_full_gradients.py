@@ -4,17 +4,17 @@ from typing import Any
 
 from keras import ops
 
-from keras_explainable import backend, filters, models
+from keras_explainable import backend, filters
+from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.fullgrad.full_gradients import biases_at, laid_over, psi_sum, spatially_biased, told
 from keras_explainable.methods.meta.smooth import smooth
-from keras_explainable.models import INPUT
-from keras_explainable.registry import explainer
+from keras_explainable.models import INPUT, View, on_view, opens_view
 from keras_explainable.runtime.compile_cache import repeats
 
 
-def _gradients(model: Any, inputs: Any, indices: Any = None, score: Any = None) -> tuple:
+@opens_view
+def _gradients(view: View) -> tuple:
     """Scores (B, K), what the input contributes, (B, K, *S, C), and the gradient at each bias, (B, K, *S', C')."""
-    view = models.view(model, inputs, indices, score)
     points = [INPUT, *spatially_biased(view)]
     scores, _, terms = view.jacobian(points, lambda point, g: g * view.x if point == INPUT else g, keep=False)
     return scores, *(terms[point] for point in points)
@@ -36,10 +36,7 @@ def _psi(term: Any, bias: Any = 1.0) -> Any:
     postprocessing=filters.normalize,
 )
 def smooth_full_gradients(
-    model: Any,
-    inputs: Any,
-    indices: Any = None,
-    score: Any = None,
+    view: View,
     *,
     repetitions: int = 25,
     noise: float = 0.15,
@@ -60,8 +57,7 @@ def smooth_full_gradients(
     first and takes one range for the whole batch.
     """
     mean = smooth(_gradients, repetitions, noise, noise_kind)
-    scores, first, *terms = mean(model, inputs, indices, seed, score=score)
-    view = models.view(model, inputs)
+    scores, first, *terms = on_view(mean, view, seed=seed)
     biases = biases_at(view, spatially_biased(view)).values()
     return scores, laid_over(view, _psi(first), map(_psi, terms, biases))
 

@@ -1,21 +1,34 @@
 """Blur integrated gradients: a path from a blurred image to the image."""
 
-import functools
 import math
+from dataclasses import dataclass
 from typing import Any
 
 from keras import ops
 
-from keras_explainable import filters, models
+from keras_explainable import filters
 from keras_explainable.errors import InputError
-from keras_explainable.methods.gradient.gradients import gradients
+from keras_explainable.methods.explainer import explainer
+from keras_explainable.methods.gradient.gradients import signed_gradients
 from keras_explainable.methods.gradient.reduction import part_reducer
 from keras_explainable.methods.quadrature import quadrature_of
 from keras_explainable.methods.repetition import scores_of, total_of
 from keras_explainable.methods.validation import check_number
+from keras_explainable.models import View, on_view
 from keras_explainable.numerics.blur import blur
-from keras_explainable.registry import explainer
-from keras_explainable.runtime.compile_cache import frozen, repeated, repeats
+from keras_explainable.runtime.compile_cache import Program, repeated, repeats
+
+
+@dataclass(frozen=True)
+class AtBlur(Program):
+    """A term of the integral (B, K, *S, C), at one sigma."""
+
+    def __call__(self, view: View, sigma: Any, weight: Any) -> tuple:
+        first = 2 if view.adapter.channels_first else 1
+        seen, change = blur(view.inputs, sigma, tuple(range(first, first + view.rank)))
+        _, g = on_view(signed_gradients, view.of(seen, view.indices))
+        change = ops.moveaxis(change, 1, -1) if first == 2 else change
+        return (-weight * change[:, None] * g,)
 
 
 @repeats
@@ -27,10 +40,7 @@ from keras_explainable.runtime.compile_cache import frozen, repeated, repeats
     postprocessing=filters.absolute_normalize,
 )
 def blur_ig(
-    model: Any,
-    inputs: Any,
-    indices: Any = None,
-    score: Any = None,
+    view: View,
     *,
     repetitions: int = 50,
     max_sigma: float | None = None,
@@ -53,23 +63,10 @@ def blur_ig(
     """
     reduced = part_reducer(reduce)
     nodes, weights = quadrature_of(quadrature, repetitions)
-    view = models.view(model, inputs)
-    x, first = view.inputs, 2 if view.adapter.channels_first else 1
     size = view.size
     if not all(isinstance(s, int) for s in size):
         raise InputError("Blurs are made for images of one size: give images whose size is known.")
     widest = max(size) / 4 if max_sigma is None else max_sigma
     check_number("max_sigma", widest, lambda w: 0 < w < math.inf, "a positive number of pixels")
-    units = models.units(model, inputs, indices, score)
-    axes = tuple(range(first, first + view.rank))
-
-    def at(subject, x, units, sigma, weight):
-        seen, change = blur(x, sigma, axes)
-        _, g = gradients(subject, seen, units, score, reduce=None)
-        change = ops.moveaxis(change, 1, -1) if first == 2 else change
-        return (-weight * change[:, None] * g,)
-
-    key = frozen(["blur_ig", score])
-    run = functools.partial(repeated(at, key, model, gradients, x), x, units)
-    (parts,) = total_of(run, [widest * nodes**2, widest * 2 * nodes * weights], x)
-    return scores_of(model, x, units, score), reduced(parts)
+    (parts,) = total_of(repeated(AtBlur(), view), [widest * nodes**2, widest * 2 * nodes * weights], view.inputs)
+    return scores_of(view), reduced(parts)

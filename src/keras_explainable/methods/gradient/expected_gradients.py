@@ -1,21 +1,39 @@
 """Expected gradients: integrated gradients from many baselines."""
 
 import functools
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from keras import ops
 
-from keras_explainable import filters, models
+from keras_explainable import filters
 from keras_explainable.methods.baselines import references
-from keras_explainable.methods.gradient.gradients import gradients
+from keras_explainable.methods.explainer import explainer
+from keras_explainable.methods.gradient.gradients import signed_gradients
 from keras_explainable.methods.gradient.reduction import part_reducer
 from keras_explainable.methods.noise import check_noise, noisy
 from keras_explainable.methods.repetition import scores_of, total_of
 from keras_explainable.methods.validation import seed_of
+from keras_explainable.models import View, on_view
 from keras_explainable.numerics import random
-from keras_explainable.registry import explainer
-from keras_explainable.runtime.compile_cache import frozen, repeated, repeats
+from keras_explainable.runtime.compile_cache import Program, repeated, repeats
+
+
+@dataclass(frozen=True)
+class Draw(Program):
+    """The gradient (B, K, *S, C) between a baseline and the image, or a noisy copy, times the difference."""
+
+    noise: float = 0.0
+    noise_kind: str = "range"
+    seed: int = 0
+
+    def __call__(self, view: View, starts: Any, t: Any, which: Any, step: Any) -> tuple:
+        first, start = view.adapter.channels_first, ops.take(starts, which, axis=0)[None]
+        seen = noisy(view.inputs, self.noise, self.noise_kind, self.seed, step, first) if self.noise else view.inputs
+        _, g = on_view(signed_gradients, view.of(start + t * (seen - start), view.indices))
+        way = ops.moveaxis(seen - start, 1, -1) if first else seen - start
+        return (way[:, None] * g,)
 
 
 @repeats
@@ -27,10 +45,7 @@ from keras_explainable.runtime.compile_cache import frozen, repeated, repeats
     postprocessing=filters.absolute_normalize,
 )
 def expected_gradients(
-    model: Any,
-    inputs: Any,
-    indices: Any = None,
-    score: Any = None,
+    view: View,
     *,
     repetitions: int = 100,
     baselines: Any = 0.0,
@@ -57,22 +72,12 @@ def expected_gradients(
     """
     check_noise(repetitions, noise_kind, noise=noise)
     seed, reduced = seed_of(seed), part_reducer(reduce)
-    view = models.view(model, inputs)
-    x, behind, first = view.inputs, references(view, baselines), view.adapter.channels_first
-    units = models.units(model, inputs, indices, score)
-
-    def draw(subject, x, behind, units, t, which, step):
-        origin = ops.take(behind, which, axis=0)[None]
-        seen = noisy(x, noise, noise_kind, seed, step, first) if noise else x
-        _, g = gradients(subject, origin + t * (seen - origin), units, score, reduce=None)
-        way = ops.moveaxis(seen - origin, 1, -1) if first else seen - origin
-        return (way[:, None] * g,)
-
-    key = frozen(["expected", score, bool(noise) and (noise, noise_kind, seed)])
-    run = functools.partial(repeated(draw, key, model, gradients, x), x, behind, units)
-    t, which = draws(repetitions, int(behind.shape[0]), seed)
-    (total,) = total_of(run, [t, which, np.arange(repetitions, dtype="int32")], x)
-    return scores_of(model, x, units, score), reduced(total / repetitions)
+    starts = references(view, baselines)
+    step = Draw(noise, noise_kind, seed) if noise else Draw()
+    t, which = draws(repetitions, int(starts.shape[0]), seed)
+    run = functools.partial(repeated(step, view), starts)
+    (total,) = total_of(run, [t, which, np.arange(repetitions, dtype="int32")], view.inputs)
+    return scores_of(view), reduced(total / repetitions)
 
 
 def draws(number: int, references: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -90,10 +95,7 @@ def draws(number: int, references: int, seed: int) -> tuple[np.ndarray, np.ndarr
     postprocessing=filters.absolute_normalize,
 )
 def gradient_shap(
-    model: Any,
-    inputs: Any,
-    indices: Any = None,
-    score: Any = None,
+    view: View,
     *,
     repetitions: int = 100,
     baselines: Any = 0.0,
@@ -113,4 +115,4 @@ def gradient_shap(
     the GradientExplainer of its authors' library).
     """
     params = {"repetitions": repetitions, "baselines": baselines, "noise": noise, "noise_kind": noise_kind}
-    return expected_gradients(model, inputs, indices, score, **params, reduce=reduce, seed=seed)
+    return on_view(expected_gradients, view, **params, reduce=reduce, seed=seed)

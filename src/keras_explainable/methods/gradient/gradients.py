@@ -1,17 +1,15 @@
 """The gradient of a score with respect to the image, and what is made of it."""
 
-import functools
-from typing import Any
-
-from keras_explainable import filters, models
+from keras_explainable import filters
+from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.fullgrad.full_gradients import full_gradients as full_gradients
 from keras_explainable.methods.fullgrad.full_gradients import simple_full_gradients as simple_full_gradients
 from keras_explainable.methods.gradient.reduction import channel_reducer, part_reducer
-from keras_explainable.registry import explainer
+from keras_explainable.models import INPUT, View, on_view, opens_view
 
 
 @explainer("gradient", "gradient", "1 forward + K backward", "arXiv:1312.6034", postprocessing=filters.normalize)
-def gradients(model: Any, inputs: Any, indices: Any = None, score: Any = None, reduce: str | None = "mean") -> tuple:
+def gradients(view: View, reduce: str | None = "mean") -> tuple:
     """How strongly each pixel moves the score: the size of its gradient.
 
     maps[b, s, k] = mean over c of |d score[b, k] / d x[b, s, c]|
@@ -23,18 +21,15 @@ def gradients(model: Any, inputs: Any, indices: Any = None, score: Any = None, r
     Reference: Simonyan et al., Deep Inside Convolutional Networks, arXiv:1312.6034.
     """
     reduced = channel_reducer(reduce)
-    view = models.view(model, inputs, indices, score)
-    scores, _, g = view.jacobian([models.INPUT], keep=False)
-    return scores, reduced(g[models.INPUT])
+    scores, _, g = view.jacobian([INPUT], keep=False)
+    return scores, reduced(g[INPUT])
 
 
 @explainer(
     "gradient", "gradient", "1 forward + K backward", "arXiv:1605.01713", postprocessing=filters.absolute_normalize
 )
-def input_x_gradient(
-    model: Any, inputs: Any, indices: Any = None, score: Any = None, reduce: str | None = "sum"
-) -> tuple:
-    """What each pixel adds to the score if the model is taken as linear near the image, and 0 as nothing.
+def input_x_gradient(view: View, reduce: str | None = "sum") -> tuple:
+    """What each pixel adds to the score, if the model is linear near the image and 0 is no information.
 
     maps[b, s, k] = sum over c of x[b, s, c] d score[b, k] / d x[b, s, c]
 
@@ -47,9 +42,11 @@ def input_x_gradient(
     Reference: Shrikumar et al., Not Just a Black Box, arXiv:1605.01713.
     """
     reduced = part_reducer(reduce)
-    view = models.view(model, inputs, indices, score)
-    scores, _, g = view.jacobian([models.INPUT], keep=False)
-    return scores, reduced(view.x[:, None] * g[models.INPUT])
+    scores, _, g = view.jacobian([INPUT], keep=False)
+    return scores, reduced(view.x[:, None] * g[INPUT])
 
 
-signed_gradients = functools.partial(gradients, reduce=None)
+@opens_view
+def signed_gradients(view: View) -> tuple:
+    """The scores and the gradients (B, K, *S, C)."""
+    return on_view(gradients, view, reduce=None)

@@ -5,11 +5,11 @@ from typing import Any
 
 from keras import ops
 
-from keras_explainable import filters, models
+from keras_explainable import filters
 from keras_explainable.errors import LayerError
+from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.gradient.reduction import channel_reducer
 from keras_explainable.models import INPUT, Override, Overrides, Step, View
-from keras_explainable.registry import explainer
 
 
 def _positive(g: Any, inputs: tuple, output: Any) -> tuple:
@@ -41,19 +41,14 @@ def counted(view: View) -> dict[str, Any]:
     return {"relus": len(_relus(view))}
 
 
-def _explain(
-    model: Any, inputs: Any, indices: Any, score: Any, reduce: str | None, rule: Callable[[Step], Override]
-) -> tuple:
+def _explain(view: View, reduce: str | None, rule: Callable[[Step], Override]) -> tuple:
     reduced = channel_reducer(reduce)
-    view = models.view(model, inputs, indices, score)
     scores, _, g = view.jacobian([INPUT], keep=False, overrides=Overrides([rule(step) for step in _relus(view)]))
     return scores, reduced(g[INPUT])
 
 
 @explainer("gradient", "gradient, ReLUs", "1 forward + K backward", "arXiv:1412.6806", postprocessing=filters.normalize)
-def guided_backprop(
-    model: Any, inputs: Any, indices: Any = None, score: Any = None, reduce: str | None = "mean"
-) -> tuple:
+def guided_backprop(view: View, reduce: str | None = "mean") -> tuple:
     """Sharp outlines of what excites a unit: gradients that pass ReLUs only where they are positive.
 
     g_in = relu(g_out) [z > 0] at each ReLU, z what comes in (for one that ends at 6, [0 < z < 6]); elsewhere gradients.
@@ -68,14 +63,7 @@ def guided_backprop(
 
     Reference: Springenberg et al., Striving for Simplicity: The All Convolutional Net, arXiv:1412.6806.
     """
-    return _explain(
-        model,
-        inputs,
-        indices,
-        score,
-        reduce,
-        lambda step: Override(step.call.output, (step.call.output,), _positive, looks=()),
-    )
+    return _explain(view, reduce, lambda step: Override(step.call.output, (step.call.output,), _positive, looks=()))
 
 
 @explainer(
@@ -86,7 +74,7 @@ def guided_backprop(
     postprocessing=filters.normalize,
     caveat="It finds objects no better than a random pixel: kept for comparison.",
 )
-def deconvnet(model: Any, inputs: Any, indices: Any = None, score: Any = None, reduce: str | None = "mean") -> tuple:
+def deconvnet(view: View, reduce: str | None = "mean") -> tuple:
     """The pattern that a unit would draw: what is sent back is rectified at each ReLU, whether that was on or off.
 
     g_in = relu(g_out) at each ReLU; elsewhere gradients. It depends little on the unit, and its largest values are
@@ -105,7 +93,7 @@ def deconvnet(model: Any, inputs: Any, indices: Any = None, score: Any = None, r
         before = step.call.linear if step.fused else step.inputs[0]
         return Override(step.call.output, (before,), _positive, looks=())
 
-    return _explain(model, inputs, indices, score, reduce, rule)
+    return _explain(view, reduce, rule)
 
 
 guided_backprop.about = deconvnet.about = counted

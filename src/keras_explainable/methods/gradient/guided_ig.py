@@ -1,20 +1,38 @@
 """Gradients collected on paths that are not straight: through blurred images, and round pixels that cause noise."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from keras import ops
 
-from keras_explainable import backend, filters, models
-from keras_explainable.methods.baselines import behind_inputs
-from keras_explainable.methods.gradient.gradients import gradients
+from keras_explainable import backend, filters
+from keras_explainable.methods.baselines import baseline_inputs
+from keras_explainable.methods.explainer import explainer
+from keras_explainable.methods.gradient.gradients import signed_gradients
 from keras_explainable.methods.gradient.reduction import part_reducer
 from keras_explainable.methods.repetition import loop, scores_of
 from keras_explainable.methods.validation import at_once_of, check_number, check_repetitions
-from keras_explainable.registry import explainer
-from keras_explainable.runtime.compile_cache import frozen, repeated, repeats
+from keras_explainable.models import View, on_view
+from keras_explainable.runtime.compile_cache import Program, repeated, repeats
 from keras_explainable.runtime.progress import counted
+
+
+@dataclass(frozen=True)
+class Move(Program):
+    """One step of the path to the images of a view, each for one unit: the next images, and the parts that it adds."""
+
+    repetitions: int
+    fraction: float
+    max_distance: float
+
+    def __call__(self, view: View, start: Any, state: Any, parts: Any, step: Any) -> tuple:
+        _, g = on_view(signed_gradients, view.of(state, view.indices))
+        g = ops.moveaxis(g[:, 0], -1, 1) if view.adapter.channels_first else g[:, 0]
+        along = (step + 1) / self.repetitions
+        moved = guided_step(g, state, view.inputs, start, along, self.fraction, self.max_distance)
+        return moved, parts + (moved - state) * g
 
 
 @repeats
@@ -26,10 +44,7 @@ from keras_explainable.runtime.progress import counted
     postprocessing=filters.absolute_normalize,
 )
 def guided_ig(
-    model: Any,
-    inputs: Any,
-    indices: Any = None,
-    score: Any = None,
+    view: View,
     *,
     repetitions: int = 50,
     fraction: float = 0.25,
@@ -60,14 +75,12 @@ def guided_ig(
     check_number("fraction", fraction, lambda f: 0 < f <= 1, "a part of the values, above 0 and at most 1,")
     check_number("max_distance", max_distance, lambda d: d >= 0, "a number, 0 or more,")
     reduced = part_reducer(reduce)
-    view = models.view(model, inputs)
-    first = view.adapter.channels_first
-    units = models.units(model, inputs, indices, score)
-    scores = scores_of(model, view.inputs, units, score)
+    first, units = view.adapter.channels_first, view.chosen()
+    scores = scores_of(view)
     number = scores.shape[-1]
     if units is None:
         units = ops.broadcast_to(ops.arange(number, dtype="int32"), ops.shape(scores))
-    start = ops.broadcast_to(behind_inputs(view, baseline), ops.shape(view.inputs))
+    start = ops.broadcast_to(baseline_inputs(view, baseline), ops.shape(view.inputs))
     # Inside a program, parts would be written out one by one.
     together = (
         number if backend.is_traced(view.inputs) else equal_part(number, view.batch, at_once_of(None, view.inputs))
@@ -75,19 +88,11 @@ def guided_ig(
     each = (together, *(1,) * (len(start.shape) - 1))
     ends = [ops.tile(v, each) for v in (view.inputs, start)]  # (U B, ...) of U units, images as the model takes them
     units = ops.reshape(ops.transpose(units), (number // together, -1, 1))
-
-    def move(subject, end, start, units, state, parts, step):
-        _, g = gradients(subject, state, units, score, reduce=None)
-        g = ops.moveaxis(g[:, 0], -1, 1) if first else g[:, 0]
-        moved = guided_step(g, state, end, start, (step + 1) / repetitions, fraction, max_distance)
-        return moved, parts + (moved - state) * g
-
-    run = repeated(move, frozen(["guided_ig", repetitions, fraction, max_distance, score]), model, gradients, ends[0])
-    steps = ops.arange(repetitions, dtype="float32")
+    move, steps = Move(repetitions, fraction, max_distance), ops.arange(repetitions, dtype="float32")
 
     def collected(units):
-        state = (ends[1], ops.zeros_like(ends[0]))
-        _, parts = loop(lambda i, state: run(*ends, units, *state, steps[i]), 0, repetitions, state, ends[0])
+        run, state = repeated(move, view.of(ends[0], units)), (ends[1], ops.zeros_like(ends[0]))
+        _, parts = loop(lambda i, state: run(ends[1], *state, steps[i]), 0, repetitions, state, ends[0])
         parts = ops.moveaxis(parts, 1, -1) if first else parts
         return reduced(ops.moveaxis(ops.reshape(parts, (together, -1, *parts.shape[1:])), 0, 1))
 

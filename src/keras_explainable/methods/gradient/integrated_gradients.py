@@ -16,13 +16,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from keras_explainable import filters, models
-from keras_explainable.methods.baselines import background, behind_inputs
+from keras_explainable import filters
+from keras_explainable.methods.baselines import baseline_images, baseline_inputs
+from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.gradient.gradients import signed_gradients
 from keras_explainable.methods.gradient.reduction import part_reducer
 from keras_explainable.methods.meta.integrate import integrate
 from keras_explainable.methods.repetition import scores_of
-from keras_explainable.registry import explainer
+from keras_explainable.models import View, on_view, opens_view
 from keras_explainable.runtime import remarks
 from keras_explainable.runtime.compile_cache import repeats
 
@@ -53,10 +54,7 @@ class Convergence(NamedTuple):
     postprocessing=filters.absolute_normalize,
 )
 def integrated_gradients(
-    model: Any,
-    inputs: Any,
-    indices: Any = None,
-    score: Any = None,
+    view: View,
     *,
     repetitions: int = 50,
     quadrature: str = "gauss_legendre",
@@ -77,22 +75,19 @@ def integrated_gradients(
     Reference: Sundararajan et al., Axiomatic Attribution for Deep Networks, arXiv:1703.01365.
     """
     reduced = part_reducer(reduce)
-    view, units = models.view(model, inputs), models.units(model, inputs, indices, score)
     averaged = integrate(signed_gradients, repetitions, quadrature, baseline)
-    scores, g = averaged(model, inputs, units, score=score)
-    parts = (view.x - background(view, baseline))[:, None] * g
+    scores, g = on_view(averaged, view)
+    parts = (view.x - baseline_images(view, baseline))[:, None] * g
     if remarks.wanted(view.inputs):
-        found = _convergence(model, view, units, score, baseline, scores, parts)
+        found = _convergence(view, baseline, scores, parts)
         remarks.keep(completeness, found[:3], repetitions=repetitions)
     return scores, reduced(parts)
 
 
-def _convergence(
-    model: Any, view: models.View, units: Any, score: Any, baseline: Any, scores: Any, parts: Any
-) -> Convergence:
+def _convergence(view: View, baseline: Any, scores: Any, parts: Any) -> Convergence:
     """How nearly parts (B, K, *S, C) add up, by one more forward pass of the baseline."""
-    behind = ops.broadcast_to(behind_inputs(view, baseline), ops.shape(view.inputs))
-    below = scores_of(model, behind, units, score)
+    start = ops.broadcast_to(baseline_inputs(view, baseline), ops.shape(view.inputs))
+    below = scores_of(view.of(start, view.chosen()))
     total = ops.sum(parts, axis=tuple(range(2, len(parts.shape))))
     rise = scores - below
     gap = ops.abs(rise - total)
@@ -121,11 +116,9 @@ def completeness(scores: np.ndarray, below: np.ndarray, total: np.ndarray, repet
     return remarks.Remark({"gap": gap}, warning)
 
 
+@opens_view
 def integrated_gradients_gap(
-    model: Any,
-    inputs: Any,
-    indices: Any = None,
-    score: Any = None,
+    view: View,
     *,
     repetitions: int = 50,
     quadrature: str = "gauss_legendre",
@@ -134,8 +127,6 @@ def integrated_gradients_gap(
     """By how much the maps of `integrated_gradients` miss score(x) - score(baseline), for each image and unit.
 
     A gap that is not small calls for more repetitions."""
-    view = models.view(model, inputs)
-    units = models.units(model, inputs, indices, score)
     params = {"repetitions": repetitions, "quadrature": quadrature, "baseline": baseline}
-    scores, parts = integrated_gradients(model, inputs, units, score, **params, reduce=None)
-    return _convergence(model, view, units, score, baseline, scores, parts)
+    scores, parts = on_view(integrated_gradients, view, **params, reduce=None)
+    return _convergence(view, baseline, scores, parts)

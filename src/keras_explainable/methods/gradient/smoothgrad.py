@@ -1,22 +1,18 @@
 """SmoothGrad, VarGrad and SquareGrad: gradients of noisy copies."""
 
-from typing import Any
-
 from keras_explainable import filters
+from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.gradient.gradients import signed_gradients
 from keras_explainable.methods.gradient.reduction import channel_reducer
 from keras_explainable.methods.meta.smooth import smooth
-from keras_explainable.registry import explainer
+from keras_explainable.models import View, on_view
 from keras_explainable.runtime.compile_cache import repeats
 
 
 @repeats
 @explainer("gradient", "gradient", "n (forward + K backward)", "arXiv:1706.03825", postprocessing=filters.normalize)
 def smoothgrad(
-    model: Any,
-    inputs: Any,
-    indices: Any = None,
-    score: Any = None,
+    view: View,
     *,
     repetitions: int = 25,
     noise: float = 0.15,
@@ -35,17 +31,14 @@ def smoothgrad(
     """
     reduced = channel_reducer(reduce)
     smoothed = smooth(signed_gradients, repetitions, noise, noise_kind)
-    scores, g = smoothed(model, inputs, indices, seed, score=score)
+    scores, g = on_view(smoothed, view, seed=seed)
     return scores, reduced(g)
 
 
 @repeats
 @explainer("gradient", "gradient", "n (forward + K backward)", "arXiv:1810.03307", postprocessing=filters.normalize)
 def vargrad(
-    model: Any,
-    inputs: Any,
-    indices: Any = None,
-    score: Any = None,
+    view: View,
     *,
     repetitions: int = 25,
     noise: float = 0.15,
@@ -65,17 +58,14 @@ def vargrad(
     """
     reduced = channel_reducer(reduce)
     varied = smooth(signed_gradients, repetitions, noise, noise_kind, "variance")
-    scores, spread = varied(model, inputs, indices, seed, score=score)
+    scores, spread = on_view(varied, view, seed=seed)
     return scores, reduced(spread)
 
 
 @repeats
 @explainer("gradient", "gradient", "n (forward + K backward)", "arXiv:1806.10758", postprocessing=filters.normalize)
 def squaregrad(
-    model: Any,
-    inputs: Any,
-    indices: Any = None,
-    score: Any = None,
+    view: View,
     *,
     repetitions: int = 25,
     noise: float = 0.15,
@@ -94,5 +84,5 @@ def squaregrad(
     """
     reduced = channel_reducer(reduce)
     squared = smooth(signed_gradients, repetitions, noise, noise_kind, "square")
-    scores, squares = squared(model, inputs, indices, seed, score=score)
+    scores, squares = on_view(squared, view, seed=seed)
     return scores, reduced(squares)

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_explainable import backend, filters, models, registry
+from keras_explainable import backend, filters, registry
 from keras_explainable.errors import InputError
+from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.gradient.integrated_gradients import integrated_gradients
 from keras_explainable.methods.perturbation.segments import scaled, scikit_image
-from keras_explainable.registry import explainer
+from keras_explainable.models import View, on_view
 from keras_explainable.runtime import remarks
 from keras_explainable.runtime.compile_cache import repeats
 
@@ -26,10 +27,7 @@ SCALES = (50, 100, 150, 250, 500, 1200)  # of the segmentations; larger ones hav
     postprocessing=filters.positive_normalize,
 )
 def xrai(
-    model: Any,
-    inputs: Any,
-    indices: Any = None,
-    score: Any = None,
+    view: View,
     *,
     repetitions: int = 50,
     baseline: Any = None,
@@ -56,15 +54,13 @@ def xrai(
     """
     if not (segments is None or registry.accepts(segments, "image")):
         raise InputError(f"segments={segments!r} came, and a function from an image to masks was expected.")
-    view = models.view(model, inputs)
     x = view.inputs
     if backend.is_traced(x):
         raise InputError("Segments are found on the host: explain outside of tf.function and jax.jit.")
-    units = models.units(model, inputs, indices, score)
     axes = tuple(range(1, len(x.shape)))
     ends = [f(view.x, axis=axes, keepdims=True) for f in (ops.min, ops.max)] if baseline is None else [baseline]
     with remarks.unwanted():
-        found = [integrated_gradients(model, x, units, score, repetitions=repetitions, baseline=end) for end in ends]
+        found = [on_view(integrated_gradients, view, repetitions=repetitions, baseline=end) for end in ends]
     scores, parts = found[0][0], np.mean([backend.to_host(maps) for _, maps in found], axis=0)
     images = backend.to_host(view.x)
     maps = np.zeros(parts.shape, "float32")

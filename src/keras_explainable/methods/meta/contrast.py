@@ -53,9 +53,9 @@ def contrast(method: Method, other_units: int | Sequence[int] | None = None) -> 
     @registry.with_parameters_of(method, but=["score"])
     def contrasted(model: Any, inputs: Any, indices: Any = None, **params: Any) -> tuple:
         if indices is not None:
-            models.units(model, inputs, indices)  # refuses units that the model does not have
+            models.units(model, inputs, indices)  # which raises for units that the model does not have
             _check_others(others, indices)
-        return method(model, inputs, indices, **{**params, "score": Contrast(others)})
+        return models.on_view(method, models.view(model, inputs, indices, Contrast(others)), **params)
 
     contrasted.repeats = getattr(method, "repeats", False)
     contrasted.__name__ = f"{registry.named(method)}_contrast"

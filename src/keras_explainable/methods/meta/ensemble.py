@@ -2,13 +2,26 @@
 
 import numbers
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from keras_explainable import filters, models, registry
+from keras_explainable import filters, registry
 from keras_explainable.errors import InputError
-from keras_explainable.methods.meta.smooth import LARGEST, flat, seeded
+from keras_explainable.methods.meta.smooth import LARGEST, flat, seeded, windows_of
+from keras_explainable.models import View, on_view, opens_view
 from keras_explainable.registry import Method
-from keras_explainable.runtime.compile_cache import frozen, repeated, repeats
+from keras_explainable.runtime.compile_cache import Program, repeated, repeats
+
+
+@dataclass(frozen=True)
+class Once(Program):
+    """The scores and maps of a method."""
+
+    method: Callable
+    params: dict
+
+    def __call__(self, view: View) -> tuple:
+        return on_view(self.method, view, **self.params)
 
 
 def ensemble(methods: Sequence[Method], weights: Sequence[float] | None = None) -> Callable:
@@ -29,22 +42,14 @@ def ensemble(methods: Sequence[Method], weights: Sequence[float] | None = None) 
 
     @repeats
     @registry.with_parameters_of(*functions)
-    def combined(model: Any, inputs: Any, indices: Any = None, seed: int | None = None, **params: Any) -> tuple:
-        view = models.view(model, inputs)
-        x, size = view.inputs, view.size
-        units = models.units(model, inputs, indices, params.get("score"))
-        axis, total, scores = tuple(range(1, 1 + len(size))), 0.0, None
+    @opens_view
+    def combined(view: View, seed: int | None = None, **params: Any) -> tuple:
+        axis, total, scores = tuple(range(1, 1 + view.rank)), 0.0, None
         for method, share in zip(functions, shares, strict=True):
-            own = seeded(method, params, seed)
-
-            def run(subject, x, units, method=method, own=own):
-                return method(subject, x, units, **own)
-
-            found, maps = repeated(run, frozen(["ensemble", method, own]), model, method, x)(x, units)
-            maps = flat(method, maps, len(x.shape))
+            found, maps = repeated(Once(method, seeded(method, params, seed)), view, method)()
+            maps = flat(method, maps, len(view.inputs.shape))
             maps = (customary.get(method) or (lambda m, axis: m))(maps, axis=axis)
-            places = models.windows(model, x, params) if registry.of_layer(method) else None
-            maps = models.resized(model, x, maps, windows=places)
+            maps = view.laid(maps, windows=windows_of(method, view, params))
             scores = found if scores is None else scores
             total = total + share / sum(shares) * filters.normalize(maps, axis)
         return scores, total

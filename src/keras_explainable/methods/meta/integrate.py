@@ -2,14 +2,28 @@
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from keras_explainable import models, registry
-from keras_explainable.methods.baselines import behind_inputs
+from keras_explainable import registry
+from keras_explainable.methods.baselines import baseline_inputs
 from keras_explainable.methods.quadrature import quadrature_of
 from keras_explainable.methods.repetition import scores_of, total_of
+from keras_explainable.models import View, on_view, opens_view
 from keras_explainable.registry import Method
-from keras_explainable.runtime.compile_cache import frozen, repeated, repeats
+from keras_explainable.runtime.compile_cache import Program, repeated, repeats
+
+
+@dataclass(frozen=True)
+class OnPath(Program):
+    """A term of the integral: a method's maps at a place between the baseline and the image, times a weight."""
+
+    method: Callable
+    params: dict
+
+    def __call__(self, view: View, start: Any, t: Any, weight: Any) -> tuple:
+        seen = view.of(start + t * (view.inputs - start), view.indices)
+        return (weight * on_view(self.method, seen, **self.params)[1],)
 
 
 def integrate(
@@ -29,19 +43,11 @@ def integrate(
 
     @repeats
     @registry.with_parameters_of(method)
-    def integrated(model: Any, inputs: Any, indices: Any = None, **params: Any) -> tuple:
-        score = params.get("score")
-        view = models.view(model, inputs)
-        x, behind = view.inputs, behind_inputs(view, baseline)
-        units = models.units(model, inputs, indices, score)
-
-        def at(subject, x, behind, units, t, weight):
-            return (weight * method(subject, behind + t * (x - behind), units, **params)[1],)
-
-        key = frozen(["integrate", method, params])
-        run = functools.partial(repeated(at, key, model, method, x), x, behind, units)
-        (maps,) = total_of(run, rows, x)
-        return scores_of(model, x, units, score), maps
+    @opens_view
+    def integrated(view: View, **params: Any) -> tuple:
+        run = functools.partial(repeated(OnPath(method, params), view, method), baseline_inputs(view, baseline))
+        (maps,) = total_of(run, rows, view.inputs)
+        return scores_of(view), maps
 
     integrated.given = {"baseline": baseline}  # type: ignore[attr-defined]
     integrated.__name__ = f"{registry.named(method)}_integrated"

@@ -1,24 +1,21 @@
-"""Methods made of methods: each takes a method and returns one, so that they nest."""
+"""The mean of a method over noisy copies of the images."""
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from keras import ops
 
-from keras_explainable import models, registry
+from keras_explainable import registry
 from keras_explainable.errors import InputError
 from keras_explainable.methods.noise import check_noise, noisy
 from keras_explainable.methods.repetition import means, moments
+from keras_explainable.models import View, on_view, opens_view
 from keras_explainable.registry import Method
-from keras_explainable.runtime.compile_cache import frozen, repeated, repeats
+from keras_explainable.runtime.compile_cache import Program, repeated, repeats
 
 LARGEST = 2**31  # factor of a size: none of more bits is one in pixels
-
-
-def as_float(inputs: Any) -> Any:
-    """Images as float32."""
-    return ops.cast(ops.convert_to_tensor(inputs), "float32")
 
 
 def seeded(method: Callable, params: dict, seed: int | None) -> dict:
@@ -34,6 +31,13 @@ def flat(method: Callable, maps: Any, rank: int) -> Any:
             "expected: leave out reduce=None, with which maps have channels as well."
         )
     return maps
+
+
+def windows_of(method: Callable, view: View, params: dict) -> tuple | None:
+    """Where in the images the signal of a method's layer looks; None for maps of the images themselves."""
+    if not registry.of_layer(method):
+        return None
+    return view.windows_of(params.get("layer"), params.get("layers"))
 
 
 def smooth(
@@ -59,23 +63,32 @@ def smooth(
     return _smooth(registry.method_of(method), int(repetitions), float(noise), noise_kind, aggregate)
 
 
+@dataclass(frozen=True)
+class NoisyCopy(Program):
+    """The scores and maps of a method for a noisy copy of each image; the maps squared if `squared`."""
+
+    method: Callable
+    noise: float
+    noise_kind: str
+    squared: bool
+    seed: int | None
+    params: dict
+
+    def __call__(self, view: View, step: Any) -> tuple:
+        copies = noisy(view.inputs, self.noise, self.noise_kind, self.seed, step, view.adapter.channels_first)
+        scores, *maps = on_view(self.method, view.of(copies, view.indices), **self.params)
+        return (scores, *map(ops.square, maps)) if self.squared else (scores, *maps)
+
+
 @functools.lru_cache(maxsize=256)  # the same arguments give the same function, which is compiled only once
 def _smooth(method: Callable, repetitions: int, noise: float, noise_kind: str, aggregate: str) -> Callable:
     @repeats
     @registry.with_parameters_of(method)
-    def smoothed(model: Any, inputs: Any, indices: Any = None, seed: int | None = None, **params: Any) -> tuple:
+    @opens_view
+    def smoothed(view: View, seed: int | None = None, **params: Any) -> tuple:
         own = seeded(method, params, seed)
-
-        def draw(subject, x, units, step):
-            copies = noisy(x, noise, noise_kind, seed, step, models.adapter(subject).channels_first)
-            scores, *maps = method(subject, copies, units, **own)
-            return (scores, *map(ops.square, maps)) if aggregate == "square" else (scores, *maps)
-
-        x = as_float(inputs)
-        units = models.units(model, x, indices, params.get("score"))
-        key = frozen(["smooth", method, noise, noise_kind, aggregate == "square", seed, params])
-        run = functools.partial(repeated(draw, key, model, method, x), x, units)
-        return (moments if aggregate == "variance" else means)(run, repetitions, x)
+        run = repeated(NoisyCopy(method, noise, noise_kind, aggregate == "square", seed, own), view, method)
+        return (moments if aggregate == "variance" else means)(run, repetitions, view.inputs)
 
     smoothed.__name__ = f"{registry.named(method)}_smooth"
     return smoothed

@@ -3,17 +3,19 @@
 import functools
 import numbers
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from keras import ops
 
-from keras_explainable import models, registry
+from keras_explainable import registry
 from keras_explainable.errors import ExplainError, InputError
-from keras_explainable.methods.meta.smooth import LARGEST, as_float, flat
+from keras_explainable.methods.meta.smooth import LARGEST, flat, windows_of
+from keras_explainable.models import Point, View, on_view, opens_view
 from keras_explainable.numerics.resize import resize
 from keras_explainable.registry import Method
-from keras_explainable.runtime.compile_cache import frozen, repeated, repeats
+from keras_explainable.runtime.compile_cache import Program, repeated, repeats
 
 
 def tta(method: Method, scales: Sequence[float] = (0.5, 1.5, 2.0), hflip: bool = True) -> Callable:
@@ -32,38 +34,42 @@ def tta(method: Method, scales: Sequence[float] = (0.5, 1.5, 2.0), hflip: bool =
     return _tta(registry.method_of(method), tuple(map(float, scales)), bool(hflip))
 
 
+@dataclass(frozen=True)
+class Pass(Program):
+    """The scores and maps of a method for the images at another size, mirrored if `flip`; maps are of the images."""
+
+    method: Callable
+    scale: float | None
+    flip: bool
+    params: dict
+
+    def __call__(self, view: View) -> tuple:
+        x, start = view.inputs, 2 if view.adapter.channels_first else 1
+        size = tuple(ops.shape(x)[start : start + len(x.shape) - 2])
+        seen = ops.flip(x, axis=-1 if start == 2 else -2) if self.flip else x
+        if self.scale is not None:
+            seen = resize(seen, [_scaled(s, self.scale) for s in size], axis=start)
+        scores, maps = on_view(self.method, _taken(view, seen, self.scale), **self.params)
+        maps = flat(self.method, maps, len(x.shape))
+        maps = view.laid(maps, windows=windows_of(self.method, view, self.params))
+        return scores, ops.flip(maps, axis=-2) if self.flip else maps
+
+
 @functools.lru_cache(maxsize=256)
 def _tta(method: Callable, scales: tuple[float, ...], hflip: bool) -> Callable:
     passes = [(scale, flip) for scale in (None, *scales) for flip in ((False, True) if hflip else (False,))]
 
     @repeats
     @registry.with_parameters_of(method)
-    def augmented(model: Any, inputs: Any, indices: Any = None, **params: Any) -> tuple:
-        x = as_float(inputs)
-        units = models.units(model, x, indices, params.get("score"))
-        view = models.view(model, x)
-        start = 2 if view.adapter.channels_first else 1
+    @opens_view
+    def augmented(view: View, **params: Any) -> tuple:
         if scales and view.adapter.inputs.front is not None and view.adapter.inputs.front.windows:
             raise InputError("This model crops or pads its images, of each size otherwise: use tta(scales=(), ...).")
         if params.get("layer") is None and registry.takes(method, "layer"):
-            params["layer"] = view.signal()  # one signal for all sizes
-
-        def once(subject, x, units, scale, flip):
-            size = tuple(ops.shape(x)[start : start + len(x.shape) - 2])
-            seen = ops.flip(x, axis=-1 if start == 2 else -2) if flip else x
-            if scale is not None:
-                seen = resize(seen, [_scaled(s, scale) for s in size], axis=start)
-                _check_taken(subject, seen, scale)
-            scores, maps = method(subject, seen, units, **params)
-            places = models.windows(subject, x, params) if registry.of_layer(method) else None
-            maps = models.resized(subject, x, flat(method, maps, len(x.shape)), windows=places)
-            return scores, ops.flip(maps, axis=-2) if flip else maps
-
+            params["layer"] = Point(*view.signal())  # one signal for all sizes
         scores, maps = 0.0, 0.0
         for scale, flip in passes:
-            key = frozen(["tta", method, scale, flip, params])
-            run = repeated(functools.partial(once, scale=scale, flip=flip), key, model, method, x)
-            new_scores, new_maps = run(x, units)
+            new_scores, new_maps = repeated(Pass(method, scale, flip, params), view, method)()
             scores, maps = scores + new_scores, maps + new_maps
         return scores / len(passes), maps / len(passes)
 
@@ -72,12 +78,16 @@ def _tta(method: Callable, scales: tuple[float, ...], hflip: bool) -> Callable:
     return augmented
 
 
-def _check_taken(model: Any, images: Any, scale: float) -> None:
-    """Refuse a scale that makes images of a size which the model does not take."""
-    if models.adapter(model).black_box:
-        return
+def _taken(view: View, images: Any, scale: float | None) -> View:
+    """The view of the images at another size.
+
+    Raises:
+        InputError: the model does not take images of this size.
+    """
+    if scale is None or view.adapter.black_box:
+        return view.of(images, view.indices)
     try:
-        models.view(model, images)
+        return view.of(images, view.indices)
     except ExplainError:
         raise
     except Exception as error:

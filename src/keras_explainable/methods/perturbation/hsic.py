@@ -6,14 +6,15 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import filters
+from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.perturbation.probe import Probe
 from keras_explainable.methods.perturbation.segments import each_image, seen, segment, spread
 from keras_explainable.methods.perturbation.sobol import MOST_COMPARED
 from keras_explainable.methods.repetition import Rows, steps_of, total_of
 from keras_explainable.methods.validation import check_repetitions, seed_of
+from keras_explainable.models import View
 from keras_explainable.numerics import random
 from keras_explainable.numerics.arithmetic import divide
-from keras_explainable.registry import explainer
 from keras_explainable.runtime.compile_cache import repeats
 from keras_explainable.runtime.memory import check_fits
 
@@ -23,10 +24,7 @@ KERNEL_AT_ONCE = 1 << 20  # values of the kernel of scores that are computed tog
 @repeats
 @explainer("perturbation", "black box", "(1 + n) forward", "arXiv:2206.06219", postprocessing=filters.normalize)
 def hsic(
-    model: Any,
-    inputs: Any,
-    indices: Any = None,
-    score: Any = None,
+    view: View,
     *,
     repetitions: int = 500,
     segments: Any = 7,
@@ -52,8 +50,8 @@ def hsic(
     """
     check_repetitions(repetitions, MOST_COMPARED)
     seed = seed_of(seed)
-    probe = Probe(model, inputs, indices, score, baseline, at_once)
-    labels, counts = segment(probe.view, segments)
+    probe = Probe(view, baseline, at_once)
+    labels, counts = segment(view, segments)
     kept = 16.0 * repetitions * len(counts) * max(counts)
     check_fits(f"{repetitions:,} masks of {max(counts)} segments", kept, "give fewer repetitions= or segments=")
 
@@ -61,10 +59,10 @@ def hsic(
         return Rows(repetitions, lambda i, end: [random.on_host((end - i, n), seed, first=i * n) < 0.5])
 
     rows = each_image(counts, drawn)
-    f = ops.moveaxis(probe.changes("hsic", seen, labels)(rows), 1, -1)  # (B, K, M)
+    f = ops.moveaxis(probe.changes(seen, labels)(rows), 1, -1)  # (B, K, M)
     (z,) = rows.drawn(0, repetitions)
     # Centred, K_j is 2 c c' with c = z_j - mean z_j: the trace is a quadratic form.
-    values = 2 * quadratic_form(f, np.moveaxis(z - z.mean(axis=0), 0, 1), probe.view.batch)
+    values = 2 * quadratic_form(f, np.moveaxis(z - z.mean(axis=0), 0, 1), view.batch)
     values = values / max(repetitions - 1, 1) ** 2
     return probe.scores, spread(ops.moveaxis(values, 1, -1), labels)
 

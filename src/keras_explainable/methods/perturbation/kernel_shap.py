@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from keras_explainable import filters
+from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.perturbation.probe import Probe
 from keras_explainable.methods.perturbation.regression import parts, pseudo_inverse, weigh
 from keras_explainable.methods.repetition import Rows
 from keras_explainable.methods.validation import check_repetitions, seed_of
+from keras_explainable.models import View
 from keras_explainable.numerics import random
-from keras_explainable.registry import explainer
 from keras_explainable.runtime.compile_cache import repeats
 
 ENOUGH = 4  # coalitions for each segment, from which on Shapley values correlate by 0.9 with those of very many
@@ -25,10 +26,7 @@ ENOUGH = 4  # coalitions for each segment, from which on Shapley values correlat
     "perturbation", "black box", "(2 + n) forward", "arXiv:1705.07874", postprocessing=filters.positive_normalize
 )
 def kernel_shap(
-    model: Any,
-    inputs: Any,
-    indices: Any = None,
-    score: Any = None,
+    view: View,
     *,
     repetitions: int = 500,
     segments: Any = 7,
@@ -54,7 +52,7 @@ def kernel_shap(
     """
     check_repetitions(repetitions)
     seed = seed_of(seed)
-    probe = Probe(model, inputs, indices, score, baseline, at_once)
+    probe = Probe(view, baseline, at_once)
 
     def drawn(n):
         if repetitions < min(ENOUGH * n, 2**n - 2):
@@ -73,7 +71,7 @@ def kernel_shap(
 
         return Rows(1 + some.number, rows)
 
-    return probe.scores, weigh(probe, "kernel_shap", segments, drawn)
+    return probe.scores, weigh(probe, segments, drawn)
 
 
 def coalitions(number: int, n: int, seed: int) -> Rows:

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from keras_explainable import filters
+from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.perturbation.probe import Probe
 from keras_explainable.methods.perturbation.regression import parts, pseudo_inverse, weigh
 from keras_explainable.methods.repetition import Rows
 from keras_explainable.methods.validation import check_number, check_repetitions, seed_of
+from keras_explainable.models import View
 from keras_explainable.numerics import random
-from keras_explainable.registry import explainer
 from keras_explainable.runtime.compile_cache import repeats
 
 
@@ -25,10 +26,7 @@ from keras_explainable.runtime.compile_cache import repeats
     "perturbation", "black box", "(1 + n) forward", "arXiv:1602.04938", postprocessing=filters.positive_normalize
 )
 def lime(
-    model: Any,
-    inputs: Any,
-    indices: Any = None,
-    score: Any = None,
+    view: View,
     *,
     repetitions: int = 500,
     segments: Any = 7,
@@ -57,7 +55,7 @@ def lime(
     check_number("width", width, lambda w: w > 0, "a positive width")
     check_number("ridge", ridge, lambda r: 0 <= r < math.inf, "a number, 0 or more,")
     seed = seed_of(seed)
-    probe = Probe(model, inputs, indices, score, baseline, at_once)
+    probe = Probe(view, baseline, at_once)
 
     def drawn(n):
         some = Rows(repetitions, lambda start, stop: [lime_rows(stop - start, n, seed, start)])
@@ -69,7 +67,7 @@ def lime(
 
         return Rows(repetitions, rows)
 
-    return probe.scores, weigh(probe, "lime", segments, drawn)
+    return probe.scores, weigh(probe, segments, drawn)
 
 
 def lime_rows(number: int, n: int, seed: int, first: int = 0) -> np.ndarray:

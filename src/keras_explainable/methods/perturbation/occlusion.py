@@ -3,7 +3,7 @@
 All methods here need nothing of a model but its scores. Copies x o m + baseline o (1 - m) of each image are evaluated,
 a mask m being 1 where the image is seen. Their common parameters:
 
-- `baseline`: what is behind the mask: "mean", each image's own mean colour, which lies in any range of images; or, in
+- `baseline`: what covers the image: "mean", each image's own mean colour, which lies in any range of images; or, in
   that range, a number, a colour (C,), or images.
 - `at_once`: perturbed images that are evaluated together; at least one copy of each image of the batch is. None: 32,
   but fewer large ones on PyTorch's CPU, which is faster so. Maps do not depend on it.
@@ -12,6 +12,7 @@ a mask m being 1 where the image is seen. Their common parameters:
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,32 @@ from keras import ops
 
 from keras_explainable import filters
 from keras_explainable.errors import InputError
+from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.perturbation.probe import Probe, laid, sizes
 from keras_explainable.methods.repetition import Rows, check_passes
-from keras_explainable.registry import explainer
+from keras_explainable.models import View
 from keras_explainable.runtime.compile_cache import repeats
+
+
+@dataclass(frozen=True)
+class Window:
+    """Masks (P, *S) that cover a window of the size `patches`, by where it begins (P, axes)."""
+
+    patches: tuple[int, ...]
+    size: tuple[int, ...]
+
+    def __call__(self, start: Any, places: Any) -> Any:
+        covered = 1.0
+        for axis, (n, p) in enumerate(zip(self.size, self.patches, strict=True)):
+            at = ops.arange(n, dtype="float32") - start[:, axis : axis + 1]
+            inside = ops.cast((at >= 0) & (at < p), "float32")
+            covered = covered * ops.reshape(inside, (-1, *(n if a == axis else 1 for a in range(len(self.size)))))
+        return 1.0 - covered
+
+
+def where_covered(change: Any, seen: Any, live: Any, start: Any) -> tuple:
+    """The sums of the falls of scores times what is covered, and of what is covered (see `laid`)."""
+    return laid(-change, (1 - seen) * ops.reshape(live, (-1, *(1,) * (len(seen.shape) - 1))))
 
 
 @repeats
@@ -30,10 +53,7 @@ from keras_explainable.runtime.compile_cache import repeats
     "perturbation", "black box", "(1 + windows) forward", "arXiv:1311.2901", postprocessing=filters.positive_normalize
 )
 def occlusion(
-    model: Any,
-    inputs: Any,
-    indices: Any = None,
-    score: Any = None,
+    view: View,
     *,
     patch: int | Sequence[int] | None = None,
     stride: int | Sequence[int] | None = None,
@@ -54,7 +74,7 @@ def occlusion(
 
     Reference: Zeiler & Fergus, Visualizing and Understanding Convolutional Networks, arXiv:1311.2901.
     """
-    probe = Probe(model, inputs, indices, score, baseline, at_once)
+    probe = Probe(view, baseline, at_once)
     size = probe.size
     patches = sizes("patch", tuple(-(-s // 7) for s in sizes("size", size, size)) if patch is None else patch, size)
     strides = sizes("stride", tuple(-(-p // 2) for p in patches) if stride is None else stride, size)
@@ -64,19 +84,8 @@ def occlusion(
     number = math.prod(counts)
     check_passes(f"Windows of {patches} every {strides} pixels", number, "give a larger stride=")
 
-    def masks(start, places):
-        covered = 1.0
-        for axis, (n, p) in enumerate(zip(size, patches, strict=True)):
-            at = ops.arange(n, dtype="float32") - start[:, axis : axis + 1]
-            inside = ops.cast((at >= 0) & (at < p), "float32")
-            covered = covered * ops.reshape(inside, (-1, *(n if a == axis else 1 for a in range(len(size)))))
-        return 1.0 - covered
-
-    def combine(change, seen, live, start):
-        return laid(-change, (1 - seen) * ops.reshape(live, (-1, *(1,) * len(size))))
-
     def starts(start, stop):
         return [np.stack(np.unravel_index(np.arange(start, stop), counts), axis=-1) * strides]
 
-    total, count = probe.sum(["occlusion", patches], masks, Rows(number, starts), combine)
+    total, count = probe.sum(Window(patches, size), Rows(number, starts), where_covered)
     return probe.scores, total / count

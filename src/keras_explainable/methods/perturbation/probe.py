@@ -3,57 +3,65 @@
 import functools
 import string
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from keras import ops
 
-from keras_explainable import models
 from keras_explainable.errors import InputError
-from keras_explainable.methods.baselines import background
-from keras_explainable.methods.repetition import Rows, as_inputs, copies_of, total_of
+from keras_explainable.methods.baselines import baseline_images
+from keras_explainable.methods.repetition import Rows, copies_of, evaluated, scores_of, total_of
 from keras_explainable.methods.validation import at_once_of
-from keras_explainable.runtime.compile_cache import frozen, repeated
+from keras_explainable.models import View
+from keras_explainable.runtime.compile_cache import Program, repeated
 from keras_explainable.runtime.progress import counted
 
 
+@dataclass(frozen=True)
+class Change(Program):
+    """The change of scores (B, P, K) that P masks cause, from the images, the baseline and the scores of the images.
+
+    `masks` is a frozen dataclass, or a function of a module: it makes masks (P, *S) or (B, P, *S) of `rows`, each
+    (P, ...), and of `places`, a tensor or None."""
+
+    masks: Callable
+
+    def __call__(self, view: View, start: Any, scores: Any, places: Any, *rows: Any) -> Any:
+        return changed(view, start, scores, self.masks(*rows, places))
+
+
+@dataclass(frozen=True)
+class Term(Program):
+    """What `combine(change, masks, live, *rows)` makes of the change of scores that P masks cause (see `Change`)."""
+
+    masks: Callable
+    combine: Callable
+
+    def __call__(self, view: View, start: Any, scores: Any, places: Any, live: Any, *rows: Any) -> tuple:
+        seen = self.masks(*rows, places)
+        return self.combine(changed(view, start, scores, seen), seen, live, *rows)
+
+
 class Probe:
-    """A model on covered copies of a batch of images.
+    """A model on covered copies of a batch of images. What masks them and what is made of the scores is compiled: no
+    function that comes here may hold a model or a view."""
 
-    A mask function takes `rows` of what masks are made of, each (P, ...), and `places`, a tensor or None, and returns
-    masks (P, *S) or (B, P, *S). What is compiled is kept under `key`, the images' size and the score, and would keep
-    alive whatever it holds: no function here may hold a model or a view."""
+    def __init__(self, view: View, baseline: Any, at_once: int | None) -> None:
+        self.view = view.of(view.inputs, view.chosen())
+        self.at_once, self.start = at_once_of(at_once, view.x), baseline_images(view, baseline)
+        self.size = view.size
+        self.scores = scores_of(self.view)  # of the images themselves
 
-    def __init__(self, model: Any, inputs: Any, indices: Any, score: Any, baseline: Any, at_once: int | None) -> None:
-        self.view = models.view(model, inputs)
-        self.model, self.score, self.at_once = model, score, at_once_of(at_once, self.view.x)
-        self.x, self.units = self.view.x, models.units(model, inputs, indices, score)
-        self.background = background(self.view, baseline)
-        self.size = self.view.size
-        evaluated = functools.partial(evaluate, score, self.view.adapter.channels_first)
-        self.change = functools.partial(changed, evaluated)
-        self.scores = self._repeated("scores", evaluated)(self.x, self.units)  # of the images as they are
-
-    def sum(self, key: Any, masks: Callable, rows: Rows, combine: Callable, places: Any = None) -> Any:
+    def sum(self, masks: Callable, rows: Rows, combine: Callable, places: Any = None) -> Any:
         """The sum over masks of what `combine(change, masks, live, *rows)` makes of the change of scores (B, P, K) that
         P masks cause. Rows that fill up the last P are zeros, and `live` (P,) is 0 there and otherwise 1."""
-        change = self.change
+        run = functools.partial(repeated(Term(masks, combine), self.view), self.start, self.scores, places)
+        return total_of(run, self._chunks(rows), self.view.inputs)
 
-        def step(subject, x, behind, units, scores, places, live, *rows):
-            seen = masks(*rows, places)
-            return combine(change(subject, x, behind, units, scores, seen), seen, live, *rows)
-
-        run = functools.partial(self._repeated(key, step), *self._state(places))
-        return total_of(run, self._chunks(rows), self.x)
-
-    def changes(self, key: Any, masks: Callable, places: Any = None) -> Callable:
+    def changes(self, masks: Callable, places: Any = None) -> Callable:
         """A function from rows to the change of scores (B, M, K) that each of their M masks causes."""
-        change = self.change
-
-        def step(subject, x, behind, units, scores, places, *rows):
-            return change(subject, x, behind, units, scores, masks(*rows, places))
-
-        run = functools.partial(self._repeated(key, step), *self._state(places))
+        run = functools.partial(repeated(Change(masks), self.view), self.start, self.scores, places)
 
         def evaluated(rows):
             steps = self._chunks(rows)
@@ -65,12 +73,9 @@ class Probe:
 
         return evaluated
 
-    def _state(self, places: Any) -> tuple:
-        return self.x, self.background, self.units, self.scores, places
-
     def _chunks(self, rows: Rows) -> Rows:
-        """Rows (M, ...) as those of equal steps of P, filled up with zeros, behind `live` (P,), which is 0 there."""
-        steps, together = copies_of(rows.number, self.x, self.at_once)
+        """Rows (M, ...) as those of equal steps of P, filled up with zeros, after `live` (P,), which is 0 there."""
+        steps, together = copies_of(rows.number, self.view.x, self.at_once)
 
         def drawn(start, stop):
             first, last = start * together, min(stop * together, rows.number)
@@ -81,26 +86,15 @@ class Probe:
 
         return Rows(steps, drawn)
 
-    def _repeated(self, key: Any, step: Callable) -> Callable:
-        if self.view.adapter.black_box:  # a function is no program, and stays none
-            return functools.partial(step, self.model)
-        return repeated(step, frozen([key, self.size, self.score]), self.model, step, self.x)
 
-
-def evaluate(score: Any, channels_first: bool, subject: Any, images: Any, units: Any) -> Any:
-    """The scores of images (N, *S, C)."""
-    return models.view(subject, as_inputs(images, channels_first), units, score).evaluate()[0]
-
-
-def changed(evaluated: Callable, subject: Any, x: Any, behind: Any, units: Any, scores: Any, masks: Any) -> Any:
-    """The scores (B, P, K) of images seen through masks, less those of the images as they are."""
+def changed(view: View, start: Any, scores: Any, masks: Any) -> Any:
+    """The scores (B, P, K) of images seen through masks, less those of the images themselves."""
+    x, first = view.x, view.adapter.channels_first
     masks = masks[:, None] if len(masks.shape) == len(x.shape) - 1 else ops.moveaxis(masks, 1, 0)
-    copies, seen = masks.shape[0], masks[..., None]  # (P, B or 1, *S, 1)
-    images = x[None] * seen + behind[None] * (1 - seen)
-    images = ops.reshape(images, (-1, *ops.shape(x)[1:]))
-    units = None if units is None else ops.tile(units, (copies, 1))
-    found = evaluated(subject, images, units)
-    return ops.moveaxis(ops.reshape(found, (copies, -1, found.shape[-1])), 0, 1) - scores[:, None]
+    seen = masks[..., None]  # (P, B or 1, *S, 1)
+    copies = x[None] * seen + start[None] * (1 - seen)
+    found = evaluated(view, ops.moveaxis(copies, -1, 2) if first else copies)
+    return ops.moveaxis(found, 0, 1) - scores[:, None]
 
 
 def sizes(name: str, value: Any, size: tuple) -> tuple[int, ...]:

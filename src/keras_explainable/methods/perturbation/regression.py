@@ -1,4 +1,4 @@
-"""Weighted least squares of what segments do for a score, shared by LIME and Kernel SHAP."""
+"""Weighted least squares of the effect of segments on a score, shared by LIME and Kernel SHAP."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,17 +17,24 @@ TOGETHER = 256  # coalitions that sums are taken over at once
 EPSILON = np.finfo("float64").eps
 
 
-def weigh(probe: Probe, name: str, segments: Any, drawn: Callable) -> Any:
+def weigh(probe: Probe, segments: Any, drawn: Callable) -> Any:
     """Maps of sum over m of C[m] (f(x seen through z_m) - f(x)), z and C being `drawn(n)` for n segments; C's columns
     must say nothing of a constant f."""
     labels, counts = segment(probe.view, segments)
     rows = each_image(counts, drawn)
 
-    def combine(change, masks, live, z, weights):
-        return (ops.matmul(ops.transpose(weights, (1, 2, 0)), change),)  # (G, n, P) and (B, P, K)
-
-    (values,) = probe.sum(name, lambda z, weights, places: seen(z, places), rows, combine, labels)
+    (values,) = probe.sum(seen_by_weights, rows, by_weights, labels)
     return spread(values, labels)
+
+
+def seen_by_weights(z: Any, weights: Any, labels: Any) -> Any:
+    """`seen`, of rows that have weights besides."""
+    return seen(z, labels)
+
+
+def by_weights(change: Any, masks: Any, live: Any, z: Any, weights: Any) -> tuple:
+    """The sum over P masks of the change of scores (B, P, K) times weights (P, G, n): (B, n, K)."""
+    return (ops.matmul(ops.transpose(weights, (1, 2, 0)), change),)
 
 
 def parts(rows: Rows) -> Iterator[list[np.ndarray]]:

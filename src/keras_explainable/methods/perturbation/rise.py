@@ -1,28 +1,27 @@
-"""RISE: random masks, weighted by the score behind each."""
+"""RISE: random masks, weighted by the score of the image seen through each."""
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from keras import ops
 
 from keras_explainable import filters
+from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.perturbation.probe import Probe, laid, sizes
 from keras_explainable.methods.repetition import Rows
 from keras_explainable.methods.validation import check_number, check_repetitions, seed_of
+from keras_explainable.models import View
 from keras_explainable.numerics import random
-from keras_explainable.registry import explainer
 from keras_explainable.runtime.compile_cache import repeats
 
 
 @repeats
 @explainer("perturbation", "black box", "(1 + n) forward", "arXiv:1806.07421", postprocessing=filters.normalize)
 def rise(
-    model: Any,
-    inputs: Any,
-    indices: Any = None,
-    score: Any = None,
+    view: View,
     *,
     repetitions: int = 1000,
     grid: int | Sequence[int] = 7,
@@ -49,19 +48,29 @@ def rise(
     check_repetitions(repetitions)
     check_number("p", p, lambda p: 0 < p < 1, "a probability between 0 and 1")
     seed = seed_of(seed)
-    probe = Probe(model, inputs, indices, score, baseline, at_once)
+    probe = Probe(view, baseline, at_once)
     size, cells = probe.size, sizes("grid", grid, probe.size)
     rows = Rows(repetitions, lambda start, stop: rise_rows(stop - start, cells, size, p, seed, start))
 
-    def masks(seen, shift, places):
-        return shifted(seen, shift, cells, size)
-
-    def combine(change, seen, live, *rows):
-        return laid(change, seen * ops.reshape(live, (-1, *(1,) * len(cells))))
-
-    total, count = probe.sum(["rise", cells], masks, rows, combine)
+    total, count = probe.sum(Soft(cells, size), rows, where_seen)
     change = total / ops.where(count > 0, count, ops.ones_like(count))  # none where no mask shows a pixel
     return probe.scores, ops.expand_dims(probe.scores, tuple(range(1, 1 + len(cells)))) + change
+
+
+@dataclass(frozen=True)
+class Soft:
+    """Soft masks (P, *S), from which cells are seen and by how many pixels they are shifted."""
+
+    cells: tuple[int, ...]
+    size: tuple[int, ...]
+
+    def __call__(self, seen: Any, shift: Any, places: Any) -> Any:
+        return shifted(seen, shift, self.cells, self.size)
+
+
+def where_seen(change: Any, seen: Any, live: Any, *rows: Any) -> tuple:
+    """The sums of changes times masks, and of masks (see `laid`)."""
+    return laid(change, seen * ops.reshape(live, (-1, *(1,) * (len(seen.shape) - 1))))
 
 
 def rise_rows(number: int, cells: tuple, size: tuple, p: float, seed: int, first: int = 0) -> list[np.ndarray]:

@@ -6,13 +6,14 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import filters
+from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.perturbation.probe import Probe
 from keras_explainable.methods.perturbation.segments import each_image, seen, segment, spread
 from keras_explainable.methods.repetition import Rows, check_passes
 from keras_explainable.methods.validation import check_repetitions, seed_of
+from keras_explainable.models import View
 from keras_explainable.numerics import random
 from keras_explainable.numerics.arithmetic import divide
-from keras_explainable.registry import explainer
 from keras_explainable.runtime.compile_cache import repeats
 from keras_explainable.runtime.progress import counted
 
@@ -24,10 +25,7 @@ MOST_COMPARED = 100_000  # masks each two of which are: a minute for each image 
     "perturbation", "black box", "(1 + n (1 + segments)) forward", "arXiv:2111.04138", postprocessing=filters.normalize
 )
 def sobol(
-    model: Any,
-    inputs: Any,
-    indices: Any = None,
-    score: Any = None,
+    view: View,
     *,
     repetitions: int = 16,
     segments: Any = 7,
@@ -52,9 +50,9 @@ def sobol(
     """
     check_repetitions(repetitions)
     seed = seed_of(seed)
-    probe = Probe(model, inputs, indices, score, baseline, at_once)
-    labels, counts = segment(probe.view, segments)
-    changes = probe.changes("sobol", seen, labels)
+    probe = Probe(view, baseline, at_once)
+    labels, counts = segment(view, segments)
+    changes = probe.changes(seen, labels)
     n, number = max(counts), np.array(counts)[:, None]
     check_passes(f"{repetitions:,} repetitions for {n} segments", repetitions * (1 + n), "give fewer of either")
 

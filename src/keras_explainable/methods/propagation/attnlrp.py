@@ -5,13 +5,13 @@ from typing import Any
 
 from keras import ops
 
-from keras_explainable import filters, models
+from keras_explainable import filters
 from keras_explainable.errors import LayerError
+from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.gradient.reduction import units_last
 from keras_explainable.methods.propagation import canonizers, factors, normalised, rules
 from keras_explainable.models import INPUT, Adapter, Call, Override, Overrides, Point, Step, View
 from keras_explainable.models.layer_roles import ELEMENTWISE, LINEAR, TIMES
-from keras_explainable.registry import explainer
 
 # Where relevance is x times the gradient: what is linear gives to each input what it adds, and a softmax, the first
 # term of its Taylor series.
@@ -139,7 +139,7 @@ def _rules(view: View, gamma: float) -> list[Override]:
     "arXiv:2402.05602",
     postprocessing=filters.positive_normalize,
 )
-def attnlrp(model: Any, inputs: Any, indices: Any = None, score: Any = None, *, gamma: float = 0.25) -> tuple:
+def attnlrp(view: View, *, gamma: float = 0.25) -> tuple:
     """What each pixel adds to a transformer's score: LRP with rules for attention, softmax and layer normalisation.
 
     maps = sum over c of x g, g sent back as a gradient is, but y = f(x) of single numbers sends g y / x, each factor of
@@ -160,7 +160,6 @@ def attnlrp(model: Any, inputs: Any, indices: Any = None, score: Any = None, *, 
     Reference: Achtibat et al., AttnLRP: Attention-Aware Layer-Wise Relevance Propagation for Transformers,
     arXiv:2402.05602.
     """
-    view = models.view(model, inputs, indices, score)
     overrides = Overrides(_rules(view, gamma))
     scores, _, r = view.jacobian([INPUT], lambda _, g: ops.sum(view.x * g, axis=-1), keep=False, overrides=overrides)
     return scores, units_last(r[INPUT])

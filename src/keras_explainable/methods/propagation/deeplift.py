@@ -6,6 +6,7 @@ for what cannot be seen."""
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,15 @@ from keras import ops
 
 from keras_explainable import filters, models
 from keras_explainable.errors import LayerError
-from keras_explainable.methods.baselines import behind_inputs, references
+from keras_explainable.methods.baselines import baseline_inputs, references
+from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.gradient.integrated_gradients import GAP, largest_gap
 from keras_explainable.methods.gradient.reduction import PARTS, part_reducer, units_last
 from keras_explainable.methods.propagation import differences, factors
-from keras_explainable.models import INPUT, Override, Overrides, Point, Step
+from keras_explainable.models import INPUT, Override, Overrides, Point, Step, View
 from keras_explainable.models.layer_roles import ELEMENTWISE, LINEAR
-from keras_explainable.registry import explainer
 from keras_explainable.runtime import remarks
-from keras_explainable.runtime.compile_cache import frozen, repeated, repeats
+from keras_explainable.runtime.compile_cache import Program, repeated, repeats
 from keras_explainable.runtime.progress import counted
 
 SAME = 1e-6  # where the two differ by less there is no chord
@@ -40,7 +41,7 @@ def _points(step: Step) -> list[Point]:
     return differences.compared(step) if _is_joint(step) else [point for pair in _compared(step) for point in pair]
 
 
-def _have_rows(view: models.View, steps: Sequence[Step]) -> bool:
+def _have_rows(view: View, steps: Sequence[Step]) -> bool:
     """Whether all that is compared has a row for each image, and not for parts of it (windows, heads)."""
     shapes = [shape for step in steps if _points(step) for _, shape in step.call.signals]
     return all(shape[:1] == (view.operations.images,) for shape in shapes)
@@ -89,7 +90,7 @@ def _is_joint(step: Step) -> bool:
     return step.role in ("layernorm", "softmax") or of_torch or factors.is_pair(step)
 
 
-def _joint(view: models.View, step: Step, at_rest: dict[Point, Any], axes: dict) -> list[Override]:
+def _joint(view: View, step: Step, at_rest: dict[Point, Any], axes: dict) -> list[Override]:
     if step.role == "attention":
         return differences.attention(step, at_rest)
     if step.role == "layernorm":
@@ -102,7 +103,7 @@ def _joint(view: models.View, step: Step, at_rest: dict[Point, Any], axes: dict)
     return [(differences.product if step.role == "product" else differences.quotient)(step, at_rest)]
 
 
-def _rules(view: models.View, steps: Sequence[Step], at_rest: dict[Point, Any]) -> list[Override]:
+def _rules(view: View, steps: Sequence[Step], at_rest: dict[Point, Any]) -> list[Override]:
     """Rules for all that is not linear, from its signals on the baseline; the rest has its own gradient."""
     joint = [step for step in steps if _is_joint(step)]
     plain = [step for step in steps if step not in joint]
@@ -124,16 +125,15 @@ def _nothing(rows: Any, outputs: Any) -> Any:
     return ops.zeros((rows, 1))
 
 
-def _explain(model: Any, x: Any, behind: Any, units: Any, score: Any, reduce: str | None = "sum") -> tuple:
-    """Scores and maps of images against one baseline each, or one for all, both in the model's layout."""
+def _explain(view: View, start: Any, reduce: str | None = "sum") -> tuple:
+    """Scores and maps of images against one baseline each, or one for all, in the model's layout."""
     reduced = PARTS[reduce] if reduce else lambda parts: parts  # as soon as those of a unit are known
-    view = models.view(model, x, units, score)
-    steps = view.steps()
+    x, steps = view.inputs, view.steps()
     # Other inputs have a row for each image, and a model that folds frames into the batch has them in rows.
     alone = view.adapter.inputs.alone and not view.folds and _have_rows(view, steps)
-    rows = ops.shape(behind if alone else x)[0]
+    rows = ops.shape(start if alone else x)[0]
     baseline = models.view(
-        model, ops.broadcast_to(behind, (rows, *ops.shape(x)[1:])), score=functools.partial(_nothing, rows)
+        view.model, ops.broadcast_to(start, (rows, *ops.shape(x)[1:])), score=functools.partial(_nothing, rows)
     )
     points = dict.fromkeys(point for step in steps for point in _points(step))
     at_rest = {p: view.in_layout(p, v) for p, v in baseline.evaluate(list(points))[1].items()}
@@ -145,8 +145,8 @@ def _explain(model: Any, x: Any, behind: Any, units: Any, score: Any, reduce: st
     overrides = Overrides(_rules(view, steps, at_rest))
     scores, _, maps = view.jacobian([INPUT], contributions, keep=False, overrides=overrides)
     found = maps[INPUT] if reduce is None else units_last(maps[INPUT])
-    if score is not None and reduce != "absolute" and remarks.wanted(x):
-        below = models.view(model, ops.broadcast_to(behind, ops.shape(x)), units, score).evaluate()[0]
+    if view.asked is not None and reduce != "absolute" and remarks.wanted(x):
+        below = view.of(ops.broadcast_to(start, ops.shape(x)), view.indices).evaluate()[0]
         total = ops.sum(ops.reshape(found, _joined(found, reduce)), axis=-1 if reduce is None else 1)
         remarks.keep(completeness, (scores, below, total))
     return scores, found
@@ -177,10 +177,7 @@ def completeness(scores: np.ndarray, below: np.ndarray, total: np.ndarray) -> re
     postprocessing=filters.absolute_normalize,
 )
 def deeplift(
-    model: Any,
-    inputs: Any,
-    indices: Any = None,
-    score: Any = None,
+    view: View,
     *,
     baseline: Any = 0.0,
     reduce: str | None = "sum",
@@ -200,10 +197,16 @@ def deeplift(
     Reference: Shrikumar et al., Learning Important Features Through Propagating Activation Differences,
     arXiv:1704.02685.
     """
-    part_reducer(reduce)  # refuses what it does not know
-    view = models.view(model, inputs)
-    units = models.units(model, inputs, indices, score)
-    return _explain(model, view.inputs, behind_inputs(view, baseline), units, score, reduce)
+    part_reducer(reduce)  # which raises for an unknown one
+    return _explain(view, baseline_inputs(view, baseline), reduce)
+
+
+@dataclass(frozen=True)
+class AgainstOne(Program):
+    """Scores and maps against one baseline."""
+
+    def __call__(self, view: View, start: Any) -> tuple:
+        return _explain(view, start)
 
 
 @repeats
@@ -214,7 +217,7 @@ def deeplift(
     "arXiv:1705.07874",
     postprocessing=filters.absolute_normalize,
 )
-def deep_shap(model: Any, inputs: Any, indices: Any = None, score: Any = None, *, baselines: Any = 0.0) -> tuple:
+def deep_shap(view: View, *, baselines: Any = 0.0) -> tuple:
     """What each pixel adds to the score compared with the images that the model knows: DeepLIFT, averaged over them.
 
     maps = 1/R sum_i deeplift(x, baseline=r_i); their sum is score(x) less the mean of score(r_i).
@@ -225,16 +228,9 @@ def deep_shap(model: Any, inputs: Any, indices: Any = None, score: Any = None, *
 
     Reference: Lundberg and Lee, A Unified Approach to Interpreting Model Predictions, arXiv:1705.07874.
     """
-    view = models.view(model, inputs)
-    units = models.units(model, inputs, indices, score)
-
-    def one(subject, x, behind, units):
-        return _explain(subject, x, behind, units, score)
-
-    x, behind = view.inputs, references(view, baselines)
-    run = repeated(one, frozen(["deep_shap", score]), model, deeplift, x)
-    count, scores, maps = int(behind.shape[0]), None, 0.0
+    starts, run = references(view, baselines), repeated(AgainstOne(), view)
+    count, scores, maps = int(starts.shape[0]), None, 0.0
     for i in counted(range(count)):
-        scores, new = run(x, behind[i : i + 1], units)
+        scores, new = run(starts[i : i + 1])
         maps = maps + new
     return scores, maps / count

@@ -4,13 +4,13 @@ from typing import Any
 
 from keras import ops
 
-from keras_explainable import filters, models
+from keras_explainable import filters
 from keras_explainable.errors import LayerError
+from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.gradient.reduction import units_last
 from keras_explainable.methods.propagation import composites
 from keras_explainable.methods.propagation.engine import rules_of
-from keras_explainable.models import Overrides
-from keras_explainable.registry import explainer
+from keras_explainable.models import Overrides, View
 
 SIGNED = ("layernorm", "attention", "softmax")
 
@@ -22,7 +22,7 @@ SIGNED = ("layernorm", "attention", "softmax")
     "arXiv:1608.00507",
     postprocessing=filters.positive_normalize,
 )
-def excitation_backprop(model: Any, inputs: Any, indices: Any = None, layer: Any = None, score: Any = None) -> tuple:
+def excitation_backprop(view: View, layer: Any = None) -> tuple:
     """Which places won the unit's excitation: a probability that walks down the network along positive weights.
 
     P_j = sum_k x_j^+ W_jk^+ / (sum_j x_j^+ W_jk^+) P_k from 1 at the unit down to the signal of `layer`, there summed
@@ -35,7 +35,6 @@ def excitation_backprop(model: Any, inputs: Any, indices: Any = None, layer: Any
 
     Reference: Zhang et al., Top-down Neural Attention by Excitation Backprop, arXiv:1608.00507.
     """
-    view = models.view(model, inputs, indices, score)
     point = view.signal(layer)
     steps = view.steps(point)
     signed = [step.name for step in steps if step.role in SIGNED]

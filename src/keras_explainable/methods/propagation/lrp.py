@@ -22,15 +22,15 @@ from typing import Any
 
 from keras import ops
 
-from keras_explainable import filters, models
+from keras_explainable import filters
 from keras_explainable.errors import InputError, LayerError
-from keras_explainable.methods.baselines import behind_inputs
+from keras_explainable.methods.baselines import baseline_inputs
+from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.gradient.reduction import units_last
 from keras_explainable.methods.propagation import canonizers, composites, rules
 from keras_explainable.methods.propagation.composites import Box, Composite
 from keras_explainable.methods.propagation.engine import rules_of, starting
-from keras_explainable.models import IMAGES, INPUT, Overrides, Point, Step, View
-from keras_explainable.registry import explainer
+from keras_explainable.models import IMAGES, INPUT, Overrides, Point, Step, View, on_view, opens_view
 
 NEEDS = "gradient, known layers"
 READY = (
@@ -43,9 +43,8 @@ READY = (
 )
 
 
-def lrp(
-    model: Any, inputs: Any, indices: Any = None, score: Any = None, *, composite: Composite | None = None
-) -> tuple:
+@opens_view
+def lrp(view: View, *, composite: Composite | None = None) -> tuple:
     """The score given back to the pixels by rules of your choice; the methods below are this with a composite each.
 
     With `composites.Composite(convolution=rules.gamma(0.1), dense=rules.epsilon(0.01), first=rules.w_square)`, for one,
@@ -66,7 +65,6 @@ def lrp(
             "dense=rules.epsilon(0.01)), of ke.methods.propagation.rules."
         )
     composites.check(composite)
-    view = models.view(model, inputs, indices, score)
     steps = view.steps()
     if isinstance(composite.first, Box):
         composite = composite._replace(first=_boxed(view, composite.first, steps))
@@ -97,7 +95,7 @@ def _bound(view: View, name: str, value: Any, extreme: Callable) -> Any:
         bound = extreme(view.inputs, axis=tuple(range(1, len(view.inputs.shape))), keepdims=True)
     else:
         try:
-            bound = behind_inputs(view, value)
+            bound = baseline_inputs(view, value)
         except InputError as error:
             raise InputError(f"{name}: {error}") from error
     return ops.broadcast_to(bound, ops.shape(view.inputs))
@@ -110,9 +108,7 @@ def _bound(view: View, name: str, value: Any, extreme: Callable) -> Any:
     "10.1371/journal.pone.0130140",
     postprocessing=filters.positive_normalize,
 )
-def lrp_epsilon(
-    model: Any, inputs: Any, indices: Any = None, score: Any = None, *, epsilon: float = rules.EPSILON
-) -> tuple:
+def lrp_epsilon(view: View, *, epsilon: float = rules.EPSILON) -> tuple:
     """The score given back to the pixels by what each input adds to a layer; of a ReLU network, gradient x input.
 
     Every linear layer: R_j = sum_k x_j W_jk / (z_k + epsilon sign(z_k)) R_k, z = W x + b.
@@ -122,7 +118,7 @@ def lrp_epsilon(
 
     Reference: Bach et al., On Pixel-Wise Explanations for Non-Linear Classifier Decisions by LRP, PLoS ONE 2015.
     """
-    return lrp(model, inputs, indices, score, composite=composites.epsilon_everywhere(epsilon))
+    return on_view(lrp, view, composite=composites.epsilon_everywhere(epsilon))
 
 
 @explainer(
@@ -132,9 +128,7 @@ def lrp_epsilon(
     "arXiv:1910.09840",
     postprocessing=filters.positive_normalize,
 )
-def lrp_epsilon_plus(
-    model: Any, inputs: Any, indices: Any = None, score: Any = None, *, epsilon: float = rules.EPSILON
-) -> tuple:
+def lrp_epsilon_plus(view: View, *, epsilon: float = rules.EPSILON) -> tuple:
     """What speaks for the unit, clean and on the object: LRP with the z-plus rule in convolutions, epsilon in others.
 
     Convolutions: R_j = sum_k (x_j W_jk)^+ / sum_j (x_j W_jk)^+ R_k; dense layers as `lrp_epsilon`.
@@ -145,7 +139,7 @@ def lrp_epsilon_plus(
     Reference: Kohlbrenner et al., Towards Best Practice in Explaining Neural Network Decisions with LRP,
     arXiv:1910.09840.
     """
-    return lrp(model, inputs, indices, score, composite=composites.epsilon_plus(epsilon))
+    return on_view(lrp, view, composite=composites.epsilon_plus(epsilon))
 
 
 @explainer(
@@ -155,9 +149,7 @@ def lrp_epsilon_plus(
     "arXiv:1910.09840",
     postprocessing=filters.positive_normalize,
 )
-def lrp_epsilon_plus_flat(
-    model: Any, inputs: Any, indices: Any = None, score: Any = None, *, epsilon: float = rules.EPSILON
-) -> tuple:
+def lrp_epsilon_plus_flat(view: View, *, epsilon: float = rules.EPSILON) -> tuple:
     """As `lrp_epsilon_plus`, smoother: the first layer spreads relevance evenly over the pixels that it sees.
 
     First linear layer: R_j = sum_k R_k / (number of inputs of k); then as `lrp_epsilon_plus`.
@@ -167,7 +159,7 @@ def lrp_epsilon_plus_flat(
 
     Reference: Kohlbrenner et al., arXiv:1910.09840; the flat rule: Lapuschkin et al., arXiv:1902.10178.
     """
-    return lrp(model, inputs, indices, score, composite=composites.epsilon_plus_flat(epsilon))
+    return on_view(lrp, view, composite=composites.epsilon_plus_flat(epsilon))
 
 
 @explainer(
@@ -177,9 +169,7 @@ def lrp_epsilon_plus_flat(
     "arXiv:1910.09840",
     postprocessing=filters.positive_normalize,
 )
-def lrp_epsilon_alpha2_beta1(
-    model: Any, inputs: Any, indices: Any = None, score: Any = None, *, epsilon: float = rules.EPSILON
-) -> tuple:
+def lrp_epsilon_alpha2_beta1(view: View, *, epsilon: float = rules.EPSILON) -> tuple:
     """What speaks for the unit and what against it: LRP with the alpha-beta rule in convolutions, epsilon in others.
 
     Convolutions: R = 2 R^+ - R^-, the shares of what adds to an output and of what takes from it; dense layers as
@@ -190,7 +180,7 @@ def lrp_epsilon_alpha2_beta1(
 
     Reference: Bach et al., PLoS ONE 2015; Kohlbrenner et al., arXiv:1910.09840.
     """
-    return lrp(model, inputs, indices, score, composite=composites.epsilon_alpha2_beta1(epsilon))
+    return on_view(lrp, view, composite=composites.epsilon_alpha2_beta1(epsilon))
 
 
 @explainer(
@@ -201,10 +191,7 @@ def lrp_epsilon_alpha2_beta1(
     postprocessing=filters.positive_normalize,
 )
 def lrp_epsilon_gamma_box(
-    model: Any,
-    inputs: Any,
-    indices: Any = None,
-    score: Any = None,
+    view: View,
     *,
     epsilon: float = rules.EPSILON,
     gamma: float = 0.25,
@@ -225,4 +212,4 @@ def lrp_epsilon_gamma_box(
     Reference: Montavon et al., Layer-Wise Relevance Propagation: An Overview, doi:10.1007/978-3-030-28954-6_10; the box
     rule: Montavon et al., arXiv:1512.02479.
     """
-    return lrp(model, inputs, indices, score, composite=composites.epsilon_gamma_box(epsilon, gamma, low, high))
+    return on_view(lrp, view, composite=composites.epsilon_gamma_box(epsilon, gamma, low, high))

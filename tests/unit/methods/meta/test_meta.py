@@ -56,10 +56,10 @@ def test_a_method_of_methods_takes_what_they_take():
     def own(method):
         return list(ke.registry.parameters(method))
 
-    assert own(meta.smooth(ke.get("gradcam"))) == ["seed", "layer", "score"]
-    assert own(meta.tta(meta.smooth(ke.get("gradcam")))) == ["seed", "layer", "score"]
+    assert own(meta.smooth(ke.get("gradcam"))) == ["score", "seed", "layer"]
+    assert own(meta.tta(meta.smooth(ke.get("gradcam")))) == ["score", "seed", "layer"]
     assert own(meta.contrast(ke.get("gradcam"))) == ["layer"]
-    assert own(meta.ensemble(["gradcam", "gradients"])) == ["seed", "score"]
+    assert own(meta.ensemble(["gradcam", "gradients"])) == ["score", "seed"]
     assert own(meta.ensemble(["gradients", lambda model, inputs, indices=None: None])) == ["seed"]
     assert ke.registry.parameters(meta.tta(lambda model, x, y=None, **params: None)) is None
 
