@@ -7,11 +7,12 @@ import pytest
 
 import keras_explainable as ke
 from support import keras_models
-from support.helpers import BACKEND, REPRESENTATIVE, few, subject
+from support.calls import few, subject
+from support.selection import BACKEND, REPRESENTATIVE
 
 QUICK = REPRESENTATIVE | {"smooth_gradcampp"}
 METHODS = [
-    pytest.param(name, marks=() if BACKEND == "torch" or name in QUICK else pytest.mark.slow)
+    pytest.param(name, marks=() if BACKEND == "torch" or name in QUICK else pytest.mark.very_slow)
     for name in ke.registry.METHODS
 ]
 

@@ -6,50 +6,16 @@ import pytest
 
 import keras_explainable as ke
 from support import keras_models
-from support.helpers import BACKEND, REPRESENTATIVE, every_method, few, in_threads, subject
+from support.calls import UNITS, explain, few, subject
+from support.compare import close
+from support.left_as_found import same, state
+from support.selection import BACKEND, REPRESENTATIVE, every_method
+from support.threads import in_threads
 
 EXACT = [name for name in keras_models.KINDS if not name.startswith("mixed")]
 METHODS = list(ke.registry.METHODS)
-UNITS = np.array([[1, 4], [0, 0], [3, 2]])
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*the same everywhere")
-
-
-def explain(method, model, x, y=UNITS, **params):
-    return ke.explain(method, model, x, y, verbose=0, **{**few(method), **params})
-
-
-def close(a, b, tolerance=1e-5):
-    for u, v in zip(a, b, strict=True):
-        np.testing.assert_allclose(u, v, atol=tolerance * max(abs(v).max(), 1e-12), rtol=0)
-
-
-def fingerprint(model):
-    """All that a user could find changed on a model: weights, flags, and the attributes of every layer."""
-
-    def own(layer):
-        return {
-            key: id(value)
-            for key, value in vars(layer).items()
-            if key not in ("_called", "_losses", "_backward_hooks")
-            and not isinstance(value, (int, float, str, bool, type(None)))
-        }, {
-            key: value
-            for key, value in vars(layer).items()
-            if isinstance(value, (int, float, str, bool)) and key != "_called"
-        }
-
-    layers = [model, *model._flatten_layers(include_self=False)]
-    grads = [getattr(w.value, "grad", None) for w in model.weights] if keras.backend.backend() == "torch" else []
-    flags = [w.value.requires_grad for w in model.weights] if keras.backend.backend() == "torch" else []
-    return [own(layer) for layer in layers], [np.array(w) for w in model.get_weights()], grads, flags
-
-
-def same(before, after):
-    assert before[0] == after[0]
-    for a, b in zip(before[1], after[1], strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert before[2:] == after[2:]
 
 
 def pairs():
@@ -61,7 +27,7 @@ def pairs():
                 many = BACKEND == "torch" or kind == subject(method) or method == "gradcam"
             else:
                 many = BACKEND == "torch" and kind in (subject(method), kinds[number % len(kinds)])
-            yield pytest.param((method, kind), id=f"{method}-{kind}", marks=() if many else pytest.mark.slow)
+            yield pytest.param((method, kind), id=f"{method}-{kind}", marks=() if many else pytest.mark.very_slow)
 
 
 @pytest.fixture(params=every_method())
@@ -107,11 +73,11 @@ def test_the_model_is_left_as_it_was(pair):
     method, kind = pair
     model, x = keras_models.build(kind), keras_models.images(kind)
     model(x[:1], training=False)  # an unbuilt model is built by whoever calls it first
-    before = fingerprint(model)
+    before = state(model)
     explain(method, model, x)
-    same(before, fingerprint(model))
+    same(before, state(model))
     explain(method, model, x, run_eagerly=True)
-    same(before, fingerprint(model))
+    same(before, state(model))
 
 
 @on_every_kind
@@ -119,14 +85,14 @@ def test_the_model_is_left_as_it_was_by_a_call_that_raised(pair):
     method, kind = pair
     model, x = keras_models.build(kind), keras_models.images(kind)
     model(x[:1], training=False)
-    before = fingerprint(model)
+    before = state(model)
 
     def broken(maps):
         raise RuntimeError("on purpose")
 
     with pytest.raises(RuntimeError, match="on purpose"):
         explain(method, model, x, postprocessing=broken)
-    same(before, fingerprint(model))
+    same(before, state(model))
 
 
 def test_same_seed_same_map(method):
@@ -182,10 +148,10 @@ def test_integer_images_are_floats(method):
 @pytest.mark.parametrize("method", ["gradcam", "full_gradients", "scorecam", "smoothgrad"])
 def test_eight_threads_are_one(method, kind):
     model, x = keras_models.build(kind), keras_models.images(kind)
-    expected, before = explain(method, model, x, run_eagerly=True), fingerprint(model)
+    expected, before = explain(method, model, x, run_eagerly=True), state(model)
     for result in in_threads(lambda i: explain(method, model, x, run_eagerly=i % 2 == 0)):
         close(result, expected, 1e-4)
-    same(before, fingerprint(model))
+    same(before, state(model))
 
 
 def test_mixed_precision_scores_and_maps_are_float32(method):

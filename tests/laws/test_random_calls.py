@@ -11,7 +11,7 @@ CALLS, MANY, AT_ONCE = 500, 10_000, 100
 
 @pytest.mark.parametrize(
     "start",
-    [pytest.param(n, marks=pytest.mark.slow if n >= CALLS else ()) for n in range(0, MANY, AT_ONCE)],
+    [pytest.param(n, marks=pytest.mark.very_slow if n >= CALLS else ()) for n in range(0, MANY, AT_ONCE)],
 )
 def test_a_call_explains_or_is_refused_by_one_error_of_ours(start):
     made, wrong = Counter(), []

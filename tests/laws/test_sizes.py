@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import keras_explainable as ke
-from support.helpers import BACKEND, close
+from support.compare import close
+from support.selection import BACKEND
 
 METHODS = ["input_x_gradient", "lrp_epsilon", "lrp_epsilon_alpha2_beta1", "attnlrp", "full_gradients", "layercam"]
 LAYERS = {"layercam": "stem_relu"}

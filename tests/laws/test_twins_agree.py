@@ -12,7 +12,8 @@ import reference
 from keras_explainable.numerics import random
 from reference import cams, fullgrad, gradient, meta
 from support import keras_models
-from support.helpers import BACKEND, subject
+from support.calls import subject
+from support.selection import BACKEND
 from support.to_reference import as_reference
 
 MIXED = {"mixed_float16": 0.05, "mixed_bfloat16": 0.2}
@@ -53,7 +54,7 @@ def pairs():
     for method in sorted(TWINS.keys() - GIVEN):
         everywhere = BACKEND == "torch" or method in ("gradients", "full_gradients", "gradcam")
         for name in EXACT if subject(method) == "functional" else [subject(method)]:
-            marks = () if everywhere or name == subject(method) else pytest.mark.slow
+            marks = () if everywhere or name == subject(method) else pytest.mark.very_slow
             yield pytest.param(method, name, id=f"{method}-{name}", marks=marks)
 
 

@@ -8,7 +8,8 @@ from keras import ops
 
 import keras_explainable as ke
 from support import keras_models
-from support.helpers import close, gradcam, raw
+from support.calls import gradcam, raw
+from support.compare import close
 
 SHAPE, UNITS = (12, 14, 3), 3
 pytestmark = [

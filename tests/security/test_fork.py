@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 
-from support.helpers import BACKEND
+from support.selection import BACKEND
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 on_torch = pytest.mark.skipif(BACKEND != "torch", reason="of PyTorch")

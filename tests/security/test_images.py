@@ -333,7 +333,7 @@ def mutated(seed):
 
 
 @pytest.mark.parametrize(
-    "start", [pytest.param(n, marks=pytest.mark.slow if n >= SEEDS else ()) for n in range(0, MANY, AT_ONCE)]
+    "start", [pytest.param(n, marks=pytest.mark.very_slow if n >= SEEDS else ()) for n in range(0, MANY, AT_ONCE)]
 )
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 def test_a_damaged_image_is_an_image_or_an_error_of_ours(tmp_path, ghostscript, start):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from support.helpers import BACKEND
+from support.selection import BACKEND
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")
 SRC = str(Path(__file__).resolve().parents[2] / "src")

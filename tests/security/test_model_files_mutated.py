@@ -163,7 +163,7 @@ def outcome(number, folder):
 
 
 @pytest.mark.parametrize(
-    "start", [pytest.param(n, marks=pytest.mark.slow if n >= NORMAL else ()) for n in range(0, MANY, AT_ONCE)]
+    "start", [pytest.param(n, marks=pytest.mark.very_slow if n >= NORMAL else ()) for n in range(0, MANY, AT_ONCE)]
 )
 @pytest.mark.filterwarnings("ignore")
 def test_a_changed_file_is_refused_by_an_error_of_ours_or_works(start, tmp_path):

@@ -9,7 +9,7 @@ from keras import ops
 import keras_explainable as ke
 from keras_explainable.errors import InputError, LayerError
 from support import keras_models
-from support.helpers import close
+from support.compare import close
 
 pytestmark = [
     pytest.mark.filterwarnings(

@@ -20,6 +20,7 @@ from saliency.simple_fullgrad import SimpleFullGrad
 from saliency.smooth_fullgrad import SmoothFullGrad
 from saliency.smoothgrad import SmoothGrad
 from saliency.tensor_extractor import FullGradExtractor
+from support.compare import close
 
 EXPLAINERS = {
     "FullGrad": FullGrad,
@@ -69,11 +70,6 @@ def plain_gradient(module, x, y):
     leaf = x.detach().clone().requires_grad_()
     (gradient,) = torch.autograd.grad(module(leaf).gather(1, y.reshape(-1, 1)).sum(), leaf)
     return gradient
-
-
-def close(actual, expected, rtol=1e-5):
-    assert actual.shape == expected.shape
-    torch.testing.assert_close(actual, expected, rtol=rtol, atol=rtol * float(expected.abs().max()))
 
 
 def every(test):
@@ -331,7 +327,7 @@ def test_an_image_is_explained_alike_in_every_company(make):
     explainer = make(module, num_samples=4)
     together = explainer.saliency(x, 1)
     close(together, torch.cat([explainer.saliency(x[i : i + 1], 1) for i in range(2)]))
-    close(explainer.saliency(x, 1), together, rtol=0)
+    close(explainer.saliency(x, 1), together, 0)
     assert float((make(module, num_samples=4, seed=1).saliency(x, 1) - together).abs().max()) > 0
 
 

@@ -112,7 +112,7 @@ print(float((ours - leaf.grad).abs().max()), float(numpy.abs(theirs - leaf.grad[
 
 
 @only_torch
-@pytest.mark.slow
+@pytest.mark.very_slow
 def test_both_distributions_side_by_side_from_wheels(tmp_path):
     wheels, home = tmp_path / "wheels", tmp_path / "environment"
     pip("wheel", "--no-deps", "--quiet", "--wheel-dir", str(wheels), str(ROOT), what="building our wheel")

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from support.helpers import BACKEND
+from support.selection import BACKEND
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.helpers import BACKEND
+from support.selection import BACKEND
 
 PROGRAM = """
 import keras, numpy as np

@@ -282,7 +282,7 @@ def test_an_unexpected_error_is_one_line_too(photo, monkeypatch):
     fails(run("explain", photo), 1, "RuntimeError: several lines", "--debug")
 
 
-@pytest.mark.slow
+@pytest.mark.very_slow
 def test_backend_is_taken_by_the_program_whatever_the_environment_says(photo, tmp_path):
     pytest.importorskip(OTHER)
     result = program("explain", photo, "--backend", OTHER, "--out", tmp_path / "out")
@@ -290,7 +290,7 @@ def test_backend_is_taken_by_the_program_whatever_the_environment_says(photo, tm
     assert (tmp_path / "out" / "photo_gradcam.png").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.very_slow
 def test_without_typer_the_program_says_how_to_get_it():
     code = (
         "import sys\nfrom keras_explainable.cli import start\nsys.argv = ['keras-explainable', 'methods']\n"

@@ -119,7 +119,7 @@ def test_file_holds_the_built_network_and_nothing_else(model):
     assert load_model() is not load_model()
 
 
-@pytest.mark.slow
+@pytest.mark.very_slow
 def test_training_lowers_the_loss():
     """Eight steps leave the ln 2 of a network that knows nothing for the entropy of two classes in ten, 0.5."""
     trained = train.train(steps=8, seed=1, scenes=64)

@@ -16,7 +16,10 @@ from keras_explainable.explaining.loop import run_steps
 from reference import filters as slow_filters
 from reference.resize import bilinear as slow_resize
 from support import keras_models
-from support.helpers import BACKEND, SHAPE, close, every_method, few, gradcam, on, raw, subject
+from support.calls import few, gradcam, raw, subject
+from support.compare import close
+from support.keras_models import SHAPE, on
+from support.selection import BACKEND, every_method
 
 N = 5
 

@@ -12,7 +12,8 @@ from keras import layers as L
 import keras_explainable as ke
 from keras_explainable.errors import InputError
 from support import keras_models
-from support.helpers import BACKEND, close
+from support.compare import close
+from support.selection import BACKEND
 
 
 def too_little():
@@ -72,7 +73,7 @@ def tiny(seed):
     return keras_models.randomize(keras.Sequential(stack), seed)
 
 
-@pytest.mark.parametrize("number", [8, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [8, pytest.param(100, marks=pytest.mark.very_slow)])
 def test_models_that_are_gone_leave_nothing(number):
     x = np.ones((2, 8, 8, 3), "float32")
 

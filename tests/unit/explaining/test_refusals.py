@@ -11,7 +11,9 @@ from keras import ops
 import keras_explainable as ke
 from keras_explainable.errors import InputError, LayerError
 from support import keras_models
-from support.helpers import SHAPE, close, counted, gradcam, on, raw
+from support.calls import gradcam, raw
+from support.compare import close
+from support.keras_models import SHAPE, counted, on
 
 N = 5
 

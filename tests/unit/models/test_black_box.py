@@ -9,7 +9,8 @@ import pytest
 import keras_explainable as ke
 from keras_explainable.errors import ExplainError, InputError, LayerError
 from support import keras_models
-from support.helpers import SHAPE, few
+from support.calls import few
+from support.keras_models import SHAPE
 
 W = np.random.default_rng(5).normal(size=(*SHAPE, 4))
 

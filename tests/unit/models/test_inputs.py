@@ -8,9 +8,12 @@ from keras import ops
 
 import keras_explainable as ke
 from keras_explainable.errors import InputError
-from laws.test_keras_models import fingerprint, same
 from support import keras_models
-from support.helpers import BACKEND, SHAPE, close, every_method, few, raw, subject
+from support.calls import few, raw, subject
+from support.compare import close
+from support.keras_models import SHAPE
+from support.left_as_found import same, state
+from support.selection import BACKEND, every_method
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*the same everywhere")
 N = 3
@@ -92,9 +95,9 @@ def one_by_one(method, model, x, y=Y, **params):
 def test_equals_the_model_with_the_others_built_in(method):
     model = transformer() if subject(method) == "transformer" else gated(pooled=method == "cam")
     x = given()
-    before = fingerprint(model)
+    before = state(model)
     ours = raw(method, model, x, Y, leaf="image", **few(method))
-    same(before, fingerprint(model))
+    same(before, state(model))
     close(ours, one_by_one(method, model, x, **few(method)), 1e-4)
     batched = raw(method, model, x, Y, leaf="image", batch_size=2, **few(method))
     close(batched, ours, 1e-4)

@@ -6,6 +6,7 @@ import pytest
 from reference import fullgrad, gradient
 from reference import net as n
 from reference.resize import bilinear
+from support.compare import close
 
 BIASED = ["conv1", "bn1", "bn2", "conv3", "fc"]  # in execution order
 
@@ -48,10 +49,6 @@ def golden(request, real_data):
     folder = real_data / "golden"
     classes = np.load(folder / f"{request.param}.npz")["classes"]
     return tiny_net(folder / "tiny_weights.npz"), load(folder / f"{request.param}.npz"), classes
-
-
-def close(actual, expected):
-    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5 * abs(expected).max())
 
 
 def test_decomposition(golden):

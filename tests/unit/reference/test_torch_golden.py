@@ -10,6 +10,8 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
+from support.compare import close  # noqa: E402
+
 pytestmark = [
     pytest.mark.real,
     pytest.mark.skipif(keras.backend.backend() != "torch", reason="modules need Keras on PyTorch"),
@@ -53,10 +55,6 @@ def golden(request, real_data):
     import networks_torch
 
     return networks_torch.load(request.param), values
-
-
-def close(actual, expected, tolerance=1e-5):
-    np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance * abs(expected).max())
 
 
 def maps(method, *args, **params):

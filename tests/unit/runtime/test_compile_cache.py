@@ -10,7 +10,10 @@ from keras import layers as L
 
 import keras_explainable as ke
 from support import keras_models
-from support.helpers import BACKEND, SHAPE, close, counted, few, gradcam, on, raw
+from support.calls import few, gradcam, raw
+from support.compare import close
+from support.keras_models import SHAPE, counted, on
+from support.selection import BACKEND
 
 N = 5
 

@@ -13,10 +13,13 @@ from reference import meta as twins
 from reference.net import jacobian, on_grid
 from reference.resize import bilinear
 from support import keras_models
-from support.helpers import BACKEND, close, on, raw, where_quick
+from support.calls import raw
+from support.compare import close
+from support.keras_models import on
+from support.selection import BACKEND, torch_only
 from support.to_reference import as_reference
 
-pytestmark = where_quick
+pytestmark = torch_only
 
 UNITS = np.array([[1, 4], [0, 2]])
 # Where the maps are of one signal; `cam` needs a pooled head and `guided_gradcam` ReLUs.

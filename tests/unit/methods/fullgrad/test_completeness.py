@@ -45,7 +45,7 @@ def randomized(name):
 def cases():
     """PyTorch compiles nothing and takes seconds for them all; elsewhere one is quick enough to be tried each time."""
     quick = ["VGG16"] if keras.backend.backend() != "torch" else NETWORKS
-    return [pytest.param(name, marks=() if name in quick else pytest.mark.slow) for name in NETWORKS]
+    return [pytest.param(name, marks=() if name in quick else pytest.mark.very_slow) for name in NETWORKS]
 
 
 @pytest.mark.parametrize("name", cases())

@@ -17,13 +17,16 @@ from keras_explainable.numerics import random
 from keras_explainable.numerics.resize import resize
 from reference import perturbation as twins
 from support import keras_models
-from support.helpers import BACKEND, ON_TORCH_CPU, SHAPE, close, counted, first_everywhere, module, raw, where_quick
+from support.calls import module, raw
+from support.compare import close
+from support.keras_models import SHAPE, counted
+from support.selection import BACKEND, ON_TORCH_CPU, first_fast, torch_only
 from support.to_reference import as_reference
 
-pytestmark = where_quick
+pytestmark = torch_only
 
 UNITS = np.array([[1, 4], [0, 0], [3, 2]])
-KINDS = first_everywhere("one_dimensional", "functional", "channels_first", "three_dimensional")
+KINDS = first_fast("one_dimensional", "functional", "channels_first", "three_dimensional")
 quick = pytest.mark.skipif(BACKEND != "torch", reason="about NumPy alone, which is quickest on PyTorch")
 SEED = 5
 SPACE = keras_models.SIZE

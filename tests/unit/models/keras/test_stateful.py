@@ -7,7 +7,8 @@ from keras import layers as L
 from keras import ops
 
 from support import keras_models
-from support.helpers import close, few, raw
+from support.calls import few, raw
+from support.compare import close
 
 X = np.random.default_rng(0).normal(size=(4, 5, 8, 9, 3)).astype("float32")
 

@@ -8,7 +8,9 @@ from keras import ops
 
 from keras_explainable.errors import LayerError
 from support import keras_models
-from support.helpers import BACKEND, close, raw
+from support.calls import raw
+from support.compare import close
+from support.selection import BACKEND
 
 UNITS = [[1], [2]]
 METHODS = [
@@ -21,7 +23,7 @@ METHODS = [
     "attnlrp",
 ]
 QUICK = ("lrp_epsilon_plus", "deeplift", "attnlrp")
-SLOW = [] if BACKEND == "torch" else [pytest.mark.slow]
+SLOW = [] if BACKEND == "torch" else [pytest.mark.very_slow]
 
 
 def marked(names):

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 import keras_explainable as ke
-from support.helpers import BACKEND, close, few, raw
+from support.calls import few, raw
+from support.compare import close
+from support.selection import BACKEND
 
 pytestmark = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
 NAMES = [m.name for m in ke.methods.list() if "attention" not in m.needs and m.name != "xrai"]

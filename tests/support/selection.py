@@ -1,0 +1,52 @@
+"""When a test runs: the three levels, by backend and by method.
+
+A test without a mark, or marked `fast`, runs in `make test`; a `slow` one in `make test-all` only, a `very_slow` one by
+hand only. The mark closest to a test counts: a parameter's before the function's, the function's before the file's.
+PyTorch compiles nothing; on TensorFlow and JAX nearly all time goes into compiling, so that levels differ there."""
+
+import keras
+import pytest
+
+import keras_explainable as ke
+
+BACKEND = keras.backend.backend()
+ON_TORCH_CPU = BACKEND == "torch" and keras.ops.convert_to_tensor(0.0).device.type == "cpu"
+fast, slow, very_slow = pytest.mark.fast, pytest.mark.slow, pytest.mark.very_slow
+
+# The methods by which laws are tried in `make test`; all others in `make test-all`, or by hand where they are compiled.
+REPRESENTATIVE = {
+    "gradients",
+    "smoothgrad",
+    "full_gradients",
+    "gradcam",
+    "scorecam",
+    "integrated_gradients",
+    "lrp_epsilon_plus",
+    "occlusion",
+    "attention_rollout",
+}
+
+
+def by_backend(torch, compiled):
+    """One of two marks: on PyTorch, or where every test must be compiled."""
+    return torch if BACKEND == "torch" else compiled
+
+
+# Of a file that is marked so, what is not marked `fast` is tried where nothing is compiled. Each method equals its twin in
+# `make test` on every backend, on one kind of model; the other witnesses and kinds are tried here.
+torch_only = by_backend(slow, very_slow)
+
+
+def first_fast(first, *others):
+    """Parameters of a test, such as kinds of model, of which the first is tried in `make test`."""
+    return [pytest.param(first, marks=fast), *others]
+
+
+def quick(method):
+    """The mark of a test of this method in a law that is tried on every method."""
+    return by_backend(slow, very_slow) if method not in REPRESENTATIVE else fast
+
+
+def every_method(names=None):
+    """The methods as parameters of a test."""
+    return [pytest.param(name, marks=quick(name)) for name in names or ke.registry.METHODS]
