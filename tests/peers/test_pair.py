@@ -8,9 +8,9 @@ from keras_explainable.methods.gradient.xrai import felzenszwalb
 from reference import pair
 from support.calls import module, raw
 from support.compare import close
-from support.selection import torch_only
+from support.selection import very_slow_compiled
 
-pytestmark = torch_only
+pytestmark = very_slow_compiled
 
 
 @pytest.fixture(scope="module")

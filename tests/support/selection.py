@@ -32,9 +32,10 @@ def by_backend(torch, compiled):
     return torch if BACKEND == "torch" else compiled
 
 
-# Of a file that is marked so, what is not marked `fast` is tried where nothing is compiled. Each method equals its twin in
-# `make test` on every backend, on one kind of model; the other witnesses and kinds are tried here.
-torch_only = by_backend(slow, very_slow)
+# For what says little about a backend: tried in `make test` on PyTorch, which compiles nothing, and elsewhere later.
+slow_compiled = by_backend(fast, slow)
+# For further witnesses of what `make test` tries on every backend, such as a method's twin on other kinds of model.
+very_slow_compiled = by_backend(slow, very_slow)
 
 
 def first_fast(first, *others):
@@ -44,7 +45,7 @@ def first_fast(first, *others):
 
 def quick(method):
     """The mark of a test of this method in a law that is tried on every method."""
-    return by_backend(slow, very_slow) if method not in REPRESENTATIVE else fast
+    return fast if method in REPRESENTATIVE else very_slow_compiled
 
 
 def every_method(names=None):

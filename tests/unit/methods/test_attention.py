@@ -15,10 +15,10 @@ from support import keras_models
 from support.calls import raw
 from support.compare import close
 from support.keras_models import on
-from support.selection import BACKEND, torch_only
+from support.selection import BACKEND, very_slow_compiled
 from support.to_reference import as_reference
 
-pytestmark = torch_only
+pytestmark = very_slow_compiled
 
 UNITS = np.array([[1, 4], [0, 2]])
 METHODS = ["attention_rollout", "gradient_attention_rollout", "attention_relevance"]

@@ -11,10 +11,10 @@ from reference import cams, cams_smooth, meta
 from support import keras_models
 from support.calls import raw
 from support.compare import close
-from support.selection import first_fast, torch_only
+from support.selection import first_fast, very_slow_compiled
 from support.to_reference import as_reference
 
-pytestmark = torch_only
+pytestmark = very_slow_compiled
 
 UNITS = np.array([[1, 4], [0, 0], [3, 2]])
 

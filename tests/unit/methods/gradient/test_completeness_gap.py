@@ -15,9 +15,9 @@ from support import keras_models
 from support.calls import raw
 from support.compare import close
 from support.keras_models import SHAPE, counted
-from support.selection import fast, torch_only
+from support.selection import fast, very_slow_compiled
 
-pytestmark = torch_only
+pytestmark = very_slow_compiled
 
 
 def explained(*args, **params):

@@ -20,10 +20,10 @@ from support import keras_models
 from support.calls import module, raw
 from support.compare import close
 from support.keras_models import SHAPE, counted
-from support.selection import BACKEND, ON_TORCH_CPU, first_fast, torch_only
+from support.selection import BACKEND, ON_TORCH_CPU, first_fast, very_slow_compiled
 from support.to_reference import as_reference
 
-pytestmark = torch_only
+pytestmark = very_slow_compiled
 
 UNITS = np.array([[1, 4], [0, 0], [3, 2]])
 KINDS = first_fast("one_dimensional", "functional", "channels_first", "three_dimensional")

@@ -12,13 +12,15 @@ from support import keras_models
 from support.calls import raw
 from support.compare import close
 from support.left_as_found import same, state
-from support.selection import BACKEND, torch_only
+from support.selection import BACKEND, very_slow_compiled
 from support.to_reference import as_reference
 
 UNITS = np.array([[1, 4], [0, 2]])
 
 
-@pytest.mark.parametrize("gamma", [0.25, pytest.param(0.0, marks=torch_only), pytest.param(3.0, marks=torch_only)])
+@pytest.mark.parametrize(
+    "gamma", [0.25, pytest.param(0.0, marks=very_slow_compiled), pytest.param(3.0, marks=very_slow_compiled)]
+)
 def test_a_transformer_has_the_maps_of_its_twin(gamma):
     x = keras_models.images("transformer", 2)
     theirs = attnlrp(as_reference(keras_models.build("transformer")), x.astype("float64"), UNITS, gamma)
@@ -65,7 +67,7 @@ def test_a_quotient_of_a_number_is_a_function_of_numbers(over):
 NORMS = [L.LayerNormalization, L.RMSNormalization]
 
 
-@pytest.mark.parametrize("norm", [NORMS[0], pytest.param(NORMS[1], marks=torch_only)])
+@pytest.mark.parametrize("norm", [NORMS[0], pytest.param(NORMS[1], marks=very_slow_compiled)])
 def test_without_biases_relevance_is_conserved(norm):
     gate = L.Dense(6, activation="silu", use_bias=False)
     expand, contract = L.Dense(6, use_bias=False), L.Dense(4, use_bias=False)
@@ -81,7 +83,7 @@ def test_without_biases_relevance_is_conserved(norm):
         np.testing.assert_allclose(maps.sum(1), scores, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("layers", [1, pytest.param(2, marks=torch_only)])
+@pytest.mark.parametrize("layers", [1, pytest.param(2, marks=very_slow_compiled)])
 def test_constant_probabilities_keep_their_half(layers):
     stack = [L.MultiHeadAttention(2, 3, use_bias=False, name=f"attention{i}") for i in range(layers)]
     model = network(*(lambda x, layer=layer: layer(x, x) for layer in stack))

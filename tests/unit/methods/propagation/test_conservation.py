@@ -5,10 +5,13 @@ import pytest
 
 from support import keras_models
 from support.calls import raw
-from support.selection import BACKEND, torch_only
+from support.selection import BACKEND, very_slow_compiled
 
 UNITS = [1, 0, 3]
-KINDS = ["functional", *(pytest.param(name, marks=torch_only) for name in ("fused", "channels_first", "module"))]
+KINDS = [
+    "functional",
+    *(pytest.param(name, marks=very_slow_compiled) for name in ("fused", "channels_first", "module")),
+]
 if BACKEND != "torch":
     KINDS = KINDS[:-1]
 # Epsilon keeps nearly nothing; and of the z-plus rule's positive parts, padding and dead outputs keep nothing.

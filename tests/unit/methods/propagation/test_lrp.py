@@ -17,7 +17,7 @@ from reference import propagation as twins
 from support import keras_models
 from support.calls import raw
 from support.compare import close
-from support.selection import BACKEND, torch_only
+from support.selection import BACKEND, very_slow_compiled
 from support.to_reference import as_reference
 
 UNITS = np.array([[1, 4], [0, 0], [3, 2]])
@@ -25,7 +25,7 @@ on_torch = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on 
 
 
 def slow_but(first, *others):
-    return [first, *(pytest.param(other, marks=torch_only) for other in others)]
+    return [first, *(pytest.param(other, marks=very_slow_compiled) for other in others)]
 
 
 @pytest.mark.parametrize("name", slow_but("functional", "fused", "channels_first", "rescaled", "one_dimensional"))

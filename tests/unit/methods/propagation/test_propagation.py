@@ -10,9 +10,9 @@ from keras_explainable.errors import LayerError
 from support import keras_models
 from support.calls import raw
 from support.compare import close
-from support.selection import BACKEND, torch_only
+from support.selection import BACKEND, very_slow_compiled
 
-pytestmark = torch_only
+pytestmark = very_slow_compiled
 
 UNITS = [1, 0, 3]
 
