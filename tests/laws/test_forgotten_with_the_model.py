@@ -8,13 +8,10 @@ import pytest
 import keras_explainable as ke
 from support import keras_models
 from support.calls import few, subject
-from support.selection import BACKEND, REPRESENTATIVE
+from support.selection import REPRESENTATIVE, slow, very_slow_compiled
 
 QUICK = REPRESENTATIVE | {"smooth_gradcampp"}
-METHODS = [
-    pytest.param(name, marks=() if BACKEND == "torch" or name in QUICK else pytest.mark.very_slow)
-    for name in ke.registry.METHODS
-]
+METHODS = [pytest.param(name, marks=slow if name in QUICK else very_slow_compiled) for name in ke.registry.METHODS]
 
 
 @pytest.mark.filterwarnings("ignore:.*the same everywhere")

@@ -9,7 +9,7 @@ from support import keras_models
 from support.calls import UNITS, explain, few, subject
 from support.compare import close
 from support.left_as_found import same, state
-from support.selection import BACKEND, REPRESENTATIVE, every_method
+from support.selection import REPRESENTATIVE, every_method, quick, slow, very_slow, very_slow_compiled
 from support.threads import in_threads
 
 EXACT = [name for name in keras_models.KINDS if not name.startswith("mixed")]
@@ -19,15 +19,19 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*the same everywhere")
 
 
 def pairs():
-    """Every method on every kind; all but the representative ones in turn, the rest counts as slow."""
+    """Every method on every kind: later on other kinds than its own, and latest where neither's turn comes."""
     for number, method in enumerate(METHODS):
         kinds = EXACT if subject(method) == "functional" else [subject(method)]
         for kind in kinds:
-            if method in REPRESENTATIVE:
-                many = BACKEND == "torch" or kind == subject(method) or method == "gradcam"
+            if kind == subject(method):
+                mark = quick(method)
+            elif method == "gradcam":
+                mark = slow
+            elif method in REPRESENTATIVE or kind == kinds[number % len(kinds)]:
+                mark = very_slow_compiled
             else:
-                many = BACKEND == "torch" and kind in (subject(method), kinds[number % len(kinds)])
-            yield pytest.param((method, kind), id=f"{method}-{kind}", marks=() if many else pytest.mark.very_slow)
+                mark = very_slow
+            yield pytest.param((method, kind), id=f"{method}-{kind}", marks=mark)
 
 
 @pytest.fixture(params=every_method())
@@ -41,7 +45,7 @@ on_every_kind = pytest.mark.parametrize("pair", list(pairs()))
 @on_every_kind
 def test_each_image_is_explained_by_itself(pair):
     method, kind = pair
-    model, x = keras_models.build(kind), keras_models.images(kind)
+    model, x = keras_models.build_once(kind), keras_models.images(kind)
     together = explain(method, model, x)
     one_by_one = explain(method, model, x, batch_size=1)
     last_partial = explain(method, model, x, batch_size=2)
@@ -52,7 +56,7 @@ def test_each_image_is_explained_by_itself(pair):
 @on_every_kind
 def test_units_are_columns(pair):
     method, kind = pair
-    model, x = keras_models.build(kind), keras_models.images(kind, 2)
+    model, x = keras_models.build_once(kind), keras_models.images(kind, 2)
     scores, maps = explain(method, model, x, None)
     picked = explain(method, model, x, [[4, 0], [2, 2]])
     rows = np.arange(2)[:, None]
@@ -61,7 +65,7 @@ def test_units_are_columns(pair):
 
 
 def test_compiled_is_eager_and_direct(method):
-    model, x = keras_models.build(subject(method)), keras_models.images(subject(method))
+    model, x = keras_models.build_once(subject(method)), keras_models.images(subject(method))
     compiled = explain(method, model, x, postprocessing=None, resizing=False)
     close(explain(method, model, x, run_eagerly=True, resizing=False), compiled, 1e-4)
     direct = ke.get(method)(model, x, UNITS, **few(method))
@@ -96,14 +100,14 @@ def test_the_model_is_left_as_it_was_by_a_call_that_raised(pair):
 
 
 def test_same_seed_same_map(method):
-    model, x = keras_models.build(subject(method)), keras_models.images(subject(method))
+    model, x = keras_models.build_once(subject(method)), keras_models.images(subject(method))
     for seed in (None, 3):
         a, b = (explain(method, model, x, seed=seed) for _ in range(2))
         close(a, b, 0)
 
 
 def test_permuted_units_permute_maps(method):
-    model, x = keras_models.build(subject(method)), keras_models.images(subject(method))
+    model, x = keras_models.build_once(subject(method)), keras_models.images(subject(method))
     permuted, order = keras_models.build(subject(method)), [3, 0, 4, 1, 2]
     kernel, bias = permuted.layers[-1].get_weights()
     permuted.layers[-1].set_weights([kernel[:, order], bias[order]])
@@ -122,7 +126,7 @@ def test_nested_is_flat(method):
     if subject(method) != "functional":
         pytest.skip("the nested kinds have no attention")
     a, b = (
-        explain(method, keras_models.build(kind), keras_models.images(kind))
+        explain(method, keras_models.build_once(kind), keras_models.images(kind))
         for kind in ("nested_functional", "nested_sequential")
     )
     assert a.maps.shape == b.maps.shape == (3, *keras_models.SIZE, 2)
@@ -139,7 +143,7 @@ def test_training_on_is_seen(method):
 
 
 def test_integer_images_are_floats(method):
-    model = keras_models.build(subject(method))
+    model = keras_models.build_once(subject(method))
     x = np.random.default_rng(0).integers(0, 255, (2, *keras_models.SIZE, 3), "uint8")
     close(explain(method, model, x, 1), explain(method, model, x.astype("float64"), [[1], [1]]), 0)
 
@@ -158,7 +162,7 @@ def test_mixed_precision_scores_and_maps_are_float32(method):
     if subject(method) != "functional":
         pytest.skip("the mixed kinds have no attention")
     for kind in ("mixed_float16", "mixed_bfloat16"):
-        scores, maps = explain(method, keras_models.build(kind), keras_models.images(kind))
+        scores, maps = explain(method, keras_models.build_once(kind), keras_models.images(kind))
         assert scores.dtype == maps.dtype == np.float32
         assert np.isfinite(maps).all()
         assert maps.max() > 0

@@ -15,7 +15,7 @@ import keras_explainable as ke
 from support.calls import explain, subject
 from support.compare import close
 from support.left_as_found import same, state
-from support.selection import REPRESENTATIVE
+from support.selection import REPRESENTATIVE, every_method, fast, slow, very_slow
 from support.threads import in_threads
 
 METHODS = [name for name in ke.registry.METHODS if subject(name) == "functional"]
@@ -80,17 +80,20 @@ def images(n=N, seed=0):
     return torch.randn(n, 3, *SIZE, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.fixture(params=METHODS)
+@pytest.fixture(params=every_method(METHODS))
 def method(request):
     return request.param
 
 
 def pairs():
-    """Every method on every kind; all but the representative ones in turn, the rest counts as slow."""
+    """Every method on every kind: first on the kind whose turn it is, the representative ones before the others."""
     for number, method in enumerate(METHODS):
         for place, kind in enumerate(KINDS):
-            many = method in REPRESENTATIVE or place == number % len(KINDS)
-            yield pytest.param(method, kind, marks=() if many else pytest.mark.very_slow)
+            turn = place == number % len(KINDS)
+            mark = (
+                fast if method in REPRESENTATIVE and turn else slow if method in REPRESENTATIVE or turn else very_slow
+            )
+            yield pytest.param(method, kind, marks=mark)
 
 
 on_kinds = pytest.mark.parametrize(("method", "kind"), list(pairs()))

@@ -303,6 +303,12 @@ def build(name: str, seed: int = 0) -> keras.Model:
     return (KINDS | EXTRAS)[name](seed)
 
 
+@cache
+def build_once(name: str) -> keras.Model:
+    """One model of a kind, and what is compiled of it, for all tests that do not change it."""
+    return build(name)
+
+
 def images(name: str, n: int = 3, seed: int = 0) -> np.ndarray:
     """n float32 images in the layout of a kind of model."""
     x = np.random.default_rng(seed).normal(size=(n, *SHAPES.get(name, (*SIZE, 3)))).astype("float32")

@@ -13,7 +13,8 @@ BACKEND = keras.backend.backend()
 ON_TORCH_CPU = BACKEND == "torch" and keras.ops.convert_to_tensor(0.0).device.type == "cpu"
 fast, slow, very_slow = pytest.mark.fast, pytest.mark.slow, pytest.mark.very_slow
 
-# The methods by which laws are tried in `make test`; all others in `make test-all`, or by hand where they are compiled.
+# The methods by which laws are tried in `make test` on PyTorch, and in `make test-all` elsewhere; those that are tried in
+# `make test` elsewhere; all others come one level later.
 REPRESENTATIVE = {
     "gradients",
     "smoothgrad",
@@ -25,6 +26,7 @@ REPRESENTATIVE = {
     "occlusion",
     "attention_rollout",
 }
+FIRST = {"gradcam", "smoothgrad"}
 
 
 def by_backend(torch, compiled):
@@ -44,8 +46,10 @@ def first_fast(first, *others):
 
 
 def quick(method):
-    """The mark of a test of this method in a law that is tried on every method."""
-    return fast if method in REPRESENTATIVE else very_slow_compiled
+    """The mark of this method in a law that holds for every method."""
+    if method in REPRESENTATIVE:
+        return fast if method in FIRST else slow_compiled
+    return very_slow_compiled
 
 
 def every_method(names=None):

@@ -19,7 +19,7 @@ from support.selection import BACKEND
 
 X = keras_models.images("functional", 2)
 METHODS = ["gradcam", "gradients", "full_gradients", "lrp_epsilon", "deeplift", "guided_backprop"]
-very_slow_compiled = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
+torch_only = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
 SWITCHES = {"deep": False}
 
 
@@ -165,7 +165,7 @@ def torch_images():
     return torch.from_numpy(np.moveaxis(X, -1, 1).copy())
 
 
-@very_slow_compiled
+@torch_only
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("method", METHODS)
 def test_a_module_is_explained_as_it_is_now(method, change):
@@ -183,7 +183,7 @@ def test_a_module_is_explained_as_it_is_now(method, change):
         SWITCHES["deep"] = False
 
 
-@very_slow_compiled
+@torch_only
 @pytest.mark.parametrize("method", METHODS)
 def test_a_copy_is_no_stale_model(method):
     x, net = torch_images(), module()
@@ -195,7 +195,7 @@ def test_a_copy_is_no_stale_model(method):
     close(raw(method, other, x, 1, **few(method)), raw(method, fresh, x, 1, **few(method)))
 
 
-@very_slow_compiled
+@torch_only
 def test_what_the_images_decide_is_refused_by_what_needs_to_know_it_and_else_explained():
     import torch
     from torch import nn
@@ -223,7 +223,7 @@ def test_what_the_images_decide_is_refused_by_what_needs_to_know_it_and_else_exp
             raw(method, Experts().eval(), x, 1)
 
 
-@very_slow_compiled
+@torch_only
 def test_a_module_that_goes_through_the_images_one_by_one_is_asked_to():
     import torch
 

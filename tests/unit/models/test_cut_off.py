@@ -15,7 +15,7 @@ from support.selection import BACKEND
 
 X = keras_models.images("functional", 2)
 GRADIENTS = ["gradients", "integrated_gradients", "full_gradients", "gradcam", "smoothgrad"]
-very_slow_compiled = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
+torch_only = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
 
 
 class Cut(keras.Model):
@@ -109,7 +109,7 @@ ENDS = {
 }
 
 
-@very_slow_compiled
+@torch_only
 @pytest.mark.filterwarnings("ignore:.*deprecated")
 @pytest.mark.parametrize("method", GRADIENTS)
 @pytest.mark.parametrize("kind", ENDS)
@@ -121,7 +121,7 @@ def test_a_module_that_cuts_its_score_off_is_told_where(kind, method):
         raw(method, net(kind), x, 0 if kind == "classes" else 1, **few(method))
 
 
-@very_slow_compiled
+@torch_only
 @pytest.mark.filterwarnings("ignore:.*deprecated")
 @pytest.mark.parametrize("method", ["occlusion", "rise", "scorecam", "kernel_shap"])
 def test_quantized_modules_are_black_boxes_like_others(method):

@@ -17,7 +17,7 @@ from support.calls import raw
 from support.compare import close
 from support.selection import BACKEND
 
-very_slow_compiled = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
+torch_only = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
 IMAGES = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype("float32")
 
 
@@ -165,7 +165,7 @@ def siamese():
     return Siamese().eval()
 
 
-@very_slow_compiled
+@torch_only
 @pytest.mark.parametrize("leaf", [0, 1])
 @pytest.mark.parametrize("layer", [None, "body.2"])
 def test_of_a_shared_layer_the_call_of_the_explained_image_counts(leaf, layer):
@@ -236,7 +236,7 @@ KINDS = {
 }
 
 
-@very_slow_compiled
+@torch_only
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_layer_is_one_whose_places_are_those_of_the_image(kind):
     import torch
@@ -253,7 +253,7 @@ def test_the_layer_is_one_whose_places_are_those_of_the_image(kind):
     close([found.maps], [(a * g.mean((2, 3), keepdim=True)).sum(1).numpy()[..., None]], 1e-4)
 
 
-@very_slow_compiled
+@torch_only
 def test_scores_of_places_are_no_features():
     """Before the upsampling of a segmentation stand its scores already: the layer before them is taken."""
     import torch

@@ -15,7 +15,7 @@ from support.compare import close
 from support.selection import BACKEND
 
 RNG = np.random.default_rng(3)
-very_slow_compiled = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
+torch_only = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
 INPUTS = ["gradients", "input_x_gradient", "integrated_gradients", "occlusion"]
 
 
@@ -216,7 +216,7 @@ def test_frames_that_are_seen_one_by_one_have_maps_of_their_own(in_time):
     assert abs(exact.completeness.relative_gap).max() < 1e-5
 
 
-@very_slow_compiled
+@torch_only
 @pytest.mark.parametrize("how", ["folded", "turned", "looped"])
 def test_frames_of_a_module_have_maps_of_their_own(how):
     import torch
@@ -264,7 +264,7 @@ def test_frames_of_a_module_have_maps_of_their_own(how):
     assert sum(value.sum() for (path, _), value in parts.items() if path == "cnn.0") == pytest.approx(by_hand, rel=1e-4)
 
 
-@very_slow_compiled
+@torch_only
 def test_video_of_hugging_face_has_its_channels_behind_its_frames(torchvision):
     transformers = pytest.importorskip("transformers", reason="the peers' requirements are not installed")
     import torch
@@ -281,7 +281,7 @@ def test_video_of_hugging_face_has_its_channels_behind_its_frames(torchvision):
     close([raw("gradients", module, x, 1, reduce=None).maps], [signed])
 
 
-@very_slow_compiled
+@torch_only
 @pytest.mark.parametrize("method", ["guided_gradcam", "deeplift", "lrp_epsilon", "hirescam"])
 def test_methods_of_frames_are_those_of_each_frame_where_the_scores_add_up(method):
     """Without an LSTM: the score is a sum of a number for each frame, so a frame's map is that of the frame alone."""
@@ -293,7 +293,7 @@ def test_methods_of_frames_are_those_of_each_frame_where_the_scores_add_up(metho
     close([ours.scores], [sum(a.scores for a in alone)])
 
 
-@very_slow_compiled
+@torch_only
 def test_ablations_of_a_clip_weigh_its_channels_as_a_whole():
     """w_c = (f - f without channel c of every frame) / |f|."""
     import torch

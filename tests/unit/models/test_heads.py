@@ -129,7 +129,7 @@ def test_outputs_that_the_scores_depend_on_are_exposed():
     close(raw("gradcam", model, X, 1), raw("gradcam", keras.Model(whole.input, whole.output["kind"]), X, 1))
 
 
-very_slow_compiled = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
+torch_only = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
 
 
 def net(end, **parts):
@@ -158,7 +158,7 @@ def images():
     return torch.from_numpy(np.moveaxis(X, -1, 1).copy())
 
 
-@very_slow_compiled
+@torch_only
 @pytest.mark.parametrize("method", ["gradients", "gradcam", "lrp_epsilon", "full_gradients", "integrated_gradients"])
 @pytest.mark.parametrize(
     "end",
@@ -185,7 +185,7 @@ def test_a_module_that_ends_in_a_function_is_explained_before_it(end, method):
     close(ours, theirs, 1e-5)
 
 
-@very_slow_compiled
+@torch_only
 def test_a_head_of_one_unit_and_a_segmentation_behind_a_squeeze():
     import torch
 
@@ -201,7 +201,7 @@ def test_a_head_of_one_unit_and_a_segmentation_behind_a_squeeze():
     )
 
 
-@very_slow_compiled
+@torch_only
 @pytest.mark.parametrize("which", [1, "kind"])
 def test_any_head_of_a_module_is_explained_before_its_softmax(which):
     def end(self, h, z):
@@ -214,14 +214,14 @@ def test_any_head_of_a_module_is_explained_before_its_softmax(which):
     assert ours.about["signal"] == "conv2"
 
 
-@very_slow_compiled
+@torch_only
 def test_a_decoder_that_the_scores_do_not_depend_on_is_no_signal():
     ours = raw("gradcam", net(lambda self, h, z: (z, self.decoder(h))), images(), 2)
     close(ours, raw("gradcam", net(lambda self, h, z: z), images(), 2))
     assert ours.about["signal"] == "conv2"
 
 
-@very_slow_compiled
+@torch_only
 @pytest.mark.parametrize("run", ["forward", "function"])
 def test_a_convolution_that_is_not_called_as_a_layer_is_the_signal_all_the_same(run):
     import torch

@@ -13,7 +13,7 @@ from support.calls import raw
 from support.selection import BACKEND
 
 X = np.random.default_rng(0).normal(size=(2, 12, 12, 3)).astype("float32")
-very_slow_compiled = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
+torch_only = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
 
 
 def net(rate):
@@ -34,7 +34,7 @@ def net(rate):
     return Masked().eval()
 
 
-@very_slow_compiled
+@torch_only
 @pytest.mark.parametrize("method", ["gradients", "gradcam", "occlusion", "full_gradients"])
 def test_a_random_forward_pass_is_told(method):
     with pytest.warns(UserWarning, match="Two runs of this model on the same image differ"):
@@ -96,7 +96,7 @@ def test_a_stateful_layer_does_not_draw():
     assert not said(keras_models.randomize(keras.Model(image, L.Dense(4)(x))))
 
 
-@very_slow_compiled
+@torch_only
 def test_deeplift_of_a_score_that_is_not_linear_says_how_much_it_misses():
     """cos(outputs, v): what is done to the outputs has its gradient, and the parts do not add up."""
     module, x = net(0.0), X.transpose(0, 3, 1, 2)
