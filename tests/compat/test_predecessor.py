@@ -13,6 +13,7 @@ from keras_explainable.numerics import random
 from reference import filters as slow_filters
 from reference.resize import bilinear
 from support.compare import close
+from support.selection import slow_compiled, very_slow_compiled
 
 BACKEND = keras.backend.backend()
 SIZES = (64, 64)
@@ -23,9 +24,10 @@ BUILD = {
         classifier_activation=None, weights=None, classes=10, input_shape=shape, name="rn50"
     ),
 }
-KINDS = ["small", pytest.param("ResNet50V2", marks=() if BACKEND == "torch" else pytest.mark.very_slow)]
+KINDS = ["small", pytest.param("ResNet50V2", marks=very_slow_compiled)]
 
 pytestmark = [
+    slow_compiled,
     pytest.mark.filterwarnings("ignore:The structure of `inputs`"),  # of models made with `rn50.inputs`
     pytest.mark.filterwarnings("ignore:.*the same everywhere"),
 ]

@@ -10,9 +10,9 @@ import pytest
 import keras_explainable as ke
 from keras_explainable import loading
 from support.calls import few, subject
-from support.selection import BACKEND, REPRESENTATIVE
+from support.selection import BACKEND, REPRESENTATIVE, slow
 
-pytestmark = pytest.mark.real
+pytestmark = [slow, pytest.mark.real]
 
 SIDE = 224
 # The tests' settings compile quickly and run slowly there: minutes for large networks.

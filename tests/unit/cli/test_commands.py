@@ -18,6 +18,9 @@ pytest.importorskip("typer")
 from typer.testing import CliRunner
 
 from keras_explainable import cli
+from support.selection import slow_compiled
+
+pytestmark = slow_compiled
 
 OTHER = {"jax": "torch", "torch": "jax", "tensorflow": "jax"}[keras.backend.backend()]
 

@@ -14,7 +14,9 @@ from support import keras_models
 from support.calls import raw
 from support.compare import close
 from support.keras_models import SHAPE
-from support.selection import BACKEND
+from support.selection import BACKEND, slow_compiled
+
+pytestmark = slow_compiled
 
 host, N = keras.ops.convert_to_numpy, 5
 LABELS = np.array([0, 1, 1, 0, 1])

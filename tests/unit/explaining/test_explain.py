@@ -19,7 +19,9 @@ from support import keras_models
 from support.calls import few, gradcam, raw, subject
 from support.compare import close
 from support.keras_models import SHAPE, on
-from support.selection import BACKEND, every_method
+from support.selection import BACKEND, every_method, slow_compiled
+
+pytestmark = slow_compiled
 
 N = 5
 

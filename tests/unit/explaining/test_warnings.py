@@ -10,7 +10,9 @@ from keras import layers as L
 import keras_explainable as ke
 from support import keras_models
 from support.keras_models import SHAPE
-from support.selection import BACKEND
+from support.selection import BACKEND, slow_compiled
+
+pytestmark = slow_compiled
 
 N = 3
 

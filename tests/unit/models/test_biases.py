@@ -11,7 +11,9 @@ from keras_explainable.errors import InputError
 from support import keras_models
 from support.calls import few, subject
 from support.compare import close
-from support.selection import REPRESENTATIVE
+from support.selection import REPRESENTATIVE, slow_compiled
+
+pytestmark = slow_compiled
 
 BIASED = {
     "BatchNormalization": lambda: L.BatchNormalization(epsilon=0.02),

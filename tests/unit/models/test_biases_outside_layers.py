@@ -9,7 +9,9 @@ from keras import ops
 import keras_explainable as ke
 from support.calls import raw
 from support.compare import close
-from support.selection import BACKEND
+from support.selection import BACKEND, slow_compiled
+
+pytestmark = slow_compiled
 
 RNG = np.random.default_rng(11)
 METHODS = (

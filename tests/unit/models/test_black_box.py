@@ -11,6 +11,9 @@ from keras_explainable.errors import ExplainError, InputError, LayerError
 from support import keras_models
 from support.calls import few
 from support.keras_models import SHAPE
+from support.selection import slow_compiled
+
+pytestmark = slow_compiled
 
 W = np.random.default_rng(5).normal(size=(*SHAPE, 4))
 

@@ -11,7 +11,9 @@ from support import keras_models
 from support.calls import few, raw
 from support.compare import close
 from support.keras_models import SHAPE
-from support.selection import BACKEND
+from support.selection import BACKEND, slow_compiled
+
+pytestmark = slow_compiled
 
 X = keras_models.images("functional", 2)
 GRADIENTS = ["gradients", "integrated_gradients", "full_gradients", "gradcam", "smoothgrad"]

@@ -15,7 +15,9 @@ from keras_explainable.models.signal_layout import Reading
 from support import keras_models
 from support.calls import raw
 from support.compare import close
-from support.selection import BACKEND
+from support.selection import BACKEND, slow_compiled
+
+pytestmark = slow_compiled
 
 torch_only = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
 IMAGES = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype("float32")

@@ -13,9 +13,9 @@ from support.calls import few, raw, subject
 from support.compare import close
 from support.keras_models import SHAPE
 from support.left_as_found import same, state
-from support.selection import BACKEND, every_method
+from support.selection import BACKEND, every_method, slow_compiled
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*the same everywhere")
+pytestmark = [slow_compiled, pytest.mark.filterwarnings("ignore:.*the same everywhere")]
 N = 3
 Y = np.array([[1, 4], [0, 2], [3, 3]])
 KNOWN = [n for n, r in ke.registry.METHODS.items() if "known layers" in r.needs or "ReLUs" in r.needs]

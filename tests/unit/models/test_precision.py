@@ -10,7 +10,9 @@ import keras_explainable as ke
 from support import keras_models
 from support.compare import close
 from support.left_as_found import same, state
-from support.selection import BACKEND
+from support.selection import BACKEND, slow_compiled
+
+pytestmark = slow_compiled
 
 Y = np.array([[1, 4], [0, 0], [3, 2]])
 METHODS = ["gradients", "gradcam", "full_gradients", "scorecam"]

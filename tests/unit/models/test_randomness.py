@@ -10,7 +10,9 @@ from keras import layers as L
 import keras_explainable as ke
 from support import keras_models
 from support.calls import raw
-from support.selection import BACKEND
+from support.selection import BACKEND, slow_compiled
+
+pytestmark = slow_compiled
 
 X = np.random.default_rng(0).normal(size=(2, 12, 12, 3)).astype("float32")
 torch_only = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")

@@ -14,6 +14,9 @@ from support import keras_models
 from support.calls import raw
 from support.compare import close
 from support.keras_models import SHAPE
+from support.selection import slow_compiled
+
+pytestmark = slow_compiled
 
 host = ops.convert_to_numpy
 

@@ -12,6 +12,9 @@ from support import keras_models
 from support.calls import raw
 from support.compare import close
 from support.keras_models import on
+from support.selection import slow_compiled
+
+pytestmark = slow_compiled
 
 RISE = {"repetitions": 6}
 

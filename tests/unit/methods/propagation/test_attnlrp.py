@@ -12,8 +12,10 @@ from support import keras_models
 from support.calls import raw
 from support.compare import close
 from support.left_as_found import same, state
-from support.selection import BACKEND, very_slow_compiled
+from support.selection import BACKEND, slow_compiled, very_slow_compiled
 from support.to_reference import as_reference
+
+pytestmark = slow_compiled
 
 UNITS = np.array([[1, 4], [0, 2]])
 

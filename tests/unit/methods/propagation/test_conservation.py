@@ -5,7 +5,9 @@ import pytest
 
 from support import keras_models
 from support.calls import raw
-from support.selection import BACKEND, very_slow_compiled
+from support.selection import BACKEND, slow_compiled, very_slow_compiled
+
+pytestmark = slow_compiled
 
 UNITS = [1, 0, 3]
 KINDS = [

@@ -10,7 +10,9 @@ from keras_explainable.errors import InputError
 from support import keras_models
 from support.calls import raw
 from support.compare import close
-from support.selection import BACKEND
+from support.selection import BACKEND, slow_compiled
+
+pytestmark = slow_compiled
 
 RNG = np.random.default_rng(7)
 on_torch = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")

@@ -17,8 +17,10 @@ from reference import propagation as twins
 from support import keras_models
 from support.calls import raw
 from support.compare import close
-from support.selection import BACKEND, very_slow_compiled
+from support.selection import BACKEND, slow_compiled, very_slow_compiled
 from support.to_reference import as_reference
+
+pytestmark = slow_compiled
 
 UNITS = np.array([[1, 4], [0, 0], [3, 2]])
 on_torch = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
