@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support.selection import very_slow_compiled
+from support.selection import BACKEND, very_slow_compiled
 
 METHODS = ["smoothgrad", "integrated_gradients", "expected_gradients", "rise", "lime"]
 FEW, MANY = 24, 384  # of four images, eight copies at once: three steps and 48
