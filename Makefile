@@ -66,7 +66,7 @@ test test-all: $(VENV)/.test
 
 test-peers: $(VENV)/.peers
 	for backend in $(filter torch tensorflow,$(BACKENDS)); do \
-	  KERAS_BACKEND=$$backend $(BIN)/python -m pytest -m peers $(PYTEST_ARGS) $(TESTS); \
+	  KERAS_BACKEND=$$backend $(BIN)/python -m pytest -m peers --slow $(PYTEST_ARGS) $(TESTS); \
 	done
 
 lint: $(VENV)/.test
