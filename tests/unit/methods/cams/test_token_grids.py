@@ -10,8 +10,9 @@ from keras_explainable.methods import meta
 from keras_explainable.numerics import random
 from reference import cams, cams_smooth, cams_spectral
 from reference import meta as twins
-from reference.net import jacobian, on_grid
+from reference.net import jacobian
 from reference.resize import bilinear
+from reference.token_layers import on_grid
 from support import keras_models
 from support.calls import raw
 from support.compare import close
