@@ -7,6 +7,7 @@ import sys
 
 from architecture.arrows import FRAMEWORKS
 from architecture.read_imports import ROOT, SRC
+from support.selection import slow
 
 LOADED = """
 import json, sys
@@ -17,6 +18,7 @@ print(json.dumps(sorted({{m.partition(".")[0] for m in set(sys.modules) - before
 """
 
 
+@slow
 def test_importing_the_package_loads_nothing_that_a_user_may_never_need():
     framework = os.environ.get("KERAS_BACKEND", "tensorflow")
     env = {**os.environ, "KERAS_BACKEND": framework, "PYTHONPATH": str(SRC)}

@@ -158,11 +158,16 @@ def test_eight_threads_are_one(method, kind):
     same(before, state(model))
 
 
-def test_mixed_precision_scores_and_maps_are_float32(method):
+MIXED = {"mixed_float16": 0.1, "mixed_bfloat16": 0.3}
+
+
+def test_mixed_precision_gives_float32_that_is_near_full_precision(method):
     if subject(method) != "functional":
         pytest.skip("the mixed kinds have no attention")
-    for kind in ("mixed_float16", "mixed_bfloat16"):
+    whole = explain(method, keras_models.build_once("functional"), keras_models.images("functional"))
+    for kind, part in MIXED.items():
         scores, maps = explain(method, keras_models.build_once(kind), keras_models.images(kind))
         assert scores.dtype == maps.dtype == np.float32
-        assert np.isfinite(maps).all()
-        assert maps.max() > 0
+        for found, expected in ((scores, whole.scores), (maps, whole.maps)):
+            allowed = 2 * part if method == "xrai" else part  # which ranks whole segments
+            assert np.linalg.norm(found - expected) <= allowed * np.linalg.norm(expected)

@@ -13,6 +13,7 @@ from keras_explainable.demo import load_model, load_scenes, load_transformer
 from keras_explainable.demo.network import MODEL_FILE, build_model
 from keras_explainable.demo.scenes import SIZE, draw_scene
 from keras_explainable.errors import InputError
+from support.selection import slow
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +154,7 @@ def test_accuracies_are_shares_of_unseen_scenes(model, singles, answers):
     assert measured["exact"] <= measured["labels"] <= 1
 
 
+@slow
 def test_import_is_light():
     code = "import sys, keras; known = {*sys.modules}; import keras_explainable.demo; print(*{*sys.modules} - known)"
     there = {**os.environ, "PYTHONPATH": str(MODEL_FILE.parents[2])}

@@ -156,8 +156,9 @@ def test_a_model_without_a_spatial_signal(pixel):
         ):
             gradcam(model, x, 1, layer="all")
     scores, maps = raw("gradients", model, x, 1)  # needs none
-    assert np.isfinite(maps).all()
-    assert maps.max() > 0
+    g = keras.ops.convert_to_numpy(model.logits.kernel)[:, 1]
+    g = keras.ops.convert_to_numpy(model.all.kernel) @ g if pixel else g / np.prod(keras_models.SIZE)
+    close([maps[..., 0]], [np.broadcast_to(abs(g).mean(-1), maps.shape[:3])])
 
 
 def test_a_pixel_at_the_end_is_passed_over():

@@ -7,7 +7,7 @@ import pytest
 
 import keras_explainable as ke
 from keras_explainable.gallery import gallery
-from support.selection import slow_compiled, very_slow, very_slow_compiled
+from support.selection import slow, slow_compiled, very_slow, very_slow_compiled
 
 pytestmark = slow_compiled
 
@@ -80,6 +80,7 @@ def judged():
     return {False: loaded.model, True: ke.demo.load_transformer()}, objects, gallery.references(loaded)
 
 
+@slow
 @pytest.mark.parametrize("name", list(methods()))
 def test_it_looks_at_the_object(judged, name):
     models, objects, others = judged
@@ -90,6 +91,7 @@ def test_it_looks_at_the_object(judged, name):
     assert record.caveat or (FLOORS[name] > chance and row.mass > chance)
 
 
+@slow
 def test_deep_shap_compares_with_other_scenes_and_is_no_second_deeplift(judged):
     models, objects, others = judged
     some = objects.of(slice(0, 8))
