@@ -4,7 +4,8 @@ import ast
 from pathlib import Path
 from typing import NamedTuple
 
-SRC = Path(__file__).resolve().parents[2] / "src"
+TESTS = Path(__file__).resolve().parents[1]
+SRC = TESTS.parent / "src"
 ROOT = "keras_explainable"
 
 

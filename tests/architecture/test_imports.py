@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from architecture.arrows import ARROWS, BARRED, FRAMEWORKS, FRONTS, SEAM, STANDARD_LIBRARY_ONLY
-from architecture.read_imports import PACKAGES, ROOT, SRC, Import, dotted, read_imports, read_sources
+from architecture.read_imports import PACKAGES, ROOT, SRC, TESTS, Import, dotted, read_imports, read_sources
 
 
 def within(name: str, room: str) -> bool:
@@ -93,6 +93,12 @@ def test_every_import_follows_the_arrows():
 
 def test_no_modules_import_each_other():
     assert import_cycle(read_sources(), PACKAGES) == []
+
+
+def test_no_test_imports_another():
+    for path in TESTS.rglob("*.py"):
+        bases = [found.base for found in read_imports("tests", path.read_text(), False)]
+        assert not [base for base in bases if base.rpartition(".")[2].startswith("test_")], path
 
 
 def test_the_face_of_the_other_library_keeps_to_public_keras():

@@ -13,6 +13,7 @@ from support.calls import few, raw, subject
 from support.compare import close
 from support.keras_models import SHAPE
 from support.left_as_found import same, state
+from support.memory import limited
 from support.selection import BACKEND, every_method, slow_compiled
 
 pytestmark = [slow_compiled, pytest.mark.filterwarnings("ignore:.*the same everywhere")]
@@ -220,8 +221,6 @@ def test_a_program_sees_the_values_of_each_batch():
 
 
 def test_batches_are_halved_with_all_that_rides_along():
-    from test_running import limited
-
     model, x, seen = gated(), given(5), []
     expected = raw("gradcam", model, x, 1, leaf="image")
     with pytest.warns(UserWarning, match="too little memory"):
