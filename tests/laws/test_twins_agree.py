@@ -14,7 +14,7 @@ from reference import cams, fullgrad, gradient, meta
 from support import keras_models
 from support.calls import subject
 from support.compare import close
-from support.selection import fast, slow, very_slow_compiled
+from support.selection import fast, first_fast, slow, slow_compiled, very_slow_compiled
 from support.to_reference import as_reference
 
 MIXED = {"mixed_float16": 0.05, "mixed_bfloat16": 0.2}
@@ -88,6 +88,7 @@ def test_method_equals_its_twin(method, name):
     close(explained(method, name), twin(TWINS[method], name), 1e-4)
 
 
+@slow_compiled
 @pytest.mark.parametrize("method", ["gradients", "full_gradients", "gradcam"])
 @pytest.mark.parametrize("name", MIXED)
 def test_mixed_precision_is_near_the_twin(method, name):
@@ -98,6 +99,7 @@ def test_mixed_precision_is_near_the_twin(method, name):
         assert (abs(a - b) > MIXED[name] * abs(b).max()).mean() <= 0.003
 
 
+@slow_compiled
 @pytest.mark.parametrize("reduce", ["max", "sum", None])
 @pytest.mark.parametrize("name", ["functional", "channels_first"])
 def test_gradients_reduce_channels(name, reduce):
@@ -105,6 +107,7 @@ def test_gradients_reduce_channels(name, reduce):
     close(ours, theirs, 1e-4)
 
 
+@slow_compiled
 @pytest.mark.parametrize("name", ["functional", "fused", "shared"])
 def test_full_gradients_mean_aggregation(name):
     close(
@@ -114,6 +117,7 @@ def test_full_gradients_mean_aggregation(name):
     )
 
 
+@slow_compiled
 def test_full_gradients_takes_any_aggregation():
     def squares(v):
         return keras.ops.sum(v**2, axis=-1)
@@ -125,9 +129,17 @@ def test_full_gradients_takes_any_aggregation():
     )
 
 
+@slow_compiled
 @pytest.mark.parametrize("kind", ["range", "absolute"])
-@pytest.mark.parametrize("name", ["functional", "nested_sequential"])
-@pytest.mark.parametrize("method", ["smoothgrad", "smooth_full_gradients"])
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [
+        pytest.param("smoothgrad", "functional", marks=fast),
+        pytest.param("smooth_full_gradients", "functional", marks=fast),
+        ("smoothgrad", "nested_sequential"),
+        ("smooth_full_gradients", "nested_sequential"),
+    ],
+)
 def test_means_over_noisy_copies_equal_their_twins(method, name, kind):
     x = keras_models.images(name).astype("float64")
     scale = meta.ranges(x) if kind == "range" else 1.0
@@ -139,12 +151,14 @@ def test_means_over_noisy_copies_equal_their_twins(method, name, kind):
     close(ours, theirs, 1e-4)
 
 
+@slow_compiled
 def test_without_noise_smooth_full_gradients_are_full_gradients():
     one = explained("smooth_full_gradients", "fused", repetitions=1, noise=0.0)
     close(one, explained("full_gradients", "fused"), 1e-4)
 
 
-@pytest.mark.parametrize("method", ["gradients", "gradcam"])
+@slow_compiled
+@pytest.mark.parametrize("method", first_fast("gradients", "gradcam"))
 def test_smooth_averages_any_method(method):
     name = "functional"
     x = keras_models.images(name).astype("float64")
@@ -156,15 +170,24 @@ def test_smooth_averages_any_method(method):
     close(explained(smoothed, name), theirs, 1e-4)
 
 
-@pytest.mark.parametrize("name", ["functional", "channels_first"])
-@pytest.mark.parametrize("hflip", [True, False])
+@slow_compiled
+@pytest.mark.parametrize(
+    ("name", "hflip"),
+    [
+        pytest.param("functional", True, marks=fast),
+        ("functional", False),
+        ("channels_first", True),
+        ("channels_first", False),
+    ],
+)
 def test_tta_equals_its_twin(name, hflip):
     scales = [0.5, 1.0, 1.5]
     ours = explained(ke.methods.meta.tta(ke.methods.cams.gradcam, scales, hflip), name)
     close(ours, twin(meta.tta(cams.gradcam, scales, hflip), name), 1e-4)
 
 
-@pytest.mark.parametrize("name", EXACT)
+@slow_compiled
+@pytest.mark.parametrize("name", first_fast(*EXACT))
 def test_decomposition_equals_its_twin(name):
     model, x, y = keras_models.build_once(name), keras_models.images(name), units(name)
     ours = ke.full_gradient_decomposition(model, x, y)

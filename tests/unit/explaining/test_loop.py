@@ -14,6 +14,7 @@ from keras_explainable.errors import InputError
 from support import keras_models
 from support.compare import close
 from support.memory import limited, too_little
+from support.selection import slow_compiled
 
 
 @pytest.mark.parametrize("y", [None, [1, 4, 0, 2, 3, 1, 1]])
@@ -46,6 +47,7 @@ def tiny(seed):
     return keras_models.randomize(keras.Sequential(stack), seed)
 
 
+@slow_compiled
 @pytest.mark.parametrize("number", [8, pytest.param(100, marks=pytest.mark.very_slow)])
 def test_models_that_are_gone_leave_nothing(number):
     x = np.ones((2, 8, 8, 3), "float32")
