@@ -1,4 +1,5 @@
-"""Settings that must stand before a framework is imported (one thread per process, quiet, no window); the real data."""
+"""Settings that must stand before a framework is imported (one thread per process, quiet, no window); which tests run, by
+how slow they are; the real data."""
 
 import contextlib
 import os
@@ -53,9 +54,10 @@ def level(item: pytest.Item) -> int:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is slower than asked for."""
-    left_out = [item for item in items if level(item) > config.getoption("level")]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in set(left_out)]
+    asked = config.getoption("level")
+    levels = [(item, level(item)) for item in items]
+    config.hook.pytest_deselected(items=[item for item, n in levels if n > asked])
+    items[:] = [item for item, n in levels if n <= asked]
 
 
 @pytest.fixture
