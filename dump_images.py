@@ -1,9 +1,9 @@
-"""Save every method's map of every image in a folder, laid over the image, in results/.
+"""Save every method's map of every image in a folder, drawn over the image, in results/.
 
-    python dump_images.py                          the sample scenes, by the embedded model
+    python dump_images.py                          the sample scenes, with the embedded model
     python dump_images.py photos --model ResNet50
 
-The same as `keras-explainable dump`, and run from here without installing it; `--help` lists the options.
+This is `keras-explainable dump`, run from here without installation. `--help` lists the options.
 """
 
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 if __name__ == "__main__":
     source = str(Path(__file__).resolve().parent / "src")
     sys.path.insert(0, source)
-    # For the process that `--backend` starts anew.
+    # For the process that `--backend` restarts.
     os.environ["PYTHONPATH"] = os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])
     from keras_explainable.cli import main
 

@@ -1,1 +1,1 @@
-"""Measurements against the bare framework: see README.md beside this file."""
+"""Measure the library against the bare framework: see README.md in this folder."""

@@ -1,4 +1,4 @@
-"""`python -m bench`: what each method costs, beside the bare framework and beside other libraries, in one run."""
+"""`python -m bench`: measure what each method costs relative to the bare framework and to other libraries, in one run."""
 
 import argparse
 import json
@@ -24,16 +24,21 @@ def main() -> None:
     add("--networks", nargs="*", default=list(networks.NETWORKS))
     add("--batch", nargs="*", type=int, default=[1, 8, 32])
     add("--size", type=int, default=224)
-    add("--methods", nargs="*", default=list(METHODS), help="`all`: every one that the network can be explained by")
+    add("--methods", nargs="*", default=list(METHODS), help="`all`: every method that can explain the network")
     add("--rounds", type=int, default=5)
-    add("--budget", type=float, default=90, help="seconds for the rounds of one row of networks, 3 rounds at least")
-    add("--peers", action="store_true", help="also other libraries, where they are installed (make bench-peers)")
-    add("--growth", action="store_true", help="also how time grows with units, repetitions and the images' size")
+    add(
+        "--budget",
+        type=float,
+        default=90,
+        help="seconds for the rounds of one network, batch and backend; at least 3 rounds run",
+    )
+    add("--peers", action="store_true", help="also measure other libraries that are installed (make bench-peers)")
+    add("--growth", action="store_true", help="also measure how time grows with units, repetitions and image size")
     add("--precision", choices=["bfloat16", "float16"])
     add("--quick", action="store_true", help="one network, batch 8, three methods, one backend: three minutes")
-    add("--json", type=Path, help="write every figure to this file")
-    add("--plot", type=Path, help="draw the ratios into this picture")
-    add("--show", type=Path, nargs="+", help="measure nothing: show the figures of these files, of one machine")
+    add("--json", type=Path, help="write all figures to this file")
+    add("--plot", type=Path, help="draw a chart of the ratios to this file")
+    add("--show", type=Path, nargs="+", help="measure nothing, and show the figures in these files, of one machine")
     args = parser.parse_args()
     if args.quick:
         args.networks, args.batch, args.methods = ["ResNet50"], [8], ["gradcam", "gradients", "full_gradients"]
@@ -41,7 +46,7 @@ def main() -> None:
     found = tables.joined(args.show) if args.show else {"machine": machine(), "rows": []}
     for rows in () if args.show else measured(args):
         found["rows"] += rows
-        save(found, args.json)  # a run that is stopped keeps what it has
+        save(found, args.json)  # an interrupted run keeps its finished rows
     tables.check(found["rows"])
     print(tables.table(found))
     save(found, args.json)
@@ -55,7 +60,7 @@ def save(found: dict, file: Path | None) -> None:
 
 
 def measured(args: argparse.Namespace) -> Iterator[list[dict]]:
-    """The rows of all backends, each measured in a process of its own."""
+    """Yield the rows of all backends, each measured in its own process."""
     shared = {"rounds": args.rounds, "budget": args.budget, "size": args.size, "peers": args.peers}
     for network in args.networks:
         for batch in args.batch:
@@ -67,7 +72,7 @@ def measured(args: argparse.Namespace) -> Iterator[list[dict]]:
 
 
 def worker(kind: str, options: dict) -> list[dict]:
-    """The rows of one process; one that fails is a row that says so."""
+    """Return the rows of one process. If it fails, a row says so."""
     what = [f"{options[key]}" for key in ("section", "network", "batch")]
     print(f"... {kind}, {', '.join(what)}", file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "bench.worker", kind, json.dumps(options)]
@@ -80,7 +85,7 @@ def worker(kind: str, options: dict) -> list[dict]:
 
 
 def machine() -> dict:
-    """What the figures were measured on."""
+    """Describe the machine and the versions that are measured."""
     versions = {}
     for name in PACKAGES:
         try:

@@ -1,6 +1,7 @@
-"""`python -m bench.agreement FOLDER`: how far maps in a lower precision are from those in float32, a row for each method.
+"""`python -m bench.agreement FOLDER`: compare maps in a lower precision with those in float32, a row for each method.
 
-FOLDER holds `networks.py` with `load(name)`, `photos(folder)` and `preprocess(name, images)`: trained networks and photos."""
+FOLDER has a file `networks.py` with `load(name)`, `photos(folder)` and `preprocess(name, images)` for trained networks
+and photos."""
 
 import argparse
 import sys
@@ -17,12 +18,12 @@ def ranks(values):
 
 
 def correlation(a, b):
-    """Spearman's, of two maps."""
+    """Return the rank correlation (Spearman) of two maps."""
     return float(np.corrcoef(ranks(a.ravel()), ranks(b.ravel()))[0, 1])
 
 
 def overlap(a, b, part=0.05):
-    """The share of the largest values of one map, `part` of all, that are among those of the other."""
+    """Return the share of the largest values of one map (`part` of all) that are also among the largest of the other."""
     number = max(1, int(part * a.size))
     first, second = (set(np.argsort(-m.ravel())[:number]) for m in (a, b))
     return len(first & second) / number
@@ -31,7 +32,7 @@ def overlap(a, b, part=0.05):
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.agreement", description=__doc__)
     add = parser.add_argument
-    add("folder", help="where networks.py is")
+    add("folder", help="the folder of networks.py")
     add("--networks", nargs="*", default=["squeezenet_v1_1", "mobilenet_v2"])
     add("--methods", nargs="*", default=[])
     add("--precision", default="bfloat16")

@@ -1,4 +1,4 @@
-"""Parameters with which a method of many passes is measured, few of them, and the letters of its cost."""
+"""Parameters that limit the passes of a measured method, and the values of the letters in its cost."""
 
 import inspect
 
@@ -12,13 +12,13 @@ FEW = {
     "lime": ({"repetitions": 16, "segments": 2}, {"n": 16}),
     "kernel_shap": ({"repetitions": 16, "segments": 2}, {"n": 16}),
     "deep_shap": ({}, {"R": 1}),
-    "ablationcam": ({}, {"C": 56}),  # the demo network's; others have too many
+    "ablationcam": ({}, {"C": 56}),  # of the demo network; others have too many channels
 }
-N = 5  # draws of any other method that repeats
+N = 5  # repetitions of any other method that repeats
 
 
 def few(method, size):
-    """Those of a method on images of that size."""
+    """Return the parameters and the letters of a method's cost, for images of this size."""
     params, numbers = FEW.get(method, ({}, {}))
     if method == "occlusion":
         params, numbers = {"patch": size // 2, "stride": size // 2}, {"windows": 4}
@@ -28,6 +28,6 @@ def few(method, size):
 
 
 def countless(method, size):
-    """Whether a method takes as many passes as a network has channels, and nothing makes them fewer."""
+    """Return whether a method takes a pass for each channel of the network, without a parameter that limits them."""
     params, numbers = few(method, size)
     return "C" in numbers and "max_channels" not in params

@@ -1,4 +1,4 @@
-"""`python -m bench.data_loading`: images a second of `ke.explain` over JPEG files, beside the step on images that are there."""
+"""`python -m bench.data_loading`: images per second of `ke.explain` on JPEG files and on images in memory."""
 
 import argparse
 import statistics
@@ -15,7 +15,7 @@ from bench import networks  # isort: skip
 
 
 def batches(files, batch):
-    """The files' images, a batch at a time, as a user would read them."""
+    """Yield the images of the files in batches, as a user would read them."""
     for start in range(0, len(files), batch):
         yield np.stack([np.asarray(Image.open(file), "float32") / 255 for file in files[start : start + batch]])
 
@@ -58,8 +58,8 @@ def main() -> None:
             whole()
             reached = args.images / (time.perf_counter() - start)
             shares.append(reached / rate)
-            print(f"{reached:.2f} images/s from files, {rate:.2f} of images that are there: {shares[-1]:.2f} of it")
-    print(f"median {statistics.median(shares):.2f} (at least 0.95 is the aim)")
+            print(f"{reached:.2f} images/s from files, {rate:.2f} images/s in memory: ratio {shares[-1]:.2f}")
+    print(f"median ratio {statistics.median(shares):.2f} (target: at least 0.95)")
 
 
 if __name__ == "__main__":

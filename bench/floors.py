@@ -1,5 +1,7 @@
-"""The floors: the bare framework's forward pass and gradient pass, compiled where it compiles, with nothing of this
-library in them. `floors(model, x, y)` gives (forward(), gradient()), which return NumPy arrays; weights are frozen."""
+"""The floors: the forward pass and the gradient pass of the bare framework, without this library.
+
+They are compiled if the framework compiles, with frozen weights. `floors(model, x, y)` returns two functions,
+forward() and gradient(), which return NumPy arrays."""
 
 import keras
 import numpy as np
@@ -8,7 +10,7 @@ from bench.reference_maps import of_units
 
 
 def floors(model, x, y):
-    """The two callables for a Keras model or a plain module, images and units (B, 1)."""
+    """Return the two functions for a Keras model or a plain module, images, and units (B, 1)."""
     kind = keras.backend.backend() if isinstance(model, keras.Model) else "native"
     return {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch, "native": _native}[kind](model, x, y)
 

@@ -1,4 +1,4 @@
-"""Fair timing: the sides take turns, so that a noisy machine hits all of them alike."""
+"""Fair timing: the candidates take turns, so that noise affects all of them alike."""
 
 import ctypes
 import gc
@@ -11,15 +11,16 @@ MIB = 2**20
 
 
 def first(run):
-    """What a first call gives, and its seconds: with compilation, where there is any."""
+    """Return the result of a first call and its seconds, including compilation."""
     start = time.perf_counter()
     result = run()
     return result, time.perf_counter() - start
 
 
 def alternate(sides, rounds=5, budget=120.0):
-    """{name: seconds of each round} of callables that run in turn, each already called once. The order is drawn anew for
-    each round: what ran before leaves memory and caches in a state of its own."""
+    """Run functions in turn, each already called once, and return {name: seconds of each round}.
+
+    Each round has a new random order, because the previous run affects memory and caches."""
     seconds, rng = {name: [] for name in sides}, random.Random(0)
     end = time.perf_counter() + budget
     for done in range(rounds):
@@ -33,21 +34,21 @@ def alternate(sides, rounds=5, budget=120.0):
 
 
 def middle(values):
-    """(median, smallest, largest)"""
+    """Return (median, smallest, largest)."""
     return statistics.median(values), min(values), max(values)
 
 
 def ratio(ours, floor):
-    """The median of the rounds' own ratios to the floor, with the smallest and the largest."""
+    """Return the median, the smallest and the largest of the ratios to the floor in each round."""
     return middle([a / b for a, b in zip(ours, floor, strict=True)])
 
 
 def peak(run):
-    """The most memory in MiB that the process held during a call, above what it held before (Linux; else NaN)."""
+    """Return the peak memory in MiB of the process during a call, minus its memory before (Linux; else NaN)."""
     try:
         gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)  # what was freed before is not to be used again unseen
-        Path("/proc/self/clear_refs").write_text("5")  # forget the highest mark
+        ctypes.CDLL(None).malloc_trim(0)  # freed memory must not be reused without being counted
+        Path("/proc/self/clear_refs").write_text("5")  # reset the peak
         before = _status("VmRSS")
         run()
         return (_status("VmHWM") - before) / 1024

@@ -1,4 +1,4 @@
-"""The networks that are measured, with random weights that are equal on every backend; none is downloaded."""
+"""The measured networks, with random weights that are equal on every backend. Nothing is downloaded."""
 
 import functools
 
@@ -7,9 +7,9 @@ import numpy as np
 NETWORKS = ("ResNet50", "VGG16", "DenseNet121", "ViT")
 NATIVE = {"ResNet50": "resnet50", "VGG16": "vgg16", "DenseNet121": "densenet121", "ViT": "vit_b_16"}
 
-SHAPES = {"demo": (96, 10)}  # the size of images and the number of units, where they are not chosen
+SHAPES = {"demo": (96, 10)}  # networks with a fixed image size and number of units
 
-# Modules whose output is explained: the last spatial one may be a module that is called several times.
+# The modules whose output is explained. Otherwise the last spatial one may be a module that is called several times.
 LAYERS = {
     "ResNet50": "layer4",
     "resnet18": "layer4",
@@ -21,10 +21,10 @@ LAYERS = {
 
 
 def keras_model(name, size):
-    """A Keras model of 1000 logits for images (size, size, 3)."""
+    """Return a Keras model with 1000 logits for images (size, size, 3)."""
     import keras
 
-    if name == "demo":  # the small one of the package, trained, of its own size
+    if name == "demo":  # the package's small trained network, of fixed size
         import keras_explainable as ke
 
         return ke.demo.load_model()
@@ -40,7 +40,7 @@ def keras_model(name, size):
 
 
 def drawn(name, shape, rng):
-    """Values that keep activations at their size through many layers."""
+    """Draw values that keep the size of activations through many layers."""
     if name in ("gamma", "moving_variance", "running_var"):
         return rng.uniform(0.8, 1.2, shape).astype("float32")
     width = np.sqrt(2 / np.prod(shape[:-1])) if len(shape) > 1 else 0.05
@@ -48,7 +48,7 @@ def drawn(name, shape, rng):
 
 
 def vit(shape, patch=16, width=192, heads=3, depth=12):
-    """A vision transformer of DeiT's tiny size, mean pooled."""
+    """Return a vision transformer of the size of DeiT-Tiny, with mean pooling."""
     from keras import Input, Model, layers, ops
 
     x = inputs = Input(shape)
@@ -68,7 +68,7 @@ def vit(shape, patch=16, width=192, heads=3, depth=12):
 
 @functools.cache
 def torchvision():
-    """torchvision, whose models run without its compiled operators (`pip install --no-deps torchvision`)."""
+    """Import torchvision. Its models run without its compiled operators (`pip install --no-deps torchvision`)."""
     import torch
 
     library = torch.library.Library("torchvision", "FRAGMENT")
@@ -80,7 +80,7 @@ def torchvision():
 
 
 def module(name):
-    """A torchvision network in evaluation mode, whose weights ask for gradients, as those that users load do."""
+    """Return a torchvision network in evaluation mode. Its weights require gradients, as when users load it."""
     import torch
 
     if name == "demo":
@@ -90,6 +90,6 @@ def module(name):
     torch.manual_seed(0)
     found = getattr(torchvision()[0].models, NATIVE.get(name, name))(weights=None)
     head = getattr(getattr(found, "heads", None), "head", None)
-    if head is not None:  # of a ViT it begins with zeros, and so would every gradient
+    if head is not None:  # a ViT's head starts with zeros, which would make every gradient zero
         torch.nn.init.normal_(head.weight, std=0.02)
     return found.eval()

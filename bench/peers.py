@@ -1,5 +1,7 @@
-"""What other libraries take for the same method, model and images: `peers(kind, method, model, x, y)` gives
-{name: callable, or the sentence why there is none}. `make bench-peers` installs them in an environment of their own."""
+"""Other libraries for the same method, model and images.
+
+`peers(kind, method, model, x, y)` returns {name: function, or the reason why there is none}. `make bench-peers`
+installs the libraries."""
 
 import copy
 import importlib.util
@@ -8,10 +10,10 @@ import numpy as np
 
 from bench.reference_maps import full_gradient_terms, not_in_place, scaled
 
-LARGEST = ("xplique", "tf_keras_vis")  # of a gradient they take the largest channel, and resize Grad-CAM
-REFERENCE = "fullgrad_saliency"  # not on PyPI: its steps written anew, in their order
+LARGEST = ("xplique", "tf_keras_vis")  # they take the largest channel of a gradient, and resize Grad-CAM
+REFERENCE = "fullgrad_saliency"  # not on PyPI: its steps are written here, in their order
 
-# (kind of model, method) -> peers that have it
+# (kind of model, method) -> the peers that have the method
 HAVE = {
     ("native", "gradcam"): ("captum", "pytorch_grad_cam"),
     ("native", "gradcampp"): ("pytorch_grad_cam",),
@@ -26,7 +28,7 @@ HAVE = {
 
 
 def peers(kind, method, model, x, y, layer, repetitions):
-    """The peers that serve this kind of model and have this method."""
+    """Return the peers for this kind of model and this method."""
     found = {}
     for name in HAVE.get((kind, method), ()):
         if name != REFERENCE and importlib.util.find_spec(name) is None:
@@ -34,7 +36,7 @@ def peers(kind, method, model, x, y, layer, repetitions):
             continue
         try:
             found[name] = globals()[f"_{name}"](method, model, x, y, layer, repetitions)
-        except Exception as error:  # a peer that cannot do it is a row that says so
+        except Exception as error:  # reported in the row
             found[name] = f"{type(error).__name__}: {str(error)[:80]}"
     return found
 
@@ -61,7 +63,7 @@ def _pytorch_grad_cam(method, module, x, y, layer, repetitions):
     import torch
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-    module = copy.deepcopy(module).requires_grad_()  # it sees no gradient where no weight asks for one
+    module = copy.deepcopy(module).requires_grad_()  # it sees no gradients unless a weight requires one
     kind = {"gradcam": "GradCAM", "gradcampp": "GradCAMPlusPlus", "full_gradients": "FullGrad"}[method]
     explainer = getattr(library, kind)(model=module, target_layers=[module.get_submodule(layer)])
     x, targets = torch.as_tensor(x), [ClassifierOutputTarget(int(unit)) for unit in y[:, 0]]
@@ -69,7 +71,7 @@ def _pytorch_grad_cam(method, module, x, y, layer, repetitions):
 
 
 def _fullgrad_saliency(method, module, x, y, layer, repetitions):
-    """The authors' steps: each term is enlarged with all of its channels, which are added up afterwards."""
+    """Follow the authors' steps: resize each term with all of its channels, then sum over channels."""
     from torch.nn import functional
 
     module = not_in_place(module).requires_grad_()
@@ -114,7 +116,7 @@ def _xplique(method, model, x, y, layer, repetitions):
 
 
 def agreement(method, name, ours, theirs):
-    """The correlation of two stacks of maps, where they are of equal size; None where definitions differ too much."""
+    """Return the lowest correlation of two stacks of maps, or None if their sizes or definitions differ."""
     theirs = np.asarray(theirs)
     same = name == REFERENCE or (name not in LARGEST and method in ("gradcam", "gradients"))
     if not same or ours.shape[:1] != theirs.shape[:1]:

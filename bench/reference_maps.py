@@ -1,4 +1,4 @@
-"""Maps of plain modules by hooks and nothing of this library but its random numbers: what its own are compared with."""
+"""Reference maps of plain modules, computed with hooks. Only the random numbers come from this library."""
 
 import copy
 
@@ -8,10 +8,10 @@ from keras_explainable.numerics import random
 
 
 def witness(method, module, layer, x, y, repetitions):
-    """The maps (N, *S) that a method should give, or None where there is nothing to compare with."""
+    """Return the maps (N, *S) that a method should compute, or None if there is nothing to compare with."""
     if method in CAMS and layer is not None:
         return _array(CAMS[method](*signal_and_gradient(module, layer, x, y)))
-    if method == "cam" and layer is not None and hasattr(module, "fc"):  # a linear head behind the pooled signal
+    if method == "cam" and layer is not None and hasattr(module, "fc"):  # a linear head after the pooled signal
         signal, _ = signal_and_gradient(module, layer, x, y)
         return _array((module.fc.weight.detach()[y[:, 0]].to(signal.device)[:, :, None, None] * signal).sum(1))
     if method in ("full_gradients", "simple_full_gradients"):
@@ -54,28 +54,28 @@ def _array(maps):
 
 
 def _leaf(module, x):
-    """Images where the module is, whose gradient can be asked for."""
+    """Return images on the module's device that require a gradient."""
     import torch
 
     return torch.as_tensor(x, device=next(module.parameters()).device).clone().requires_grad_()
 
 
 def of_units(run, leaf, y):
-    """The sum of the scores (B, units) of one unit of each image, (B, 1) indices."""
+    """Return the sum of the scores of one unit of each image, by indices (B, 1)."""
     import torch
 
     return run(leaf).gather(1, torch.as_tensor(y, device=leaf.device, dtype=torch.int64)).sum()
 
 
 def signal_and_gradient(module, layer, x, y):
-    """What a layer gives (N, C, *S), and the gradient of the units' scores there, by a hook."""
+    """Return a layer's output (N, C, *S), and the gradient of the units' scores with respect to it, by a hook."""
     import torch
 
     seen = []
 
     def see(part, args, output):
         seen.append(output.detach().requires_grad_())
-        return seen[0].clone()  # what follows may work in place
+        return seen[0].clone()  # the next operation may be in-place
 
     hook = module.get_submodule(layer).register_forward_hook(see)
     score = of_units(module, _leaf(module, x), y)
@@ -85,7 +85,7 @@ def signal_and_gradient(module, layer, x, y):
 
 
 def gradient(module, x, y):
-    """The gradient of the units' scores with respect to the images."""
+    """Return the gradient of the units' scores with respect to the images."""
     import torch
 
     leaf = _leaf(module, x)
@@ -93,7 +93,7 @@ def gradient(module, x, y):
 
 
 def bare_full_gradients(module, x, y, simple=False):
-    """FullGrad, or (simple) of the gradients alone."""
+    """Return FullGrad, or if `simple`, FullGrad of the gradients alone."""
     from torch.nn import functional
 
     terms = full_gradient_terms(not_in_place(module), x, y, simple)
@@ -104,7 +104,7 @@ def bare_full_gradients(module, x, y, simple=False):
 
 
 def not_in_place(module):
-    """A copy that writes no tensor over: it would have another gradient."""
+    """Copy a module without in-place operations, which would change the recorded gradients."""
     module = copy.deepcopy(module)
     for part in module.modules():
         part.inplace = False
@@ -112,8 +112,9 @@ def not_in_place(module):
 
 
 def full_gradient_terms(module, x, y, simple=False):
-    """Gradient x image, and gradient x bias (simple: alone) of every convolution and normalisation with one, (B, C, *S)
-    each."""
+    """Return gradient x image, and for every convolution and normalisation with a bias, gradient x bias.
+
+    Each is (B, C, *S). With `simple`, the bias is left out."""
     import torch
     from torch import nn
 
@@ -141,7 +142,7 @@ def full_gradient_terms(module, x, y, simple=False):
 
 
 def scaled(terms):
-    """|v| less its smallest value of each image, of its largest."""
+    """Scale |v| of each image to [0, 1]: subtract its minimum and divide by its maximum."""
     terms = terms.abs()
     terms = terms - terms.flatten(1).amin(1)[:, None, None, None]
     return terms / (terms.flatten(1).amax(1)[:, None, None, None] + 1e-6)

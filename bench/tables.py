@@ -1,24 +1,24 @@
-"""The figures as a table, as a chart, and their check against one another."""
+"""Show the figures as a table and a chart, and check them against one another."""
 
 import json
 
 import numpy as np
 
-SAME = 1e-2  # of the largest value: how far equal weights may be apart on different backends
-AGREE = 0.99  # correlation with a peer's map of the same definition
-UNSTABLE = ("guided_ig",)  # rounding decides which values move together: backends differ, as images 1e-6 apart do
+SAME = 1e-2  # the largest difference between backends with equal weights, relative to the largest value
+AGREE = 0.99  # the lowest correlation with a peer's map of the same definition
+UNSTABLE = ("guided_ig",)  # rounding decides which values move together, so backends differ, like images 1e-6 apart
 
 
 def joined(files):
-    """The figures of several runs on one machine, as those of one."""
+    """Join the figures of several runs on one machine."""
     found = [json.loads(file.read_text()) for file in files]
     if any(other["machine"] != found[0]["machine"] for other in found):
-        raise SystemExit("The files are of different machines or versions: show each by itself.")
+        raise SystemExit("The files are from different machines or versions: show each separately.")
     return {"machine": found[0]["machine"], "rows": [row for part in found for row in part["rows"]]}
 
 
 def check(rows):
-    """Mark what is wrong: maps that differ from those of the other backends with equal weights, or from a peer's."""
+    """Mark maps as wrong that differ from those of other backends with equal weights, or from a peer's maps."""
     groups = {}
     for row in rows:
         same_weights = row["backend"] != "native" or row["network"] == "demo"
@@ -38,7 +38,7 @@ def check(rows):
 
 
 def table(found):
-    """All rows as Markdown, the machine above them."""
+    """Return all rows as Markdown, below a description of the machine."""
     facts = found["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     lines = [f"{facts['cores']} cores of {facts['processor']}, {facts['device']}; {versions}", ""]
@@ -90,12 +90,12 @@ def span(values):
 
 
 def peer(facts):
-    """How many times our seconds a peer takes, or why there is no figure."""
+    """Return a peer's time relative to ours, or the reason why there is no figure."""
     return f"{facts['times'][0]:.1f} x as long" if isinstance(facts, dict) and "times" in facts else str(facts)
 
 
 def chart(found, path):
-    """A bar for the ratio of each method to its floor, with its spread, a panel for each network."""
+    """Draw a panel for each network, with a bar for the ratio of each method to its floor and the spread."""
     from matplotlib import pyplot as plt
 
     rows = [row for row in found["rows"] if "ratio" in row and not {"units", "repetitions", "growth"} & set(row)]
@@ -127,7 +127,9 @@ def chart(found, path):
         axis.set_xticks(range(len(methods)), methods, rotation=35, ha="right", fontsize=8)
         axis.set_title(f"{panel[0]}, batch {panel[1]}", fontsize=10)
     axes[0][0].set_ylabel("time / the bare framework's")
-    axes[0][0].legend(fontsize=7, ncols=2, loc="lower left", framealpha=0.95)  # where bars say nothing
+    axes[0][0].legend(
+        fontsize=7, ncols=2, loc="lower left", framealpha=0.95
+    )  # over the least interesting part of the bars
     figure.suptitle(f"{found['machine']['cores']} cores of {found['machine']['processor']}", fontsize=9)
     figure.tight_layout()
     figure.savefig(path, dpi=110)

@@ -1,5 +1,6 @@
-"""One backend's part of a run, in a process of its own: `python -m bench.worker native '{"network": "ResNet50", ...}'`.
-Rows go to standard output, one JSON object a line."""
+"""Measure one backend in its own process: `python -m bench.worker native '{"network": "ResNet50", ...}'`.
+
+Rows are printed to standard output, one JSON object per line."""
 
 import json
 import os
@@ -23,7 +24,7 @@ from bench.reference_maps import witness  # noqa: E402
 from keras_explainable import backend, registry  # noqa: E402
 from keras_explainable.runtime import compile_cache  # noqa: E402
 
-# The most that the ratio of a method's time to its cost should be: its own, or else any method's.
+# The target for the ratio of a method's time to its cost: the highest that is accepted. Default: 1.05.
 MOST = {
     "cam": 1.05,
     "gradcam": 1.05,
@@ -38,7 +39,7 @@ GROWTH = {("gradcam", 5): 1.15, ("gradcam", 20): 1.3}
 
 
 class Subject:
-    """A network on a batch of images, with its floors."""
+    """A network, a batch of images, and the floors."""
 
     def __init__(self, network, batch, size):
         size, units = networks.SHAPES.get(network, (size, 1000))
@@ -53,7 +54,7 @@ class Subject:
 
     @property
     def where(self):
-        """The layer for a method that needs one, where the last spatial signal is not that of a whole block."""
+        """The layer for a method that needs one, if the last spatial signal is not the output of a whole block."""
         return {"layer": networks.LAYERS[self.network]} if KIND == "native" and self.network in networks.LAYERS else {}
 
     def ours(self, method, units=None, **params):
@@ -61,7 +62,7 @@ class Subject:
         return lambda: ke.explain(method, self.model, self.x, y, verbose=0, **params)
 
     def step(self, method, **params):
-        """The compiled step of `ours` alone, on tensors that are there."""
+        """Return the compiled step of `ours` without `explain`, on tensors in memory."""
         function = registry.get(method)
         run = compile_cache.compiled(lambda model, x, y: function(model, x, y, **params), f"bench {method}", self.model)
         x, y = keras.ops.convert_to_tensor(self.x), keras.ops.convert_to_tensor(self.y)
@@ -72,7 +73,7 @@ class Subject:
 
 
 def verdict(subject, method, maps, gradient):
-    """Whether raw maps are right, by a second witness in the bare framework, or "unchecked"."""
+    """Check raw maps against reference maps of the bare framework. Without these, return "unchecked"."""
     if not np.isfinite(maps).all() or abs(maps).max() == 0:
         return "wrong: constant or not finite"
     expected = None
@@ -82,13 +83,13 @@ def verdict(subject, method, maps, gradient):
         expected = witness(method, subject.model, subject.where.get("layer"), subject.x, subject.y, N)
     if expected is None:
         return "unchecked"
-    # Of the whole: rounding at the kinks of a random network moves single values by percents.
+    # Compare norms: rounding at the kinks of a random network changes single values by a few percent.
     error = np.linalg.norm(maps[..., 0] - expected) / np.linalg.norm(expected)
     return "right" if error < 1e-2 else f"wrong by {error:.1e}"
 
 
 def measure(options):
-    """Rows of the methods on one network and batch, beside their floors and peers."""
+    """Measure the methods on one network and batch, together with their floors and peers."""
     subject = Subject(options["network"], options["batch"], options["size"])
     input_gradient = subject.gradient()
     subject.forward()
@@ -117,7 +118,7 @@ def measure(options):
                 add_peer(facts[method]["others"], sides, method, name, run, raw.maps[..., 0])
     if "gradcam" in facts:
         sides["the step alone"] = subject.step("gradcam", **subject.where)
-    for run in sides.values():  # compiled again, after each first call was timed without what the others had compiled
+    for run in sides.values():  # compile again: each first call was timed with an empty cache
         run()
     seconds = alternate(sides, options["rounds"], options["budget"])
     memory = {name: peak(run) for name, run in sides.items()}
@@ -153,7 +154,7 @@ def measure(options):
 
 
 def written(cost, numbers):
-    """A cost with its letters replaced: `gradient` for a forward pass and the backward pass behind it."""
+    """Replace the letters of a cost by numbers, and a forward pass with its backward pass by `gradient`."""
     for letter, number in numbers.items():
         cost = re.sub(rf"\b{letter}\b", str(number), cost)
     cost = re.sub(r"\b1 (?=backward|forward|\()", "", cost)
@@ -161,7 +162,7 @@ def written(cost, numbers):
 
 
 def overhead(subject, ours, step):
-    """What `explain` adds to its compiled step, with the resizing of maps: 3 % of it or 5 ms are allowed."""
+    """Return the row of what `explain` adds to its compiled step, including resizing. 3 % or 5 ms are accepted."""
     more = middle([(a - b) * 1000 for a, b in zip(ours, step, strict=True)])
     most = max(1.03, 1 + 0.005 / middle(step)[0])
     facts = {"method": "explain gradcam", "floor": "its step", "milliseconds": more, "most": round(most, 2)}
@@ -169,12 +170,12 @@ def overhead(subject, ours, step):
 
 
 def last_spatial(subject):
-    """The layer that Grad-CAM takes by itself."""
+    """Return the layer that Grad-CAM chooses."""
     return ke.explain("gradcam", subject.model, subject.x[:1], 0, verbose=0).about["signal"]
 
 
 def add_peer(others, sides, method, name, run, ours):
-    """A side of a peer's, after a first call that shows whether it works and agrees."""
+    """Add a peer to the candidates after a first call, which shows whether it works and agrees."""
     others[name] = run
     if isinstance(run, str):
         return
@@ -182,12 +183,12 @@ def add_peer(others, sides, method, name, run, ours):
         theirs, _ = first(run)
         others[name] = {"agreement": peers.agreement(method, name, ours, theirs)}
         sides[f"{method} {name}"] = run
-    except Exception as error:  # a peer that fails is a row that says so
+    except Exception as error:  # reported in the row
         others[name] = f"{type(error).__name__}: {str(error)[:80]}"
 
 
 def growth(options):
-    """How time grows: with units, with the images' size, with repetitions."""
+    """Measure how time grows with units, image size and repetitions."""
     subject = Subject(options["network"], options["batch"], options["size"])
     for method, counts in (("gradcam", (1, 5, 20)), ("gradients", (1, 5))):
         floor = {"gradcam": "forward", "gradients": "gradient"}[method]
@@ -217,7 +218,7 @@ def growth(options):
 
 
 def sketch(maps):
-    """A few numbers of raw maps, by which backends with equal weights are compared."""
+    """Return a few block means of the first raw map, to compare backends with equal weights."""
     first_image = maps[0, ..., 0]
     side = min(7, *first_image.shape)
     rows = np.array_split(first_image, side, axis=0)
@@ -225,7 +226,7 @@ def sketch(maps):
 
 
 def emit(row):
-    """A row, for whoever started this process."""
+    """Print a row for the parent process."""
     print("ROW " + json.dumps(row), flush=True)
 
 

@@ -1,4 +1,4 @@
-"""The page of all methods, made from the registry: what each shows, needs and costs, and how it sees one scene."""
+"""Build docs/methods.md from the registry: what each method shows, needs and costs, and its maps of two scenes."""
 
 from collections.abc import Iterable
 from itertools import groupby
@@ -11,7 +11,7 @@ import keras_explainable as ke
 from keras_explainable.gallery import gallery
 from keras_explainable.viz import contact_sheet, image, output
 
-SCENES = 2  # pictured
+SCENES = 2  # in the pictures
 HEIGHT = 144  # pixels
 FIRST = (
     "gradcam",
@@ -23,20 +23,24 @@ FIRST = (
 )  # one of each family
 HEAD = """# Methods
 
-Made from the registry by `make docs`. Costs are passes of the model, at most, rules' own work counted: K units, n
-`repetitions`, C channels, R baselines, the windows of `occlusion`, the segments of `sobol`; LRP takes half of what is
-stated where its inputs come from ReLUs. Peak on object: how often the largest value of a map lies on the
-object that it explains, on {judged} maps of unseen scenes of `ke.demo` (a random pixel: {chance:.0%}; methods that
-repeat: on {few} of them; of several equal values, the share that does). The network is small and the scenes are
-simple: this says what a method can do, not which one is best on your model. It does not withstand the noise that
-`smoothgrad` and its kin add by default, 15 % of the image's range: less noise finds more here. Methods that need
-attention explain `ke.demo.load_transformer()`, two blocks of attention on the last maps of that network. `deep_shap`
-compares with {references} other scenes.
+Written from the registry by `make docs`.
+
+**Cost** is the largest number of passes of the model, including the work of the rules: K units, n `repetitions`, C
+channels, R baselines, the windows of `occlusion`, the segments of `sobol`. LRP takes half of the stated cost where
+its inputs come from ReLUs.
+
+**Peak on object** is how often the largest value of a map lies on the explained object, in {judged} maps of unseen
+scenes of `ke.demo` ({few} maps for methods that repeat). A random pixel reaches {chance:.0%}. If several values are
+equally large, the share of them that lies on the object counts. The network is small and the scenes are simple: this
+shows what a method can do, not which one is best for your model. The network is not robust to the noise that
+`smoothgrad` and similar methods add by default, 15 % of the image's range; less noise gives better maps here. Methods
+that need attention explain `ke.demo.load_transformer()`, two blocks of attention on the last maps of that network.
+`deep_shap` uses {references} other scenes as its baselines.
 """
 
 
 def write(folder: str | Path = "docs") -> Path:
-    """Write methods.md into a folder, a picture for each method into methods/, and one of some methods, methods.jpg."""
+    """Write methods.md, methods/NAME.jpg for each method, and methods.jpg with one method of each family."""
     folder = Path(folder)
     loaded = gallery.loading.load(None)
     objects = gallery.every_object(loaded, SCENES)
@@ -60,7 +64,7 @@ def write(folder: str | Path = "docs") -> Path:
 
 
 def _first(shown: Any, judged: dict[str, Any]) -> list[tuple[np.ndarray, str]]:
-    """A row for each object: the photo, the object's name under it, and some methods' maps."""
+    """Return a row for each object: the photo with the object's name, and the maps of the methods in `FIRST`."""
     rows = []
     for i, photo in enumerate(shown.photos):
         rows.append((photo, str(shown.names[i])))
@@ -74,7 +78,7 @@ def _by_family() -> Iterable[tuple[str, list[Any]]]:
 
 
 def _contents() -> str:
-    """A line for each family, with a link to each method."""
+    """Return a table with a row for each family and a link to each method."""
     rows = ["\n| family | methods |", "|---|---|"]
     for heading, records in _by_family():
         links = " ".join(f"[`{record.name}`](#ke{record.name})" for record in records)

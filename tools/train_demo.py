@@ -1,6 +1,6 @@
-"""Train the demo networks from scratch: `python tools/train_demo.py`, and then with `--transformer`.
+"""Train the demo networks from scratch: `python tools/train_demo.py`, then again with `--transformer`.
 
-About ten minutes on two cores with TensorFlow, and a few for the transformer's encoder; any backend will do.
+It takes about ten minutes on two cores with TensorFlow, and a few for the transformer's encoder. Any backend works.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from keras_explainable.demo.shapes import CLASSES
 from keras_explainable.errors import InputError
 
 BATCH = 64
-# Training draws its scenes from here on, so that `load_scenes` with a smaller seed gives unseen ones.
+# Training draws its scenes from this seed upwards, so that `load_scenes` with a smaller seed draws unseen ones.
 FIRST_SEED = 1_000_000
 
 
 def draw_pool(n: int, seed: int, objects: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Images (n, 96, 96, 3) uint8 and labels (n, 10) int8 of n scenes, without their masks."""
+    """Draw images (n, 96, 96, 3) uint8 and labels (n, 10) int8 of n scenes, without masks."""
     labels = np.zeros((n, len(CLASSES)), np.int8)
     images = []
     for i in range(n):
@@ -40,7 +40,7 @@ def draw_pool(n: int, seed: int, objects: int | None = None) -> tuple[np.ndarray
 
 
 class Batches(keras.utils.PyDataset):
-    """Random batches of a pool of scenes, each batch mirrored, turned and recoloured at random."""
+    """Random batches from a pool of scenes, each randomly mirrored, rotated and recoloured."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, steps: int, seed: int):
         super().__init__()
@@ -61,7 +61,7 @@ class Batches(keras.utils.PyDataset):
 def train(steps: int, seed: int, scenes: int) -> keras.Model:
     """Minimise the binary cross entropy of the logits over `steps` batches of a pool of `scenes`."""
     if seed < 0:
-        raise InputError(f"train got seed={seed}; it must be 0 or more, for smaller ones draw the unseen scenes.")
+        raise InputError(f"train got seed={seed}. Expected 0 or more: smaller seeds would draw the unseen scenes.")
     keras.utils.set_random_seed(seed)
     model = build_model()
     rate = keras.optimizers.schedules.CosineDecay(
@@ -75,7 +75,7 @@ def train(steps: int, seed: int, scenes: int) -> keras.Model:
 
 
 def train_encoder(steps: int, seed: int, scenes: int) -> keras.Model:
-    """The transformer's encoder, on the last maps of the trained network, which stays as it is."""
+    """Train the transformer's encoder on the last maps of the trained network, which is not changed."""
     keras.utils.set_random_seed(seed)
     images, labels = draw_pool(scenes, FIRST_SEED + seed)
     network = load_model()
@@ -88,10 +88,10 @@ def train_encoder(steps: int, seed: int, scenes: int) -> keras.Model:
 
 
 def accuracies(model: keras.Model, n: int = 1000, seed: int = 0) -> dict[str, float]:
-    """Measure the network on `n` unseen scenes of each sort.
+    """Measure the network on `n` unseen scenes of each kind.
 
-    `top1`: single-object scenes whose largest logit is the object's; `labels`: over scenes of one to three
-    objects, the share of right labels (logit > 0), and `exact`: of scenes with every label right.
+    `top1` is the share of single-object scenes whose largest logit is the object's. On scenes with one to three
+    objects, `labels` is the share of right labels (logit > 0), and `exact` the share of scenes with all labels right.
     """
     images, labels = draw_pool(n, seed, objects=1)
     top1 = model.predict(images, BATCH, verbose=0).argmax(1) == labels.argmax(1)
@@ -101,15 +101,17 @@ def accuracies(model: keras.Model, n: int = 1000, seed: int = 0) -> dict[str, fl
 
 
 def main() -> None:
-    """Train, store the bare network, and print its accuracies."""
+    """Train and save the network without its optimizer, and print its accuracies."""
     parser = argparse.ArgumentParser(description="Train the demo network from scratch and measure it.")
     parser.add_argument("--steps", type=int, default=4000, help=f"batches of {BATCH} scenes")
     parser.add_argument("--scenes", type=int, default=16000, help="scenes to draw the batches from")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=MODEL_FILE)
-    parser.add_argument("--transformer", action="store_true", help="its encoder, on the network that is stored")
+    parser.add_argument(
+        "--transformer", action="store_true", help="train the transformer's encoder on the saved network"
+    )
     options = parser.parse_args()
-    # Saved as built, so that no optimizer state is in the file.
+    # A freshly built network is saved, so that the file has no optimizer state.
     if options.transformer:
         encoder = train_encoder(options.steps, options.seed, options.scenes)
         bare = build_encoder(encoder.input_shape[1:])

@@ -1,1 +1,1 @@
-"""Every architecture that people use, explained by each family of methods and compared with a second computation."""
+"""Explain 293 architectures by each family of methods, and compare the results with a second computation."""

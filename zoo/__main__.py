@@ -14,16 +14,16 @@ def main():
     parser = argparse.ArgumentParser(prog="python -m zoo", description=__doc__)
     add = parser.add_argument
     add("--source", nargs="*", default=list(worker.SOURCES), choices=list(worker.SOURCES))
-    add("--model", nargs="*", help="these models only, anew")
-    add("--methods", nargs="*", help="these methods only, anew")
-    add("--sample", action="store_true", help=f"the {len(SAMPLE)} small models that `make test-peers` tries")
-    add("--anew", action="store_true", help="also what is in the results already")
-    add("--table", action="store_true", help="run nothing, write the table of the results")
-    add("--list", action="store_true", help="run nothing, list the models")
+    add("--model", nargs="*", help="run only these models, also if they have results")
+    add("--methods", nargs="*", help="run only these methods, also if they have results")
+    add("--sample", action="store_true", help=f"run only the {len(SAMPLE)} small models that `make test-peers` tries")
+    add("--anew", action="store_true", help="also run models that have results")
+    add("--table", action="store_true", help="only write the table of the results")
+    add("--list", action="store_true", help="only list the models")
     add("--results", type=Path, default=HERE / "results.jsonl")
     add("--page", type=Path, default=HERE.parent / "docs" / "zoo.md")
-    add("--at-once", type=int, default=2, help="processes at a time, each with one thread")
-    add("--seconds", type=float, default=running.SECONDS, help="of the processor, for all methods of a model")
+    add("--at-once", type=int, default=2, help="the number of processes at a time, each with one thread")
+    add("--seconds", type=float, default=running.SECONDS, help="processor time for all methods of a model")
     args = parser.parse_args()
     jobs = chosen(args) if not args.table else []
     if args.list:
@@ -37,7 +37,7 @@ def main():
 
 
 def chosen(args):
-    """The `(source, model)` jobs that the arguments ask for and that are not done."""
+    """Return the `(source, model)` jobs that the arguments ask for and that have no results yet."""
     os.environ.setdefault("KERAS_BACKEND", "torch")
     jobs = [(source, name) for source in args.source for name in worker.names(source)]
     if args.sample:

@@ -1,4 +1,4 @@
-"""Each method on one subject, compared with a second computation where there is one: a row that tells the outcome."""
+"""Run each method on one subject, and compare it with a second computation if there is one: a row with the outcome."""
 
 import time
 import warnings
@@ -28,11 +28,11 @@ METHODS = (
     "scorecam",
     "without_score",
 )
-REPETITIONS = 2  # of integrated gradients, which are then compared with the same sum
+REPETITIONS = 2  # of integrated gradients, which are compared with the same sum
 CHANNELS = 4  # of Score-CAM
 GAP = 1e-3
-SENSIBLE = 0.6  # least evidence: a cell of a deep map sees nearly all of a small image at random weights
-EARLY = 0.1  # part of the layers with kernels that must have begun
+SENSIBLE = 0.6  # the least evidence: with random weights, a cell of a deep map sees nearly all of a small image
+EARLY = 0.1  # the fraction of layers with kernels that must have begun
 BETTER = 0.1  # how much more evidence another reading of the same tensor may have
 TOLERANCE = {
     "gradients": 1e-4,
@@ -43,7 +43,7 @@ TOLERANCE = {
 }
 TOLERANCE |= {"gradcam": 1e-3, "layercam": 1e-3, "eigencam": 1e-2}
 SCORES = 1e-3
-WARNINGS = {  # by how a flaw begins
+WARNINGS = {  # the start of a flaw -> words of the library's warning about it
     "not finite": "NaN or infinite",
     "constant": "same everywhere",
     "the signal's places have no gradient": "same everywhere",
@@ -52,11 +52,15 @@ WARNINGS = {  # by how a flaw begins
 
 
 def check(subject, method, reference):
-    """A row: its `outcome`, and `why`, the signal, the error and the warnings where there are any.
+    """Return a row with the `outcome`, and `why`, the signal, the error and the warnings if there are any.
 
-    right: equal to a second computation. ran: finite, not constant, and of the right scores; nothing to compare with.
-    refused: by one of the library's own errors. warned: not right, and a warning of the library says so. wrong, or
-    crash: by any other error.
+    Outcomes:
+    - right: equal to a second computation.
+    - ran: finite, not constant, and with the right scores, but without a second computation.
+    - refused: the library raised one of its own errors.
+    - warned: not right, and a warning of the library says so.
+    - wrong: not right, without such a warning.
+    - crash: any other error.
     """
     row, begun = {"method": method}, time.process_time()
     try:
@@ -64,19 +68,19 @@ def check(subject, method, reference):
             warnings.simplefilter("always")
             flaws = CHECKS.get(method, explanation)(subject, method, reference, row)
         row["warnings"] = list(dict.fromkeys(str(one.message)[:200] for one in caught))[:3]
-        told = all(any(words in text for words, text in product(said(flaw), row["warnings"])) for flaw in flaws)
-        wrong = "warned" if told else "wrong"
+        warned = all(any(words in text for words, text in product(said(flaw), row["warnings"])) for flaw in flaws)
+        wrong = "warned" if warned else "wrong"
         row["outcome"] = wrong if flaws else "right" if "error" in row else "ran"
         row["why"] = "; ".join(flaws)
     except ke.errors.ExplainError as refusal:
         row |= {"outcome": "refused", "why": str(refusal)[:700]}
-    except Exception as failure:  # whatever else a model brings about is a finding
+    except Exception as failure:  # any other error is a finding
         row |= {"outcome": "crash", "why": f"{type(failure).__name__}: {str(failure)[:500]}"}
     return row | {"seconds": round(time.process_time() - begun, 1)}
 
 
 def said(flaw):
-    """Of what the library's warnings say, what tells of a flaw."""
+    """Return the words of the library's warnings about a flaw."""
     return [words for beginning, words in WARNINGS.items() if flaw.startswith(beginning)]
 
 
@@ -90,7 +94,7 @@ def explain(subject, method, **options):
 
 
 def options(subject, method):
-    """Parameters with which a method is quick."""
+    """Return parameters that make a method quick."""
     return {
         "integrated_gradients": {"repetitions": REPETITIONS},
         "scorecam": {"max_channels": CHANNELS},
@@ -103,19 +107,19 @@ def halves(subject):
 
 
 def explanation(subject, method, reference, row):
-    """What is wrong with the maps of a method."""
+    """Return what is wrong with the maps of a method."""
     found = explain(subject, method, **options(subject, method))
     maps, flaws = np.asarray(found.maps), []
     expected = (len(subject.images), *subject.size, 1)
     if maps.shape != expected:
-        return [f"maps of shape {maps.shape}, and {expected} was expected"]
+        return [f"maps have shape {maps.shape}, expected {expected}"]
     if not np.isfinite(maps).all():
         flaws.append("not finite")
     elif (np.ptp(maps.reshape(len(maps), -1), axis=1) == 0).any():
         flaws.append("constant")
     off = float(np.max(abs(found.scores[:, 0] - reference) / (abs(reference) + 1e-3 * abs(reference).max() + 1e-9)))
     if off > SCORES:
-        flaws.append(f"scores {found.scores.ravel().tolist()}, and {reference.tolist()} was expected")
+        flaws.append(f"scores are {found.scores.ravel().tolist()}, expected {reference.tolist()}")
     if "signal" in found.about:
         row["signal"] = str(found.about["signal"])
         flaws += at_signal(subject, method, row)
@@ -129,25 +133,26 @@ def explanation(subject, method, reference, row):
 
 
 def decomposition(subject, method, reference, row):
-    """By how much the parts of the full-gradient decomposition miss the score."""
+    """Return what is wrong with the full-gradient decomposition: whether its parts miss the score."""
     given = {"score": subject.score} if subject.score is not None else {}
     given |= {"leaf": subject.leaf} if subject.leaf else {}
     found = ke.full_gradient_decomposition(subject.model, subject.x, subject.y, implicit=True, **given).completeness
     row["error"] = float(np.max(found.relative_gap))
     off = abs(found.scores[:, 0] - reference).max() / (abs(reference).max() + 1e-9)
     flaws = [] if row["error"] < GAP else [f"the parts miss the score by {row['error']:.1e}"]
-    return flaws + ([f"scores {found.scores.ravel().tolist()}, not {reference.tolist()}"] if off > SCORES else [])
+    wrong = f"scores are {found.scores.ravel().tolist()}, expected {reference.tolist()}"
+    return flaws + [wrong] * bool(off > SCORES)
 
 
 def without_score(subject, method, reference, row):
-    """A task model whose user names no score: an answer, or a refusal that tells what to name."""
+    """Explain a task model without a `score`: an explanation, or an error that says what to pass."""
     found = ke.gradients(subject.model, subject.x, 0, verbose=0, **({"leaf": subject.leaf} if subject.leaf else {}))
     row["signal"] = str(found.about.get("score"))
     return []
 
 
 def at_signal(subject, method, row):
-    """What is wrong with a map of one signal: its values by hooks, and whether the signal shows places of the image."""
+    """Return what is wrong with a map of one signal: its values by hooks, and whether the signal shows the image."""
     maps = explain(subject, method, resizing=False, **options(subject, method)).maps[..., 0]
     row["grid"] = list(maps.shape[1:])
     place = Place.of(row["signal"])
@@ -166,7 +171,7 @@ def at_signal(subject, method, row):
 
 
 def sensible(subject, place, which, reading, signal, row):
-    """Why a signal does not tell where in the image something is that the score depends on."""
+    """Return why a signal does not show the places of the image that the score depends on."""
     gradient, flaws = reading(signal.gradient), []
     size = abs(gradient).reshape(-1, gradient.shape[-1]).max(0)
     largest = max(abs(signal.gradient).max(), 1e-30)
@@ -194,7 +199,7 @@ def gradients(subject, reference, maps):
 
 
 def integrated(subject, reference, maps):
-    """The same sum of gradients, at the nodes of Gauss and Legendre."""
+    """Compute the same sum of gradients, at Gauss-Legendre nodes."""
     nodes, weights = np.polynomial.legendre.leggauss(REPETITIONS)
     ways = zip((nodes + 1) / 2, weights / 2, strict=True)
     total = sum(weight * subject.gradient((subject.images * node).astype("float32")) for node, weight in ways)
@@ -207,13 +212,13 @@ def guided(subject, reference, maps):
 
 
 def parts(subject, reference, maps):
-    """DeepLIFT's parts add up to the score's change from black images, and are compared with it."""
+    """Compare the sum of DeepLIFT's parts with the change of the score from black images."""
     change = reference - subject.scores(np.zeros_like(subject.images))
     return maps.reshape(len(maps), -1).sum(1), change
 
 
 def occlusion(subject, reference, maps):
-    """The fall of the score where a half of each axis is covered with the mean colour."""
+    """Compute the drop of the score if a half of each axis is covered with the mean colour."""
     images, own = subject.images, np.zeros_like(maps)
     axes = tuple(range(2, images.ndim)) if subject.channels_first else tuple(range(1, images.ndim - 1))
     mean = images.mean(axes, keepdims=True)

@@ -1,4 +1,4 @@
-"""A torch.nn.Module: scores, gradients and signals by forward hooks and autograd."""
+"""The subject for a torch.nn.Module: scores, gradients and signals by forward hooks and autograd."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ GATES = ("ReluBackward0", "HardtanhBackward0")  # and ReLU6
 
 @dataclass
 class Module(Subject):
-    """`own` makes the (N,) scores of the model's outputs, written without the library."""
+    """`own` computes (N,) scores from the model's outputs, without the library."""
 
     own: Callable[[Any], torch.Tensor] | None = None
 
@@ -41,7 +41,7 @@ class Module(Subject):
         return torch.autograd.grad(self.scored(x).sum(), x)[0].numpy()
 
     def guided(self, images):
-        """Gradients of which each ReLU lets only what is positive through."""
+        """Return gradients for which each ReLU passes only positive gradients."""
         x = torch.as_tensor(images).clone().requires_grad_(True)
         scores = self.scored(x)
         handles = [
@@ -54,7 +54,7 @@ class Module(Subject):
         return torch.autograd.grad(scores.sum(), x)[0].numpy()
 
     def signals(self, place, images, gradients=True):
-        """The tensors of three axes and more that a call of a module takes, or gives."""
+        """Return the inputs or outputs of a call of a module that have at least three axes."""
         module = dict(self.model.named_modules(remove_duplicate=False)).get(place.path)
         if module is None:
             return []
@@ -86,7 +86,7 @@ class Module(Subject):
         return [Signal(a.detach().numpy(), g.detach().numpy()) for a, g in zip(found, zeros, strict=True)]
 
     def depth(self, place):
-        """How many of the calls of layers with kernels have begun when a place is reached, and how many there are."""
+        """Return how many calls of layers with kernels have begun when a place is reached, and how many there are."""
         of_place, ran, handles = self.model.get_submodule(place.path), [], []
         for part in self.model.modules():
             if part is of_place and not place.takes:
@@ -118,7 +118,7 @@ class Module(Subject):
 
 
 def differences(before, after):
-    """What differs between two states of a module, in words."""
+    """Describe what differs between two states of a module."""
     found = [f"weight {key}" for key in before[0] if not same(before[0][key], after[0].get(key))]
     found += [f"weight {key} is new" for key in after[0].keys() - before[0].keys()]
     for one, other in zip(before[1:], after[1:], strict=True):
@@ -131,7 +131,7 @@ def same(one, other):
 
 
 def graph(root):
-    """All nodes of the backward graph."""
+    """Return all nodes of the backward graph."""
     seen, waiting = set(), [root]
     while waiting:
         node = waiting.pop()
@@ -142,7 +142,7 @@ def graph(root):
 
 
 def tensors(value):
-    """The floating tensors of three axes and more in nested outputs."""
+    """Return the floating-point tensors with at least three axes in nested outputs."""
     if isinstance(value, torch.Tensor):
         return [value] if value.ndim > 2 and value.is_floating_point() else []
     if isinstance(value, dict):
@@ -151,7 +151,7 @@ def tensors(value):
 
 
 def copied(value):
-    """The same with copies of its tensors, so that what is computed in place leaves those that were seen."""
+    """Copy the tensors in a value, so that in-place operations do not change the recorded ones."""
     if isinstance(value, torch.Tensor):
         return value.clone() if value.is_floating_point() else value
     if type(value) in (list, tuple):

@@ -1,4 +1,4 @@
-"""A Keras model on TensorFlow or PyTorch: scores, gradients and signals by the framework's own differentiation."""
+"""The subject for a Keras model on TensorFlow or PyTorch: scores, gradients and signals by the framework itself."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +13,9 @@ from zoo.subject import Signal, Subject, reached
 
 @dataclass
 class Network(Subject):
-    """`inner` gives what the last layer, `dense`, takes: the scores are computed from it without its activation.
+    """`inner` computes the input of the last layer, `dense`, whose logits are computed without its activation.
 
-    Without a `dense` it gives the scores of all units."""
+    Without a `dense`, `inner` computes the scores of all units."""
 
     inner: Any = None
     dense: Any = None
@@ -37,7 +37,7 @@ class Network(Subject):
         return None
 
     def signals(self, place, images, gradients=True):
-        """The tensors that a call of a layer gives, seen by a function in place of its `call`."""
+        """Return the outputs of a call of a layer, recorded by a function in place of its `call`."""
         if place.takes:
             return []
         layer, calls = ke.inspection.get_nested_layer(self.model, place.path), []
@@ -60,7 +60,7 @@ class Network(Subject):
             layer.call = call
 
     def depth(self, place):
-        """How many of the calls of layers with kernels have begun when a place is reached, and how many there are."""
+        """Return how many calls of layers with kernels have begun when a place is reached, and how many there are."""
         of_place, ran = ke.inspection.get_nested_layer(self.model, place.path), []
         layers = [one for one in self.model._flatten_layers() if one is of_place or hasattr(one, "kernel")]
         calls = {id(one): one.call for one in layers}
@@ -99,7 +99,7 @@ class Network(Subject):
 
 
 def differentiated(run, images):
-    """The images and the tensors that `run(x)` gives beside the scores, with the gradients of their sum."""
+    """Return the images and the tensors that `run(x)` returns with the scores, and the gradients of the scores."""
     host = keras.ops.convert_to_numpy
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -122,7 +122,7 @@ def differentiated(run, images):
 
 
 def randomise(model):
-    """Normalisations, biases and layer scales get values, so that the network is neither dead nor linear."""
+    """Draw normalisations, biases and layer scales, so that the network is neither dead nor linear."""
     rng = np.random.default_rng(0)
     for weight in model.weights:
         name = weight.path.rsplit("/", 1)[-1]
@@ -142,7 +142,7 @@ def randomise(model):
 
 
 def calibrate(model, x):
-    """Batch normalisations take the statistics of the images, shifted a bit."""
+    """Set the statistics of batch normalisations to those of the images, slightly shifted."""
     rng = np.random.default_rng(5)
     norms = [one for one in model._flatten_layers() if isinstance(one, keras.layers.BatchNormalization)]
     were = [norm.momentum for norm in norms]
@@ -162,7 +162,7 @@ def calibrate(model, x):
 
 
 def subject(model, inner, dense, size, low=None, note="", **options):
-    """A classifier of ten classes on two images, channels last; `low`: of images from 0 to 255."""
+    """Return a classifier of ten classes on two channels-last images; with `low`, on images from 0 to 255."""
     x = weights.images(size)
     more = weights.several(x)
     x, more = (np.ascontiguousarray(np.moveaxis(one, 1, -1)) for one in (x, more))

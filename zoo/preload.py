@@ -1,4 +1,4 @@
-"""What the processes of all PyTorch models import, done once and inherited by each."""
+"""The imports of all PyTorch models, done once and inherited by each process."""
 
 import importlib
 

@@ -1,18 +1,18 @@
-"""How a tensor is read as places of an image: which reading gives a map, and whether its cells show their places."""
+"""Ways to read a tensor as places of an image: which one gives a map, and whether its cells show their places."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-MOST_OTHERS = 24  # tokens before the patches
-MOST = 4  # blocks along an axis
+MOST_OTHERS = 24  # the largest number of tokens before the patches
+MOST = 4  # the largest number of blocks along an axis
 RUNS = 4
 CLOSE = 1e-3
 SOME = 1e-6  # of the largest gradient
 
 
 class Reading(NamedTuple):
-    """Values (N, *grid, C) of a tensor; `order` says where each place of the map is found among them."""
+    """A way to read a tensor as values (N, *grid, C). `order` is the index among them of each place of the map."""
 
     name: str
     take: object
@@ -27,7 +27,7 @@ class Reading(NamedTuple):
 
 
 def readings(shape, number, grid):
-    """Every reading of a tensor of that shape as `number` maps of that grid."""
+    """Yield every way to read a tensor of this shape as `number` maps of this grid."""
     if shape[0] > number and len(grid) > 2 and shape[0] == number * grid[0]:  # frames in the batch
         for inner in readings(shape, shape[0], grid[1:]):
             yield Reading(
@@ -43,7 +43,7 @@ def readings(shape, number, grid):
     places = int(np.prod(grid))
     if len(shape) == 3:
         for before in range(min(shape[1] - places, MOST_OTHERS) + 1 if shape[1] >= places else 0):
-            yield Reading(f"tokens behind {before}", lambda a, k=before: tokens(a[:, k : k + places], grid))
+            yield Reading(f"tokens after {before}", lambda a, k=before: tokens(a[:, k : k + places], grid))
         if shape[2] == places:
             yield Reading("tokens last", lambda a: tokens(np.swapaxes(a, 1, 2), grid))
 
@@ -53,7 +53,7 @@ def tokens(array, grid):
 
 
 def grad_cam(values, gradient):
-    """Grad-CAM of values (N, *grid, C)."""
+    """Return Grad-CAM of values (N, *grid, C)."""
     axes = tuple(range(1, values.ndim - 1))
     return (gradient.mean(axes, keepdims=True) * values).sum(-1)
 
@@ -63,7 +63,7 @@ def layer_cam(values, gradient):
 
 
 def eigen_cam(values, gradient):
-    """The first principal component of the channels, of the sign of their mean."""
+    """Return the first principal component of the channels, with the sign of their mean."""
     maps = []
     for one in values.astype("float64"):
         flat = one.reshape(-1, one.shape[-1])
@@ -78,12 +78,12 @@ WITNESSES = {"gradcam": grad_cam, "layercam": layer_cam, "eigencam": eigen_cam}
 
 
 def error(found, expected):
-    """The size of the difference, relative to that of the values: rounding at kinks moves single ones by percents."""
+    """Return the norm of the difference relative to that of the values: rounding at kinks changes single values."""
     return float(np.linalg.norm(found - expected) / max(np.linalg.norm(expected), 1e-30))
 
 
 def best(signals, maps, witness):
-    """The signal and reading by which a witness gives maps (N, *grid): `(error, signal, reading)`, or None."""
+    """Find the signal and reading for which a witness computes maps (N, *grid): `(error, signal, reading)` or None."""
     number, grid = len(maps), maps.shape[1:]
     tried = []
     for signal in signals:
@@ -99,7 +99,7 @@ def best(signals, maps, witness):
 
 
 def reordered(_, signal, reading, own, maps):
-    """The same where maps hold the same values in another order."""
+    """Try the reading with the places in another order, which makes the values agree."""
     flat, wanted = own.reshape(len(own), -1), maps.reshape(len(maps), -1)
     order = np.empty(flat.shape, int)
     for row, (have, want) in enumerate(zip(flat, wanted, strict=True)):
@@ -109,7 +109,7 @@ def reordered(_, signal, reading, own, maps):
 
 
 def area(change, inside):
-    """The area under the ROC curve of "the cells inside change most"."""
+    """Return the area under the ROC curve of "the cells inside change most"."""
     within, beside = change[inside], np.sort(change[~inside])
     if not len(within) or not len(beside):
         return np.nan
@@ -118,10 +118,10 @@ def area(change, inside):
 
 
 class Changes:
-    """How much a tensor at a place changes where one block of the images does.
+    """How much a tensor at a place changes if one block of the images changes.
 
-    Runs the model on the images, and four times on copies of which each has one block of the other image, flipped. A
-    block is a quarter of each axis, or as large as a cell where those are larger.
+    Runs the model on the images, and four times on copies with one block of the other image, flipped. A block is a
+    quarter of each axis, or as large as a cell if cells are larger.
     """
 
     def __init__(self, subject, place, which):
@@ -132,7 +132,7 @@ class Changes:
         return self.subject.signals(self.place, images, gradients=False)[self.which].values
 
     def of_blocks(self, parts):
-        """For each of the runs, the block of each image and the values then."""
+        """Return, for each run, the changed block of each image and the values."""
         if parts in self.runs:
             return self.runs[parts]
         subject, images = self.subject, self.subject.images
@@ -149,7 +149,7 @@ class Changes:
         return found
 
     def evidence(self, reading):
-        """The mean of `area` over blocks and images; None of a single row of cells."""
+        """Return the mean of `area` over blocks and images, or None for a single row of cells."""
         seen = reading(self.seen)
         parts = min(MOST, *seen.shape[-3:-1])
         if parts < 2:
@@ -161,7 +161,7 @@ class Changes:
         return float(np.nanmean(areas)) if not np.isnan(areas).all() else None
 
     def others(self):
-        """The evidence of every reading of the tensor as four by four cells or more, for any number of other tokens."""
+        """Yield the evidence of every reading with at least 4 x 4 cells, for any number of other tokens."""
         number, shape = len(self.subject.images), self.seen.shape
         grids = {shape[2:], shape[1:-1]} if len(shape) == 4 else {(side, side) for side in range(MOST, 33)}
         for grid in sorted(grids):
@@ -171,14 +171,14 @@ class Changes:
 
 
 def cells(block, parts, grid):
-    """The cells of a grid whose centres lie in a block of the last two axes."""
+    """Return the cells of a grid whose centres lie in a block of the last two axes."""
     centres = ((np.arange(count) + 0.5) * parts / count for count in grid[-2:])
     inside = [(one >= place) & (one < place + 1) for place, one in zip(block, centres, strict=True)]
     return np.broadcast_to(np.outer(*inside), grid)
 
 
 def region(block, parts, size):
-    """A block of the last two axes of an image."""
+    """Return the slices of a block of the last two axes of an image."""
     ends = zip(block, size[-2:], strict=True)
     whole = (slice(None),) * (len(size) - 2)
     return (*whole, *(slice(place * n // parts, (place + 1) * n // parts) for place, n in ends))

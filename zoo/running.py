@@ -1,4 +1,4 @@
-"""A process for each model, some at once, each with a time limit; what is done already is not done again."""
+"""Run each model in its own process, several at a time and each with a time limit. Finished models are skipped."""
 
 import json
 import multiprocessing
@@ -8,15 +8,15 @@ from pathlib import Path
 
 from zoo import worker
 
-SECONDS = 40  # of the processor, that building and explaining one model may take together
-LONGER = {"keras.applications": 3}  # times as many: TensorFlow without compiling
-PATIENCE = 4  # times as much, and its process is ended
+SECONDS = 40  # processor time for building and explaining one model
+LONGER = {"keras.applications": 3}  # factor of the time limit: TensorFlow runs without compiling
+PATIENCE = 4  # a process is ended after this many times its limit
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-FORKED = {"torch"}  # frameworks that bear a fork: imported once, by `zoo.preload`
+FORKED = {"torch"}  # frameworks that work after a fork: imported once, by `zoo.preload`
 
 
 def results(file):
-    """The last row of each source, model and method."""
+    """Return the last row of each source, model and method."""
     rows = {}
     for line in file.read_text().splitlines() if file.exists() else ():
         row = json.loads(line)
@@ -25,7 +25,7 @@ def results(file):
 
 
 def done(file):
-    """Sources and models that came to their end, or past their time."""
+    """Return the sources and models that finished or ran out of time."""
     return {(source, model) for source, model, method in results(file) if method == "end"}
 
 
@@ -47,7 +47,7 @@ def run(jobs, methods, file, at_once, seconds=SECONDS):
 
 
 def several(context, waiting, methods, file, at_once, seconds):
-    """Keep `at_once` processes at work, and tell of each that ends."""
+    """Keep `at_once` processes running, and yield a line for each that ends."""
     waiting, busy = list(waiting), {}
     while waiting or busy:
         while waiting and len(busy) < at_once:
@@ -71,10 +71,10 @@ def several(context, waiting, methods, file, at_once, seconds):
 
 
 def ended(process):
-    """Why a process did not come to its own end; a process that is still alive is stopped."""
+    """Return why a process failed, or "". A process that is still alive is stopped."""
     if process.is_alive():
         process.kill()
         process.join()
-        return "past its time"
+        return "out of time"
     process.join()
     return f"ended with {process.exitcode}" if process.exitcode else ""

@@ -1,4 +1,4 @@
-"""The fixed sample of small and quick models, of all kinds, that `make test-peers` tries."""
+"""A fixed sample of small, quick models of all kinds, which `make test-peers` tries."""
 
 SAMPLE = [
     ("timm", "resnet18"),

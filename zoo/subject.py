@@ -1,4 +1,4 @@
-"""A model, what is explained of it, and what its bare framework says of its scores, gradients and signals, as NumPy."""
+"""A model, what to explain of it, and its scores, gradients and signals by the bare framework, as NumPy."""
 
 import re
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Place(NamedTuple):
-    """The signal that an explanation names: a layer's path, which of its calls, and whether what it takes or gives."""
+    """The signal that an explanation names: a layer's path, the number of its call, and whether it is its input."""
 
     path: str
     call: int
@@ -16,7 +16,7 @@ class Place(NamedTuple):
 
     @classmethod
     def of(cls, named):
-        """The place in a text like `input of layer4.conv (call 2)`; None where it is no layer's input or output."""
+        """Parse a text such as `input of layer4.conv (call 2)`. Return None if it is not a layer's input or output."""
         found = re.match(r"(input of )?(\S+)( \(call (\d+)\))?", named)
         if found is None or named.startswith(("pre-activation of ", "attention of ")):
             return None
@@ -32,24 +32,27 @@ class Signal(NamedTuple):
 
 @dataclass
 class Subject:
-    """What is tried. Its kinds (`zoo.modules`, `zoo.networks`) have, in the bare framework:
+    """A model to be tried. Its subclasses (`zoo.modules`, `zoo.networks`) compute, in the bare framework:
 
-    scores(images): (N,). gradient(images): of the scores, like the images. guided(images): the same where ReLUs pass
-    only what is positive, or None. signals(place, images): the tensors there, with their gradients. depth(place): how
-    many calls of layers with kernels begin before it, of how many. state(): the weights and all else that an
-    explanation must leave as it is; changed(state): what it left otherwise, in words.
+    - scores(images): (N,).
+    - gradient(images): the gradient of the scores, shaped like the images.
+    - guided(images): the same gradient if each ReLU passes only positive gradients, or None.
+    - signals(place, images): the tensors at a place, with their gradients.
+    - depth(place): how many calls of layers with kernels begin before a place, and how many there are.
+    - state(): the weights and everything else that an explanation must not change.
+    - changed(state): what an explanation changed, in words.
     """
 
     model: Any
-    x: Any  # NumPy images, or a dictionary with them and what rides along
+    x: Any  # NumPy images, or a dictionary with them and the other inputs
     y: Any = None
     score: Any = None
     leaf: str | None = None
     channels_first: bool = True
     note: str = ""
     weights: int = 0
-    without: tuple = ()  # methods that cannot be told of this model
-    options: dict = field(default_factory=dict)  # of ke.explain
+    without: tuple = ()  # methods that cannot be tried on this model
+    options: dict = field(default_factory=dict)  # arguments of ke.explain
 
     @property
     def images(self):
@@ -61,12 +64,12 @@ class Subject:
 
     @property
     def channels(self):
-        """The axis of the images' channels."""
+        """The channel axis of the images."""
         return 1 if self.channels_first else -1
 
 
 def reached(ran, wanted, call):
-    """Of what ran, None for a layer with a kernel: how many of these came before a call of what is wanted, of all."""
+    """Count the layers with kernels (None in `ran`) before a call of `wanted`, and all of them."""
     places = [k for k, one in enumerate(ran) if one is wanted]
     end = places[call] if call < len(places) else len(ran)
     return ran[:end].count(None), ran.count(None)

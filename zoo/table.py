@@ -1,4 +1,4 @@
-"""docs/zoo.md: whether it works with a model, by architecture and family of methods, with the signal that is chosen."""
+"""Write docs/zoo.md: which methods work with which architecture, and which signal is chosen."""
 
 import re
 from collections import Counter, defaultdict
@@ -28,33 +28,44 @@ SAID = {
     "not reached": "-",
     "too long": "slow",
 }
-LONG = 90  # characters of a reason
+LONG = 90  # the largest number of characters of a reason
 HEAD = """# Does it work with my model?
 
-{models} architectures, explained by a method of each family; written by `make zoo`.
+{models} architectures, each explained by a method of each family. Written by `make zoo`.
 
-**yes**: it works. **no** with a number: it is refused, with a sentence of which the list below tells the beginning.
-**warned**: it runs, what comes is of no use (NaN, constant, not what adds up), and a warning says so.
-**WRONG** or **CRASH**: a mistake of this library, told below as well. **slow**, **-**: not found out in the time given.
+- **yes**: it works.
+- **no** with a number: it is refused. The numbered list below has the start of the error message.
+- **warned**: it runs, but the result is of no use (NaN, constant, or it does not add up), and a warning says so.
+- **WRONG** or **CRASH**: a defect of this library, listed below as well.
+- **slow** or **-**: there was no result within the time limit.
 
-Each architecture has random weights and two random images, at a small size and often with fewer blocks: nothing is
-downloaded. Its scores, gradients and signals are computed a second time, by hooks and the framework's own
-differentiation: gradients equal those; Grad-CAM, Layer-CAM and Eigen-CAM are computed from the signal that is told;
-integrated gradients as the same sum; occlusion by finite differences; guided backprop by gradients that ReLUs let
-through; full gradients and DeepLIFT add up to the score. Of LRP, AttnLRP, the attention methods and Score-CAM: maps are
-finite, not constant, and come with the right scores.
+Each architecture has random weights and two random images, at a small size and often with fewer blocks. Nothing is
+downloaded. Scores, gradients and signals are computed a second time, with hooks and the framework's own
+differentiation:
 
-The signal is the one that Grad-CAM takes if no layer is named, with its shape. Its evidence is the area under the ROC
-curve of "the cells of a changed block of the image change most": 1 where each cell shows its own part of the image, .5
-where cells have nothing to do with places. A signal counts as sensible from .6 on, since at random weights a cell of a
-deep network's last map sees nearly all of a small image; if no other reading of the same tensor has .1 more; and if its
-places have a gradient of the score in more than one channel. Its depth: how many calls of layers with kernels begin
-before it, of how many; more than a tenth must.
+- Gradients must equal those of the framework.
+- Grad-CAM, Layer-CAM and Eigen-CAM are computed again from the reported signal.
+- Integrated gradients are computed again as the same sum, occlusion by finite differences, and guided backprop by
+  gradients of which each ReLU passes only the positive part.
+- The parts of full gradients and DeepLIFT must add up to the score.
+- The maps of LRP, AttnLRP, the attention methods and Score-CAM must be finite and not constant, with the right
+  scores.
+
+The **signal** is the one that Grad-CAM uses if no layer is named, with its shape. Its **evidence** is the area under
+the ROC curve of "the cells of a changed block of the image change most": 1 if each cell shows its own part of the
+image, 0.5 if cells have nothing to do with places. Its **depth** is how many of all calls of layers with kernels
+begin before it. A signal counts as sensible if all of this holds:
+
+- Its evidence is at least 0.6. With random weights, a cell of a deep network's last map sees nearly all of a small
+  image.
+- No other reading of the same tensor has 0.1 more evidence.
+- Its places have a gradient of the score in more than one channel.
+- More than a tenth of the calls of layers with kernels begin before it.
 """
 
 
 def page(rows):
-    """The page of all results, `{(source, model, method): row}`."""
+    """Return the page of all results, `{(source, model, method): row}`."""
     built, reasons = subjects(rows), {}
     parts = [HEAD.format(models=len(built)), "## In short", "", *shares(rows, built), ""]
     for source in SOURCES:
@@ -76,13 +87,13 @@ def heading(*names):
 
 
 def outcome(rows, source, model, methods):
-    """The worst of what came of some methods, and the row that says why; None where none was tried."""
+    """Return the row with the worst outcome of some methods, or None if none was tried."""
     found = [rows[source, model, method] for method in methods if (source, model, method) in rows]
     return max(found, key=lambda row: WORSE.index(row["outcome"]), default=None)
 
 
 def line(rows, source, model, reasons):
-    """A model's row of the table; `reasons` numbers the sentences as they come."""
+    """Return a model's row of the table. `reasons` numbers the sentences in the order in which they occur."""
     cells = [model]
     for methods in FAMILIES.values():
         row = outcome(rows, source, model, methods)
@@ -98,7 +109,7 @@ def line(rows, source, model, reasons):
 
 
 def reason(text):
-    """The beginning of a sentence, without the names and numbers of one model, so that equal reasons are one."""
+    """Return the start of a sentence without the names and numbers of one model, so that equal reasons are merged."""
     text = re.sub(r"(No rule covers) \S+ \((\w+)\)", r"\1 \2", text)
     text = re.sub(r"(Before) \S+ (an operation)", r"\1 some layer \2", text)
     text = re.sub(r"(The attention of) \S+", r"\1 a layer", text)
@@ -109,7 +120,7 @@ def reason(text):
 
 
 def shares(rows, built):
-    """A table: of how many models of each source a family works."""
+    """Return a table of how many models of each source work with each family."""
     lines = heading("source", "models", *FAMILIES)
     for source in SOURCES:
         models = [model for one, model in built if one == source]
@@ -120,7 +131,7 @@ def shares(rows, built):
 
 
 def share(rows, source, models, methods):
-    """How many of the models that were tried it works for, and how many are wrong."""
+    """Return how many of the tried models work, and how many are wrong."""
     found = [outcome(rows, source, model, methods) for model in models]
     tried = [row["outcome"] for row in found if row is not None and row["outcome"] not in ("not reached", "too long")]
     good, bad = sum(one in ("right", "ran") for one in tried), sum(one in ("wrong", "crash") for one in tried)
@@ -128,14 +139,12 @@ def share(rows, source, models, methods):
 
 
 def remarks(rows, built):
-    """What was not built, changed by an explanation, or differs from run to run."""
-    told = {
+    """Return what could not be built, was changed by an explanation, or differs from run to run."""
+    sections = {
         "Could not be built": [
             f"{s} {m}: {r['why'][:LONG]}" for (s, m, k), r in rows.items() if k == "built" and (s, m) not in built
         ],
-        "Process that ended before its time": [
-            f"{s} {m}: {r['why']}" for (s, m, k), r in rows.items() if k == "process"
-        ],
+        "Processes that ended early": [f"{s} {m}: {r['why']}" for (s, m, k), r in rows.items() if k == "process"],
         "Changed by an explanation": [
             f"{s} {m}: {r['why'][:LONG]}"
             for (s, m, k), r in rows.items()
@@ -150,14 +159,14 @@ def remarks(rows, built):
     }
     return [
         text
-        for title, lines in told.items()
+        for title, lines in sections.items()
         if lines
         for text in (f"## {title}", "", *(f"- {one}" for one in lines), "")
     ]
 
 
 def summary(rows):
-    """What each method came to, and all that is wrong, as text."""
+    """Return the outcomes of each method, and everything that is wrong, as text."""
     rows = {key: row for key, row in rows.items() if key[2] != "end"}
     counts = defaultdict(Counter)
     for (_, _, method), row in rows.items():

@@ -1,16 +1,16 @@
-"""Images, and random weights with which a network is neither dead nor linear: none of these is downloaded."""
+"""Images, and random weights that make a network neither dead nor linear. Nothing is downloaded."""
 
 import numpy as np
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 UP = 1.2
-TINY = 1e-4  # the largest weight of a layer that was made to do nothing at first
+TINY = 1e-4  # the largest weight of a layer that is initialized to do nothing
 KERNELS = (torch.nn.Linear, torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
 
 
 def images(size, number=2, channels=3, seed=0):
-    """Smooth patches and noise, (number, channels, *size)."""
+    """Return smooth patches with noise, (number, channels, *size)."""
     size = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
     rng = np.random.default_rng(seed)
     coarse = rng.normal(size=(number, channels, *(-(-s // 8) for s in size)))
@@ -21,7 +21,7 @@ def images(size, number=2, channels=3, seed=0):
 
 
 def prepare(module, x, call=None):
-    """The module in evaluation mode, with weights that matter and statistics of images; `call(images)` runs it."""
+    """Return the module in evaluation mode, with random weights and calibrated statistics. `call(images)` runs it."""
     randomise(module)
     calibrate(module, x, call or module)
     return module.eval()
@@ -29,11 +29,12 @@ def prepare(module, x, call=None):
 
 @torch.no_grad()
 def randomise(module, seed=0):
-    """Normalisations get scales and shifts; biases, layer scales and whole layers that are constant get values; and
-    kernels become so large that what a layer gives varies like what it takes, not a thousandth of it.
+    """Draw random weights.
 
-    Batch normalisations shift upwards: were half of all that comes to a ReLU negative, a deep random network would be
-    chaotic, and a small change of the image would change every cell of its last map alike.
+    Normalisations get scales and shifts. Constant biases, layer scales and layers get values. Kernels become so large
+    that the output of a layer varies as much as its input, not a thousandth of it. Batch normalisations shift upwards:
+    if half of the inputs of each ReLU were negative, a deep random network would be chaotic, and a small change of the
+    image would change every cell of its last map alike.
     """
     generator = torch.Generator().manual_seed(seed)
     done = set()
@@ -62,7 +63,7 @@ def randomise(module, seed=0):
 
 
 def draw(parameter, generator, least):
-    """Fill with uniform numbers from `least` on, or with small normal ones around 0."""
+    """Fill with uniform numbers from `least` upwards, or, if `least` is 0, with small normal ones."""
     if least:
         parameter.copy_(torch.rand(parameter.shape, generator=generator) * 0.5 + least)
     else:
@@ -70,7 +71,7 @@ def draw(parameter, generator, least):
 
 
 def calibrate(module, x, call):
-    """Batch normalisations take the statistics of images like x, shifted a bit."""
+    """Set the statistics of batch normalisations to those of images like x, slightly shifted."""
     norms = [part for part in module.modules() if isinstance(part, _BatchNorm) and part.running_mean is not None]
     if not norms:
         return
@@ -96,6 +97,6 @@ def calibrate(module, x, call):
 
 
 def several(x):
-    """Three times as many images as there are: moved, turned, of other contrast."""
+    """Return three times as many images: also moved ones, and ones of another contrast."""
     noise = np.random.default_rng(6).normal(size=x.shape) * 0.1
     return np.concatenate([x, 0.7 * np.roll(x[::-1], 7, -1), np.roll(x, 11, -2) + noise]).astype("float32")

@@ -1,4 +1,4 @@
-"""One model in a process of its own: it is built, explained by each method, and looked at again; a row each."""
+"""Build one model in its own process, explain it by each method, and check that it is unchanged: a row for each."""
 
 import importlib
 import json
@@ -7,7 +7,7 @@ import signal
 import time
 import traceback
 
-SOURCES = {  # and the backend that each is made for
+SOURCES = {  # source -> its module and its backend
     "timm": ("zoo.sources.timm_models", "torch"),
     "torchvision": ("zoo.sources.torchvision_models", "torch"),
     "transformers": ("zoo.sources.transformers_models", "torch"),
@@ -16,11 +16,11 @@ SOURCES = {  # and the backend that each is made for
     "keras.applications": ("zoo.sources.keras_models", "tensorflow"),
 }
 SHORT = 25  # seconds that one method may take
-LEAST = 2  # seconds that must be left for another method
+LEAST = 2  # seconds that must be left to start another method
 
 
 class TooLongError(BaseException):
-    """A method took longer than it may; no library's `except Exception` takes it for its own."""
+    """A method exceeded its time limit. Not an `Exception`, so that no library catches it."""
 
 
 def names(source):
@@ -32,12 +32,12 @@ def build(source, name):
 
 
 def work(source, name, methods, seconds, file):
-    """The rows of a model are added to a file, as JSON, one a line."""
+    """Append the rows of a model to a file, as one line of JSON each."""
 
     def add(row):
         line = json.dumps({"source": source, "model": name} | row, default=str) + "\n"
         with open(file, "a") as lines:
-            lines.write(line)  # less than a page of the pipe, and so in one piece
+            lines.write(line)  # short enough to be written in one piece
 
     for row in rows(source, name, methods, seconds):
         add(row)
@@ -45,17 +45,17 @@ def work(source, name, methods, seconds, file):
 
 
 def rows(source, name, methods, end):
-    """Rows of one model: `built` with its size, each method, and `unchanged` with what an explanation left behind.
+    """Yield the rows of one model: `built` with its size, each method, and `unchanged` with what explanations changed.
 
-    Time is that of the processor, so that it does not matter what else is at work; it ends at `end` seconds.
+    Time is processor time, so that other processes do not matter. It ends at `end` seconds.
     """
     try:
         subject = build(source, name)
         reference = subject.scores(subject.images)
         again = subject.scores(subject.images)
-    except Exception as failure:  # a version that no longer has it, or a size that does not fit
-        told = traceback.extract_tb(failure.__traceback__)[-1]
-        why = f"{type(failure).__name__}: {str(failure)[:400]} ({os.path.basename(told.filename)}:{told.lineno})"
+    except Exception as failure:  # a version without this model, or a size that does not fit
+        last = traceback.extract_tb(failure.__traceback__)[-1]
+        why = f"{type(failure).__name__}: {str(failure)[:400]} ({os.path.basename(last.filename)}:{last.lineno})"
         yield {"method": "built", "outcome": "failed", "why": why}
         return
     from zoo.checks import METHODS, check
@@ -78,12 +78,12 @@ def rows(source, name, methods, end):
 
 
 def random(row):
-    """What is said of a model of which two runs differ: whether a warning says so."""
+    """Judge a model of which two runs differ by whether a warning says so."""
     if row["outcome"] not in ("right", "ran", "wrong"):
         return row
     warned = any("differ" in text or "random" in text for text in row.get("warnings", ()))
-    told = "two runs of the model differ, and " + ("a warning says so" if warned else "nothing says so")
-    return row | {"outcome": "ran" if warned else "wrong", "why": told}
+    why = "two runs of the model differ, and " + ("a warning says so" if warned else "no warning says so")
+    return row | {"outcome": "ran" if warned else "wrong", "why": why}
 
 
 def limited(run, seconds, method):

@@ -6,13 +6,16 @@ from keras_explainable import demo as demo
 from keras_explainable import errors as errors
 from keras_explainable import filters as filters
 from keras_explainable import inspection as inspection
+from keras_explainable import loading as loading
 from keras_explainable import methods as methods
 from keras_explainable import registry as registry
 from keras_explainable import scores as scores
 from keras_explainable import utils as utils
+from keras_explainable import viz as viz
 from keras_explainable.explaining.explain import explain as explain
 from keras_explainable.explaining.explain import partial_explain as partial_explain
 from keras_explainable.explaining.results import Explanation as Explanation
+from keras_explainable.loading import load as load
 from keras_explainable.models import BlackBox as BlackBox
 from keras_explainable.registry import get as get
 from keras_explainable.runtime.compile_cache import cache_info as cache_info

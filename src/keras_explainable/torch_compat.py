@@ -1,4 +1,4 @@
-"""What the package `saliency` is made of: parts of this library that its classes put together in another way."""
+"""The parts of this library that the package `saliency` uses."""
 
 from keras_explainable.data.checks import unit_array as unit_array
 from keras_explainable.explaining.checks import check as check

@@ -1,4 +1,4 @@
-"""What one wants at hand in a notebook: `visualize`."""
+"""Helpers for notebooks: `visualize`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,15 +30,15 @@ def visualize(
     subplots_ws: float = 0.0,
     subplots_hs: float = 0.0,
 ) -> "Figure":
-    """Show images, maps, and maps over images in a grid; returns the matplotlib figure, which notebooks display.
+    """Show images, maps, and maps over images in a grid. Return the matplotlib figure, which notebooks display.
 
-    `to_file` and `to_buffer` write it as well, the buffer as PNG. What images may be, and all else, is told by
-    `keras_explainable.viz.figure.figure`.
+    `to_file` and `to_buffer` also write the figure, the buffer as PNG. `keras_explainable.viz.figure.figure` describes
+    the other arguments.
 
         ke.utils.visualize([*images, *maps], cols=4)
         ke.utils.visualize(images, overlays=maps, to_file="maps.png")
         ke.utils.visualize(satellite, overlays=maps, bands=(3, 2, 1))  # channels drawn as red, green and blue
-        ke.utils.visualize(scans, overlays=maps, slice=(2, 40))  # of volumes, index 40 on the last axis of space
+        ke.utils.visualize(scans, overlays=maps, slice=(2, 40))  # volumes, cut at index 40 of the last spatial axis
     """
     from keras_explainable.viz.figure import figure, save
 

@@ -1,4 +1,4 @@
-"""What the classes of this package share: Keras on PyTorch, one class for each image, results as the user's tensors."""
+"""Shared by the classes of this package: Keras on PyTorch, one class for each image, results as the user's tensors."""
 
 import os
 import sys
@@ -9,14 +9,14 @@ from typing import Any
 if "keras" not in sys.modules and not os.environ.get("KERAS_BACKEND") and find_spec("torch"):
     os.environ["KERAS_BACKEND"] = "torch"
 
-import keras_explainable as ke  # noqa: E402  (after the choice above; so the modules beside this one take it from here)
+import keras_explainable as ke  # noqa: E402  (after the choice above; so the other modules import it from here)
 
 if ke.backend.name != "torch":
     raise ke.errors.BackendError(
-        f"The package `saliency` explains modules of PyTorch, and Keras runs on {ke.backend.name}. "
+        f"The package `saliency` explains PyTorch modules, but Keras runs on {ke.backend.name}. "
         + (
-            "Start over in a new process (restart a notebook's kernel) with KERAS_BACKEND=torch in the environment, or "
-            "without KERAS_BACKEND and with saliency imported before Keras."
+            "Start a new process (restart a notebook's kernel) with KERAS_BACKEND=torch in the environment, or without "
+            "KERAS_BACKEND and with saliency imported before Keras."
             if find_spec("torch")
             else "PyTorch is not installed. Run: pip install 'keras-explainable[torch]'"
         )
@@ -27,42 +27,41 @@ import torch  # noqa: E402
 
 from keras_explainable import torch_compat as compat  # noqa: E402
 
-IMAGE = (3, 224, 224)  # the size (C, H, W) of images where nothing else is said
+IMAGE = (3, 224, 224)  # the default size (C, H, W) of images
 Target = int | torch.Tensor | None
 
 
 class Explainer:
-    """A module (N, C, H, W) -> (N, units) and what all of its explanations need. It is neither run nor changed here.
+    """The base class: holds a module (N, C, H, W) -> (N, units), without running or changing it.
 
-    Signals (N, C, T) and volumes (N, C, D, H, W) are taken as well: their maps are (N, 1, T) and (N, 1, D, H, W)."""
+    Signals (N, C, T) and volumes (N, C, D, H, W) are also accepted; their maps are (N, 1, T) and (N, 1, D, H, W)."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         if not isinstance(model, torch.nn.Module) or isinstance(model, keras.Layer):
             raise ke.errors.InputError(
-                f"A {type(model).__module__}.{type(model).__name__} came, and a plain torch.nn.Module was expected: "
-                "the functions of keras_explainable explain Keras models, as in `ke.full_gradients(model, x)`."
+                f"Expected a plain torch.nn.Module. Got a {type(model).__module__}.{type(model).__name__}. "
+                "Explain Keras models by the functions of keras_explainable, such as `ke.full_gradients(model, x)`."
             )
         self.model = model
 
     def _map(self, method: Callable, image: torch.Tensor, target_class: Target, **params: Any) -> torch.Tensor:
-        """The maps (N, 1, H, W) of a method of keras_explainable for one class of each image."""
+        """Return the maps (N, 1, H, W) of a keras_explainable method for one class of each image."""
         units = self._units(image, target_class)
         _, maps = method(self.model, image.detach(), units, **params)
         return like(image, maps.movedim(-1, 1))
 
     def _units(self, image: torch.Tensor, target_class: Target) -> torch.Tensor:
-        """The class (N, 1) to explain of each image: the one given, or else that with the highest score.
+        """Return the class (N, 1) to explain for each image: the given one, or the one with the highest score.
 
         Raises:
-            InputError: no batch of images that the module takes, or not one of its classes for each of them.
+            InputError: the image is not a batch that the module takes, or the target is not one class for each image.
         """
         if not isinstance(image, torch.Tensor) or image.ndim not in (3, 4, 5):
             kind = type(image).__name__
             got = f"{kind} of shape {tuple(image.shape)}" if hasattr(image, "shape") else kind
             raise ke.errors.InputError(
-                f"A {got} came, and a tensor with a batch of images (N, C, H, W), signals (N, C, T) or volumes "
-                "(N, C, D, H, W) was expected: torch.as_tensor(image) makes one, and image[None] adds the axis of the "
-                "batch."
+                "Expected a tensor with a batch of images (N, C, H, W), signals (N, C, T) or volumes (N, C, D, H, W). "
+                f"Got a {got}. torch.as_tensor(image) makes a tensor, and image[None] adds the batch axis."
             )
         compat.check(self.model, image.detach(), target_class)
         if target_class is None:
@@ -70,18 +69,18 @@ class Explainer:
         units = compat.unit_array(target_class)
         if units.ndim and units.shape != (len(image), 1):
             raise ke.errors.InputError(
-                f"{units.shape[0]} x {units.shape[1]} classes came for {len(image)} images: "
-                "give an int, or one for each image, (N,) or (N, 1)."
+                f"Got {units.shape[0]} x {units.shape[1]} classes for {len(image)} images. "
+                "Expected an int, or one class for each image, (N,) or (N, 1)."
             )
         return torch.as_tensor(units).expand(len(image), 1)
 
 
 def in_layout(view: compat.View, point: compat.Point, values: torch.Tensor) -> torch.Tensor:
-    """Values (N, 1, *S, C) of one class at a point, laid out as the module has them there."""
+    """Bring values (N, 1, *S, C) of one class at a point into the module's layout at that point."""
     first = point == compat.INPUT or view.trace.at(point).channels_first
     return values[:, 0].movedim(-1, 1) if first else values[:, 0]
 
 
 def like(image: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """Values on an image's device and of its type; float32 where that is one of integers."""
+    """Bring values to an image's device and dtype, or to float32 if the dtype is an integer type."""
     return values.detach().to(image.device, image.dtype if image.is_floating_point() else torch.float32)

@@ -9,24 +9,24 @@ Report = compat.Completeness
 
 
 class FullGrad(Explainer):
-    """What the input and every bias of a module contribute to a score; `im_size` is the (C, H, W) of its images."""
+    """The contributions of the input and of every bias to a score. `im_size` is the (C, H, W) of the images."""
 
     def __init__(self, model: torch.nn.Module, im_size: tuple[int, int, int] = IMAGE) -> None:
         super().__init__(model)
         self.im_size = (1, *im_size)
 
     def saliency(self, image: torch.Tensor, target_class: Target = None) -> torch.Tensor:
-        """The maps (N, 1, H, W) of images (N, C, H, W), as `ke.methods.fullgrad.full_gradients` defines them; those of
-        signals (N, C, T) are (N, 1, T).
+        """Return the maps (N, 1, H, W) of images (N, C, H, W), defined by `ke.methods.fullgrad.full_gradients`.
 
-        The class is an int, (N,), (N, 1), or None for each image's highest score.
+        The maps of signals (N, C, T) are (N, 1, T). `target_class` is an int, (N,), (N, 1), or None for each image's
+        highest score.
         """
         return self._map(ke.methods.fullgrad.full_gradients, image, target_class)
 
     def fullGradientDecompose(
         self, image: torch.Tensor, target_class: Target = None
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """The input's gradient (N, C, H, W), and bias x gradient of every call of a layer with a bias, in that order.
+        """Return the input gradient (N, C, H, W), and bias x gradient for every call of a layer with a bias.
 
         score = sum(input_gradient * image) + sum of all bias_gradients, for networks of linear layers and ReLUs.
         """
@@ -39,10 +39,10 @@ class FullGrad(Explainer):
         return gradient, parts
 
     def checkCompleteness(self, image: torch.Tensor | None = None, target_class: Target = None) -> Report:
-        """Print whether the decomposition adds up to the score; return the numbers for each image, (N, 1).
+        """Print whether the decomposition adds up to the score, and return the numbers for each image, (N, 1).
 
-        Without an image, a random one of size `im_size`. Where it does not, the layers that cause it are named, by
-        their implicit biases. See `ke.full_gradient_decomposition`.
+        Without an image, a random one of size `im_size` is used. If the decomposition does not add up, the layers that
+        cause the gap are named by their implicit biases. See `ke.full_gradient_decomposition`.
         """
         image = compat.normal(self.im_size, seed=0) if image is None else image
         units = self._units(image, target_class)
@@ -56,8 +56,9 @@ class FullGrad(Explainer):
 
 
 def verdict(report: Report, causes: dict | None = None) -> str:
-    """What a report of completeness says about the image with the largest gap, and which `causes` (what the biases of
-    each call leave unexplained) are the largest."""
+    """Describe the image with the largest gap in a completeness report, and its largest causes.
+
+    `causes` maps each call to what its biases leave unexplained."""
     worst = report.relative_gap.argmax()
     score, total, gap = (float(v.flat[worst]) for v in (report.scores, report.total, report.relative_gap))
     parts = f"the input and {len(report.contributions) - 1} biases add up to {total:.6g}"
@@ -71,7 +72,7 @@ def verdict(report: Report, causes: dict | None = None) -> str:
 
 
 def largest(causes: dict, worst: int, most: int = 5) -> str:
-    """The largest of the causes of a gap, by name, and how much of the score each of them is."""
+    """Name the largest causes of a gap, each with its part of the score."""
     shares = sorted(((float(v.flat[worst]), key) for key, v in causes.items()), key=lambda pair: -abs(pair[0]))
     named = [
         f"{'operations outside of layers' if key == 'operations' else compat.Point(*key)} {value:+.3g}"

@@ -11,7 +11,7 @@ def rectified_gradcam(model: Any, inputs: Any, indices: Any = None) -> tuple:
     """maps = resize(relu(sum_c mean_s(d score / d A_c) relu(A_c))), A the last convolution's output; align_corners.
 
     Raises:
-        LayerError: there is no convolution.
+        LayerError: the module has no convolution.
     """
     view = compat.view(model, inputs, indices)
     point = last_convolution(view)
@@ -21,21 +21,23 @@ def rectified_gradcam(model: Any, inputs: Any, indices: Any = None) -> tuple:
 
 
 def last_convolution(view: compat.View) -> compat.Point:
-    """Where the convolution that runs last, of those with more than one pixel left, gives its output."""
+    """Return the output of the convolution that runs last, among those whose output has more than one pixel."""
     calls = compat.spatial_calls(view.trace, view.rank)
     kinds = compat.CONVOLUTIONS
     convolutions = [call for call in calls if isinstance(view.adapter.layer(call.path), kinds)]
     if not convolutions:
         raise ke.errors.LayerError(
-            "This module has no convolution with a spatial output, which this Grad-CAM explains. Name another layer: "
-            "ke.gradcam(module, x, y, layer=...)."
+            "This Grad-CAM explains the last convolution, but this module has no convolution with a spatial output. "
+            "Name another layer: ke.gradcam(module, x, y, layer=...)."
         )
     return convolutions[-1].output
 
 
 class GradCAM(Explainer):
-    """The channels of the last convolution, weighted by their mean gradients (raw activations: `ke.gradcam`)."""
+    """The rectified channels of the last convolution, weighted by their mean gradients.
+
+    `ke.gradcam` weights the raw activations instead."""
 
     def saliency(self, image: torch.Tensor, target_class: Target = None) -> torch.Tensor:
-        """The maps (N, 1, H, W), not normalised; arguments as in `FullGrad.saliency`."""
+        """Return the maps (N, 1, H, W), not normalised. Arguments as in `FullGrad.saliency`."""
         return self._map(rectified_gradcam, image, target_class)

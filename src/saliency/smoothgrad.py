@@ -6,7 +6,9 @@ from saliency._explainer import Explainer, Target, ke
 
 
 class SmoothGrad(Explainer):
-    """The mean gradient over `num_samples` noisy copies, sigma being `std_spread` of each image's own max - min."""
+    """The mean gradient over `num_samples` noisy copies.
+
+    The noise has sigma = `std_spread` x (max - min) of each image."""
 
     def __init__(
         self, model: torch.nn.Module, num_samples: int = 25, std_spread: float = 0.15, seed: int | None = None
@@ -15,7 +17,7 @@ class SmoothGrad(Explainer):
         self.num_samples, self.std_spread, self.seed = num_samples, std_spread, seed
 
     def saliency(self, image: torch.Tensor, target_class: Target = None) -> torch.Tensor:
-        """The maps (N, 1, H, W), sum over c of |mean gradient|; arguments as in `FullGrad.saliency`.
+        """Return the maps (N, 1, H, W), sum over c of |mean gradient|. Arguments as in `FullGrad.saliency`.
 
         The class is chosen once, from the image without noise.
         """

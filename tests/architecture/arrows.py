@@ -1,5 +1,7 @@
 """The table of who may import whom."""
 
+from architecture.read_imports import ROOT
+
 FRAMEWORKS = {"tensorflow", "jax", "torch"}
 SEAM = {
     "backend.jax": "jax",
@@ -274,8 +276,8 @@ ARROWS = {
     "viz": {"versions"},
     "utils": {"viz"},
     "demo": {"", "numerics", "runtime"},
-    "gallery": {"", "loading", "viz"},
-    "cli": {""},
+    "gallery": {""},
+    "cli": {"", "gallery"},
     "web": {""},
     "distributed": {""},
 }
@@ -285,4 +287,5 @@ BARRED = {
     "metrics": {"models.keras", "models.torch"},
 }
 STANDARD_LIBRARY_ONLY = {"errors", "registry"}
-FRONTS = {"cli", "web", "distributed"}
+DOORS = {(ROOT, None), (ROOT, "torch_compat")}  # of the package `saliency`
+FRONTS = {"cli", "gallery", "web", "distributed"}

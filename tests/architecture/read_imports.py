@@ -1,4 +1,4 @@
-"""The imports of every module of the package, read from its source by its syntax."""
+"""The imports of every module of the package, and the names that a package shows, read from their source by its syntax."""
 
 import ast
 from pathlib import Path
@@ -54,3 +54,16 @@ def read_imports(module: str, source: str, is_package: bool) -> list[Import]:
 
     visit(ast.parse(source), True)
     return found
+
+
+def shown(source: str) -> set[str]:
+    """The names that a package shows: what its `__init__` imports or defines, without an underscore."""
+    found: set[str] = set()
+    for node in ast.parse(source).body:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            found.update(alias.asname or alias.name for alias in node.names)
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign):
+            found.update(name.id for name in node.targets if isinstance(name, ast.Name))
+    return {name for name in found if not name.startswith("_")}

@@ -1,11 +1,13 @@
 """Who may import whom: read from the source by its syntax, so that a wrong arrow fails even where it is never run."""
 
+import ast
 import sys
 
 import pytest
 
-from architecture.arrows import ARROWS, BARRED, FRAMEWORKS, FRONTS, SEAM, STANDARD_LIBRARY_ONLY
-from architecture.read_imports import PACKAGES, ROOT, SRC, TESTS, Import, dotted, read_imports, read_sources
+import keras_explainable as ke
+from architecture.arrows import ARROWS, BARRED, DOORS, FRAMEWORKS, FRONTS, SEAM, STANDARD_LIBRARY_ONLY
+from architecture.read_imports import PACKAGES, ROOT, SRC, TESTS, Import, dotted, read_imports, read_sources, shown
 
 
 def within(name: str, room: str) -> bool:
@@ -35,30 +37,47 @@ def foreign(me: str, found: Import) -> str | None:
     return None
 
 
-def ours(me: str, found: Import, other: str) -> str | None:
+def ours(me: str, found: Import, other: str, faces: dict[str, set[str]]) -> str | None:
     """What is wrong with an import of our own module `other`."""
     room = room_of(me)
     if room is None:
         return "has no row in the table of arrows"
     if within(other, "errors") or (within(other, room) and room and room == room_of(me.split(".")[0])):
         return None
-    if room in FRONTS:
-        private = (found.name or "").startswith("_")
-        return None if found.base == ROOT and not private else f"{room} uses the public top level only"
     allowed = ARROWS[room]
+    if room in FRONTS:
+        beside = any(a and within(other, a) for a in allowed)
+        return None if beside or is_public(found, faces) else f"{room} uses public names only"
     barred = any(within(other, b) for b in BARRED.get(room, ()))
     if not barred and ("*" in allowed or any(within(other, a) for a in allowed)):
         return None
     return f"{room} may import {', '.join(a or 'the top level' for a in sorted(allowed)) or 'nothing of ours'}"
 
 
-def wrong_imports(sources: dict[str, str], packages: set[str] = frozenset()) -> list[str]:
+def is_public(found: Import, faces: dict[str, set[str]]) -> bool:
+    """Whether an import takes what packages show: each part of the path is shown by the package before it."""
+    parts = [*found.base.split("."), *([found.name] if found.name else [])]
+    if parts[-1].startswith("_"):
+        return False
+    for i in range(1, len(parts)):
+        face = faces.get(".".join(parts[:i]))
+        if face is None:  # a public module, whose names are public
+            return True
+        if parts[i] not in face:
+            return False
+    return True
+
+
+def wrong_imports(
+    sources: dict[str, str], packages: set[str] = frozenset(), faces: dict[str, set[str]] | None = None
+) -> list[str]:
     wrong = []
+    faces = {package: shown(sources[package]) for package in packages} if faces is None else faces
     for module, source in sources.items():
         me = module.removeprefix(ROOT).removeprefix(".")
         for found in read_imports(module, source, module in packages):
             other = target(found, set(sources))
-            reason = foreign(me, found) if other is None else ours(me, found, other)
+            reason = foreign(me, found) if other is None else ours(me, found, other, faces)
             if reason:
                 wrong.append(f"{module}:{found.line} imports {found.base} {found.name or ''}: {reason}")
     return wrong
@@ -101,9 +120,24 @@ def test_no_test_imports_another():
         assert not [base for base in bases if base.rpartition(".")[2].startswith("test_")], path
 
 
-def test_the_face_of_the_other_library_keeps_to_public_keras():
+def test_the_fronts_take_public_attributes_only():
+    """Also by `import keras_explainable as ke`: each `ke.name` is shown by the package, or is a method."""
+    public = FACES[ROOT] | set(ke.registry.METHODS) | {"torch_compat", "__version__"}
+    for path in [
+        *(SRC / ROOT / "cli").glob("*.py"),
+        *(SRC / ROOT / "gallery").glob("*.py"),
+        *(SRC / "saliency").rglob("*.py"),
+    ]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "ke":
+                assert node.attr in public, f"{path}:{node.lineno}: ke.{node.attr}"
+
+
+def test_the_face_of_the_other_library_keeps_to_public_names():
     for path in (SRC / "saliency").rglob("*.py"):
-        wrong = [f for f in read_imports(dotted(path), path.read_text(), False) if f.base.startswith("keras.src")]
+        found = read_imports(dotted(path), path.read_text(), False)
+        inner = [f for f in found if within(f.base, ROOT) and (f.base, f.name) not in DOORS]
+        wrong = inner + [f for f in found if f.base.startswith("keras.src")]
         assert wrong == [], path
 
 
@@ -131,6 +165,9 @@ BAD = {
     "a backend that knows models": ("backend.torch", "from keras_explainable.models.contract import Point"),
     "a front that reaches inside": ("cli", "from keras_explainable.models.keras.adapter import KerasAdapter"),
     "a front that takes a private name": ("web.app", "from keras_explainable import _steps"),
+    "a front that takes what is not shown": ("web.app", "from keras_explainable import explaining"),
+    "a front that takes what a package does not show": ("cli", "from keras_explainable.loading import probe"),
+    "pictures that know the command line": ("gallery.gallery", "from keras_explainable import cli"),
     "adapters that know each other": (
         "models.torch.adapter",
         "from keras_explainable.models.keras.adapter import KerasAdapter",
@@ -150,8 +187,13 @@ GOOD = {
     "methods that share": ("methods.meta.smooth", "from .gradient import gradients"),
     "types only": ("viz.figure", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from keras.src import Any"),
     "a front": ("cli", "import keras_explainable as ke\nfrom keras_explainable import demo"),
+    "a front and a module that is shown": ("cli", "from keras_explainable.viz.html_report import Row"),
+    "a front and another": ("cli", "from keras_explainable.gallery import image_folder"),
     "a front of several files": ("web.app", "from keras_explainable.web.pages import page\nfrom .pages import page"),
 }
+
+
+FACES = {dotted(path): shown(path.read_text()) for path in (SRC / ROOT).rglob("__init__.py")}
 
 
 def beside_the_others(module: str, source: str) -> dict[str, str]:
@@ -162,13 +204,13 @@ def beside_the_others(module: str, source: str) -> dict[str, str]:
 @pytest.mark.parametrize("case", BAD)
 def test_a_wrong_arrow_is_seen(case):
     module, source = BAD[case]
-    (wrong,) = wrong_imports(beside_the_others(module, source))
+    (wrong,) = wrong_imports(beside_the_others(module, source), faces=FACES)
     assert wrong.startswith(f"{ROOT}.{module}:")
 
 
 @pytest.mark.parametrize("case", GOOD)
 def test_a_right_arrow_is_let_through(case):
-    assert wrong_imports(beside_the_others(*GOOD[case])) == []
+    assert wrong_imports(beside_the_others(*GOOD[case]), faces=FACES) == []
 
 
 def test_a_cycle_is_seen_and_a_late_import_is_none():

@@ -54,9 +54,9 @@ def test_area_under_the_curve():
         ((2, 5, 3, 4), (3, 4), ["channels first"]),
         ((2, 3, 4, 5), (3, 4), ["channels last"]),
         ((2, 3, 3, 3), (3, 3), ["channels first", "channels last"]),
-        ((2, 6, 5), (2, 2), ["tokens behind 0", "tokens behind 1", "tokens behind 2"]),
+        ((2, 6, 5), (2, 2), ["tokens after 0", "tokens after 1", "tokens after 2"]),
         ((2, 5, 6), (2, 3), ["tokens last"]),
-        ((8, 5, 6), (4, 2, 2), ["tokens behind 0 of each frame", "tokens behind 1 of each frame"]),
+        ((8, 5, 6), (4, 2, 2), ["tokens after 0 of each frame", "tokens after 1 of each frame"]),
     ],
 )
 def test_every_reading_has_its_places(shape, grid, names):
@@ -66,13 +66,13 @@ def test_every_reading_has_its_places(shape, grid, names):
 
 
 def test_the_reading_and_the_order_of_a_map_are_found(rng):
-    """Of tokens behind one other, in the order of a permutation, the map tells both."""
+    """Tokens after one other token, in a permuted order: both are found from the map."""
     values, gradient = rng.normal(size=(2, 2, 7, 5))
     order = rng.permutation(6)
     maps = readings.grad_cam(values[:, 1:, None], gradient[:, 1:, None])[:, order, 0].reshape(2, 2, 3)
     error, signal, reading = readings.best([Signal(values, gradient)], maps, readings.grad_cam)
     assert error < 1e-12
-    assert reading.name == "tokens behind 1, in another order"
+    assert reading.name == "tokens after 1, in another order"
     np.testing.assert_array_equal(reading(signal.values), values[:, 1:][:, order].reshape(2, 2, 3, 5))
 
 
@@ -99,7 +99,7 @@ def test_evidence_of_cells_at_their_places_and_elsewhere(rng):
 
 
 def test_the_better_reading_is_found(rng):
-    """Where tokens behind one other are taken from the first on, the right reading has evidence 1."""
+    """If tokens after one other are read from the first on, the right reading has evidence 1."""
 
     class Behind(Pooled):
         def signals(self, place, images, gradients=True):
@@ -109,4 +109,4 @@ def test_the_better_reading_is_found(rng):
     changes = readings.Changes(Behind(rng.normal(size=(2, 3, 16, 16)), np.arange(16)), None, 0)
     first = next(readings.readings((2, 17, 3), 2, (4, 4)))
     assert changes.evidence(first) < 0.6
-    assert max(changes.others()) == (1, "tokens behind 1, 4 x 4")
+    assert max(changes.others()) == (1, "tokens after 1, 4 x 4")

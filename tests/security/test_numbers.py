@@ -122,7 +122,7 @@ def test_what_is_no_number_of_them_is_refused_with_the_reason():
         lambda: ke.methods.meta.tta("gradcam", (1e308,)): "scales=",
         lambda: raw("gradcam", model, x, "top-" + "9" * 5000): "numbers of units were expected",
         lambda: ke.demo.load_scenes(10**9): r"1000000000 scenes take 12\d.\d TB of memory",
-        lambda: ke.demo.load_scenes(True): "both must be 0 or more",
+        lambda: ke.demo.load_scenes(True): "Both must be whole numbers of 0 or more",
     }.items():
         with pytest.raises(InputError, match=reason), little(reason):
             call()
@@ -264,7 +264,7 @@ def test_memory_that_is_left_is_what_the_machine_has(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["demo", "--images", 10**9], "The demo explains one scene or more, and at most 1,000. Got images=1000000000"),
+        (["demo", "--images", 10**9], "The demo explains 1 to 1,000 scenes. Got images=1000000000"),
         (["layers", "--size", "240x320"], "the model takes images of 96 by 96 alone: leave it out"),
         (["explain", "PHOTO", "--size", "240"], "the model takes images of 96 by 96 alone: leave it out"),
         (["explain", "PHOTO", "--size", "9" * 5000], "Expected a number, or HxW"),

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from keras_explainable import cli, loading
 from keras_explainable.errors import InputError, OutputError
 from keras_explainable.gallery import gallery, image_folder
-from keras_explainable.viz import contact_sheet, image, image_files, output, tables
+from keras_explainable.viz import contact_sheet, image_files, output, tables
 from keras_explainable.viz.html_report import Row, Subject, report
 
 Image = pytest.importorskip("PIL.Image", reason="image files need pillow")
@@ -219,7 +219,7 @@ def test_a_name_that_is_too_long_leaves_the_others_pictures(put, tmp_path, comma
     assert made.exit_code == 1, made.output
     assert len(listed(tmp_path / "out")) == 2
     (line,) = [line for line in made.output.splitlines() if line.startswith("Left out")]
-    assert "nnn.png: " in line and "is too long a name" in line
+    assert "nnn.png: " in line and "is too long for" in line
 
 
 @pytest.mark.parametrize("command", ["dump", "explain", "compare"])
@@ -235,7 +235,7 @@ def test_an_image_that_cannot_be_read_leaves_the_others_pictures(put, tmp_path, 
             raise MemoryError
         return plain(file)
 
-    monkeypatch.setattr(image, "_pixels", full)
+    monkeypatch.setattr(image_files, "_pixels", full)
     Image.new("RGB", (200, 200)).save(photos[3])
     given = [tmp_path / "in"] if command == "dump" else photos
     made = run(command, *given, "-m", "gradcam", "--out", tmp_path / "out", "--max-pixels", 80_000)
@@ -295,7 +295,7 @@ def test_folders_that_will_not_do(put, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("mine")
     for out in ("file", "file/in/it"):
         words = ["--out", tmp_path / out, "--model", "missing.keras"]
-        refused(run("explain", photo, *words), "file is a file, and a folder")
+        refused(run("explain", photo, *words), "file is a file. Expected a folder")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     for out in ("loop", "n" * 300):
         refused(run("explain", photo, "--out", tmp_path / out, "--model", "missing.keras"), "cannot be written into: ")
@@ -333,9 +333,9 @@ def test_the_report_runs_its_own_script_only():
 
 
 def test_control_characters_are_shown_and_letters_of_the_world_are_not():
-    assert tables.shown("\x00\x1b\r\n\t\x7f\x9b\u2028\u200b\udcff") == r"\x00\x1b\r\n\t\x7f\x9b\u2028\u200b\udcff"
+    assert tables.printable("\x00\x1b\r\n\t\x7f\x9b\u2028\u200b\udcff") == r"\x00\x1b\r\n\t\x7f\x9b\u2028\u200b\udcff"
     for name in ("Z\u00fcrich \u6771\u4eac\u3000\U0001f408.png", "cafe\u0301", r"C:\new"):
-        assert tables.shown(name) == name
+        assert tables.printable(name) == name
     assert "\x1b" not in tables.table(["\x1b"], [["\x1b"]])[2:]
 
 

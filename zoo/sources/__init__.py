@@ -1,1 +1,1 @@
-"""Where the models come from: each file lists its `NAMES` and has `build(name)`, which gives a `Subject`."""
+"""The sources of models: each file lists its `NAMES`, and its `build(name)` returns a `Subject`."""

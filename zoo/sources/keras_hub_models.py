@@ -1,4 +1,4 @@
-"""KerasHub: its image backbones in small configurations, with a head on what they give, on PyTorch."""
+"""KerasHub: its image backbones in small configurations, each with a classification head, on PyTorch."""
 
 SQUARE = {"image_shape": (64, 64, 3)}
 STACK = {"stackwise_num_filters": [64, 64, 96], "stackwise_num_blocks": [1, 1, 1], "stackwise_num_strides": [1, 2, 2]}
@@ -109,7 +109,7 @@ NAMES = list(MODELS)
 
 
 def build(name):
-    """The backbone with the mean of its map, or its class token, before ten classes."""
+    """Build the backbone with ten classes on the mean of its map, or on its class token."""
     import keras
     import keras_hub
 

@@ -1,4 +1,4 @@
-"""segmentation_models_pytorch, open_clip and MONAI: two or three of each, where they are installed."""
+"""segmentation_models_pytorch, open_clip and MONAI: two or three models of each, if it is installed."""
 
 SMP = {
     "smp-Unet-resnet18": ("Unet", "resnet18"),
@@ -66,7 +66,7 @@ def unet(kind, encoder):
 
 
 def open_clip(name):
-    """The visual tower: the cosine of an image's embedding and a given one."""
+    """Score the visual tower by the cosine of an image's embedding and a given one."""
     import numpy as np
     import torch
     from open_clip import model as towers
@@ -125,7 +125,7 @@ def monai(name):
 
 
 def first(inner):
-    """A module that gives the first output of another."""
+    """A module that returns the first output of another."""
     import torch
 
     class First(torch.nn.Module):

@@ -1,4 +1,4 @@
-"""timm: one small variant of each family, with fewer blocks where the family says how many, on small images."""
+"""timm: one small variant of each family, on small images and with fewer blocks if the family allows it."""
 
 import contextlib
 import itertools
@@ -33,7 +33,7 @@ SIZES = (128, 112, 96, 64)  # four cells along an axis, where a network divides 
 
 
 def build(name):
-    """The first of fewer blocks and small sizes with which the model can be made and run."""
+    """Build the model with the first combination of fewer blocks and a small size with which it runs."""
     import numpy as np
 
     from zoo import weights
@@ -46,7 +46,7 @@ def build(name):
         images = weights.images(size)
         try:
             module = made(name, size, fewer, images)
-        except Exception as failure:  # each family refuses in its own way
+        except Exception as failure:  # each family raises its own errors
             last = failure
             continue
         count = sum(parameter.numel() for parameter in module.parameters())
@@ -55,7 +55,7 @@ def build(name):
 
 
 def first_that_fits(name):
-    """The argument for fewer blocks that this family knows, tried without making any weights."""
+    """Find the argument for fewer blocks that this family takes, without creating weights."""
     import timm
     import torch
 
@@ -83,7 +83,7 @@ def made(name, size, fewer, images):
     torch.manual_seed(0)
     try:
         module = timm.create_model(name, img_size=size, **given)
-    except TypeError:  # a network of convolutions takes any size
+    except TypeError:  # a convolutional network takes any size
         module = timm.create_model(name, **given)
     with torch.no_grad():
         outputs = module.eval()(torch.as_tensor(images))

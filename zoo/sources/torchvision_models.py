@@ -16,7 +16,7 @@ VIDEOS = {
     "r3d_18": (8, 64, 64),
     "mc3_18": (8, 64, 64),
     "r2plus1d_18": (8, 64, 64),
-    "s3d": (16, 224, 224),  # its pooling is of seven cells
+    "s3d": (16, 224, 224),  # it pools seven cells
     "mvit_v1_b": (16, 224, 224),
     "swin3d_t": (8, 64, 64),
 }
@@ -31,11 +31,11 @@ DETECTORS = {
 }
 NAMES = [*CLASSIFIERS, *SEGMENTERS, *VIDEOS, *DETECTORS]
 CLASSES, CHOSEN = 5, 2
-KEPT = []  # libraries of operators, which last as long as they are kept
+KEPT = []  # libraries of operators, which exist only while they are referenced
 
 
 def load():
-    """torchvision, with its operators written in PyTorch where there is no build of them."""
+    """Import torchvision, with its operators written in PyTorch if there is no build of them."""
     import torch
 
     if "torchvision" in sys.modules or compiled():
@@ -59,7 +59,7 @@ def load():
 
 
 def compiled():
-    """Whether torchvision's own operators load."""
+    """Return whether torchvision's own operators can be loaded."""
     import torch
 
     found = importlib.util.find_spec("torchvision")
@@ -71,7 +71,7 @@ def compiled():
 
 
 def suppressed(boxes, scores, threshold):
-    """The boxes, best first, that no better one overlaps by more than a threshold."""
+    """Return the boxes, best first, that no better box overlaps by more than a threshold."""
     import numpy as np
     import torch
     from torchvision.ops import box_iou
@@ -134,7 +134,7 @@ def segmenter(name):
 
 
 def detector(name):
-    """The whole image as a box, as sure as its best detection is and by how much that overlaps it."""
+    """Score the whole image as a box: the confidence of its best detection, times their overlap."""
     import torch
     from torchvision.ops import box_iou
 

@@ -20,7 +20,7 @@ CLIP = {"text_config": WIDE, "vision_config": VISION}
 
 
 def of(name, size=64, **given):
-    """The classifier and the configuration that begin with a name."""
+    """Return the classifier and the configuration whose names start with a name."""
     return classifier(f"{name}ForImageClassification", f"{name}Config", size, **given)
 
 
@@ -89,7 +89,7 @@ MODELS = {
 
 
 def film(name, configuration, **given):
-    """A video classifier, which takes frames (N, T, C, H, W), behind a module that takes videos (N, C, T, H, W)."""
+    """Wrap a video classifier, which takes frames (N, T, C, H, W), in a module that takes videos (N, C, T, H, W)."""
 
     def make():
         import numpy as np

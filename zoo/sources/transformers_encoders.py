@@ -1,4 +1,4 @@
-"""transformers: encoders and backbones of images, of which one channel is explained; images compared with texts."""
+"""transformers: image encoders and backbones, whose one channel is explained, and models of images and texts."""
 
 from zoo.sources.transformers_parts import STAGES, SWIN, TEXT, VISION, WIDE, averaged, picked, pooled
 
@@ -25,7 +25,7 @@ RANGE = {"initializer_range": 0.02}
 
 
 def vision(name, size=64, **given):
-    """The vision tower and its configuration that begin with a name."""
+    """Return the vision tower and its configuration whose names start with a name."""
     return pooled(f"{name}VisionModel", f"{name}VisionConfig", size, **VISION | given)
 
 
@@ -122,7 +122,7 @@ def clip_config(**given):
 
 
 def words():
-    """Two texts that are the same, so that each image has the same texts."""
+    """Return two equal texts, so that each image has the same texts."""
     import numpy as np
 
     row = np.random.default_rng(0).integers(2, 90, 8)
@@ -131,7 +131,7 @@ def words():
 
 
 def with_texts(name):
-    """How well images go with a text: `logits_per_image`."""
+    """Score how well images match a text: `logits_per_image`."""
 
     def make():
         import numpy as np
@@ -160,7 +160,7 @@ def with_texts(name):
 
 
 def embedded(name, configuration, field):
-    """The cosine of an image's embedding and a given one."""
+    """Score the cosine of an image's embedding and a given one."""
 
     def make():
         import numpy as np

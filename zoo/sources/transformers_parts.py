@@ -1,4 +1,4 @@
-"""What the models of transformers share: sizes of small configurations, and how one becomes a subject."""
+"""Shared by all transformers models: sizes of small configurations, and how to make a subject from a model."""
 
 WIDE = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64}
 VISION = WIDE | {"image_size": 64, "patch_size": 16}
@@ -11,7 +11,7 @@ CLASSES, CHOSEN, WIDTH = 5, 2, 3
 
 
 def config(name, **given):
-    """A configuration of transformers, of which inner ones are pairs (name, arguments)."""
+    """Return a configuration of transformers. Inner configurations are pairs (name, arguments)."""
     import transformers
 
     inner = {key: config(value[0], **value[1]) if isinstance(value, tuple) else value for key, value in given.items()}
@@ -27,7 +27,7 @@ def model(name, configuration):
 
 
 def subject(module, x, y=None, score=None, own=None, leaf=None, note="", **more):
-    """A module of transformers with random weights, and images or inputs by name."""
+    """Return a transformers module with random weights, and images or inputs by name."""
     from zoo import weights
     from zoo.modules import Module
 
@@ -44,7 +44,7 @@ def images(size):
 
 
 def classifier(name, configuration, size=64, attention=None, **given):
-    """Logits of ten classes."""
+    """Explain the logits of ten classes."""
 
     def make():
         import numpy as np
@@ -59,7 +59,7 @@ def classifier(name, configuration, size=64, attention=None, **given):
 
 
 def picked(name, configuration, size, pick, **given):
-    """`pick` makes (N,) scores of the outputs, in the library's call and in our own."""
+    """Explain the (N,) scores that `pick` computes from the outputs, for the library and for the second computation."""
 
     def make():
         module = model(name, config(configuration, **given))
@@ -69,12 +69,12 @@ def picked(name, configuration, size, pick, **given):
 
 
 def pooled(name, configuration, size=64, **given):
-    """One channel of what the encoder pools."""
+    """Explain one channel of the encoder's pooled output."""
     return picked(name, configuration, size, lambda outputs: outputs.pooler_output[:, WIDTH], **given)
 
 
 def averaged(name, configuration, size=64, **given):
-    """One channel of the last tokens (N, T, C), or of a map (N, C, H, W), on average."""
+    """Explain the mean of one channel of the last tokens (N, T, C) or of a map (N, C, H, W)."""
 
     def pick(outputs):
         last = outputs.last_hidden_state
@@ -84,7 +84,7 @@ def averaged(name, configuration, size=64, **given):
 
 
 def segmenter(name, configuration, size, **given):
-    """A class over a quarter of the image."""
+    """Explain a class over a quarter of the image."""
 
     def make():
         import numpy as np
@@ -109,7 +109,7 @@ def segmenter(name, configuration, size, **given):
 
 
 def detector(name, configuration, size, activation="softmax", **given):
-    """A box in the middle, as sure as its best query is and by how much that overlaps it."""
+    """Explain a box in the middle: the confidence of its best query, times their overlap."""
 
     def make():
         import torch
@@ -135,7 +135,7 @@ def detector(name, configuration, size, activation="softmax", **given):
 
 
 def depth(name, configuration, size, **given):
-    """The mean of the depths, of which none may end at 0."""
+    """Explain the mean depth. No depth may be clipped at 0."""
 
     def make():
         import torch
@@ -156,5 +156,5 @@ def depth(name, configuration, size, **given):
 
 
 def query(outputs):
-    """The surest query for one class."""
+    """Score the most confident query for one class."""
     return outputs.class_queries_logits[..., 1].amax(-1)

@@ -1,4 +1,4 @@
-"""transformers: segmentation, depth, detection, and what else gives more than class scores."""
+"""transformers: segmentation, depth, detection, and other models that return more than class scores."""
 
 from zoo.sources.transformers_classifiers import DINO, MIX, MOBILE
 from zoo.sources.transformers_parts import (

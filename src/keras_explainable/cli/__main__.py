@@ -1,4 +1,4 @@
-"""`python -m keras_explainable.cli`: the command line as a module, which is how it starts itself anew."""
+"""`python -m keras_explainable.cli`: the command line as a module. It restarts itself this way on another backend."""
 
 from keras_explainable.cli import main
 

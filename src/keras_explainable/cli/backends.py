@@ -1,4 +1,4 @@
-"""Which backend the command runs on: a process has one, and begins anew for another."""
+"""Choose the backend of a command. A process has one backend, and must restart for another."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from keras_explainable.cli.choices import NAME, Backend
 
 
 def restart(arguments: Sequence[str]) -> None:
-    """Begin anew where another backend is asked for: Keras took one when it was imported, before this line."""
+    """Restart the process if another backend is asked for: Keras chose one when it was imported, before this line."""
     import keras
 
     match = re.search(r"(?:^|\0)--backend[=\0](\w+)", "\0".join(arguments))
@@ -25,13 +25,13 @@ def restart(arguments: Sequence[str]) -> None:
 
 
 def start_again(backend: str, arguments: Sequence[str]) -> None:
-    """The same command in this process, on another backend; `-P`: no module comes from the current folder."""
+    """Replace this process by the same command on another backend. `-P`: import nothing from the current folder."""
     os.environ["KERAS_BACKEND"] = backend
     os.execv(sys.executable, [sys.executable, "-P", "-m", "keras_explainable.cli", *arguments])
 
 
 def is_free() -> bool:
-    """Whether nobody has chosen a backend, and PyTorch could be the one."""
+    """Return whether no backend was chosen and PyTorch is installed."""
     chosen = os.environ.get("KERAS_BACKEND") or any(word.startswith("--backend") for word in sys.argv)
     return not chosen and find_spec("torch") is not None
 
@@ -43,4 +43,4 @@ def check_backend(backend: str | None) -> None:
     from keras_explainable.errors import BackendError
 
     if backend not in (None, keras.backend.backend()):
-        raise BackendError(f"Keras runs on {keras.backend.backend()} already. Set KERAS_BACKEND={backend} beforehand.")
+        raise BackendError(f"Keras already runs on {keras.backend.backend()}. Set KERAS_BACKEND={backend} beforehand.")

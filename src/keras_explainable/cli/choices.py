@@ -1,11 +1,11 @@
-"""The name of the command, and the words that its options take."""
+"""The name of the command, and the values of its options."""
 
 from enum import StrEnum
 
 NAME = "keras-explainable"
 
 
-STOPPED = 130  # the exit code of what Ctrl-C ends
+STOPPED = 130  # the exit code after Ctrl-C
 
 
 class Backend(StrEnum):
@@ -17,7 +17,7 @@ class Backend(StrEnum):
 
 
 class Fit(StrEnum):
-    """How an image gets the model's size."""
+    """How an image is brought to the model's size."""
 
     stretch = "stretch"
     crop = "crop"

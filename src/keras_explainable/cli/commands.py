@@ -1,4 +1,4 @@
-"""The commands: what each is told, and what it does."""
+"""The commands, with their arguments and options."""
 
 import re
 import runpy
@@ -12,52 +12,58 @@ import typer
 
 from keras_explainable import viz
 from keras_explainable.cli.choices import NAME, Backend, Fit
-from keras_explainable.cli.explanation_job import COMPARED, REPORT, Job, Sources, ending, highest, listed, table
+from keras_explainable.cli.explanation_job import COMPARED, REPORT, Job, Sources, ending, highest, method_list, table
 from keras_explainable.cli.failures import friendly
 
 HELP = (
-    "Explain what an image model looked at. Start with `keras-explainable demo`, or `keras-explainable explain IMAGE`."
+    "Explain what an image model looked at. Start with `keras-explainable demo` or `keras-explainable explain IMAGE`."
 )
 GRADCAM, ALL, NOWHERE = ["gradcam"], ["all"], list[Path]()
-METHODS_HELP = "A method of `keras-explainable methods`, or all; can be repeated."
+METHODS_HELP = "A method from `keras-explainable methods`, or all. Can be repeated."
 MODEL_HELP = (
     "demo, a keras.applications name (ImageNet weights), a .keras or .h5 file, or package.module:factory, a function "
-    "that is imported and run (--path); with --unsafe on torch also a TorchScript file (.pt, .pth) or a torch.export "
-    "archive (.pt2)."
+    "that is imported and called (see --path). With --unsafe on torch, also a TorchScript file (.pt, .pth) or a "
+    "torch.export archive (.pt2)."
 )
 PATH_HELP = (
-    "Look in this folder, too, for the module of package.module:factory, after all that is installed. The current "
-    "folder is not looked in unless it is named: --path ."
+    "Also search this folder for the module of package.module:factory, after the installed packages. The current "
+    "folder is searched only if it is named: --path ."
 )
 SCALE_HELP = (
-    "What a model file takes: raw (0..255), unit (0..1), tf (-1..1), torch (ImageNet's mean and spread removed: the "
-    "guess for modules of PyTorch), caffe."
+    "The pixel values that the model takes: raw (0..255), unit (0..1), tf (-1..1), torch (normalized by ImageNet's "
+    "mean and standard deviation: the guess for PyTorch modules), caffe."
 )
 FIT_HELP = (
-    "How an image of another shape gets the model's: stretch all of it, crop to its middle, or pad with grey. Maps are "
-    "laid over what the model saw."
+    "How to bring an image of another shape to the model's size: stretch it, crop it to its middle, or pad it with "
+    "grey. Maps are drawn over what the model saw."
 )
 OTHERS = "--model names another, such as ResNet50V2."
 REPETITIONS_HELP = (
-    "At most so many repetitions of a method, or channels of scorecam: with fewer than 200, what hides parts of the "
-    "image shows noise. Methods that count none, such as occlusion and ablationcam, take their full time."
+    "The largest number of repetitions of a method, or of channels of scorecam. With fewer than 200, methods that hide "
+    "parts of the image show noise. Methods without repetitions, such as occlusion and ablationcam, take their full "
+    "time."
 )
 
-# What several commands are told.
+# Arguments and options of several commands.
 Images = Annotated[
-    list[Path], typer.Argument(metavar="IMAGE", help="Image files, of any size: --fit says how they get the model's.")
+    list[Path],
+    typer.Argument(metavar="IMAGE", help="Image files of any size. --fit sets how they get the model's size."),
 ]
 Method = Annotated[list[str], typer.Option("--method", "-m", help=METHODS_HELP)]
-Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where the pictures go.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist; otherwise nothing is done.")]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The folder for the pictures.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace existing files. Without it, the command stops if a file exists.")
+]
 MaxPixels = Annotated[
     int,
-    typer.Option(min=1, metavar="N", help="Images of more pixels are left out. More than 178 million are never read."),
+    typer.Option(
+        min=1, metavar="N", help="Leave out images with more pixels. More than 178 million pixels are never read."
+    ),
 ]
 Model = Annotated[str | None, typer.Option("--model", help=MODEL_HELP, show_default="demo")]
 Size = Annotated[
     str | None,
-    typer.Option(metavar="HxW", help="Size of the images, such as 32 or 240x320, for a model that takes any."),
+    typer.Option(metavar="HxW", help="Image size, such as 32 or 240x320, for a model that takes any size."),
 ]
 Scale = Annotated[str | None, typer.Option(help=SCALE_HELP)]
 FitTo = Annotated[
@@ -68,7 +74,7 @@ Weights = Annotated[str, typer.Option(help="imagenet or none (random), for a mod
 Unsafe = Annotated[
     bool,
     typer.Option(
-        "--unsafe", help="Let a model file run code of its own. Only if you trust it as much as a program that you run."
+        "--unsafe", help="Let a model file run its own code. Use it only for files that you trust like a program."
     ),
 ]
 
@@ -83,7 +89,7 @@ LookIn = Annotated[
     typer.Option("--path", metavar="DIR", help=PATH_HELP, exists=True, file_okay=False, callback=_look_in),
 ]
 On = Annotated[Backend | None, typer.Option(help="Run on this framework.", show_default=False)]
-Debug = Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 cli = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -113,17 +119,17 @@ def explain(
     method: Method = GRADCAM,
     unit: Annotated[
         str,
-        typer.Option(metavar="N|top-K", help="The unit to explain: a number, its name, predicted, or the K highest."),
+        typer.Option(metavar="N|top-K", help="The unit to explain: its number, its name, predicted, or the K highest."),
     ] = "top-1",
     layer: Annotated[
         str | None,
-        typer.Option(metavar="PATH", help="The layer of CAM methods, from `keras-explainable layers`."),
+        typer.Option(metavar="PATH", help="The layer for CAM methods, from `keras-explainable layers`."),
     ] = None,
     out: Out = Path("explained"),
     overwrite: Overwrite = False,
     max_pixels: MaxPixels = viz.image_files.MAX_PIXELS,
     report: Annotated[
-        bool, typer.Option("--report", help="Write report.html as well, with all maps side by side.")
+        bool, typer.Option("--report", help="Also write report.html, with all maps side by side.")
     ] = False,
     weights: Weights = "imagenet",
     scale: Scale = None,
@@ -134,22 +140,22 @@ def explain(
     backend: On = None,
     debug: Debug = False,
 ) -> None:
-    """Explain images: save each beside its maps, one picture for each image and method."""
+    """Explain images. Save one picture for each image and method: the image beside its maps."""
     methods = _methods(method, layer)
     sources = Sources(images, [ending(name) for name in methods], max_pixels)
     place = viz.output.Out(out, overwrite)
     place.check([*sources.files, *[REPORT] * report])
     loaded = _load(model, weights, unsafe, scale, size)
-    _tell_guess(loaded)
+    _print_guess(loaded)
     job = Job(loaded, sources, unit, {"layer": layer} if layer else {}, fit=fit)
-    _tell_fits(job)
-    results = _those_that_fit(job, methods) if "all" in method else {name: job.run(name) for name in methods}
+    _print_fits(job)
+    results = _run_those_that_fit(job, methods) if "all" in method else {name: job.run(name) for name in methods}
     made = job.save(results, place)
-    _tell_embedded(model)
+    _print_embedded(model)
     typer.echo(made)
     if report:
-        typer.echo(viz.tables.shown(f"Report: {job.report(results, place)}"))
-    _tell_left_out(sources)
+        typer.echo(viz.tables.printable(f"Report: {job.report(results, place)}"))
+    _print_left_out(sources)
 
 
 @cli.command()
@@ -158,7 +164,7 @@ def compare(
     images: Images,
     model: Model = None,
     methods: Annotated[list[str], typer.Option("--methods", "--method", "-m", help=METHODS_HELP)] = ALL,
-    unit: Annotated[str, typer.Option(metavar="N|top-1", help="The unit to explain: a number or its name.")] = "top-1",
+    unit: Annotated[str, typer.Option(metavar="N|top-1", help="The unit to explain: its number or name.")] = "top-1",
     repetitions: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help=REPETITIONS_HELP),
@@ -175,25 +181,25 @@ def compare(
     backend: On = None,
     debug: Debug = False,
 ) -> None:
-    """Put the maps of many methods side by side: one picture for each image, with times and peaks.
+    """Compare the maps of many methods in one picture for each image, with times and peaks.
 
-    Stopped by Ctrl-C, it shows those that are done."""
+    After Ctrl-C, the picture shows the methods that are finished."""
     if highest(unit) > 1:
-        hint = f"explain --unit {unit} -m METHOD shows several"
-        raise typer.BadParameter(f"compare shows one unit of each image: {hint}. Got {unit!r}.", param_hint="--unit")
+        hint = f"Use explain --unit {unit} -m METHOD to show several."
+        raise typer.BadParameter(f"compare shows one unit of each image. Got {unit!r}. {hint}", param_hint="--unit")
     names = _methods(methods, None)
     sources = Sources(images, [ending(COMPARED)], max_pixels)
     place = viz.output.Out(out, overwrite)
     place.check(sources.files)
     loaded = _load(model, weights, unsafe, scale, size)
-    _tell_guess(loaded)
+    _print_guess(loaded)
     job = Job(loaded, sources, unit, {}, repetitions, fit)
-    _tell_fits(job)
-    made = job.compare(_those_that_fit(job, names), place)
-    _tell_embedded(model)
+    _print_fits(job)
+    made = job.compare(_run_those_that_fit(job, names), place)
+    _print_embedded(model)
     for path in made:
-        typer.echo(viz.tables.shown(path))
-    _tell_left_out(sources)
+        typer.echo(viz.tables.printable(path))
+    _print_left_out(sources)
 
 
 @cli.command()
@@ -201,7 +207,7 @@ def compare(
 def dump(
     folder: Annotated[
         Path | None,
-        typer.Argument(metavar="[DIR]", help="A folder of images; the sample scenes if none is given."),
+        typer.Argument(metavar="[DIR]", help="A folder of images. Default: the sample scenes."),
     ] = None,
     model: Model = None,
     method: Method = ALL,
@@ -217,14 +223,14 @@ def dump(
     backend: On = None,
     debug: Debug = False,
 ) -> None:
-    """Lay maps over all images of a folder: one picture of the image's size for each image and method."""
+    """Draw maps over all images in a folder: one picture of the image's size for each image and method."""
     from keras_explainable.gallery import image_folder as dumping
 
     methods, loaded = _methods(method, None), _load(model, weights, unsafe, scale, size)
-    _tell_guess(loaded)
+    _print_guess(loaded)
     made = dumping.make(loaded, folder, out, methods, sys.stdout.isatty(), fit, overwrite, max_pixels)
     if folder:  # the sample scenes are what the embedded network knows
-        _tell_embedded(model)
+        _print_embedded(model)
     typer.echo(str(made))
     raise typer.Exit(0 if made.pictures and made.left_out.keys() <= set(methods) else 1)
 
@@ -232,10 +238,10 @@ def dump(
 @cli.command()
 @friendly
 def methods(debug: Debug = False) -> None:
-    """List the methods by family: what each needs, and costs in passes of the model, and what it shows."""
+    """List the methods by family: what each needs, what it costs in passes of the model, and what it shows."""
     import keras_explainable as ke
 
-    typer.echo(listed(ke.methods.list()))
+    typer.echo(method_list(ke.methods.list()))
 
 
 @cli.command()
@@ -243,7 +249,7 @@ def methods(debug: Debug = False) -> None:
 def layers(
     named: Annotated[str | None, typer.Argument(metavar="MODEL", help="The same as --model.")] = None,
     model: Model = None,
-    all: Annotated[bool, typer.Option("--all", help="Also those without a place in the image.")] = False,
+    all: Annotated[bool, typer.Option("--all", help="Also list layers without places in the image.")] = False,
     weights: Weights = "imagenet",
     size: Size = None,
     unsafe: Unsafe = False,
@@ -251,25 +257,25 @@ def layers(
     backend: On = None,
     debug: Debug = False,
 ) -> None:
-    """List the layers that can be explained (--layer), in the order in which they run, with their shapes.
+    """List the layers that can be explained (--layer) with their shapes, in the order in which they run.
 
-    "places" is how a layer's signal is read as places of the image, "evidence" how well it shows them (0.5 is chance, 1
-    perfect), and "score" whether the score depends on them."""
+    "places" is how a layer's signal is read as places of the image. "evidence" is how well it shows them (0.5 is
+    chance, 1 is perfect). "score" is whether the score depends on them."""
     from keras_explainable import inspection
 
     if named and model and named != model:
         raise typer.BadParameter(f"MODEL and --model are the same. Got {named!r} and {model!r}.", param_hint="--model")
     loaded = _load(model or named, weights, unsafe, size=size)
-    _tell_embedded(model or named)
+    _print_embedded(model or named)
     blank = loaded.preprocess(np.zeros((1, *loaded.size, 3), "uint8"))
     signals = [s for s in inspection.signals(loaded.model, blank) if all or s.reading or len(s.shape) == 4]
     rows = [[s.path, s.call, s.kind, " x ".join(map(str, s.shape[1:])), *_measured(s)] for s in signals]
-    hidden = "This model shows none of its layers (TorchScript and exported programs do not): explain its input."
+    hidden = "This model shows none of its layers (TorchScript and exported programs do not). Explain its input."
     typer.echo(table(["layer", "call", "kind", "shape", "places", "evidence", "score"], rows) if rows else hidden)
 
 
 def _measured(signal: Any) -> list[str]:
-    """What the list of layers says of a signal, beside its shape."""
+    """Return the cells of a signal's reading, evidence, and whether it reaches the score."""
     evidence = "" if signal.evidence is None else f"{signal.evidence:.2f}"
     reaches = {None: "", True: "yes", False: "no"}[signal.reaches]
     return [str(signal.reading or ""), evidence, reaches]
@@ -279,32 +285,32 @@ def _measured(signal: Any) -> list[str]:
 @friendly
 def demo(
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="DIR", help="Where the report and the pictures go.")
+        Path, typer.Option("--out", "-o", metavar="DIR", help="The folder for the report and the pictures.")
     ] = Path("demo"),
     model: Model = None,
-    images: Annotated[int, typer.Option(min=1, help="How many scenes to show.")] = 6,
+    images: Annotated[int, typer.Option(min=1, help="The number of scenes to show.")] = 6,
     look_in: LookIn = NOWHERE,
     overwrite: Overwrite = False,
     backend: On = None,
     debug: Debug = False,
 ) -> None:
-    """Explain the sample scenes by every method, and say how often the maps point at the object.
+    """Explain the sample scenes by every method, and report how often the maps point at the object.
 
-    To be quick, methods that repeat do so less often than by default: their numbers differ from docs/methods.md."""
+    To save time, methods use fewer repetitions than by default: their numbers differ from docs/methods.md."""
     words = ["--out", str(out), "--images", str(images), *(["--model", model] if model else []), *["--debug"] * debug]
     words += ["--overwrite"] * overwrite
-    raise typer.Exit(runpy.run_module("keras_explainable.gallery")["main"](words))  # a program of its own
+    raise typer.Exit(runpy.run_module("keras_explainable.gallery")["main"](words))  # a separate program
 
 
 def _methods(names: Sequence[str], layer: str | None) -> list[str]:
-    """The methods named, once each; a usage error if there is no such method, or a layer is given to one without."""
+    """Return each named method once. A usage error if a method is unknown, or takes no layer and one is given."""
     from keras_explainable import registry
 
     known = [record.name for record in registry.listed()]
     if "all" in names:
         whole = [name for name in known if layer and not _takes_layer(name)]
         if whole:
-            typer.echo(f"Left out: {', '.join(whole)}: they look at the whole model, not at one layer.", err=True)
+            typer.echo(f"Left out: {', '.join(whole)}: they explain the whole model, not one layer.", err=True)
         return [name for name in known if name not in whole]
     names = list(dict.fromkeys(names))
     for name in names:
@@ -313,7 +319,7 @@ def _methods(names: Sequence[str], layer: str | None) -> list[str]:
             hint = f"Did you mean {near[0]}?" if near else f"Expected one of: {', '.join(known)}."
             raise typer.BadParameter(f"There is no method {name!r}. {hint}", param_hint="--method")
         if layer and not _takes_layer(name):
-            raise typer.BadParameter(f"{name} looks at the whole model, not at one layer.", param_hint="--layer")
+            raise typer.BadParameter(f"{name} explains the whole model, not one layer.", param_hint="--layer")
     return names
 
 
@@ -323,8 +329,8 @@ def _takes_layer(name: str) -> bool:
     return registry.takes(registry.get(name), "layer")
 
 
-def _those_that_fit(job: Job, names: Sequence[str]) -> dict[str, Any]:
-    """The results of all methods that fit the model, the others left out and told; Ctrl-C leaves those done."""
+def _run_those_that_fit(job: Job, names: Sequence[str]) -> dict[str, Any]:
+    """Run all methods that fit the model, and report those that do not. After Ctrl-C, return the finished ones."""
     from keras_explainable.errors import LayerError
     from keras_explainable.gallery import image_folder as dumping
 
@@ -353,31 +359,31 @@ def _load(model: str | None, weights: str, unsafe: bool, scale: str | None = Non
     if scale not in (None, *loading.SCALES):
         raise typer.BadParameter(f"Expected one of: {', '.join(loading.SCALES)}.", param_hint="--scale")
     if size and not re.fullmatch(r"[1-9]\d{0,8}(x[1-9]\d{0,8})?", size):
-        raise typer.BadParameter(f"Expected a number, or HxW as in 240x320. Got {size!r}.", param_hint="--size")
+        raise typer.BadParameter(f"Expected a number, or HxW such as 240x320. Got {size!r}.", param_hint="--size")
     sides = [int(side) for side in size.split("x")] if size else []
     return loading.load(
         model, None if weights == "none" else weights, not unsafe, scale, (sides[0], sides[-1]) if sides else None
     )
 
 
-def _tell_embedded(model: str | None) -> None:
+def _print_embedded(model: str | None) -> None:
     if model is None:
-        print("No --model: this is the embedded network, which knows only painted shapes. " + OTHERS, file=sys.stderr)
+        print(f"No --model: using the embedded network, which knows only painted shapes. {OTHERS}", file=sys.stderr)
 
 
-def _tell_fits(job: Job) -> None:
+def _print_fits(job: Job) -> None:
     for line in viz.framing.lines(job.fits):
         print(line, file=sys.stderr)
 
 
-def _tell_left_out(sources: Sources) -> None:
-    """Images that were left out, and why; the command then ends with 1."""
+def _print_left_out(sources: Sources) -> None:
+    """Print which images were left out and why, and exit with 1 if there are any."""
     for line in viz.tables.left_out(sources.left_out):
         typer.echo(line, err=True)
     if sources.left_out:
         raise typer.Exit(1)
 
 
-def _tell_guess(loaded: Any) -> None:
+def _print_guess(loaded: Any) -> None:
     if loaded.preprocess.guessed:
-        print(f"Images are fed at the scale {loaded.preprocess.name!r}, a guess: --scale says better.", file=sys.stderr)
+        print(f"Images are scaled by {loaded.preprocess.name!r}, a guess. Set --scale if it is wrong.", file=sys.stderr)

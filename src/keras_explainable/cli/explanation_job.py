@@ -1,4 +1,4 @@
-"""What the commands do with images, and print."""
+"""Explain the images of a command, save the pictures, and format what is printed."""
 
 import re
 import shutil
@@ -17,14 +17,14 @@ import typer
 
 from keras_explainable import errors
 
-WIDTH = 120  # columns of a list, at most
+WIDTH = 120  # the largest number of columns of a list
 COMPARED, REPORT = "compared", "report.html"
-TILE = 224  # pixels, the height of a map among many
-TIMED = "Per map: the time for one map, and also for compilation, of which each run of the command line does its own."
+TILE = 224  # pixels: the height of a map in a comparison
+TIMED = "Per map: the time for one map, including compilation, which each run of the command line does again."
 
 
 class Sources:
-    """The images of a command, each with the name of its pictures; what cannot be read or saved is left out.
+    """The images of a command, each with the name of its pictures. Images that cannot be read or saved are left out.
 
     Raises: ModelFileError: none can be read.
     """
@@ -39,7 +39,7 @@ class Sources:
         self.files = [stem + ending for _, stem in self.each(self._can_be_read) for ending in endings]
 
     def each(self, do: Callable[[Path], Any]) -> list[Any]:
-        """Do something for each image; those for which it fails are left out, and the others given."""
+        """Call `do` for each image, and return the images for which it succeeds. The others are left out."""
         named, self.named = self.named, []
         for path, stem in named:
             with self.leaving_out(path):
@@ -50,19 +50,19 @@ class Sources:
         return self.named
 
     def leaving_out(self, path: Path) -> AbstractContextManager:
-        """Do something for one image, which is left out if it fails."""
+        """Return a context that leaves an image out if its body fails."""
         from keras_explainable.gallery import image_folder
 
         return image_folder.leaving_out(str(path), self.left_out)
 
     def _can_be_read(self, path: Path) -> None:
-        self.read(path)  # and let go: all of them may be too much
+        self.read(path)  # not kept: all images together may not fit into memory
 
 
 class Job:
-    """Images to be explained by a model: for each, the same number of units; `most`: the repetitions, at most.
+    """A model, its images, and the same number of units for each image. `most` limits the repetitions of methods.
 
-    Maps are laid over `photos`: what the model saw, but not stretched."""
+    Maps are drawn over `photos`: what the model saw, in the image's own proportions."""
 
     def __init__(
         self,
@@ -78,14 +78,14 @@ class Job:
         self.loaded, self.sources, self.params, self.most = loaded, sources, params, most
         self.photos: list[np.ndarray] = []
         seen: list[np.ndarray] = []
-        self.fits: dict[str, list[str]] = {}  # what was done -> the names of images
+        self.fits: dict[str, list[str]] = {}  # what was done to the size -> the names of images
         self.named = sources.each(partial(self._look, seen, fit or loaded.preprocess.fit))
         self.inputs = loaded.preprocess(np.stack(seen))
         self.units = self._units(unit)
-        self.scores = loading.unit_scores(loaded, self.inputs, self.units)  # some methods see noisy copies alone
+        self.scores = loading.unit_scores(loaded, self.inputs, self.units)  # not a method's: some see only noisy copies
 
     def _look(self, seen: list[np.ndarray], fit: str, path: Path) -> None:
-        """Read an image, and bring it to the model's size."""
+        """Read an image and bring it to the model's size."""
         from keras_explainable import viz
 
         photo, size = self.sources.read(path), self.loaded.size
@@ -93,11 +93,11 @@ class Job:
         shown, small = viz.framing.covering(frame, size), viz.framing.resized(frame, size)
         self.photos.append(shown)
         seen.append(small)
-        if done := viz.framing.told(photo.shape, size, fit):
+        if done := viz.framing.describe(photo.shape, size, fit):
             self.fits.setdefault(done, []).append(path.name)
 
     def run(self, name: str) -> tuple[np.ndarray, np.ndarray, float]:
-        """Scores (N, K), maps (N, H, W, K), and seconds for each map, by one method."""
+        """Return scores (N, K), maps (N, H, W, K), and seconds for each map, by one method."""
         import keras_explainable as ke
         from keras_explainable import registry
 
@@ -111,7 +111,7 @@ class Job:
         return scores, maps, (time.perf_counter() - start) / self.units.size
 
     def save(self, results: dict[str, Any], out: Any) -> str:
-        """A picture for each image and method, the image beside its maps; returns the table of what was made."""
+        """Save a picture for each image and method, the image beside its maps. Return a table of the pictures."""
         from keras_explainable import viz
 
         rows = []
@@ -126,7 +126,7 @@ class Job:
         return table(["picture", "method", "unit and score"], rows)
 
     def compare(self, results: dict[str, Any], out: Any) -> list[Path]:
-        """For each image one picture: its first unit by all methods, with the seconds that each took and its peak."""
+        """Save a picture for each image: its first unit by all methods, with the seconds and the peak of each map."""
         from keras_explainable import viz
 
         made = []
@@ -144,7 +144,7 @@ class Job:
         return made
 
     def report(self, results: dict[str, Any], out: Any) -> Path:
-        """The maps of all methods side by side, as an HTML file."""
+        """Write an HTML file with the maps of all methods side by side."""
         from keras_explainable import registry, viz
 
         pairs, names = list(np.ndindex(self.units.shape)), [stem for _, stem in self.named]
@@ -160,13 +160,13 @@ class Job:
             each = [maps[i, ..., k] for i, k in pairs]
             rows.append(viz.html_report.Row(name, about.family, about.summary, about.reference, seconds, maps=each))
         model = getattr(self.loaded.model, "name", type(self.loaded.model).__name__)
-        lead = f"Model {model}: each column is one unit of one image."
+        lead = f"Model {model}. Each column is one unit of one image."
         notes = [TIMED, *viz.framing.lines(self.fits), *viz.tables.left_out(self.sources.left_out)]
         page = viz.html_report.report("What does the network look at?", lead, subjects, rows, notes)
         return out.write(REPORT, lambda file: file.write(page.encode()))
 
     def _units(self, unit: str) -> np.ndarray:
-        """The units (N, K) that `--unit` means: the K highest of each image, or one for all by number or name."""
+        """Return the units (N, K) of `--unit`: the K highest of each image, or one for all by number or name."""
         from keras_explainable import loading
 
         if highest(unit):
@@ -186,22 +186,22 @@ class Job:
 
 
 def highest(unit: str) -> int:
-    """How many units of each image `--unit` means by predicted or top-K; 0 where it is one by number or name."""
+    """Return how many units of each image predicted or top-K mean; 0 for a number or a name."""
     ranked = re.fullmatch(r"predicted|top(?:-(\d{1,9}))?", unit)
     return int(ranked[1] or 1) if ranked else 0
 
 
 def _names_near(unit: str, names: Sequence[str]) -> str:
-    """A hint: the name that was meant, or a few that there are, the nearest first."""
+    """Return a hint: the likely names, or a few that exist, the nearest first."""
     if not names:
-        return "The names of this model's units are not known here: give a number."
+        return "The names of this model's units are not known: give a number."
     if near := get_close_matches(unit, names, 3, 0.5):
         return f"Did you mean {' or '.join(near)}?"
-    return f"Of its {len(names)} names the nearest: {', '.join(get_close_matches(unit, names, 5, 0.0))}."
+    return f"The nearest of its {len(names)} names: {', '.join(get_close_matches(unit, names, 5, 0.0))}."
 
 
-def listed(records: Sequence[Any]) -> str:
-    """Methods in sections by family: a row of what each needs and costs, and what it shows folded under it."""
+def method_list(records: Sequence[Any]) -> str:
+    """List methods by family: a row with what each needs and costs, and below it, wrapped, what it shows."""
     rows = table(["method", "needs", "cost"], [[r.name, r.needs, r.cost] for r in records]).splitlines()
     indent = " " * rows[0].index("needs")
     width = min(shutil.get_terminal_size().columns, WIDTH) if sys.stdout.isatty() else WIDTH
@@ -213,18 +213,18 @@ def listed(records: Sequence[Any]) -> str:
             shows, max(width, 60), initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
         )
         family = record.family
-    return fitted("\n".join(lines))
+    return cut_to_width("\n".join(lines))
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Rows under their headers, aligned."""
+    """Align rows under their headers."""
     from keras_explainable import viz
 
     return viz.tables.table(headers, rows)
 
 
-def fitted(text: str) -> str:
-    """Lines cut to the terminal's width; whole where they go to a file or a pipe."""
+def cut_to_width(text: str) -> str:
+    """Cut lines to the terminal's width. Lines for a file or a pipe stay whole."""
     if not sys.stdout.isatty():
         return text
     width = shutil.get_terminal_size().columns
@@ -232,5 +232,5 @@ def fitted(text: str) -> str:
 
 
 def ending(name: str) -> str:
-    """What is added to an image's name, for the picture by a method."""
+    """Return the suffix of the picture by a method, added to the image's name."""
     return f"_{name}.png"

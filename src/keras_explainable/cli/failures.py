@@ -1,4 +1,4 @@
-"""Errors as one line, and exit codes."""
+"""Print errors in one line, and set exit codes."""
 
 import functools
 import os
@@ -11,14 +11,14 @@ from keras_explainable.cli.choices import STOPPED
 
 
 def leave() -> None:
-    """End at once: at its usual end a process waits for what its framework still computes."""
+    """Exit at once. A normal exit would wait for the framework to finish its computation."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(STOPPED)
 
 
 def friendly(command: Callable) -> Callable:
-    """The command, with errors told in one line and exit code 1, or as they are if `debug`."""
+    """Wrap a command: print an error in one line and exit with 1, or let it through if `debug`."""
 
     @functools.wraps(command)
     def run(*, debug: bool, **options: Any) -> None:
@@ -46,7 +46,7 @@ def _one_line(error: Exception) -> str:
     from keras_explainable import viz
     from keras_explainable.errors import ExplainError
 
-    text = viz.tables.shown(" ".join(str(error).split()))
+    text = viz.tables.printable(" ".join(str(error).split()))
     if isinstance(error, ExplainError | OSError):
         return f"Error: {text}"
     return f"Error: {type(error).__name__}: {text[:300]} (unexpected: --debug shows where)"

@@ -1,4 +1,4 @@
-"""Where the command line begins, and where it begins anew for another backend."""
+"""Start the command line, and restart it for another backend."""
 
 import sys
 import warnings
@@ -11,7 +11,7 @@ from keras_explainable.cli.failures import leave
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0 done, 1 it could not be done, 2 it was not said right, 130 Ctrl-C."""
+    """Run the command line. Exit codes: 0 success, 1 error, 2 wrong usage, 130 Ctrl-C."""
     from keras_explainable import ctrl_c
 
     try:
@@ -24,20 +24,20 @@ def main() -> None:
     except KeyboardInterrupt:
         leave()
     except SystemExit as error:
-        if error.code == STOPPED:  # which Typer makes of Ctrl-C
+        if error.code == STOPPED:  # Typer turns Ctrl-C into this
             leave()
         raise
 
 
 def _note(message: object, *_: Any, **__: Any) -> str:
-    """A warning, in a line."""
+    """Format a warning in one line."""
     from keras_explainable import viz
 
-    return f"Note: {viz.tables.shown(' '.join(str(message).split()))}\n"
+    return f"Note: {viz.tables.printable(' '.join(str(message).split()))}\n"
 
 
 def app() -> Any:
-    """The Typer application."""
+    """Return the Typer application."""
     from keras_explainable.cli.commands import cli
 
     return cli

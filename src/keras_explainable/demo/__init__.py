@@ -1,4 +1,4 @@
-"""A small trained network and the scenes it knows: something to explain without downloading anything."""
+"""A small trained network, and scenes that it knows: a model and images to explain, without any download."""
 
 from keras_explainable.demo.network import load_model, load_module, load_transformer
 from keras_explainable.demo.scenes import load_scenes

@@ -1,4 +1,4 @@
-"""The demo network: a small residual CNN that names the objects of a scene, and its trained weights."""
+"""The demo network: a small residual CNN that classifies the objects of a scene, and its trained weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def load_model() -> keras.Model:
 def load_transformer() -> keras.Model:
     """Return a transformer on the trained network's last maps: images (B, 96, 96, 3) in 0..255 -> logits (B, 10).
 
-    Its 12 x 12 tokens have no class token in front: the logits weigh their mean."""
+    It has 12 x 12 tokens and no class token. The logits are a linear layer on the mean of the tokens."""
     model = load_model()
     features = model.get_layer("features").output
     encoder = build_encoder(features.shape[1:])
@@ -43,7 +43,7 @@ def load_module() -> Any:
         if error.name != "torch":
             raise
         raise BackendError(
-            "PyTorch, which this module is for, is not installed. Run: pip install 'keras-explainable[torch]'"
+            "load_module needs PyTorch, which is not installed. Run: pip install 'keras-explainable[torch]'"
         ) from None
     weights = {weight.path: keras.ops.convert_to_numpy(weight.value) for weight in load_model().weights}
     return torch_network.with_weights(weights)
@@ -52,7 +52,7 @@ def load_module() -> Any:
 def build_model(size: int = 96, widths: tuple[int, ...] = (16, 32, 56)) -> keras.Model:
     """Return the untrained network: images (B, size, size, 3) in 0..255 -> logits (B, 10).
 
-    The layer `features` holds the last maps, (B, size / 8, size / 8, widths[-1]); `logits` weighs their means.
+    The layer `features` returns the last maps, (B, size / 8, size / 8, widths[-1]). `logits` is linear in their means.
     """
     images = keras.Input((size, size, 3), name="images")
     x = layers.Rescaling(1 / 127.5, offset=-1.0, name="rescale")(images)
@@ -84,13 +84,13 @@ def build_encoder(shape: tuple, heads: int = 4, blocks: int = 2) -> keras.Model:
 
 
 def _convolve(x: keras.KerasTensor, width: int, name: str, kernel: int = 3, stride: int = 1) -> keras.KerasTensor:
-    """A convolution whose bias is that of the batch normalisation behind it."""
+    """Add a convolution without bias, followed by batch normalisation."""
     x = layers.Conv2D(width, kernel, strides=stride, padding="same", use_bias=False, name=f"{name}_conv")(x)
     return layers.BatchNormalization(momentum=0.95, name=f"{name}_norm")(x)
 
 
 def _residual(x: keras.KerasTensor, width: int, name: str, stride: int = 1, output: str = "") -> keras.KerasTensor:
-    """relu(x + f(x)) with two convolutions in f, and one on the short cut where the shape changes."""
+    """Add relu(x + f(x)) with two convolutions in f, and one on the shortcut if the shape changes."""
     short = x if stride == 1 else _convolve(x, width, f"{name}_short", kernel=stride, stride=stride)
     x = layers.ReLU(name=f"{name}_relu")(_convolve(x, width, f"{name}_first", stride=stride))
     x = layers.Add(name=f"{name}_add")([short, _convolve(x, width, f"{name}_second")])

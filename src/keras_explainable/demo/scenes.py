@@ -1,6 +1,6 @@
-"""Photographic-looking scenes with known labels and pixel masks, drawn from a seed.
+"""Photo-like scenes with known labels and pixel masks, drawn from a seed.
 
-Scene i of a seed depends on (seed, i) and on `objects` only, never on how many scenes are asked for.
+Scene i of a seed depends only on (seed, i) and `objects`, not on the number of scenes.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from keras_explainable.demo.textures import direction, fractal, illuminate, mix,
 from keras_explainable.errors import InputError, shortly
 from keras_explainable.runtime.memory import check_fits
 
-# 96 pixels leave a network of stride 8 a 12 x 12 map, fine enough to point at an object of 26 to 64 pixels.
+# With 96 pixels, a network of stride 8 has 12 x 12 maps, fine enough to point at an object of 26 to 64 pixels.
 SIZE = 96
-MOST = 3
+MOST = 3  # objects in a scene
 RADII = {1: (15.0, 31.0), 2: (13.0, 25.0), 3: (13.0, 20.0)}
 
 BYTES = SIZE * SIZE * (3 + 1 + len(CLASSES))  # of a scene's image, owners and masks
@@ -36,13 +36,13 @@ class Frame:
     pixel: float
 
     def coverage(self, distance: Array) -> Array:
-        """How much of each pixel (h, w, 1) lies inside a shape of this signed distance."""
+        """Return the fraction of each pixel (h, w, 1) that lies inside a shape with this signed distance."""
         return np.clip(0.5 - distance / self.pixel, 0.0, 1.0)[..., None]
 
 
 @dataclass
 class Thing:
-    """One object of a scene: its class, and where and how large it is, in pixels."""
+    """One object of a scene: its class, position and radius, in pixels."""
 
     kind: int
     x: float
@@ -53,17 +53,19 @@ class Thing:
 def load_scenes(n: int, seed: int = 0, objects: int | None = None) -> tuple[Array, Array, Array]:
     """Draw `n` scenes of one to three objects (or of exactly `objects`) of different classes.
 
-    Returns images (n, 96, 96, 3) uint8, labels (n, 10) int8 of zeros and ones, and masks (n, 10, 96, 96) bool
-    of each class's visible pixels; classes are in the order of `CLASSES`.
+    Returns images (n, 96, 96, 3) uint8, labels (n, 10) int8 of zeros and ones, and masks (n, 10, 96, 96) bool of the
+    visible pixels of each class. Classes are in the order of `CLASSES`.
 
-    Raises InputError where `n` or `seed` is no whole number of 0 or more, memory cannot hold so many scenes, or
+    Raises InputError if `n` or `seed` is not a whole number of 0 or more, if memory cannot hold so many scenes, or if
     `objects` is not None, 1, 2 or 3.
     """
     if not all(isinstance(value, Integral) and not isinstance(value, bool) and value >= 0 for value in (n, seed)):
-        raise InputError(f"load_scenes got n={shortly(n)}, seed={shortly(seed)}; both must be 0 or more.")
+        raise InputError(
+            f"load_scenes got n={shortly(n)}, seed={shortly(seed)}. Both must be whole numbers of 0 or more."
+        )
     check_fits(f"{shortly(n)} scenes", float(BYTES * min(int(n), 2**63)), "draw fewer")
     if objects is not None and objects not in RADII:
-        raise InputError(f"load_scenes got objects={objects!r}; ask for 1, 2 or 3, or leave None for a mixture.")
+        raise InputError(f"load_scenes got objects={objects!r}. Expected 1, 2 or 3, or None for a mixture.")
     images = np.empty((n, SIZE, SIZE, 3), np.uint8)
     owners = np.empty((n, SIZE, SIZE), np.int8)
     labels = np.zeros((n, len(CLASSES)), np.int8)
@@ -75,9 +77,9 @@ def load_scenes(n: int, seed: int = 0, objects: int | None = None) -> tuple[Arra
 
 
 def draw_scene(seed: int, index: int, objects: int | None = None, paint: bool = True) -> tuple[Array, Array, list[int]]:
-    """Draw one scene: image (H, W, 3) uint8, the class (H, W) int8 each pixel shows (-1: none), the classes.
+    """Draw one scene: its image (H, W, 3) uint8, the class of each pixel (H, W) int8 (-1: none), and its classes.
 
-    Without `paint` the objects stay invisible and everything else, their shadows included, is as it was.
+    Without `paint`, the objects are invisible and everything else, including their shadows, is the same.
     """
     rng = np.random.Generator(np.random.PCG64([seed, index]))
     light = direction(rng)
@@ -93,7 +95,7 @@ def draw_scene(seed: int, index: int, objects: int | None = None, paint: bool = 
 
 
 def _backdrop(rng: np.random.Generator, light: tuple[float, float]) -> Array:
-    """One material, or two that meet at a ragged edge, strewn with specks."""
+    """Draw the background: one material, or two that meet at a ragged edge, with specks."""
     canvas = surface(rng, SIZE, light)
     if rng.random() < 0.5:
         frame = _frame(rng, rng.uniform(0.2, 0.8) * SIZE, rng.uniform(0.2, 0.8) * SIZE, 2.0 * SIZE)
@@ -106,7 +108,7 @@ def _backdrop(rng: np.random.Generator, light: tuple[float, float]) -> Array:
 
 
 def _speck(rng: np.random.Generator, canvas: Array, light: tuple[float, float]) -> None:
-    """A pebble of no class, with its shade: an ellipse of at most seven pixels."""
+    """Draw a pebble of no class with its shadow: an ellipse of at most seven pixels."""
     radius = rng.uniform(1.2, 3.5)
     frame = _frame(rng, rng.random() * SIZE, rng.random() * SIZE, radius, rng.uniform(0.4, 1.0), reach=2.0)
     distance = np.sqrt(frame.x**2 + frame.y**2) - 1.0
@@ -119,7 +121,7 @@ def _speck(rng: np.random.Generator, canvas: Array, light: tuple[float, float]) 
 def _frame(
     rng: np.random.Generator, x: float, y: float, radius: float, squeeze: float = 1.0, reach: float = 1.3
 ) -> Frame:
-    """Turn at random and squeeze the coordinates around (x, y); the window reaches `reach` radii far."""
+    """Rotate at random and squeeze the coordinates around (x, y). The window extends `reach` radii."""
     far = reach * radius + 1
     rows, columns = (slice(max(0, int(c - far)), max(0, min(SIZE, int(c + far) + 1))) for c in (y, x))
     down = ((np.arange(rows.start, rows.stop, dtype=np.float32) + 0.5 - y) / radius)[:, None]
@@ -129,7 +131,7 @@ def _frame(
 
 
 def _arrange(rng: np.random.Generator, count: int) -> list[Thing]:
-    """Choose different classes, sizes, and places that overlap little: of 20 tries, the first good or the best."""
+    """Choose different classes, sizes, and places with little overlap: the first good one of 20 tries, or the best."""
     kinds = np.argsort(rng.random(len(KINDS)))[:count]
     things: list[Thing] = []
     for kind in kinds:
@@ -150,15 +152,15 @@ def _arrange(rng: np.random.Generator, count: int) -> list[Thing]:
 def _put(
     rng: np.random.Generator, canvas: Array, owner: Array, thing: Thing, light: tuple[float, float], paint: bool
 ) -> None:
-    """Lay an object on the canvas over its shadow, and enter its pixels in `owner`."""
+    """Draw an object over its shadow on the canvas, and mark its pixels in `owner`."""
     pattern, shape = KINDS[thing.kind]
     frame = _frame(rng, thing.x, thing.y, thing.radius, rng.uniform(0.8, 1.0), reach=1.7)
-    patch, behind = canvas[frame.window], canvas[int(thing.y), int(thing.x)].copy()
+    patch, background = canvas[frame.window], canvas[int(thing.y), int(thing.x)].copy()
     distance = shape(frame.x, frame.y)
     cast = 0.18 * rng.random()
     shade = shape(frame.x + cast, frame.y + cast)
     patch *= 1 - rng.uniform(0.2, 0.6) * smoothstep(-shade, -rng.uniform(0.1, 0.35), 0.1)[..., None]
-    main, second = _colours(rng, behind)
+    main, second = _colours(rng, background)
     period = rng.uniform(0.42, 0.58)
     across, down = (period * (rng.random() - 0.5) for _ in "xy")
     weave = pattern(frame.x + across, frame.y + down, period, frame.pixel)
@@ -169,21 +171,21 @@ def _put(
     owner[frame.window][covered[..., 0] > 0.5] = thing.kind
 
 
-def _colours(rng: np.random.Generator, behind: Array) -> tuple[Array, Array]:
-    """Of some random pairs of colours, the one that stands out best, from each other and from what is behind."""
+def _colours(rng: np.random.Generator, background: Array) -> tuple[Array, Array]:
+    """Choose the pair of random colours with the best contrast to each other and to the background."""
     pairs = [rng.random((2, 3), dtype=np.float32) * 0.9 + 0.05 for _ in range(4)]
-    main, second = max(pairs, key=lambda pair: min(_contrast(*pair), _contrast(pair[0], behind)))
+    main, second = max(pairs, key=lambda pair: min(_contrast(*pair), _contrast(pair[0], background)))
     return main, second
 
 
 def _contrast(a: Array, b: Array) -> float:
-    """How far two colours (3,) are apart; green counts twice, as it does to the eye."""
+    """Return the distance of two colours (3,). Green counts twice, as it does for the eye."""
     red, green, blue = (abs(float(x - y)) for x, y in zip(a, b, strict=True))
     return red + 2 * green + blue
 
 
 def _shading(rng: np.random.Generator, frame: Frame, distance: Array, light: tuple[float, float]) -> Array:
-    """Brightness (h, w) of the object: lit from one side, darker at the rim, with grain and a highlight."""
+    """Return the brightness (h, w) of the object: lit from one side, darker at the rim, with grain and a highlight."""
     slope = light[0] * frame.x + light[1] * frame.y
     shade = 1 + rng.uniform(0.05, 0.35) * slope
     shade = shade - rng.uniform(0.1, 0.4) * smoothstep(distance, -0.25, 0.0)
@@ -194,7 +196,7 @@ def _shading(rng: np.random.Generator, frame: Frame, distance: Array, light: tup
 
 
 def _cover(rng: np.random.Generator, canvas: Array, owner: Array, thing: Thing) -> None:
-    """Lay a twig across the object, beside its centre."""
+    """Draw a twig across the object, beside its centre."""
     side, width = direction(rng), rng.uniform(0.06, 0.13)
     frame = _frame(
         rng, thing.x + 0.4 * thing.radius * side[0], thing.y + 0.4 * thing.radius * side[1], thing.radius, reach=1.5

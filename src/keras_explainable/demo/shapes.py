@@ -1,7 +1,7 @@
 """The ten classes: shapes as signed distances, patterns as coverages, both in the object's own coordinates.
 
-Shapes have radius 1 around the origin. A distance is negative inside and exact enough near the edge to
-smooth it; a pattern says, in [0, 1], how much of its second colour a point takes.
+Shapes have radius 1 around the origin. A distance is negative inside, and accurate enough near the edge to smooth it.
+A pattern is the fraction, in [0, 1], of the second colour at a point.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Array = np.ndarray
 
 
 def _lines(x: Array, y: Array, count: int) -> list[Array]:
-    """The coordinate along each of `count` evenly turned directions, the first pointing up."""
+    """Return the coordinate along each of `count` evenly spaced directions, the first pointing up."""
     angles = [2 * math.pi * k / count for k in range(count)]
     return [x * math.sin(a) - y * math.cos(a) for a in angles]
 
@@ -36,7 +36,7 @@ def triangle(x: Array, y: Array) -> Array:
 
 
 def star(x: Array, y: Array) -> Array:
-    """Five points: a point belongs to the pentagram that lies beyond at most one of the five lines."""
+    """A pentagram: the points that lie beyond at most one of five lines."""
     return np.partition(np.stack(_lines(x, y, 5)), 3, axis=0)[3] - 0.42
 
 
@@ -47,7 +47,7 @@ def cross(x: Array, y: Array) -> Array:
 
 
 def crescent(x: Array, y: Array) -> Array:
-    """The unit disk less a disk of radius 0.7 around (0.7, 0)."""
+    """The unit disk minus a disk of radius 0.7 around (0.7, 0)."""
     bite = np.sqrt((x - 0.7) ** 2 + y * y) - 0.7
     return np.maximum(disk(x, y), -bite)
 
@@ -90,7 +90,7 @@ def dotted(x: Array, y: Array, period: float, pixel: float) -> Array:
 Shape = Callable[[Array, Array], Array]
 Pattern = Callable[[Array, Array, float, float], Array]
 
-# Disks, squares and triangles share their patterns: a network has to see both the shape and the pattern.
+# Disks, squares and triangles share their patterns, so a network must see both the shape and the pattern.
 KINDS: tuple[tuple[Pattern, Shape], ...] = (
     (striped, disk),
     (dotted, disk),

@@ -1,6 +1,6 @@
-"""Noise, relief and light: what makes a drawn picture look like a photograph.
+"""Noise, relief and light, which make a drawn picture look like a photograph.
 
-Pixels are made with + - * /, square root, floor and comparisons only, which every machine rounds alike.
+Pixels are computed only with + - * /, square root, floor and comparisons, which every machine rounds alike.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def mix(a: Array, b: Array, weight: Array) -> Array:
 
 
 def direction(rng: np.random.Generator) -> tuple[float, float]:
-    """A random unit vector (x, y), without trigonometry: a point of the unit disk, divided by its length."""
+    """Return a random unit vector (x, y) without trigonometry: a point in the unit disk, divided by its length."""
     while True:
         x, y = rng.uniform(-1, 1), rng.uniform(-1, 1)
         square = x * x + y * y
@@ -34,7 +34,7 @@ def direction(rng: np.random.Generator) -> tuple[float, float]:
 
 
 def _stretch(grid: Array, size: int, cells: float, phase: float) -> Array:
-    """Interpolate axis 0 of `grid` to `size` points that span `cells` of its cells, from `phase` on."""
+    """Interpolate axis 0 of `grid` to `size` points that span `cells` of its cells, starting at `phase`."""
     place = (np.arange(size, dtype=np.float32) + 0.5) * (cells / size) + phase
     left = np.floor(place).astype(np.intp)
     weight = smoothstep(place - left, 0.0, 1.0).reshape(-1, *[1] * (grid.ndim - 1))
@@ -49,9 +49,9 @@ def fractal(
     roughness: float = 0.55,
     aspect: float = 1.0,
 ) -> Array:
-    """Value noise (size, size) in [0, 1]: octaves of doubling frequency, each `roughness` times as strong.
+    """Return value noise (size, size) in [0, 1]: octaves of doubling frequency, each `roughness` times as strong.
 
-    `aspect` > 1 draws the grain out along the rows, as in wood or brushed metal.
+    `aspect` > 1 stretches the grain along the rows, as in wood or brushed metal.
     """
     total, weight, amplitude = np.zeros((size, size), np.float32), 0.0, 1.0
     for _ in range(octaves):
@@ -65,7 +65,7 @@ def fractal(
 
 
 def relief(height: Array, light: tuple[float, float], strength: float) -> Array:
-    """Brightness (H, W) around 1 of a surface of that `height` under a slanted light."""
+    """Return the brightness (H, W), around 1, of a surface with this `height` under a slanted light."""
     slope = np.ones_like(height)
     slope[:, 1:] += strength * light[0] * (height[:, 1:] - height[:, :-1])
     slope[1:] += strength * light[1] * (height[1:] - height[:-1])
@@ -73,7 +73,7 @@ def relief(height: Array, light: tuple[float, float], strength: float) -> Array:
 
 
 def surface(rng: np.random.Generator, size: int, light: tuple[float, float]) -> Array:
-    """A material (size, size, 3): three colours mixed by noise, seen in relief."""
+    """Return a material (size, size, 3): three colours mixed by noise, in relief."""
     aspect = 1.0 if rng.random() < 0.7 else rng.uniform(3, 8)
     roughness = rng.uniform(0.4, 0.75)
     first, second, third = (palette(rng) for _ in range(3))
@@ -87,7 +87,7 @@ def surface(rng: np.random.Generator, size: int, light: tuple[float, float]) -> 
 
 
 def palette(rng: np.random.Generator) -> Array:
-    """A muted colour (3,), as natural materials have: a grey, tinted."""
+    """Return a muted colour (3,), as natural materials have: a tinted grey."""
     grey, tint = rng.uniform(0.12, 0.85), rng.uniform(0.0, 0.45)
     return (grey * (1 - tint) + tint * rng.random(3)).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""The demo network as PyTorch's users write theirs, its layers named as in Keras: the two give equal maps."""
+"""The demo network written in PyTorch, with the layer names of the Keras model. Both have the same maps."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 BLOCKS = {"block1": (16, 16, 1), "block2": (16, 32, 2), "block3": (32, 56, 2), "block4": (56, 56, 1)}
-NAMES = {  # of weights, in Keras and here
+NAMES = {  # Keras weight name -> PyTorch weight name
     "kernel": "weight",
     "gamma": "weight",
     "bias": "bias",
@@ -22,7 +22,7 @@ class Network(nn.Module):
 
     def __init__(self, classes: int) -> None:
         super().__init__()
-        self.rescale = nn.BatchNorm2d(3, eps=0.0, affine=False)  # x / 127.5 - 1, whose offset is a bias like any other
+        self.rescale = nn.BatchNorm2d(3, eps=0.0, affine=False)  # x / 127.5 - 1: the offset is a bias like any other
         self.rescale.running_mean.fill_(127.5)
         self.rescale.running_var.fill_(127.5**2)
         self._convolution("stem", 3, 16, stride=2)
@@ -47,7 +47,7 @@ class Network(nn.Module):
         return self.logits(self.pool(x).flatten(1))
 
     def _convolution(self, name: str, inside: int, outside: int, stride: int = 1, kernel: int = 3) -> None:
-        missing = kernel - stride  # padded as Keras pads: the odd pixel behind, for sizes that the stride divides
+        missing = kernel - stride  # Keras's padding, with the odd pixel at the end, for sizes that the stride divides
         self.add_module(f"{name}_pad", nn.ZeroPad2d((missing // 2, missing - missing // 2) * 2))
         self.add_module(f"{name}_conv", nn.Conv2d(inside, outside, kernel, stride, bias=False))
         self.add_module(f"{name}_norm", nn.BatchNorm2d(outside, eps=1e-3))
@@ -59,7 +59,7 @@ class Network(nn.Module):
 
 
 def with_weights(weights: Mapping[str, np.ndarray]) -> nn.Module:
-    """The network with the weights of its Keras twin, by `layer/weight`; in evaluation mode."""
+    """Return the network with the weights of its Keras twin, named `layer/weight`, in evaluation mode."""
     module = Network(classes=len(weights["logits/bias"]))
     state = module.state_dict()
     for path, value in weights.items():

@@ -1,1 +1,1 @@
-"""Pictures and pages of many maps: the demo, a folder of images, the page of all methods."""
+"""Pictures and pages of many maps: the demo and a folder of images."""

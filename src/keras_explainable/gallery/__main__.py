@@ -1,4 +1,4 @@
-"""`python -m keras_explainable.gallery`: explain the sample scenes by every method, and show the result in a report."""
+"""`python -m keras_explainable.gallery`: explain the sample scenes by every method and write a report."""
 
 import argparse
 import sys
@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo and print where its files are; 1 if it cannot be run, 130 after Ctrl-C."""
+    """Run the demo and print where its files are. Return 0, or 1 after an error, or 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m keras_explainable.gallery", description=__doc__)
     parser.add_argument(
-        "--out", default="demo", metavar="DIR", help="where the report and the pictures go (default: demo)"
+        "--out", default="demo", metavar="DIR", help="the folder for the report and the pictures (default: demo)"
     )
-    parser.add_argument("--model", metavar="NAME_OR_PATH", help="as of keras-explainable explain")
-    parser.add_argument("--images", type=int, default=6, metavar="N", help="how many scenes to show (default: 6)")
-    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
-    parser.add_argument("--debug", action="store_true", help="show where an error comes from")
+    parser.add_argument("--model", metavar="NAME_OR_PATH", help="as in keras-explainable explain")
+    parser.add_argument("--images", type=int, default=6, metavar="N", help="the number of scenes to show (default: 6)")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing files")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = parser.parse_args(arguments)
 
     from keras_explainable import ctrl_c
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ExplainError, OSError) as error:
         if options.debug:
             raise
-        print(tables.shown(f"Error: {error}"), file=sys.stderr)
+        print(tables.printable(f"Error: {error}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

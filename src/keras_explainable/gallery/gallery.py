@@ -1,4 +1,4 @@
-"""The demo's main job: every method explains the sample scenes, and the scenes' masks say how well."""
+"""The demo: explain the sample scenes by every method, and judge the maps by the scenes' masks."""
 
 import inspect
 import time
@@ -16,17 +16,17 @@ from keras_explainable import loading
 from keras_explainable.viz import contact_sheet, image, image_files, output, tables
 from keras_explainable.viz.html_report import Row, Subject, report
 
-SEED = 7  # training draws its scenes from other seeds: these are unseen
+SEED = 7  # training draws its scenes from other seeds, so these are unseen
 BATCH = 16
-MOST = 1000  # scenes: the maps of all methods are kept, and a picture is written of each
-JUDGED = 48  # objects that the embedded model's maps are judged on, shown or not
-FEW = 16  # of them, for methods that repeat
-REFERENCES = 8  # other scenes, which a method compares with that takes all of its `baselines`
-DRAWS = {"gradient": 16, "black box": 200}  # repetitions at most, by what a method needs: the demo is to be quick
+MOST = 1000  # the largest number of scenes: all maps are kept in memory, and a picture of each is written
+JUDGED = 48  # objects on which the embedded model's maps are judged, shown or not
+FEW = 16  # of these, for methods that repeat
+REFERENCES = 8  # other scenes: the baselines of methods that average over all of their `baselines`
+DRAWS = {"gradient": 16, "black box": 200}  # the most repetitions, by what a method needs, to keep the demo short
 CAPTION = (
-    "To be quick, methods that repeat do so at most "
+    "To save time, methods that repeat do so at most "
     + " or ".join(f"{most} times ({needs})" for needs, most in DRAWS.items())
-    + ":\ntheir numbers differ from those in docs/methods.md, which are of the default repetitions."
+    + ":\ntheir numbers differ from docs/methods.md, which uses the default repetitions."
 )
 REPORT = "report.html"
 TITLE = "What does the network look at?"
@@ -34,11 +34,11 @@ TITLE = "What does the network look at?"
 
 @dataclass(frozen=True)
 class Objects:
-    """What is explained, M times: a photo, the same as the model takes it, a unit, and the pixels of its object."""
+    """M objects to explain: for each a photo, the photo as the model takes it, a unit, and the object's pixels."""
 
     scenes: np.ndarray  # (M,) the number of the scene
     photos: np.ndarray  # (M, H, W, 3) uint8
-    inputs: np.ndarray  # (M, H, W, C), or as the model takes it
+    inputs: np.ndarray  # (M, H, W, C), or in the model's layout
     units: np.ndarray  # (M,)
     masks: np.ndarray  # (M, H, W) bool
     names: np.ndarray  # (M,) of the units
@@ -47,13 +47,13 @@ class Objects:
         return len(self.units)
 
     def of(self, chosen: Any) -> "Objects":
-        """Some of them, by a slice or a mask."""
+        """Select some objects by a slice or a mask."""
         return Objects(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """What was made: a row for each method and baseline, the report, the pictures, and why a method was left out."""
+    """The result: a row for each method and baseline, the report, the pictures, and why methods were left out."""
 
     rows: list[Row]
     report: Path
@@ -61,7 +61,7 @@ class Gallery:
     left_out: dict[str, str]
 
     def table(self) -> str:
-        """The rows for a terminal."""
+        """Format the rows for a terminal."""
         cells = [[r.name, r.family, _number(r.seconds), _percent(r.points), _percent(r.mass)] for r in self.rows]
         return tables.table(["method", "family", "s/image", "peak on object", "mass on object"], cells)
 
@@ -73,17 +73,17 @@ def make(
     progress: bool = True,
     overwrite: bool = False,
 ) -> Gallery:
-    """Explain the sample scenes by every registered method; write a picture for each scene and method, and the report.
+    """Explain the sample scenes by every registered method. Write the report, and a picture for each scene and method.
 
-    The embedded model explains every object of a scene; any other model the unit that it scores highest.
+    For the embedded model, every object of a scene is explained; for any other model, the unit that it scores highest.
 
     Raises:
-        InputError: `images` is not positive, or too many. ModelFileError: there is no such model.
-        OutputError: files exist, and not `overwrite`, or they cannot be written.
+        InputError: `images` is not positive, or too large. ModelFileError: there is no such model.
+        OutputError: files exist and `overwrite` is false, or they cannot be written.
     """
     if not 1 <= images <= MOST:
         came = ke.errors.shortly(images)
-        raise ke.errors.InputError(f"The demo explains one scene or more, and at most {MOST:,}. Got images={came}.")
+        raise ke.errors.InputError(f"The demo explains 1 to {MOST:,} scenes. Got images={came}.")
     place = output.Out(Path(out), overwrite)
     names = (_picture(scene, record.name) for scene in range(images) for record in ke.methods.list())
     place.check(chain([REPORT], names))
@@ -105,9 +105,9 @@ def make(
 def run_all(
     loaded: loading.Loaded, objects: Objects, shown: int, progress: bool, draws: dict[str, int], embedded: bool
 ) -> tuple[list[Row], dict[str, str]]:
-    """Every method's row, and why a method could not run on this model.
+    """Return every method's row, and for methods that cannot run on this model, the reason.
 
-    Of the embedded models, methods that need attention explain the transformer."""
+    If the model is embedded, methods that need attention explain the embedded transformer instead."""
     rows, left_out = [], {}
     transformer = ke.demo.load_transformer() if embedded else loaded.model
     others = references(loaded)
@@ -124,17 +124,17 @@ def run_all(
 
 
 def every_object(loaded: loading.Loaded, images: int) -> Objects:
-    """Each object of the first scenes, those to be shown and as many more as it takes to judge by."""
+    """Return the objects of the first scenes: those to be shown, and more until there are enough to judge by."""
     photos, labels, masks = ke.demo.load_scenes(images + JUDGED, SEED)
     scenes, units = np.nonzero(labels)
     shown = int((scenes < images).sum())
-    count = max(JUDGED, -(-shown // BATCH) * BATCH)  # whole batches: a last, smaller one would be compiled anew
+    count = max(JUDGED, -(-shown // BATCH) * BATCH)  # whole batches: a smaller last one would be compiled again
     scenes, units = scenes[:count], units[:count]
     return _objects(loaded, scenes, photos[scenes], units, masks[scenes, units])
 
 
 def best_unit(loaded: loading.Loaded, images: int) -> Objects:
-    """One object for each scene: the highest unit of a model that knows other classes, and all objects' pixels."""
+    """Return one object for each scene: the unit that the model scores highest, and the pixels of all objects."""
     photos, _, masks = ke.demo.load_scenes(images, SEED)
     photos = np.stack([image_files.fit(photo, loaded.size) for photo in photos])
     units = loading.scores(loaded, loaded.preprocess(photos)).argmax(-1)
@@ -151,17 +151,17 @@ def _objects(loaded: loading.Loaded, scenes: Any, photos: Any, units: Any, masks
 
 
 def references(loaded: loading.Loaded) -> np.ndarray:
-    """Scenes that are not explained, as the model takes them."""
+    """Return scenes that are not explained, as the model takes them."""
     photos = ke.demo.load_scenes(REFERENCES, SEED + 1)[0]
     return loaded.preprocess(np.stack([image_files.fit(photo, loaded.size) for photo in photos]))
 
 
 def run(name: str, model: Any, objects: Objects, shown: int, draws: dict[str, int], others: np.ndarray) -> Row:
-    """A method's row: its maps of the objects, what they are worth, and seconds for each.
+    """Return a method's row: its maps of the objects, how good they are, and the seconds for each.
 
-    A method that repeats explains few more than are shown, with `draws` repetitions at most. One that takes the mean
-    over all of its `baselines` does so over `others`: over one plain colour, `deep_shap` is `deeplift`.
-    The first batch is left out of the time, if there are more: it waits for the method to be compiled.
+    A method that repeats explains few objects beyond those shown, with at most `draws` repetitions. A method that
+    averages over all of its `baselines` gets `others`: with one plain colour, `deep_shap` would equal `deeplift`.
+    If there are several batches, the time leaves out the first one, which includes compilation.
     """
     about = ke.registry.METHODS[name]
     taken = inspect.signature(about.function).parameters
@@ -186,9 +186,9 @@ def run(name: str, model: Any, objects: Objects, shown: int, draws: dict[str, in
 
 
 def judge(maps: np.ndarray, masks: np.ndarray) -> tuple[float, float]:
-    """How well maps (M, H, W) find masks: the mean share of their maxima there, and of their positive values.
+    """Judge maps (M, H, W) by masks: return the mean share of maxima, and of positive values, inside the masks.
 
-    Of several equal maxima each counts in part, so that a constant map gets what a random pixel gets.
+    If several maxima are equal, each counts in part, so that a constant map scores like a random pixel.
     """
     space = (1, 2)
     peaks = maps == maps.max(axis=space, keepdims=True)
@@ -200,7 +200,7 @@ def judge(maps: np.ndarray, masks: np.ndarray) -> tuple[float, float]:
 
 
 def baselines(masks: np.ndarray) -> list[Row]:
-    """What is reached without looking: by a pixel at random, and by the one in the centre."""
+    """Return the rows of two baselines that ignore the image: a random pixel and the centre pixel."""
     area = float(masks.mean(axis=(1, 2)).mean())
     centre = masks[:, masks.shape[1] // 2, masks.shape[2] // 2]
     return [
@@ -210,7 +210,7 @@ def baselines(masks: np.ndarray) -> list[Row]:
 
 
 def subjects_of(loaded: loading.Loaded, objects: Objects) -> list[Subject]:
-    """The report's columns."""
+    """Return the report's columns."""
     scores = loading.scores(loaded, objects.inputs)[np.arange(len(objects)), objects.units]
     return [
         Subject(photo, f"Scene {scene + 1}", str(name), f"score {score:.2f}", mask)
@@ -221,7 +221,7 @@ def subjects_of(loaded: loading.Loaded, objects: Objects) -> list[Subject]:
 
 
 def save_pictures(row: Row, objects: Objects, place: output.Out) -> Iterator[Path]:
-    """For each scene, in one picture: the photo, and a method's map of each object."""
+    """Write a picture for each scene: the photo, and a method's map of each object."""
     for scene in np.unique(objects.scenes):
         members = np.flatnonzero(objects.scenes == scene)
         panels = [(objects.photos[members[0]], f"scene {scene + 1}")]
@@ -234,38 +234,36 @@ def _picture(scene: int, method: str) -> str:
 
 
 def summary(made: Gallery) -> str:
-    """What was made, for a terminal."""
+    """Describe the result for a terminal."""
     lines = tables.left_out(made.left_out)
-    lines += ["", CAPTION, made.table(), "", f"Report:   {tables.shown(made.report)}"]
+    lines += ["", CAPTION, made.table(), "", f"Report:   {tables.printable(made.report)}"]
     pictures = f"Pictures: {len(made.pictures)} in {made.report.parent}, such as {made.pictures[0]}"
-    return "\n".join([*lines, tables.shown(pictures)])
+    return "\n".join([*lines, tables.printable(pictures)])
 
 
 def words(model: Any, objects: Objects, shown: Objects, embedded: bool) -> tuple[str, list[str]]:
-    """The report's lead and its notes."""
+    """Return the report's lead and notes."""
     count = len(np.unique(shown.scenes))
     if embedded:
-        known = "Each column is one object, and its maps explain the score of that object's class."
+        known = "Each column is one object; its maps explain the score of that object's class."
         scenes = "one scene" if count == 1 else f"{count} scenes"
         source = f"{scenes} that the network has never seen, and whose objects are known pixel by pixel."
-        source += " Methods that need attention explain a transformer on its last maps."
-        timed = "Per map: the time for one map, compilation left out."
+        source += " Methods that need attention explain a transformer on the network's last maps."
+        timed = "Per map: the time for one map, without compilation."
     else:
-        known = "Each column is one scene, and its maps explain the unit that the model scores highest."
-        source = (
-            f"{count} sample scenes. It was not trained on such objects, so what it names them is beside the point."
-        )
-        timed = "Per map: the time for one map, and with few scenes also for compilation."
+        known = "Each column is one scene; its maps explain the unit that the model scores highest."
+        source = f"{count} sample scenes. It was not trained on such objects, so the names it gives them do not matter."
+        timed = "Per map: the time for one map; with few scenes, this includes compilation."
     name = getattr(model, "name", type(model).__name__)
     lead = f"Model {name} on {keras.backend.backend()}, explained by every method of keras-explainable on {source}"
     notes = [
-        known + " White lines are the true outline. Colours run from a map's lowest value to its highest "
-        "(the highest percent share one colour).",
-        f"Judged on {len(objects)} maps for each method, or {FEW} and those shown if it repeats (and then with "
-        f"fewer repetitions than by default: at most {max(DRAWS.values())}). Peak on object: how "
-        "often the map's largest value lies on the object. Mass on object: the share of the map's positive values "
-        f"that lies there. deep_shap compares with {REFERENCES} other scenes.",
-        "A random pixel and the centre pixel show what is reached without looking. " + timed,
+        known + " White lines are the true outlines. Colours run from a map's lowest value to its highest "
+        "(the highest 1 % of the values share one colour).",
+        f"Each method is judged on {len(objects)} maps. Methods that repeat are judged on {FEW} and those shown, with "
+        f"fewer repetitions than by default (at most {max(DRAWS.values())}). Peak on object: how often the map's "
+        "largest value lies on the object. Mass on object: the share of the map's positive values that lies there. "
+        f"deep_shap uses {REFERENCES} other scenes as baselines.",
+        "A random pixel and the centre pixel show what is reached without looking at the image. " + timed,
     ]
     return lead, notes
 

@@ -1,4 +1,4 @@
-"""Every method's map of every image in a folder, laid over the image: one picture file for each."""
+"""Explain every image in a folder by every method: one picture file for each, the map drawn over the image."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -17,12 +17,12 @@ from keras_explainable.viz import framing, image, image_files, output, tables
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 BATCH = 8  # images in memory at once, at their full size
-DENSEST = 0.8  # opacity of the strongest value
+DENSEST = 0.8  # opacity of the largest value
 SCENES, SEED = 6, 7  # the sample scenes: those of the demo
 
 
 class Sample(NamedTuple):
-    """An image that can be read: its path inside the folder, which is its name, and its pixels, uint8 (H, W, 3)."""
+    """An image: its name, which is its path inside the folder, and a function that reads it as uint8 (H, W, 3)."""
 
     name: str
     read: Callable[[], np.ndarray]
@@ -30,16 +30,16 @@ class Sample(NamedTuple):
 
 @dataclass
 class Dump:
-    """The picture files, why an image or a method was left out, and what gave images the model's size."""
+    """The picture files, why images or methods were left out, and how images were brought to the model's size."""
 
     pictures: list[Path] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
-    fits: dict[str, list[str]] = field(default_factory=dict)  # what was done -> the names of images
+    fits: dict[str, list[str]] = field(default_factory=dict)  # what was done to the size -> the names of images
 
     def __str__(self) -> str:
-        example = f", such as {tables.shown(self.pictures[0])}" if self.pictures else ""
-        told = [*framing.lines(self.fits), *tables.left_out(self.left_out)]
-        return "\n".join([*told, f"Pictures: {len(self.pictures)}{example}"])
+        example = f", such as {tables.printable(self.pictures[0])}" if self.pictures else ""
+        notes = [*framing.lines(self.fits), *tables.left_out(self.left_out)]
+        return "\n".join([*notes, f"Pictures: {len(self.pictures)}{example}"])
 
 
 def make(
@@ -52,23 +52,23 @@ def make(
     overwrite: bool = False,
     max_pixels: int = image_files.MAX_PIXELS,
 ) -> Dump:
-    """Save `out/<image>.<method>.png`: the image, and over it the method's map of the unit that it scores highest.
+    """Save `out/<image>.<method>.png`: the image, and over it the method's map of the unit with the highest score.
 
-    The picture shows what the model saw, in the image's own pixels. No two pictures share a name, since <image> is a
-    whole file name with its folders and ending, and numbered where another differs in case only. An image that cannot
-    be read, or whose picture cannot be written under its name, is left out.
+    The picture shows what the model saw, in the image's own pixels. No two pictures share a name: <image> is the whole
+    file name with its folders and its suffix, and is numbered if another differs only in case. An image is left out if
+    it cannot be read, or if its picture cannot be written under its name.
 
     Args:
-        loaded: what `loading.load` gives.
-        folder: of images, searched with all folders inside; None for the sample scenes.
+        loaded: the result of `loading.load`.
+        folder: a folder of images, searched with its subfolders; None for the sample scenes.
         methods: names of registered methods; None for all.
-        progress: whether to show a bar.
-        fit: how images get the model's size: "stretch", "crop" or "pad"; None for what goes with the model.
-        overwrite: whether pictures that exist are replaced.
-        max_pixels: larger images are left out.
+        progress: whether to show a progress bar.
+        fit: how images are brought to the model's size: "stretch", "crop" or "pad"; None for the model's default.
+        overwrite: whether to replace existing pictures.
+        max_pixels: images with more pixels are left out.
 
     Raises:
-        InputError: there is no such folder, it holds no images, or it is `out` as well.
+        InputError: the folder does not exist, holds no images, or is also `out`.
         OutputError: pictures exist, or cannot be written.
     """
     names = list(methods or (record.name for record in ke.registry.listed()))
@@ -96,21 +96,21 @@ def make(
 
 @contextmanager
 def leaving_out(name: str, left_out: dict[str, str]) -> Iterator[None]:
-    """Do what may not work for a method or an image: if so, why is entered under its name, and the others go on."""
+    """Run a body that may fail for one method or image. On failure, enter the reason under its name and continue."""
     try:
         yield
-    except ke.errors.OutputError:  # nor would it for the others
+    except ke.errors.OutputError:  # it would fail for all others as well
         raise
     except ke.errors.ExplainError as error:
         left_out[name] = str(error)
     except MemoryError:
-        left_out[name] = "It needs more memory than there is."
+        left_out[name] = "It needs more memory than is available."
 
 
 def _save(
     photos: dict[str, np.ndarray], maps: np.ndarray, titles: dict[str, str], method: str, place: output.Out, dump: Dump
 ) -> None:
-    """One picture file for each photo and its map (H, W, 1); one that cannot have its name is left out."""
+    """Write a picture for each photo and its map (H, W, 1). Leave out pictures that cannot be written by their name."""
     Image = image_files.pillow().Image
     for (name, photo), heat in zip(photos.items(), maps, strict=True):
         with leaving_out(name, dump.left_out):
@@ -123,46 +123,46 @@ def _file(title: str, method: str) -> str:
 
 
 def find(folder: Path, out: Path, max_pixels: int = image_files.MAX_PIXELS) -> list[Sample]:
-    """The images in a folder and all folders inside but `out`, in the order of their names.
+    """Return the images in a folder and its subfolders except `out`, in the order of their names.
 
     Raises:
-        InputError: there is no such folder, it holds no images, or it is `out` as well.
+        InputError: the folder does not exist, holds no images, or is also `out`.
     """
     if not folder.is_dir():
         problem = "is a file" if folder.exists() else "does not exist"
         raise ke.errors.InputError(f"{folder} {problem}, and a folder of images was expected.")
-    made = Path(os.path.realpath(out))  # which does not mind a link to itself
+    made = Path(os.path.realpath(out))  # unlike `Path.resolve`, accepts a link to itself
     if made == folder.resolve():
-        raise ke.errors.InputError(f"The pictures would lie among the images in {folder}: give them another folder.")
+        raise ke.errors.InputError(f"The pictures would be written among the images in {folder}: use another folder.")
     try:
         inside = sorted(folder.rglob("*"))
     except RecursionError:
-        raise ke.errors.InputError(f"{folder} holds too many folders inside one another. Move its images.") from None
+        raise ke.errors.InputError(f"{folder} has too many folders inside one another. Move its images.") from None
     paths = (p for p in inside if p.suffix.lower() in SUFFIXES and not p.is_dir())
     if folder.resolve() in made.parents:
-        # Pictures of an earlier run are no images.
+        # Pictures from an earlier run are not to be explained.
         paths = (p for p in paths if made not in Path(os.path.realpath(p)).parents)
     read = partial(image_files.read_image, max_pixels=max_pixels)
     samples = [Sample(p.relative_to(folder).as_posix(), partial(read, p)) for p in paths]
     if not samples:
         endings = ", ".join(sorted(SUFFIXES))
-        raise ke.errors.InputError(f"{folder} holds no images: files whose names end in {endings}.")
+        raise ke.errors.InputError(f"{folder} holds no images. Expected files whose names end in {endings}.")
     return samples
 
 
 def scenes() -> list[Sample]:
-    """Sample scenes that are drawn, not read."""
+    """Return the sample scenes, which are drawn, not read."""
     photos = ke.demo.load_scenes(SCENES, SEED)[0]
     return [Sample(f"scene-{i:02d}", partial(np.asarray, photo)) for i, photo in enumerate(photos, 1)]
 
 
 def _photos(batch: Sequence[Sample], size: tuple[int, int], fit: str, dump: Dump) -> dict[str, np.ndarray]:
-    """What of each image the model shall see; what that does to it is entered. One that cannot be read is left out."""
+    """Read images, and stretch, crop or pad them. Record what was done, and leave out images that cannot be read."""
     photos = {}
     for sample in batch:
         with leaving_out(sample.name, dump.left_out):
             photo = sample.read()
             photos[sample.name] = framing.framed(photo, size, fit)
-            if done := framing.told(photo.shape, size, fit):
+            if done := framing.describe(photo.shape, size, fit):
                 dump.fits.setdefault(done, []).append(sample.name)
     return photos

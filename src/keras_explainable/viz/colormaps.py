@@ -1,4 +1,4 @@
-"""Values as colours."""
+"""Colour maps: values as colours."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,25 +25,25 @@ COLOR_MAPS: dict[str, tuple[tuple[list[float], list[float]], ...]] = {
 }
 
 
-UNSIGNED, SIGNED = "jet", "bwr"  # what is used where no colour map is named
+UNSIGNED, SIGNED = "jet", "bwr"  # the default colour maps
 
 
-BRIGHTEST = 99.0  # percentile that gets the full colour, where a picture is for looking at only
+BRIGHTEST = 99.0  # the percentile that gets the full colour in pictures that are only looked at
 
 
-FAINTEST = 0.1  # opacity of the weakest value, where opacity follows strength
+FAINTEST = 0.1  # the opacity of the smallest value, if opacity follows the value
 
 
 def is_signed(maps: Sequence[np.ndarray]) -> bool:
-    """Whether any of the maps goes below zero."""
+    """Return whether any of the maps goes below zero."""
     return any(float(m.min()) < 0 for m in maps)
 
 
 def limits_of(maps: Sequence[np.ndarray], signed: bool, percentile: float = 100) -> Limits:
-    """The values at the two ends of the colour scale: (-m, m), m = max |map|, if signed; else (min, max).
+    """Return the ends of the colour scale: (-m, m) with m = max |map| if signed, else (min, max).
 
-    With a percentile less than 100, that takes the maximum's place, unless it is no more than the minimum: a few pixels
-    that stand far out, as in maps of gradients, would leave all others dark.
+    A percentile below 100 replaces the maximum, unless it does not exceed the minimum. Otherwise a few outliers, as in
+    maps of gradients, would leave all other pixels dark.
     """
     size = np.concatenate([np.abs(m).ravel() if signed else m.ravel() for m in maps])
     low, top = (0.0 if signed else float(size.min())), float(np.percentile(size, percentile))
@@ -52,15 +52,15 @@ def limits_of(maps: Sequence[np.ndarray], signed: bool, percentile: float = 100)
 
 
 def scale(values: np.ndarray, limits: Limits) -> np.ndarray:
-    """Map values as positions in [0, 1] on a colour scale with these ends, clipped; all 0 if the ends are one."""
+    """Return values as positions in [0, 1] on a colour scale, clipped; all 0 if its two ends are equal."""
     low, high = limits
     return np.clip((values - low) / (high - low), 0, 1) if high > low else np.zeros_like(values, dtype=float)
 
 
 def colorize(positions: np.ndarray, cmap: ColorMap = UNSIGNED) -> np.ndarray:
-    """Positions in [0, 1], of any shape, as RGB in [0, 1], (..., 3), by a colour map's name or function.
+    """Return positions in [0, 1], of any shape, as RGB in [0, 1], (..., 3), by a colour map's name or function.
 
-    Raises: InputError: a name that neither this table nor matplotlib has.
+    Raises: InputError: neither this table nor matplotlib knows the name.
     """
     if isinstance(cmap, str) and cmap in COLOR_MAPS:
         return np.stack([np.interp(positions, at, level) for at, level in COLOR_MAPS[cmap]], axis=-1)
@@ -74,7 +74,5 @@ def _matplotlib_map(name: str) -> Callable[[np.ndarray], Any]:
 
         return matplotlib.colormaps[name]
     except (ImportError, KeyError) as error:
-        problem = (
-            "needs matplotlib, which is missing" if isinstance(error, ImportError) else "is not one of matplotlib's"
-        )
+        problem = "needs matplotlib, which is missing" if isinstance(error, ImportError) else "is unknown to matplotlib"
         raise InputError(f"The colour map {name!r} {problem}. Built in: {', '.join(COLOR_MAPS)}.") from None

@@ -1,4 +1,4 @@
-"""Rows of pictures with captions in one image file, drawn by pillow alone."""
+"""Rows of pictures with captions in one image file, drawn with pillow only."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from keras_explainable.viz import output
 from keras_explainable.viz.framing import not_too_large
 from keras_explainable.viz.image import to_rgb
 from keras_explainable.viz.image_files import fit, pillow
-from keras_explainable.viz.tables import shown
+from keras_explainable.viz.tables import printable
 
 HEIGHT, GAP, MARGIN, TEXT = 288, 8, 26, 15
 PAPER, INK = (255, 255, 255), (40, 40, 40)
@@ -20,15 +20,15 @@ PAPER, INK = (255, 255, 255), (40, 40, 40)
 def strip(
     panels: Sequence[tuple[np.ndarray, str]], path: str | Path, height: int = HEIGHT, columns: int | None = None
 ) -> Path:
-    """Save a `sheet` in a file, in the format of its ending; what was there is replaced."""
+    """Save a `sheet` to a file, in the format of its suffix. An existing file is replaced."""
     return output.write(Path(path), sheet(panels, height, columns).save)
 
 
 def sheet(panels: Sequence[tuple[np.ndarray, str]], height: int = HEIGHT, columns: int | None = None) -> Any:
-    """Images (H, W, C) side by side at one height, each over its caption, in rows of `columns` (None: in one row), as a
-    pillow image.
+    """Draw images (H, W, C) at one height, each over its caption, in rows of `columns` (None: one row).
 
-    Raises: InputError: there are none, or one is so long and narrow that it would be too large."""
+    Returns: a pillow image.
+    Raises: InputError: there are no images, or one is so long and narrow that the result would be too large."""
     if not panels:
         raise InputError("There is nothing to save: `panels` is empty.")
     columns = columns or len(panels)
@@ -59,8 +59,8 @@ def _at_height(image: np.ndarray, height: int) -> np.ndarray:
 
 
 def _shortened(caption: str, width: int, font: object) -> str:
-    """The caption, cut where it would run under the next one."""
-    text = shown(caption)
+    """Return the caption, cut to the width of its picture."""
+    text = printable(caption)
     while text and font.getlength(text) > width - 4:  # type: ignore[attr-defined]
         text = text[:-2].rstrip("… ") + "…" if len(text) > 2 else ""
     return text

@@ -1,4 +1,4 @@
-"""Pictures as text, to stand inside an HTML file: images and maps as data URIs, masks as SVG paths."""
+"""Pictures as text for an HTML file: images and maps as data URIs, masks as SVG paths."""
 
 import base64
 import io
@@ -12,14 +12,14 @@ from keras_explainable.viz.image_files import pillow
 
 
 def picture(image: Any) -> str:
-    """An image as a data URI (PNG)."""
+    """Return an image as a data URI (PNG)."""
     return _data_uri(pillow().Image.fromarray(to_rgb(image)))
 
 
 def heat(values: Any) -> str:
-    """A map in colour, as a data URI, the more opaque the stronger it is, so that the image shows where little is.
+    """Return a map in colour as a data URI. Opacity follows the value, so that the image shows where values are small.
 
-    Colours go from the map's minimum to its 99th percentile; of a map that goes below zero, symmetric about zero.
+    Colours go from the map's minimum to its 99th percentile. If the map goes below zero, they are symmetric about zero.
     """
     values = as_map(values)
     signed = is_signed([values])
@@ -30,7 +30,7 @@ def heat(values: Any) -> str:
 
 
 def edges(mask: np.ndarray) -> str:
-    """The border of a mask as an SVG path in pixels, one stroke for each straight run of pixel edges."""
+    """Return the border of a mask as an SVG path in pixels, with one stroke for each straight run of pixel edges."""
     padded = np.pad(np.asarray(mask, bool), 1)
     across = padded[1:, 1:-1] != padded[:-1, 1:-1]
     down = (padded[1:-1, 1:] != padded[1:-1, :-1]).T
@@ -39,7 +39,7 @@ def edges(mask: np.ndarray) -> str:
 
 
 def _runs(lines: np.ndarray) -> list[tuple[int, int, int]]:
-    """(line, start, length) of each run of True along the rows."""
+    """Return (line, start, length) for each run of True along the rows."""
     steps = np.diff(np.pad(lines, ((0, 0), (1, 1))).astype(int), axis=1)
     return [
         (line, int(start), int(stop - start))

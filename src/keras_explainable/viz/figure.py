@@ -1,4 +1,4 @@
-"""Images, maps, and maps over images in one matplotlib figure; pyplot and its global state stay untouched."""
+"""Images, maps, and maps over images in one matplotlib figure, without pyplot and its global state."""
 
 import functools
 import io
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 class Colors(NamedTuple):
-    """How a group of maps is coloured: by which colour map (None: matplotlib's own), between which ends if shared."""
+    """The colours of a group of maps: the colour map (None: matplotlib's default), and the ends of a shared scale."""
 
     cmap: ColorMap | None
     signed: bool
     limits: Limits | None
 
     def style(self, values: np.ndarray) -> dict[str, Any]:
-        """Arguments of `imshow` for one map of the group."""
+        """Return the arguments of `imshow` for one map of the group."""
         low, high = self.limits or limits_of([values], self.signed)
         return {"cmap": self.cmap, "vmin": low, "vmax": high if high > low else low + 1}
 
@@ -49,18 +49,20 @@ def figure(
     subplots_ws: float = 0.0,
     subplots_hs: float = 0.0,
 ) -> "Figure":
-    """A grid of images, each under its overlay (a map of any size), if it has one.
+    """Draw a grid of images, each with its overlay (a map of any size), if it has one.
 
-    `images`: an array (N, H, W, C), (N, H, W), or a list of (H, W) and (H, W, C), C in 1, 3, 4; None leaves a cell
-    blank. Three and four channels and one-channel integers are pictures (values as `unit_range` reads them); one
-    channel of floats is a map, drawn in `cmap`. `overlays`: as many maps as images, or K times as many in the order
-    (K, N), which repeats the images; the (N, H, W, K) that `explain` returns is put in that order, and of one image
-    (H, W, K) is read as its K maps.
-    `bands`: of images with any number of channels, the three that are drawn as red, green and blue, or one as grey.
-    `slice`: of volumes and their maps, with one more axis of space in each of the shapes above, where they are cut:
-    an index on the first axis of space, or (axis, index). A coarse map is cut at the same place.
-    `signed`: colours symmetric about zero; by default where a map goes below zero and no colour map is named.
-    `shared`: one scale for all maps, and one for all overlays.
+    Args:
+        images: an array (N, H, W, C) or (N, H, W), or a list of (H, W) and (H, W, C), C in 1, 3, 4. None leaves a cell
+            blank. Images with three or four channels, or one channel of integers, are pictures, with values as
+            `unit_range` reads them. One channel of floats is a map, drawn in `cmap`.
+        overlays: as many maps as images, or K times as many in the order (K, N), which repeats the images. The maps
+            (N, H, W, K) of `explain` are put in that order. For one image, (H, W, K) are its K maps.
+        bands: for images with any number of channels, the three channels drawn as red, green and blue, or one drawn
+            as grey.
+        slice: for volumes and their maps, which have one more spatial axis in each shape above, where to cut them: an
+            index on the first spatial axis, or (axis, index). A coarse map is cut at the same place.
+        signed: whether colours are symmetric about zero. Default: if a map goes below zero and no colour map is named.
+        shared: one scale for all maps, and one for all overlays.
 
     Raises: InputError: wrong shapes or counts. BackendError: matplotlib is not installed.
     """
@@ -86,7 +88,7 @@ def figure(
 
 
 def save(canvas: "Figure", to_file: str | Path | None = None, to_buffer: BinaryIO | None = None) -> None:
-    """Write a figure to a file, in the format of its ending (folders are made), and as PNG to a binary buffer."""
+    """Write a figure to a file, in the format of its suffix, creating its folder; and as PNG to a binary buffer."""
     if to_file is not None:
         Path(to_file).parent.mkdir(parents=True, exist_ok=True)
         canvas.savefig(to_file)
@@ -101,14 +103,14 @@ def _grid(count: int, rows: int | None, cols: int | None) -> tuple[int, int]:
         cols = math.ceil(count / rows) if rows else math.ceil(math.sqrt(count))
     rows = rows or math.ceil(count / cols)
     if rows * cols < count:
-        raise InputError(f"{count} images do not fit {rows} rows of {cols}. Leave one of the two out.")
+        raise InputError(f"{count} images do not fit {rows} rows of {cols}. Pass only rows= or only cols=.")
     return rows, cols
 
 
 def _labels(titles: Sequence[str | None] | None, count: int) -> list[str]:
     labels = ["" if title is None else str(title) for title in ([titles] if isinstance(titles, str) else titles or ())]
     if len(labels) > count:
-        raise InputError(f"{len(labels)} titles were given for {count} images.")
+        raise InputError(f"Got {len(labels)} titles for {count} images. Expected at most one for each.")
     return labels + [""] * (count - len(labels))
 
 
@@ -122,7 +124,7 @@ def _colors(maps: list[np.ndarray], cmap: Any, default: str | None, signed: bool
 
 
 def _draw(axis: Any, picture: np.ndarray, colors: Colors, cmap: ColorMap | None) -> None:
-    """A map in the group's colours, a one-channel picture in grey (or the `cmap` asked for), colours as they are."""
+    """Draw a map in the group's colours, a one-channel picture in grey or `cmap`, and a colour picture as it is."""
     if _is_map(picture):
         values = as_map(picture)
         axis.imshow(values, **colors.style(values))
@@ -138,7 +140,7 @@ def _figsize(rows: int, cols: int, pictures: list[Any], titled: bool) -> tuple[f
 
 
 def _canvas(rows: int, cols: int, figsize: tuple, space: tuple) -> tuple["Figure", np.ndarray]:
-    """A figure of bare axes that no pyplot manages; notebooks show it even where pyplot was never imported."""
+    """Return a figure and its axes without pyplot. Notebooks show it even if pyplot was never imported."""
     try:
         from matplotlib.figure import Figure
         from matplotlib.layout_engine import ConstrainedLayoutEngine

@@ -1,4 +1,4 @@
-"""One self-contained HTML file: methods x images, how often each map points at the object, and what each method is."""
+"""A report in one HTML file: the maps of methods x images, how often they point at the object, a table of methods."""
 
 import base64
 import html
@@ -15,34 +15,35 @@ import numpy as np
 from keras_explainable.errors import InputError
 from keras_explainable.viz import data_uris
 from keras_explainable.viz.image import as_map, peak, to_rgb
-from keras_explainable.viz.tables import shown
+from keras_explainable.viz.tables import printable
 
-# The peak's mark, around (0, 0): a ring on the object (or where nobody knows), a cross beside it.
+# The mark of a peak, around (0, 0): a ring if it is on the object or the object is unknown, else a cross.
 RING, CROSS = '<circle r="3.4"/>', '<path d="M-3 -3L3 3M3 -3L-3 3"/>'
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A column: an image (H, W, C), the unit explained in it, and, where it is known, the object's pixels (H, W)."""
+    """A column: an image (H, W, C), the explained unit, and, if known, the object's pixels (H, W)."""
 
     image: np.ndarray
-    group: str  # columns of one image stand together under it
+    group: str  # the heading of all columns of one image
     title: str
     note: str = ""
     mask: np.ndarray | None = None
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width in pixels."""
+        """The height and width in pixels."""
         height, width = to_rgb(self.image).shape[:2]
         return height, width
 
 
 @dataclass(frozen=True)
 class Row:
-    """A method with its maps, (H, W) for each subject; or, without maps, a baseline of the table.
+    """A method with its maps, (H, W) for each subject; or, without maps, a baseline in the table.
 
-    `points` is the share of peaks on the object, `mass` the share of the map's positive sum there, `seconds` per map.
+    `points` is the share of peaks on the object, `mass` the share of the map's positive sum on it, and `seconds` the
+    time for one map.
     """
 
     name: str
@@ -56,7 +57,7 @@ class Row:
 
 
 def report(title: str, lead: str, subjects: Sequence[Subject], rows: Sequence[Row], notes: Sequence[str] = ()) -> str:
-    """The report as HTML: `lead` under the title, the grid of maps, the table of methods, `notes` at the end.
+    """Return the report as HTML: the title, `lead`, the grid of maps, the table of methods, and `notes`.
 
     Raises: InputError: a row has maps, but not one for each subject.
     """
@@ -84,12 +85,12 @@ def report(title: str, lead: str, subjects: Sequence[Subject], rows: Sequence[Ro
 
 
 def escape(text: str) -> str:
-    """Text from elsewhere, such as the name of a file, as HTML that shows it."""
-    return html.escape(shown(text))
+    """Escape foreign text, such as the name of a file, so that HTML shows it as it is."""
+    return html.escape(printable(text))
 
 
 def _hash_of_script(template: str) -> str:
-    """The only script that a browser shall run, as a Content-Security-Policy names it."""
+    """Return the hash of the report's script, the only one that its Content-Security-Policy lets the browser run."""
     (script,) = re.findall(r"<script>(.*?)</script>", template, re.DOTALL)
     return "sha256-" + base64.b64encode(sha256(script.encode()).digest()).decode()
 
@@ -99,7 +100,7 @@ def _known(subject: Subject) -> bool:
 
 
 def _photos(subjects: Sequence[Subject]) -> list[int]:
-    """For each subject the first one with the same image: the file holds each image once."""
+    """Return, for each subject, the index of the first one with the same image: the file holds each image once."""
     first: dict[bytes, int] = {}
     return [
         first.setdefault(bytes(str(s.size), "ascii") + to_rgb(s.image).tobytes(), i) for i, s in enumerate(subjects)
@@ -164,7 +165,7 @@ def _cell(row: Row, index: int, photo: int, subject: Subject) -> str:
 
 
 def _peak(subject: Subject, values: np.ndarray) -> tuple[str, str]:
-    """Where a map's peak lies, in words and as a mark: none if the map is the same everywhere."""
+    """Return where a map's peak lies, in words and as a mark. There is no mark if the map is the same everywhere."""
     if values.min() == values.max():
         return "it is the same everywhere", ""
     (y, x), (height, width) = peak(values), subject.size

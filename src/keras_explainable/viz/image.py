@@ -1,4 +1,4 @@
-"""Pictures as arrays: any image or tensor to 8-bit RGB, colour maps, maps laid over images, image files."""
+"""Pictures as arrays: any image or tensor as 8-bit RGB, and maps drawn over images."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,25 +22,25 @@ from keras_explainable.viz.colormaps import (
 Alpha = float | np.ndarray | Callable[[np.ndarray], np.ndarray]
 
 LUMA = np.array([0.299, 0.587, 0.114])  # grey of red, green, blue (ITU-R BT.601)
-BAND = 1_000_000  # pixels that are calculated with at once
+BAND = 1_000_000  # pixels that are processed at once
 
 
 def to_numpy(value: Any) -> np.ndarray:
-    """The numbers in `value`: an array, a tensor of any framework (on any device, with a gradient or not), or lists."""
+    """Return an array, lists, or a tensor of any framework and device, with or without gradient, as an array."""
     if hasattr(value, "detach"):
         value = value.detach().cpu()
         value = value.float() if "bfloat16" in str(value.dtype) else value
     try:
         array = np.asarray(value.numpy() if hasattr(value, "numpy") else value)
-        return array if array.dtype.kind in "biuf" else array.astype("float32")  # bfloat16 is of no NumPy kind
+        return array if array.dtype.kind in "biuf" else array.astype("float32")  # NumPy has no kind for bfloat16
     except (TypeError, ValueError):
         raise InputError(f"An image or a map must be an array of numbers. Got: {type(value).__name__}.") from None
 
 
 def channels_last(image: Any) -> np.ndarray:
-    """The image as (H, W) or (H, W, C), C in 1, 3, 4; channels that come first, as in torch, are moved to the end.
+    """Return the image as (H, W) or (H, W, C), C in 1, 3, 4. Leading channels, as in torch, are moved to the end.
 
-    Raises: InputError: another shape, no pixels, NaN, or infinity.
+    Raises: InputError: it has another shape, no pixels, NaN, or infinity.
     """
     array = to_numpy(image)
     if array.ndim == 3 and array.shape[-1] not in (1, 3, 4) and array.shape[0] in (1, 3, 4):
@@ -48,23 +48,23 @@ def channels_last(image: Any) -> np.ndarray:
     if array.size == 0 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in (1, 3, 4))):
         raise InputError(f"An image must be (H, W) or (H, W, C) with 1, 3 or 4 channels. Got shape {array.shape}.")
     if not np.isfinite(array).all():
-        raise InputError("An image or a map contains NaN or infinity, which has no colour. Look at how it was made.")
+        raise InputError("An image or a map contains NaN or infinity, which has no colour. Check how it was computed.")
     return array
 
 
 def as_map(values: Any) -> np.ndarray:
-    """A map as float (H, W), from (H, W), (H, W, 1) or (1, H, W). Raises: InputError: more than one channel."""
+    """Return a map (H, W), (H, W, 1) or (1, H, W) as float (H, W). Raises: InputError: it has several channels."""
     array = channels_last(values)
     if array.ndim == 3 and array.shape[-1] != 1:
-        raise InputError(f"A map is (H, W) or (H, W, 1), one value per pixel. Got shape {array.shape}.")
+        raise InputError(f"A map must be (H, W) or (H, W, 1), one value per pixel. Got shape {array.shape}.")
     return array.reshape(array.shape[:2]).astype(float)
 
 
 def unit_range(image: np.ndarray, span: Limits | None = None) -> np.ndarray:
-    """The image's values in [0, 1]; `span` are its lowest and highest, where this is a part of it.
+    """Scale an image's values to [0, 1]. For a part of an image, `span` is the minimum and maximum of the whole.
 
-    Integers in 0..255 are divided by 255, booleans are 0 or 1. Floats in [0, 1] stay, floats in [0, 255] are divided
-    by 255. Anything else, as a standardised input, is stretched: (x - min) / (max - min).
+    Integers in 0..255 are divided by 255. Booleans become 0 or 1. Floats in [0, 1] stay, and floats in [0, 255] are
+    divided by 255. Anything else, such as a standardised input, is stretched: (x - min) / (max - min).
     """
     low, high = span or (float(image.min()), float(image.max()))
     if image.dtype == bool or (image.dtype.kind == "f" and low >= 0 and high <= 1):
@@ -75,7 +75,7 @@ def unit_range(image: np.ndarray, span: Limits | None = None) -> np.ndarray:
 
 
 def to_rgb(image: Any) -> np.ndarray:
-    """An image of 1, 3 or 4 channels as uint8 (H, W, 3); what is transparent becomes white."""
+    """Return an image of 1, 3 or 4 channels as uint8 (H, W, 3). Transparent pixels become white."""
     whole = channels_last(image)
     span = (float(whole.min()), float(whole.max()))
     pixels = whole.reshape(whole.shape[0] * whole.shape[1], 1, -1)
@@ -92,26 +92,27 @@ def _to_rgb(values: np.ndarray) -> np.ndarray:
 
 
 def bands(shape: tuple[int, ...]) -> list[slice]:
-    """The rows of an image (H, W, ...), in parts whose calculation takes little memory."""
+    """Split the rows of an image (H, W, ...) into parts that are small enough to process in little memory."""
     rows = max(1, BAND // shape[1])
     return [slice(start, start + rows) for start in range(0, shape[0], rows)]
 
 
 def to_bytes(values: np.ndarray) -> np.ndarray:
-    """[0, 1] to 0..255, rounded to nearest."""
+    """Convert [0, 1] to 0..255, rounded to nearest."""
     return np.rint(np.clip(values, 0, 1) * 255).astype("uint8")
 
 
 def peak(values: np.ndarray) -> tuple[int, int]:
-    """Row and column of a map's maximum; of several that are equal, the one nearest to their middle."""
+    """Return the row and column of a map's maximum; of several equal ones, the one nearest to their mean position."""
     highest = np.argwhere(values == values.max())
     row, column = highest[np.argmin(((highest - highest.mean(axis=0)) ** 2).sum(axis=1))]
     return int(row), int(column)
 
 
 def stretch(values: np.ndarray, shape: tuple[int, ...], rows: slice = slice(None)) -> np.ndarray:
-    """A map (h, w) at another size (H, W), or some rows of it: linear in each axis, between half-pixel centres, edges
-    repeated."""
+    """Resize a map (h, w) to (H, W), or compute some of its rows.
+
+    Interpolation is linear in each axis, between half-pixel centres, with repeated edges."""
     for axis, size in enumerate(shape):
         source = (np.arange(size) + 0.5) * values.shape[axis] / size - 0.5
         source = np.clip(source, 0, values.shape[axis] - 1)[rows if axis == 0 else slice(None)]
@@ -125,11 +126,11 @@ def stretch(values: np.ndarray, shape: tuple[int, ...], rows: slice = slice(None
 def overlay(
     image: Any, values: Any, alpha: Alpha = 0.5, cmap: ColorMap | None = None, limits: Limits | None = None
 ) -> np.ndarray:
-    """A map in colour over an image, uint8 RGB (H, W, 3): (1 - alpha) image + alpha colour((map - low) / (high - low)).
+    """Draw a map over an image, uint8 RGB (H, W, 3): (1 - alpha) image + alpha colour((map - low) / (high - low)).
 
     The map may be smaller than the image. `alpha` is a number, (H, W), or a function of the positions on the scale.
-    Without `limits` a map that goes below zero is drawn symmetric about zero, in a diverging colour map, and any other
-    from its minimum to its maximum.
+    Without `limits`, a map that goes below zero is drawn symmetric about zero, in a diverging colour map, and any other
+    map from its minimum to its maximum.
     """
     drawn, heat = to_rgb(image), as_map(values)
     signed = cmap is None and is_signed([heat])
@@ -144,19 +145,20 @@ def overlay(
 
 
 def opacity(positions: np.ndarray, signed: bool) -> np.ndarray:
-    """How opaque the colour at each position of the scale is, where the image shall show through what is weak."""
+    """Return the opacity at each position of the scale, so that the image shows through small values."""
     return FAINTEST + (1 - FAINTEST) * (np.abs(2 * positions - 1) if signed else positions)
 
 
 def highlight(image: Any, values: Any, alpha: float = 0.8) -> np.ndarray:
-    """A map over the grey image, uint8 RGB, the fainter the weaker it is; its highest percent gets the full colour."""
+    """Draw a map over the grey image, uint8 RGB. Opacity follows the value; the highest 1 % get the full colour."""
     grey = np.rint(to_rgb(image) @ LUMA).astype("uint8")
     return fading(grey, values, alpha)
 
 
 def fading(image: Any, values: Any, alpha: float) -> np.ndarray:
-    """A map over an image, uint8 RGB, the fainter the weaker it is, at most `alpha`; its highest percent gets the full
-    colour, so that a few pixels that stand out do not leave the rest dark."""
+    """Draw a map over an image, uint8 RGB. Opacity follows the value, up to `alpha`.
+
+    The highest 1 % of the values get the full colour, so that a few outliers do not leave the rest dark."""
     heat = as_map(values)
     signed = is_signed([heat])
     limits = limits_of([heat], signed, BRIGHTEST)
@@ -164,7 +166,7 @@ def fading(image: Any, values: Any, alpha: float) -> np.ndarray:
 
 
 def cross(image: np.ndarray, at: tuple[int, int], reach: int = 6) -> np.ndarray:
-    """A picture with a white cross, edged in black, at a place (row, column)."""
+    """Return a picture with a white cross, edged in black, at (row, column)."""
     drawn, (row, column) = image.copy(), at
     for width, ink in ((1, 0), (0, 255)):
         far = reach + width

@@ -10,31 +10,32 @@ from keras_explainable import versions
 from keras_explainable.errors import BackendError, InputError, ModelFileError
 from keras_explainable.viz import output
 from keras_explainable.viz.image import to_rgb
-from keras_explainable.viz.tables import shown
+from keras_explainable.viz.tables import printable
 
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # pillow's others run programs, or are seldom looked after
-
-
-MAX_PIXELS = 50_000_000  # of an image file, unless more are allowed
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # pillow's other formats run programs, or are rarely maintained
 
 
-MAX_BYTES = 8  # for each pixel that is allowed: four channels of 16 bits
+MAX_PIXELS = 50_000_000  # of an image file, by default
 
 
-MAX_PARTS = 100_000  # strips or tiles of a TIFF, each of which takes pillow some 300 bytes, and time
+MAX_BYTES = 8  # for each allowed pixel: four channels of 16 bits
+
+
+MAX_PARTS = 100_000  # strips or tiles of a TIFF: each takes pillow some 300 bytes, and time
 
 
 TIFF_BYTES = {1, 2, 6, 7}  # kinds of entries that are kept as bytes, such as profiles
 
 
-STANDALONE = {b"", b"\0", b"\1", b"\xff", *(bytes([n]) for n in range(0xD0, 0xD9))}  # after 0xff: JPEG's, of no length
+# JPEG markers, after 0xff, that have no length.
+STANDALONE = {b"", b"\0", b"\1", b"\xff", *(bytes([n]) for n in range(0xD0, 0xD9))}
 
 
-MAX_SCANS = 100  # of a JPEG, each of which goes over all pixels; programs write 20 at most
+MAX_SCANS = 100  # of a JPEG: each goes over all pixels, and programs write at most 20
 
 
 def pillow() -> Any:
-    """The pillow package with its parts loaded. Raises: BackendError: it is not installed."""
+    """Return the pillow package with its modules imported. Raises: BackendError: it is not installed."""
     try:
         import PIL.Image
         import PIL.ImageDraw
@@ -46,21 +47,22 @@ def pillow() -> Any:
 
 
 def fit(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The largest central crop of an image that has the aspect of `size` (H, W), resized to it (pillow, bicubic)."""
+    """Take the largest central crop in the proportions of `size` (H, W), and resize it to `size` (pillow, bicubic)."""
     Image, ImageOps = pillow().Image, pillow().ImageOps
     if len(size) != 2 or min(size) < 1:
-        raise InputError(f"A size is (height, width), both at least 1. Got {size}.")
+        raise InputError(f"A size must be (height, width), both at least 1. Got {size}.")
     return np.asarray(ImageOps.fit(Image.fromarray(image), size[::-1], Image.Resampling.BICUBIC))
 
 
 def read_image(path: str | Path, size: int | tuple[int, int] | None = None, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """An image file as uint8 RGB (H, W, 3), upright by its EXIF orientation, transparency on white.
+    """Read an image file as uint8 RGB (H, W, 3), upright by its EXIF orientation, with transparency on white.
 
-    Files are BMP, GIF, JPEG, PNG, TIFF or WebP, whatever their names; of several pictures in one the first is taken.
-    With `size`, (H, W) or one side of a square, `fit` to it. Raises: ModelFileError: no file, no image, cut short, or
-    of more than `max_pixels`.
+    Files are BMP, GIF, JPEG, PNG, TIFF or WebP, whatever their names. Of a file with several pictures, the first is
+    read. With `size`, (H, W) or the side of a square, the image is `fit` to it.
+
+    Raises: ModelFileError: the file is missing, is not an image, is cut short, or has more than `max_pixels`.
     """
-    Image, name = pillow().Image, shown(path)
+    Image, name = pillow().Image, printable(path)
     versions.check("pillow")
     try:
         with output.opened(path) as stream, _open(name, stream) as file:
@@ -70,26 +72,26 @@ def read_image(path: str | Path, size: int | tuple[int, int] | None = None, max_
             pillow().ImageOps.exif_transpose(file, in_place=True)
             array = _pixels(file)
     except IsADirectoryError:
-        raise ModelFileError(f"{name} is a folder: give its images, or use `keras-explainable dump`.") from None
+        raise ModelFileError(f"{name} is a folder. Name its images, or use `keras-explainable dump`.") from None
     except FileNotFoundError:
         raise ModelFileError(f"There is no image at {name}. Check the path.") from None
     except pillow().UnidentifiedImageError:
         raise ModelFileError(f"{name} is not an image. Expected a BMP, GIF, JPEG, PNG, TIFF or WebP file.") from None
     except Image.DecompressionBombError as error:
-        raise ModelFileError(f"{name} is too large an image: make it smaller. {error}") from None
+        raise ModelFileError(f"{name} is too large: make it smaller. {error}") from None
     except MemoryError:
-        raise ModelFileError(f"{name} needs more memory than there is: make it smaller.") from None
+        raise ModelFileError(f"{name} needs more memory than is available: make it smaller.") from None
     except ModelFileError:
         raise
-    except Exception as error:  # readers of damaged files raise what comes, such as struct.error and KeyError
+    except Exception as error:  # reading a damaged file may raise anything, such as struct.error or KeyError
         if isinstance(error, OSError) and error.strerror:
             raise ModelFileError(f"{name} cannot be read: {error.strerror}.") from None
-        raise ModelFileError(f"{name} cannot be read as an image, it may be cut short or damaged: {error}.") from None
+        raise ModelFileError(f"{name} cannot be read as an image. It may be cut short or damaged: {error}.") from None
     return array if size is None else fit(array, (size, size) if isinstance(size, int) else size)
 
 
 def _open(name: str, stream: BinaryIO) -> Any:
-    """The file as a pillow image, not decoded yet. Raises: ModelFileError: a TIFF in too many parts."""
+    """Open the file as a pillow image without decoding it. Raises: ModelFileError: it is a TIFF of too many parts."""
     head = stream.read(8)
     order: Literal["big", "little"] = "big" if head[:2] == b"MM" else "little"
     big = head[2:3] == b"+"  # BigTIFF
@@ -99,26 +101,26 @@ def _open(name: str, stream: BinaryIO) -> Any:
             entry = stream.read(20 if big else 12)
             kind, count = int.from_bytes(entry[2:4], order), int.from_bytes(entry[4 : 12 if big else 8], order)
             if kind not in TIFF_BYTES and count > MAX_PARTS:
-                raise ModelFileError(f"{name} is a TIFF of more than {MAX_PARTS} parts. Save the image anew.")
+                raise ModelFileError(f"{name} is a TIFF of more than {MAX_PARTS} parts. Save the image again.")
     stream.seek(0)
     return pillow().Image.open(stream, formats=FORMATS)
 
 
 def _check_size(name: str, file: Any, size: int, most: int) -> None:
-    """Refuse, by its header, an image that would take too much memory when it is decoded. Raises: ModelFileError."""
+    """Raise `ModelFileError` if the header says that decoding the image would take too much memory."""
     width, height = file.size
     tile = [getattr(file, "tag_v2", {}).get(tag, 1) for tag in (322, 323)]  # TIFF's TileWidth and TileLength
     pixels = max(width * height, tile[0] * tile[1])
     found = f"{pixels} pixels" if pixels > most else f"{size} bytes" if size > most * MAX_BYTES else ""
     if found:
         raise ModelFileError(
-            f"{name} is too large an image, {found}: make it smaller, or allow more than {most} pixels by --max-pixels "
+            f"{name} is too large, {found}: make it smaller, or allow more than {most} pixels by --max-pixels "
             "(max_pixels=)."
         )
 
 
 def _check_scans(name: str, stream: BinaryIO) -> None:
-    """Refuse a JPEG that would be decoded for minutes, over and over again. Raises: ModelFileError."""
+    """Raise `ModelFileError` if a JPEG has so many scans that decoding it would take minutes."""
     place = stream.tell()
     stream.seek(0)
     data, at, scans = stream.read(), 0, 0
@@ -127,13 +129,13 @@ def _check_scans(name: str, stream: BinaryIO) -> None:
         kind = data[at + 1 : at + 2]
         scans += kind == b"\xda"
         if scans > MAX_SCANS:
-            raise ModelFileError(f"{name} is a JPEG of more than {MAX_SCANS} scans. Save the image anew.")
+            raise ModelFileError(f"{name} is a JPEG of more than {MAX_SCANS} scans. Save the image again.")
         alone = kind in STANDALONE
         at += 1 if alone else 2 + int.from_bytes(data[at + 2 : at + 4])
 
 
 def _pixels(file: Any) -> np.ndarray:
-    """The pixels of an open pillow image as uint8 RGB; 16-bit grey keeps its range, palettes and alpha are resolved."""
+    """Decode an open pillow image to uint8 RGB. 16-bit grey keeps its range; palettes and alpha are resolved."""
     if file.mode.startswith(("I", "F")):
         values = np.asarray(file)
         return to_rgb(values / 65535 if "16" in file.mode or (file.mode == "I" and values.max() > 255) else values)

@@ -1,4 +1,4 @@
-"""Files that are read and written: images are regular files, and what is written is there whole or not at all."""
+"""Read and write files safely: only regular files are read, and files are written whole or not at all."""
 
 import errno
 import os
@@ -12,37 +12,38 @@ from stat import S_ISREG
 from typing import BinaryIO
 
 from keras_explainable.errors import InputError, ModelFileError, OutputError
-from keras_explainable.viz.tables import shown
+from keras_explainable.viz.tables import printable
 
 ELSEWHERE = "Choose another folder."
 KEPT = "Choose another folder, or --overwrite (overwrite=True)."
 
 
 def opened(path: str | Path) -> BinaryIO:
-    """A regular file, open to be read.
+    """Open a regular file for reading.
 
-    Raises: ModelFileError: it is a pipe, a device or the like, which may never end. OSError: there is no such file.
+    Raises: ModelFileError: it is a pipe or a device, which may never end. OSError: it cannot be opened.
     """
     file = open(path, "rb", opener=_at_once)  # noqa: SIM115
     if not S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise ModelFileError(f"{shown(path)} is a pipe or a device. Expected a regular file.")
+        raise ModelFileError(f"{printable(path)} is a pipe or a device. Expected a regular file.")
     return file
 
 
 def _at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe that nobody writes to would be waited for
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # opening a pipe without a writer would block
 
 
 def write(path: Path, save: Callable[[BinaryIO], object]) -> Path:
-    """Write a file by `save`, which gets it open: under another name in its folder at first, and then renamed.
+    """Write a file by calling `save` with it. It is written under a temporary name in its folder, then renamed.
 
-    So a failure leaves what was there. What was there is replaced; of a link it is the link, not what it leads to.
+    A failure leaves an existing file as it was; otherwise it is replaced. If it is a link, the link is replaced, not
+    its target.
 
     Raises:
-        InputError: the name is too long. OutputError: anything else that the system refuses.
+        InputError: the name is too long. OutputError: the system refuses anything else.
     """
-    part = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")  # some formats are chosen by the ending
+    part = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")  # some formats are chosen by the suffix
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -54,54 +55,55 @@ def write(path: Path, save: Callable[[BinaryIO], object]) -> Path:
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise InputError(
-                f"{shown(path.name)} is too long a name for {shown(path.parent)}. Rename the image."
+                f"The name {printable(path.name)} is too long for {printable(path.parent)}. Rename the image."
             ) from None
         why = error.strerror or error
-        raise OutputError(f"{shown(path)} cannot be written: {why}. {ELSEWHERE}") from error
+        raise OutputError(f"{printable(path)} cannot be written: {why}. {ELSEWHERE}") from error
     return path
 
 
 @dataclass(frozen=True)
 class Out:
-    """The folder that a command writes into. No link inside is followed, and nothing there is replaced, unless
-    `overwrite`."""
+    """The output folder of a command. Links inside it are not followed. Files are replaced only if `overwrite`."""
 
     folder: Path
     overwrite: bool = False
 
     def check(self, names: Iterable[str]) -> None:
-        """Refuse a folder that cannot be written into, or holds a file of one of these names: before the work.
+        """Check the folder before the work.
 
-        Raises: OutputError.
+        Raises: OutputError: it cannot be written into, or it has a file with one of these names.
         """
         there = next(place for place in (self.folder, *self.folder.parents) if os.path.exists(place))
         if not there.is_dir():
-            raise OutputError(f"{shown(there)} is a file, and a folder to write into was expected. {ELSEWHERE}")
+            raise OutputError(f"{printable(there)} is a file. Expected a folder to write into. {ELSEWHERE}")
         if not os.access(there, os.W_OK | os.X_OK):
-            raise OutputError(f"{shown(there)} cannot be written into. {ELSEWHERE}")
+            raise OutputError(f"{printable(there)} cannot be written into. {ELSEWHERE}")
         try:
             self.folder.stat()
         except FileNotFoundError:
-            pass  # it is made when there is something to write
+            pass  # it is created when the first file is written
         except OSError as error:
-            raise OutputError(f"{shown(self.folder)} cannot be written into: {error.strerror}. {ELSEWHERE}") from None
+            raise OutputError(
+                f"{printable(self.folder)} cannot be written into: {error.strerror}. {ELSEWHERE}"
+            ) from None
         if taken := [name for name in names if self._keeps(name)]:
             others = f", and {len(taken) - 1} more of the files to be written" if len(taken) > 1 else ""
-            raise OutputError(f"{shown(self.folder / taken[0])} exists{others}. {KEPT}")
+            raise OutputError(f"{printable(self.folder / taken[0])} exists{others}. {KEPT}")
 
     def write(self, name: str, save: Callable[[BinaryIO], object]) -> Path:
-        """Write one file, whose name may contain folders, by `save`, which gets it open.
+        """Write one file by calling `save` with it. Its name may contain folders.
 
-        Raises: InputError: this name cannot be written. OutputError: the folder cannot.
+        Raises: InputError: this name cannot be written. OutputError: the folder cannot be written into.
         """
         path = self.folder / name
         if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise InputError(f"{shown(name)} is a place outside {shown(self.folder)}. Expected a name inside.")
+            raise InputError(f"{printable(name)} is outside {printable(self.folder)}. Expected a name inside.")
         for place in path.parents[: len(Path(name).parts) - 1]:
             if place.is_symlink():
-                raise InputError(f"{shown(place)} is a link to another place, which is not written to. Remove it.")
+                raise InputError(f"{printable(place)} is a link, and links are not followed. Remove it.")
         if self._keeps(name):
-            raise InputError(f"{shown(path)} exists. {KEPT}")
+            raise InputError(f"{printable(path)} exists. {KEPT}")
         return write(path, save)
 
     def _keeps(self, name: str) -> bool:
@@ -109,8 +111,9 @@ class Out:
 
 
 def distinct(names: Sequence[str], endings: Sequence[str] = ("",)) -> list[str]:
-    """The names, numbered where with one of the endings it would be the name of another's file, also where names that
-    differ in case, or in how accents are composed, are one."""
+    """Number the names so that no two files, with any of the endings, share a name.
+
+    Names that differ only in case, or in how accents are composed, count as equal, as some file systems treat them."""
     taken: set[str] = set()
     chosen = []
     for name in names:

@@ -4,12 +4,13 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 
-SENTENCE = r"(?<=[.!?])\s+(?=[A-Z`])"  # where one ends, and another begins
+SENTENCE = r"(?<=[.!?])\s+(?=[A-Z`])"  # the gap between two sentences
 
 
-def shown(name: object) -> str:
-    """A name or a message in one line: what would steer a terminal, turn text around or is no character (as in names
-    that are not UTF-8) is written as an escape."""
+def printable(name: object) -> str:
+    """Return a name or a message that is safe to print in one line.
+
+    Control characters, characters that change the direction of text, and bytes that are not UTF-8 are escaped."""
     return "".join(
         c if c.isprintable() or unicodedata.category(c) == "Zs" else c.encode("unicode_escape").decode()
         for c in str(name)
@@ -17,8 +18,8 @@ def shown(name: object) -> str:
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Rows under headers in aligned columns, each as wide as it needs; numbers (by the first row) to the right."""
-    cells = [list(headers), *([shown(cell) for cell in row] for row in rows)]
+    """Align rows under their headers. Columns of numbers, judged by the first row, are aligned to the right."""
+    cells = [list(headers), *([printable(cell) for cell in row] for row in rows)]
     widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
     right = [len(cells) > 1 and _is_number(cell) for cell in (cells[1] if rows else headers)]
     lines = [_line(row, widths, right) for row in cells]
@@ -26,9 +27,9 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def left_out(reasons: Mapping[str, str]) -> list[str]:
-    """A line for each method or image that was left out, with the first sentence of why."""
+    """Return a line for each method or image that was left out, with the first sentence of the reason."""
     first = {name: " ".join(re.split(SENTENCE, why, maxsplit=1)[0].split()) for name, why in reasons.items()}
-    return [f"Left out: {shown(name)}: {shown(why)}" for name, why in first.items()]
+    return [f"Left out: {printable(name)}: {printable(why)}" for name, why in first.items()]
 
 
 def _is_number(cell: str) -> bool:

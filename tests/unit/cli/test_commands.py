@@ -183,7 +183,7 @@ def test_explain_by_all_leaves_out_what_does_not_fit_and_goes_on(photo, tmp_path
     fails(named, 1, " ".join(whole.split()))
     layered = run("explain", photo, "-m", "all", "--layer", "features", "--out", tmp_path / "layered")
     assert [path.name for path in (tmp_path / "layered").iterdir()] == ["photo_gradcam.png"]
-    assert "Left out: gradients, attention_rollout: they look at the whole model" in layered.stderr
+    assert "Left out: gradients, attention_rollout: they explain the whole model" in layered.stderr
 
 
 def test_a_models_file_and_its_scale(photo, tmp_path):
@@ -250,7 +250,7 @@ def test_words_that_are_not_right_end_with_2(photo):
     fails(run("explain", photo, "-m", "Integrated-Gradients"), 2, "Did you mean integrated_gradients?")
     fails(run("explain", photo, "--unit", "top-0"), 2, "--unit", "top-K")
     fails(run("explain", photo, "--unit", "striped disc"), 2, "Did you mean striped disk")
-    fails(run("explain", photo, "--unit", "qqq"), 2, f"Of its {len(ke.demo.CLASSES)} names the nearest: ")
+    fails(run("explain", photo, "--unit", "qqq"), 2, f"The nearest of its {len(ke.demo.CLASSES)} names: ")
     fails(run("compare", photo, "--unit", "top-2"), 2, "one unit of each image", "explain --unit top-2")
     fails(run("explain", photo, "--weights", "mine"), 2, "imagenet or none")
     fails(run("explain", photo, "--scale", "percent"), 2, "raw, unit, tf, torch, caffe")
@@ -369,8 +369,8 @@ def test_help_tells_what_repetitions_do():
     def text(command):
         return " ".join(run(command, "--help").stdout.replace("│", " ").split())
 
-    assert "Methods that count none, such as occlusion and ablationcam" in text("compare")
-    assert "less often than by default: their numbers differ from docs/methods.md" in text("demo")
+    assert "Methods without repetitions, such as occlusion and ablationcam" in text("compare")
+    assert "fewer repetitions than by default: their numbers differ from docs/methods.md" in text("demo")
 
 
 def test_compare_shows_what_is_done_when_it_is_stopped(photo, tmp_path, monkeypatch):

@@ -138,7 +138,7 @@ def test_several_photos_are_told_once_for_each_thing_that_is_done(files, tmp_pat
 def test_models_that_are_known_to_be_fed_central_crops_are_cropped_unless_told(files, tmp_path, monkeypatch):
     trained = keras.models.load_model(files[2])
     monkeypatch.setattr(keras.applications, "MobileNetV2", lambda weights, classifier_activation: trained)
-    monkeypatch.setattr(sys.modules["keras_explainable.loading.load"], "_imagenet_names", lambda: None)
+    monkeypatch.setattr(sys.modules["keras_explainable.loading.applications"], "_imagenet_names", lambda: None)
     assert loading.load("MobileNetV2").preprocess.fit == "crop"
     assert loading.load("MobileNetV2", weights=None).preprocess.fit == "stretch"  # nobody trained it
     assert loading.load("demo").preprocess.fit == loading.load(files[2]).preprocess.fit == "stretch"

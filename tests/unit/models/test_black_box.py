@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import keras_explainable as ke
+from keras_explainable import models
 from keras_explainable.errors import ExplainError, InputError, LayerError
 from support import keras_models
 from support.calls import few
@@ -48,7 +49,7 @@ CALLABLES = {
 @pytest.mark.parametrize("name", CALLABLES)
 def test_scores_are_the_functions(name):
     x = keras_models.images("functional")
-    view = ke.methods.gradient.models.view(CALLABLES[name], x, np.array([[1], [3], [0]]))
+    view = models.view(CALLABLES[name], x, np.array([[1], [3], [0]]))
     scores, _ = view.evaluate()
     np.testing.assert_allclose(keras.ops.convert_to_numpy(scores)[:, 0], linear(x)[[0, 1, 2], [1, 3, 0]], rtol=1e-4)
     assert view.unit_count() == 4
@@ -73,7 +74,7 @@ def test_it_has_no_layers(question):
 
 def test_what_is_no_scores_is_refused():
     x = keras_models.images("functional")
-    view = ke.methods.gradient.models.view
+    view = models.view
     with pytest.raises(InputError, match="returned a dict"):
         view(lambda images: {"a": images}, x).evaluate()
     with pytest.raises(InputError, match="Unit 4 was asked for, and the model has units 0 to 3"):

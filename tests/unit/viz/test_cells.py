@@ -132,17 +132,17 @@ def test_coarse_maps_of_one_image_are_told_by_its_proportions(rng):
     image, maps = np.zeros((40, 60, 3)), rng.random((4, 6, 5))
     same(cells(image, maps)[1], np.moveaxis(maps, -1, 0))
     same(cells(image, np.moveaxis(maps, -1, 0))[1], np.moveaxis(maps, -1, 0))
-    with pytest.raises(InputError, match=r"\(7, 7, 7\) may be 7 maps, by the last axis, or 7, by the first: give a li"):
+    with pytest.raises(InputError, match=r"\(7, 7, 7\) may be 7 maps, by the last axis, or 7, by the first: pass a li"):
         visualize(np.zeros((14, 14, 3)), overlays=rng.random((7, 7, 7)))
 
 
 @pytest.mark.parametrize(
     ("images", "overlays", "words"),
     [
-        ((2, 8, 6, 3), (8, 6, 3), r"\(8, 6, 3\) are 1 image x 3 maps, and 2 images came"),
-        ((2, 8, 6, 3), (1, 8, 6, 3), r"\(1, 8, 6, 3\) are 1 image x 3 maps, and 2 images came"),
-        ((3, 8, 6, 3), (2, 8, 6, 3), r"\(2, 8, 6, 3\) are 2 images x 3 maps, and 3 images came"),
-        ((8, 6, 3), (2, 8, 6, 4), r"\(2, 8, 6, 4\) are 2 images x 4 maps, and 1 image came"),
+        ((2, 8, 6, 3), (8, 6, 3), r"\(8, 6, 3\) are 1 image x 3 maps, but there are 2 images"),
+        ((2, 8, 6, 3), (1, 8, 6, 3), r"\(1, 8, 6, 3\) are 1 image x 3 maps, but there are 2 images"),
+        ((3, 8, 6, 3), (2, 8, 6, 3), r"\(2, 8, 6, 3\) are 2 images x 3 maps, but there are 3 images"),
+        ((8, 6, 3), (2, 8, 6, 4), r"\(2, 8, 6, 4\) are 2 images x 4 maps, but there is 1 image"),
     ],
 )
 def test_maps_of_another_number_of_images_are_counted(images, overlays, words):
@@ -168,14 +168,14 @@ def test_maps_of_another_number_of_images_are_counted(images, overlays, words):
         ({"images": np.zeros((2, 5, 8, 6))}, r"\(5, 8, 6\).*slice=12 shows"),
         ({"images": np.zeros((1, 8, 6, 3)), "overlays": np.zeros((1, 5, 8, 6, 3))}, r"Overlays.* slice=12"),
         ({"images": np.zeros((8, 6)), "slice": 1}, r"Images must be .*\(N, D, H, W\)"),
-        ({"images": np.zeros((5, 8, 6, 3)), "slice": 5}, r"slice=\(0, 5\) came for volumes with 5 places"),
-        ({"images": np.zeros((5, 8, 6, 3)), "slice": (3, 0)}, r"slice=\(3, 0\) came. Expected .*axis 0, 1 or 2"),
-        ({"images": np.zeros((5, 8, 6, 3)), "slice": True}, "slice=True came"),
+        ({"images": np.zeros((5, 8, 6, 3)), "slice": 5}, r"Got slice=\(0, 5\) for volumes with 5 places"),
+        ({"images": np.zeros((5, 8, 6, 3)), "slice": (3, 0)}, r"Got slice=\(3, 0\)\. Expected .*axis 0, 1 or 2"),
+        ({"images": np.zeros((5, 8, 6, 3)), "slice": True}, "Got slice=True"),
         ({"images": np.zeros((5, 8, 6, 3)), "slice": 1, "overlays": [np.zeros((5, 8, 6, 2))]}, "one value at each"),
-        ({"images": np.zeros((8, 6, 5)), "bands": (1, 2)}, r"bands=\(1, 2\) came. Expected three"),
-        ({"images": np.zeros((8, 6, 5)), "bands": "rgb"}, "bands='rgb' came"),
-        ({"images": np.zeros((8, 6, 5)), "bands": (5, 0, 0)}, r"bands=\[5, 0, 0\] came for images of 5 channels"),
-        ({"images": [np.zeros((12, 20, 16))], "bands": (3, 2, 1)}, r"\(12, 20, 16\) may be its first axis or its last"),
+        ({"images": np.zeros((8, 6, 5)), "bands": (1, 2)}, r"Got bands=\(1, 2\)\. Expected three"),
+        ({"images": np.zeros((8, 6, 5)), "bands": "rgb"}, "Got bands='rgb'"),
+        ({"images": np.zeros((8, 6, 5)), "bands": (5, 0, 0)}, r"Got bands=\[5, 0, 0\] for images of 5 channels"),
+        ({"images": [np.zeros((12, 20, 16))], "bands": (3, 2, 1)}, r"\(12, 20, 16\) may be its first or its last axis"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_what_to_do(arguments, words):

@@ -51,15 +51,15 @@ def test_a_covering_picture_keeps_proportions_and_loses_no_cell_of_the_map():
 
 
 def test_what_was_done_is_told_width_first():
-    assert framing.told((480, 640, 3), (224, 224), "stretch") == "640 x 480 stretched to 224 x 224"
-    cropped = framing.told((480, 640, 3), (224, 224), "crop")
+    assert framing.describe((480, 640, 3), (224, 224), "stretch") == "640 x 480 stretched to 224 x 224"
+    cropped = framing.describe((480, 640, 3), (224, 224), "crop")
     assert cropped.startswith("640 x 480 cropped to its middle 480 x 480, scaled to 224 x 224 (--fit stretch or pad")
-    padded = framing.told((480, 640, 3), (112, 224), "pad")
+    padded = framing.describe((480, 640, 3), (112, 224), "pad")
     assert padded == "640 x 480 padded with grey to 960 x 480, scaled to 224 x 112"
     for fit in framing.FITS:
-        assert framing.told((448, 448, 3), (224, 224), fit) == ""
-    with pytest.raises(InputError, match="fit='squash' came. Expected one of: stretch, crop, pad"):
-        framing.told((4, 4), (2, 2), "squash")
+        assert framing.describe((448, 448, 3), (224, 224), fit) == ""
+    with pytest.raises(InputError, match="Got fit='squash'. Expected one of: stretch, crop, pad"):
+        framing.describe((4, 4), (2, 2), "squash")
 
 
 def test_each_thing_done_is_one_line():

@@ -237,14 +237,14 @@ def test_files_that_are_no_images_are_refused(tmp_path, rng):
         image_files.read_image(tmp_path / "text.png")
     with pytest.raises(ModelFileError, match=r"no image at .*none\.png"):
         image_files.read_image(tmp_path / "none.png")
-    with pytest.raises(ModelFileError, match="is a folder: give its images"):
+    with pytest.raises(ModelFileError, match="is a folder. Name its images"):
         image_files.read_image(tmp_path)
 
 
 def test_an_image_that_is_too_large_is_refused_as_that(tmp_path, monkeypatch):
     Image.fromarray(np.zeros((60, 60, 3), "uint8")).save(tmp_path / "large.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(ModelFileError, match=r"large.png is too large an image: make it smaller. .*3600 pixels"):
+    with pytest.raises(ModelFileError, match=r"large.png is too large: make it smaller. .*3600 pixels"):
         image_files.read_image(tmp_path / "large.png")
 
 
