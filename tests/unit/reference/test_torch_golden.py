@@ -11,6 +11,7 @@ from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 from support.compare import close  # noqa: E402
+from support.selection import slow  # noqa: E402
 
 pytestmark = [
     pytest.mark.real,
@@ -86,6 +87,7 @@ def test_decomposition(golden):
             close(value[:, 0], np.moveaxis(reference, 1, -1) if reference.ndim == 4 else reference)
 
 
+@slow
 @pytest.mark.parametrize("name", ["resnet20_cifar10", "squeezenet_v1_1"])
 def test_keras_models_of_equal_weights(real_data, name):
     import networks
