@@ -15,6 +15,8 @@ from keras_explainable.demo.scenes import SIZE, draw_scene
 from keras_explainable.errors import InputError
 from support.selection import slow, slow_compiled
 
+pytestmark = slow_compiled
+
 
 @pytest.fixture(scope="module")
 def model():
