@@ -1,6 +1,7 @@
 # make demo    install with one backend, explain the embedded images, write demo/report.html
 # make docs    write docs/methods.md, the page of all methods, anew
-# make test    install all three backends, run the tests once on each
+# make test    install all three backends, run the quick tests on each, every method among them (six minutes on two cores)
+# make test-all  the slow tests as well: what a change must pass
 # make test-peers  the tests beside other libraries: zennit, pytorch-grad-cam, scikit-learn, torchvision, KerasHub, tf-keras-vis,
 #              Xplique, transformers, timm, lxt; of one that cannot be installed, the tests are skipped
 # make lint    ruff and mypy
@@ -13,13 +14,14 @@
 #              done is not done again; ARGS="--source timm", "--model NAME", "--methods gradcam", --sample, --anew, --table
 # make clean   remove environments, caches and outputs
 #
-# BACKEND=jax narrows demo, tests and bench to one backend; TESTS=tests/test_data/batches.py and PYTEST_ARGS="-k nan -x" narrow the
-# tests; JOBS=0 runs them in one process; ARGS= goes to demo or bench; PYTHON= is the Python (3.11 or newer) to start from.
+# BACKEND=jax narrows demo, tests and bench to one backend; TESTS=tests/unit/data/test_batches.py and PYTEST_ARGS="-k nan -x"
+# narrow the tests; JOBS=0 runs them in one process; ARGS= goes to demo or bench; PYTHON= is the Python (3.11 or newer) to
+# start from.
 
 SHELL       := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo docs test test-peers lint audit pins bench bench-peers zoo clean
+.PHONY: demo docs test test-all test-peers lint audit pins bench bench-peers zoo clean
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -49,11 +51,12 @@ demo: $(VENV)/.demo-$(DEMO_BACKEND)
 docs: $(VENV)/.test
 	KERAS_BACKEND=torch $(BIN)/python docs/build_methods_page.py
 
-test: $(VENV)/.test
+test-all: LEVEL := --slow
+test test-all: $(VENV)/.test
 	@failed=""; lines=""; \
 	for backend in $(BACKENDS); do \
 	  echo "=== $$backend"; \
-	  KERAS_BACKEND=$$backend $(BIN)/python -m pytest -n $(JOBS) --maxprocesses=4 $(PYTEST_ARGS) $(TESTS) \
+	  KERAS_BACKEND=$$backend $(BIN)/python -m pytest -n $(JOBS) --maxprocesses=4 --durations=20 $(LEVEL) $(PYTEST_ARGS) $(TESTS) \
 	    | tee $(VENV)/test-$$backend.log || failed="$$failed $$backend"; \
 	  lines+=$$(printf '%-12s %s' "$$backend" "$$(tail -n 1 $(VENV)/test-$$backend.log | tr -d =)")$$'\n'; \
 	done; \
@@ -63,7 +66,7 @@ test: $(VENV)/.test
 
 test-peers: $(VENV)/.peers
 	for backend in $(filter torch tensorflow,$(BACKENDS)); do \
-	  KERAS_BACKEND=$$backend $(BIN)/python -m pytest -m peers $(PYTEST_ARGS) $(TESTS); \
+	  KERAS_BACKEND=$$backend $(BIN)/python -m pytest -m peers --slow $(PYTEST_ARGS) $(TESTS); \
 	done
 
 lint: $(VENV)/.test

@@ -1,4 +1,5 @@
-"""Settings that must stand before a framework is imported (one thread per process, quiet, no window); the real data."""
+"""Settings that must stand before a framework is imported (one thread per process, quiet, no window); which tests run, by
+how slow they are; the real data."""
 
 import contextlib
 import os
@@ -28,14 +29,35 @@ for name, value in {
     os.environ.setdefault(name, value)
 
 
-@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as slow, where tests must be compiled, what is `where_quick` and not `everywhere`."""
-    import keras
+LEVELS = ("fast", "slow", "very_slow")
 
-    for item in items if keras.backend.backend() != "torch" else []:
-        if item.get_closest_marker("where_quick") and not item.get_closest_marker("everywhere"):
-            item.add_marker(pytest.mark.slow)
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How slow tests may be that are run."""
+    group = parser.getgroup("levels", "which tests run; without either, those that are neither slow nor very slow")
+    group.addoption("--slow", action="store_const", dest="level", const=1, default=0, help="run slow tests as well")
+    group.addoption("--very-slow", action="store_const", dest="level", const=2, help="run all tests")
+
+
+def level(item: pytest.Item) -> int:
+    """How slow a test is: by the mark closest to it, and by the slowest of several at the same place."""
+    of_parameters = getattr(getattr(item, "callspec", None), "marks", [])
+    of_function = [mark for mark in item.own_markers if mark not in of_parameters]
+    above = (node.own_markers for node in reversed(item.listchain()[:-1]))
+    for marks in (of_parameters, of_function, *above):
+        found = [LEVELS.index(mark.name) for mark in marks if mark.name in LEVELS]
+        if found:
+            return max(found)
+    return 0
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is slower than asked for."""
+    asked = config.getoption("level")
+    levels = [(item, level(item)) for item in items]
+    config.hook.pytest_deselected(items=[item for item, n in levels if n > asked])
+    items[:] = [item for item, n in levels if n <= asked]
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from keras import layers as L
 
 import keras_explainable as ke
 from support import keras_models
-from support.helpers import where_quick
+from support.selection import very_slow_compiled
 
 PAGE = Path(__file__).parents[2] / "docs" / "coming-from.md"
 BACKEND = keras.backend.backend()
@@ -25,7 +25,7 @@ SIZE, CLASSES = (18, 22), [1, 4]
 EQUAL, NEARLY = 1e-4, 0.2
 
 pytestmark = [
-    where_quick,
+    very_slow_compiled,
     pytest.mark.filterwarnings("ignore:The structure of `inputs`"),
     pytest.mark.filterwarnings("ignore:You are providing multiple inputs for Lime"),
     pytest.mark.filterwarnings("ignore:.*is hardly determined"),

@@ -12,6 +12,8 @@ import keras_explainable as ke
 from keras_explainable.numerics import random
 from reference import filters as slow_filters
 from reference.resize import bilinear
+from support.compare import close
+from support.selection import slow_compiled, very_slow_compiled
 
 BACKEND = keras.backend.backend()
 SIZES = (64, 64)
@@ -22,9 +24,10 @@ BUILD = {
         classifier_activation=None, weights=None, classes=10, input_shape=shape, name="rn50"
     ),
 }
-KINDS = ["small", pytest.param("ResNet50V2", marks=() if BACKEND == "torch" else pytest.mark.slow)]
+KINDS = ["small", pytest.param("ResNet50V2", marks=very_slow_compiled)]
 
 pytestmark = [
+    slow_compiled,
     pytest.mark.filterwarnings("ignore:The structure of `inputs`"),  # of models made with `rn50.inputs`
     pytest.mark.filterwarnings("ignore:.*the same everywhere"),
 ]
@@ -65,12 +68,6 @@ y = np.array([[3, 1], [7, 3]])
 
 def host(value):
     return ops.convert_to_numpy(value)
-
-
-def close(a, b, tolerance=1e-4):
-    for u, v in zip(a, b, strict=True):
-        assert u.shape == v.shape
-        np.testing.assert_allclose(u, v, atol=tolerance * max(abs(v).max(), 1e-12), rtol=0)
 
 
 def pick(values, units=y):
@@ -126,7 +123,7 @@ def test_gradcam(rn50, x):
     scores, cams = ke.gradcam(model, x, y, batch_size=32)
     logits, raw = expected_gradcam(rn50, x)
     assert isinstance(cams, np.ndarray)
-    close((scores, cams), (logits, bilinear(slow_filters.positive_normalize(raw), SIZES)))
+    close((scores, cams), (logits, bilinear(slow_filters.positive_normalize(raw), SIZES)), 1e-4)
     # Overlays are one column for each unit, in order.
     overlays = cams.clip(0.0, 1.0).transpose((3, 0, 1, 2)).reshape(-1, *SIZES, 1)
     np.testing.assert_array_equal(overlays[2:, ..., 0], cams[..., 1])
@@ -168,7 +165,7 @@ def test_a_layer_inside_a_nested_model(rn50, x):
 def test_gradients(rn50, x):
     logits, maps = ke.gradients(rn50, x, y, batch_size=32)
     mean = abs(gradient_of(rn50, x, y)).mean(axis=3)
-    close((logits, maps), (expected_gradcam(rn50, x)[0], slow_filters.normalize(mean)))
+    close((logits, maps), (expected_gradcam(rn50, x)[0], slow_filters.normalize(mean)), 1e-4)
 
 
 def test_full_gradients(rn50, x):
@@ -180,11 +177,11 @@ def test_full_gradients(rn50, x):
     inters, biases = ke.inspection.layers_with_biases(model, exclude=[logits])
     exposed = ke.inspection.expose(model, inters, logits)
     scores, maps = ke.full_gradients(exposed, x, y, biases=biases)
-    close([scores], [expected_gradcam(rn50, x)[0]])
-    close(ke.full_gradients(exposed, x, y, verbose=0), (scores, maps))
-    close(ke.full_gradients(rn50, x, y, verbose=0), (scores, maps))
+    close([scores], [expected_gradcam(rn50, x)[0]], 1e-4)
+    close(ke.full_gradients(exposed, x, y, verbose=0), (scores, maps), 1e-4)
+    close(ke.full_gradients(rn50, x, y, verbose=0), (scores, maps), 1e-4)
     for k in (0, 1):  # each unit's own map
-        close([ke.full_gradients(rn50, x, y[:, k], verbose=0).maps[..., 0]], [maps[..., k]])
+        close([ke.full_gradients(rn50, x, y[:, k], verbose=0).maps[..., 0]], [maps[..., k]], 1e-4)
     assert abs(maps[..., 0] - maps[..., 1]).max() > 0.1
     assert model.layers[-1].activation == "linear"
 
@@ -221,7 +218,7 @@ def test_test_time_augmentation(rn50, x, kind):
             seen = bilinear(x[:, :, ::flip], (side, side)).astype("float32")
             a = host(same_weights[side](seen, training=False)).astype("float64")
             passes.append(bilinear(a @ kernel, SIZES)[:, :, ::flip])
-    close([cams], [slow_filters.positive_normalize(np.mean(passes, axis=0))])
+    close([cams], [slow_filters.positive_normalize(np.mean(passes, axis=0))], 1e-4)
 
 
 @on_tensorflow
@@ -234,7 +231,7 @@ def test_a_method_compiled_by_the_user(rn50, x):
     logits, cams = gradcam(model, inputs, explaining_units)
     cams = ke.filters.positive_normalize(cams)
     cams = tf.image.resize(cams, SIZES).numpy()
-    close((logits.numpy(), cams), ke.gradcam(rn50, x, y, verbose=0))
+    close((logits.numpy(), cams), ke.gradcam(rn50, x, y, verbose=0), 1e-4)
     assert gradcam.experimental_get_tracing_count() == 1
     gradcam(model, inputs, explaining_units)
     assert gradcam.experimental_get_tracing_count() == 1
@@ -243,7 +240,7 @@ def test_a_method_compiled_by_the_user(rn50, x):
 
 
 @on_tensorflow
-@pytest.mark.slow
+@pytest.mark.very_slow
 def test_smoothgrad_compiled_by_the_user_with_xla(rn50, x):
     import tensorflow as tf
 
@@ -264,14 +261,14 @@ def test_a_method_compiled_by_jax(rn50, x):
 
     gradcam = jax.jit(ke.methods.cams.gradcam, static_argnums=0)
     logits, cams = gradcam(rn50, x, y)
-    close((host(logits), host(cams)), expected_gradcam(rn50, x))
+    close((host(logits), host(cams)), expected_gradcam(rn50, x), 1e-4)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "uint8"])
 def test_methods_are_called_directly_with_any_images(rn50, x, dtype):
     inputs = np.random.default_rng(1).integers(0, 4, x.shape).astype(dtype)
     logits, cams = ke.methods.cams.gradcam(rn50, inputs, y)
-    close((host(logits), host(cams)), expected_gradcam(rn50, inputs.astype("float32")))
+    close((host(logits), host(cams)), expected_gradcam(rn50, inputs.astype("float32")), 1e-4)
 
 
 def test_every_name_is_where_it_was():

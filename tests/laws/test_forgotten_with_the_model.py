@@ -7,13 +7,11 @@ import pytest
 
 import keras_explainable as ke
 from support import keras_models
-from support.helpers import BACKEND, REPRESENTATIVE, few, subject
+from support.calls import few, subject
+from support.selection import REPRESENTATIVE, slow, very_slow_compiled
 
 QUICK = REPRESENTATIVE | {"smooth_gradcampp"}
-METHODS = [
-    pytest.param(name, marks=() if BACKEND == "torch" or name in QUICK else pytest.mark.slow)
-    for name in ke.registry.METHODS
-]
+METHODS = [pytest.param(name, marks=slow if name in QUICK else very_slow_compiled) for name in ke.registry.METHODS]
 
 
 @pytest.mark.filterwarnings("ignore:.*the same everywhere")

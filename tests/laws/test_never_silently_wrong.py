@@ -5,7 +5,9 @@ import pytest
 
 import keras_explainable as ke
 from keras_explainable.errors import InputError
-from support.helpers import BACKEND, close, raw
+from support.calls import raw
+from support.compare import close
+from support.selection import BACKEND
 
 pytestmark = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
 SETTINGS = {"probabilities": False}

@@ -8,7 +8,11 @@ from keras import layers as L
 import keras_explainable as ke
 from keras_explainable.errors import InputError
 from support import keras_models
-from support.helpers import close, raw
+from support.calls import raw
+from support.compare import close
+from support.selection import slow_compiled
+
+pytestmark = slow_compiled
 
 WORDS, RAGGED = np.array(["a", "b"]), [[1], [1, 2]]
 

@@ -5,13 +5,17 @@ from collections import Counter
 import pytest
 
 from support import random_calls
+from support.selection import slow, slow_compiled, very_slow
 
 CALLS, MANY, AT_ONCE = 500, 10_000, 100
 
 
 @pytest.mark.parametrize(
     "start",
-    [pytest.param(n, marks=pytest.mark.slow if n >= CALLS else ()) for n in range(0, MANY, AT_ONCE)],
+    [
+        pytest.param(n, marks=slow_compiled if n == 0 else slow if n < CALLS else very_slow)
+        for n in range(0, MANY, AT_ONCE)
+    ],
 )
 def test_a_call_explains_or_is_refused_by_one_error_of_ours(start):
     made, wrong = Counter(), []

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import keras_explainable as ke
-from support.helpers import BACKEND, close
+from support.compare import close
+from support.selection import BACKEND, slow_compiled
 
 METHODS = ["input_x_gradient", "lrp_epsilon", "lrp_epsilon_alpha2_beta1", "attnlrp", "full_gradients", "layercam"]
 LAYERS = {"layercam": "stem_relu"}
@@ -17,6 +18,7 @@ def subject():
     return ke.demo.load_model(), images
 
 
+@slow_compiled
 @pytest.mark.parametrize("method", METHODS if BACKEND == "jax" else METHODS[:2])
 def test_units_at_once_are_each_alone(method, subject):
     params = {"verbose": 0} | ({"layer": LAYERS[method]} if method in LAYERS else {})

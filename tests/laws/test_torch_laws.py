@@ -10,14 +10,15 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from torch import nn  # noqa: E402
 
 from support import torch_models as nets  # noqa: E402
-from support.helpers import REPRESENTATIVE, few, subject  # noqa: E402
+from support.calls import UNITS, explain, subject  # noqa: E402
+from support.compare import close  # noqa: E402
+from support.selection import REPRESENTATIVE  # noqa: E402
 
 pytestmark = [
     pytest.mark.skipif(keras.backend.backend() != "torch", reason="modules need Keras on PyTorch"),
     pytest.mark.filterwarnings("ignore:.*the same everywhere"),
 ]
 METHODS = sorted(name for name in REPRESENTATIVE if subject(name) == "functional")  # tests/laws tries all
-UNITS = np.array([[1, 4], [0, 0], [3, 2]])
 
 
 @pytest.fixture(scope="module")
@@ -28,15 +29,6 @@ def module():
 @pytest.fixture
 def x():
     return nets.images(channels=2)
-
-
-def explain(method, module, x, y=UNITS, **params):
-    return ke.explain(method, module, x, y, verbose=0, **{**few(method), **params})
-
-
-def close(a, b, tolerance=1e-5):
-    for u, v in zip(a, b, strict=True):
-        np.testing.assert_allclose(u, v, atol=tolerance * max(abs(v).max(), 1e-12), rtol=0)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -1,7 +1,5 @@
 """The laws of every method, on torch modules of the kinds that users have."""
 
-import copy
-
 import keras
 import numpy as np
 import pytest
@@ -14,11 +12,13 @@ from torch import nn
 from torch.nn import functional as F
 
 import keras_explainable as ke
-from laws.test_keras_models import METHODS as ALL
-from laws.test_keras_models import close, explain
-from support.helpers import REPRESENTATIVE, in_threads, subject
+from support.calls import explain, subject
+from support.compare import close
+from support.left_as_found import same, state
+from support.selection import REPRESENTATIVE, every_method, fast, slow, very_slow
+from support.threads import in_threads
 
-METHODS = [name for name in ALL if subject(name) == "functional"]
+METHODS = [name for name in ke.registry.METHODS if subject(name) == "functional"]
 SIZE, N = (20, 24), 3
 pytestmark = pytest.mark.filterwarnings("ignore:.*the same everywhere")
 
@@ -80,32 +80,20 @@ def images(n=N, seed=0):
     return torch.randn(n, 3, *SIZE, generator=torch.Generator().manual_seed(seed))
 
 
-def state(module):
-    """All that a user could find changed on a module: weights, gradients, flags, hooks, and its other attributes."""
-    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    return {name: value.detach().clone() for name, value in tensors.items()}, (
-        [(id(p), id(p.grad), p.requires_grad, p.stride(), p._version, p._backward_hooks) for p in tensors.values()],
-        [(name, m.training, {k: copy.copy(v) for k, v in vars(m).items()}) for name, m in module.named_modules()],
-    )
-
-
-def same(before, after):
-    assert before[1] == after[1]
-    for name, value in before[0].items():
-        torch.testing.assert_close(after[0][name], value, rtol=0, atol=0)
-
-
-@pytest.fixture(params=METHODS)
+@pytest.fixture(params=every_method(METHODS))
 def method(request):
     return request.param
 
 
 def pairs():
-    """Every method on every kind; all but the representative ones in turn, the rest counts as slow."""
+    """Every method on every kind: first on the kind whose turn it is, the representative ones before the others."""
     for number, method in enumerate(METHODS):
         for place, kind in enumerate(KINDS):
-            many = method in REPRESENTATIVE or place == number % len(KINDS)
-            yield pytest.param(method, kind, marks=() if many else pytest.mark.slow)
+            turn = place == number % len(KINDS)
+            mark = (
+                fast if method in REPRESENTATIVE and turn else slow if method in REPRESENTATIVE or turn else very_slow
+            )
+            yield pytest.param(method, kind, marks=mark)
 
 
 on_kinds = pytest.mark.parametrize(("method", "kind"), list(pairs()))

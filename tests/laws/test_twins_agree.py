@@ -12,7 +12,9 @@ import reference
 from keras_explainable.numerics import random
 from reference import cams, fullgrad, gradient, meta
 from support import keras_models
-from support.helpers import BACKEND, subject
+from support.calls import subject
+from support.compare import close
+from support.selection import fast, first_fast, slow, slow_compiled, very_slow_compiled
 from support.to_reference import as_reference
 
 MIXED = {"mixed_float16": 0.05, "mixed_bfloat16": 0.2}
@@ -51,9 +53,9 @@ GIVEN = {
 def pairs():
     """Every method on every kind that it is for; of what must be compiled, a part counts as slow."""
     for method in sorted(TWINS.keys() - GIVEN):
-        everywhere = BACKEND == "torch" or method in ("gradients", "full_gradients", "gradcam")
+        later = slow if method in ("gradients", "full_gradients", "gradcam") else very_slow_compiled
         for name in EXACT if subject(method) == "functional" else [subject(method)]:
-            marks = () if everywhere or name == subject(method) else pytest.mark.slow
+            marks = fast if name == subject(method) else later
             yield pytest.param(method, name, id=f"{method}-{name}", marks=marks)
 
 
@@ -62,19 +64,13 @@ def units(name):
 
 
 def explained(method, name, **params):
-    model, x = keras_models.build(name), keras_models.images(name)
+    model, x = keras_models.build_once(name), keras_models.images(name)
     return ke.explain(method, model, x, units(name), verbose=0, resizing=False, placement="stretch", **params)
 
 
 def twin(method, name, **params):
     x = keras_models.channels_last(name, keras_models.images(name).astype("float64"))
-    return method(as_reference(keras_models.build(name)), x, units(name), **params)
-
-
-def agree(ours, theirs, tolerance=1e-4):
-    for a, b in zip(ours, theirs, strict=True):
-        assert a.shape == b.shape
-        np.testing.assert_allclose(a, b, atol=tolerance * max(abs(b).max(), 1e-12), rtol=0)
+    return method(as_reference(keras_models.build_once(name)), x, units(name), **params)
 
 
 def test_every_method_has_a_twin_and_a_shortcut():
@@ -89,9 +85,10 @@ def test_every_method_has_a_twin_and_a_shortcut():
 def test_method_equals_its_twin(method, name):
     if method == "cam" and name == "flatten":
         pytest.skip("no head with one weight per channel: see test_cam_needs_a_pooled_head")
-    agree(explained(method, name), twin(TWINS[method], name))
+    close(explained(method, name), twin(TWINS[method], name), 1e-4)
 
 
+@slow_compiled
 @pytest.mark.parametrize("method", ["gradients", "full_gradients", "gradcam"])
 @pytest.mark.parametrize("name", MIXED)
 def test_mixed_precision_is_near_the_twin(method, name):
@@ -102,74 +99,101 @@ def test_mixed_precision_is_near_the_twin(method, name):
         assert (abs(a - b) > MIXED[name] * abs(b).max()).mean() <= 0.003
 
 
+@slow_compiled
 @pytest.mark.parametrize("reduce", ["max", "sum", None])
 @pytest.mark.parametrize("name", ["functional", "channels_first"])
 def test_gradients_reduce_channels(name, reduce):
     ours, theirs = explained("gradients", name, reduce=reduce), twin(gradient.gradients, name, reduce=reduce)
-    agree(ours, theirs)
+    close(ours, theirs, 1e-4)
 
 
+@slow_compiled
 @pytest.mark.parametrize("name", ["functional", "fused", "shared"])
 def test_full_gradients_mean_aggregation(name):
-    agree(
-        explained("full_gradients", name, aggregation="mean"), twin(fullgrad.full_gradients, name, aggregation="mean")
+    close(
+        explained("full_gradients", name, aggregation="mean"),
+        twin(fullgrad.full_gradients, name, aggregation="mean"),
+        1e-4,
     )
 
 
+@slow_compiled
 def test_full_gradients_takes_any_aggregation():
     def squares(v):
         return keras.ops.sum(v**2, axis=-1)
 
-    agree(
+    close(
         explained("full_gradients", "functional", aggregation=squares),
         twin(fullgrad.full_gradients, "functional", aggregation=lambda v: (v**2).sum(-1)),
+        1e-4,
     )
 
 
+@slow_compiled
 @pytest.mark.parametrize("kind", ["range", "absolute"])
-@pytest.mark.parametrize("name", ["functional", "nested_sequential"])
-@pytest.mark.parametrize("method", ["smoothgrad", "smooth_full_gradients"])
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [
+        pytest.param("smoothgrad", "functional", marks=fast),
+        pytest.param("smooth_full_gradients", "functional", marks=fast),
+        ("smoothgrad", "nested_sequential"),
+        ("smooth_full_gradients", "nested_sequential"),
+    ],
+)
 def test_means_over_noisy_copies_equal_their_twins(method, name, kind):
     x = keras_models.images(name).astype("float64")
     scale = meta.ranges(x) if kind == "range" else 1.0
     draws = [keras.ops.convert_to_numpy(random.normal((1, *x.shape[1:]), 7, i)).astype("float64") for i in range(4)]
-    theirs = TWINS[method](as_reference(keras_models.build(name)), x, units(name), [0.2 * scale * d for d in draws])
+    theirs = TWINS[method](
+        as_reference(keras_models.build_once(name)), x, units(name), [0.2 * scale * d for d in draws]
+    )
     ours = explained(method, name, repetitions=4, noise=0.2, noise_kind=kind, seed=7)
-    agree(ours, theirs)
+    close(ours, theirs, 1e-4)
 
 
+@slow_compiled
 def test_without_noise_smooth_full_gradients_are_full_gradients():
     one = explained("smooth_full_gradients", "fused", repetitions=1, noise=0.0)
-    agree(one, explained("full_gradients", "fused"))
+    close(one, explained("full_gradients", "fused"), 1e-4)
 
 
-@pytest.mark.parametrize("method", ["gradients", "gradcam"])
+@slow_compiled
+@pytest.mark.parametrize("method", first_fast("gradients", "gradcam"))
 def test_smooth_averages_any_method(method):
     name = "functional"
     x = keras_models.images(name).astype("float64")
     draws = [keras.ops.convert_to_numpy(random.normal((1, *x.shape[1:]), 0, i)).astype("float64") for i in range(3)]
     smoothed = ke.methods.meta.smooth(ke.get(method), repetitions=3, noise=0.3)
     theirs = meta.smooth(TWINS[method], [0.3 * d for d in draws])(
-        as_reference(keras_models.build(name)), x, units(name)
+        as_reference(keras_models.build_once(name)), x, units(name)
     )
-    agree(explained(smoothed, name), theirs)
+    close(explained(smoothed, name), theirs, 1e-4)
 
 
-@pytest.mark.parametrize("name", ["functional", "channels_first"])
-@pytest.mark.parametrize("hflip", [True, False])
+@slow_compiled
+@pytest.mark.parametrize(
+    ("name", "hflip"),
+    [
+        pytest.param("functional", True, marks=fast),
+        ("functional", False),
+        ("channels_first", True),
+        ("channels_first", False),
+    ],
+)
 def test_tta_equals_its_twin(name, hflip):
     scales = [0.5, 1.0, 1.5]
     ours = explained(ke.methods.meta.tta(ke.methods.cams.gradcam, scales, hflip), name)
-    agree(ours, twin(meta.tta(cams.gradcam, scales, hflip), name))
+    close(ours, twin(meta.tta(cams.gradcam, scales, hflip), name), 1e-4)
 
 
-@pytest.mark.parametrize("name", EXACT)
+@slow_compiled
+@pytest.mark.parametrize("name", first_fast(*EXACT))
 def test_decomposition_equals_its_twin(name):
-    model, x, y = keras_models.build(name), keras_models.images(name), units(name)
+    model, x, y = keras_models.build_once(name), keras_models.images(name), units(name)
     ours = ke.full_gradient_decomposition(model, x, y)
-    net, x64 = as_reference(keras_models.build(name)), keras_models.channels_last(name, x.astype("float64"))
+    net, x64 = as_reference(keras_models.build_once(name)), keras_models.channels_last(name, x.astype("float64"))
     scores, g, terms = fullgrad.decomposition(net, x64, y)
-    agree((ours.completeness.scores, ours.input_gradient), (scores, g))
+    close((ours.completeness.scores, ours.input_gradient), (scores, g), 1e-4)
     theirs = sorted(float(abs(t).sum()) for t in terms.values())
     np.testing.assert_allclose(
         sorted(float(abs(t).sum()) for t in ours.bias_gradients.values()), theirs, rtol=1e-4, atol=1e-6

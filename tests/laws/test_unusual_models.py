@@ -8,10 +8,13 @@ from keras import ops
 
 import keras_explainable as ke
 from support import keras_models
-from support.helpers import close, gradcam, raw
+from support.calls import gradcam, raw
+from support.compare import close
+from support.selection import slow_compiled
 
 SHAPE, UNITS = (12, 14, 3), 3
 pytestmark = [
+    slow_compiled,
     pytest.mark.filterwarnings("ignore:.*the same everywhere"),
     pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize`"),
 ]

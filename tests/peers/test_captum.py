@@ -11,6 +11,7 @@ from torch import nn
 
 import keras_explainable as ke
 from keras_explainable.methods.gradient.expected_gradients import draws as baseline_draws
+from support.compare import as_numpy, close
 
 attr = pytest.importorskip("captum.attr", reason="Captum, to compare with, is not installed: pip install captum")
 UNITS = [1, 4, 2]
@@ -50,20 +51,20 @@ def case(request):
     return make(), images(), layers
 
 
-def close(ours, theirs):
-    theirs = theirs.detach().numpy()
+def alike(ours, theirs):
+    theirs = as_numpy(theirs)
     assert np.ptp(theirs) > 0
-    np.testing.assert_allclose(ours, theirs, atol=1e-5 * abs(theirs).max(), rtol=0)
+    close([ours], [theirs])
 
 
 def test_input_gradients_are_saliency(case):
     module, x, _ = case
     signed = attr.Saliency(module).attribute(x.clone().requires_grad_(), UNITS, abs=False)
-    close(np.moveaxis(ke.explain("gradients", module, x, UNITS, reduce=None, verbose=0).maps[:, 0], -1, 1), signed)
+    alike(np.moveaxis(ke.explain("gradients", module, x, UNITS, reduce=None, verbose=0).maps[:, 0], -1, 1), signed)
     absolute = attr.Saliency(module).attribute(x.clone().requires_grad_(), UNITS, abs=True)
-    close(ke.explain("gradients", module, x, UNITS, verbose=0).maps[..., 0], absolute.mean(1))
-    close(ke.explain("gradients", module, x, UNITS, reduce="sum", verbose=0).maps[..., 0], absolute.sum(1))
-    close(ke.explain("gradients", module, x, UNITS, reduce="max", verbose=0).maps[..., 0], absolute.amax(1))
+    alike(ke.explain("gradients", module, x, UNITS, verbose=0).maps[..., 0], absolute.mean(1))
+    alike(ke.explain("gradients", module, x, UNITS, reduce="sum", verbose=0).maps[..., 0], absolute.sum(1))
+    alike(ke.explain("gradients", module, x, UNITS, reduce="max", verbose=0).maps[..., 0], absolute.amax(1))
 
 
 def test_gradcam_is_layer_gradcam(case):
@@ -73,7 +74,7 @@ def test_gradcam_is_layer_gradcam(case):
             x.clone(), UNITS, relu_attributions=True
         )
         ours = ke.explain("gradcam", module, x, UNITS, layer=layer, resizing=False, verbose=0).maps
-        close(np.maximum(ours[..., 0], 0), theirs[:, 0])
+        alike(np.maximum(ours[..., 0], 0), theirs[:, 0])
 
 
 def parts(method, module, x, **params):
@@ -82,14 +83,14 @@ def parts(method, module, x, **params):
 
 def test_gradients_times_what_they_belong_to(case):
     module, x, _ = case
-    close(
+    alike(
         parts("input_x_gradient", module, x), attr.InputXGradient(module).attribute(x.clone().requires_grad_(), UNITS)
     )
     behind = torch.full_like(x, 0.2)
     theirs = attr.IntegratedGradients(module).attribute(
         x.clone(), behind, UNITS, n_steps=20, method="gausslegendre", return_convergence_delta=True
     )
-    close(parts("integrated_gradients", module, x, repetitions=20, baseline=0.2), theirs[0])
+    alike(parts("integrated_gradients", module, x, repetitions=20, baseline=0.2), theirs[0])
     gap = ke.integrated_gradients_gap(module, x, UNITS, repetitions=20, baseline=0.2)
     rise = gap.total - (gap.scores - gap.baseline_scores)
     np.testing.assert_allclose(rise[:, 0], theirs[1].detach(), atol=1e-4)
@@ -106,4 +107,4 @@ def test_expected_gradients_are_gradient_shap_on_the_same_draws(case, monkeypatc
     monkeypatch.setattr(np.random, "uniform", lambda low, high, size: repeat(t).astype("float64"))
     monkeypatch.setattr(np.random, "choice", lambda number, size: repeat(which))
     theirs = attr.GradientShap(module).attribute(x.clone(), origins, n_samples=4, stdevs=0.0, target=UNITS)
-    close(parts("expected_gradients", module, x, repetitions=4, baselines=origins, seed=3), theirs)
+    alike(parts("expected_gradients", module, x, repetitions=4, baselines=origins, seed=3), theirs)

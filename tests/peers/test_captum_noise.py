@@ -12,7 +12,8 @@ from torch import nn
 from keras_explainable.methods.gradient.expected_gradients import draws as baseline_draws
 from keras_explainable.numerics import random
 from support import torch_models
-from support.helpers import close, raw
+from support.calls import raw
+from support.compare import close
 
 attr = pytest.importorskip("captum.attr", reason="Captum, to compare with, is not installed: pip install captum")
 UNITS, DRAWS, NOISE, SEED = [1, 4, 2], 5, 0.3, 7

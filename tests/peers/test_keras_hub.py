@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from support import keras_models
-from support.helpers import close, raw
+from support.calls import raw
+from support.compare import close
 
 pytestmark = pytest.mark.peers
 UNITS = [[1], [2]]

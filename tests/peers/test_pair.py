@@ -6,9 +6,11 @@ from keras import ops
 
 from keras_explainable.methods.gradient.xrai import felzenszwalb
 from reference import pair
-from support.helpers import close, module, raw, where_quick
+from support.calls import module, raw
+from support.compare import close
+from support.selection import very_slow_compiled
 
-pytestmark = where_quick
+pytestmark = very_slow_compiled
 
 
 @pytest.fixture(scope="module")

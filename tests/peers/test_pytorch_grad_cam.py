@@ -17,6 +17,7 @@ from torch import nn
 
 import keras_explainable as ke
 from support import torch_models
+from support.compare import close
 
 pytestmark = pytest.mark.peers
 UNITS = [1, 4, 2]
@@ -64,9 +65,9 @@ def ours(method, layer, units=UNITS, gain=1.0, **params):
     return ke.explain(method, small(gain=gain), images(), units, **params)  # (3, *S', 1)
 
 
-def close(a, b, tolerance=1e-5):
-    assert np.ptp(b) > 0
-    np.testing.assert_allclose(a, b, atol=tolerance * abs(b).max(), rtol=0)
+def alike(ours, theirs, tolerance=1e-5):
+    assert np.ptp(theirs) > 0
+    close([ours], [theirs], tolerance)
 
 
 PAIRS = {
@@ -100,7 +101,7 @@ def test_raw_maps_agree(peer, name, layer):
         found = found * np.sign((found * maps).sum((1, 2), keepdims=True))
     if name == "ablationcam":
         found = found * np.sign(scores)[..., None]
-    close(maps, found, 2e-3 if name == "scorecam" and layer == 4 else 1e-5)  # layer 2 is as large as the images
+    alike(maps, found, 2e-3 if name == "scorecam" and layer == 4 else 1e-5)  # layer 2 is as large as the images
 
 
 def test_finercam_agrees_where_one_class_is_compared_with(peer):
@@ -109,13 +110,13 @@ def test_finercam_agrees_where_one_class_is_compared_with(peer):
     rows = small()(images()).detach().numpy()
     near = [np.argsort(abs(row - row[u]))[1] for row, u in zip(rows, UNITS, strict=True)]
     targets = [FinerWeightedTarget(u, [int(o)], 0.6) for u, o in zip(UNITS, near, strict=True)]
-    close(ours("finercam", 4, others=1).maps[..., 0], theirs(peer.GradCAM, 4, targets))
+    alike(ours("finercam", 4, others=1).maps[..., 0], theirs(peer.GradCAM, 4, targets))
 
 
 @pytest.mark.parametrize("layer", [2, 4])
 def test_gradcampp_agrees_where_gradients_are_large(peer, layer):
     maps = ours("gradcampp", layer, gain=1e4).maps[..., 0]
-    close(maps, theirs(peer.GradCAMPlusPlus, layer, targets(), gain=1e4), 1e-4)
+    alike(maps, theirs(peer.GradCAMPlusPlus, layer, targets(), gain=1e4), 1e-4)
 
 
 def test_full_gradients_agree_with_each_channel_normalised_by_itself(peer, monkeypatch):
@@ -128,4 +129,4 @@ def test_full_gradients_agree_with_each_channel_normalised_by_itself(peer, monke
     module = torch_models.drawn(small(stride=1))
     found = peer.FullGrad(module, [])(images(), targets())
     params = {"aggregation": by_channel, "postprocessing": None, "verbose": 0}
-    close(ke.full_gradients(module, images(), UNITS, **params).maps[..., 0], found, 1e-4)
+    alike(ke.full_gradients(module, images(), UNITS, **params).maps[..., 0], found, 1e-4)

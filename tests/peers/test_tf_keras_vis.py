@@ -12,7 +12,8 @@ import pytest
 import keras_explainable as ke
 from keras_explainable.numerics import random
 from support import keras_models
-from support.helpers import close, module, raw
+from support.calls import module, raw
+from support.compare import close
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("tf-keras-vis explains Keras models on TensorFlow", allow_module_level=True)

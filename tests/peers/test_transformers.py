@@ -14,7 +14,8 @@ if keras.backend.backend() != "torch":
 import torch
 
 from support import torch_models
-from support.helpers import close, raw
+from support.calls import raw
+from support.compare import close
 
 pytestmark = pytest.mark.peers
 UNITS, PATCHES = [1, 3], 4  # along each side

@@ -16,7 +16,8 @@ from keras_explainable.methods.perturbation.rise import rise_rows
 from keras_explainable.methods.perturbation.segments import grid as grid_segments
 from keras_explainable.numerics import random
 from support import keras_models
-from support.helpers import close, raw
+from support.calls import raw
+from support.compare import close
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("Xplique explains Keras models on TensorFlow", allow_module_level=True)

@@ -14,7 +14,7 @@ from keras_explainable.methods.propagation import rules
 from keras_explainable.methods.propagation.composites import Composite
 from keras_explainable.methods.propagation.lrp import lrp
 from support import torch_models
-from support.helpers import raw
+from support.calls import raw
 
 pytestmark = pytest.mark.peers
 UNITS = torch.tensor([1, 3])

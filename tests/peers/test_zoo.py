@@ -7,7 +7,7 @@ from zoo import readings
 from zoo.sample import SAMPLE
 from zoo.subject import Signal
 
-from support.helpers import BACKEND
+from support.selection import BACKEND
 
 NEEDS = {"keras_hub": "keras_hub", "others": "monai"}
 

@@ -9,13 +9,14 @@ import pytest
 
 import keras_explainable as ke
 from keras_explainable import loading
-from support.helpers import BACKEND, REPRESENTATIVE, few, subject
+from support.calls import few, subject
+from support.selection import BACKEND, REPRESENTATIVE, slow
 
-pytestmark = pytest.mark.real
+pytestmark = [slow, pytest.mark.real]
 
 SIDE = 224
 # The tests' settings compile quickly and run slowly there: minutes for large networks.
-slow_on_jax = [pytest.mark.slow] if BACKEND == "jax" else []
+slow_on_jax = [pytest.mark.very_slow] if BACKEND == "jax" else []
 CIFAR = {"resnet20_cifar10": 180, "resnet8_cifar10": 171, "cnn_flatten_cifar10": 131}  # of 200
 IMAGENET = {"squeezenet_v1_1": 31, "mobilenet_v2": 44, "deit_tiny": 41}  # of 50
 

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from reference.filters import normalize
-from reference.net import Dense, Maps, Net, choose, forward, jacobian, scores_of
+from reference.layers import Dense
+from reference.net import Maps, Net, choose, forward, jacobian, scores_of
 from reference.propagation import guided_backprop
 from reference.resize import bilinear
 

@@ -6,30 +6,22 @@ from typing import Any
 import numpy as np
 
 from reference.gradient import reduce_channels
-from reference.net import (
+from reference.layers import (
     Add,
     Affine,
     AvgPool,
     Conv,
     Dense,
     DepthwiseConv,
-    Gelu,
     GlobalAvgPool,
-    LayerNorm,
-    Maps,
     MaxPool,
-    Mixed,
-    Net,
-    Node,
-    Products,
     Relu,
     Relu6,
     Sigmoid,
     Softmax,
-    choose,
-    forward,
-    scores_of,
 )
+from reference.net import Maps, Net, Node, choose, forward, scores_of
+from reference.token_layers import Gelu, LayerNorm, Mixed, Products
 
 
 def backwards(net: Net, values: dict, start: np.ndarray, rule: Any) -> np.ndarray:

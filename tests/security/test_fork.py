@@ -7,9 +7,9 @@ import textwrap
 
 import pytest
 
-from support.helpers import BACKEND
+from support.selection import BACKEND, slow
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+pytestmark = [slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")]
 on_torch = pytest.mark.skipif(BACKEND != "torch", reason="of PyTorch")
 
 MODEL = """

@@ -15,6 +15,9 @@ from keras_explainable.errors import ExplainError, InputError, ModelFileError
 from keras_explainable.gallery import image_folder
 from keras_explainable.viz import contact_sheet, framing, image_files
 from keras_explainable.viz.image_files import read_image
+from support.selection import slow_compiled
+
+pytestmark = slow_compiled
 
 Image = pytest.importorskip("PIL.Image", reason="image files need pillow")
 KINDS = {"bmp": {}, "gif": {}, "jpeg": {}, "png": {}, "tiff": {"compression": "tiff_lzw"}, "webp": {"lossless": True}}
@@ -331,7 +334,7 @@ def mutated(seed):
 
 
 @pytest.mark.parametrize(
-    "start", [pytest.param(n, marks=pytest.mark.slow if n >= SEEDS else ()) for n in range(0, MANY, AT_ONCE)]
+    "start", [pytest.param(n, marks=pytest.mark.very_slow if n >= SEEDS else ()) for n in range(0, MANY, AT_ONCE)]
 )
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 def test_a_damaged_image_is_an_image_or_an_error_of_ours(tmp_path, ghostscript, start):

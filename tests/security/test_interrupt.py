@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from support.helpers import BACKEND
+from support.selection import BACKEND, slow
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")
+pytestmark = [slow, pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")]
 SRC = str(Path(__file__).resolve().parents[2] / "src")
 SOON = 5  # seconds: all of which another process may take on this machine
 BEGIN = """

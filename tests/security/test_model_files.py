@@ -17,6 +17,9 @@ import pytest
 from keras_explainable import loading
 from keras_explainable.errors import ModelFileError
 from support.model_files import edited, layers_of, rewrite, small
+from support.selection import slow_compiled
+
+pytestmark = slow_compiled
 
 ON_TORCH = keras.backend.backend() == "torch"
 

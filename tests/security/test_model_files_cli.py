@@ -9,6 +9,9 @@ import keras
 import pytest
 
 from keras_explainable import cli, versions
+from support.selection import slow
+
+pytestmark = slow
 
 SOURCE = Path(cli.__file__).resolve().parents[2]
 NETS = """

@@ -18,9 +18,11 @@ from keras_explainable.methods.perturbation.rise import rise_rows
 from keras_explainable.numerics import random
 from keras_explainable.runtime import memory
 from support import keras_models
-from support.helpers import raw
+from support.calls import raw
+from support.selection import slow_compiled, very_slow_compiled
 
-quick = pytest.mark.where_quick
+pytestmark = slow_compiled
+
 SECONDS, MEGABYTES = 10, 500
 WHOLE = [10**7, 10**9, 2**63, 10**30, 10**400, np.int64(2**62), -1, 0, True, 1.5]
 REAL = [1e308, float("inf"), float("nan"), -1e308, 1e-308, np.float32(3e38)]
@@ -61,7 +63,7 @@ def subject(name):
     return keras_models.build(kind), keras_models.images(kind, 2)
 
 
-@quick
+@very_slow_compiled
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ke.registry.METHODS)
 def test_every_number_of_a_method(name):
@@ -74,7 +76,7 @@ def test_every_number_of_a_method(name):
                 told(lambda params=params: raw(name, model, x, 0, run_eagerly=True, **params))
 
 
-@quick
+@very_slow_compiled
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("key", ["batch_size", "steps", "resizing", "seed", "verbose", "channels", "leaf", "y"])
 def test_every_number_of_explain(key):
@@ -94,7 +96,7 @@ METAS = {
 }
 
 
-@quick
+@very_slow_compiled
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("of", METAS)
 def test_every_number_of_a_method_of_methods(of):
@@ -104,7 +106,7 @@ def test_every_number_of_a_method_of_methods(of):
             told(lambda value=value: raw(METAS[of](value), model, x, 0))
 
 
-@quick
+@very_slow_compiled
 def test_what_is_no_number_of_them_is_refused_with_the_reason():
     model, x = subject("gradcam")
     for call, reason in {
@@ -128,7 +130,7 @@ def test_what_is_no_number_of_them_is_refused_with_the_reason():
             call()
 
 
-@quick
+@very_slow_compiled
 def test_more_segments_and_windows_than_anybody_waits_for():
     x = np.zeros((1, 1100, 1100, 3), "float32")
 
@@ -149,7 +151,7 @@ class Enough(BaseException):
     """Raised by the clock; no handler of `Exception` on the way keeps it."""
 
 
-@quick
+@very_slow_compiled
 @pytest.mark.parametrize(
     "name", [name for name, about in ke.registry.METHODS.items() if ke.registry.takes(about.function, "repetitions")]
 )
@@ -179,7 +181,7 @@ def test_memory_does_not_grow_with_a_million_repetitions(name):
         signal.signal(signal.SIGALRM, before)
 
 
-@quick
+@very_slow_compiled
 def test_what_is_drawn_in_parts_is_what_is_drawn_at_once():
     np.testing.assert_array_equal(
         np.concatenate([random.on_host((2, 3), 5, 1, 2), random.on_host((4, 3), 5, 1, 2, first=6)]),
@@ -216,7 +218,7 @@ LARGE = [
 ]
 
 
-@quick
+@very_slow_compiled
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("x", "y", "size", "message"), LARGE)
 def test_a_result_that_does_not_fit_is_refused_before_the_work(x, y, size, message, monkeypatch):
@@ -225,7 +227,7 @@ def test_a_result_that_does_not_fit_is_refused_before_the_work(x, y, size, messa
         ke.gradcam(of_many_units(), x, y, resizing=size, verbose=0)
 
 
-@quick
+@very_slow_compiled
 @pytest.mark.filterwarnings("ignore")
 def test_a_source_without_a_known_end_stops_where_memory_does_with_what_was_done(monkeypatch):
     model, x = subject("gradcam")
@@ -240,7 +242,7 @@ def test_a_source_without_a_known_end_stops_where_memory_does_with_what_was_done
     assert len(caught.value.partial.maps) == 8  # what came last as well
 
 
-@quick
+@very_slow_compiled
 def test_copies_that_do_not_fit_are_refused(monkeypatch):
     model, x = subject("rise")
     monkeypatch.setattr(memory, "available", lambda: 1e8)
@@ -260,7 +262,7 @@ def test_memory_that_is_left_is_what_the_machine_has(tmp_path, monkeypatch):
     assert memory.available() == 2e6
 
 
-@quick
+@very_slow_compiled
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -14,6 +14,7 @@ from keras import layers as L
 from keras import ops
 
 SIZE, UNITS = (20, 24), 5
+SHAPE = (*SIZE, 3)
 SHAPES = {"one_dimensional": (24, 3), "three_dimensional": (8, 7, 6, 2)}
 
 
@@ -302,6 +303,12 @@ def build(name: str, seed: int = 0) -> keras.Model:
     return (KINDS | EXTRAS)[name](seed)
 
 
+@cache
+def build_once(name: str) -> keras.Model:
+    """One model of a kind, and what is compiled of it, for all tests that do not change it."""
+    return build(name)
+
+
 def images(name: str, n: int = 3, seed: int = 0) -> np.ndarray:
     """n float32 images in the layout of a kind of model."""
     x = np.random.default_rng(seed).normal(size=(n, *SHAPES.get(name, (*SIZE, 3)))).astype("float32")
@@ -311,3 +318,27 @@ def images(name: str, n: int = 3, seed: int = 0) -> np.ndarray:
 def channels_last(name: str, x: np.ndarray) -> np.ndarray:
     """The same images, or gradients (B, K, *image), in the layout of the NumPy twins."""
     return np.moveaxis(x, -3, -1) if name == "channels_first" else x
+
+
+def on(kind: str, number: int) -> tuple:
+    """The fixtures of a file: a kind of model, and so many images for it."""
+    return (
+        pytest.fixture(scope="module", name="model")(lambda: build(kind)),
+        pytest.fixture(scope="module", name="x")(lambda: images(kind, number)),
+    )
+
+
+def counted() -> tuple[keras.Model, list[int]]:
+    """A model, and the batch sizes that it was called with."""
+    calls = []
+
+    class Counted(Twice):
+        def call(self, x, training=None):
+            calls.append(x.shape[0])
+            return super().call(x, training)
+
+    model = Counted()
+    model(np.zeros((1, *SHAPE), "float32"))
+    randomize(model)
+    calls.clear()
+    return model, calls

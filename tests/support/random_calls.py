@@ -6,7 +6,6 @@ says what is wrong with what came back; nothing where it is an explanation or an
 
 import functools
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -17,9 +16,10 @@ from keras import layers as L
 
 import keras_explainable as ke
 from keras_explainable.errors import ExplainError
-from laws import test_keras_models as of_keras
 from support import keras_models
-from support.helpers import BACKEND, subject
+from support.calls import subject
+from support.left_as_found import same, state
+from support.selection import BACKEND
 
 N = 2
 
@@ -259,19 +259,10 @@ def _meta(number: int, name: str) -> Named | None:
         return None
 
 
-def state(kind: str) -> tuple[Any, Callable]:
-    """All that could be found changed on a model, and the comparison of two such."""
-    model = kinds()["functional" if kind == "function" else kind][0]
-    if isinstance(model, keras.Model):
-        return of_keras.fingerprint(model), of_keras.same
-    from laws import test_torch_modules as of_modules
-
-    return of_modules.state(model), of_modules.same
-
-
 def answer(request: Request) -> tuple[str, str | None]:
     """What came of a call ("maps", or the name of the exception), and what is wrong with it."""
-    before, same = state(request.kind)
+    model = kinds()["functional" if request.kind == "function" else request.kind][0]
+    before = state(model)
     params = {key: plain(value) for key, value in request.params.items()}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -283,7 +274,7 @@ def answer(request: Request) -> tuple[str, str | None]:
         except Exception as error:
             made, wrong = type(error).__name__, f"{type(error).__name__}: {error}"
     try:
-        same(before, state(request.kind)[0])
+        same(before, state(model))
     except AssertionError as error:
         wrong = f"the model was changed: {error}"
     return made, wrong

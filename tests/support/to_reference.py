@@ -7,11 +7,18 @@ from typing import Any
 import keras
 import numpy as np
 
+from reference import layers, token_layers
 from reference import net as n
 from support import keras_models
 
-ACTIVATIONS = {"gelu": n.Gelu, "relu": n.Relu, "relu6": n.Relu6, "softmax": n.Softmax, "sigmoid": n.Sigmoid}
-FINAL = (n.Softmax, n.Sigmoid)
+ACTIVATIONS = {
+    "gelu": token_layers.Gelu,
+    "relu": layers.Relu,
+    "relu6": layers.Relu6,
+    "softmax": layers.Softmax,
+    "sigmoid": layers.Sigmoid,
+}
+FINAL = (layers.Softmax, layers.Sigmoid)
 
 
 def array(weight: Any) -> np.ndarray | None:
@@ -32,38 +39,40 @@ def pooling(kind: type) -> Callable:
     return lambda layer: kind(tuple(layer.pool_size), strides=tuple(layer.strides), padding=layer.padding)
 
 
-def normalization(layer: Any) -> n.Affine:
+def normalization(layer: Any) -> layers.Affine:
     weights = (layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance)
-    return n.batch_norm(*map(array, weights), layer.epsilon)
+    return layers.batch_norm(*map(array, weights), layer.epsilon)
 
 
-def identity(layer: Any) -> n.Add:
-    return n.Add()  # of one value
+def identity(layer: Any) -> layers.Add:
+    return layers.Add()  # of one value
 
 
 OPERATIONS: dict[str, Callable] = {
-    "DepthwiseConv2D": convolution(n.DepthwiseConv),
-    "Dense": lambda layer: n.Dense(array(layer.kernel), array(layer.bias)),
+    "DepthwiseConv2D": convolution(layers.DepthwiseConv),
+    "Dense": lambda layer: layers.Dense(array(layer.kernel), array(layer.bias)),
     "BatchNormalization": normalization,
-    "Rescaling": lambda layer: n.Affine(np.array([layer.scale]), np.array([layer.offset]) if layer.offset else None),
-    "ReLU": lambda layer: n.Relu6() if layer.max_value == 6 else n.Relu(),
+    "Rescaling": lambda layer: layers.Affine(
+        np.array([layer.scale]), np.array([layer.offset]) if layer.offset else None
+    ),
+    "ReLU": lambda layer: layers.Relu6() if layer.max_value == 6 else layers.Relu(),
     "Activation": lambda layer: ACTIVATIONS[layer.activation.__name__](),
-    "Softmax": lambda layer: n.Softmax(),
-    "Add": lambda layer: n.Add(),
-    "Concatenate": lambda layer: n.Concat(),
-    "Flatten": lambda layer: n.Flatten(),
+    "Softmax": lambda layer: layers.Softmax(),
+    "Add": lambda layer: layers.Add(),
+    "Concatenate": lambda layer: layers.Concat(),
+    "Flatten": lambda layer: layers.Flatten(),
     "Dropout": identity,
-    "Reshape": lambda layer: n.Reshape(layer.target_shape),
-    "Tokens": lambda layer: n.Tokens(array(layer.token), array(layer.position)),
-    "First": lambda layer: n.First(),
-    "LayerNormalization": lambda layer: n.LayerNorm(array(layer.gamma), array(layer.beta), layer.epsilon),
+    "Reshape": lambda layer: layers.Reshape(layer.target_shape),
+    "Tokens": lambda layer: token_layers.Tokens(array(layer.token), array(layer.position)),
+    "First": lambda layer: token_layers.First(),
+    "LayerNormalization": lambda layer: token_layers.LayerNorm(array(layer.gamma), array(layer.beta), layer.epsilon),
 }
 for rank in (1, 2, 3):
     OPERATIONS |= {
-        f"Conv{rank}D": convolution(n.Conv),
-        f"MaxPooling{rank}D": pooling(n.MaxPool),
-        f"AveragePooling{rank}D": pooling(n.AvgPool),
-        f"GlobalAveragePooling{rank}D": lambda layer: n.GlobalAvgPool(),
+        f"Conv{rank}D": convolution(layers.Conv),
+        f"MaxPooling{rank}D": pooling(layers.MaxPool),
+        f"AveragePooling{rank}D": pooling(layers.AvgPool),
+        f"GlobalAveragePooling{rank}D": lambda layer: layers.GlobalAvgPool(),
     }
 
 
@@ -99,11 +108,15 @@ class Reader:
     def attention(self, layer: Any, path: str, query: str, value: str) -> str:
         """Attention with heads; its probabilities are named "path@attention"."""
         weights = [array(w) for w in layer.get_weights()]  # of query, key, value and output, each a kernel and a bias
-        heads = [n.Heads(*weights[i : i + 2]) for i in (0, 2, 4)]
+        heads = [token_layers.Heads(*weights[i : i + 2]) for i in (0, 2, 4)]
         sources = (query, value, value)
         q, k, v = (self.add(f"{path}@{t}", h, x) for t, h, x in zip("qkv", heads, sources, strict=True))
-        probabilities = self.add(f"{path}@attention", n.Softmax(), self.add(f"{path}@scores", n.Products(), q, k))
-        return self.add(path, n.Joined(*weights[6:]), self.add(f"{path}@mixed", n.Mixed(), probabilities, v))
+        probabilities = self.add(
+            f"{path}@attention", layers.Softmax(), self.add(f"{path}@scores", token_layers.Products(), q, k)
+        )
+        return self.add(
+            path, token_layers.Joined(*weights[6:]), self.add(f"{path}@mixed", token_layers.Mixed(), probabilities, v)
+        )
 
     def model(self, model: keras.Model, prefix: str, x: str) -> str:
         if isinstance(model, keras_models.Twice):
@@ -133,9 +146,9 @@ class Reader:
     def twice(self, model: "keras_models.Twice", prefix: str, x: str) -> str:
         """What `keras_models.Twice.call` does."""
         x = self.layer(model.norm, prefix, self.layer(model.stem, prefix, x))
-        x = self.add(prefix + "ops.relu", n.Relu(), self.layer(model.twice, prefix, x))
+        x = self.add(prefix + "ops.relu", layers.Relu(), self.layer(model.twice, prefix, x))
         x = self.layer(model.rectify, prefix, self.layer(model.twice, prefix, x))
-        return self.layer(model.logits, prefix, self.add(prefix + "ops.mean", n.GlobalAvgPool(), x))
+        return self.layer(model.logits, prefix, self.add(prefix + "ops.mean", layers.GlobalAvgPool(), x))
 
 
 def histories(value: Any) -> list:
@@ -156,6 +169,6 @@ def as_reference(model: keras.Model) -> n.Net:
     nodes = {node.name: node for node in reader.nodes}
     if isinstance(nodes[score].op, FINAL):
         score = nodes[score].inputs[0]
-    head = [n.GlobalAvgPool, n.Flatten]
+    head = [layers.GlobalAvgPool, layers.Flatten]
     signal = next((node.inputs[0] for node in reader.nodes if type(node.op) in head), "")
     return n.Net(tuple(reader.nodes), score, signal)

@@ -6,7 +6,9 @@ from bench import reference_maps
 from bench.costs import passes
 
 import keras_explainable as ke
-from support.helpers import BACKEND, close, raw
+from support.calls import raw
+from support.compare import close
+from support.selection import BACKEND
 
 LETTERS = {"n": 5, "K": 1, "C": 10, "windows": 4, "segments": 3, "R": 2}
 

@@ -10,6 +10,7 @@ import pytest
 
 import keras_explainable as ke
 from reference import filters as twins
+from support.selection import slow
 
 NAMES = [
     "normalize",
@@ -60,6 +61,7 @@ print(ke.gradients(ke.demo.load_model(), images, verbose=0).maps.min())
 """
 
 
+@slow
 def test_a_normalised_map_does_not_go_below_0_by_rounding():
     """As a program of its own, compiled with the optimisations that other tests leave out: they join steps."""
     environment = {**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}

@@ -9,9 +9,11 @@ from keras import ops
 import keras_explainable as ke
 from keras_explainable.errors import InputError, LayerError
 from support import keras_models
-from support.helpers import close
+from support.compare import close
+from support.selection import slow_compiled
 
 pytestmark = [
+    slow_compiled,
     pytest.mark.filterwarnings(
         "ignore:The structure of `inputs`"
     ),  # of models made with `model.inputs`, which is a list

@@ -18,6 +18,7 @@ from saliency.simple_fullgrad import SimpleFullGrad
 from saliency.smooth_fullgrad import SmoothFullGrad
 from saliency.smoothgrad import SmoothGrad
 from saliency.tensor_extractor import FullGradExtractor
+from support.compare import close
 
 
 class Tiny(nn.Module):
@@ -49,11 +50,6 @@ def case(request, real_data):
     import networks_torch
 
     return networks_torch.load(name), values
-
-
-def close(actual, expected, rtol=1e-5):
-    assert actual.shape == expected.shape
-    torch.testing.assert_close(actual, expected, rtol=rtol, atol=rtol * float(expected.abs().max()))
 
 
 def test_maps(case):

@@ -11,74 +11,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from keras_explainable.errors import InputError, LayerError
-from keras_explainable.numerics import random
+from keras_explainable.errors import InputError
 from saliency.fullgrad import FullGrad
 from saliency.grad import InputGradient
-from saliency.gradcam import GradCAM
-from saliency.simple_fullgrad import SimpleFullGrad
-from saliency.smooth_fullgrad import SmoothFullGrad
-from saliency.smoothgrad import SmoothGrad
 from saliency.tensor_extractor import FullGradExtractor
-
-EXPLAINERS = {
-    "FullGrad": FullGrad,
-    "SimpleFullGrad": SimpleFullGrad,
-    "SmoothFullGrad": lambda module: SmoothFullGrad(module, num_samples=2),
-    "GradCAM": GradCAM,
-    "InputGradient": InputGradient,
-    "SmoothGrad": lambda module: SmoothGrad(module, num_samples=2),
-}
-SIZE = (3, 12, 18)
-
-
-class Winding(nn.Module):
-    """Modules registered in another order than they run, one of them twice, one never, one ReLU in place for all."""
-
-    def __init__(self, units=4):
-        super().__init__()
-        self.head = nn.Linear(8, units)
-        self.unused = nn.Conv2d(8, 8, 3)
-        self.relu = nn.ReLU(inplace=True)
-        self.second, self.norm, self.first = nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Conv2d(3, 8, 3)
-
-    def forward(self, x):
-        x = self.relu(self.norm(self.first(x)))
-        x = self.relu(self.second(self.relu(self.second(x))))
-        return self.head(x.mean((2, 3)))
-
-
-def randomized(module, seed=0):
-    """The module in evaluation mode, its weights, biases and statistics drawn from a seed."""
-    generator = torch.Generator().manual_seed(seed)
-    for name, value in module.state_dict().items():
-        if value.is_floating_point():
-            drawn = torch.randn(value.shape, generator=generator) * (
-                0.5 if value.ndim == 1 else (value[0].numel()) ** -0.5
-            )
-            value.copy_(drawn.abs() + 0.5 if name.endswith("running_var") else drawn)
-    return module.eval()
-
-
-def images(n=2, seed=0, size=SIZE):
-    return torch.randn(n, *size, generator=torch.Generator().manual_seed(seed))
-
-
-def plain_gradient(module, x, y):
-    """d score / dx by plain automatic differentiation, of a module in evaluation mode."""
-    leaf = x.detach().clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(module(leaf).gather(1, y.reshape(-1, 1)).sum(), leaf)
-    return gradient
-
-
-def close(actual, expected, rtol=1e-5):
-    assert actual.shape == expected.shape
-    torch.testing.assert_close(actual, expected, rtol=rtol, atol=rtol * float(expected.abs().max()))
-
-
-def every(test):
-    return pytest.mark.parametrize("make", EXPLAINERS.values(), ids=EXPLAINERS)(test)
-
+from support.compare import close
+from support.saliency import EXPLAINERS, SIZE, Winding, every, hooks, images, plain_gradient, randomized
 
 # Biases and gradients were paired by order, registered forwards and executed backwards.
 
@@ -146,11 +84,6 @@ class Refuses(nn.Module):
 
     def forward(self, x):
         raise RuntimeError("this module was run")
-
-
-def hooks(module):
-    names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return sum(len(getattr(m, name)) for m in module.modules() for name in names)
 
 
 @pytest.mark.parametrize("make", [*EXPLAINERS.values(), FullGradExtractor], ids=[*EXPLAINERS, "FullGradExtractor"])
@@ -286,115 +219,6 @@ def test_what_is_no_batch_of_images_is_refused(bad):
 def test_a_keras_model_is_sent_to_the_functions_for_it():
     with pytest.raises(InputError, match="ke.full_gradients"):
         FullGrad(keras.Sequential([keras.layers.Dense(2)]))
-
-
-# Noise was scaled by the whole batch, and the class chosen anew for each noisy image.
-
-
-class Torn(nn.Module):
-    """Two classes of which the first barely leads on an image of ones, and noise turns them round."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv = nn.Conv2d(3, 2, 1)
-
-    def forward(self, x):
-        first, second = self.conv(x).relu().mean((2, 3)).T
-        return torch.stack([first + 1e-3, second], 1)
-
-
-def draw(size, seed, step):
-    """Noise for images (C, H, W): drawn as for (H, W, C)."""
-    return random.normal((1, *size[1:], size[0]), seed, step).movedim(-1, 1)
-
-
-@pytest.mark.parametrize("make", [SmoothGrad, SmoothFullGrad])
-def test_the_class_stays_that_of_the_clean_image(make):
-    module = randomized(Torn())
-    with torch.no_grad():
-        module.conv.weight[1], module.conv.bias[1] = module.conv.weight[0].flip(0), module.conv.bias[0]
-    x = images(1).abs()
-    x = (x + x.flip(1)) / 2  # both classes see the same
-    drawn = torch.stack([module(x + draw(SIZE, 0, i) * 0.5)[0].argmax() for i in range(8)])
-    assert module(x).argmax() == 0 and len(drawn.unique()) == 2
-    explainer = make(module, num_samples=8, std_spread=0.5)
-    close(explainer.saliency(x), explainer.saliency(x, 0))
-    assert float((explainer.saliency(x) - explainer.saliency(x, 1)).abs().max()) > 1e-3 * float(
-        explainer.saliency(x).max()
-    )
-
-
-@pytest.mark.parametrize("make", [SmoothGrad, SmoothFullGrad])
-def test_an_image_is_explained_alike_in_every_company(make):
-    module, x = randomized(Winding()), images()
-    x[1] *= 10
-    explainer = make(module, num_samples=4)
-    together = explainer.saliency(x, 1)
-    close(together, torch.cat([explainer.saliency(x[i : i + 1], 1) for i in range(2)]))
-    close(explainer.saliency(x, 1), together, rtol=0)
-    assert float((make(module, num_samples=4, seed=1).saliency(x, 1) - together).abs().max()) > 0
-
-
-def noisy(x, n, spread, seed=0):
-    ranges = x.amax((1, 2, 3), keepdim=True) - x.amin((1, 2, 3), keepdim=True)
-    return [x + spread * ranges * draw(x.shape[1:], seed, i) for i in range(n)]
-
-
-def test_smoothgrad_is_the_size_of_the_mean_gradient():
-    module, x, y = randomized(Winding()), images(), torch.tensor([0, 2])
-    mean = sum(plain_gradient(module, copy, y) for copy in noisy(x, 5, 0.3, seed=3)) / 5
-    maps = SmoothGrad(module, num_samples=5, std_spread=0.3, seed=3).saliency(x, y)
-    close(maps, mean.abs().sum(1, keepdim=True))
-
-
-def test_smooth_fullgrad_is_fullgrad_of_the_mean_contributions():
-    module, x, y = randomized(Winding()), images(), torch.tensor([0, 2])
-    terms = []
-    for copy in noisy(x, 5, 0.3):
-        gradient, parts = FullGrad(module).fullGradientDecompose(copy, y)
-        terms.append([gradient * copy, *parts[:-1]])  # the last one is the head's, which has no place
-    expected = torch.zeros(2, 1, *SIZE[1:])
-    for draws in zip(*terms, strict=True):
-        size = (sum(draws) / 5).abs()
-        low, high = size.amin((1, 2, 3), keepdim=True), size.amax((1, 2, 3), keepdim=True)
-        psi = (size - low) / (high - low + 1e-6)
-        expected += F.interpolate(psi, size=SIZE[1:], mode="bilinear", align_corners=True).sum(1, keepdim=True)
-    close(SmoothFullGrad(module, num_samples=5, std_spread=0.3).saliency(x, y), expected)
-
-
-# Grad-CAM took the first Linear layer for the head, and made squares of images that are none.
-
-
-class Squeezed(nn.Module):
-    """A gate of Linear layers in the middle, two convolutions after it, and a head that may be none."""
-
-    def __init__(self, head=True):
-        super().__init__()
-        self.first, self.gate = nn.Conv2d(3, 6, 3), nn.Sequential(nn.Linear(6, 2), nn.ReLU(), nn.Linear(2, 6))
-        self.middle, self.last = nn.Conv2d(6, 6, 3, stride=2), nn.Conv2d(6, 5, 3)
-        self.head = nn.Linear(5, 4) if head else nn.Identity()
-
-    def forward(self, x):
-        x = self.first(x).relu()
-        x = x * torch.sigmoid(self.gate(x.mean((2, 3))))[:, :, None, None]
-        return self.head(self.last(self.middle(x).relu()).relu().mean((2, 3)))
-
-
-@pytest.mark.parametrize("head", [True, False], ids=["linear head", "no head"])
-def test_gradcam_looks_at_the_last_convolution_and_keeps_the_aspect(head):
-    module, x, y = randomized(Squeezed(head)), images(), torch.tensor([3, 1])
-    seen = []
-    with module.last.register_forward_hook(lambda m, args, output: seen.append(output)):
-        scores = module(x)
-    (g,) = torch.autograd.grad(scores.gather(1, y[:, None]).sum(), seen)
-    cam = (seen[0].detach().relu() * g.mean((2, 3), keepdim=True)).sum(1, keepdim=True).relu()
-    assert float(cam.max()) > 0
-    close(GradCAM(module).saliency(x, y), F.interpolate(cam, SIZE[1:], mode="bilinear", align_corners=True))
-
-
-def test_gradcam_of_a_module_without_a_convolution_says_what_to_do():
-    with pytest.raises(LayerError, match="layer="):
-        GradCAM(nn.Sequential(nn.Flatten(), nn.Linear(3 * 12 * 18, 4))).saliency(images())
 
 
 # And what is no mistake: the loss, types, devices.

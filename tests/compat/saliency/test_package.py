@@ -10,6 +10,8 @@ from pathlib import Path
 import keras
 import pytest
 
+from support.selection import slow
+
 ROOT = Path(__file__).resolve().parents[3]
 SALIENCY = ROOT / "src" / "saliency"
 THEIRS = {"__init__", "core", "metrics", "tf1"}  # what saliency 0.2.1 by PAIR has at its top level
@@ -50,6 +52,7 @@ def python(code, executable=sys.executable, **environment):
     return done.stdout
 
 
+@slow
 @only_torch
 def test_importing_it_chooses_pytorch(tmp_path):
     (tmp_path / "keras.json").write_text('{"backend": "tensorflow"}')
@@ -70,6 +73,7 @@ for tries in range(2):  # Keras not imported yet, then on another backend alread
 """
 
 
+@slow
 @only_torch
 def test_another_backend_is_refused_with_the_way_out():
     pytest.importorskip("jax")
@@ -112,7 +116,7 @@ print(float((ours - leaf.grad).abs().max()), float(numpy.abs(theirs - leaf.grad[
 
 
 @only_torch
-@pytest.mark.slow
+@pytest.mark.very_slow
 def test_both_distributions_side_by_side_from_wheels(tmp_path):
     wheels, home = tmp_path / "wheels", tmp_path / "environment"
     pip("wheel", "--no-deps", "--quiet", "--wheel-dir", str(wheels), str(ROOT), what="building our wheel")

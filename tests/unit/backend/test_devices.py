@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from support.helpers import BACKEND
+from support.selection import BACKEND, slow
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -69,6 +69,7 @@ if __name__ == "__main__":
 }
 
 
+@slow
 def test_several_devices_give_the_maps_of_one(tmp_path):
     file = tmp_path / "program.py"
     file.write_text(EXPLAIN + PROGRAMS[BACKEND])

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from keras import layers as L
 
-from support.helpers import BACKEND, close, raw
+from support.calls import raw
+from support.compare import close
+from support.selection import BACKEND
 
 UNITS = 27
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.helpers import BACKEND
+from support.selection import BACKEND, slow
 
 PROGRAM = """
 import keras, numpy as np
@@ -30,6 +30,7 @@ else:
 """
 
 
+@slow
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="other backends have channels-first convolutions everywhere")
 def test_a_channels_first_model_that_cannot_run_is_told_the_variable():
     source = str(Path(__file__).resolve().parents[3] / "src")

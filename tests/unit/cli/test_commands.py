@@ -18,6 +18,9 @@ pytest.importorskip("typer")
 from typer.testing import CliRunner
 
 from keras_explainable import cli
+from support.selection import slow, slow_compiled
+
+pytestmark = slow_compiled
 
 OTHER = {"jax": "torch", "torch": "jax", "tensorflow": "jax"}[keras.backend.backend()]
 
@@ -163,6 +166,7 @@ def test_without_a_model_it_says_which_one_looks(photo, tmp_path):
     assert "embedded" not in run("dump", *few).stderr  # the sample scenes are such shapes
 
 
+@slow
 def test_explain_by_all_leaves_out_what_does_not_fit_and_goes_on(photo, tmp_path, monkeypatch):
     chosen = {name: ke.registry.METHODS[name] for name in ("attention_rollout", "gradcam", "gradients")}
     monkeypatch.setattr(ke.registry, "METHODS", chosen)
@@ -197,6 +201,7 @@ def test_a_models_file_and_its_scale(photo, tmp_path):
     assert raw.stdout != guessed.stdout
 
 
+@slow
 def test_the_demo_writes_pictures_a_report_and_a_table(tmp_path, monkeypatch):
     methods = {name: ke.registry.METHODS[name] for name in ("gradcam", "gradients")}
 
@@ -237,6 +242,7 @@ def test_the_judge_counts_peaks_and_mass():
 # Errors.
 
 
+@slow
 def test_words_that_are_not_right_end_with_2(photo):
     fails(run("explain"), 2, "Missing argument 'IMAGE'")
     fails(run("explain", photo, "-m", "gradcm"), 2, "no method 'gradcm'", "Did you mean gradcam?")
@@ -282,7 +288,7 @@ def test_an_unexpected_error_is_one_line_too(photo, monkeypatch):
     fails(run("explain", photo), 1, "RuntimeError: several lines", "--debug")
 
 
-@pytest.mark.slow
+@pytest.mark.very_slow
 def test_backend_is_taken_by_the_program_whatever_the_environment_says(photo, tmp_path):
     pytest.importorskip(OTHER)
     result = program("explain", photo, "--backend", OTHER, "--out", tmp_path / "out")
@@ -290,7 +296,7 @@ def test_backend_is_taken_by_the_program_whatever_the_environment_says(photo, tm
     assert (tmp_path / "out" / "photo_gradcam.png").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.very_slow
 def test_without_typer_the_program_says_how_to_get_it():
     code = (
         "import sys\nfrom keras_explainable.cli import start\nsys.argv = ['keras-explainable', 'methods']\n"

@@ -12,7 +12,7 @@ from keras_explainable import data
 from keras_explainable.backend import to_host
 from keras_explainable.data.prefetch import AHEAD
 from keras_explainable.errors import InputError
-from support.helpers import BACKEND, ON_TORCH_CPU
+from support.selection import BACKEND, ON_TORCH_CPU
 
 RNG = np.random.default_rng(0)
 X = RNG.random((7, 4, 5, 3)).astype("float32")

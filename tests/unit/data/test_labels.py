@@ -1,6 +1,5 @@
 """What `y` may be: numbers of units however a data set has them, both classes of one unit, and what the model prefers."""
 
-import re
 import warnings
 
 import keras
@@ -12,7 +11,12 @@ import keras_explainable as ke
 from keras_explainable import scores
 from keras_explainable.errors import InputError
 from support import keras_models
-from support.helpers import BACKEND, SHAPE, close, raw
+from support.calls import raw
+from support.compare import close
+from support.keras_models import SHAPE
+from support.selection import BACKEND, slow_compiled
+
+pytestmark = slow_compiled
 
 host, N = keras.ops.convert_to_numpy, 5
 LABELS = np.array([0, 1, 1, 0, 1])
@@ -246,7 +250,7 @@ def test_very_many_maps_are_announced_before_the_work(many, x):
         lambda: ke.integrated_gradients_gap(many, x[:1], repetitions=1),
     ):
         (warning,) = told(call)
-        assert warning.filename in (__file__, re.sub("test_labels", "helpers", __file__))
+        assert warning.filename == __file__
     for source in sources(x).values():
         (warning,) = told(lambda source=source: raw("gradcam", many, source))
         assert f"60 maps of each image, 60 each, or {size:.0f} MB" in str(warning.message)

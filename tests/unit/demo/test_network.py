@@ -13,6 +13,9 @@ from keras_explainable.demo import load_model, load_scenes, load_transformer
 from keras_explainable.demo.network import MODEL_FILE, build_model
 from keras_explainable.demo.scenes import SIZE, draw_scene
 from keras_explainable.errors import InputError
+from support.selection import slow, slow_compiled
+
+pytestmark = slow_compiled
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +54,7 @@ def test_the_transformer_names_them_too(singles):
     assert ((transformer.predict(images, batch_size=50, verbose=0) > 0) == labels).mean() >= 0.97
 
 
+@slow_compiled
 def test_looks_at_the_object(model, singles, answers):
     """The centre of the strongest cell of the class activation map lies on the object; chance is 12 %."""
     features, _ = answers
@@ -119,7 +123,8 @@ def test_file_holds_the_built_network_and_nothing_else(model):
     assert load_model() is not load_model()
 
 
-@pytest.mark.slow
+@slow_compiled
+@pytest.mark.very_slow
 def test_training_lowers_the_loss():
     """Eight steps leave the ln 2 of a network that knows nothing for the entropy of two classes in ten, 0.5."""
     trained = train.train(steps=8, seed=1, scenes=64)
@@ -153,6 +158,7 @@ def test_accuracies_are_shares_of_unseen_scenes(model, singles, answers):
     assert measured["exact"] <= measured["labels"] <= 1
 
 
+@slow
 def test_import_is_light():
     code = "import sys, keras; known = {*sys.modules}; import keras_explainable.demo; print(*{*sys.modules} - known)"
     there = {**os.environ, "PYTHONPATH": str(MODEL_FILE.parents[2])}

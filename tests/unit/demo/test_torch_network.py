@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import keras_explainable as ke
-from support.helpers import few, subject
+from support.calls import few, subject
 
 SCENES = 2
 

@@ -12,34 +12,9 @@ from keras import layers as L
 import keras_explainable as ke
 from keras_explainable.errors import InputError
 from support import keras_models
-from support.helpers import BACKEND, close
-
-
-def too_little():
-    """The exception with which a backend says so."""
-    if BACKEND == "tensorflow":
-        import tensorflow as tf
-
-        return tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
-    if BACKEND == "jax":
-        import jax
-
-        return jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes")
-    import torch
-
-    return torch.OutOfMemoryError("CUDA out of memory")
-
-
-def limited(most, seen):
-    """Grad-CAM on a device that has memory for so many images."""
-
-    def method(model, inputs, indices=None):
-        seen.append(inputs.shape[0])
-        if inputs.shape[0] > most:
-            raise too_little()
-        return ke.methods.cams.gradcam(model, inputs, indices)
-
-    return method
+from support.compare import close
+from support.memory import limited, too_little
+from support.selection import slow_compiled
 
 
 @pytest.mark.parametrize("y", [None, [1, 4, 0, 2, 3, 1, 1]])
@@ -72,7 +47,8 @@ def tiny(seed):
     return keras_models.randomize(keras.Sequential(stack), seed)
 
 
-@pytest.mark.parametrize("number", [8, pytest.param(100, marks=pytest.mark.slow)])
+@slow_compiled
+@pytest.mark.parametrize("number", [8, pytest.param(100, marks=pytest.mark.very_slow)])
 def test_models_that_are_gone_leave_nothing(number):
     x = np.ones((2, 8, 8, 3), "float32")
 

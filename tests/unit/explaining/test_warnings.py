@@ -9,7 +9,10 @@ from keras import layers as L
 
 import keras_explainable as ke
 from support import keras_models
-from support.helpers import BACKEND, SHAPE
+from support.keras_models import SHAPE
+from support.selection import BACKEND, slow_compiled
+
+pytestmark = slow_compiled
 
 N = 3
 

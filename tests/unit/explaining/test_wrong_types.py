@@ -9,7 +9,9 @@ import keras_explainable as ke
 from keras_explainable import scores
 from keras_explainable.errors import InputError
 from support import keras_models
-from support.helpers import BACKEND, SHAPE, raw
+from support.calls import raw
+from support.keras_models import SHAPE
+from support.selection import BACKEND
 
 N = 4
 

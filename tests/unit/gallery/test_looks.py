@@ -7,7 +7,9 @@ import pytest
 
 import keras_explainable as ke
 from keras_explainable.gallery import gallery
-from support.helpers import BACKEND
+from support.selection import slow, slow_compiled, very_slow, very_slow_compiled
+
+pytestmark = slow_compiled
 
 # Of each method the share of maps whose peak lies on the object, at least: what was measured, with these draws, less a
 # tenth. Seeds are fixed. A random pixel has 8 %, the centre 12 %.
@@ -68,7 +70,7 @@ DOCS = Path(__file__).resolve().parents[3] / "docs"
 def methods():
     """All of them; slow ones are of many passes, or compiled."""
     for name in sorted(ke.registry.METHODS):
-        yield pytest.param(name, marks=pytest.mark.slow if name in MANY or BACKEND != "torch" else ())
+        yield pytest.param(name, marks=very_slow if name in MANY else very_slow_compiled)
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +80,7 @@ def judged():
     return {False: loaded.model, True: ke.demo.load_transformer()}, objects, gallery.references(loaded)
 
 
+@slow
 @pytest.mark.parametrize("name", list(methods()))
 def test_it_looks_at_the_object(judged, name):
     models, objects, others = judged
@@ -88,6 +91,7 @@ def test_it_looks_at_the_object(judged, name):
     assert record.caveat or (FLOORS[name] > chance and row.mass > chance)
 
 
+@slow
 def test_deep_shap_compares_with_other_scenes_and_is_no_second_deeplift(judged):
     models, objects, others = judged
     some = objects.of(slice(0, 8))

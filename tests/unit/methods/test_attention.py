@@ -12,10 +12,13 @@ from reference import net as n
 from reference.fullgrad import psi_sum
 from reference.resize import bilinear
 from support import keras_models
-from support.helpers import BACKEND, close, on, raw, where_quick
+from support.calls import raw
+from support.compare import close
+from support.keras_models import on
+from support.selection import BACKEND, very_slow_compiled
 from support.to_reference import as_reference
 
-pytestmark = where_quick
+pytestmark = very_slow_compiled
 
 UNITS = np.array([[1, 4], [0, 2]])
 METHODS = ["attention_rollout", "gradient_attention_rollout", "attention_relevance"]

@@ -6,7 +6,9 @@ import pytest
 import keras_explainable as ke
 from keras_explainable.models.keras.adapter import KerasAdapter
 from support import keras_models
-from support.helpers import BACKEND, close, few, raw
+from support.calls import few, raw
+from support.compare import close
+from support.selection import BACKEND
 
 modules = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
 

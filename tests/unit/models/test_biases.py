@@ -9,7 +9,11 @@ from keras import ops
 import keras_explainable as ke
 from keras_explainable.errors import InputError
 from support import keras_models
-from support.helpers import REPRESENTATIVE, close, few, subject
+from support.calls import few, subject
+from support.compare import close
+from support.selection import REPRESENTATIVE, slow_compiled
+
+pytestmark = slow_compiled
 
 BIASED = {
     "BatchNormalization": lambda: L.BatchNormalization(epsilon=0.02),

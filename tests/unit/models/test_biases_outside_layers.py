@@ -7,7 +7,11 @@ from keras import layers as L
 from keras import ops
 
 import keras_explainable as ke
-from support.helpers import BACKEND, close, raw
+from support.calls import raw
+from support.compare import close
+from support.selection import BACKEND, slow_compiled
+
+pytestmark = slow_compiled
 
 RNG = np.random.default_rng(11)
 METHODS = (

@@ -13,7 +13,11 @@ from keras_explainable.models import contract
 from keras_explainable.models.keras.routing import routed
 from keras_explainable.models.state import same_object
 from support import keras_models
-from support.helpers import BACKEND, close, few, raw
+from support.calls import few, raw
+from support.compare import close
+from support.selection import BACKEND, slow_compiled
+
+pytestmark = slow_compiled
 
 X = keras_models.images("functional", 2)
 METHODS = ["gradcam", "gradients", "full_gradients", "lrp_epsilon", "deeplift", "guided_backprop"]

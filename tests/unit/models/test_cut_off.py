@@ -8,7 +8,12 @@ from keras import ops
 
 from keras_explainable.errors import LayerError
 from support import keras_models
-from support.helpers import BACKEND, SHAPE, close, few, raw
+from support.calls import few, raw
+from support.compare import close
+from support.keras_models import SHAPE
+from support.selection import BACKEND, slow_compiled
+
+pytestmark = slow_compiled
 
 X = keras_models.images("functional", 2)
 GRADIENTS = ["gradients", "integrated_gradients", "full_gradients", "gradcam", "smoothgrad"]

@@ -13,7 +13,11 @@ from keras_explainable.errors import LayerError
 from keras_explainable.models import evidence, orders
 from keras_explainable.models.signal_layout import Reading
 from support import keras_models
-from support.helpers import BACKEND, close, raw
+from support.calls import raw
+from support.compare import close
+from support.selection import BACKEND, slow_compiled
+
+pytestmark = slow_compiled
 
 torch_only = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
 IMAGES = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype("float32")

@@ -8,7 +8,12 @@ from keras import ops
 
 import keras_explainable as ke
 from support import keras_models
-from support.helpers import BACKEND, SHAPE, close, raw
+from support.calls import raw
+from support.compare import close
+from support.keras_models import SHAPE
+from support.selection import BACKEND, slow_compiled
+
+pytestmark = slow_compiled
 
 X = keras_models.images("functional", 2)
 

@@ -8,11 +8,15 @@ from keras import ops
 
 import keras_explainable as ke
 from keras_explainable.errors import InputError
-from laws.test_keras_models import fingerprint, same
 from support import keras_models
-from support.helpers import BACKEND, SHAPE, close, every_method, few, raw, subject
+from support.calls import few, raw, subject
+from support.compare import close
+from support.keras_models import SHAPE
+from support.left_as_found import same, state
+from support.memory import limited
+from support.selection import BACKEND, every_method, slow_compiled
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*the same everywhere")
+pytestmark = [slow_compiled, pytest.mark.filterwarnings("ignore:.*the same everywhere")]
 N = 3
 Y = np.array([[1, 4], [0, 2], [3, 3]])
 KNOWN = [n for n, r in ke.registry.METHODS.items() if "known layers" in r.needs or "ReLUs" in r.needs]
@@ -92,9 +96,9 @@ def one_by_one(method, model, x, y=Y, **params):
 def test_equals_the_model_with_the_others_built_in(method):
     model = transformer() if subject(method) == "transformer" else gated(pooled=method == "cam")
     x = given()
-    before = fingerprint(model)
+    before = state(model)
     ours = raw(method, model, x, Y, leaf="image", **few(method))
-    same(before, fingerprint(model))
+    same(before, state(model))
     close(ours, one_by_one(method, model, x, **few(method)), 1e-4)
     batched = raw(method, model, x, Y, leaf="image", batch_size=2, **few(method))
     close(batched, ours, 1e-4)
@@ -217,8 +221,6 @@ def test_a_program_sees_the_values_of_each_batch():
 
 
 def test_batches_are_halved_with_all_that_rides_along():
-    from test_running import limited
-
     model, x, seen = gated(), given(5), []
     expected = raw("gradcam", model, x, 1, leaf="image")
     with pytest.warns(UserWarning, match="too little memory"):

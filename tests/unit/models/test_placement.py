@@ -12,7 +12,9 @@ from keras_explainable.errors import InputError
 from keras_explainable.models import placement
 from keras_explainable.numerics.resize import resize, weights
 from support import keras_models
-from support.helpers import BACKEND
+from support.selection import BACKEND, slow_compiled
+
+pytestmark = slow_compiled
 
 SIZE, KERNEL = 24, 9
 

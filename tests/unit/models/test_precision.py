@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 
 import keras_explainable as ke
-from laws.test_keras_models import fingerprint, same
 from support import keras_models
-from support.helpers import BACKEND, close
+from support.compare import close
+from support.left_as_found import same, state
+from support.selection import BACKEND, slow_compiled
+
+pytestmark = slow_compiled
 
 Y = np.array([[1, 4], [0, 0], [3, 2]])
 METHODS = ["gradients", "gradcam", "full_gradients", "scorecam"]
@@ -38,9 +41,9 @@ def dtypes(model, x, **params):
 @pytest.mark.parametrize("kind", ["functional", "nested_sequential", "subclassed"])
 def test_the_model_computes_in_it_and_is_left_as_it_was(kind, precision):
     model, x = keras_models.build(kind), keras_models.images(kind)
-    before = fingerprint(model)
+    before = state(model)
     assert precision in dtypes(model, x, precision=precision)
-    same(before, fingerprint(model))
+    same(before, state(model))
     assert dtypes(model, x) == {"float32"}
 
 

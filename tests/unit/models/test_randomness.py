@@ -9,7 +9,10 @@ from keras import layers as L
 
 import keras_explainable as ke
 from support import keras_models
-from support.helpers import BACKEND, raw
+from support.calls import raw
+from support.selection import BACKEND, slow_compiled
+
+pytestmark = slow_compiled
 
 X = np.random.default_rng(0).normal(size=(2, 12, 12, 3)).astype("float32")
 torch_only = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")

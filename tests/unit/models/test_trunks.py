@@ -8,7 +8,11 @@ from keras import ops
 
 import keras_explainable as ke
 from support import keras_models
-from support.helpers import close, raw
+from support.calls import raw
+from support.compare import close
+from support.selection import slow_compiled
+
+pytestmark = slow_compiled
 
 IMAGES = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype("float32")
 

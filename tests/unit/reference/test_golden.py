@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from reference import fullgrad, gradient
+from reference import fullgrad, gradient, layers
 from reference import net as n
 from reference.resize import bilinear
+from support.compare import close
 
 BIASED = ["conv1", "bn1", "bn2", "conv3", "fc"]  # in execution order
 
@@ -20,23 +21,25 @@ def tiny_net(file):
     w = {name: value.astype("float64") for name, value in np.load(file).items()}
 
     def conv(name, **sliding):
-        return n.Conv(w[f"{name}.weight"].transpose(2, 3, 1, 0), w.get(f"{name}.bias"), **sliding)
+        return layers.Conv(w[f"{name}.weight"].transpose(2, 3, 1, 0), w.get(f"{name}.bias"), **sliding)
 
     def norm(name, epsilon):
-        return n.batch_norm(*(w[f"{name}.{k}"] for k in ("weight", "bias", "running_mean", "running_var")), epsilon)
+        return layers.batch_norm(
+            *(w[f"{name}.{k}"] for k in ("weight", "bias", "running_mean", "running_var")), epsilon
+        )
 
     chain = [
         ("conv1", conv("conv1", padding=1)),
         ("bn1", norm("bn1", 1e-5)),
-        ("relu1", n.Relu()),
+        ("relu1", layers.Relu()),
         ("conv2", conv("conv2", padding=1, strides=2)),
         ("bn2", norm("bn2", 1e-3)),
-        ("relu2", n.Relu()),
-        ("pool", n.MaxPool((2, 2), strides=2)),
+        ("relu2", layers.Relu()),
+        ("pool", layers.MaxPool((2, 2), strides=2)),
         ("conv3", conv("conv3")),
-        ("relu3", n.Relu()),
-        ("mean", n.GlobalAvgPool()),
-        ("fc", n.Dense(w["fc.weight"].T, w["fc.bias"])),
+        ("relu3", layers.Relu()),
+        ("mean", layers.GlobalAvgPool()),
+        ("fc", layers.Dense(w["fc.weight"].T, w["fc.bias"])),
     ]
     before = ["input", *(name for name, _ in chain)]
     nodes = tuple(n.Node(name, op, (previous,)) for (name, op), previous in zip(chain, before, strict=False))
@@ -48,10 +51,6 @@ def golden(request, real_data):
     folder = real_data / "golden"
     classes = np.load(folder / f"{request.param}.npz")["classes"]
     return tiny_net(folder / "tiny_weights.npz"), load(folder / f"{request.param}.npz"), classes
-
-
-def close(actual, expected):
-    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5 * abs(expected).max())
 
 
 def test_decomposition(golden):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from reference import layers, token_layers
 from reference import net as n
 from reference.fullgrad import contributions
 
@@ -14,31 +15,31 @@ def normal(*shape):
 
 
 OPS = {
-    "conv valid": (n.Conv(normal(3, 2, 3, 4), normal(4)), [(2, 6, 7, 3)]),
-    "conv same": (n.Conv(normal(3, 3, 3, 4), normal(4), padding="same"), [(2, 6, 7, 3)]),
-    "conv same strides": (n.Conv(normal(3, 3, 3, 4), None, padding="same", strides=2), [(2, 6, 7, 3)]),
-    "conv uneven strides": (n.Conv(normal(2, 3, 3, 4), None, padding="same", strides=(1, 3)), [(2, 6, 7, 3)]),
-    "conv padded": (n.Conv(normal(3, 3, 3, 4), None, padding=1, strides=2), [(2, 6, 7, 3)]),
-    "conv dilated": (n.Conv(normal(3, 3, 3, 4), None, padding="same", dilation=2), [(2, 6, 7, 3)]),
-    "conv 1-D": (n.Conv(normal(3, 3, 4), normal(4), padding="same"), [(2, 6, 3)]),
-    "conv 3-D": (n.Conv(normal(2, 3, 2, 3, 2), normal(2)), [(1, 3, 4, 3, 3)]),
-    "depthwise": (n.DepthwiseConv(normal(3, 3, 3, 2), normal(6), padding="same", strides=2), [(2, 6, 7, 3)]),
-    "dense": (n.Dense(normal(4, 3), normal(3)), [(2, 4)]),
-    "batch norm": (n.batch_norm(normal(3), normal(3), normal(3), abs(normal(3)), 1e-3), [(2, 4, 5, 3)]),
-    "relu": (n.Relu(), [(2, 4, 5, 3)]),
-    "relu6": (n.Relu6(), [(2, 4, 5, 3)]),
-    "sigmoid": (n.Sigmoid(), [(2, 5)]),
-    "softmax": (n.Softmax(), [(2, 5)]),
-    "add": (n.Add(), [(2, 4, 5, 3)] * 3),
-    "concat": (n.Concat(), [(2, 4, 5, 3), (2, 4, 5, 1), (2, 4, 5, 2)]),
-    "max pool": (n.MaxPool((2, 2), strides=2), [(2, 6, 7, 3)]),
-    "max pool overlapping": (n.MaxPool((3, 3), strides=2, padding="same"), [(2, 6, 7, 3)]),
-    "average pool": (n.AvgPool((2, 3), strides=2), [(2, 6, 7, 3)]),
-    "average pool same": (n.AvgPool((3, 3), strides=2, padding="same"), [(2, 6, 7, 3)]),
-    "global average": (n.GlobalAvgPool(), [(2, 4, 5, 3)]),
-    "flatten": (n.Flatten(), [(2, 4, 5, 3)]),
-    "grid": (n.Grid(1, (2, 3)), [(2, 7, 4)]),
-    "rejoined": (n.Rejoined(1), [(2, 7, 4), (2, 2, 3, 4)]),
+    "conv valid": (layers.Conv(normal(3, 2, 3, 4), normal(4)), [(2, 6, 7, 3)]),
+    "conv same": (layers.Conv(normal(3, 3, 3, 4), normal(4), padding="same"), [(2, 6, 7, 3)]),
+    "conv same strides": (layers.Conv(normal(3, 3, 3, 4), None, padding="same", strides=2), [(2, 6, 7, 3)]),
+    "conv uneven strides": (layers.Conv(normal(2, 3, 3, 4), None, padding="same", strides=(1, 3)), [(2, 6, 7, 3)]),
+    "conv padded": (layers.Conv(normal(3, 3, 3, 4), None, padding=1, strides=2), [(2, 6, 7, 3)]),
+    "conv dilated": (layers.Conv(normal(3, 3, 3, 4), None, padding="same", dilation=2), [(2, 6, 7, 3)]),
+    "conv 1-D": (layers.Conv(normal(3, 3, 4), normal(4), padding="same"), [(2, 6, 3)]),
+    "conv 3-D": (layers.Conv(normal(2, 3, 2, 3, 2), normal(2)), [(1, 3, 4, 3, 3)]),
+    "depthwise": (layers.DepthwiseConv(normal(3, 3, 3, 2), normal(6), padding="same", strides=2), [(2, 6, 7, 3)]),
+    "dense": (layers.Dense(normal(4, 3), normal(3)), [(2, 4)]),
+    "batch norm": (layers.batch_norm(normal(3), normal(3), normal(3), abs(normal(3)), 1e-3), [(2, 4, 5, 3)]),
+    "relu": (layers.Relu(), [(2, 4, 5, 3)]),
+    "relu6": (layers.Relu6(), [(2, 4, 5, 3)]),
+    "sigmoid": (layers.Sigmoid(), [(2, 5)]),
+    "softmax": (layers.Softmax(), [(2, 5)]),
+    "add": (layers.Add(), [(2, 4, 5, 3)] * 3),
+    "concat": (layers.Concat(), [(2, 4, 5, 3), (2, 4, 5, 1), (2, 4, 5, 2)]),
+    "max pool": (layers.MaxPool((2, 2), strides=2), [(2, 6, 7, 3)]),
+    "max pool overlapping": (layers.MaxPool((3, 3), strides=2, padding="same"), [(2, 6, 7, 3)]),
+    "average pool": (layers.AvgPool((2, 3), strides=2), [(2, 6, 7, 3)]),
+    "average pool same": (layers.AvgPool((3, 3), strides=2, padding="same"), [(2, 6, 7, 3)]),
+    "global average": (layers.GlobalAvgPool(), [(2, 4, 5, 3)]),
+    "flatten": (layers.Flatten(), [(2, 4, 5, 3)]),
+    "grid": (token_layers.Grid(1, (2, 3)), [(2, 7, 4)]),
+    "rejoined": (token_layers.Rejoined(1), [(2, 7, 4), (2, 2, 3, 4)]),
 }
 
 
@@ -66,7 +67,7 @@ def test_vjp_is_the_finite_difference(name):
 @pytest.mark.parametrize(("padding", "first"), [("valid", 0), ("same", -1)])
 def test_convolution_is_its_sum(padding, first):
     x, kernel, bias = normal(1, 5, 6, 2), normal(3, 4, 2, 3), normal(3)
-    y = n.Conv(kernel, bias, padding=padding).call(x)
+    y = layers.Conv(kernel, bias, padding=padding).call(x)
     assert y.shape == ((1, 3, 3, 3) if padding == "valid" else (1, 5, 6, 3))
     for i, j, c in np.ndindex(y.shape[1:]):
         expected = bias[c]
@@ -79,27 +80,32 @@ def test_convolution_is_its_sum(padding, first):
 
 def test_pooling_by_hand():
     x = np.arange(9.0).reshape(1, 3, 3, 1)
-    assert n.MaxPool((2, 2)).call(x)[0, ..., 0].tolist() == [[4, 5], [7, 8]]
-    assert n.AvgPool((2, 2), strides=2, padding="same").call(x)[0, ..., 0].tolist() == [[2, 3.5], [6.5, 8]]
+    assert layers.MaxPool((2, 2)).call(x)[0, ..., 0].tolist() == [[4, 5], [7, 8]]
+    assert layers.AvgPool((2, 2), strides=2, padding="same").call(x)[0, ..., 0].tolist() == [[2, 3.5], [6.5, 8]]
     tied = np.ones((1, 2, 2, 1))
-    assert n.MaxPool((2, 2)).vjp(np.ones((1, 1, 1, 1)), np.ones((1, 1, 1, 1)), tied)[0].ravel().tolist() == [1, 0, 0, 0]
+    assert layers.MaxPool((2, 2)).vjp(np.ones((1, 1, 1, 1)), np.ones((1, 1, 1, 1)), tied)[0].ravel().tolist() == [
+        1,
+        0,
+        0,
+        0,
+    ]
 
 
 def small_net():
     """A branch, a residual, a layer used twice, and every kind of bias."""
-    shared = n.Conv(normal(3, 3, 4, 4), normal(4), padding="same")
+    shared = layers.Conv(normal(3, 3, 4, 4), normal(4), padding="same")
     nodes = [
-        ("conv", n.Conv(normal(3, 3, 3, 4), normal(4), strides=2), ("input",)),
-        ("norm", n.batch_norm(normal(4), None, normal(4), abs(normal(4)), 1e-3), ("conv",)),
-        ("relu", n.Relu(), ("norm",)),
+        ("conv", layers.Conv(normal(3, 3, 3, 4), normal(4), strides=2), ("input",)),
+        ("norm", layers.batch_norm(normal(4), None, normal(4), abs(normal(4)), 1e-3), ("conv",)),
+        ("relu", layers.Relu(), ("norm",)),
         ("twice", shared, ("relu",)),
-        ("relu_1", n.Relu(), ("twice",)),
+        ("relu_1", layers.Relu(), ("twice",)),
         ("twice:1", shared, ("relu_1",)),
-        ("add", n.Add(), ("relu", "twice:1")),
-        ("relu_2", n.Relu(), ("add",)),
-        ("concat", n.Concat(), ("relu_2", "relu")),
-        ("pool", n.GlobalAvgPool(), ("concat",)),
-        ("dense", n.Dense(normal(8, 5), normal(5)), ("pool",)),
+        ("add", layers.Add(), ("relu", "twice:1")),
+        ("relu_2", layers.Relu(), ("add",)),
+        ("concat", layers.Concat(), ("relu_2", "relu")),
+        ("pool", layers.GlobalAvgPool(), ("concat",)),
+        ("dense", layers.Dense(normal(8, 5), normal(5)), ("pool",)),
     ]
     return n.Net(tuple(n.Node(*node) for node in nodes), score="dense", signal="concat")
 

@@ -10,6 +10,9 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
+from support.compare import close  # noqa: E402
+from support.selection import slow  # noqa: E402
+
 pytestmark = [
     pytest.mark.real,
     pytest.mark.skipif(keras.backend.backend() != "torch", reason="modules need Keras on PyTorch"),
@@ -55,10 +58,6 @@ def golden(request, real_data):
     return networks_torch.load(request.param), values
 
 
-def close(actual, expected, tolerance=1e-5):
-    np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance * abs(expected).max())
-
-
 def maps(method, *args, **params):
     return np.asarray(method(*args, **params)[1])[..., 0]
 
@@ -88,6 +87,7 @@ def test_decomposition(golden):
             close(value[:, 0], np.moveaxis(reference, 1, -1) if reference.ndim == 4 else reference)
 
 
+@slow
 @pytest.mark.parametrize("name", ["resnet20_cifar10", "squeezenet_v1_1"])
 def test_keras_models_of_equal_weights(real_data, name):
     import networks

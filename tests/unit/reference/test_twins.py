@@ -4,7 +4,8 @@ import numpy as np
 
 from reference import cams, filters, fullgrad, meta
 from reference import gradient as gradients
-from reference.net import Conv, Dense, GlobalAvgPool, Net, Node, Relu
+from reference.layers import Conv, Dense, GlobalAvgPool, Relu
+from reference.net import Net, Node
 from reference.resize import bilinear
 
 

@@ -10,7 +10,10 @@ from keras import layers as L
 
 import keras_explainable as ke
 from support import keras_models
-from support.helpers import BACKEND, SHAPE, close, counted, few, gradcam, on, raw
+from support.calls import few, gradcam, raw
+from support.compare import close
+from support.keras_models import SHAPE, counted, on
+from support.selection import BACKEND, slow_compiled
 
 N = 5
 
@@ -61,6 +64,7 @@ def test_the_cache_says_what_it_holds(x):
     assert ke.cache_info() == (0, 0, 0, 0)
 
 
+@slow_compiled
 def test_no_parameter_reuses_another_ones_function(model, x):
     """Each in the order in which a function kept by name alone would answer for the next."""
     calls = [
@@ -104,6 +108,7 @@ def test_a_change_of_the_model_is_seen(x):
     close(after, ke.gradients(model, x, 1, verbose=0, run_eagerly=True), 1e-4)
 
 
+@slow_compiled
 def test_the_cache_keeps_no_model_alive(x):
     ke.clear_cache()
     gc.collect()
@@ -144,6 +149,7 @@ LIVING = ["gradcam", "rise", "occlusion", "lime", "sobol", "hsic", "expected_gra
 LIVING += ["xrai", "smoothgrad", "integrated_gradients"]
 
 
+@slow_compiled
 @pytest.mark.parametrize("method", LIVING)
 @pytest.mark.parametrize("build", [tiny, tiny_module])
 def test_no_method_keeps_its_model_alive(method, build, x):
@@ -181,6 +187,7 @@ def test_eager_runs_call_the_model_and_compile_nothing(x):
     assert ke.cache_info() == info
 
 
+@slow_compiled
 @pytest.mark.parametrize("method", ["gradcam", "gradients", "full_gradients", "smoothgrad"])
 @pytest.mark.skipif(BACKEND == "torch", reason="has no XLA")
 def test_xla_gives_the_same(method, x):
@@ -189,6 +196,7 @@ def test_xla_gives_the_same(method, x):
     close(raw(method, model, x, [1] * N, jit_compile=True, **params), raw(method, model, x, [1] * N, **params), 1e-4)
 
 
+@slow_compiled
 @pytest.mark.parametrize(("one", "other"), [("integrated_gradients", "occlusion"), ("occlusion", "deep_shap")])
 def test_methods_that_repeat_share_no_compiled_function(one, other):
     model, x = keras_models.build("channels_first"), keras_models.images("channels_first")

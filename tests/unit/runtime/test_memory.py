@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support.helpers import BACKEND
+from support.selection import BACKEND, very_slow_compiled
 
 METHODS = ["smoothgrad", "integrated_gradients", "expected_gradients", "rise", "lime"]
 FEW, MANY = 24, 384  # of four images, eight copies at once: three steps and 48
@@ -49,9 +49,7 @@ def taken():
 
 
 @pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="the peak is measured by /proc")
-@pytest.mark.parametrize(
-    "method", [pytest.param(m, marks=() if BACKEND == "torch" else pytest.mark.slow) for m in METHODS]
-)
+@pytest.mark.parametrize("method", [pytest.param(m, marks=very_slow_compiled) for m in METHODS])
 def test_many_repetitions_take_no_more_memory_than_few(taken, method):
     _, few, many = taken[method]
     print(f"{method}: {few:.0f} MB for {FEW} repetitions, {many:.0f} MB for {MANY}")

@@ -11,7 +11,12 @@ from keras_explainable import scores
 from keras_explainable.errors import InputError
 from keras_explainable.numerics import resize
 from support import keras_models
-from support.helpers import SHAPE, close, raw
+from support.calls import raw
+from support.compare import close
+from support.keras_models import SHAPE
+from support.selection import slow_compiled
+
+pytestmark = slow_compiled
 
 host = ops.convert_to_numpy
 

@@ -51,10 +51,8 @@ class TorchAdapter:
         self.inputs = Inputs()
         self.found: dict[str, nn.Module] | None = None
         self.made_of: tuple | None = None
-        self.last: tuple[list[int], dict[str, int]] = (
-            [],
-            {},
-        )  # the last run: ids of the modules that it called, and how often each path
+        # The last run: the ids of the modules that it called, and how often it called each path.
+        self.last: tuple[list[int], dict[str, int]] = ([], {})
         module = unwrap(module)
         if isinstance(module, Exposed):
             self.signals, self.target = module.addresses["signals"], module.addresses["target"]
@@ -389,8 +387,8 @@ class TorchAdapter:
 class Exposed(nn.Module):
     """A module that returns [score, *signals] of another module, which itself runs, in evaluation mode.
 
-    `target` and `signals` are addresses (see `addresses.resolve`), looked up when the module runs. Without a target the
-    score is taken before the last softmax or sigmoid. Without signals there is one, the last spatial one."""
+    `target` and `signals` are addresses (see `addresses.resolve`). Without a target the score is taken before the last
+    softmax or sigmoid. Without signals there is one, the last spatial one."""
 
     def __init__(self, module: nn.Module, target: Any, signals: tuple | None) -> None:
         super().__init__()

@@ -9,10 +9,12 @@ import keras_explainable as ke
 from keras_explainable.numerics import random
 from reference import cams, cams_smooth, meta
 from support import keras_models
-from support.helpers import close, first_everywhere, raw, where_quick
+from support.calls import raw
+from support.compare import close
+from support.selection import first_fast, very_slow_compiled
 from support.to_reference import as_reference
 
-pytestmark = where_quick
+pytestmark = very_slow_compiled
 
 UNITS = np.array([[1, 4], [0, 0], [3, 2]])
 
@@ -193,7 +195,7 @@ def test_cam_of_scores_that_are_linear_in_the_units(name):
 
 
 @pytest.mark.parametrize("kind", ["range", "absolute"])
-@pytest.mark.parametrize("name", first_everywhere("one_dimensional", "channels_first", "three_dimensional"))
+@pytest.mark.parametrize("name", first_fast("one_dimensional", "channels_first", "three_dimensional"))
 def test_smooth_gradcampp_equals_its_twin(name, kind):
     last = keras_models.channels_last(name, keras_models.images(name).astype("float64"))
     draws = [keras.ops.convert_to_numpy(random.normal((1, *last.shape[1:]), 7, i)).astype("float64") for i in range(4)]

@@ -10,13 +10,17 @@ from keras_explainable.methods import meta
 from keras_explainable.numerics import random
 from reference import cams, cams_smooth, cams_spectral
 from reference import meta as twins
-from reference.net import jacobian, on_grid
+from reference.net import jacobian
 from reference.resize import bilinear
+from reference.token_layers import on_grid
 from support import keras_models
-from support.helpers import BACKEND, close, on, raw, where_quick
+from support.calls import raw
+from support.compare import close
+from support.keras_models import on
+from support.selection import BACKEND, very_slow_compiled
 from support.to_reference import as_reference
 
-pytestmark = where_quick
+pytestmark = very_slow_compiled
 
 UNITS = np.array([[1, 4], [0, 2]])
 # Where the maps are of one signal; `cam` needs a pooled head and `guided_gradcam` ReLUs.

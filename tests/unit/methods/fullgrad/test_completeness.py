@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import keras_explainable as ke
+from support.selection import slow, very_slow_compiled
 
 A = keras.applications
 NETWORKS = {
@@ -44,8 +45,7 @@ def randomized(name):
 
 def cases():
     """PyTorch compiles nothing and takes seconds for them all; elsewhere one is quick enough to be tried each time."""
-    quick = ["VGG16"] if keras.backend.backend() != "torch" else NETWORKS
-    return [pytest.param(name, marks=() if name in quick else pytest.mark.slow) for name in NETWORKS]
+    return [pytest.param(name, marks=slow if name == "VGG16" else very_slow_compiled) for name in NETWORKS]
 
 
 @pytest.mark.parametrize("name", cases())

@@ -7,6 +7,9 @@ import numpy as np
 
 import keras_explainable as ke
 from keras_explainable.methods.fullgrad.decomposition import Completeness, Decomposition
+from support.selection import slow_compiled
+
+pytestmark = slow_compiled
 
 
 def line():

@@ -9,7 +9,10 @@ from keras import ops
 import keras_explainable as ke
 from reference import fullgrad
 from support import keras_models
+from support.selection import slow_compiled
 from support.to_reference import as_reference
+
+pytestmark = slow_compiled
 
 UNITS = np.array([[1, 4], [0, 0], [3, 2]])
 SHAPE = (8, 10, 3)

@@ -12,9 +12,12 @@ import keras_explainable as ke
 from keras_explainable.methods import meta
 from keras_explainable.methods.gradient.integrated_gradients import completeness
 from support import keras_models
-from support.helpers import SHAPE, close, counted, everywhere, raw, where_quick
+from support.calls import raw
+from support.compare import close
+from support.keras_models import SHAPE, counted
+from support.selection import fast, very_slow_compiled
 
-pytestmark = where_quick
+pytestmark = very_slow_compiled
 
 
 def explained(*args, **params):
@@ -34,7 +37,7 @@ def cubed(outputs):
     return outputs**3
 
 
-@everywhere
+@fast
 def test_the_gap_of_a_cube():
     """One gradient, at the middle of the path, is 3/4 of the mean one; two of Gauss and Legendre are exact."""
     model, x = linear()
@@ -46,7 +49,7 @@ def test_the_gap_of_a_cube():
     assert found.about["gap"] < 1e-3 and not told
 
 
-@everywhere
+@fast
 def test_it_is_the_largest_of_all_images_and_units():
     model, x = keras_models.build("functional"), keras_models.images("functional", 5)
     params = {"repetitions": 4, "baseline": "mean"}
@@ -101,7 +104,7 @@ def test_it_costs_one_more_forward_pass_of_the_baseline():
     assert told <= plain + 1
 
 
-@everywhere
+@fast
 def test_who_warns_and_of_what():
     model, x = linear()
     with pytest.warns(UserWarning, match="integrated gradients") as caught:

@@ -15,13 +15,16 @@ from keras_explainable.methods.gradient.xrai import felzenszwalb, ranked
 from keras_explainable.numerics import blur
 from reference import curved as twins
 from support import keras_models
-from support.helpers import BACKEND, SHAPE, close, counted, first_everywhere, raw, where_quick
+from support.calls import raw
+from support.compare import close
+from support.keras_models import SHAPE, counted
+from support.selection import BACKEND, first_fast, very_slow_compiled
 from support.to_reference import as_reference
 
-pytestmark = where_quick
+pytestmark = very_slow_compiled
 
 UNITS = np.array([[1, 4], [0, 0], [3, 2]])
-KINDS = first_everywhere("one_dimensional", "functional", "channels_first", "three_dimensional")
+KINDS = first_fast("one_dimensional", "functional", "channels_first", "three_dimensional")
 
 
 def subject(kind):

@@ -17,13 +17,16 @@ from reference import path as twins
 from reference.filters import normalize
 from reference.resize import bilinear
 from support import keras_models
-from support.helpers import SHAPE, close, everywhere, first_everywhere, raw, where_quick
+from support.calls import raw
+from support.compare import close
+from support.keras_models import SHAPE
+from support.selection import fast, first_fast, very_slow_compiled
 from support.to_reference import as_reference
 
-pytestmark = where_quick
+pytestmark = very_slow_compiled
 
 UNITS = np.array([[1, 4], [0, 0], [3, 2]])
-KINDS = first_everywhere("one_dimensional", "functional", "channels_first", "three_dimensional")
+KINDS = first_fast("one_dimensional", "functional", "channels_first", "three_dimensional")
 SEED = 5
 
 
@@ -85,14 +88,14 @@ def test_expected_gradients_equals_its_twin(kind):
 
 
 @pytest.mark.parametrize("method", ["vargrad", "squaregrad"])
-@pytest.mark.parametrize("kind", first_everywhere("one_dimensional", "functional"))
+@pytest.mark.parametrize("kind", first_fast("one_dimensional", "functional"))
 def test_variances_and_squares_equal_their_twins(kind, method):
     ours, theirs, _ = subject(kind)
     expected = getattr(twins, method)(*theirs, noise_draws(theirs[1], 4, 0.2))
     close(raw(method, *ours, repetitions=4, noise=0.2, seed=SEED), expected, 1e-4)
 
 
-@everywhere
+@fast
 def test_methods_of_methods_equal_their_twins():
     ours, theirs, colour = subject("functional")
     of_cams = meta.integrate(ke.get("gradcam"), 3, baseline=colour)
@@ -103,7 +106,7 @@ def test_methods_of_methods_equal_their_twins():
     close((scores, both), (twins.plain(*theirs), twins.ensemble(parts)), 1e-4)
 
 
-@pytest.mark.parametrize("others", first_everywhere((0, 2), None))
+@pytest.mark.parametrize("others", first_fast((0, 2), None))
 def test_a_contrast_is_the_difference_of_linear_maps(others):
     model, x, y = subject("functional")[0]
     scores, maps = raw("input_x_gradient", model, x)

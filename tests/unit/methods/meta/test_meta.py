@@ -9,7 +9,12 @@ from keras_explainable.errors import InputError
 from keras_explainable.methods import meta
 from keras_explainable.methods.gradient.gradients import signed_gradients
 from support import keras_models
-from support.helpers import close, on, raw
+from support.calls import raw
+from support.compare import close
+from support.keras_models import on
+from support.selection import slow_compiled
+
+pytestmark = slow_compiled
 
 RISE = {"repetitions": 6}
 

@@ -7,16 +7,22 @@ from keras import layers as L
 from keras import ops
 
 from keras_explainable.errors import LayerError
-from laws.test_keras_models import fingerprint, same
 from reference.propagation import attnlrp
 from support import keras_models
-from support.helpers import BACKEND, close, raw, where_quick
+from support.calls import raw
+from support.compare import close
+from support.left_as_found import same, state
+from support.selection import BACKEND, slow_compiled, very_slow_compiled
 from support.to_reference import as_reference
+
+pytestmark = slow_compiled
 
 UNITS = np.array([[1, 4], [0, 2]])
 
 
-@pytest.mark.parametrize("gamma", [0.25, pytest.param(0.0, marks=where_quick), pytest.param(3.0, marks=where_quick)])
+@pytest.mark.parametrize(
+    "gamma", [0.25, pytest.param(0.0, marks=very_slow_compiled), pytest.param(3.0, marks=very_slow_compiled)]
+)
 def test_a_transformer_has_the_maps_of_its_twin(gamma):
     x = keras_models.images("transformer", 2)
     theirs = attnlrp(as_reference(keras_models.build("transformer")), x.astype("float64"), UNITS, gamma)
@@ -63,7 +69,7 @@ def test_a_quotient_of_a_number_is_a_function_of_numbers(over):
 NORMS = [L.LayerNormalization, L.RMSNormalization]
 
 
-@pytest.mark.parametrize("norm", [NORMS[0], pytest.param(NORMS[1], marks=where_quick)])
+@pytest.mark.parametrize("norm", [NORMS[0], pytest.param(NORMS[1], marks=very_slow_compiled)])
 def test_without_biases_relevance_is_conserved(norm):
     gate = L.Dense(6, activation="silu", use_bias=False)
     expand, contract = L.Dense(6, use_bias=False), L.Dense(4, use_bias=False)
@@ -79,7 +85,7 @@ def test_without_biases_relevance_is_conserved(norm):
         np.testing.assert_allclose(maps.sum(1), scores, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("layers", [1, pytest.param(2, marks=where_quick)])
+@pytest.mark.parametrize("layers", [1, pytest.param(2, marks=very_slow_compiled)])
 def test_constant_probabilities_keep_their_half(layers):
     stack = [L.MultiHeadAttention(2, 3, use_bias=False, name=f"attention{i}") for i in range(layers)]
     model = network(*(lambda x, layer=layer: layer(x, x) for layer in stack))
@@ -130,17 +136,17 @@ class Hidden(L.Layer):
 def test_an_affine_layer_of_ones_own_is_seen_to_be_so():
     model = network(Placed(name="placed"))
     plain = raw("input_x_gradient", model, tokens(), None, reduce="sum")
-    before = fingerprint(model)
+    before = state(model)
     close(raw("attnlrp", model, tokens(), None), plain, 1e-5)
-    same(before, fingerprint(model))
+    same(before, state(model))
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="a law that is tried on every backend elsewhere")
 def test_a_transformer_is_left_as_it_was():
     model, x = keras_models.build("transformer"), keras_models.images("transformer", 1)
-    before = fingerprint(model)
+    before = state(model)
     raw("attnlrp", model, x, 0)
-    same(before, fingerprint(model))
+    same(before, state(model))
 
 
 class Biased(L.MultiHeadAttention):

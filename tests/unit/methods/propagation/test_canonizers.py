@@ -9,7 +9,11 @@ from keras import ops
 from keras_explainable import models as views
 from keras_explainable.errors import LayerError
 from keras_explainable.methods.propagation import canonizers, composites, engine, rules
-from support.helpers import BACKEND, close, raw
+from support.calls import raw
+from support.compare import close
+from support.selection import BACKEND, slow_compiled
+
+pytestmark = slow_compiled
 
 RNG = np.random.default_rng(5)
 on_torch = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")

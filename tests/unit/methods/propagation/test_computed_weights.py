@@ -9,7 +9,11 @@ from keras import layers as L
 from keras import ops
 
 import keras_explainable as ke
-from support.helpers import BACKEND, close, raw
+from support.calls import raw
+from support.compare import close
+from support.selection import BACKEND, slow_compiled
+
+pytestmark = slow_compiled
 
 METHODS = (
     *("full_gradients", "lrp_epsilon", "lrp_epsilon_plus", "lrp_epsilon_gamma_box", "deeplift", "attnlrp"),

@@ -4,10 +4,16 @@ import numpy as np
 import pytest
 
 from support import keras_models
-from support.helpers import BACKEND, raw, where_quick
+from support.calls import raw
+from support.selection import BACKEND, slow_compiled, very_slow_compiled
+
+pytestmark = slow_compiled
 
 UNITS = [1, 0, 3]
-KINDS = ["functional", *(pytest.param(name, marks=where_quick) for name in ("fused", "channels_first", "module"))]
+KINDS = [
+    "functional",
+    *(pytest.param(name, marks=very_slow_compiled) for name in ("fused", "channels_first", "module")),
+]
 if BACKEND != "torch":
     KINDS = KINDS[:-1]
 # Epsilon keeps nearly nothing; and of the z-plus rule's positive parts, padding and dead outputs keep nothing.

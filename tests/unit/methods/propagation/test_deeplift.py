@@ -8,7 +8,11 @@ from keras import layers as L
 import keras_explainable as ke
 from keras_explainable.errors import InputError
 from support import keras_models
-from support.helpers import BACKEND, close, raw
+from support.calls import raw
+from support.compare import close
+from support.selection import BACKEND, slow_compiled
+
+pytestmark = slow_compiled
 
 RNG = np.random.default_rng(7)
 on_torch = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")

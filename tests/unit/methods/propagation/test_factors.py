@@ -9,7 +9,11 @@ from keras import ops
 
 from keras_explainable.errors import LayerError
 from support import keras_models
-from support.helpers import BACKEND, close, raw
+from support.calls import raw
+from support.compare import close
+from support.selection import BACKEND, slow_compiled
+
+pytestmark = slow_compiled
 
 RNG = np.random.default_rng(11)
 X = RNG.normal(size=(2, 8, 9, 3)).astype("float32")

@@ -9,7 +9,11 @@ from keras import ops
 import keras_explainable as ke
 from keras_explainable import models as views
 from keras_explainable.errors import LayerError
-from support.helpers import BACKEND, close, raw
+from support.calls import raw
+from support.compare import close
+from support.selection import BACKEND, slow_compiled
+
+pytestmark = slow_compiled
 
 RNG = np.random.default_rng(7)
 X = RNG.normal(size=(2, 10, 10, 3)).astype("float32")

@@ -15,15 +15,19 @@ from keras_explainable.methods.propagation.composites import Box, Composite
 from keras_explainable.methods.propagation.lrp import lrp
 from reference import propagation as twins
 from support import keras_models
-from support.helpers import BACKEND, close, raw, where_quick
+from support.calls import raw
+from support.compare import close
+from support.selection import BACKEND, slow_compiled, very_slow_compiled
 from support.to_reference import as_reference
+
+pytestmark = slow_compiled
 
 UNITS = np.array([[1, 4], [0, 0], [3, 2]])
 on_torch = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
 
 
 def slow_but(first, *others):
-    return [first, *(pytest.param(other, marks=where_quick) for other in others)]
+    return [first, *(pytest.param(other, marks=very_slow_compiled) for other in others)]
 
 
 @pytest.mark.parametrize("name", slow_but("functional", "fused", "channels_first", "rescaled", "one_dimensional"))

@@ -8,9 +8,11 @@ from keras import layers as L
 import keras_explainable as ke
 from keras_explainable.errors import LayerError
 from support import keras_models
-from support.helpers import BACKEND, close, raw, where_quick
+from support.calls import raw
+from support.compare import close
+from support.selection import BACKEND, very_slow_compiled
 
-pytestmark = where_quick
+pytestmark = very_slow_compiled
 
 UNITS = [1, 0, 3]
 

@@ -11,7 +11,7 @@ from keras import ops
 from keras_explainable import models
 from keras_explainable.errors import InputError
 from keras_explainable.methods.propagation import canonizers, rules
-from support.helpers import BACKEND
+from support.selection import BACKEND
 
 RNG = np.random.default_rng(3)
 SIZE, OUT, STRIDE = (7, 6), (4, 3), 2

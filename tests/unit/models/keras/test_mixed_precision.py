@@ -5,7 +5,11 @@ import numpy as np
 import pytest
 from keras import layers as L
 
-from support.helpers import BACKEND, close, raw
+from support.calls import raw
+from support.compare import close
+from support.selection import BACKEND, slow_compiled
+
+pytestmark = slow_compiled
 
 X = np.random.default_rng(0).normal(size=(2, 12, 12, 3)).astype("float32")
 TYPES = ["mixed_bfloat16"] if BACKEND == "torch" else ["mixed_float16", "mixed_bfloat16"]

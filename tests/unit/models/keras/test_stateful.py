@@ -7,7 +7,11 @@ from keras import layers as L
 from keras import ops
 
 from support import keras_models
-from support.helpers import close, few, raw
+from support.calls import few, raw
+from support.compare import close
+from support.selection import slow_compiled
+
+pytestmark = slow_compiled
 
 X = np.random.default_rng(0).normal(size=(4, 5, 8, 9, 3)).astype("float32")
 

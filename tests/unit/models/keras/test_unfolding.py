@@ -8,7 +8,11 @@ from keras import ops
 
 from keras_explainable.errors import LayerError
 from support import keras_models
-from support.helpers import BACKEND, close, raw
+from support.calls import raw
+from support.compare import close
+from support.selection import BACKEND, slow_compiled, very_slow_compiled
+
+pytestmark = slow_compiled
 
 UNITS = [[1], [2]]
 METHODS = [
@@ -21,11 +25,10 @@ METHODS = [
     "attnlrp",
 ]
 QUICK = ("lrp_epsilon_plus", "deeplift", "attnlrp")
-SLOW = [] if BACKEND == "torch" else [pytest.mark.slow]
 
 
 def marked(names):
-    return [pytest.param(name, marks=[] if name in QUICK else SLOW) for name in names]
+    return [pytest.param(name, marks=slow_compiled if name in QUICK else very_slow_compiled) for name in names]
 
 
 class Residual(L.Layer):

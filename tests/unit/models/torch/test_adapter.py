@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from torch import nn  # noqa: E402
 
 from support import torch_models as nets  # noqa: E402
+from support.compare import close  # noqa: E402
 
 ON_TORCH = keras.backend.backend() == "torch"
 needs_torch = pytest.mark.skipif(not ON_TORCH, reason="modules need Keras on PyTorch")
@@ -23,10 +24,6 @@ METHODS = ["gradients", "gradcam", "gradcampp", "full_gradients", "simple_full_g
 def raw(name, module, x, y=Y, **params):
     """Maps (N, *S) of a method, not processed, at the resolution of the signal."""
     return np.asarray(ke.registry.get(name)(module, x, y, **params)[1])[..., 0]
-
-
-def close(actual, expected, tolerance=1e-5):
-    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * abs(np.asarray(expected)).max())
 
 
 @pytest.mark.skipif(ON_TORCH, reason="here modules are welcome")

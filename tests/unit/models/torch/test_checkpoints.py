@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 import keras_explainable as ke
-from support.helpers import BACKEND, close, few, raw
+from support.calls import few, raw
+from support.compare import close
+from support.selection import BACKEND, every_method
 
 pytestmark = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
 NAMES = [m.name for m in ke.methods.list() if "attention" not in m.needs and m.name != "xrai"]
@@ -46,7 +48,7 @@ def x():
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("reentrant", [False, True])
-@pytest.mark.parametrize("method", NAMES)
+@pytest.mark.parametrize("method", every_method(NAMES))
 def test_checkpoints_change_no_map_and_no_method_changes_the_module(method, reentrant, training, x):
     plain, module = net(), net(reentrant).train(training)
     before = {name: value.clone() for name, value in module.state_dict().items()}

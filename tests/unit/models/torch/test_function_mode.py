@@ -17,7 +17,7 @@ from keras_explainable import models
 from keras_explainable.models import Point
 from keras_explainable.models.torch.adapter import TorchAdapter
 from support import torch_models
-from support.helpers import in_threads
+from support.threads import in_threads
 
 
 class Block(nn.Module):

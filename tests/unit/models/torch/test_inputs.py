@@ -15,7 +15,9 @@ from torch import nn
 import keras_explainable as ke
 from keras_explainable.errors import InputError
 from support import torch_models
-from support.helpers import close, every_method, few, raw, subject
+from support.calls import few, raw, subject
+from support.compare import close
+from support.selection import every_method
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*the same everywhere")
 N = 3

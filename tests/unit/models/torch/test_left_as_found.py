@@ -15,7 +15,10 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from torch import nn  # noqa: E402
 
 from support import torch_models as nets  # noqa: E402
-from support.helpers import REPRESENTATIVE, few, in_threads, subject  # noqa: E402
+from support.calls import few, subject  # noqa: E402
+from support.compare import close  # noqa: E402
+from support.selection import REPRESENTATIVE  # noqa: E402
+from support.threads import in_threads  # noqa: E402
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "torch", reason="modules need Keras on PyTorch")
 Y = np.array([1, 4, 0])
@@ -28,10 +31,6 @@ def explain(name, module, x, y=Y, **params):
         return ke.explain(name, module, x, y, verbose=0, **{**few(name), **params}).maps
     except LayerError:
         return None
-
-
-def close(actual, expected, tolerance=1e-6):
-    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * abs(expected).max())
 
 
 def state(module):
@@ -87,7 +86,7 @@ def test_nothing_is_left_after_an_exception():
             ke.explain(name, module, x, Y, verbose=0, **few(name))
         same(before, state(module))
     module.head = nn.Identity()
-    close(ke.gradcam(module, x, Y, verbose=0).maps, ke.gradcam(module.eval(), x, Y, verbose=0).maps)
+    close(ke.gradcam(module, x, Y, verbose=0).maps, ke.gradcam(module.eval(), x, Y, verbose=0).maps, 1e-6)
 
 
 def test_a_module_in_training_is_explained_as_it_infers():
@@ -95,7 +94,7 @@ def test_a_module_in_training_is_explained_as_it_infers():
     expected = {name: explain(name, module, x) for name in ("gradients", "gradcam", "full_gradients")}
     module.train()
     for name, maps in expected.items():
-        close(explain(name, module, x), maps)
+        close(explain(name, module, x), maps, 1e-6)
 
 
 class Overrides(nets.Plain):
@@ -129,7 +128,7 @@ def test_images_stay_as_they_are(name):
     assert (maps is None) == (expected is None)
     assert torch.equal(leaf, kept) and leaf.grad is None and not leaf._backward_hooks
     if maps is not None:
-        close(maps, expected)
+        close(maps, expected, 1e-6)
 
 
 @pytest.mark.filterwarnings("ignore:.*the same everywhere")
@@ -144,7 +143,7 @@ def test_gradient_modes_around_the_call(name, around):
         assert mode == (torch.is_grad_enabled(), torch.is_inference_mode_enabled())
     assert (maps is None) == (expected is None)
     if maps is not None:
-        close(maps, expected)
+        close(maps, expected, 1e-6)
 
 
 @pytest.mark.filterwarnings("ignore:.*the same everywhere")
@@ -156,7 +155,7 @@ def test_frozen_weights(name):
     maps = explain(name, module, x)
     assert (maps is None) == (expected is None)
     if maps is not None:
-        close(maps, expected)
+        close(maps, expected, 1e-6)
 
 
 class Learned(nn.Module):
@@ -276,6 +275,6 @@ def test_wrapped_modules(wrap):
         wrapped(torch.as_tensor(x))
     before = state(module)
     for name, maps in expected.items():
-        close(explain(name, wrapped, x), maps)
-    close(explain("gradcam", wrapped, x, layer="conv1"), explain("gradcam", module, x, layer=module.conv1))
+        close(explain(name, wrapped, x), maps, 1e-6)
+    close(explain("gradcam", wrapped, x, layer="conv1"), explain("gradcam", module, x, layer=module.conv1), 1e-6)
     same(before, state(module))

@@ -14,7 +14,8 @@ from torch import nn
 import keras_explainable as ke
 from keras_explainable.errors import InputError, LayerError
 from support import torch_models as nets
-from support.helpers import close, raw
+from support.calls import raw
+from support.compare import close
 
 UNITS = [1, 3]
 X = nets.images(2, (24, 24))

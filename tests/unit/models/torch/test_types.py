@@ -5,7 +5,8 @@ import pytest
 
 import keras_explainable as ke
 from keras_explainable.errors import InputError
-from support.helpers import BACKEND, raw
+from support.calls import raw
+from support.selection import BACKEND
 
 pytestmark = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
 X = np.random.default_rng(0).random((2, 3, 16, 16)).astype("float32")
