@@ -170,9 +170,7 @@ class Several:
         leaf, shared = leaf if isinstance(leaf, Leaf) else (leaf, ())
         for path in shared:
             if path not in found or path == leaf:
-                raise InputError(
-                    f"shared={spelt(path)} came, and x has no such leaf besides the images: use {alternatives(x)}."
-                )
+                raise InputError(f"shared={spelt(path)} came, and x has no such leaf: use {alternatives(x)}.")
         at = leaf if isinstance(leaf, tuple) else (leaf,)
         if not all(isinstance(name, Hashable) for name in at) or at not in found:
             raise InputError(f"leaf={leaf!r} came, and x has no such leaf: use {alternatives(x)}.")
