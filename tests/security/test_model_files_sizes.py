@@ -15,9 +15,9 @@ from keras_explainable import loading
 from keras_explainable.errors import ModelFileError
 from keras_explainable.loading import configs
 from support.model_files import edited, layers_of, rewrite, small, write_config
-from support.selection import slow_compiled
+from support.selection import slow
 
-pytestmark = slow_compiled
+pytestmark = slow
 
 SECONDS, MEGABYTES = 10, 1000
 

@@ -17,9 +17,9 @@ import keras_explainable as ke
 from keras_explainable.errors import ChangedError
 from support import keras_models
 from support.compare import close
-from support.selection import BACKEND, slow_compiled
+from support.selection import BACKEND, slow
 
-pytestmark = slow_compiled
+pytestmark = slow
 
 on_torch = pytest.mark.skipif(BACKEND != "torch", reason="of PyTorch")
 PATIENCE = 60  # seconds in which both a map and a refusal must have come; usually one or two

@@ -8,6 +8,7 @@ import pytest
 
 import keras_explainable as ke
 from support.calls import few, subject
+from support.selection import slow
 
 SCENES = 2
 
@@ -39,6 +40,7 @@ CASES = [(name, few(name) | QUICK.get(name, {})) for name in ke.registry.METHODS
 CASES += [("gradcam", {"layer": "block2_output"}), ("gradients", {"reduce": None})]
 
 
+@slow
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="modules are explained on the torch backend")
 @pytest.mark.filterwarnings("ignore:.*the same everywhere")
 @pytest.mark.parametrize(("method", "params"), CASES, ids=[name for name, _ in CASES])
