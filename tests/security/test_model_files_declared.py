@@ -205,3 +205,16 @@ def test_the_file_itself_stays_as_it_is(tmp_path):
     before = path.read_bytes()
     loading.load(path)
     assert path.read_bytes() == before and json.loads(config_of(path))["config"]["layers"][-1]["compile_config"]
+
+
+@pytest.mark.parametrize(("name", "key"), [("BytePairTokenizer", "merges"), ("WhisperTokenizer", "special_tokens")])
+def test_layers_of_keras_hub_read_no_file_by_a_files_word(path, tmp_path, name, key):
+    hub = pytest.importorskip("keras_hub")
+    if not hasattr(hub.tokenizers, name):
+        pytest.skip("of newer versions")
+    (tmp_path / "secret.txt").write_text("a b")
+    layer = {**entry("keras_hub.tokenizers", name, **{key: str(tmp_path / "secret.txt")})}
+    for registered in (None, f"keras_hub>{name}"):
+        told = {**layer, "registered_name": registered}
+        edited(path, lambda config, told=told: layers_of(config).append(told))
+        refused(path, f"makes {name} in 'sequential.*read a file .*secret.txt")

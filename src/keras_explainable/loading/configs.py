@@ -40,6 +40,9 @@ REFUSED = {
 }
 LOOPING = ("AssociativeScan", "Cond", "ForiLoop", "Map", "Scan", "Switch", "VectorizedMap", "WhileLoop")
 REFUSED |= dict.fromkeys(LOOPING, "which calls functions as often as the file says")
+PUBLISHERS = ("keras", "keras_cv", "keras_hub", "keras_nlp")
+PATHS = {"vocabulary", "merges", "proto", "special_tokens", "language_tokens"}  # settings that may name a file
+LONGEST_PATH = 4096
 # Settings of layers that are numbers, by which lists would enlarge a signal unseen.
 NUMBERS_ALONE = {"alpha", "epsilon", "mask_value", "max_value", "negative_slope", "threshold"}
 TRIED = ((2, 3, 4, 6), (2, 6))  # shapes of signals
@@ -148,10 +151,11 @@ def _object(node: dict, place: _Place, own: dict[str, Any]) -> Any:
     if name == "function":
         return _function(inner, module, registered, place, own)
     users = _registered(registered or name)
+    found = _found(module, name) if users is None else users
+    _check_paths(found, node, place)
     if users is not None:
         own[registered or name] = users
         return users
-    found = _found(module, name)
     if found is None:
         whole = registered if registered and ">" in registered else f"{module}.{name}" if module else name
         raise Refused(
@@ -163,9 +167,16 @@ def _object(node: dict, place: _Place, own: dict[str, Any]) -> Any:
     if reason or not issubclass(found, _kinds()):
         reason = reason or "which is no layer of Keras 3, nor a part of one"
         raise Refused(f"uses {found.__name__}{place}, {reason}; safe mode refuses it", ALLOW)
-    if isinstance(inner, dict) and isinstance(inner.get("vocabulary"), str):
-        raise Refused(f"makes {name}{place} read a file ({inner['vocabulary'][-80:]}); safe mode refuses it", ALLOW)
     return found
+
+
+def _check_paths(made: Any, node: dict, place: _Place) -> None:
+    """Raises: Refused: a layer of Keras's own libraries would read a file that is not this one."""
+    inner = node["config"] if isinstance(node.get("config"), dict) else {}
+    paths = [inner[key] for key in PATHS & inner.keys() if isinstance(inner[key], str)]
+    paths = [path for path in paths if len(path) <= LONGEST_PATH]  # else it is the content of one
+    if paths and getattr(made, "__module__", "").partition(".")[0] in PUBLISHERS:
+        raise Refused(f"makes {node['class_name']}{place} read a file ({paths[0][-80:]}); safe mode refuses it", ALLOW)
 
 
 def _function(name: Any, module: str | None, registered: str | None, place: _Place, own: dict[str, Any]) -> Any:
