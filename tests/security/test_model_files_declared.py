@@ -218,3 +218,24 @@ def test_layers_of_keras_hub_read_no_file_by_a_files_word(path, tmp_path, name, 
         told = {**layer, "registered_name": registered}
         edited(path, lambda config, told=told: layers_of(config).append(told))
         refused(path, f"makes {name} in 'sequential.*read a file .*secret.txt")
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_what_cannot_be_built_is_told_with_the_layer_and_the_reason(tmp_path, suffix):
+    path = tmp_path / f"model{suffix}"
+    for layer, words in (
+        (entry("keras.layers", "Conv2D", filters=-3, kernel_size=3), "'door': Invalid value for argument `filters`"),
+        (entry("keras.layers", "Reshape", target_shape=[7]), "'door': The total size of the tensor must be unchanged"),
+        (entry("keras.layers", "Conv2D", filters=3, kernel_size=30), "Computed output size would be zero or negative"),
+        (lambda_of("tile"), "'door': .*missing 1 required positional argument: 'repeats'"),
+        (lambda_of("tile", repeats="x"), "'door': (?!Exception encountered)"),
+    ):
+        x = keras.Input((8, 6, 3))
+        y = keras.layers.Flatten()(keras.layers.ReLU(name="door")(x))
+        keras.Model(x, keras.layers.Dense(2)(y)).save(path)
+        edited(path, lambda config, layer=layer: put(config, layer))
+        refused(path, f"holds no whole Keras model .{words}")
+
+
+def lambda_of(name, **arguments):
+    return entry("keras.layers", "Lambda", function=function("keras.ops", name, name), arguments=arguments)

@@ -14,7 +14,7 @@ import keras
 from keras_explainable import versions
 from keras_explainable.errors import ModelFileError
 from keras_explainable.loading import archives, configs, limits, probe
-from keras_explainable.loading.texts import first_line, printable
+from keras_explainable.loading.texts import first_line, printable, reason
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 
@@ -105,7 +105,7 @@ def _told(error: Exception, kind: str) -> tuple[str, str]:
         return f"is damaged or cut short ({first_line(error)})", "Copy or download it again"
     if isinstance(error, MemoryError):
         return "needs more memory than there is", "Load it on a larger machine"
-    problem = f"is an intact {kind} file, but holds no whole Keras model ({first_line(error)})"
+    problem = f"is an intact {kind} file, but holds no whole Keras model ({reason(error)})"
     return problem, "Expected what `model.save` writes, not weights alone"
 
 
