@@ -287,7 +287,7 @@ ARROWS = {
     "loading": {"demo", "models", "versions"},
     "viz": {"versions"},
     "utils": {"viz"},
-    "demo": {"", "numerics", "runtime"},
+    "demo": {"", "models.processes", "numerics", "runtime"},
     "gallery": {"", "loading", "viz"},
     "cli": {""},
     "web": {""},
