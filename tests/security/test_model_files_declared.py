@@ -239,3 +239,11 @@ def test_what_cannot_be_built_is_told_with_the_layer_and_the_reason(tmp_path, su
 
 def lambda_of(name, **arguments):
     return entry("keras.layers", "Lambda", function=function("keras.ops", name, name), arguments=arguments)
+
+
+def test_a_layer_that_keeps_states_is_named(tmp_path):
+    path = tmp_path / "model.keras"
+    x = keras.Input(batch_shape=(2, 8, 6, 3))
+    y = keras.layers.LSTM(4, stateful=True, name="memory")(keras.layers.Reshape((-1, 18))(x))
+    keras.Model(x, keras.layers.Dense(2)(y)).save(path)
+    refused(path, "weights whose number cannot be told beforehand in 'memory', as a layer that is stateful does")

@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_explainable.loading import archives
 from keras_explainable.loading.configs import ALLOW, Refused, too_much
+from keras_explainable.loading.texts import layer_of
 
 EXPANSION, FLOOR = 20, 64 << 20  # bytes unpacked, for each of the file's; weights are hardly packed at all
 MEMBERS, OBJECTS = 10_000, 200_000
@@ -96,7 +97,9 @@ def check_weights(config: Any, own: dict[str, Any], values: int) -> None:
     if own and failed and not isinstance(failed[0], Refused):
         return  # the user's own layers may need their weights to be built
     if failed and "in a stateless scope" in str(failed[0]):
-        raise Refused("makes weights whose number cannot be told beforehand", f"Save it with other layers. {ALLOW}")
+        layer = layer_of(failed[0])
+        where = f" in {layer!r}, as a layer that is stateful does" if layer else ""
+        raise Refused(f"makes weights whose number cannot be told beforehand{where}", f"Save it without them. {ALLOW}")
     if failed:
         raise failed[0]
 

@@ -13,7 +13,7 @@ MADE = "Exception encountered: "  # behind which Keras gives the error of what i
 def reason(error: BaseException) -> str:
     """Why Keras could not build or run a model, in one line, and in which layer."""
     cause: BaseException = error
-    layer = _layer_of(error)
+    layer = layer_of(error)
     while isinstance(cause, NotImplementedError) and cause.__context__ is not None:
         cause = cause.__context__  # why a shape could not be told
     text = BOLD.sub("", str(cause)).rpartition(MADE)[2]
@@ -21,7 +21,7 @@ def reason(error: BaseException) -> str:
     return (f"{layer!r}: " if layer else "") + shortened(text or type(cause).__name__)
 
 
-def _layer_of(error: BaseException | None) -> str | None:
+def layer_of(error: BaseException | None) -> str | None:
     """The name of the innermost layer that an error came out of, which Keras leaves out of its own texts."""
     name = None
     while error is not None:
