@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_explainable import backend, data, models
-from keras_explainable.errors import InputError
+from keras_explainable.errors import InputError, shortly
 from keras_explainable.explaining.blame import outside
 from keras_explainable.explaining.frugal import tensor
 from keras_explainable.models.inputs import IMAGE_CHANNELS, ONE_IMAGE
@@ -37,7 +37,18 @@ def opened(
     resizing: Any = None,
 ) -> tuple[data.Batches, int | None]:
     """The batches of what a user gave, and how many images they have, where that is known before any work. What is all
-    there is checked as a whole, also whether there is memory for its maps where they are resized."""
+    there is checked as a whole, also whether there is memory for its maps where they are resized.
+
+    Raises:
+        ChangedError: another thread changed weights meanwhile, and so the model could not be run.
+    """
+    with models.blamed(model):
+        return _opened(model, x, y, batch_size, score, leaf, steps, resizing)
+
+
+def _opened(
+    model: Any, x: Any, y: Any, batch_size: int | None, score: Any, leaf: Any, steps: int | None, resizing: Any
+) -> tuple[data.Batches, int | None]:
     x = data.several(x, leaf)
     with models.adapter(model).device():
         source = data.batches(x, y, batch_size, steps, leaf)
@@ -93,7 +104,7 @@ def check(model: Any, x: Any, y: Any = None, score: Any = None, units: int | Non
         if not data.chooses(y):
             models.check_units(data.unit_array(y), units, of)
         elif units is not None and y.arguments[0] > units:
-            raise InputError(f'y="top-{y.arguments[0]}" came, and the {of} has {units} units.')
+            raise InputError(f'y="top-{shortly(y.arguments[0])}" came, and the {of} has {units} units.')
     return units
 
 

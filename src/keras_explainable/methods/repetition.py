@@ -14,6 +14,7 @@ from keras_explainable.runtime.memory import check_fits
 from keras_explainable.runtime.progress import counted
 
 MOST = 1_000_000  # passes of the model for each image: hours of the smallest one, and a mean is no better for more
+HELD = 4  # arrays of each changed copy's size at once: its two parts, their sum, and the first signal at least
 MOST_NODES = 2000  # of Gauss and Legendre: to find n takes time that grows as n^3, 0.6 s of these
 
 
@@ -51,7 +52,8 @@ def copies_of(number: int, x: Any, at_once: int) -> tuple[int, int]:
     shape = (together, *x.shape)
     if all(isinstance(n, int) for n in shape):
         instead = "give a smaller at_once=, or fewer images at once by batch_size="
-        check_fits(f"{together:,} copies of images of shape {tuple(x.shape)} at once", 4.0 * math.prod(shape), instead)
+        what = f"{together:,} copies of images of shape {tuple(x.shape)} and their signals at once"
+        check_fits(what, 4.0 * HELD * math.prod(shape), instead)
     return steps, together
 
 
