@@ -257,7 +257,7 @@ ARROWS = {
     },
     "explaining.results": {"backend", "explaining.flaws", "runtime.memory"},
     "backend": set(),
-    "backend.jax": {"backend.read_only"},
+    "backend.jax": {"backend.read_only", "runtime.interruptible"},
     "backend.read_only": set(),
     "backend.selection": set(),
     "backend.tensorflow": {"runtime.interruptible"},

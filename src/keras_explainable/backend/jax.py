@@ -1,7 +1,6 @@
 """The seam on JAX: a signal's gradient is the gradient with respect to a zero offset that is added there."""
 
 import functools
-import time
 from collections.abc import Callable
 
 import jax
@@ -10,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_explainable.backend.read_only import read_only
+from keras_explainable.runtime.interruptible import ready
 
 AT_ONCE = 16  # units: more would take that many times the memory; and a loop, as for more, is slow on CPUs
 
@@ -167,16 +167,8 @@ def is_traced(value) -> bool:
 
 def to_host(value) -> np.ndarray:
     if isinstance(value, jax.Array) and not is_traced(value):
-        _wait(value)
+        ready(value)
     return np.asarray(value)
-
-
-def _wait(value) -> None:
-    """Until a value is computed, by looking now and then (1 % of the time too late): waiting for it is deaf to Ctrl-C,
-    and a thread that waits cannot be left."""
-    start = time.perf_counter()
-    while not value.is_ready():
-        time.sleep(min(0.05, max(5e-5, (time.perf_counter() - start) / 100)))
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -10,6 +10,7 @@ from keras import ops
 from keras_explainable import backend, models
 from keras_explainable.errors import InputError
 from keras_explainable.runtime.compile_cache import frozen, repeated
+from keras_explainable.runtime.interruptible import ready
 from keras_explainable.runtime.memory import check_fits
 from keras_explainable.runtime.progress import counted
 
@@ -66,6 +67,14 @@ def loop(step: Callable, start: int, stop: int, state: Any, x: Any) -> Any:
     return state
 
 
+def _computed(values: Any) -> Any:
+    """What a step gives, once it is computed."""
+    if not any(map(backend.is_traced, values)):
+        for value in values:
+            ready(value)
+    return values
+
+
 def total_of(run: Callable, rows: Rows | Sequence[Any], x: Any) -> tuple:
     """The sum over i of the tensors of `run(*(row[i] for row in rows))`, and no more than two of them at a time. Rows
     are made step by step, but all at once for a loop of a program."""
@@ -78,9 +87,9 @@ def total_of(run: Callable, rows: Rows | Sequence[Any], x: Any) -> tuple:
         )
 
     def add(i, sums):
-        return tuple(total + new for total, new in zip(sums, run(*at(i)), strict=True))
+        return tuple(total + new for total, new in zip(sums, _computed(run(*at(i))), strict=True))
 
-    return loop(add, 1, rows.number, run(*at(0)), x)
+    return loop(add, 1, rows.number, _computed(run(*at(0))), x)
 
 
 def means(run: Callable, number: int, x: Any) -> tuple:
@@ -95,11 +104,11 @@ def moments(run: Callable, number: int, x: Any) -> tuple:
 
     def update(i, state):
         scores, mean, spread = state
-        new_scores, maps = run(ops.convert_to_tensor(i, "int32"))
+        new_scores, maps = _computed(run(ops.convert_to_tensor(i, "int32")))
         new_mean = mean + (maps - mean) / ops.cast(i + 1, "float32")
         return scores + new_scores, new_mean, spread + (maps - mean) * (maps - new_mean)
 
-    scores, maps = run(ops.convert_to_tensor(0, "int32"))
+    scores, maps = _computed(run(ops.convert_to_tensor(0, "int32")))
     scores, _, spread = loop(update, 1, number, (scores, maps, ops.zeros_like(maps)), x)
     return scores / number, spread / number
 
