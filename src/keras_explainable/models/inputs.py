@@ -15,7 +15,7 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import backend
-from keras_explainable.errors import ExplainError, InputError
+from keras_explainable.errors import ExplainError, InputError, shortly
 from keras_explainable.models.leaf import Leaf as Leaf
 from keras_explainable.models.structures import alternatives, leaves, mapped, placed, spelt
 from keras_explainable.models.trace import INPUT
@@ -163,8 +163,8 @@ class Several:
         """
         if not isinstance(x, (tuple, list, Mapping)):
             raise InputError(
-                f"leaf={leaf!r} came for inputs of type {type(x).__name__}, and a tuple, list or dictionary of arrays "
-                "was expected; or a source of batches, each (such a structure,) or (such a structure, y)."
+                f"leaf={shortly(leaf)} came for inputs of type {type(x).__name__}, and a tuple, list or dictionary of "
+                "arrays was expected; or a source of batches, each (such a structure,) or (such a structure, y)."
             )
         found: dict[tuple, Any] = dict(leaves(x))
         leaf, shared = leaf if isinstance(leaf, Leaf) else (leaf, ())
