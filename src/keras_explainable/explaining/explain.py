@@ -232,7 +232,7 @@ def _postprocess(filter: Callable, maps: Any, axis: tuple, resizing: Any) -> Any
 
 
 def check_parameters(method: Callable, given: dict[str, Any]) -> None:
-    """Refuse parameters that the method does not take."""
+    """Raise if the method does not take one of the parameters."""
     known = registry.parameters(method)
     unknown = [] if known is None else [name for name in given if name not in known]
     if unknown:

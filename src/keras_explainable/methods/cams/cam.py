@@ -42,7 +42,7 @@ def cam(view: View, layer: Any = None) -> tuple:
         kernel = ops.eye(a.shape[-1])
     if kernel is None or kernel.shape[0] != a.shape[-1]:
         rows = (
-            "no linear layer right behind a global pooling"
+            "no linear layer right after a global pooling"
             if kernel is None
             else f"a linear layer with {kernel.shape[0]} inputs"
         )
