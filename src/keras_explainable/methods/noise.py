@@ -25,8 +25,8 @@ def check_noise(repetitions: int, noise_kind: str, aggregate: str = "mean", nois
 
 
 def noisy(x: Any, noise: float, noise_kind: str, seed: int | None, step: Any, channels_first: bool = False) -> Any:
-    """x + sigma e: sigma is the noise, or this fraction of each image's range; e is the draw of the step for all images,
-    and the same in either layout."""
+    """x + sigma e: sigma is the noise, or this fraction of each image's range; e is the draw of the step for all
+    images, and the same in either layout."""
     if noise_kind == "range":
         axes = tuple(range(1, len(x.shape)))
         noise = noise * (ops.max(x, axis=axes, keepdims=True) - ops.min(x, axis=axes, keepdims=True))
