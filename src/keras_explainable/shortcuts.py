@@ -115,7 +115,7 @@ def full_gradient_decomposition(
     source, _ = opened(model, x, y, batch_size, score, leaf)
     step = Decomposing(score, implicit)
     with models.adapter(model).device(), models.blamed(model):
-        batches = list(run_steps(step, True, model, source, verbose, score=score))
+        batches = list(run_steps(step, True, model, source, verbose))
     images, parts = zip(*batches, strict=True)
     scores, gradient = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
     terms = [np.concatenate(values) for values in zip(*(part[2] for part in parts), strict=True)]
@@ -153,8 +153,8 @@ def integrated_gradients_gap(
         |scores - baseline_scores|), each (N, K).
     """
     y, score = asked(y, score)
-    source, _ = opened(model, x, y, batch_size, score, leaf)
+    source, _ = opened(model, x, y, batch_size, score, leaf, params=params)
     with models.adapter(model).device(), models.blamed(model):
         step = Gap(score, params)
-        parts = [part for _, part in run_steps(step, False, model, source, verbose, score=score, given=params)]
+        parts = [part for _, part in run_steps(step, False, model, source, verbose)]
     return Convergence(*map(np.concatenate, zip(*parts, strict=True)))

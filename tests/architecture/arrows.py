@@ -238,7 +238,6 @@ ARROWS = {
     "explaining.loop": {
         "backend",
         "data",
-        "explaining.checks",
         "explaining.frugal",
         "models",
         "registry",

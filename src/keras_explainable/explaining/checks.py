@@ -4,6 +4,8 @@ import math
 import re
 import warnings
 from collections import deque
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -35,37 +37,54 @@ def opened(
     leaf: Any,
     steps: int | None = None,
     resizing: Any = None,
+    params: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[data.Batches, int | None]:
-    """Open the batches of what a user gave. Also return the number of images, if it is known before any work.
+    """Open a user's images and units as batches that fit the model. Also return the number of images, if it is known
+    before any work.
 
-    If all images are known, they are checked as a whole. If maps are resized, this includes whether they fit into
-    memory.
+    If all images are known, they are checked here as a whole. If maps are resized, this includes whether they fit into
+    memory. All other batches are checked one by one, as they come.
+
+    Args:
+        params: the method's parameters, some of which may have a row for each image.
 
     Raises:
         ChangedError: another thread changed weights meanwhile, and so the model could not run.
     """
     with models.blamed(model):
-        return _opened(model, x, y, batch_size, score, leaf, steps, resizing)
+        x = data.several(x, leaf)
+        with models.adapter(model).device():
+            source = data.batches(x, y, batch_size, steps, leaf)
+        total = None
+        if source.kind in WHOLE:
+            check(model, x, y, score)
+            total = len(x) if steps is None else None
+            number = min(len(x), (steps or len(x)) * (batch_size or data.AT_ONCE))
+            _check_results(model, x, y, score, number, total, resizing)
+        return source._replace(iterator=_checked(source, model, score, params)), total
 
 
-def _opened(
-    model: Any, x: Any, y: Any, batch_size: int | None, score: Any, leaf: Any, steps: int | None, resizing: Any
-) -> tuple[data.Batches, int | None]:
-    x = data.several(x, leaf)
-    with models.adapter(model).device():
-        source = data.batches(x, y, batch_size, steps, leaf)
-    if source.kind not in WHOLE:
-        return source, None
-    check(model, x, y, score)
-    total = len(x) if steps is None else None
+def _check_results(model: Any, x: Any, y: Any, score: Any, number: int, total: int | None, resizing: Any) -> None:
+    """Raise if the maps of so many images do not fit into memory. Warn if they are of very many units."""
     first = x[:1] if hasattr(x, "shape") else np.asarray(x[:1])
     units = number_of(y) if y is not None else counted_units(model, first, score)
     if resizing:
-        number = min(len(x), (steps or len(x)) * (batch_size or data.AT_ONCE))
         check_memory(model, first, units or 1, number, None if resizing is True else tuple(resizing))
     if y is None:
         warn_of_many(model, first, units, total)
-    return source, total
+
+
+def _checked(source: data.Batches, model: Any, score: Any, params: Mapping[str, Any]) -> Iterator[tuple]:
+    """The batches of a source. Those that were not checked before any work are checked as they come."""
+    units = None
+    for i, (images, indices) in enumerate(source.iterator):
+        if i or source.number not in (None, 1):
+            check_rows(params, len(images.shape))
+        if source.kind not in WHOLE:
+            units = check(model, images, indices, score, units)
+            if i == 0 and indices is None:
+                warn_of_many(model, images, counted_units(model, images, score))
+        yield images, indices
 
 
 def remembered(source: data.Batches) -> tuple[data.Batches, deque]:
@@ -192,7 +211,7 @@ def remedy(got: tuple, expected: tuple, adapter: Any) -> str:
     return "resize them first"
 
 
-def check_rows(params: dict[str, Any], rank: int) -> None:
+def check_rows(params: Mapping[str, Any], rank: int) -> None:
     """Raise if a parameter has a row for each image but images come in several batches: each batch would get the same
     rows."""
     for name in FOR_EACH_IMAGE.keys() & params.keys():

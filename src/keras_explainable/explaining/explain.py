@@ -106,11 +106,11 @@ def explain(
     step = Explaining(method, method_params, postprocessing, resizing)
     model, leaf = models.told(model, channels, placement == "stretch"), models.Leaf.of(leaf, shared)
     with models.unchanging(), models.blamed(model):
-        source, total = opened(model, x, y, batch_size, score, leaf, steps, resizing)
-        fetch, results = (backend.to_host, Results(total)) if as_numpy else (keras.ops.stop_gradient, Tensors())
         given = getattr(method, "given", {}) | method_params
+        source, total = opened(model, x, y, batch_size, score, leaf, steps, resizing, given)
+        fetch, results = (backend.to_host, Results(total)) if as_numpy else (keras.ops.stop_gradient, Tensors())
         source, batches = remembered(source)
-        outputs = run_steps(step, whole, model, source, verbose, callbacks, fetch, score, given)
+        outputs = run_steps(step, whole, model, source, verbose, callbacks, fetch)
         with (
             remarks.kept() as found,
             options(run_eagerly, jit_compile),

@@ -9,7 +9,6 @@ import keras
 
 from keras_explainable import backend, data, models, registry, scores
 from keras_explainable.errors import InputError, shortly
-from keras_explainable.explaining.checks import WHOLE, check, check_rows, counted_units, warn_of_many
 from keras_explainable.explaining.frugal import Frugal
 from keras_explainable.runtime.compile_cache import Program
 from keras_explainable.runtime.progress import shown
@@ -23,19 +22,17 @@ def run_steps(
     verbose: int | str = "auto",
     callbacks: Any = None,
     fetch: Callable = backend.to_host,
-    score: Any = None,
-    given: dict[str, Any] | None = None,
 ) -> Iterator[tuple[Any, Any]]:
     """For each batch, yield its first image and `step(model, images, indices)`. The step's tensors have the images on
     their first axis, and are fetched while the next batch is computed.
 
     Args:
         whole: whether the step is compiled as a whole.
-        given: the step's parameters.
+        source: what `checks.opened` returns.
 
     If the device has too little memory, batches are halved from there on.
     """
-    frugal, number = Frugal(step, whole, model), None
+    frugal = Frugal(step, whole, model)
     waiting: tuple | None = None
     failure: BaseException | None = None
     progress = _callbacks(callbacks, model, source.number, verbose)
@@ -43,12 +40,6 @@ def run_steps(
     try:
         for i, (images, indices) in enumerate(source.iterator):
             progress.on_predict_batch_begin(i)
-            if i or source.number not in (None, 1):
-                check_rows(given or {}, len(images.shape))
-            if source.kind not in WHOLE:
-                number = check(model, images, indices, score, number)
-                if i == 0 and indices is None:
-                    warn_of_many(model, images, counted_units(model, images, score))
             with shown(verbose in (1, "auto") and source.number == 1):
                 outputs = frugal(images, indices)
             if waiting is not None:
