@@ -4,7 +4,10 @@
 def shortly(value: object) -> str:
     """Like `repr`, except for integers that are too long to print."""
     bits = value.bit_length() if isinstance(value, int) else 0
-    return f"a number of {bits:,} bits" if bits > 256 else repr(value)
+    try:
+        return f"a number of {bits:,} bits" if bits > 256 else repr(value)
+    except ValueError:  # of what holds such a number
+        return f"a {type(value).__name__} with a number of thousands of digits"
 
 
 class ExplainError(Exception):

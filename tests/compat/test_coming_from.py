@@ -195,12 +195,14 @@ def test_values_are_those_of_the_other_library(row, request):
     if row.section == "pytorch-grad-cam":
         request.getfixturevalue("torchvision")  # which it imports
     pytest.importorskip(row.library.module, reason=f"{row.section} is not installed", exc_type=ImportError)
+    keras.utils.set_random_seed(0)  # of what the other library draws
     there = values(eval(row.there, setup(row)), row.library.of_torch)
     here = values(eval(row.here, dict(known(row.library.of_torch))), row.library.of_torch)
     a, b = sides(row, here, there)
     assert a.shape == b.shape and abs(b).max() > 0
     if row.values.startswith("nearly"):
-        assert np.linalg.norm(a - b) < NEARLY * np.linalg.norm(b)
+        gap = np.linalg.norm(a - b) / np.linalg.norm(b)
+        assert gap < NEARLY, f"{gap:.2f} of there"
     else:
         np.testing.assert_allclose(a, b, atol=EQUAL * abs(b).max(), rtol=0)
 

@@ -38,7 +38,15 @@ def run(tmp_path, body, seconds=90):
     return done.stdout
 
 
-@pytest.mark.parametrize("call", ["ke.gradcam(net, X, 1, verbose=0)", "ke.inspection.signals(net, X)"])
+CALLS = [
+    "ke.gradcam(net, X, 1, verbose=0)",
+    "ke.inspection.signals(net, X)",
+    "ke.demo.load_model()",
+    "__import__('keras_explainable.loading').loading.load(ke.demo.network.MODEL_FILE)",
+]
+
+
+@pytest.mark.parametrize("call", CALLS)
 def test_a_forked_child_is_told(tmp_path, call):
     body = f"""
         net = model()

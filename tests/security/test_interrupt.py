@@ -24,6 +24,11 @@ def net(units=4):
     layers = [L.Conv2D(16, 3, activation="relu") for _ in range(3)]
     return keras.Sequential([keras.Input((64, 64, 3)), *layers, L.GlobalAveragePooling2D(), L.Dense(units)])
 
+def wide():
+    layers = [L.Conv2D(64, 3, padding="same", activation="relu") for _ in range(6)]
+    return keras.Sequential([keras.Input((128, 128, 3)), *layers, L.GlobalAveragePooling2D(), L.Dense(4)])
+
+big = np.random.default_rng(0).random((64, 128, 128, 3), "float32")
 x = np.random.default_rng(0).random((8, 64, 64, 3)).astype("float32")
 print("ready", flush=True)
 try:
@@ -35,6 +40,7 @@ os._exit(0)
 """
 LONG = {  # a call, and after how many seconds it is in the midst of what is longest
     "many repetitions": ("ke.smoothgrad(net(), x, 0, repetitions=10**6, verbose=0)", 3),
+    "long repetitions": ("ke.smoothgrad(wide(), big, 0, batch_size=64, repetitions=20, verbose=0)", 12),
     "one program of many units": ("ke.gradients(net(2000), x, None, verbose=0)", 8),
     "many segments": ("ke.kernel_shap(net(), x, 0, segments=45, repetitions=10**5, verbose=0)", 4),
     "many scenes": ("ke.demo.load_scenes(50_000)", 1),

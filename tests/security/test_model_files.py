@@ -16,7 +16,7 @@ import pytest
 
 from keras_explainable import loading
 from keras_explainable.errors import ModelFileError
-from support.model_files import edited, layers_of, rewrite, small
+from support.model_files import edited, entry, function, layers_of, put, rewrite, small
 from support.selection import slow_compiled
 
 pytestmark = slow_compiled
@@ -43,21 +43,6 @@ def refused(path, words):
         loading.scores(loaded, np.ones((1, 8, 6, 3), "float32"))
     assert str(path) in str(caught.value)
     return str(caught.value)
-
-
-def function(module, name, registered="function"):
-    return {"module": module, "class_name": "function", "config": name, "registered_name": registered}
-
-
-def entry(module, name, /, **config):
-    return {"module": module, "class_name": name, "config": {"name": "door", **config}, "registered_name": None}
-
-
-def put(config, layer):
-    """The layer in the place of "door"."""
-    layers = layers_of(config)
-    at = next(i for i, one in enumerate(layers) if one["config"]["name"] == "door")
-    layers[at] = {**layer, **{key: layers[at][key] for key in ("name", "inbound_nodes") if key in layers[at]}}
 
 
 def gallery(marker):

@@ -251,6 +251,46 @@ def test_copies_that_do_not_fit_are_refused(monkeypatch):
     raw("rise", model, x, 0, repetitions=3, at_once=10**12)  # there are no more than three
 
 
+def test_copies_are_counted_with_what_is_made_of_them(monkeypatch):
+    model, x = subject("rise")
+    images = 4.0 * 100 * x.size
+    monkeypatch.setattr(memory, "SMALL", 0)
+    monkeypatch.setattr(memory, "available", lambda: 2 * images)
+    with pytest.raises(InputError, match=r"100 copies of images of shape .* and their signals at once take"):
+        raw("rise", model, x, 0, repetitions=100, at_once=10**9)
+
+
+HUGE = 10**5000
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("sign", [1, -1])
+def test_numbers_that_python_does_not_write(sign):
+    value = sign * HUGE
+    model, x = subject("gradcam")
+    many = "a number of 16,610 bits"
+    for call, reason in {
+        lambda: ke.gradcam(model, x, 0, resizing=value): f"resizing={many} came",
+        lambda: ke.gradcam(model, x, 0, resizing=(-abs(value), 1)): "resizing=a tuple with a number of thousands",
+        lambda: ke.gradcam(model, x, 0, layer=value): f"Layer index {many} is out of range",
+        lambda: ke.gradcam(model, x, 0, layer=[value]): f"no layer '{many}'",
+        lambda: ke.gradcam(model, x, 0, layer=[None, value]): "2 layers came",
+        lambda: ke.gradcam(model, x, 0, channels=value): f"channels={many} came",
+        lambda: ke.gradcam(model, x, 0, leaf=value): f"leaf={many} came",
+        lambda: ke.gradcam(model, x, 0, precision=value): f"precision={many}: use one of",
+        lambda: ke.gradcam(model, x, 0, postprocessing=value): f"postprocessing={many} came",
+        lambda: ke.gradcam(model, x, score=value): f"score={many} came",
+        lambda: ke.gradcam(model, x, 0, callbacks=value): "callbacks=a list with a number of thousands",
+        lambda: ke.gradcam(model, x, value): f"Unit {many} came",
+        lambda: ke.gradcam(model, x, [value, 0]): f"Unit {many} came",
+        lambda: ke.gradcam(model, x, 10**30): "Unit 10{30} came, and numbers from 0 on, fewer than units",
+        lambda: ke.gradcam(model, x, score=ke.scores.unit(value)): f"unit={many} came",
+        lambda: ke.gradcam(model, x, score=ke.scores.margin(value, 1)): f"unit={many} came",
+        lambda: ke.gradcam(model, x, score=ke.scores.top_k(value)): f"{many}",
+    }.items():
+        assert re.search(reason, told(call) or "no error"), (reason, told(call))
+
+
 def test_memory_that_is_left_is_what_the_machine_has(tmp_path, monkeypatch):
     free = memory.available()
     assert free is None or 1e7 < free < 1e15

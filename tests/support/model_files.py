@@ -1,11 +1,19 @@
 """Model files for the tests of safety: small ones, and the same with a configuration or members of one's own."""
 
 import json
+import resource
+import time
 import zipfile
 from pathlib import Path
 
 import h5py
 import keras
+import pytest
+
+from keras_explainable import loading
+from keras_explainable.errors import ModelFileError
+
+SECONDS, MEGABYTES = 10, 1000
 
 
 def small(*layers, shape=(8, 6, 3)):
@@ -49,3 +57,27 @@ def rewrite(path: Path, members: dict[str, bytes | None], packing=zipfile.ZIP_ST
 
 def layers_of(config: dict) -> list[dict]:
     return config["config"]["layers"]
+
+
+def function(module, name, registered="function"):
+    return {"module": module, "class_name": "function", "config": name, "registered_name": registered}
+
+
+def entry(module, name, /, **config):
+    return {"module": module, "class_name": name, "config": {"name": "door", **config}, "registered_name": None}
+
+
+def put(config, layer):
+    """The layer in the place of "door"."""
+    layers = layers_of(config)
+    at = next(i for i, one in enumerate(layers) if one["config"]["name"] == "door")
+    layers[at] = {**layer, **{key: layers[at][key] for key in ("name", "inbound_nodes") if key in layers[at]}}
+
+
+def refused(path, words):
+    """Refused soon, and with little memory."""
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    with pytest.raises(ModelFileError, match=words):
+        loading.load(path)
+    assert time.perf_counter() - start < SECONDS
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < MEGABYTES

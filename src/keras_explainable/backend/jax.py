@@ -2,7 +2,6 @@
 signal."""
 
 import functools
-import time
 from collections.abc import Callable
 
 import jax
@@ -11,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_explainable.backend.read_only import read_only
+from keras_explainable.runtime.interruptible import ready
 
 AT_ONCE = 16  # units: memory grows with their number; the loop used for more units is slow on CPUs
 
@@ -168,16 +168,8 @@ def is_traced(value) -> bool:
 
 def to_host(value) -> np.ndarray:
     if isinstance(value, jax.Array) and not is_traced(value):
-        _wait(value)
+        ready(value)
     return np.asarray(value)
-
-
-def _wait(value) -> None:
-    """Wait until a value is computed, by polling (at most 1 % too late). A blocking wait ignores Ctrl-C, and a thread
-    that blocks cannot be left."""
-    start = time.perf_counter()
-    while not value.is_ready():
-        time.sleep(min(0.05, max(5e-5, (time.perf_counter() - start) / 100)))
 
 
 def is_out_of_memory(error: Exception) -> bool:

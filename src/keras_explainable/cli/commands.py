@@ -268,9 +268,12 @@ def layers(
     loaded = _load(model or named, weights, unsafe, size=size)
     _print_embedded(model or named)
     blank = loaded.preprocess(np.zeros((1, *loaded.size, 3), "uint8"))
-    signals = [s for s in inspection.signals(loaded.model, blank) if all or s.reading or len(s.shape) == 4]
+    found = inspection.signals(loaded.model, blank)
+    signals = [s for s in found if all or s.reading or len(s.shape) == 4]
     rows = [[s.path, s.call, s.kind, " x ".join(map(str, s.shape[1:])), *_measured(s)] for s in signals]
     hidden = "This model shows none of its layers (TorchScript and exported programs do not). Explain its input."
+    if found:
+        hidden = "No layer of this model has a place in the image (--all lists them). Explain its input."
     typer.echo(table(["layer", "call", "kind", "shape", "places", "evidence", "score"], rows) if rows else hidden)
 
 

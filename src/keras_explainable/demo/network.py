@@ -10,13 +10,19 @@ from keras import layers
 
 from keras_explainable.demo.shapes import CLASSES
 from keras_explainable.errors import BackendError
+from keras_explainable.models import processes
 
 MODEL_FILE = Path(__file__).with_name("model.keras")
 TRANSFORMER_FILE = Path(__file__).with_name("transformer.weights.h5")
 
 
 def load_model() -> keras.Model:
-    """Return a fresh copy of the trained network: images (B, 96, 96, 3) in 0..255 -> logits (B, 10)."""
+    """Return a fresh copy of the trained network: images (B, 96, 96, 3) in 0..255 -> logits (B, 10).
+
+    Raises:
+        BackendError: this process was forked from one that had explained.
+    """
+    processes.check(looks=False)
     return keras.models.load_model(MODEL_FILE, compile=False, safe_mode=True)
 
 

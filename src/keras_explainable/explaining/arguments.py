@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_explainable import data, models, registry
-from keras_explainable.errors import InputError
+from keras_explainable.errors import InputError, shortly
 
 
 def lent(method: Callable, model: Any, given: dict, seed: Any, batch_size: Any) -> dict[str, Any]:
@@ -23,25 +23,27 @@ def lent(method: Callable, model: Any, given: dict, seed: Any, batch_size: Any) 
 def check_seed(seed: Any) -> None:
     """Raise if this is not a seed, even if nothing is drawn."""
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, numbers.Integral)):
-        raise InputError(f"seed={seed!r}: a whole number or None was expected.")
+        raise InputError(f"seed={shortly(seed)}: a whole number or None was expected.")
 
 
 def check_arguments(postprocessing: Any, resizing: Any, channels: Any, flags: dict[str, Any], placement: Any) -> None:
     """Raise if an argument is wrong that would otherwise fail only after the first batch."""
     for name, value in flags.items():
         if not (value is None or isinstance(value, (bool, int, np.bool_))):
-            raise InputError(f"{name}={value!r} came, and True or False was expected.")
+            raise InputError(f"{name}={shortly(value)} came, and True or False was expected.")
     if placement not in ("measured", "stretch"):
-        raise InputError(f'placement={placement!r} came, and "measured" or "stretch" was expected.')
+        raise InputError(f'placement={shortly(placement)} came, and "measured" or "stretch" was expected.')
     if not (channels is None or isinstance(channels, (str, int))):
         raise InputError(
-            f'channels={channels!r} came, and "first", "last", "none" or the number of an axis was expected.'
+            f'channels={shortly(channels)} came, and "first", "last", "none" or the number of an axis was expected.'
         )
     filters = postprocessing is None or registry.accepts(postprocessing, "maps")
     if not (filters or registry.accepts(postprocessing, "maps", axis=())):
         raise InputError(
-            f"postprocessing={postprocessing!r} came, and a function such as ke.filters.normalize was expected."
+            f"postprocessing={shortly(postprocessing)} came, and a function such as ke.filters.normalize was expected."
         )
     sizes = resizing if isinstance(resizing, (tuple, list)) else ()
     if not (resizing is None or isinstance(resizing, bool) or sizes) or not all(data.is_count(s) for s in sizes):
-        raise InputError(f"resizing={resizing!r} came, and True, False, or a size such as (224, 224) was expected.")
+        raise InputError(
+            f"resizing={shortly(resizing)} came, and True, False, or a size such as (224, 224) was expected."
+        )

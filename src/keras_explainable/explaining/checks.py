@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_explainable import backend, data, models
-from keras_explainable.errors import InputError
+from keras_explainable.errors import InputError, shortly
 from keras_explainable.explaining.blame import outside
 from keras_explainable.explaining.frugal import tensor
 from keras_explainable.models.inputs import IMAGE_CHANNELS, ONE_IMAGE
@@ -39,7 +39,18 @@ def opened(
     """Open the batches of what a user gave. Also return the number of images, if it is known before any work.
 
     If all images are known, they are checked as a whole. If maps are resized, this includes whether they fit into
-    memory."""
+    memory.
+
+    Raises:
+        ChangedError: another thread changed weights meanwhile, and so the model could not run.
+    """
+    with models.blamed(model):
+        return _opened(model, x, y, batch_size, score, leaf, steps, resizing)
+
+
+def _opened(
+    model: Any, x: Any, y: Any, batch_size: int | None, score: Any, leaf: Any, steps: int | None, resizing: Any
+) -> tuple[data.Batches, int | None]:
     x = data.several(x, leaf)
     with models.adapter(model).device():
         source = data.batches(x, y, batch_size, steps, leaf)
@@ -95,7 +106,7 @@ def check(model: Any, x: Any, y: Any = None, score: Any = None, units: int | Non
         if not data.chooses(y):
             models.check_units(data.unit_array(y), units, of)
         elif units is not None and y.arguments[0] > units:
-            raise InputError(f'y="top-{y.arguments[0]}" came, and the {of} has {units} units.')
+            raise InputError(f'y="top-{shortly(y.arguments[0])}" came, and the {of} has {units} units.')
     return units
 
 

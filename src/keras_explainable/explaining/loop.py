@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from keras_explainable import backend, data, models, registry, scores
-from keras_explainable.errors import InputError
+from keras_explainable.errors import InputError, shortly
 from keras_explainable.explaining.checks import WHOLE, check, check_rows, counted_units, warn_of_many
 from keras_explainable.explaining.frugal import Frugal
 from keras_explainable.runtime.compile_cache import Program
@@ -78,8 +78,8 @@ def asked(y: Any, score: Any) -> tuple[Any, Any]:
         raise InputError("score=ke.scores.binary(labels) came: labels choose what is explained, so give it as y=.")
     if not (score is None or registry.accepts(score, "outputs")):
         raise InputError(
-            f"score={score!r} came, and a function from the model's outputs to (batch, units) scores was expected: "
-            "ke.scores has ready ones, such as ke.scores.margin(3, 5); for a unit, give y=3."
+            f"score={shortly(score)} came, and a function from the model's outputs to (batch, units) scores was "
+            "expected: ke.scores has ready ones, such as ke.scores.margin(3, 5); for a unit, give y=3."
         )
     if isinstance(y, scores.Labels):
         if score is not None:
@@ -112,10 +112,10 @@ def _callbacks(callbacks: Any, model: Any, steps: int | None, verbose: int | str
     try:
         verbose = 1 if isinstance(verbose, str) and verbose == "auto" else int(verbose)
     except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f'verbose={verbose!r} came, and "auto", 0, 1 or 2 was expected.') from error
+        raise InputError(f'verbose={shortly(verbose)} came, and "auto", 0, 1 or 2 was expected.') from error
     callbacks = [] if callbacks is None else keras.tree.flatten(callbacks)
     if not all(hasattr(callback, "set_model") and hasattr(callback, "on_predict_begin") for callback in callbacks):
-        raise InputError(f"callbacks={callbacks!r} came, and a list of keras.callbacks.Callback was expected.")
+        raise InputError(f"callbacks={shortly(callbacks)} came, and a list of keras.callbacks.Callback was expected.")
     if not callbacks and not verbose:
         return _NoCallbacks()
     # No history callback: Keras would write it to the model.

@@ -18,7 +18,7 @@ BYTES = 16 << 20
 CONTAINERS = 500_000  # lists and dictionaries
 DEPTH = 100
 LAYERS = 5_000
-CALLS = 10_000
+CALLS = 10_000  # of layers in all, each counted as often as the models that it is in are called
 STEPS = 1_000_000  # layers, times the rounds in which they can be connected
 NESTED = 10  # models in models
 VALUES = 1 << 26  # of one input
@@ -40,6 +40,12 @@ REFUSED = {
 }
 LOOPING = ("AssociativeScan", "Cond", "ForiLoop", "Map", "Scan", "Switch", "VectorizedMap", "WhileLoop")
 REFUSED |= dict.fromkeys(LOOPING, "which calls functions as often as the file says")
+PUBLISHERS = ("keras", "keras_cv", "keras_hub", "keras_nlp")
+PATHS = {"vocabulary", "merges", "proto", "special_tokens", "language_tokens"}  # settings that may name a file
+LONGEST_PATH = 4096
+# Settings of layers that are numbers, by which lists would enlarge a signal unseen.
+NUMBERS_ALONE = {"alpha", "epsilon", "mask_value", "max_value", "negative_slope", "threshold"}
+TRIED = ((2, 3, 4, 6), (2, 6))  # shapes of signals
 DATA = {"__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__", "__tuple__"}
 DATA |= {"TensorShape"}
 NUMBERS = re.compile(r"bool|string|bfloat16|(u?int|float|complex)\d{1,3}|float8_e\dm\d\w*")
@@ -56,10 +62,12 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class _Place:
-    """Where in a configuration: the names of the layers around, the models among them, and the depth."""
+    """Where in a configuration: the names of the layers around, the models among them, how often they are called in
+    all, and the depth."""
 
     layers: tuple[str, ...] = ()
     models: int = 0
+    times: int = 1
     depth: int = 0
 
     def __str__(self) -> str:
@@ -77,14 +85,17 @@ def read(text: bytes | str) -> Any:
         raise Refused("is damaged: its configuration cannot be read", "Copy or download it again") from None
 
 
-def check(config: Any) -> dict[str, Any]:
-    """The user's own objects that a configuration names. How models were compiled is checked as well, and taken off.
+def check(config: Any) -> tuple[dict[str, Any], bool]:
+    """The user's own objects that a configuration names, and whether anything was taken off it that Keras must not get:
+    how models inside of the model were compiled, and what shape a `Lambda` says that a function of Keras gives.
 
     Raises:
         Refused: it names more than safe mode makes, or by far more than a model has.
     """
     own: dict[str, Any] = {}
+    shared: dict[Any, list[dict]] = {}
     layers = calls = 0
+    changed = False
     waiting = [(config, _Place())]
     while waiting:
         node, place = waiting.pop()
@@ -95,19 +106,29 @@ def check(config: Any) -> dict[str, Any]:
             compiled = node.pop("compile_config", None)
             if not place.depth:  # `compile=False` passes it by
                 children = [child for child in children if child is not compiled]
+            changed |= place.depth > 0 and compiled is not None
             made = _object(node, place, own) if "class_name" in node else None
+            times = place.times * max(1, _calls(node))
             if isinstance(made, type) and issubclass(made, keras.Operation):
-                layers += 1
-                place = _Place((*place.layers, _name(node)), place.models + issubclass(made, keras.Model), place.depth)
-            calls += _calls(node)
+                layers, calls = layers + 1, calls + times
+                changed |= _check_layer(made, node, place)
+                models = place.models + issubclass(made, keras.Model)
+                place = _Place((*place.layers, _name(node)), models, times, place.depth)
+                if "shared_object_id" in node:
+                    _shared(node, shared)
             _check_sizes(node)
         if layers > LAYERS or calls > CALLS:
-            raise too_much(f"more than {LAYERS:,} layers, or {CALLS:,} calls of them")
+            raise too_much(f"more than {LAYERS:,} layers, or {CALLS:,} calls of them in all")
         if place.models > NESTED:
             raise too_much(f"models in models, more than {NESTED} deep")
-        below = _Place(place.layers, place.models, place.depth + 1)
+        below = _Place(place.layers, place.models, place.times, place.depth + 1)
         waiting.extend((child, below) for child in children if isinstance(child, dict | list))
-    return own
+    if any(_made_of(node) != _made_of(nodes[0]) for nodes in shared.values() for node in nodes[1:]):
+        raise Refused(
+            "uses one layer in several places (shared_object_id) and describes it differently there",
+            f"No such file is written by Keras. {ALLOW}",
+        )
+    return own, changed
 
 
 def too_much(what: str) -> Refused:
@@ -129,11 +150,12 @@ def _object(node: dict, place: _Place, own: dict[str, Any]) -> Any:
         raise Refused(f"brings Python code of its own (a lambda{where}), which safe mode refuses to run", ALLOW)
     if name == "function":
         return _function(inner, module, registered, place, own)
-    users = keras.saving.get_registered_object(registered or name)
+    users = _registered(registered or name)
+    found = _found(module, name) if users is None else users
+    _check_paths(found, node, place)
     if users is not None:
         own[registered or name] = users
         return users
-    found = _found(module, name)
     if found is None:
         whole = registered if registered and ">" in registered else f"{module}.{name}" if module else name
         raise Refused(
@@ -145,14 +167,21 @@ def _object(node: dict, place: _Place, own: dict[str, Any]) -> Any:
     if reason or not issubclass(found, _kinds()):
         reason = reason or "which is no layer of Keras 3, nor a part of one"
         raise Refused(f"uses {found.__name__}{place}, {reason}; safe mode refuses it", ALLOW)
-    if isinstance(inner, dict) and isinstance(inner.get("vocabulary"), str):
-        raise Refused(f"makes {name}{place} read a file ({inner['vocabulary'][-80:]}); safe mode refuses it", ALLOW)
     return found
+
+
+def _check_paths(made: Any, node: dict, place: _Place) -> None:
+    """Raises: Refused: a layer of Keras's own libraries would read a file that is not this one."""
+    inner = node["config"] if isinstance(node.get("config"), dict) else {}
+    paths = [inner[key] for key in PATHS & inner.keys() if isinstance(inner[key], str)]
+    paths = [path for path in paths if len(path) <= LONGEST_PATH]  # else it is the content of one
+    if paths and getattr(made, "__module__", "").partition(".")[0] in PUBLISHERS:
+        raise Refused(f"makes {node['class_name']}{place} read a file ({paths[0][-80:]}); safe mode refuses it", ALLOW)
 
 
 def _function(name: Any, module: str | None, registered: str | None, place: _Place, own: dict[str, Any]) -> Any:
     """A function of Keras that only computes, or of the user's. Raises: Refused: any other."""
-    users = keras.saving.get_registered_object(name) if isinstance(name, str) else None
+    users = _registered(name)
     if users is not None:
         own[name] = users
         return users
@@ -168,6 +197,76 @@ def _function(name: Any, module: str | None, registered: str | None, place: _Pla
         "and yours that are registered with keras.saving",
         ALLOW,
     )
+
+
+def _check_layer(made: Any, node: dict, place: _Place) -> bool:
+    """Look at what would make a layer of Keras compute something else than the shape it is said to give.
+
+    Returns whether something was taken off. Raises: Refused: it has that.
+    """
+    inner = node.get("config")
+    if not isinstance(inner, dict) or not made.__module__.startswith("keras."):
+        return False
+    functions = {key: value for key, value in inner.items() if _class_of(value) == "function"}
+    where = f"{_name(node)!r}{place}"
+    if made is keras.layers.Lambda:
+        if any(_registered(value["config"]) for value in functions.values()):
+            return False
+        if "mask" in functions:
+            raise Refused(f"computes the mask of {where} by a function; safe mode refuses it", ALLOW)
+        return inner.pop("output_shape", None) is not None
+    for key, value in functions.items():
+        name, module, registered = (value.get(k) for k in ("config", "module", "registered_name"))
+        here = _Place((*place.layers, _name(node)))
+        if not _keeps_shapes(_function(name, module, registered, here, {})):
+            wanted = "where one that gives signals of the shape that it gets was expected"
+            raise Refused(f"calls the function {module}.{name} as the {key} of {where}, {wanted}", ALLOW)
+    for key in NUMBERS_ALONE & inner.keys():
+        if isinstance(inner[key], list | dict):
+            raise Refused(f"has a list as the {key} of {where}, where a number was expected", ALLOW)
+    return False
+
+
+def _registered(name: Any) -> Any:
+    """What the user has registered with Keras under a name."""
+    return keras.saving.get_registered_object(name) if isinstance(name, str) else None
+
+
+def _class_of(value: Any) -> Any:
+    """The class that a value names, if it is an entry with a configuration."""
+    return value.get("class_name") if isinstance(value, dict) and "config" in value else None
+
+
+def _keeps_shapes(function: Any) -> bool:
+    """Whether a function, if it is one of `keras.ops`, gives signals of the shape that it gets."""
+    if vars(keras.ops).get(getattr(function, "__name__", "")) is not function:
+        return True
+    kept = []
+    for shape in TRIED:
+        try:
+            kept.append(function(keras.KerasTensor(shape)).shape == shape)
+        except Exception:
+            continue  # it takes no such signal
+    return bool(kept) and all(kept)
+
+
+def _shared(node: dict, shared: dict[Any, list[dict]]) -> None:
+    """Note a layer that is used in several places: Keras makes it once, by the first description that it meets."""
+    try:
+        shared.setdefault(node["shared_object_id"], []).append(node)
+    except TypeError:
+        raise Refused("is damaged: the number of a shared layer is none", "Copy or download it again") from None
+
+
+def _made_of(node: dict) -> list[Any]:
+    return [_plain(node.get(key)) for key in ("class_name", "module", "registered_name", "config", "build_config")]
+
+
+def _plain(value: Any) -> Any:
+    """The value without the numbers of shared objects, which Keras does not write everywhere."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items() if key != "shared_object_id"}
+    return [_plain(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _found(module: str | None, name: str) -> type | None:

@@ -1,17 +1,20 @@
 """Files of Keras, `.keras` and HDF5: looked through before Keras builds anything, in safe mode."""
 
+import json
 import re
+import shutil
 import zipfile
 import zlib
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import keras
 
 from keras_explainable import versions
 from keras_explainable.errors import ModelFileError
-from keras_explainable.loading import configs, limits, probe
-from keras_explainable.loading.texts import first_line, printable
+from keras_explainable.loading import archives, configs, limits, probe
+from keras_explainable.loading.texts import first_line, printable, reason
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 
@@ -26,9 +29,12 @@ def load(path: Path, safe_mode: bool) -> Any:
     if safe_mode:
         versions.check("keras")
     try:
-        if safe_mode:
-            _check(path, kind)
-        return keras.models.load_model(path, compile=False, safe_mode=safe_mode)
+        text = _check(path, kind) if safe_mode else None
+        if text is None:
+            return keras.models.load_model(path, compile=False, safe_mode=safe_mode)
+        with TemporaryDirectory() as folder:
+            copy = _rewritten(path, Path(folder) / f"model{path.suffix}", kind, text)
+            return keras.models.load_model(copy, compile=False, safe_mode=safe_mode)
     except configs.Refused as refused:
         problem, remedy = refused.problem, refused.remedy
     except Exception as error:
@@ -36,8 +42,12 @@ def load(path: Path, safe_mode: bool) -> Any:
     raise ModelFileError(printable(f"{path} {problem}. {remedy}.")) from None
 
 
-def _check(path: Path, kind: str) -> None:
-    """Raises: Refused: the file names or allocates what safe mode refuses. Other errors are those of Keras."""
+def _check(path: Path, kind: str) -> str | None:
+    """The configuration that Keras is to get, where that is not all that is in the file; None for the file as it is.
+
+    Raises:
+        Refused: the file names or allocates what safe mode refuses. Other errors are those of Keras.
+    """
     import h5py
 
     text, source = limits.unpacked(path) if kind == "zip" else (None, path)
@@ -50,16 +60,37 @@ def _check(path: Path, kind: str) -> None:
     with h5py.File(source, "r") as file:
         values = limits.stored(file, path.stat().st_size)
         named = named or _named(file.attrs.get("model_config"))
-    if named:  # else there is no configuration, as Keras will say
-        limits.check_weights(*named, values)
+    if not named:  # there is no configuration, as Keras will say
+        return None
+    config, own, changed = named
+    rest = json.dumps(config) if changed else None  # before Keras changes it
+    limits.check_weights(config, own, values)
+    return rest
 
 
-def _named(text: Any) -> tuple[Any, dict[str, Any]] | None:
-    """A configuration and the user's own objects that it names; None if there is none."""
+def _named(text: Any) -> tuple[Any, dict[str, Any], bool] | None:
+    """A configuration, the user's own objects that it names, and whether it is less than was there; None if there is
+    none."""
     if not isinstance(text, bytes | str):
         return None
     config = configs.read(text)
-    return config, configs.check(config)
+    return config, *configs.check(config)
+
+
+def _rewritten(path: Path, copy: Path, kind: str, text: str) -> Path:
+    """A copy of a file with another configuration."""
+    if kind == "zip":
+        with archives.opened(path) as old, zipfile.ZipFile(copy, "w") as new:
+            for name in (limits.METADATA, limits.WEIGHTS):
+                new.writestr(name, old.read(name))
+            new.writestr(limits.CONFIG, text)
+        return copy
+    import h5py
+
+    shutil.copyfile(path, copy)
+    with h5py.File(copy, "a") as file:
+        file.attrs["model_config"] = text
+    return copy
 
 
 def _told(error: Exception, kind: str) -> tuple[str, str]:
@@ -74,7 +105,7 @@ def _told(error: Exception, kind: str) -> tuple[str, str]:
         return f"is damaged or cut short ({first_line(error)})", "Copy or download it again"
     if isinstance(error, MemoryError):
         return "needs more memory than there is", "Load it on a larger machine"
-    problem = f"is an intact {kind} file, but holds no whole Keras model ({first_line(error)})"
+    problem = f"is an intact {kind} file, but holds no whole Keras model ({reason(error)})"
     return problem, "Expected what `model.save` writes, not weights alone"
 
 

@@ -1,28 +1,32 @@
 """How much a Keras file may unpack and allocate, measured before either is done."""
 
 import io
+import itertools
 import math
 import threading
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
+from keras_explainable.loading import archives
 from keras_explainable.loading.configs import ALLOW, Refused, too_much
+from keras_explainable.loading.texts import layer_of
 
 EXPANSION, FLOOR = 20, 64 << 20  # bytes unpacked, for each of the file's; weights are hardly packed at all
 MEMBERS, OBJECTS = 10_000, 200_000
 SPARE = 1_000_000  # weights beyond those that are stored
 SIGNAL = 1 << 28  # values of a layer's output for one image: one gigabyte
+SECONDS = 60  # of building a model without weights: those of 1,000 layers take 2
 PACKING = {1: "deflate", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}  # the filters of HDF5 that h5py writes
-CONFIG, WEIGHTS = "config.json", "model.weights.h5"
+CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 LEGACY = {"Functional": keras.Model, "Model": keras.Model, "Sequential": keras.Sequential}
 
 
 def unpacked(path: Path) -> tuple[bytes, io.BytesIO]:
     """The configuration and the weights in an archive. Raises: Refused: it unpacks to far more than it holds."""
-    with zipfile.ZipFile(path) as archive:
+    with archives.opened(path) as archive:
         members = archive.infolist()
         names = [member.filename for member in members]
         if len(names) > MEMBERS or len(set(names)) < len(names):
@@ -85,29 +89,39 @@ def check_weights(config: Any, own: dict[str, Any], values: int) -> None:
             failed.append(error)
 
     # In a thread, since Keras keeps in one what waits for values, and the numbers in automatic names.
-    thread = threading.Thread(target=build)
+    thread = threading.Thread(target=build, name="keras-explainable-check", daemon=True)
     thread.start()
-    thread.join()
+    thread.join(SECONDS)
+    if thread.is_alive():  # it cannot be stopped, but does not keep the process
+        raise too_much(f"layers that take more than {SECONDS} s to connect")
     if own and failed and not isinstance(failed[0], Refused):
         return  # the user's own layers may need their weights to be built
     if failed and "in a stateless scope" in str(failed[0]):
-        raise Refused("makes weights whose number cannot be told beforehand", f"Save it with other layers. {ALLOW}")
+        layer = layer_of(failed[0])
+        where = f" in {layer!r}, as a layer that is stateful does" if layer else ""
+        raise Refused(f"makes weights whose number cannot be told beforehand{where}", f"Save it without them. {ALLOW}")
     if failed:
         raise failed[0]
 
 
 def _check_signals(model: Any) -> None:
-    """Raises: Refused: a layer's output is larger, for one image, than any known model's."""
+    """Raises: Refused: a layer's output is larger, for one image, than any known model's, or than it is said to be."""
     for step in getattr(model, "operations", getattr(model, "layers", [])):
-        try:
-            outputs = keras.tree.flatten(step.output)
-        except (AttributeError, ValueError):
-            outputs = []  # it is called never, or more than once
+        outputs = [output for node in step._inbound_nodes for output in keras.tree.flatten(node.output_tensors)]
         for output in outputs:
             if math.prod(side or 1 for side in output.shape[1:]) > SIGNAL:
                 raise too_much(f"a signal of shape {output.shape} at {step.name!r}, more than {SIGNAL:,} values")
-        if isinstance(step, keras.Model):
-            _check_signals(step)
+        inner = step
+        while isinstance(inner, keras.layers.Wrapper):
+            inner = inner.layer
+        if isinstance(inner, keras.layers.Rescaling):
+            for value, output in itertools.product((inner.scale, inner.offset), outputs):
+                ones = np.broadcast_to(np.float32(1), np.shape(value))
+                if keras.ops.multiply(output, ones).shape != output.shape:
+                    wrong = f"multiplies a signal of shape {output.shape} at {step.name!r} by numbers for another"
+                    raise Refused(wrong, f"Expected what `model.save` writes. {ALLOW}")
+        if isinstance(inner, keras.Model):
+            _check_signals(inner)
 
 
 def _check_size(unpacked: int, size: int) -> None:

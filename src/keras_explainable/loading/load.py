@@ -15,6 +15,7 @@ from keras_explainable.loading import keras_files
 from keras_explainable.loading.applications import application, applications
 from keras_explainable.loading.preprocessing import SCALES, Loaded, fed, fed_as_told, sized
 from keras_explainable.loading.texts import first_line
+from keras_explainable.models import processes
 
 DEMO = "demo"
 TORCH_FILES = (".pt", ".pth", ".pt2")
@@ -47,8 +48,10 @@ def load(
     Raises:
         ModelFileError: no such name or file, it is no model or damaged, its code is refused, or weights that cannot be
             fetched. InputError: the model does not take one image, or none of this size, or there is no such scale.
-            BackendError: a module, and Keras does not run on PyTorch.
+            BackendError: a module, and Keras does not run on PyTorch; or this process was forked from one that had
+            explained.
     """
+    processes.check(looks=False)
     if scale is not None and scale not in SCALES:
         raise InputError(f"No scale is named {scale!r}. Expected one of: {', '.join(SCALES)}.")
     name = str(name_or_path or DEMO)

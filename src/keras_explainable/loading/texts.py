@@ -1,9 +1,46 @@
 """Texts of other makers, made fit to be shown."""
 
+import re
+import traceback
+
+import keras
+
+BOLD = re.compile(r"\x1b\[[0-9;]*m")
+CALLED = re.compile(r"Exception encountered when calling [^\n]*\n+")
+MADE = "Exception encountered: "  # behind which Keras gives the error of what it could not make
+
+
+def reason(error: BaseException) -> str:
+    """Why Keras could not build or run a model, in one line, and in which layer."""
+    cause: BaseException = error
+    layer = layer_of(error)
+    while isinstance(cause, NotImplementedError) and cause.__context__ is not None:
+        cause = cause.__context__  # why a shape could not be told
+    text = BOLD.sub("", str(cause)).rpartition(MADE)[2]
+    text = CALLED.split(text)[-1].strip()
+    return (f"{layer!r}: " if layer else "") + shortened(text or type(cause).__name__)
+
+
+def layer_of(error: BaseException | None) -> str | None:
+    """The name of the innermost layer that an error came out of, which Keras leaves out of its own texts."""
+    name = None
+    while error is not None:
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            layer = frame.f_locals.get("self")
+            if isinstance(layer, keras.layers.Layer) and not isinstance(layer, keras.Model):
+                name = getattr(layer, "name", name)
+        error = error.__context__
+    return name
+
 
 def first_line(error: Exception) -> str:
     """The first line of an error, cut to a sentence's length."""
-    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return shortened(str(error).strip() or type(error).__name__)
+
+
+def shortened(text: str) -> str:
+    """The first line of a text, cut to a sentence's length."""
+    line = text.splitlines()[0]
     return line if len(line) <= 160 else line[:157] + "..."
 
 

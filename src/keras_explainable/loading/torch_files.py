@@ -12,6 +12,7 @@ from torch import nn
 
 from keras_explainable import versions
 from keras_explainable.errors import ModelFileError
+from keras_explainable.loading import archives, configs
 
 SAFE = (
     "Expected what `torch.jit.save` or `torch.export.save` writes. Or name a function of yours, as in "
@@ -70,8 +71,10 @@ def size(module: nn.Module) -> tuple[int, int] | None:
 def _names(path: Path) -> list[str]:
     """Of the members of an archive; none of what is older than archives, and pickled."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with archives.opened(path) as archive:
             return archive.namelist()
+    except configs.Refused as refused:
+        raise ModelFileError(f"{path} {refused.problem}.") from None
     except zipfile.BadZipFile:
         with path.open("rb") as file:
             start = file.read(2)

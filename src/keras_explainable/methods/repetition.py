@@ -11,10 +11,12 @@ from keras import ops
 from keras_explainable import backend, models
 from keras_explainable.errors import InputError
 from keras_explainable.runtime.compile_cache import Program, repeated
+from keras_explainable.runtime.interruptible import ready
 from keras_explainable.runtime.memory import check_fits
 from keras_explainable.runtime.progress import counted
 
 MOST = 1_000_000  # passes of the model for each image: hours of the smallest one, and a mean is no better for more
+HELD = 4  # arrays of each changed copy's size at once: its two parts, their sum, and the first signal at least
 MOST_NODES = 2000  # of Gauss and Legendre: to find n takes time that grows as n^3, 0.6 s of these
 
 
@@ -56,7 +58,8 @@ def copies_of(number: int, x: Any, at_once: int) -> tuple[int, int]:
     shape = (together, *x.shape)
     if all(isinstance(n, int) for n in shape):
         instead = "give a smaller at_once=, or fewer images at once by batch_size="
-        check_fits(f"{together:,} copies of images of shape {tuple(x.shape)} at once", 4.0 * math.prod(shape), instead)
+        what = f"{together:,} copies of images of shape {tuple(x.shape)} and their signals at once"
+        check_fits(what, 4.0 * HELD * math.prod(shape), instead)
     return steps, together
 
 
@@ -67,6 +70,14 @@ def loop(step: Callable, start: int, stop: int, state: Any, x: Any) -> Any:
     for i in counted(range(start, stop)):
         state = step(i, state)
     return state
+
+
+def _computed(values: Any) -> Any:
+    """What a step gives, once it is computed."""
+    if not any(map(backend.is_traced, values)):
+        for value in values:
+            ready(value)
+    return values
 
 
 def total_of(run: Callable, rows: Rows | Sequence[Any], x: Any) -> tuple:
@@ -81,9 +92,9 @@ def total_of(run: Callable, rows: Rows | Sequence[Any], x: Any) -> tuple:
         )
 
     def add(i, sums):
-        return tuple(total + new for total, new in zip(sums, run(*at(i)), strict=True))
+        return tuple(total + new for total, new in zip(sums, _computed(run(*at(i))), strict=True))
 
-    return loop(add, 1, rows.number, run(*at(0)), x)
+    return loop(add, 1, rows.number, _computed(run(*at(0))), x)
 
 
 def means(run: Callable, number: int, x: Any) -> tuple:
@@ -98,11 +109,11 @@ def moments(run: Callable, number: int, x: Any) -> tuple:
 
     def update(i, state):
         scores, mean, spread = state
-        new_scores, maps = run(ops.convert_to_tensor(i, "int32"))
+        new_scores, maps = _computed(run(ops.convert_to_tensor(i, "int32")))
         new_mean = mean + (maps - mean) / ops.cast(i + 1, "float32")
         return scores + new_scores, new_mean, spread + (maps - mean) * (maps - new_mean)
 
-    scores, maps = run(ops.convert_to_tensor(0, "int32"))
+    scores, maps = _computed(run(ops.convert_to_tensor(0, "int32")))
     scores, _, spread = loop(update, 1, number, (scores, maps, ops.zeros_like(maps)), x)
     return scores / number, spread / number
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_explainable.errors import LayerError
+from keras_explainable.errors import LayerError, shortly
 from keras_explainable.models.contract import Adapter
 from keras_explainable.models.heads import ending, is_exposed
 from keras_explainable.models.spatial import last_spatial
@@ -139,20 +139,24 @@ def _one(adapter: Adapter, name: Any) -> Any:
     if isinstance(name, int):
         top = adapter.children()
         if not -len(top) <= name < len(top):
-            raise LayerError(f"Layer index {name} is out of range: the model has {len(top)} layers.")
+            raise LayerError(f"Layer index {shortly(name)} is out of range: the model has {len(top)} layers.")
         name = top[name]
     if isinstance(name, (tuple, list)) and not all(isinstance(part, (str, int)) for part in name):
         if len(name) > 1:
             raise LayerError(f"{len(name)} layers came, and one was expected: `layercam` fuses several, layers=[...].")
         name = name[0]  # other libraries take a list of one layer
-    return "/".join(str(part) for part in name) if isinstance(name, (tuple, list)) else name
+    if isinstance(name, (tuple, list)):
+        return "/".join(part if isinstance(part, str) else shortly(part) for part in name)
+    return name
 
 
 def _path_of(paths: dict[str, Any], wanted: Any) -> str:
     for path, layer in paths.items():
         if layer is wanted:
             return path
-    raise LayerError(f"{wanted!r} is not a layer of this model. Give a name, a path, an index, or one of its layers.")
+    raise LayerError(
+        f"{shortly(wanted)} is not a layer of this model. Give a name, a path, an index, or one of its layers."
+    )
 
 
 def _matches(paths: dict[str, Any], name: str) -> list[str]:

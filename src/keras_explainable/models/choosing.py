@@ -42,9 +42,8 @@ def signal(view: Any, layer: Any = None) -> Point:
         return point
     call = view.call(point) if isinstance(layer, Point) else _inside(view, view.call(point))
     point = call.output if call.path != point.path else point
-    if not spatial.of_images(
-        view.operations if call.operation else view.trace, call
-    ):  # each trace has its own numbering of values
+    # Each trace has its own numbering of values.
+    if not spatial.of_images(view.operations if call.operation else view.trace, call):
         raise LayerError(
             f"The signal of {point} has shape {call.shape} for {view.trace.images} image, and one is needed that "
             f"has the images on its first axis, and depends on them. {_signals(view)}"

@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import backend
-from keras_explainable.errors import InputError
+from keras_explainable.errors import InputError, shortly
 from keras_explainable.models.contract import Adapter
 from keras_explainable.models.inputs import IMAGE_CHANNELS
 from keras_explainable.models.trace import IMAGES, Call, Point
@@ -139,8 +139,8 @@ def _given(channels: Any, rank: int) -> int | None:
     if isinstance(channels, int) and not isinstance(channels, bool) and channels % rank and -rank <= channels < rank:
         return channels % rank
     raise InputError(
-        f'channels={channels!r} came for images with {rank} axes: "first", "last", "none" or the number of the axis '
-        f"(1 to {rank - 1}) was expected."
+        f'channels={shortly(channels)} came for images with {rank} axes: "first", "last", "none" or the number of the '
+        f"axis (1 to {rank - 1}) was expected."
     )
 
 

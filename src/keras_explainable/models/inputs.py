@@ -15,7 +15,7 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import backend
-from keras_explainable.errors import ExplainError, InputError
+from keras_explainable.errors import ExplainError, InputError, shortly
 from keras_explainable.models.leaf import Leaf as Leaf
 from keras_explainable.models.structures import alternatives, leaves, mapped, placed, spelt
 from keras_explainable.models.trace import INPUT
@@ -163,16 +163,14 @@ class Several:
         """
         if not isinstance(x, (tuple, list, Mapping)):
             raise InputError(
-                f"leaf={leaf!r} came for inputs of type {type(x).__name__}, and a tuple, list or dictionary of arrays "
-                "was expected; or a source of batches, each (such a structure,) or (such a structure, y)."
+                f"leaf={shortly(leaf)} came for inputs of type {type(x).__name__}, and a tuple, list or dictionary of "
+                "arrays was expected; or a source of batches, each (such a structure,) or (such a structure, y)."
             )
         found: dict[tuple, Any] = dict(leaves(x))
         leaf, shared = leaf if isinstance(leaf, Leaf) else (leaf, ())
         for path in shared:
             if path not in found or path == leaf:
-                raise InputError(
-                    f"shared={spelt(path)} came, and x has no such leaf besides the images: use {alternatives(x)}."
-                )
+                raise InputError(f"shared={spelt(path)} came, and x has no such leaf: use {alternatives(x)}.")
         at = leaf if isinstance(leaf, tuple) else (leaf,)
         if not all(isinstance(name, Hashable) for name in at) or at not in found:
             raise InputError(f"leaf={leaf!r} came, and x has no such leaf: use {alternatives(x)}.")

@@ -19,9 +19,8 @@ DRAWS = 4  # random mixtures of channels for each cell
 HALF = 0.5  # of a cell: places may be off by this much
 SHRUNK = 0.6  # of the image: measured cells must extend over this much, or the measurement is not trusted
 Window = tuple[float, ...]
-Places = tuple[
-    tuple[int, ...], tuple[tuple[float, float], ...]
-]  # a size; and for each axis the first centre and the step
+# A size; and for each axis the first centre and the step.
+Places = tuple[tuple[int, ...], tuple[tuple[float, float], ...]]
 
 
 def keeps_step(trace: Trace, call: Call, rank: int, seen: Sequence = ()) -> bool:
@@ -160,9 +159,8 @@ def _window(count: int, window: Window | None, at: Sequence, draws: Sequence[np.
     centres = [draw.mean() for draw in draws]
     step = (centres[1] - centres[0]) / (at[1] - at[0])
     differ = max(np.ptp(draw) for draw in draws)
-    if (
-        not SHRUNK < step * count / size < 1 / SHRUNK
-    ):  # if every cell sees the whole image, all centres are in the middle
+    # If every cell sees the whole image, all centres are in the middle.
+    if not SHRUNK < step * count / size < 1 / SHRUNK:
         return window
     return _chosen(count, window, centres[0] - (at[0] + 0.5) * step, step, size, differ)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_explainable.errors import InputError
+from keras_explainable.errors import InputError, shortly
 from keras_explainable.models.recording import Shared
 
 LOWER = ("bfloat16", "float16")
@@ -28,7 +28,9 @@ def computing_in(name: str | None) -> Iterator[None]:
         InputError: it is none of `LOWER`.
     """
     if not (name is None or (isinstance(name, str) and name in ("float32", *LOWER))):
-        raise InputError(f"precision={name!r}: use one of {', '.join(map(repr, LOWER))}, or None for the model's own.")
+        raise InputError(
+            f"precision={shortly(name)}: use one of {', '.join(map(repr, LOWER))}, or None for the model's own."
+        )
     token = _current.set(None if name == "float32" else name)
     try:
         yield

@@ -8,16 +8,19 @@ from keras_explainable.errors import BackendError
 _first: list[int] = []  # the process in which a model ran first
 
 
-def check() -> None:
+def check(looks: bool = True) -> None:
     """Raise if this process was forked from one that has run models: it would hang.
+
+    Args:
+        looks: whether a model runs now, and is not only loaded.
 
     Raises:
         BackendError: it was.
     """
     process = os.getpid()
-    if not _first:
+    if looks and not _first:
         _first.append(process)
-    if _first[0] != process:
+    if _first and _first[0] != process:
         raise BackendError(
             f"This process (number {process}) was forked from one that had explained before ({_first[0]}), and "
             f"{backend.name} hangs in such a process. Start processes that explain with "

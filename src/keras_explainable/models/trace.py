@@ -78,9 +78,8 @@ class Trace:
     ] = ()  # every tensor that the model returned: path, value, shape
     constants: frozenset[int] = field(default=frozenset())  # values that are weights or other inputs than the images
     images: int = 1  # the number of images
-    known: dict[Any, Any] = field(
-        default_factory=dict, compare=False, repr=False
-    )  # a cache of what was derived from it
+    # A cache of what was derived from it.
+    known: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
     fed: frozenset[int] = field(default=frozenset())  # values of other inputs than the images
 
     def at(self, point: Point) -> Call | None:

@@ -6,7 +6,7 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import backend
-from keras_explainable.errors import InputError
+from keras_explainable.errors import InputError, shortly
 
 
 def unit_indices(indices: Any, batch: Any, units: int | None) -> Any:
@@ -25,6 +25,9 @@ def unit_indices(indices: Any, batch: Any, units: int | None) -> Any:
 
 def check_units(indices: np.ndarray, units: int | None, of: str = "model") -> None:
     """Raise if these are not valid unit indices for a model, or a score, with so many units."""
+    if indices.dtype.kind == "O" and indices.size and all(isinstance(n, int) for n in indices.flat):
+        large = max(indices.flat, key=abs)
+        raise InputError(f"Unit {shortly(large)} came, and numbers from 0 on, fewer than units, were expected.")
     if indices.dtype.kind not in "iuf":
         raise InputError(
             f"Unit indices of type {indices.dtype} came, and integers were expected, one per unit to explain: "

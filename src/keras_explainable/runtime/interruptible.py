@@ -2,6 +2,7 @@
 
 import contextvars
 import threading
+import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
@@ -32,4 +33,13 @@ def aside(function: Callable, *args: Any, **params: Any) -> Any:
     value, error = found.pop()
     if error is not None:
         raise error
+    return value
+
+
+def ready(value: Any) -> Any:
+    """A tensor, once it is computed, by looking now and then (1 % of the time too late): to wait for it, or to compute
+    with it meanwhile, is deaf to Ctrl-C on JAX, and a thread that waits cannot be left."""
+    start = time.perf_counter()
+    while hasattr(value, "is_ready") and not value.is_ready():
+        time.sleep(min(0.05, max(5e-5, (time.perf_counter() - start) / 100)))
     return value

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_explainable.errors import InputError
+from keras_explainable.errors import InputError, shortly
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def numbers(name: str, value: Any) -> tuple[int, ...]:
     found = np.atleast_1d(np.asarray(value))
     if found.ndim != 1 or found.dtype.kind not in "iu" or not found.size or found.min() < 0:
         raise InputError(
-            f"{name}={value!r} came, and a unit's number (0 or more), or a sequence of them, was expected."
+            f"{name}={shortly(value)} came, and a unit's number (0 or more), or a sequence of them, was expected."
         )
     return tuple(int(n) for n in found)
 

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import backend
-from keras_explainable.errors import InputError
+from keras_explainable.errors import InputError, shortly
 from keras_explainable.numerics.arrays import Array
 from keras_explainable.scores.maps import as_mask, covers, mean, on_grid
 from keras_explainable.scores.score import Chosen, Labels, Score, as_float, as_rows, check_units, is_count, numbers
@@ -31,7 +31,7 @@ def top_k(k: int = 1) -> Chosen:
     The units are chosen on the original images and stay the same on perturbed copies. If `y` is given, its units are
     explained instead."""
     if not is_count(k):
-        raise InputError(f"top_k({k!r}): a number of units, 1 or more, was expected.")
+        raise InputError(f"top_k({shortly(k)}): a number of units, 1 or more, was expected.")
     return Chosen(_top_k, (int(k),), True)
 
 

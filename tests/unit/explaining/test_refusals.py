@@ -42,7 +42,7 @@ BAD = {
     "rank 5": ((X[None], 1), r"\(1, 3, 20, 24, 3\) came, .* give an array with 4 axes"),
     "NaN": ((changed((1, 2, 3, 0), np.nan), 1), "Image 1 has NaN or infinite values, as do 1 of these 3"),
     "infinity": ((changed((2, 0, 0, 0), np.inf), 1), "Image 2 has NaN or infinite values"),
-    "no image": ((X[:0], 1), r"\(0, 20, 24, 3\) came: there is no"),
+    "no image": ((X[:0], 1), r"\(0, 20, 24, 3\) came: it holds no"),
     "wrong size": (
         (np.zeros((2, 30, 24, 3), "float32"), 1),
         r"\(2, 30, 24, 3\) came, and the model takes \(None, 20, 24, 3\): resize them",

@@ -85,9 +85,8 @@ def _route(layer: Any) -> Callable[[], None]:
             _put(undo, layer, "_parent_path", getattr(layer, "_parent_path", None))
         fused = getattr(layer, "activation", None)
         fused = keras.activations.get(fused) if isinstance(fused, str) else fused  # users may write 'linear'
-        if callable(fused) and not isinstance(
-            layer, keras.layers.Activation | keras.layers.RNN
-        ):  # an RNN's activation is its cells'
+        # An RNN's activation is its cells'.
+        if callable(fused) and not isinstance(layer, keras.layers.Activation | keras.layers.RNN):
             _put(undo, layer, "activation", _watched_activation(layer, fused))
         if hasattr(layer, "operations"):
             # A model built for one image size can run at others if its layers can. The public setter of `input_spec`

@@ -51,8 +51,8 @@ class TorchAdapter:
         self.inputs = Inputs()
         self.found: dict[str, nn.Module] | None = None
         self.made_of: tuple | None = None
-        # The last run: the ids of the modules that it called, and how often it called each path.
-        self.last: tuple[list[int], dict[str, int]] = ([], {})
+        # The last run: ids of the modules that it called, and how often each path.
+        self.last: tuple[list[int], dict[str, int]] = [], {}
         module = unwrap(module)
         if isinstance(module, Exposed):
             self.signals, self.target = module.addresses["signals"], module.addresses["target"]
@@ -129,9 +129,8 @@ class TorchAdapter:
         return list(self.module.parameters())
 
     def weights(self) -> list:
-        norms = (
-            m for m in self.module.modules() if isinstance(m, kinds.BATCH_NORMS)
-        )  # other modules may write their buffers in a run
+        # Other modules may write their buffers in a run.
+        norms = (m for m in self.module.modules() if isinstance(m, kinds.BATCH_NORMS))
         return [*self.module.parameters(), *chain.from_iterable(norm.buffers() for norm in norms)]
 
     def forget(self) -> None:
@@ -343,9 +342,8 @@ class TorchAdapter:
             heads.extend((path, recorder.number(o), tuple(o.shape)) for path, o in tensors)
 
         norms = (m for m in self.module.modules() if isinstance(m, kinds.BATCH_NORMS))
-        images = shape[0] * (
-            1 + any(m.running_mean is None for m in norms)
-        )  # batch statistics need more than one image
+        # Batch statistics need more than one image.
+        images = shape[0] * (1 + any(m.running_mean is None for m in norms))
         before = self._state()
         try:
             backend.trace(run, (images, *shape[1:]), dtype)
@@ -367,9 +365,8 @@ class TorchAdapter:
             again: set = set()
             note = recording.watcher(lambda value: again.add(recorder.key(value)))
             backend.trace(lambda x: self.run(x, note, None, operations), (images, *shape[1:]), dtype)
-            constants |= {
-                strange[key] for key in again & strange.keys()
-            }  # existed before this run, so not made of its images
+            # Existed before this run, so not made of its images.
+            constants |= {strange[key] for key in again & strange.keys()}
         outputs, shapes = (tuple(of) for of in zip(*scores, strict=True)) if scores else ((), ())
         known = {"ran": self.ran, "dark": dark}
         return Trace(calls, outputs, shapes, (), tuple(heads), constants, images, known, recorder.others)
@@ -387,8 +384,8 @@ class TorchAdapter:
 class Exposed(nn.Module):
     """A module that returns [score, *signals] of another module, which itself runs, in evaluation mode.
 
-    `target` and `signals` are addresses (see `addresses.resolve`). Without a target the score is taken before the last
-    softmax or sigmoid. Without signals there is one, the last spatial one."""
+    `target` and `signals` are addresses (see `addresses.resolve`), looked up when the module runs. Without a target the
+    score is taken before the last softmax or sigmoid. Without signals there is one, the last spatial one."""
 
     def __init__(self, module: nn.Module, target: Any, signals: tuple | None) -> None:
         super().__init__()

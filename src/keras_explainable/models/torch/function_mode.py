@@ -88,9 +88,8 @@ class Operations(TorchFunctionMode):
         func = self._showing(name, point, func)
         held = args[0] if args and isinstance(args[0], torch.Tensor) else None
         replaced = session.points is not None and any(p[:3] == (*key, "output") for p in session.points)
-        if (
-            replaced and writes
-        ):  # write to a copy: the value before is kept for its gradient, and the output is replaced
+        # Write to a copy: the value before is kept for its gradient, and the output is replaced.
+        if replaced and writes:
             args = (args[0].clone(), *args[1:])
         return self._see_output(name, key, func, args, kwargs, held)
 

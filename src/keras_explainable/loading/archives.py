@@ -1,0 +1,30 @@
+"""Archives whose list of members is no longer than that of any known model: one of millions takes gigabytes to read."""
+
+import io
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from keras_explainable.loading.configs import too_much
+
+DIRECTORY = 4 << 20  # bytes of the list of members: 10,000 of them with long names
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """An archive, to be read. Raises: Refused: its list of members is longer than that of any known model."""
+    with _Bounded(io.FileIO(path)) as file, zipfile.ZipFile(file) as archive:
+        file.most = None
+        yield archive
+
+
+class _Bounded(io.BufferedReader):
+    """A file that is not read further once `zipfile` asks for a list of members that is too long."""
+
+    most: int | None = DIRECTORY
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.most is not None and size is not None and size > self.most:
+            raise too_much(f"a list of members of more than {DIRECTORY:,} bytes")
+        return super().read(size)
