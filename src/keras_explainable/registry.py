@@ -20,17 +20,17 @@ FAMILIES = {  # in the order in which they are listed, with what they are called
 
 @dataclass(frozen=True)
 class Record:
-    """What the tables, the command line and the tests know of a method."""
+    """What is known of a method, for tables, the command line and tests."""
 
     name: str
     function: Callable
     family: str
     needs: str  # "gradient", "hidden signal", "linear head", "black box", ...
-    cost: str  # in passes of the model, at most, with what rules and reductions cost
+    cost: str  # at most, in passes of the model, including rules and reductions
     reference: str
     postprocessing: Callable | None  # what its shortcut does to the maps
     resizing: bool  # whether its shortcut resizes the maps to the images
-    caveat: str = ""  # why its maps may show nothing of the unit, where that is known
+    caveat: str = ""  # why its maps may say nothing about the unit
 
     @property
     def summary(self) -> str:
@@ -53,7 +53,7 @@ def register(record: Record) -> None:
 
 
 def listed() -> list[Record]:
-    """All records, by family, and by name in each; families that are not ours come last."""
+    """All records, sorted by family and name; families of users come last."""
     ours = list(FAMILIES)
 
     def place(record: Record) -> tuple:
@@ -81,7 +81,7 @@ def named(method: Callable) -> str:
 
 
 def takes(function: Callable, parameter: str) -> bool:
-    """Whether a function says that it takes this parameter."""
+    """Whether the signature of a function has this parameter."""
     try:
         return parameter in inspect.signature(function).parameters
     except (TypeError, ValueError):
@@ -89,7 +89,7 @@ def takes(function: Callable, parameter: str) -> bool:
 
 
 def accepts(function: Any, *given: Any, **named: Any) -> bool:
-    """Whether this is a function that can be called with what is given; true where it does not say."""
+    """Whether this is a function that can be called with these arguments; true if it has no signature."""
     if not callable(function):
         return False
     try:
@@ -102,7 +102,7 @@ def accepts(function: Any, *given: Any, **named: Any) -> bool:
 
 
 def of_layer(method: Callable) -> bool:
-    """Whether a method's maps are of a hidden signal's places, and not yet of the images'."""
+    """Whether a method's maps have the places of a hidden signal, not those of the images."""
     return takes(method, "layer") and not getattr(method, "at_images", False)
 
 
@@ -127,10 +127,10 @@ def with_parameters_of(*methods: Callable, but: Sequence[str] = ()) -> Callable:
 
 
 def get(name: str) -> Any:
-    """The method of a name.
+    """The method with a name.
 
     Raises:
-        MethodNameError: there is none; the message lists those that are, the nearest ones first.
+        MethodNameError: there is none. The message lists the known names, the nearest ones first.
     """
     if name not in METHODS:
         near = nearest(name)
@@ -140,8 +140,8 @@ def get(name: str) -> Any:
 
 
 def nearest(name: str) -> list[str]:
-    """The names of methods that may have been meant, at most three, the nearest first: case, hyphens, underscores and
-    spaces count for nothing, and a + is the p of `gradcampp`."""
+    """At most three names of methods that may have been meant, the nearest first. Case, hyphens, underscores and spaces
+    are ignored, and a + is the p of `gradcampp`."""
     plain = {_plain(known): known for known in METHODS}
     return [plain[near] for near in difflib.get_close_matches(_plain(str(name)), plain)]
 
@@ -154,7 +154,7 @@ def method_of(method: Method) -> Callable:
     """A method, from itself or its name.
 
     Raises:
-        InputError: what came is neither.
+        InputError: it is neither.
     """
     if isinstance(method, str):
         return get(method)
@@ -167,7 +167,7 @@ def methods_of(methods: Iterable[Method]) -> list[Callable]:
     """Several methods, from a list of them or of their names.
 
     Raises:
-        InputError: no list came, or there is in it what is no method.
+        InputError: this is no list, or one of its items is no method.
     """
     if isinstance(methods, str) or not isinstance(methods, Iterable):
         raise InputError(
@@ -177,5 +177,5 @@ def methods_of(methods: Iterable[Method]) -> list[Callable]:
 
 
 def told(value: Any) -> str:
-    """What came, in few words."""
+    """A short description of a value."""
     return shortly(value) if isinstance(value, (str, int, float, type(None))) else f"A {type(value).__name__}"

@@ -56,8 +56,8 @@ class Decomposing(Program):
     score: Any
     implicit: bool
 
-    def __call__(self, model: Any, images: Any, units: Any) -> tuple:
-        view = models.view(model, images, units, self.score)
+    def __call__(self, model: Any, inputs: Any, indices: Any) -> tuple:
+        view = models.view(model, inputs, indices, self.score)
         terms = models.on_view(fullgrad.decomposition, view)
         return (*terms, models.on_view(implicit_biases, view)) if self.implicit else terms
 
@@ -69,8 +69,8 @@ class Gap(Program):
     score: Any
     params: dict[str, Any]
 
-    def __call__(self, model: Any, images: Any, units: Any) -> tuple:
-        return tuple(gradient.integrated_gradients_gap(model, images, units, self.score, **self.params))
+    def __call__(self, model: Any, inputs: Any, indices: Any) -> tuple:
+        return tuple(gradient.integrated_gradients_gap(model, inputs, indices, self.score, **self.params))
 
 
 def full_gradient_decomposition(
@@ -96,7 +96,7 @@ def full_gradient_decomposition(
             operations that are no such layer, under "operations"; so the gap is zero by definition, and a large
             contribution of "operations" says that much happens outside of layers, or in layers whose signals do not
             have the images on their first axis. `unexplained` is what the biases leave out.
-        precision: refused where it is lower than float32.
+        precision: raises an error if it is lower than float32.
         leaf: as of `ke.explain`. What other inputs add to the score is part of the gap.
 
     Returns:

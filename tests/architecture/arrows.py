@@ -128,7 +128,7 @@ ARROWS = {
         "models.trace",
         "models.units",
     },
-    "models.signal_layout": set(),
+    "models.signal_layout": {"models.trace"},
     "models.spatial": {"models.trace"},
     "models.state": {"models.layer_roles"},
     "models.structures": {"models.leaf"},

@@ -1,4 +1,4 @@
-"""`explain`: a method on many images, from its arguments to what it returns."""
+"""`explain`: applies a method to many images."""
 
 import functools
 import inspect
@@ -62,10 +62,10 @@ def explain(
         verbose: 0 for no progress bar.
         steps: batches to take from `x`; needed only for sources without an end.
         callbacks: Keras callbacks; their `on_predict_*` are called.
-        postprocessing: what is done to the maps, such as `ke.filters.normalize`: a function of `(maps, axis=spatial
-            axes)` or `(maps)`.
-        resizing: whether maps are resized to the images; or to which size.
-        seed: for methods that draw random numbers. The same seed gives the same maps, and none is seed 0.
+        postprocessing: a function of `(maps, axis=spatial axes)` or `(maps)` that changes the maps, such as
+            `ke.filters.normalize`.
+        resizing: True to resize maps to the images, False not to, or a size.
+        seed: for methods that draw random numbers. The same seed gives the same maps; None is seed 0.
         run_eagerly, jit_compile: as in `model.compile`; by default compiled, with XLA only on JAX.
         precision: "bfloat16" or "float16", for what a model of float32 computes, also its gradients; sums over them,
             scores and maps stay float32, and nothing of the model is changed. None is the model's own.
@@ -79,7 +79,7 @@ def explain(
         placement: where a hidden signal's map lies in the images: "measured", which is over all that the model sees of
             them, as usual, unless it is measured that the signal's cells are off from there by more than half a cell
             (`.about["placement"]` then says where they are); or "stretch", over all of it in any case.
-        as_numpy: whether NumPy arrays are returned, or the backend's own tensors, where the model is.
+        as_numpy: whether NumPy arrays are returned, or the backend's own tensors on the model's device.
         method_params: the method's own.
 
     Returns:
@@ -129,21 +129,21 @@ def explain(
 
 @dataclass(frozen=True)
 class Explaining(Program):
-    """Scores and maps of a batch of images, postprocessed and resized; and, if postprocessed, what they were before."""
+    """Scores and maps of a batch, postprocessed and resized; if postprocessed, also the ends of the raw maps."""
 
     method: Callable
     params: dict[str, Any]
     postprocessing: Callable | None
     resizing: bool | tuple | list | None
 
-    def __call__(self, model: Any, images: Any, units: Any) -> tuple:
-        rank = len(images.shape) - 2
+    def __call__(self, model: Any, inputs: Any, indices: Any) -> tuple:
+        rank = len(inputs.shape) - 2
         if isinstance(self.resizing, (tuple, list)) and len(self.resizing) != rank:
             raise InputError(
                 f"resizing={self.resizing} came for images with {rank} spatial axes: give a size for each."
             )
         params = dict(self.params)
-        view = models.view(model, images, units, params.pop("score", None))
+        view = models.view(model, inputs, indices, params.pop("score", None))
         scores, maps = models.on_view(self.method, view, **params)
         maps, raw = models.of_images(maps, scores), []
         axis = tuple(range(max(1, len(maps.shape) - rank - 1), len(maps.shape) - 1))  # signed gradients: (B, K, *S, C)
@@ -177,12 +177,12 @@ def partial_explain(method: Callable, **defaults: Any) -> Callable:
 
 @functools.cache
 def shared_parameters() -> Mapping[str, inspect.Parameter]:
-    """Those of `explain`, looked at once for all shortcuts."""
+    """The parameters of `explain`, read once for all shortcuts."""
     return inspect.signature(explain).parameters
 
 
 def _signature(method: Callable, shortcut: Callable, defaults: dict[str, Any]) -> inspect.Signature:
-    """What a shortcut takes: the model and images, the method's own parameters, and those of `explain`."""
+    """The signature of a shortcut: the model and images, the method's own parameters, and those of `explain`."""
     model, x, y, params = inspect.signature(shortcut).parameters.values()
     own = registry.parameters(method)
     if own is None:
@@ -195,7 +195,7 @@ def _signature(method: Callable, shortcut: Callable, defaults: dict[str, Any]) -
 
 
 def _collected(outputs: Iterator, batches: deque, results: Any) -> tuple[Any, Any]:
-    """Put the results of all batches together; the images of the first one, and the first image of the last one."""
+    """Collect the results of all batches: the images of the first batch, and the first image of the last one."""
     first = None
     try:
         for image, output in outputs:  # noqa: B007 (the last one is returned)
@@ -211,7 +211,7 @@ def _collected(outputs: Iterator, batches: deque, results: Any) -> tuple[Any, An
 
 
 def _warn(flaws: Flaws, by: Callable | None, signal: str | None, probe: Callable, notes: Iterable) -> None:
-    """Say what is wrong with scores and maps, and what else is to be said."""
+    """Warn of what is wrong with scores and maps, and of the notes."""
     name = "the filter" if by is None else f"{registry.named(by)}()"
     for text in filter(None, (*flaws.warnings(name, signal and f"the layer ({signal})", probe), *notes)):
         warnings.warn(text, stacklevel=outside())
@@ -232,7 +232,7 @@ def _postprocess(filter: Callable, maps: Any, axis: tuple, resizing: Any) -> Any
 
 
 def check_parameters(method: Callable, given: dict[str, Any]) -> None:
-    """Refuse parameters that the method does not take."""
+    """Raise if the method does not take one of the parameters."""
     known = registry.parameters(method)
     unknown = [] if known is None else [name for name in given if name not in known]
     if unknown:

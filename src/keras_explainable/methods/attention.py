@@ -1,10 +1,10 @@
-"""Attention methods for transformers: what tokens the probabilities A (B, H, T, T) of all layers lead to.
+"""Attention methods for transformers, from the attention probabilities A (B, H, T, T) of all layers.
 
-What they share: every layer's probabilities become one matrix M (B, K, T, T), and the map is the row of the class token
-in M_L ... M_2 M_1, as a grid of patches (B, *S', K); or the mean of the patches' rows, where no token stands in front
-of them, or (with gradients) where the score does not depend on the first one, as where the head pools the patches.
-`prefix` says how many tokens stand in front and `grid` the sizes of the grid of the others, where they cannot be found.
-Models without attention, with attention within windows, or with tokens that are no grid, raise a `LayerError`."""
+The probabilities of each layer become one matrix M (B, K, T, T). The map is the row of the class token in
+M_L ... M_2 M_1, as a grid of patches (B, *S', K). It is the mean of the rows of the patches if no token precedes them,
+or (with gradients) if the score does not depend on the first token, as when the head pools the patches. `prefix` is the
+number of tokens before the patches and `grid` the sizes of their grid, where these cannot be found. Models without
+attention, with attention within windows, or with tokens that are no grid, raise a `LayerError`."""
 
 from collections.abc import Callable, Iterable, Sequence
 from numbers import Real
@@ -36,7 +36,7 @@ def _followed(view: View, layers: Iterable, prefix: int | None, grid: Sequence[i
 
 
 def _kept(attention: Any, discard: float) -> Any:
-    """Matrices (..., T, T) with the smallest numbers, a part `discard` of each matrix, set to 0."""
+    """Matrices (..., T, T) whose smallest numbers are set to 0, a part `discard` of each matrix."""
     if not (isinstance(discard, Real) and 0 <= discard < 1):
         raise InputError(
             f"discard={discard!r} came, and a part of the probabilities, from 0 to less than 1, was expected."
@@ -50,14 +50,14 @@ def _kept(attention: Any, discard: float) -> Any:
 
 
 def _with_residual(attention: Any) -> Any:
-    """(M + I) / 2, its rows scaled to the sum 1: what passes by the attention counts as much as what goes through."""
+    """(M + I) / 2, its rows scaled to the sum 1: the residual connection counts as much as the attention."""
     mixed = attention + ops.eye(attention.shape[-1])
     return mixed / ops.sum(mixed, axis=-1, keepdims=True)
 
 
 def _weighted(view: View, combine: Callable) -> tuple:
-    """Scores, each layer's `combine(dscore/dA, A)` (B, K, T, T), the last layer's first, and whether the score depends
-    on the first token (B, K): on its row of the last layer's probabilities."""
+    """Scores; `combine(dscore/dA, A)` (B, K, T, T) of each layer, from the last to the first; and whether the score
+    depends on the first token (B, K), through its row of the last layer's probabilities."""
     points = view.attentions()
 
     def beside(g, a):  # as one row more

@@ -46,8 +46,8 @@ def baseline_inputs(view: models.View, baseline: Any) -> Any:
 
 
 def images_like(view: models.View, name: str, value: Any, expected: str) -> tuple[Any, bool]:
-    """A number, a colour (C,), an image or several in the layout of the model's, as (N, *S or 1s, C or 1), channels
-    last; and whether that is the shape they have."""
+    """A number, a colour (C,), an image or several in the model's layout, as (N, *S or 1s, C or 1), channels-last; and
+    whether they have this shape."""
     try:
         given = value if ops.is_tensor(value) else np.asarray(value)
     except ValueError:  # lists of unequal lengths

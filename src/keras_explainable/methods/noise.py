@@ -15,7 +15,7 @@ AGGREGATES = ("mean", "variance", "square")
 
 
 def check_noise(repetitions: int, noise_kind: str, aggregate: str = "mean", noise: float = 0.0) -> None:
-    """Refuse parameters that make no noisy copies."""
+    """Raise if the parameters make no noisy copies."""
     check_repetitions(repetitions)
     check_choice("noise_kind", noise_kind, NOISE_KINDS)
     check_choice("aggregate", aggregate, AGGREGATES)
@@ -25,8 +25,8 @@ def check_noise(repetitions: int, noise_kind: str, aggregate: str = "mean", nois
 
 
 def noisy(x: Any, noise: float, noise_kind: str, seed: int | None, step: Any, channels_first: bool = False) -> Any:
-    """x + sigma e, sigma the noise itself or that fraction of each image's range, e the step's draw for all images: the
-    same e for an image in either layout."""
+    """x + sigma e: sigma is the noise, or this fraction of each image's range; e is the draw of the step for all
+    images, and the same in either layout."""
     if noise_kind == "range":
         axes = tuple(range(1, len(x.shape)))
         noise = noise * (ops.max(x, axis=axes, keepdims=True) - ops.min(x, axis=axes, keepdims=True))

@@ -14,7 +14,7 @@ from keras_explainable.models import addresses, dependencies, evidence, probes, 
 from keras_explainable.models.evidence import Evidence, Shown
 from keras_explainable.models.front import front, scale
 from keras_explainable.models.inputs import sampled
-from keras_explainable.models.signal_layout import Reading
+from keras_explainable.models.signal_layout import Reading, SignalPoint, reading_of
 from keras_explainable.models.trace import INPUT, Call, Point
 
 Leads = frozenset[tuple[str, int]]
@@ -49,17 +49,15 @@ def signal(view: Any, layer: Any = None) -> Point:
             f"has the images on its first axis, and depends on them. {_signals(view)}"
         )
     if tokens.are_tokens(call, rank):
-        view.readings[point] = _tokens(view, call, given)
-    elif not isinstance(layer, Point) and not spatial.is_spatial(call, rank):
+        return SignalPoint.of(point, _tokens(view, call, given))
+    if not isinstance(layer, Point) and not spatial.is_spatial(call, rank):
         if layer is None or not spatial.is_spatial(call, len(call.shape) - 2):
             raise LayerError(
                 f"The signal of {point} has shape {call.shape}, and one with {rank} spatial axes of more than one "
                 f"pixel is needed. {_signals(view)}"
             )
-        view.rank = len(call.shape) - 2  # the user asked for a signal with another number of axes
-    elif found := _read(view, call):
-        view.readings[point] = found
-    return point
+        return SignalPoint.of(point, rank=len(call.shape) - 2)  # the user asked for another number of axes
+    return SignalPoint.of(point, _read(view, call))
 
 
 def _tokens(view: Any, call: Call, given: dict) -> Reading:
@@ -330,7 +328,7 @@ def shown(view: Any, point: Point) -> Shown | None:
     """What was measured of the signal at a point; None if nothing was."""
     seen = view.trace.known.get("evidence")
     found = seen.of(view.call(point)) if seen and point != INPUT else []
-    read = [one for one in found if one.reading == view.readings.get(point)]
+    read = [one for one in found if one.reading == reading_of(point)]
     return next(iter(read or found), None)
 
 

@@ -1,9 +1,12 @@
 """How a signal is read as places of an image: which axes are spatial, or which tokens are which patches."""
 
 import math
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from keras import ops
+
+from keras_explainable.models.trace import Point
 
 
 class Reading(NamedTuple):
@@ -47,3 +50,31 @@ class Reading(NamedTuple):
         sizes = " x ".join(map(str, self.grid))
         prefix = f" after {self.prefix} other{'s' * (self.prefix > 1)}" if self.prefix else ""
         return f"{sizes} tokens{prefix}{', in an order of their own' if self.order else ''}"
+
+
+Readings = Mapping[Point, Reading]
+NONE: Readings = {}
+
+
+class SignalPoint(Point):
+    """A point whose signal is explained; it equals the plain point."""
+
+    reading: Reading | None = None  # how the signal is read as places, if not as the model's layers say
+    rank: int | None = None  # its number of spatial axes, if that is not the images'
+
+    @classmethod
+    def of(cls, point: Point, reading: Reading | None = None, rank: int | None = None) -> "SignalPoint":
+        """A point, and how its signal is read."""
+        found = cls(*point)
+        found.reading, found.rank = reading, rank
+        return found
+
+
+def reading_of(point: Point) -> Reading | None:
+    """How the signal at a point is read as places; None: as the model's layers say."""
+    return getattr(point, "reading", None)
+
+
+def readings_of(points: Iterable[Point]) -> dict[Point, Reading]:
+    """How signals are read, for those points that say so."""
+    return {point: reading for point in points if (reading := reading_of(point))}

@@ -92,7 +92,13 @@ def _square(trace: Trace, image: tuple, count: int) -> tuple[int, ...] | None:
 
 
 def check_attentions(shapes: dict[Point, tuple]) -> None:
-    """Raise if the attention probabilities do not go from the same tokens to the same tokens in every layer."""
+    """Raise if there are no probabilities, or they do not go from the same tokens to the same tokens in every layer."""
+    if not shapes:
+        raise LayerError(
+            "No attention probabilities can be seen in this model: no MultiHeadAttention or Softmax of Keras, "
+            "no MultiheadAttention, scaled_dot_product_attention or softmax of PyTorch, of (batch, heads, T, T). "
+            "Use a method that needs none, such as `gradcam` or `integrated_gradients`."
+        )
     first = next(iter(shapes.values()))[-1]
     for point, shape in shapes.items():
         if len(shape) != 4 or shape[0] != 1 or shape[-2:] != (first, first):

@@ -17,7 +17,7 @@ from keras_explainable.models.front import front, placed
 from keras_explainable.models.operations import Step, steps
 from keras_explainable.models.overrides import Overrides
 from keras_explainable.models.scored import Score, Scored
-from keras_explainable.models.signal_layout import Reading
+from keras_explainable.models.signal_layout import NONE, Readings, readings_of
 from keras_explainable.models.trace import INPUT, Point
 
 
@@ -38,7 +38,6 @@ class View(Scored):
     ) -> None:
         self.model = model  # as it was given, for methods that take a model
         self.asked = score  # the same of the score
-        self.readings: dict[Point, Reading] = {}  # of signals of tokens (B, T, C), and others that are not as they say
         images = adapter.images(inputs)
         self.rank = len(images.shape) - 2
         if self.rank < 1:
@@ -117,15 +116,8 @@ class View(Scored):
         """
         if self.adapter.black_box:
             black_box.refuse()
-        shapes = self.attended
-        if not shapes:
-            raise LayerError(
-                "No attention probabilities can be seen in this model: no MultiHeadAttention or Softmax of Keras, "
-                "no MultiheadAttention, scaled_dot_product_attention or softmax of PyTorch, of (batch, heads, T, T). "
-                "Use a method that needs none, such as `gradcam` or `integrated_gradients`."
-            )
-        tokens.check_attentions(shapes)
-        return list(shapes)
+        tokens.check_attentions(self.attended)
+        return list(self.attended)
 
     @cached_property
     def attended(self) -> dict[Point, tuple]:
@@ -167,9 +159,7 @@ class View(Scored):
         return spatial.is_spatial(self.call(point), self.rank)
 
     def of(self, inputs: Any, indices: Any = None) -> "View":
-        """The same model and score on other images; of this size, their signals are seen as they are here.
-
-        `indices` are the units, None for every unit; a score that chooses them needs them."""
+        """The same model and score on other images. `indices` are the units, None for every unit."""
         shape = tuple(inputs.shape[1:])
         if None in shape or shape != tuple(self.inputs.shape[1:]):
             return View(self.adapter, inputs, indices, self.asked, self.model)
@@ -196,8 +186,10 @@ class View(Scored):
 
         whole = set(at).difference(p for p in at if self.parts(p, at))
 
+        readings = readings_of(at)
+
         def last(point, gradient, value):
-            gradient = self._last(point, gradient, 1)
+            gradient = self._last(point, gradient, 1, readings)
             return gradient if reduce is None or point not in whole else reduce(point, gradient)
 
         every = [q for p in at for q in self.parts(p, at) or (p,)]
@@ -205,7 +197,7 @@ class View(Scored):
         scores, values, gradients, reached = backend.jacobian(run, self.inputs, every, last, keep)
         self._check_seen(every, gradients)
         self._check_reached(every, reached)
-        seen = self._joined(at, {p: self._float(p, v) for p, v in values.items()}, 1) if keep else {}
+        seen = self._joined(at, {p: self._float(p, v, readings) for p, v in values.items()}, 1) if keep else {}
         found = self._joined(at, gradients, 2)
         for point in set(at) - whole if reduce is not None else ():
             units = range(found[point].shape[1])
@@ -248,7 +240,7 @@ class View(Scored):
                 return seen[at]
 
             self.adapter.run(x, see, frozenset([INPUT, point]))
-            values = ops.cast(self._last(point, seen[point], 1), "float32") * mixtures
+            values = self._float(point, seen[point], readings_of([point])) * mixtures
             return ops.sum(ops.reshape(values, (self.inputs.shape[0], -1)), axis=-1, keepdims=True)
 
         return backend.jacobian(run, self.inputs, [INPUT], lambda p, g, _: self._last(p, g, 1), False)[2][INPUT][:, 0]
@@ -257,9 +249,11 @@ class View(Scored):
         """Scores (B, K), and at each point <dscore/dsignal, signal> (B, K), the gradient at an input being that through
         the layer whose input it is, and through no other; or what `combine(gradient, signal)` makes of the two."""
 
+        readings = readings_of(at)
+
         def inner(point, gradient, value):
             if combine is not None:
-                return combine(self._float(point, gradient), self._float(point, value))
+                return combine(self._float(point, gradient, readings), self._float(point, value, readings))
             return ops.sum(ops.reshape(gradient * ops.cast(value, "float32"), (self.batch, -1)), axis=-1)
 
         scores, _, products, reached = backend.jacobian(self._run(at), self.inputs, list(at), inner, True)
@@ -281,7 +275,8 @@ class View(Scored):
         every = [q for p in at for q in self.parts(p, at) or (p,)]
         scores, values = backend.evaluate(self._run(every, replace), self.inputs if inputs is None else inputs)
         self._check_seen(every, values)
-        return scores, self._joined(at, {p: self._float(p, v) for p, v in values.items()}, 1)
+        readings = readings_of(at)
+        return scores, self._joined(at, {p: self._float(p, v, readings) for p, v in values.items()}, 1)
 
     def _check_reached(self, at: Sequence[Point], reached: Container[Point]) -> None:
         """Refuse gradients that do not come to the images, or to any of the signals, from the scores."""
@@ -334,6 +329,7 @@ class View(Scored):
         if at and self.adapter.black_box:
             black_box.refuse()
         target, replace = self.target, replace or {}
+        readings = readings_of(replace)
         rewired = overrides.points if overrides else ()
         skipped = self._skipped
         ends, outs = dict(skipped), {out: end for end, out in skipped}
@@ -346,7 +342,7 @@ class View(Scored):
 
             def see(point, value):
                 if point in replace:
-                    value = self._replaced(point, value, replace[point])
+                    value = self._replaced(point, value, replace[point], readings)
                 if rewire:
                     waiting.discard(point)
                     value = rewire(point, value)
@@ -361,13 +357,13 @@ class View(Scored):
 
         return run
 
-    def _float(self, point: Point, value: Any) -> Any:
-        return self._last(point, ops.cast(value, "float32"), 1)
+    def _float(self, point: Point, value: Any, readings: Readings = NONE) -> Any:
+        return self._last(point, ops.cast(value, "float32"), 1, readings)
 
-    def _last(self, point: Point, value: Any, axis: int) -> Any:
-        """Channels moved from `axis` to the end, where the signal has them first."""
-        if point in self.readings:
-            return self.readings[point].channels_last(value)
+    def _last(self, point: Point, value: Any, axis: int, readings: Readings = NONE) -> Any:
+        """A signal with its channels moved from `axis` to the end, or as one of the `readings` says."""
+        if point in readings:
+            return readings[point].channels_last(value)
         value = ops.moveaxis(value, axis, -1) if self._first(point) else value
         return self.adapter.inputs.front.apart(value) if self._in_batch(point) else value
 
@@ -387,9 +383,9 @@ class View(Scored):
             return self.adapter.channels_first
         return point.link != "attention" and self.call(point).channels_first
 
-    def _replaced(self, point: Point, value: Any, function: Callable) -> Any:
-        new = ops.cast(function(self._last(point, value, 1)), value.dtype)
-        reading = self.readings.get(point)
+    def _replaced(self, point: Point, value: Any, function: Callable, readings: Readings) -> Any:
+        new = ops.cast(function(self._last(point, value, 1, readings)), value.dtype)
+        reading = readings.get(point)
         return reading.restored(new, value) if reading else self.in_layout(point, new)
 
     def _check_seen(self, at: Iterable[Point], seen: Container[Point]) -> None:

@@ -1,6 +1,7 @@
 """Where in the image the cells of a view's signal lie: computed from the layers before it, else measured by gradients
 (see `placement`)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from keras_explainable import backend
 from keras_explainable.models import placement, probes
 from keras_explainable.models.front import scale
 from keras_explainable.models.inputs import sampled
-from keras_explainable.models.signal_layout import Reading
+from keras_explainable.models.signal_layout import Reading, reading_of
 from keras_explainable.models.trace import INPUT, Call, Point
 
 
@@ -21,35 +22,35 @@ def of_signal(view: Any, *at: Point) -> tuple:
     seen = found.windows if found is not None else ()
     if len(set(at)) != 1 or INPUT in at or view.adapter.inputs.stretched or (found is not None and found.moved):
         return seen
-    known, key = view.trace.known, ("windows", at[0])
+    point, reading = at[0], reading_of(at[0])
+    rank = getattr(point, "rank", None) or view.rank
+    known, key = view.trace.known, ("windows", point, reading)
     if key not in known:
         call = view.operations.at(at[0])
         odd = call is None or call.frames or view.trace.images > 1
-        plain = odd or placement.keeps_step(view.operations, call, view.rank, seen)
-        known[key] = seen if plain else _by_layers(view, call, seen)
-        if known[key] is None and view.readings.get(at[0], Reading()).grid:
+        plain = odd or placement.keeps_step(view.operations, call, rank, seen)
+        known[key] = seen if plain else _by_layers(view, call, reading, seen or [None] * rank)
+        if known[key] is None and reading and reading.grid:
             known[key] = seen  # each token sees all others, so measured centres shift to the middle
         if known[key] is None:
-            known[key] = probes.in_thread(lambda: _by_gradients(view, at[0], seen)) or seen
+            known[key] = probes.in_thread(lambda: _by_gradients(view, point, seen or [None] * rank)) or seen
     return known[key]
 
 
-def _by_layers(view: Any, call: Call, seen: tuple) -> tuple | None:
-    size = (view.readings.get(call.output) or Reading(call.channels_first)).size(call.shape)
-    ends = seen or [None] * view.rank
+def _by_layers(view: Any, call: Call, reading: Reading | None, ends: Sequence) -> tuple | None:
+    size = (reading or Reading(call.channels_first)).size(call.shape)
     found = placement.by_layers(view.adapter, view.operations, call, view.size, size, ends)
     return found if found is None or any(found) else ()
 
 
-def _by_gradients(view: Any, point: Point, seen: tuple) -> tuple:
+def _by_gradients(view: Any, point: Point, ends: Sequence) -> tuple:
     call = view.call(point)
-    reading = view.readings.get(point) or Reading(call.channels_first)
+    reading = reading_of(point) or Reading(call.channels_first)
     size = reading.size(call.shape)
     mixtures = placement.mixtures(size, call.shape[1 if reading.first else -1])
     tried = probe(view, len(mixtures))
-    tried.readings = view.readings
     gradients = backend.to_host(tried.looked_at(point, ops.convert_to_tensor(mixtures)))
-    found = placement.windows(np.square(gradients).sum(axis=-1), size, seen or [None] * view.rank)
+    found = placement.windows(np.square(gradients).sum(axis=-1), size, ends)
     return found if any(found) else ()
 
 

@@ -24,7 +24,7 @@ _counts = {"hits": 0, "misses": 0}
 
 
 class CacheInfo(NamedTuple):
-    """How often a compiled function was there already, how often it had to be made, and how many are kept."""
+    """How often a compiled function was found, how often it was compiled, and how many are kept."""
 
     hits: int
     misses: int
@@ -47,8 +47,8 @@ def clear_cache() -> None:
 
 @contextmanager
 def options(run_eagerly: bool | None, jit_compile: bool | None) -> Iterator[None]:
-    """How functions are compiled inside: not at all, with XLA, or (None) as the model and the backend have it. They run
-    so that Ctrl-C is heard."""
+    """A scope that says how functions are compiled: not at all, with XLA, or (None) as the model and the backend say.
+    Ctrl-C interrupts them."""
     tokens = _options.set((run_eagerly, jit_compile)), heard.set(True)
     try:
         yield
@@ -63,7 +63,7 @@ class Program:
     It is called with a model or a view, and with tensors. It holds no model and no view: it would keep them alive as
     long as it is kept itself."""
 
-    def __call__(self, subject: Any, *args: Any) -> Any:
+    def __call__(self, *args: Any) -> Any:
         raise NotImplementedError
 
 
@@ -105,29 +105,29 @@ def _compile(function: Callable, reference: Callable, inputs: Any, jit_compile: 
 
 
 def repeats(method: Callable) -> Callable:
-    """Mark a method that calls compiled functions of its own many times, so that it is not compiled as a whole.
+    """Mark a method that calls compiled programs of its own many times, so that it is not compiled as a whole.
 
-    Loops of gradients inside one program are slow on some processors (a while loop of XLA on CPUs: 10 to 30 times)."""
+    A loop of gradients inside one program is slow on some processors (a while loop of XLA on CPUs: 10 to 30 times)."""
     method.repeats = True  # type: ignore[attr-defined]
     return method
 
 
 @dataclass(frozen=True)
 class OnView(Program):
-    """A step of a view, as one of a model, images and units."""
+    """A program of a view, as one of a model, inputs and indices."""
 
     step: Program
     score: Any
 
-    def __call__(self, model: Any, x: Any, units: Any, *args: Any) -> Any:
-        return self.step(models.view(model, x, units, self.score), *args)
+    def __call__(self, model: Any, inputs: Any, indices: Any, *args: Any) -> Any:
+        return self.step(models.view(model, inputs, indices, self.score), *args)
 
 
 def repeated(step: Program, view: models.View, method: Callable | None = None) -> Callable:
-    """`step(view, *args)` as a function of `args`, for a method that calls it many times: compiled.
+    """`step(view, *args)` as a compiled function of `args`, for a method that calls it many times.
 
-    It is not compiled inside of a program, for a function as a model, and where `method`, which the step calls, is
-    marked by `repeats` as well."""
+    It is not compiled inside another program, for a model that is a function, or if `method`, which the step calls, is
+    marked by `repeats` itself."""
     if backend.is_traced(view.inputs) or view.adapter.black_box or getattr(method, "repeats", False):
         return functools.partial(step, view)
     return functools.partial(compiled(OnView(step, view.asked), view.model), view.inputs, view.chosen())

@@ -42,7 +42,7 @@ def cam(view: View, layer: Any = None) -> tuple:
         kernel = ops.eye(a.shape[-1])
     if kernel is None or kernel.shape[0] != a.shape[-1]:
         rows = (
-            "no linear layer right behind a global pooling"
+            "no linear layer right after a global pooling"
             if kernel is None
             else f"a linear layer with {kernel.shape[0]} inputs"
         )
@@ -50,7 +50,7 @@ def cam(view: View, layer: Any = None) -> tuple:
             f"CAM weighs the {a.shape[-1]} channels of {point} by the head's weights, and the model ends in {rows}. "
             "Use `gradcam`, which needs no such head."
         )
-    reading = view.readings.get(point)
+    reading = getattr(point, "reading", None)
     beside = view.call(point).shape[1] - reading.number if reading and reading.grid else 0
     if beside:
         raise LayerError(

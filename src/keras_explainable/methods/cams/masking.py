@@ -1,4 +1,4 @@
-"""Class activation maps from scores alone: what a score is when channels of a signal are shown, or taken away."""
+"""Class activation maps from scores alone, when channels of a signal are shown or removed."""
 
 from collections.abc import Callable
 from numbers import Integral
@@ -104,7 +104,7 @@ def strongest(a: Any, number: int | None) -> Any:
 
 
 def by_channel(function: Callable, channels: int, view: View, at_once: int | None) -> Any:
-    """`function` of the numbers of P channels, which gives (P, B, K), for all channels (C, B, K), few at a time."""
+    """The values (C, B, K) of a function that gives (P, B, K) for the numbers of P channels, few at a time."""
     steps, together = copies_of(channels, view.inputs, at_once_of(at_once, view.inputs))
     numbers = ops.minimum(ops.arange(steps * together), channels - 1)  # the last one fills up
     found = ops.map(function, ops.reshape(numbers, (steps, together)))

@@ -62,20 +62,19 @@ def laid_over(view: View, total: Any, terms: Iterable) -> Any:
 
 
 def spatially_biased(view: View) -> list:
-    """The points where a bias was just added to a signal with space: those that make the map. Of frames that have calls
-    of their own the first stands for all."""
+    """The points where a bias was just added to a spatial signal. The first call stands for those of all frames."""
     return [p for p in view.biased() if view.is_spatial(p) and not (p.call and view.parts(p, ()))]
 
 
 def told(view: View) -> dict[str, Any]:
-    """What an explanation tells of the model: how many of its biases the map shows."""
+    """For `.about`: how many of the model's biases the map shows."""
     shown = spatially_biased(view)
     number = sum(len(view.parts(p, shown)) or 1 for p in shown)
     return {"biases_in_map": f"{number} of the {len(view.biased())} that layers add, by call"}
 
 
 def biases_at(view: View, points: list) -> dict:
-    """What the layers add at each point, at this moment."""
+    """The current biases at the points."""
     return view.biases(points)
 
 

@@ -1,4 +1,4 @@
-"""The gradient of a score with respect to the image, and what is made of it."""
+"""Gradients of a score with respect to the image."""
 
 from keras_explainable import filters
 from keras_explainable.methods.explainer import explainer

@@ -1,4 +1,4 @@
-"""Gradients that pass each ReLU in another way than its own."""
+"""Guided backpropagation and DeconvNet: gradients with another rule for ReLUs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -37,7 +37,7 @@ def _relus(view: View) -> list[Step]:
 
 
 def counted(view: View) -> dict[str, Any]:
-    """What an explanation tells of the model: how many ReLUs were replaced, one that is called twice being two."""
+    """For `.about`: how many ReLUs were replaced, by call."""
     return {"relus": len(_relus(view))}
 
 

@@ -1,4 +1,4 @@
-"""Gradients collected on paths that are not straight: through blurred images, and round pixels that cause noise."""
+"""Guided integrated gradients: a path that avoids the pixels that cause noise."""
 
 import math
 from dataclasses import dataclass
@@ -101,7 +101,7 @@ def guided_ig(
 
 
 def equal_part(number: int, batch: int, at_once: int) -> int:
-    """How many of so many units are explained together, and always as many: one, or more of a small batch."""
+    """How many of so many units are explained together, the same number each time: more than one for small batches."""
     return max(n for n in range(1, number + 1) if number % n == 0 and (n == 1 or n * batch <= at_once))
 
 
@@ -112,7 +112,7 @@ def guided_step(g: Any, x: Any, end: Any, start: Any, along: Any, fraction: floa
     g, x, end, start = (ops.reshape(v, (-1, size)) for v in (g, x, end, start))
     least, most = (start + ops.clip(along + d, 0.0, 1.0) * (end - start) for d in (-max_distance, max_distance))
     forward = ops.sign(end - start)
-    x = ops.where(forward * (least - x) > 0, least, x)  # what was left behind
+    x = ops.where(forward * (least - x) > 0, least, x)  # values that the path must have passed
     values = ops.where(forward * (most - x) > 0, ops.abs(g), ops.full_like(g, np.inf))  # infinite: no room
     value_of = backend.order_statistics(values)
     goal = (1 - along) * ops.sum(ops.abs(end - start), axis=-1, keepdims=True)

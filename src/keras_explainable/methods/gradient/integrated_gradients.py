@@ -1,7 +1,7 @@
-"""Gradients collected on straight paths from a baseline to the image: what each pixel adds to the score on the way.
+"""Integrated gradients: the gradients on the straight path from a baseline to the image.
 
-Their parts add up to score(x) - score(baseline), up to the error of the sum that stands for the integral, which
-`integrated_gradients_gap` reports, and of `integrated_gradients` also `.about["gap"]`. Common parameters:
+The parts add up to score(x) - score(baseline), except for the error of the numerical integral. It is reported by
+`integrated_gradients_gap`, and by `.about["gap"]` of `integrated_gradients`. Common parameters:
 
 - `repetitions`: gradients that are computed. Time grows with it, memory does not.
 - `baseline`: where paths begin, in the images' range: a number, a colour (C,), images, or "mean" for each image's own
@@ -36,7 +36,7 @@ LONG = 1000  # nodes of Gauss and Legendre, which take seconds to find if there 
 
 
 class Convergence(NamedTuple):
-    """How nearly a map's sum is what it stands for, each (B, K)."""
+    """How nearly the sum of a map is the change of the score, each (B, K)."""
 
     scores: Any
     baseline_scores: Any
@@ -95,14 +95,14 @@ def _convergence(view: View, baseline: Any, scores: Any, parts: Any) -> Converge
 
 
 def largest_gap(scores: np.ndarray, below: np.ndarray, total: np.ndarray) -> float:
-    """By how much sums of maps miss the changes of scores from those below, relative to these."""
+    """By how much the sums of maps miss the changes of scores from those of the baseline, relative to the changes."""
     rise = scores - below
     least = max(SMALL * abs(rise).max(), ROUNDING * max(abs(scores).max(), abs(below).max()), 1e-12)
     return float((abs(rise - total) / np.maximum(abs(rise), least)).max())
 
 
 def completeness(scores: np.ndarray, below: np.ndarray, total: np.ndarray, repetitions: int) -> remarks.Remark:
-    """The largest relative gap, and what to do where it is large."""
+    """The largest relative gap, and a warning that says what to do if it is large."""
     gap = largest_gap(scores, below, total)
     warning = None
     if gap > GAP:

@@ -1,4 +1,4 @@
-"""How the channels of gradients become one map."""
+"""Reductions of the channels of gradients to one map."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Attributions of pixels as those of regions of the image, which people see more easily."""
+"""XRAI: the attributions of regions of the image."""
 
 from collections.abc import Callable
 from typing import Any

@@ -24,7 +24,11 @@ def seeded(method: Callable, params: dict, seed: int | None) -> dict:
 
 
 def flat(method: Callable, maps: Any, rank: int) -> Any:
-    """Maps (B, *S', K) of images of this rank, to be resized; others are refused."""
+    """Maps (B, *S', K) of images of this rank, to be resized.
+
+    Raises:
+        InputError: they have other axes.
+    """
     if len(maps.shape) != rank:
         raise InputError(
             f"{registry.named(method)} gave maps of shape {tuple(maps.shape)}, and (batch, *space, units) was "

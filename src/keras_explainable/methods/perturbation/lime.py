@@ -1,6 +1,6 @@
-"""Linear models of what segments of an image do for a score: which are seen is the input, the score the output.
+"""LIME: a linear model from the segments that are seen to the score.
 
-Their weights are linear in the scores: weights[j] = sum over m of C[m, j] f(x seen through z_m), with coefficients C
+Its weights are linear in the scores: weights[j] = sum over m of C[m, j] f(x seen through z_m), with coefficients C
 that are known from the coalitions z (M, n) alone. These are computed on the host in double precision, for images of
 each number of segments n, and only the sum runs on the device."""
 

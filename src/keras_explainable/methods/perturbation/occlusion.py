@@ -1,7 +1,7 @@
-"""What a score does when parts of the image are covered: masks are data, and one loop runs them, few at a time.
+"""Occlusion, and what the methods that perturb images have in common.
 
-All methods here need nothing of a model but its scores. Copies x o m + baseline o (1 - m) of each image are evaluated,
-a mask m being 1 where the image is seen. Their common parameters:
+They need only the scores of a model. Copies x o m + baseline o (1 - m) of each image are evaluated; a mask m is 1 where
+the image is seen. Their common parameters:
 
 - `baseline`: what covers the image: "mean", each image's own mean colour, which lies in any range of images; or, in
   that range, a number, a colour (C,), or images.

@@ -1,4 +1,4 @@
-"""Changed copies of images, and the scores that a model gives them."""
+"""Covered copies of images, and their scores."""
 
 import functools
 import string
@@ -44,8 +44,8 @@ class Term(Program):
 
 
 class Probe:
-    """A model on covered copies of a batch of images. What masks them and what is made of the scores is compiled: no
-    function that comes here may hold a model or a view."""
+    """A model on covered copies of a batch of images. The masks and what is made of the scores are compiled: functions
+    given here must hold no model and no view."""
 
     def __init__(self, view: View, baseline: Any, at_once: int | None) -> None:
         self.view = view.of(view.inputs, view.chosen())

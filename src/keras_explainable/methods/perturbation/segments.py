@@ -1,4 +1,4 @@
-"""Pieces of an image that are covered together: a grid, superpixels, or what the user gives."""
+"""Segments of an image that are covered together: a grid, superpixels, or labels of the user."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""How much of a score's variation under random covering is due to each segment of the image."""
+"""Sobol indices: the part of a score's variance under random covering that is due to each segment."""
 
 from typing import Any
 

@@ -101,7 +101,7 @@ def _rules(view: View, gamma: float) -> list[Override]:
     """A rule for each call whose own gradient is not right."""
     found: list[Override] = []
     of_convolutions, steps = rules.gamma(gamma), view.steps()
-    merged = canonizers.behind(steps)
+    merged = canonizers.merged(steps)
     nonnegative, of_convolutions = canonizers.nonnegative(view.adapter, steps), _as_gradient(of_convolutions)
     tried = view.tried([step for step in steps if not _is_covered(step)])
     inverse = factors.weights(steps, tried, (), factors.INVERSE)
@@ -113,7 +113,7 @@ def _rules(view: View, gamma: float) -> list[Override]:
             continue
         if role == "convolution" and gamma:
             known = call.inputs[step.reached[0].part] in nonnegative
-            more = merged.get(call.output[:2], canonizers.Behind())._replace(norm=None)
+            more = merged.get(call.output[:2], canonizers.Merged())._replace(norm=None)
             found.append(canonizers.sending(view.adapter, step, more, known, of_convolutions, ("inputs", "output")))
         elif role in ELEMENTWISE or (role == "quotient" and _of_numbers(call)):
             found.append(Override(call.output, step.inputs[:1], _identity))

@@ -1,4 +1,4 @@
-"""What a network is, seen so that rules fit: layers merged, and nothing of the model changed."""
+"""Linear layers merged with the normalisations after them, so that rules fit. The model is not changed."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -25,8 +25,8 @@ JOINING = (
 )  # and as operations of Keras by constants, which are not seen
 
 
-class Behind(NamedTuple):
-    """What is merged with a linear call, since it alone takes what that gives: a constant that an operation adds, and
+class Merged(NamedTuple):
+    """What is merged with a linear call, because nothing else takes its output: a constant that an operation adds, and
     a normalisation."""
 
     shift: Point | None = None  # where the constant is seen
@@ -34,31 +34,31 @@ class Behind(NamedTuple):
     norm: Call | None = None
 
 
-def behind(steps: Sequence[Step]) -> dict[Number, Behind]:
-    """What each linear call is merged with, where that is anything."""
+def merged(steps: Sequence[Step]) -> dict[Number, Merged]:
+    """What each linear call is merged with; those that are merged with nothing are left out."""
     users = Counter(value for step in steps for value in step.call.inputs)
     open_calls = {
         s.call.outputs[0]: s.call for s in steps if s.role in LINEAR and s.call.activation in (None, "linear")
     }
-    found: dict[Number, Behind] = {}
+    found: dict[Number, Merged] = {}
     for step in steps:
         value = step.call.inputs[step.reached[0].part] if step.reached else -1
         before = open_calls.get(value)
         if before is None or users[value] > 1:
             continue
-        known = found.get(before.output[:2], Behind())
+        known = found.get(before.output[:2], Merged())
         if step.role == "norm" and (not before.operation or before.kind in (*OUTPUTS_FIRST, *OUTPUTS_LAST)):
             found[before.output[:2]] = known._replace(norm=step.call)
         elif step.role == "sum" and len(step.reached) == 1 and len(step.inputs) == 2 and known.shift is None:
             (constant,) = set(step.inputs) - set(step.reached)
             if constant in step.fixed and per_channel(dict(step.call.signals)[constant], step.call):
-                found[before.output[:2]] = Behind(constant, step.call.output)
+                found[before.output[:2]] = Merged(constant, step.call.output)
                 open_calls[step.call.outputs[0]] = before
     return found
 
 
 def nonnegative(adapter: Adapter, steps: Sequence[Step]) -> set[int]:
-    """The values that cannot be below 0: what ReLUs give, and what is pooled, added up or moved of such alone."""
+    """The values that cannot be below 0: outputs of ReLUs, and what is pooled, added up or moved of these alone."""
     found: set[int] = set()
     for step in steps:
         if ("relu" in (step.role, step.fused) and adapter.rectifies(step.call)) or (
@@ -69,14 +69,14 @@ def nonnegative(adapter: Adapter, steps: Sequence[Step]) -> set[int]:
 
 
 def _keeps_signs(step: Step) -> bool:
-    """Whether what a call gives is 0 or more wherever all that it takes is."""
+    """Whether the outputs of a call are 0 or more wherever all of its inputs are."""
     call = step.call
     alone = len(call.inputs) < 2 and (step.role == "sum" or call.kind in JOINING)  # with a constant, which is not seen
     return step.role in KEEPING and step.fused is None and call.kind not in UNSURE and not alone
 
 
 def linear(adapter: Adapter, call: Call, norm: Call | None, nonnegative: bool = False, shift: Any = None) -> Linear:
-    """A linear layer as it is now, with what is added behind it, and the normalisation behind that:
+    """A linear layer as it is now, with what is added after it, and the normalisation after that:
     s (W x + b) + t = (s W) x + s b + t."""
     scale = None if norm is None else adapter.scale(norm.path)
     bias = _bias(adapter, call, (adapter.bias(call.path), shift), scale, norm)
@@ -84,9 +84,9 @@ def linear(adapter: Adapter, call: Call, norm: Call | None, nonnegative: bool = 
     return Linear(lambda x, kernel: adapter.apply(call.path, x, kernel), kernel, bias, nonnegative)
 
 
-def sending(adapter: Adapter, step: Step, more: Behind, nonnegative: bool, rule: Callable, looks: tuple) -> Override:
-    """What a linear call sends back, `rule(linear, x, g, output)`, with what is behind it; of a layer, or of a function
-    that takes its weights with the signal."""
+def sending(adapter: Adapter, step: Step, more: Merged, nonnegative: bool, rule: Callable, looks: tuple) -> Override:
+    """What a linear call sends back with what is merged with it, `rule(linear, x, g, output)`: the call of a layer, or
+    of a function that takes its weights with the signal."""
     call, at, constants = step.call, more.end or step.call.linear, [more.shift] if more.shift else []
     if not call.operation:
 
@@ -116,15 +116,15 @@ def sending(adapter: Adapter, step: Step, more: Behind, nonnegative: bool, rule:
 
 
 def _scaled(call: Call, kernel: Any, scale: Any) -> Any:
-    """The weights of a function, its outputs times `scale` (channels,)."""
+    """The weights of a function whose outputs are multiplied by `scale` (channels,)."""
     if scale is None or call.kind in OUTPUTS_LAST:
         return kernel if scale is None else kernel * scale
     return kernel * ops.reshape(scale, (-1, *(1,) * (len(kernel.shape) - 1)))
 
 
 def _bias(adapter: Adapter, call: Call, added: tuple[Any, Any], scale: Any, norm: Call | None) -> Any:
-    """What a linear call adds: its own (channels,) and what is added behind it, shaped as its outputs; and what the
-    normalisation makes of both."""
+    """The bias of a linear call, (channels,), plus what is added after it, shaped as its outputs; both normalised if
+    there is a normalisation."""
 
     def shaped(values):
         return ops.reshape(values, (-1, *(1,) * (len(call.shape) - 2))) if call.channels_first else values
@@ -136,7 +136,7 @@ def _bias(adapter: Adapter, call: Call, added: tuple[Any, Any], scale: Any, norm
 
 
 def first(steps: Sequence[Step]) -> list[Step]:
-    """The linear layers that images reach through no other one."""
+    """The linear layers that images reach without passing another one."""
     raw, found = {IMAGES}, []
     for step in steps:
         if raw.isdisjoint(step.call.inputs):

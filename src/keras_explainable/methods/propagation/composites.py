@@ -1,4 +1,4 @@
-"""Which rule each linear layer has: data.
+"""Composites: which rule each linear layer has.
 
 `Composite(convolution=rules.alpha_beta(2, 1), dense=rules.epsilon(0.01), first=rules.w_square)` is one of your own, for
 `lrp`.
@@ -29,7 +29,7 @@ class Composite(NamedTuple):
 
 
 def check(composite: Any) -> None:
-    """Refuse what is no composite, or has in it what is no rule."""
+    """Raise if this is no composite, or one of its rules is no rule."""
     if not isinstance(composite, Composite):
         raise InputError(f"composite={composite!r} came, and a composites.Composite(convolution, dense) was expected.")
     for kind, rule in composite._asdict().items():

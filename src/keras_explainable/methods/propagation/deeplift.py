@@ -1,8 +1,7 @@
-"""What changes a score between a baseline and the image, given back through each activation by the slope of its chord.
+"""DeepLIFT: the change of a score from a baseline to the image, sent back through activations by slopes of chords.
 
-What all pixels have adds up to score(x) - score(baseline), also past products, attention and normalisations, whose
-rules `differences` has. `LayerError` is raised for a layer or operation that no rule covers and that is not linear, and
-for what cannot be seen."""
+The parts of all pixels add up to score(x) - score(baseline). `differences` has the rules of products, attention and
+normalisations. A layer or operation that is not linear, has no rule or cannot be seen raises `LayerError`."""
 
 import functools
 from collections.abc import Sequence
@@ -31,18 +30,18 @@ LINEARLY = (*LINEAR, "norm", "scaling", "average", "sum", "moving")  # where the
 
 
 def _compared(step: Step) -> list[tuple[Point, Point]]:
-    """Where the signals of image and baseline are compared: before and after what is not linear."""
+    """Where the signals of image and baseline are compared: before and after a call that is not linear."""
     pairs = [(step.inputs[0], step.call.output)] if step.role in CURVED else []
     return pairs + ([(step.call.linear, step.call.output)] if step.fused in ELEMENTWISE else [])
 
 
 def _points(step: Step) -> list[Point]:
-    """Where a step's signals are needed on the baseline as well."""
+    """Where the signals of a step are needed for the baseline too."""
     return differences.compared(step) if _is_joint(step) else [point for pair in _compared(step) for point in pair]
 
 
 def _have_rows(view: View, steps: Sequence[Step]) -> bool:
-    """Whether all that is compared has a row for each image, and not for parts of it (windows, heads)."""
+    """Whether all signals that are compared have a row for each image, and not for parts of it (windows, heads)."""
     shapes = [shape for step in steps if _points(step) for _, shape in step.call.signals]
     return all(shape[:1] == (view.operations.images,) for shape in shapes)
 
@@ -65,8 +64,8 @@ def _chord(before: Point, after: Point, x0: Any, y0: Any) -> list[Override]:
 
 
 def _change(before: Point, after: Point, x0: Any, y0: Any) -> list[Override]:
-    """Of a maximum, what it rises by goes to the image's largest, and what it falls by to the baseline's: both pass it,
-    one behind the other, and what arrives at the two belongs to their difference."""
+    """A maximum sends its rise to the largest value of the image, and its fall to that of the baseline. Both pass it,
+    one after the other, and what arrives at the two belongs to their difference."""
 
     def rise_and_fall(g, inputs, y):
         return (ops.concatenate([g * ops.relu(y - y0), -g * ops.relu(y0 - y)]),)
@@ -85,7 +84,7 @@ def _change(before: Point, after: Point, x0: Any, y0: Any) -> list[Override]:
 
 
 def _is_joint(step: Step) -> bool:
-    """Whether a step is no function of single numbers, and has a rule in `differences`."""
+    """Whether a step has a rule in `differences`: it is no function of single numbers."""
     of_torch = step.role == "attention" and step.call.operation
     return step.role in ("layernorm", "softmax") or of_torch or factors.is_pair(step)
 
@@ -104,7 +103,7 @@ def _joint(view: View, step: Step, at_rest: dict[Point, Any], axes: dict) -> lis
 
 
 def _rules(view: View, steps: Sequence[Step], at_rest: dict[Point, Any]) -> list[Override]:
-    """Rules for all that is not linear, from its signals on the baseline; the rest has its own gradient."""
+    """Rules for all calls that are not linear, from their signals for the baseline; others keep their gradient."""
     joint = [step for step in steps if _is_joint(step)]
     plain = [step for step in steps if step not in joint]
     tried = view.tried([step for step in plain if step.role not in (*CURVED, *LINEARLY)])

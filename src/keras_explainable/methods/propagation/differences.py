@@ -1,6 +1,6 @@
-"""How a difference of outputs is given to those of inputs where a function is not linear: so that the parts add up.
+"""Rules that give the difference of outputs to the differences of inputs of functions that are not linear.
 
-Each is a rule by what came of the images, and of the baseline (`at_rest`)."""
+The parts add up. Each rule uses the signals of the images and those of the baseline (`at_rest`)."""
 
 import math
 from collections.abc import Mapping
@@ -87,7 +87,7 @@ def softmax(before: Point, after: Point, axis: int, at_rest: Rest) -> Override:
 
 def _logarithmic_mean(a: Any, b: Any) -> Any:
     """(exp(a) - exp(b)) / (a - b): of probabilities, by their logarithms, which do not vanish where those do."""
-    given = (a > -math.inf) & (b > -math.inf)  # not behind a mask
+    given = (a > -math.inf) & (b > -math.inf)  # not masked
     a, b = (ops.where(given, v, 0.0) for v in (a, b))
     near = ops.abs(a - b) < 0.1
     apart = ops.where(near, 1.0, a - b)
@@ -98,7 +98,7 @@ def _logarithmic_mean(a: Any, b: Any) -> Any:
 
 
 def attention(step: Step, at_rest: Rest) -> list[Override]:
-    """Those of Q K^T, of the softmax, and of the product of probabilities and values."""
+    """The rules of Q K^T, of the softmax, and of the product of probabilities and values."""
     at = {link: step.call.output._replace(link=link) for link in (*COMPARED, "products", "mixed")}
 
     def of_products(g, inputs, output):
@@ -120,7 +120,7 @@ COMPARED = ("queries", "keys", "logits", "attention", "values")
 
 
 def compared(step: Step) -> list[Point]:
-    """Where such a step's signals are needed on the baseline as well."""
+    """Where the signals of such a step are needed for the baseline too."""
     output = step.call.output
     if step.role == "attention":
         return [output._replace(link=link) for link in COMPARED]

@@ -21,8 +21,8 @@ def _sum(g: Any, inputs: tuple, output: Any) -> list:
 
 
 def rules_of(view: View, composite: Composite, steps: Sequence[Step]) -> list[Override]:
-    """The rules of all calls that relevance comes to; what only moves numbers has its own gradient, which is right."""
-    merged, nonnegative = canonizers.behind(steps), canonizers.nonnegative(view.adapter, steps)
+    """The rules of all calls that relevance reaches. Calls that only move numbers keep their gradient."""
+    merged, nonnegative = canonizers.merged(steps), canonizers.nonnegative(view.adapter, steps)
     shifts = {more.end for more in merged.values()}
     first = canonizers.first(steps) if composite.first else []
     tried = view.tried([step for step in steps if not _is_covered(step) and step.call.output not in shifts])
@@ -33,7 +33,7 @@ def rules_of(view: View, composite: Composite, steps: Sequence[Step]) -> list[Ov
         call, inputs = step.call, step.inputs
         if step.role in LINEAR:
             rule = getattr(composite, "first" if step in first else str(step.role))
-            more = merged.get(call.output[:2], canonizers.Behind())
+            more = merged.get(call.output[:2], canonizers.Merged())
             known = call.inputs[step.reached[0].part] in nonnegative
             found.append(canonizers.sending(view.adapter, step, more, known, _by(rule), ("inputs",)))
         elif call.output in shifts:
@@ -63,7 +63,7 @@ def rules_of(view: View, composite: Composite, steps: Sequence[Step]) -> list[Ov
 
 
 def _chained(found: Sequence[Override], steps: Sequence[Step]) -> list[Override]:
-    """The rules, one for a layer and all behind it that passes relevance on: signals in between are not kept."""
+    """The rules, one for a layer and all after it that passes relevance on: signals in between are not kept."""
     calls = {step.call.outputs[0]: step for step in steps}
     made = {value: step.call.linear if step.fused == "moving" else step.call.output for value, step in calls.items()}
     users = Counter(value for step in steps for value in step.call.inputs)
@@ -91,7 +91,7 @@ def _is_covered(step: Step) -> bool:
 
 
 def _factors(steps: Sequence[Step], tried: dict) -> dict[Point, factors.Shares]:
-    """What part the factors of each product have; of attention, its values all, the probabilities being weights."""
+    """The share of each factor of each product. In attention the values have all: the probabilities are weights."""
     known, found = factors.weights(steps, tried), {}
     for step in steps:
         if step.role == "attention":
@@ -103,7 +103,7 @@ def _factors(steps: Sequence[Step], tried: dict) -> dict[Point, factors.Shares]:
 
 
 def _product(step: Step, shares: factors.Shares) -> list[Override]:
-    """By what each factor's part of the product is made of; nothing to what weighs."""
+    """Relevance by the share of each factor; none to a factor that is a weight."""
     divide, *times = _shares(step._replace(reached=tuple(p for p, share in shares.items() if share)))
     halved = [rule._replace(send=_times(shares[rule.at])) for rule in times]
     inside = [step.call.output._replace(link="attention")] if step.role == "attention" else []
@@ -116,7 +116,7 @@ def _times(share: float) -> Callable:
 
 
 def _normalisation(adapter: Any, step: Step) -> list[Override]:
-    """By what each input adds, the deviation counting as a constant, as the weights of a linear layer do."""
+    """Relevance by what each input adds. The deviation is a constant, as the weights of a linear layer are."""
     if step.call.operation:
         return [*_shares(step), factors.stopped(step.call.output._replace(link="deviation"))]
 
@@ -131,7 +131,7 @@ def _by(rule: Callable) -> Callable:
 
 
 def _average(adapter: Any, step: Step) -> list[Override]:
-    """By what each pixel adds: r / y before the average's own gradient, times x after it."""
+    """Relevance by what each pixel adds: r / y before the average's own gradient, times x after it."""
     if step.call.path in adapter.paths():  # at once, in float32, for what is large or small on the way
         run = partial(adapter.apply, step.call.path)
         return [
@@ -143,14 +143,14 @@ def _average(adapter: Any, step: Step) -> list[Override]:
 
 
 def _shares(step: Step) -> list[Override]:
-    """Of what is linear, by what each input adds; a constant keeps what it adds."""
+    """Relevance of a linear call by what each input adds; a constant keeps its part."""
     after = step.call.linear
     divide = Override(after, (after,), lambda g, _, y: (g / rules.stabilized(y),))
     return [divide, *(Override(p, (p,), lambda g, x, _: (g * x[0],), looks=("inputs",)) for p in step.reached)]
 
 
 def starting(view: View, found: list[Override], steps: Sequence[Step]) -> list[Override]:
-    """The rules, relevance beginning as gradient times value of what scores are made of: a unit's is its score."""
+    """The rules, with relevance that begins as gradient times value: that of a unit is its score."""
     used = {value for step in steps for value in step.call.inputs}
     ends = [view.target] if view.target else [s.call.output for s in steps if used.isdisjoint(s.call.outputs)]
     at = {rule.at: rule for rule in found}

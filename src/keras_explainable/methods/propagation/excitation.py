@@ -1,4 +1,4 @@
-"""Where the winning excitation comes from: probabilities that neurons pass down along positive weights."""
+"""Excitation backprop: probabilities that neurons pass down along positive weights."""
 
 from typing import Any
 

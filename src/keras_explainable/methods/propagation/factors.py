@@ -1,4 +1,4 @@
-"""Products of signals: which of their factors are signals, and which weigh them."""
+"""Products of signals: which of their factors are signals, and which are weights."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -18,8 +18,8 @@ Shares = dict[Point, float]
 
 
 def weights(steps: Sequence[Step], tried: dict, roles: tuple = GATES, kinds: tuple = ()) -> set[int]:
-    """The values that weigh others: what sigmoids and softmaxes (or others of such roles or kinds) give, and what is
-    made of such values alone, by what is linear and by products."""
+    """The values that are weights of others: outputs of sigmoids and softmaxes (or of these roles or kinds), and
+    what linear calls and products make of such values alone."""
     found: set[int] = set()
     for step in steps:
         made = step.role in roles or step.fused in roles or step.call.kind in kinds
@@ -30,24 +30,24 @@ def weights(steps: Sequence[Step], tried: dict, roles: tuple = GATES, kinds: tup
 
 
 def broadcast(step: Step, point: Point) -> bool:
-    """Whether a factor has one number for several of the product's."""
+    """Whether a factor has one number for several numbers of the product."""
     return math.prod(dict(step.call.signals)[point]) < math.prod(step.call.shape)
 
 
 def is_pair(step: Step) -> bool:
-    """Whether a step is a product of two signals, linear in each, or one divided by the other."""
+    """Whether a step is a product or a quotient of two signals."""
     parts = [point.part for point in step.reached]
     return step.role in ("product", "quotient") and parts == [0, 1]
 
 
 def divides(step: Step) -> bool:
-    """Whether a step divides a signal by what is one number for several of it, as normalisations do."""
+    """Whether a step divides several numbers of a signal by one number, as normalisations do."""
     return step.role == "quotient" and is_pair(step) and broadcast(step, step.reached[1])
 
 
 def weighed(step: Step, known: set[int]) -> Shares:
-    """What part each factor of a product has: all a signal that the other weighs, half each two signals. What weighs is
-    known to, or has one number for several of the product's; or it is what a signal is divided by."""
+    """The share of each factor of a product: 1 for a signal whose other factor is a weight, 1/2 for each of two.
+    A weight is a known one, or has one number for several of the product; a divisor is a weight."""
     if step.role == "quotient":
         return dict(zip(step.reached, (1.0, 0.0), strict=True))
     gates = [p for p in step.reached if step.call.inputs[p.part] in known]
@@ -59,7 +59,7 @@ def weighed(step: Step, known: set[int]) -> Shares:
 
 
 def live(steps: Sequence[Step], ends: Iterable[int], dead: Iterable[Point]) -> list[Step]:
-    """The steps to which anything comes back from the values `ends`, where nothing goes to the points `dead`."""
+    """The steps that relevance reaches from the values `ends`, if none goes to the points `dead`."""
     reached, closed, found = set(ends), frozenset(dead), []
     for step in reversed(steps):
         if reached.isdisjoint(step.call.outputs):
@@ -70,7 +70,7 @@ def live(steps: Sequence[Step], ends: Iterable[int], dead: Iterable[Point]) -> l
 
 
 def stopped(point: Point) -> Override:
-    """Nothing goes on from there."""
+    """A rule that sends nothing on."""
     return Override(point, (point,), _nothing, looks=())
 
 
@@ -79,15 +79,15 @@ def _nothing(g: Any, inputs: tuple, output: Any) -> tuple:
 
 
 def part(point: Point, share: float) -> Override:
-    """That part of what arrives goes on."""
+    """A rule that sends on this share of what arrives."""
     return Override(point, (point,), lambda g, inputs, output: (g * share,), looks=()) if share else stopped(point)
 
 
 def value_of_attention(step: Step) -> Point:
-    """What attention takes a mean of: its values, where they depend on the images.
+    """The values of attention, of which it takes the mean.
 
     Raises:
-        LayerError: they do not.
+        LayerError: they do not depend on the images.
     """
     place = 2 if step.call.operation else 1  # query, key, value; a layer of Keras has query, value, key
     found = [point for point in step.reached if point.part == place]

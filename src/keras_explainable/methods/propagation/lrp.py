@@ -1,4 +1,4 @@
-"""Layer-wise relevance propagation: the score is given back from layer to layer, until the pixels have it.
+"""Layer-wise relevance propagation: the score is sent back from layer to layer down to the pixels.
 
 maps[b, s, k] = the relevance of pixel s, summed over channels. What the pixels have adds up to the score, less what
 biases and stabilisers keep. `lrp` is by any rules, the other methods by those that are customary. All of them merge a
@@ -12,9 +12,9 @@ al., arXiv:1906.09821, arXiv:1706.07206; Ali et al., arXiv:2202.07304), and the 
 normalisation divides by. Of a product of two other signals each has half (arXiv:2402.05602). What only weights are made
 of needs no rule.
 
-Rules that tell positive inputs from negative ones take half of their cost behind a ReLU, where none is below 0.
+Rules that tell positive inputs from negative ones cost half after a ReLU, where no input is below 0.
 
-They raise `LayerError` for a layer or operation that no rule covers, and for what cannot be seen.
+All raise `LayerError` for a layer or operation that has no rule or cannot be seen.
 """
 
 from collections.abc import Callable, Sequence
@@ -74,7 +74,7 @@ def lrp(view: View, *, composite: Composite | None = None) -> tuple:
 
 
 def _boxed(view: View, box: Box, steps: Sequence[Step]) -> Callable:
-    """The box rule, by the least and the largest of what the first linear layer takes, in its own layout."""
+    """The box rule, by the least and the largest inputs of the first linear layer, in its own layout."""
     found = canonizers.first(steps)
     if len(found) != 1:
         raise LayerError(

@@ -1,4 +1,4 @@
-"""How a linear layer y = W x + b gives the relevance r of its outputs to its inputs: one function a rule.
+"""Rules by which a linear layer y = W x + b gives the relevance r of its outputs to its inputs.
 
 Each is `rule(linear, x, r) -> relevance of x`, and made of shares: of each output's relevance, an input x_j has the
 part x_j W_jk / (sum_j x_j W_jk + b_k), for inputs and weights that the rule changes first. What the bias
@@ -23,7 +23,7 @@ EPSILON = 1e-6
 
 
 def of_numbers(rule: Callable) -> Callable:
-    """A function that makes a rule of numbers, the same one for the same numbers; it refuses what are none."""
+    """A decorator of a function that makes a rule of numbers: the same rule for the same numbers."""
     kept = cache(rule)
 
     @wraps(rule)
@@ -42,7 +42,7 @@ class Linear(NamedTuple):
     run: Callable[[Any, Any], Any]
     kernel: Any
     bias: Any
-    nonnegative: bool = False  # whether no input can be below 0, as behind a ReLU
+    nonnegative: bool = False  # whether no input can be below 0, as after a ReLU
 
 
 def stabilized(z: Any, epsilon: float = EPSILON) -> Any:
@@ -51,12 +51,12 @@ def stabilized(z: Any, epsilon: float = EPSILON) -> Any:
 
 
 def positive(value: Any) -> Any:
-    """What is above 0 of it."""
+    """max(value, 0)."""
     return ops.maximum(value, 0.0)
 
 
 def negative(value: Any) -> Any:
-    """What is below 0 of it."""
+    """min(value, 0)."""
     return ops.minimum(value, 0.0)
 
 
@@ -80,7 +80,7 @@ def signed(linear: Linear, x: Any, above: Any, below: Any) -> list[tuple]:
 
 @of_numbers
 def epsilon(epsilon: float = EPSILON) -> Callable:
-    """By what each input adds to the output, epsilon taking a part where that is little."""
+    """Relevance by what each input adds to the output; epsilon takes a part where that is little."""
     check_number("epsilon", epsilon, lambda e: 0 < e < math.inf, "a number above 0")
     epsilon = float(epsilon)
 
@@ -92,7 +92,8 @@ def epsilon(epsilon: float = EPSILON) -> Callable:
 
 @of_numbers
 def alpha_beta(alpha: float = 2.0, beta: float = 1.0) -> Callable:
-    """alpha times by what adds to the output, less beta times by what takes from it; alpha - beta = 1."""
+    """alpha times the shares of what adds to the output, less beta times those of what takes from it; alpha - beta is
+    1."""
     check_number("beta", beta, lambda b: 0 <= b < math.inf, "a number of 0 or more")
     check_number("alpha", alpha, lambda a: 1 <= a < math.inf, "a number of 1 or more")
     alpha, beta = float(alpha), float(beta)
@@ -110,13 +111,13 @@ def alpha_beta(alpha: float = 2.0, beta: float = 1.0) -> Callable:
 
 
 def z_plus(linear: Linear, x: Any, r: Any) -> Any:
-    """By what adds to the output alone."""
+    """Relevance by what adds to the output alone."""
     return alpha_beta(1.0, 0.0)(linear, x, r)
 
 
 @of_numbers
 def gamma(gamma: float = 0.25) -> Callable:
-    """By what each input adds, that of the output's own sign counting 1 + gamma times."""
+    """Relevance by what each input adds, 1 + gamma times if it has the sign of the output."""
     check_number("gamma", gamma, lambda g: 0 <= g < math.inf, "a number of 0 or more")
     gamma = float(gamma)
 
@@ -135,17 +136,17 @@ def gamma(gamma: float = 0.25) -> Callable:
 
 
 def w_square(linear: Linear, x: Any, r: Any) -> Any:
-    """By the squares of the weights, whatever the inputs are."""
+    """Relevance by the squares of the weights, for any inputs."""
     return shares(linear, [(ops.ones_like(x), ops.square(linear.kernel))], None, r)
 
 
 def flat(linear: Linear, x: Any, r: Any) -> Any:
-    """In equal parts to all inputs that are connected."""
+    """Equal relevance for all inputs that are connected."""
     return shares(linear, [(ops.ones_like(x), ops.ones_like(linear.kernel))], None, r)
 
 
 def z_box(low: Any, high: Any) -> Callable:
-    """By what each input adds beyond the least that one in [low, high] could; of images, see `composites.Box`."""
+    """Relevance by what each input adds beyond the least possible in [low, high]; for images, see `composites.Box`."""
 
     def rule(linear, x, r):
         least, most = (ops.broadcast_to(bound, ops.shape(x)) for bound in (low, high))
@@ -156,17 +157,17 @@ def z_box(low: Any, high: Any) -> Callable:
 
 
 def excitation(linear: Linear, x: Any, r: Any) -> Any:
-    """By what active inputs add through positive weights; no bias."""
+    """Relevance by what active inputs add through positive weights; no bias."""
     return shares(linear, [(positive(x), positive(linear.kernel))], None, r)
 
 
 def summed(inputs: Sequence, r: Any) -> list:
-    """A sum's relevance, by what each of its terms adds."""
+    """The relevance of the terms of a sum, by what each adds."""
     part = r / stabilized(reduce(add, inputs))
     return [x * part for x in inputs]
 
 
 def averaged(run: Callable, x: Any, r: Any) -> Any:
-    """An average's relevance, by what each pixel adds."""
+    """The relevance of the pixels of an average, by what each adds."""
     y, pull = backend.vjp(run, x)
     return x * pull(r / stabilized(y))

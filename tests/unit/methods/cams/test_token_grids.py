@@ -141,7 +141,7 @@ def test_what_mixes_tokens_without_attention_is_explained_by_its_last_tokens():
 
 
 def test_what_needs_more_than_tokens_is_refused(model, x):
-    with pytest.raises(ke.errors.LayerError, match="no linear layer right behind a global pooling"):
+    with pytest.raises(ke.errors.LayerError, match="no linear layer right after a global pooling"):
         raw("cam", model, x, 1)
     with pytest.raises(ke.errors.LayerError, match="no ReLU"):
         raw("guided_gradcam", model, x, 1)
