@@ -18,9 +18,9 @@ pytest.importorskip("typer")
 from typer.testing import CliRunner
 
 from keras_explainable import cli
-from support.selection import slow, slow_compiled
+from support.selection import fast, slow
 
-pytestmark = slow_compiled
+pytestmark = slow
 
 OTHER = {"jax": "torch", "torch": "jax", "tensorflow": "jax"}[keras.backend.backend()]
 
@@ -60,6 +60,7 @@ def photo(tmp_path, scenes):
     return path
 
 
+@fast
 def test_explain_saves_the_photo_beside_the_map_of_its_best_unit(photo, tmp_path, scenes):
     result = run("explain", photo, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
@@ -120,6 +121,7 @@ def test_the_layer_changes_the_map(photo, tmp_path):
     assert abs(pictures[0] - pictures[1])[:288, :288].max() == 0
 
 
+@fast
 def test_methods_are_listed_by_family_in_120_columns():
     result = run("methods")
     lines = result.stdout.splitlines()
@@ -166,7 +168,6 @@ def test_without_a_model_it_says_which_one_looks(photo, tmp_path):
     assert "embedded" not in run("dump", *few).stderr  # the sample scenes are such shapes
 
 
-@slow
 def test_explain_by_all_leaves_out_what_does_not_fit_and_goes_on(photo, tmp_path, monkeypatch):
     chosen = {name: ke.registry.METHODS[name] for name in ("attention_rollout", "gradcam", "gradients")}
     monkeypatch.setattr(ke.registry, "METHODS", chosen)
@@ -201,7 +202,6 @@ def test_a_models_file_and_its_scale(photo, tmp_path):
     assert raw.stdout != guessed.stdout
 
 
-@slow
 def test_the_demo_writes_pictures_a_report_and_a_table(tmp_path, monkeypatch):
     methods = {name: ke.registry.METHODS[name] for name in ("gradcam", "gradients")}
 
@@ -242,7 +242,6 @@ def test_the_judge_counts_peaks_and_mass():
 # Errors.
 
 
-@slow
 def test_words_that_are_not_right_end_with_2(photo):
     fails(run("explain"), 2, "Missing argument 'IMAGE'")
     fails(run("explain", photo, "-m", "gradcm"), 2, "no method 'gradcm'", "Did you mean gradcam?")

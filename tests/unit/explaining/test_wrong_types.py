@@ -11,7 +11,9 @@ from keras_explainable.errors import InputError
 from support import keras_models
 from support.calls import raw
 from support.keras_models import SHAPE
-from support.selection import BACKEND
+from support.selection import BACKEND, slow_compiled
+
+pytestmark = slow_compiled
 
 N = 4
 

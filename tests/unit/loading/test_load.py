@@ -8,6 +8,9 @@ import pytest
 
 from keras_explainable import demo, loading
 from keras_explainable.errors import InputError, ModelFileError
+from support.selection import slow_compiled
+
+pytestmark = slow_compiled
 
 PIXELS = np.array([[[[0, 51, 255]]]], "uint8")
 

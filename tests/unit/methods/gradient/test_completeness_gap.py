@@ -15,7 +15,7 @@ from support import keras_models
 from support.calls import raw
 from support.compare import close
 from support.keras_models import SHAPE, counted
-from support.selection import fast, very_slow_compiled
+from support.selection import fast, slow_compiled, very_slow_compiled
 
 pytestmark = very_slow_compiled
 
@@ -49,7 +49,7 @@ def test_the_gap_of_a_cube():
     assert found.about["gap"] < 1e-3 and not told
 
 
-@fast
+@slow_compiled
 def test_it_is_the_largest_of_all_images_and_units():
     model, x = keras_models.build("functional"), keras_models.images("functional", 5)
     params = {"repetitions": 4, "baseline": "mean"}
@@ -104,7 +104,7 @@ def test_it_costs_one_more_forward_pass_of_the_baseline():
     assert told <= plain + 1
 
 
-@fast
+@slow_compiled
 def test_who_warns_and_of_what():
     model, x = linear()
     with pytest.warns(UserWarning, match="integrated gradients") as caught:

@@ -11,9 +11,9 @@ from keras import ops
 import keras_explainable as ke
 from support.calls import raw
 from support.compare import close
-from support.selection import BACKEND, slow_compiled
+from support.selection import BACKEND, slow
 
-pytestmark = slow_compiled
+pytestmark = slow
 
 METHODS = (
     *("full_gradients", "lrp_epsilon", "lrp_epsilon_plus", "lrp_epsilon_gamma_box", "deeplift", "attnlrp"),

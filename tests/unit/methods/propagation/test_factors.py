@@ -11,9 +11,9 @@ from keras_explainable.errors import LayerError
 from support import keras_models
 from support.calls import raw
 from support.compare import close
-from support.selection import BACKEND, slow_compiled
+from support.selection import BACKEND, slow
 
-pytestmark = slow_compiled
+pytestmark = slow
 
 RNG = np.random.default_rng(11)
 X = RNG.normal(size=(2, 8, 9, 3)).astype("float32")

@@ -11,9 +11,9 @@ from keras_explainable import models as views
 from keras_explainable.errors import LayerError
 from support.calls import raw
 from support.compare import close
-from support.selection import BACKEND, slow_compiled
+from support.selection import BACKEND, slow
 
-pytestmark = slow_compiled
+pytestmark = slow
 
 RNG = np.random.default_rng(7)
 X = RNG.normal(size=(2, 10, 10, 3)).astype("float32")
