@@ -368,3 +368,17 @@ def test_training_a_copy_refuses_nothing():
 
     results, refused = meddled(functools.partial(ke.gradcam, model, x, 1, verbose=0), train, seconds=1)
     assert results and not refused
+
+
+def test_weights_that_change_while_images_are_checked(monkeypatch):
+    model, x = keras_model()
+    _, second = states(model)
+
+    def change_and_fail(*_):
+        model.set_weights(second)
+        raise ValueError("Exception encountered when calling Dense.call()")
+
+    monkeypatch.setattr(ke.models, "framed", change_and_fail)
+    for call in (ke.full_gradient_decomposition, ke.integrated_gradients_gap, ke.gradcam):
+        with working(lambda: None), pytest.raises(ChangedError):
+            call(model, x, 0)

@@ -105,4 +105,4 @@ def check_units(units: tuple[int, ...], count: int | None) -> None:
     """Raise if an output with `count` units does not have these units."""
     bad = [k for k in units if count is not None and k >= count]
     if bad:
-        raise InputError(f"Unit {bad[0]} was asked for, and this output has units 0 to {count - 1}.")  # type: ignore[operator]
+        raise InputError(f"Unit {shortly(bad[0])} was asked for, and this output has units 0 to {count - 1}.")  # type: ignore[operator]
