@@ -115,15 +115,14 @@ def full_gradient_decomposition(
     source, _ = opened(model, x, y, batch_size, score, leaf)
     step = Decomposing(score, implicit)
     with models.adapter(model).device(), models.blamed(model):
-        batches = list(run_steps(step, True, model, source, verbose))
-    images, parts = zip(*batches, strict=True)
+        images, parts = zip(*run_steps(step, True, model, source, verbose), strict=True)
+        view = models.view(*models.bind(model, images[0]))
+        calls = biased_calls(view)
     scores, gradient = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
     terms = [np.concatenate(values) for values in zip(*(part[2] for part in parts), strict=True)]
     sums, *measured = (
         np.moveaxis(np.concatenate(values), 1, 0) for values in zip(*(part[3:] for part in parts), strict=True)
     )
-    view = models.view(*models.bind(model, images[0]))
-    calls = biased_calls(view)
     report = fullgrad.completeness(scores, sums, calls)
     if implicit:
         report = fullgrad.implicit_completeness(scores, measured[0], measured_calls(view), report)

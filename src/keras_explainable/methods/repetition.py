@@ -72,8 +72,8 @@ def loop(step: Callable, start: int, stop: int, state: Any, x: Any) -> Any:
     return state
 
 
-def _computed(values: Any) -> Any:
-    """What a step gives, once it is computed."""
+def computed(values: Any) -> Any:
+    """The results of a step, once they are computed. The wait can be interrupted by Ctrl-C."""
     if not any(map(backend.is_traced, values)):
         for value in values:
             ready(value)
@@ -92,9 +92,9 @@ def total_of(run: Callable, rows: Rows | Sequence[Any], x: Any) -> tuple:
         )
 
     def add(i, sums):
-        return tuple(total + new for total, new in zip(sums, _computed(run(*at(i))), strict=True))
+        return tuple(total + new for total, new in zip(sums, computed(run(*at(i))), strict=True))
 
-    return loop(add, 1, rows.number, _computed(run(*at(0))), x)
+    return loop(add, 1, rows.number, computed(run(*at(0))), x)
 
 
 def means(run: Callable, number: int, x: Any) -> tuple:
@@ -109,11 +109,11 @@ def moments(run: Callable, number: int, x: Any) -> tuple:
 
     def update(i, state):
         scores, mean, spread = state
-        new_scores, maps = _computed(run(ops.convert_to_tensor(i, "int32")))
+        new_scores, maps = computed(run(ops.convert_to_tensor(i, "int32")))
         new_mean = mean + (maps - mean) / ops.cast(i + 1, "float32")
         return scores + new_scores, new_mean, spread + (maps - mean) * (maps - new_mean)
 
-    scores, maps = _computed(run(ops.convert_to_tensor(0, "int32")))
+    scores, maps = computed(run(ops.convert_to_tensor(0, "int32")))
     scores, _, spread = loop(update, 1, number, (scores, maps, ops.zeros_like(maps)), x)
     return scores / number, spread / number
 

@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_explainable.errors import InputError
 from keras_explainable.methods.baselines import baseline_images
-from keras_explainable.methods.repetition import Rows, copies_of, evaluated, scores_of, total_of
+from keras_explainable.methods.repetition import Rows, computed, copies_of, evaluated, scores_of, total_of
 from keras_explainable.methods.validation import at_once_of
 from keras_explainable.models import View
 from keras_explainable.runtime.compile_cache import Program, repeated
@@ -68,7 +68,7 @@ class Probe:
             parts = []
             for i in counted(range(steps.number)):
                 _, *chunk = (ops.convert_to_tensor(row[0]) for row in steps.drawn(i, i + 1))
-                parts.append(run(*chunk))
+                parts += computed([run(*chunk)])
             return ops.concatenate(parts, axis=1)[:, : rows.number]
 
         return evaluated
