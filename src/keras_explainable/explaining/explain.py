@@ -229,8 +229,8 @@ def _postprocess(filter: Callable, maps: Any, axis: tuple, resizing: Any) -> Any
         came = f"maps of shape {shape}" if shape else registry.told(made)
         raise InputError(
             f"postprocessing={registry.named(filter)} returned {came}, and the maps were expected, with as many "
-            f"images and spatial axes as in {tuple(maps.shape)}: give a function of (maps, axis=spatial axes) or (maps) "
-            "that returns maps."
+            f"images and spatial axes as in {tuple(maps.shape)}: give a function of (maps, axis=spatial axes) or "
+            "(maps) that returns maps."
         )
     return made
 
