@@ -14,7 +14,7 @@ FIRST = {
 
 
 def check(library: str) -> None:
-    """Raise a ModelFileError if the installed version of a library reads files with security holes that are known."""
+    """Raise a ModelFileError if the installed version of a library has known security holes in reading files."""
     try:
         installed = version(library)
     except PackageNotFoundError:

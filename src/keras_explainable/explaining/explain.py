@@ -65,17 +65,17 @@ def explain(
         callbacks: Keras callbacks. Their `on_predict_*` methods are called.
         postprocessing: a function of `(maps, axis=spatial axes)` or `(maps)` that changes the maps, such as
             `ke.filters.normalize`.
-        resizing: True resizes the maps to the size of the images, False leaves their size, and a tuple is the size to
-            resize them to.
+        resizing: True resizes the maps to the size of the images, False or None keeps their size, and a tuple or
+            list is the size to resize them to.
         seed: the seed of methods that draw random numbers. The same seed gives the same maps. None is seed 0.
         run_eagerly, jit_compile: as in `model.compile`. By default, steps are compiled, with XLA only on JAX.
         precision: "bfloat16" or "float16" runs a float32 model and its gradients in that type. Sums over gradients,
             scores and maps stay float32, and the model is not changed. None keeps the model's own type.
-        leaf: for a model with several inputs, the input that holds the images: its name, its index, or a tuple of
-            these. `x` is then a tuple, list or dictionary of arrays with one row per image, or gives such batches. All
-            other inputs are passed to the model unchanged.
+        leaf: for a model with several inputs, the input that holds the images: its name or index, or a tuple of these
+            if the inputs are nested. `x` is then a tuple, list or dictionary of arrays with one row per image, or gives
+            such batches. All other inputs are passed to the model unchanged.
         shared: for a model with several inputs, the inputs that are the same for all images and have no row per image,
-            such as the texts of an image-text model: a name, an index, a tuple of these, or a list of any of them.
+            such as the texts of an image-text model: a name, index or tuple as in `leaf`, or a list of these.
         channels: the channel axis of the images, if the model does not show it: its number, "first", "last" or
             "none". None uses the axis that the model takes.
         placement: where the map of a hidden signal lies in the images. "measured" lays it over everything that the

@@ -243,7 +243,7 @@ def _class_of(value: Any) -> Any:
 
 
 def _keeps_shapes(function: Any) -> bool:
-    """Whether a function returns signals of the shape that it gets. Only those of `keras.ops` are tried."""
+    """Whether a function returns signals of the shape that it gets. Assumed if it is not one of `keras.ops`."""
     if vars(keras.ops).get(getattr(function, "__name__", "")) is not function:
         return True
     kept = []
@@ -251,7 +251,7 @@ def _keeps_shapes(function: Any) -> bool:
         try:
             kept.append(function(keras.KerasTensor(shape)).shape == shape)
         except Exception:
-            continue  # it takes no such signal
+            continue  # the function does not take this shape
     return bool(kept) and all(kept)
 
 
@@ -283,7 +283,7 @@ def _found(module: str | None, name: str) -> type | None:
     else:
         homes = [sys.modules.get(module)]
     found = next((vars(home)[name] for home in homes if home and name in vars(home)), None)
-    if found is None and module is None:  # a layer whose public name is another
+    if found is None and module is None:  # a layer with a different public name
         found = next((made for made in vars(keras.layers).values() if getattr(made, "__name__", "") == name), None)
     return found if isinstance(found, type) else None
 
@@ -297,7 +297,7 @@ def _kinds() -> tuple[type, ...]:
 
 
 def _is_code(function: Any) -> bool:
-    """Whether this is bytecode, in the format of today or in the older one of HDF5 files."""
+    """Whether this is bytecode, in the current format or in the older one of HDF5 files."""
     return isinstance(function, list) or (isinstance(function, dict) and function.get("class_name") == "__lambda__")
 
 

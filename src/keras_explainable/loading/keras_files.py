@@ -43,8 +43,8 @@ def load(path: Path, safe_mode: bool) -> Any:
 
 
 def _check(path: Path, kind: str) -> str | None:
-    """Check a file. Returns the configuration to load if parts of the file's own were removed, or None to load the file
-    as it is.
+    """Check a file. Return the configuration to load, if parts of the file's own one were removed, or None if the file
+    can be loaded as it is.
 
     Raises:
         Refused: the file names or allocates what safe mode refuses. Other errors come from Keras.

@@ -126,8 +126,8 @@ def scale(model: Any, x: Any) -> tuple[float, float] | None:
 
 
 def told(model: Any, channels: Any, stretched: bool = False) -> Any:
-    """The model with the user's `channels` argument attached, and with signals stretched over the whole image if
-    `stretched`."""
+    """The model with the user's `channels` argument attached. If `stretched`, signals are laid over everything that it
+    sees of the image."""
     if channels is None and not stretched:
         return model
     plain, inputs = parted(model)

@@ -135,7 +135,8 @@ def repeated(step: Program, view: models.View, method: Callable | None = None) -
 
 
 class _Same:
-    """A key for an object that cannot be hashed: equal for that object only. It keeps the object, so its id stays unique."""
+    """A key for an object that cannot be hashed. It equals a key of the same object only, and keeps that object alive,
+    so that no other object gets its id."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
