@@ -1,4 +1,4 @@
-"""The registry of methods: their names, and what is known of each."""
+"""The registry of methods: their names, and what is known about each."""
 
 import difflib
 import inspect
@@ -8,7 +8,7 @@ from typing import Any
 
 from keras_explainable.errors import InputError, MethodNameError, shortly
 
-FAMILIES = {  # in the order in which they are listed, with what they are called there
+FAMILIES = {  # in the order of the list of methods, with their headings there
     "cam": "CAM",
     "gradient": "Gradient",
     "full gradient": "Full gradient",
@@ -20,16 +20,16 @@ FAMILIES = {  # in the order in which they are listed, with what they are called
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of a method, for tables, the command line and tests."""
+    """What is known about a method, for tables, the command line and tests."""
 
     name: str
     function: Callable
     family: str
     needs: str  # "gradient", "hidden signal", "linear head", "black box", ...
-    cost: str  # at most, in passes of the model, including rules and reductions
+    cost: str  # the most passes of the model that it takes, including rules and reductions
     reference: str
-    postprocessing: Callable | None  # what its shortcut does to the maps
-    resizing: bool  # whether its shortcut resizes the maps to the images
+    postprocessing: Callable | None  # what its shortcut applies to the maps
+    resizing: bool  # whether its shortcut resizes the maps to the size of the images
     caveat: str = ""  # why its maps may say nothing about the unit
 
     @property
@@ -39,7 +39,7 @@ class Record:
 
     @property
     def heading(self) -> str:
-        """What the family is called in a list of methods."""
+        """The heading of the family in a list of methods."""
         return f"{FAMILIES.get(self.family, self.family.capitalize())} family"
 
 
@@ -48,12 +48,12 @@ Method = Callable | str  # a method or its name
 
 
 def register(record: Record) -> None:
-    """Enter a method's record under its name. `methods.explainer.explainer` does so for the function it decorates."""
+    """Add a method's record to the registry. `methods.explainer.explainer` calls this for the function it decorates."""
     METHODS[record.name] = record
 
 
 def listed() -> list[Record]:
-    """All records, sorted by family and name; families of users come last."""
+    """All records, sorted by family and name. Families that users added come last."""
     ours = list(FAMILIES)
 
     def place(record: Record) -> tuple:
@@ -64,10 +64,10 @@ def listed() -> list[Record]:
 
 
 def parameters(method: Callable) -> dict[str, inspect.Parameter] | None:
-    """A method's parameters after model, inputs and indices; None if it takes any, or has no signature."""
+    """A method's parameters after model, inputs and indices. None if it takes any parameter or has no signature."""
     try:
         found = inspect.signature(method).parameters
-    except (TypeError, ValueError):  # some built-in functions do not tell
+    except (TypeError, ValueError):  # some built-in functions have no signature
         return None
     if any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in found.values()):
         return None
@@ -76,12 +76,12 @@ def parameters(method: Callable) -> dict[str, inspect.Parameter] | None:
 
 def named(method: Callable) -> str:
     """The name of a method, registered or not."""
-    method = getattr(method, "func", method)  # of a partial function
+    method = getattr(method, "func", method)  # a partial function has one
     return str(getattr(method, "__name__", type(method).__name__))
 
 
 def takes(function: Callable, parameter: str) -> bool:
-    """Whether the signature of a function has this parameter."""
+    """Whether a function has this parameter in its signature."""
     try:
         return parameter in inspect.signature(function).parameters
     except (TypeError, ValueError):
@@ -89,26 +89,26 @@ def takes(function: Callable, parameter: str) -> bool:
 
 
 def accepts(function: Any, *given: Any, **named: Any) -> bool:
-    """Whether this is a function that can be called with these arguments; true if it has no signature."""
+    """Whether this is a function that can be called with these arguments. True if it has no signature."""
     if not callable(function):
         return False
     try:
         inspect.signature(function).bind(*given, **named)
     except TypeError:
         return False
-    except ValueError:  # some built-in functions do not tell
+    except ValueError:  # some built-in functions have no signature
         return True
     return True
 
 
 def of_layer(method: Callable) -> bool:
-    """Whether a method's maps have the places of a hidden signal, not those of the images."""
+    """Whether a method's maps have the grid of a hidden signal, not that of the images."""
     return takes(method, "layer") and not getattr(method, "at_images", False)
 
 
 def with_parameters_of(*methods: Callable, but: Sequence[str] = ()) -> Callable:
-    """A decorator of a method made of others: its signature gets those parameters that all of the others take, in the
-    place of its `**params`. It loses `score` if one of the others takes none."""
+    """A decorator for a method that is built from other methods. In its signature, the parameters that all of the
+    others take replace `**params`. `score` is removed if one of the others does not take it."""
     lent = [parameters(method) for method in methods]
     known = [own for own in lent if own is not None]
 
@@ -127,10 +127,10 @@ def with_parameters_of(*methods: Callable, but: Sequence[str] = ()) -> Callable:
 
 
 def get(name: str) -> Any:
-    """The method with a name.
+    """The method with this name.
 
     Raises:
-        MethodNameError: there is none. The message lists the known names, the nearest ones first.
+        MethodNameError: no method has this name. The message lists the known names, the nearest ones first.
     """
     if name not in METHODS:
         near = nearest(name)
@@ -140,8 +140,8 @@ def get(name: str) -> Any:
 
 
 def nearest(name: str) -> list[str]:
-    """At most three names of methods that may have been meant, the nearest first. Case, hyphens, underscores and spaces
-    are ignored, and a + is the p of `gradcampp`."""
+    """At most three names of methods that the user may have meant, the nearest first. Case, hyphens, underscores and
+    spaces are ignored, and a + stands for the p of `gradcampp`."""
     plain = {_plain(known): known for known in METHODS}
     return [plain[near] for near in difflib.get_close_matches(_plain(str(name)), plain)]
 
@@ -151,7 +151,7 @@ def _plain(name: str) -> str:
 
 
 def method_of(method: Method) -> Callable:
-    """A method, from itself or its name.
+    """The method, given itself or its name.
 
     Raises:
         InputError: it is neither.
@@ -164,14 +164,15 @@ def method_of(method: Method) -> Callable:
 
 
 def methods_of(methods: Iterable[Method]) -> list[Callable]:
-    """Several methods, from a list of them or of their names.
+    """The methods, given a list of methods or names.
 
     Raises:
-        InputError: this is no list, or one of its items is no method.
+        InputError: this is not a list, or one of its items is not a method.
     """
     if isinstance(methods, str) or not isinstance(methods, Iterable):
         raise InputError(
-            f'{told(methods)} came, and several methods were expected: give a list: ensemble(["gradcam", "layercam"]).'
+            f"{told(methods)} came, and several methods were expected: give a list, as in "
+            'ensemble(["gradcam", "layercam"]).'
         )
     return [method_of(method) for method in methods]
 

@@ -1,4 +1,4 @@
-"""The one-call forms: `ke.explain` with a method and the postprocessing that is customary for it."""
+"""Shortcuts: `ke.explain` for one method, with its usual postprocessing."""
 
 import functools
 import sys
@@ -25,7 +25,7 @@ from keras_explainable.runtime.compile_cache import Program
 
 
 def shortcut(name: str) -> Callable:
-    """`ke.explain` for a registered method, with its customary postprocessing."""
+    """`ke.explain` for a registered method, with its usual postprocessing."""
     return _shortcut(registry.METHODS[name])
 
 
@@ -35,7 +35,7 @@ def _shortcut(record: registry.Record) -> Callable:
 
 
 def __getattr__(name: str) -> Any:
-    """Every registered method under its name: `ke.gradcam` and so on."""
+    """The shortcut of a registered method by its name, such as `ke.gradcam`."""
     if name in registry.METHODS:
         return shortcut(name)
     near = registry.nearest(name)
@@ -51,7 +51,7 @@ def __dir__() -> list[str]:
 
 @dataclass(frozen=True)
 class Decomposing(Program):
-    """The parts of the scores of a batch of images (see `full_gradient_decomposition`)."""
+    """The terms of the scores of a batch of images (see `full_gradient_decomposition`)."""
 
     score: Any
     implicit: bool
@@ -64,7 +64,7 @@ class Decomposing(Program):
 
 @dataclass(frozen=True)
 class Gap(Program):
-    """The gap of integrated gradients of a batch of images."""
+    """The completeness gap of integrated gradients on a batch of images."""
 
     score: Any
     params: dict[str, Any]
@@ -85,33 +85,36 @@ def full_gradient_decomposition(
     precision: str | None = None,
     leaf: Any = None,
 ) -> Decomposition:
-    """Scores taken apart into what the input and each bias contribute: exact for networks of linear layers and ReLUs.
+    """Decompose scores into the contributions of the input and of each bias.
+
+    This is exact for networks of linear layers and ReLUs:
 
     score = sum(input_gradient * x) + sum over calls of sum(bias_gradients[path, call])
 
     Args:
-        implicit: an extension that is not in the paper, and exact for any network: `contributions` are then measured,
-            <dscore/dy, y> - <dscore/dx, x> of every call (inputs x, outputs y) of every layer without layers inside,
-            the gradient at an input being that through this call alone. What is left of the score is that of all
-            operations that are no such layer, under "operations"; so the gap is zero by definition, and a large
-            contribution of "operations" says that much happens outside of layers, or in layers whose signals do not
-            have the images on their first axis. `unexplained` is what the biases leave out.
-        precision: raises an error if it is lower than float32.
-        leaf: as of `ke.explain`. What other inputs add to the score is part of the gap.
+        implicit: measure the contributions instead. This extension is not in the paper and is exact for any network.
+            The contribution of each call (inputs x, outputs y) of each layer without inner layers is
+            <dscore/dy, y> - <dscore/dx, x>, where the gradient at an input is the one through this call alone. The
+            rest of the score is the contribution of all other operations, under "operations", so the gap is zero by
+            definition. A large contribution of "operations" means that much is computed outside of layers, or in
+            layers whose signals do not have the images on their first axis. `unexplained` is what the biases miss.
+        precision: must be None or "float32". Anything lower raises an InputError.
+        leaf: as in `ke.explain`. What the other inputs add to the score is part of the gap.
 
     Returns:
-        `input_gradient` (N, K, *S, C), `bias_gradients` {(layer path, call): (N, K, *S', C')} and `completeness` with
-        `scores`, `total`, `absolute_gap`, `relative_gap` (of the larger of |score| and the largest |contribution of a
-        layer|) and `contributions` {"input" or (path, call): (N, K)}, each (N, K). A gap is reported, not raised:
-        beyond ReLU networks (GELU, gates, layer normalisation) it is what no bias accounts for. With `implicit`, also
-        `unexplained` {(path, call) or "operations": (N, K)}, measured contributions less those of the biases: they
-        add up to the gap of the biases, and name the layers that cause it.
+        `input_gradient` (N, K, *S, C), `bias_gradients` {(layer path, call): (N, K, *S', C')} and `completeness`.
+        The latter has `scores`, `total`, `absolute_gap`, `relative_gap` (relative to the larger of |score| and the
+        largest |contribution of a layer|), each (N, K), and `contributions` {"input" or (path, call): (N, K)}. A gap
+        is reported and raises no error: in networks with more than linear layers and ReLUs (GELU, gates, layer
+        normalisation) it is the part of the score that no bias accounts for. With `implicit`, there is also
+        `unexplained` {(path, call) or "operations": (N, K)}: the measured contributions minus those of the biases.
+        They add up to the gap of the biases and show which layers cause it.
 
     Reference: Srinivas & Fleuret, arXiv:1905.00780.
     """
     y, score = asked(y, score)
     if precision not in (None, "float32"):
-        raise InputError(f"precision={precision!r} came: parts that are rounded do not add up, so float32 is needed.")
+        raise InputError(f"precision={precision!r} came, and float32 was expected: rounded terms do not add up.")
     source, _ = opened(model, x, y, batch_size, score, leaf)
     step = Decomposing(score, implicit)
     with models.adapter(model).device(), models.blamed(model):
@@ -139,16 +142,16 @@ def integrated_gradients_gap(
     leaf: Any = None,
     **params: Any,
 ) -> Convergence:
-    """By how much the parts that `integrated_gradients` finds, added up, miss score(x) - score(baseline).
+    """The completeness gap of `integrated_gradients`: how far the sum of a map is from score(x) - score(baseline).
 
-    A gap that is not small calls for more `repetitions`.
+    If the gap is not small, use more `repetitions`.
 
     Args:
-        leaf: as of `ke.explain`.
-        params: `repetitions`, `quadrature` and `baseline`, as of `integrated_gradients`.
+        leaf: as in `ke.explain`.
+        params: `repetitions`, `quadrature` and `baseline`, as in `integrated_gradients`.
 
     Returns:
-        `scores`, `baseline_scores`, `total` (the sum of each map), `absolute_gap` and `relative_gap` (of
+        `scores`, `baseline_scores`, `total` (the sum of each map), `absolute_gap` and `relative_gap` (relative to
         |scores - baseline_scores|), each (N, K).
     """
     y, score = asked(y, score)

@@ -1,4 +1,4 @@
-"""The parts of this library that the package `saliency` uses."""
+"""The functions and classes of this library that the package `saliency` uses."""
 
 from keras_explainable.data.checks import unit_array as unit_array
 from keras_explainable.explaining.checks import check as check

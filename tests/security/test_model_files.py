@@ -130,7 +130,7 @@ def test_layers_of_keras_that_are_more_than_computations(path, marker, tmp_path)
         (entry("keras.layers", "JaxLayer", call_fn=function("os", "system")), "JaxLayer"),
         (entry("keras.layers", "StringLookup", vocabulary=str(tmp_path / "words.txt")), "read a file .*words.txt"),
         (entry("keras.visualization", "plot_image_gallery", path=str(marker)), "plot_image_gallery"),
-        (entry("keras.utils", "PyDataset"), "PyDataset.*no layer of Keras 3"),
+        (entry("keras.utils", "PyDataset"), "PyDataset.*neither a layer of Keras 3"),
         (entry("keras.callbacks", "ModelCheckpoint", filepath=str(marker)), "ModelCheckpoint"),
         (entry("keras.layers", "deserialize", config=function("os", "system")), "deserialize"),
         (entry(None, "deserialize", config=function("os", "system")), "deserialize"),
@@ -237,7 +237,7 @@ def test_weights_that_are_elsewhere(tmp_path, kind):
             weights.create_virtual_dataset("x", layout)
         else:
             weights.create_dataset("x", (3,), h5py.string_dtype())
-    refused(path, "links to elsewhere|other files|does not write")
+    refused(path, "links to other places|other files|does not write")
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])

@@ -105,7 +105,7 @@ def test_models_in_models(path):
     for _ in range(configs.NESTED):
         model = keras.Sequential([keras.Input((8, 6, 3)), model])
     model.save(path)
-    refused(path, "models in models, more than 10 deep")
+    refused(path, "models nested more than 10 deep")
 
 
 def test_long_configurations(path):
@@ -129,7 +129,7 @@ def test_signals_larger_than_any(path):
 def test_a_pipe_is_not_waited_for(path):
     path.unlink()
     os.mkfifo(path)
-    refused(path, "no regular file")
+    refused(path, "not a regular file")
 
 
 def test_images_and_numbers_larger_than_any(path):

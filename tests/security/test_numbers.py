@@ -307,8 +307,8 @@ def test_memory_that_is_left_is_what_the_machine_has(tmp_path, monkeypatch):
     ("words", "message"),
     [
         (["demo", "--images", 10**9], "The demo explains 1 to 1,000 scenes. Got images=1000000000"),
-        (["layers", "--size", "240x320"], "the model takes images of 96 by 96 alone: leave it out"),
-        (["explain", "PHOTO", "--size", "240"], "the model takes images of 96 by 96 alone: leave it out"),
+        (["layers", "--size", "240x320"], "the model only takes images of 96 by 96: leave it out"),
+        (["explain", "PHOTO", "--size", "240"], "the model only takes images of 96 by 96: leave it out"),
         (["explain", "PHOTO", "--size", "9" * 5000], "Expected a number, or HxW"),
         (["explain", "PHOTO", "--unit", "9" * 5000], "Expected a number from 0"),
         (["explain", "PHOTO", "--unit", "top-" + "9" * 5000], "Expected a number from 0"),

@@ -45,48 +45,52 @@ def explain(
     placement: str = "measured",
     **method_params: Any,
 ) -> Explanation:
-    """Explain a model's scores on many images, batch by batch, as `model.predict` predicts them.
+    """Explain a model's scores on many images, batch by batch like `model.predict`.
 
     Args:
         method: an explaining method, or the name of a registered one.
-        model: see the contract in `ke.methods`.
-        x: images as an array or tensor; or a `tf.data.Dataset`, torch `DataLoader`, `keras.utils.PyDataset` or
+        model: a model as described in `ke.methods`.
+        x: the images: an array or tensor; or a `tf.data.Dataset`, torch `DataLoader`, `keras.utils.PyDataset` or
             generator of batches, with or without the units to explain.
-        y: the units to explain, for arrays: an int, (N,) or (N, K); None for every unit. Of any source, also
-            "predicted" for the unit that the model scores highest on each image as it came, and "top-3" (or another
-            number) for the highest three, in falling order, instead of those that the source gives; with `score`, of
-            its columns.
-        batch_size: images explained at once, where `x` is no source of batches itself. None: 32, but fewer large ones
-            on PyTorch's CPU, which is faster so. Scores and maps do not depend on it. A model that is a function is
-            called with no more images than that: with one at a time for batch_size=1.
-        verbose: 0 for no progress bar.
-        steps: batches to take from `x`; needed only for sources without an end.
-        callbacks: Keras callbacks; their `on_predict_*` are called.
+        y: the units to explain. For arrays: an int, (N,) or (N, K). None explains every unit. For any source, it can
+            also be "predicted" or "top-3" (or another number): the unit, or the three units in descending order, that
+            the model scores highest on each unmodified image. These replace the units that the source gives. With
+            `score`, units are the columns of the score.
+        batch_size: how many images are explained at once, unless `x` already gives batches. None means 32, or fewer
+            if the images are large and PyTorch runs on a CPU, where that is faster. Scores and maps do not depend on
+            it. A model that is a function is called with at most this many images, so batch_size=1 calls it with one
+            image at a time.
+        verbose: 0 shows no progress bar.
+        steps: the number of batches to take from `x`. Only endless sources need it.
+        callbacks: Keras callbacks. Their `on_predict_*` methods are called.
         postprocessing: a function of `(maps, axis=spatial axes)` or `(maps)` that changes the maps, such as
             `ke.filters.normalize`.
-        resizing: True to resize maps to the images, False not to, or a size.
-        seed: for methods that draw random numbers. The same seed gives the same maps; None is seed 0.
-        run_eagerly, jit_compile: as in `model.compile`; by default compiled, with XLA only on JAX.
-        precision: "bfloat16" or "float16", for what a model of float32 computes, also its gradients; sums over them,
-            scores and maps stay float32, and nothing of the model is changed. None is the model's own.
-        leaf: of a model of several inputs, which of them is the images: its name, index, or a tuple of them. `x` is a
-            tuple, list or dictionary of arrays with a row for each image, or gives such batches. All but the images
-            are fed to the model as they are.
-        shared: of several inputs, those that are the same for all images and have no row for each, as the texts of a
-            model of images and texts: a name, index or tuple of them, or a list of such.
-        channels: which axis of the images has the channels: its number, "first", "last" or "none", for a model that
-            does not show it. None: as the model takes them.
-        placement: where a hidden signal's map lies in the images: "measured", which is over all that the model sees of
-            them, as usual, unless it is measured that the signal's cells are off from there by more than half a cell
-            (`.about["placement"]` then says where they are); or "stretch", over all of it in any case.
-        as_numpy: whether NumPy arrays are returned, or the backend's own tensors on the model's device.
-        method_params: the method's own.
+        resizing: True resizes the maps to the size of the images, False or None keeps their size, and a tuple or
+            list is the size to resize them to.
+        seed: the seed of methods that draw random numbers. The same seed gives the same maps. None is seed 0.
+        run_eagerly, jit_compile: as in `model.compile`. By default, steps are compiled, with XLA only on JAX.
+        precision: "bfloat16" or "float16" runs a float32 model and its gradients in that type. Sums over gradients,
+            scores and maps stay float32, and the model is not changed. None keeps the model's own type.
+        leaf: for a model with several inputs, the input that holds the images: its name or index, or a tuple of these
+            if the inputs are nested. `x` is then a tuple, list or dictionary of arrays with one row per image, or gives
+            such batches. All other inputs are passed to the model unchanged.
+        shared: for a model with several inputs, the inputs that are the same for all images and have no row per image,
+            such as the texts of an image-text model: a name, index or tuple as in `leaf`, or a list of these.
+        channels: the channel axis of the images, if the model does not show it: its number, "first", "last" or
+            "none". None uses the axis that the model takes.
+        placement: where the map of a hidden signal lies in the images. "measured" lays it over everything that the
+            model sees of the image, unless the signal's cells are found to be off by more than half a cell. In that
+            case the map is laid where the cells are, and `.about["placement"]` says where. "stretch" always lays it
+            over everything that the model sees.
+        as_numpy: True returns NumPy arrays, False returns the backend's tensors on the model's device.
+        method_params: parameters of the method itself.
 
     Returns:
         `scores` (N, K) and `maps` (N, *S, K), in an `Explanation`.
 
     Raises:
-        InputError, LayerError: what came does not fit; before any work where `x` is an array.
+        InputError, LayerError: the arguments do not fit the model or the method. If `x` is an array, this is raised
+            before any computation.
     """
     method = registry.method_of(method)
     check_arguments(
@@ -129,7 +133,7 @@ def explain(
 
 @dataclass(frozen=True)
 class Explaining(Program):
-    """Scores and maps of a batch, postprocessed and resized; if postprocessed, also the ends of the raw maps."""
+    """Scores and maps of a batch, postprocessed and resized. With postprocessing, also the extremes of the raw maps."""
 
     method: Callable
     params: dict[str, Any]
@@ -153,8 +157,8 @@ class Explaining(Program):
         if self.resizing:
             if len(axis) < rank:
                 raise InputError(
-                    f"The signal has maps of shape {tuple(maps.shape[1:-1])}, and the images {rank} axes of space, so "
-                    "they cannot be brought to the images' size: give resizing=False."
+                    f"The signal has maps of shape {tuple(maps.shape[1:-1])}, and the images have {rank} spatial axes, "
+                    "so the maps cannot be resized to the images: give resizing=False."
                 )
             of_layer = registry.of_layer(self.method)
             windows = view.windows_of(params.get("layer"), params.get("layers")) if of_layer else None
@@ -164,20 +168,20 @@ class Explaining(Program):
 
 
 def partial_explain(method: Callable, **defaults: Any) -> Callable:
-    """`explain` for one method, with parameters of its own."""
+    """`explain` for one method, with other default arguments."""
 
     def explain_with(model: Any, x: Any, y: Any = None, **params: Any) -> Explanation:
         return explain(method, model, x, y, **{**defaults, **params})
 
     explain_with.__name__ = explain_with.__qualname__ = getattr(method, "__name__", "method")
-    explain_with.__doc__ = (method.__doc__ or "") + "\n    All arguments of `ke.explain` are taken as well."
+    explain_with.__doc__ = (method.__doc__ or "") + "\n    It also takes all arguments of `ke.explain`."
     explain_with.__signature__ = _signature(method, explain_with, defaults)  # type: ignore[attr-defined]
     return explain_with
 
 
 @functools.cache
 def shared_parameters() -> Mapping[str, inspect.Parameter]:
-    """The parameters of `explain`, read once for all shortcuts."""
+    """The parameters of `explain`, inspected once for all shortcuts."""
     return inspect.signature(explain).parameters
 
 
@@ -188,30 +192,30 @@ def _signature(method: Callable, shortcut: Callable, defaults: dict[str, Any]) -
     if own is None:
         return inspect.Signature([model, x, y, params])
     shared = dict(list(shared_parameters().items())[4:-1])
-    named = {**own, **shared}  # a seed is both's
+    named = {**own, **shared}  # both may have a seed
     return inspect.Signature(
         [model, x, y, *(p.replace(kind=p.KEYWORD_ONLY, default=defaults.get(n, p.default)) for n, p in named.items())]
     )
 
 
 def _collected(outputs: Iterator, batches: deque, results: Any) -> tuple[Any, Any]:
-    """Collect the results of all batches: the images of the first batch, and the first image of the last one."""
+    """Collect the results of all batches. Return the images of the first batch and the first image of the last one."""
     first = None
     try:
-        for image, output in outputs:  # noqa: B007 (the last one is returned)
+        for image, output in outputs:  # noqa: B007 (the last image is returned)
             batch = batches.popleft()
             first = batch[0] if first is None else first
             results.add(output, batch)
     except (Exception, KeyboardInterrupt) as error:
         if results.filled:
             error.partial = Explanation(*results.done())  # type: ignore[union-attr]
-            error.add_note(f"{results.filled} images had been explained by then: see this exception's `.partial`.")
+            error.add_note(f"{results.filled} images had been explained before this: see this exception's `.partial`.")
         raise
     return first, image
 
 
 def _warn(flaws: Flaws, by: Callable | None, signal: str | None, probe: Callable, notes: Iterable) -> None:
-    """Warn of what is wrong with scores and maps, and of the notes."""
+    """Warn about flaws of scores and maps, and show the notes as warnings."""
     name = "the filter" if by is None else f"{registry.named(by)}()"
     for text in filter(None, (*flaws.warnings(name, signal and f"the layer ({signal})", probe), *notes)):
         warnings.warn(text, stacklevel=outside())
@@ -224,9 +228,9 @@ def _postprocess(filter: Callable, maps: Any, axis: tuple, resizing: Any) -> Any
     if len(rows) > 1 or len(shape) <= (max(axis, default=1) if resizing else 1):
         came = f"maps of shape {shape}" if shape else registry.told(made)
         raise InputError(
-            f"postprocessing={registry.named(filter)} returned {came}, and the maps were expected, as many as came and "
-            f"with as many axes of space, {tuple(maps.shape)}: a function of (maps, axis=spatial axes) or (maps) to "
-            "maps."
+            f"postprocessing={registry.named(filter)} returned {came}, and the maps were expected, with as many "
+            f"images and spatial axes as in {tuple(maps.shape)}: give a function of (maps, axis=spatial axes) or "
+            "(maps) that returns maps."
         )
     return made
 

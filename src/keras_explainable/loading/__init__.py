@@ -1,4 +1,4 @@
-"""Models by name or file, and how to feed them images: the demo's, `keras.applications`, files of Keras and PyTorch."""
+"""Load models by name or file, and prepare images for them: the demo, `keras.applications`, Keras and PyTorch files."""
 
 from keras_explainable.loading.applications import applications as applications
 from keras_explainable.loading.load import BATCH as BATCH

@@ -1,4 +1,4 @@
-"""Archives whose list of members is no longer than that of any known model: one of millions takes gigabytes to read."""
+"""Open archives with a limit on the list of members: reading a list of millions would take gigabytes of memory."""
 
 import io
 import zipfile
@@ -8,19 +8,19 @@ from pathlib import Path
 
 from keras_explainable.loading.configs import too_much
 
-DIRECTORY = 4 << 20  # bytes of the list of members: 10,000 of them with long names
+DIRECTORY = 4 << 20  # bytes of the list of members: enough for 10,000 members with long names
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """An archive, to be read. Raises: Refused: its list of members is longer than that of any known model."""
+    """Open an archive to read it. Raise Refused if its list of members is longer than that of any known model."""
     with _Bounded(io.FileIO(path)) as file, zipfile.ZipFile(file) as archive:
         file.most = None
         yield archive
 
 
 class _Bounded(io.BufferedReader):
-    """A file that is not read further once `zipfile` asks for a list of members that is too long."""
+    """A file that raises Refused when `zipfile` reads a list of members that is too long."""
 
     most: int | None = DIRECTORY
 

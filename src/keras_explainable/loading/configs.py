@@ -1,6 +1,6 @@
-"""What the configuration in a Keras file may name: objects of Keras, and those that the user has imported already.
+"""Check the configuration in a Keras file. It may only name objects of Keras and those that the user already imported.
 
-Keras looks names up and imports modules while it builds a model. So the whole configuration is walked before that.
+Keras looks up names and imports modules while it builds a model. So the whole configuration is checked before that.
 """
 
 import inspect
@@ -18,18 +18,19 @@ BYTES = 16 << 20
 CONTAINERS = 500_000  # lists and dictionaries
 DEPTH = 100
 LAYERS = 5_000
-CALLS = 10_000  # of layers in all, each counted as often as the models that it is in are called
-STEPS = 1_000_000  # layers, times the rounds in which they can be connected
-NESTED = 10  # models in models
-VALUES = 1 << 26  # of one input
+CALLS = 10_000  # of layers in total; a layer in a model counts once for each call of that model
+STEPS = 1_000_000  # number of layers times the rounds that connecting them takes
+NESTED = 10  # depth of models in models
+VALUES = 1 << 26  # in one input
 
-NAMESPACES = ("activations", "initializers", "regularizers", "losses", "ops")  # whose functions compute, and no more
-LEGACY = ("layers", "models", "initializers", "regularizers", "constraints", "dtype_policies")  # named without a module
-NO_FUNCTIONS = {"serialize", "deserialize", "get"}  # by which a namespace finds its objects
-# Functions of keras.ops that call others, as often as a file says.
+NAMESPACES = ("activations", "initializers", "regularizers", "losses", "ops")  # with functions that only compute
+# Older files name the classes of these without a module.
+LEGACY = ("layers", "models", "initializers", "regularizers", "constraints", "dtype_policies")
+NO_FUNCTIONS = {"serialize", "deserialize", "get"}  # these look up other objects of a namespace
+# Functions of keras.ops that call other functions, as often as the file says.
 LOOPS = {"associative_scan", "cond", "custom_gradient", "fori_loop", "jvp", "map", "scan", "switch", "vectorize"}
 LOOPS |= {"vectorized_map", "while_loop"}
-# Layers of Keras that are more than computations.
+# Layers of Keras that do more than compute.
 REFUSED = {
     "TFSMLayer": "which loads a SavedModel from a path",
     "TorchModuleWrapper": "which unpickles a module of PyTorch",
@@ -43,9 +44,9 @@ REFUSED |= dict.fromkeys(LOOPING, "which calls functions as often as the file sa
 PUBLISHERS = ("keras", "keras_cv", "keras_hub", "keras_nlp")
 PATHS = {"vocabulary", "merges", "proto", "special_tokens", "language_tokens"}  # settings that may name a file
 LONGEST_PATH = 4096
-# Settings of layers that are numbers, by which lists would enlarge a signal unseen.
+# Settings of layers that must be numbers: a list would enlarge the signal without changing its declared shape.
 NUMBERS_ALONE = {"alpha", "epsilon", "mask_value", "max_value", "negative_slope", "threshold"}
-TRIED = ((2, 3, 4, 6), (2, 6))  # shapes of signals
+TRIED = ((2, 3, 4, 6), (2, 6))  # shapes of signals on which functions are tried
 DATA = {"__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__", "__tuple__"}
 DATA |= {"TensorShape"}
 NUMBERS = re.compile(r"bool|string|bfloat16|(u?int|float|complex)\d{1,3}|float8_e\dm\d\w*")
@@ -53,7 +54,7 @@ ALLOW = "If you trust its source, allow it: --unsafe, or safe_mode=False"
 
 
 class Refused(Exception):
-    """What a file is or does, and what to do about it: the two sentences of an error, without the file's name."""
+    """A file is refused. Holds the problem and the remedy: the sentences of the error, without the file's name."""
 
     def __init__(self, problem: str, remedy: str) -> None:
         super().__init__(problem, remedy)
@@ -62,8 +63,8 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class _Place:
-    """Where in a configuration: the names of the layers around, the models among them, how often they are called in
-    all, and the depth."""
+    """A place in a configuration: the names of the enclosing layers, the number of models among them, how often they
+    are called in total, and the depth."""
 
     layers: tuple[str, ...] = ()
     models: int = 0
@@ -75,7 +76,7 @@ class _Place:
 
 
 def read(text: bytes | str) -> Any:
-    """The configuration. Raises: Refused: it is no JSON, or larger than that of any known model."""
+    """Parse the configuration. Raise Refused if it is not JSON or is larger than that of any known model."""
     data = text.encode() if isinstance(text, str) else text
     if len(data) > BYTES or data.count(b"{") + data.count(b"[") > CONTAINERS:
         raise too_much(f"a configuration of more than {BYTES:,} bytes, or {CONTAINERS:,} lists")
@@ -86,11 +87,15 @@ def read(text: bytes | str) -> Any:
 
 
 def check(config: Any) -> tuple[dict[str, Any], bool]:
-    """The user's own objects that a configuration names, and whether anything was taken off it that Keras must not get:
-    how models inside of the model were compiled, and what shape a `Lambda` says that a function of Keras gives.
+    """Check a configuration, and remove what Keras must not read.
+
+    This is how models inside the model were compiled, and the output shape that a `Lambda` declares for a function of
+    Keras.
+
+    Returns the user's own objects that the configuration names, and whether anything was removed.
 
     Raises:
-        Refused: it names more than safe mode makes, or by far more than a model has.
+        Refused: it names objects that safe mode does not create, or is far larger than that of any known model.
     """
     own: dict[str, Any] = {}
     shared: dict[Any, list[dict]] = {}
@@ -104,7 +109,7 @@ def check(config: Any) -> tuple[dict[str, Any], bool]:
         children = node if isinstance(node, list) else list(node.values())
         if isinstance(node, dict):
             compiled = node.pop("compile_config", None)
-            if not place.depth:  # `compile=False` passes it by
+            if not place.depth:  # `compile=False` skips it
                 children = [child for child in children if child is not compiled]
             changed |= place.depth > 0 and compiled is not None
             made = _object(node, place, own) if "class_name" in node else None
@@ -118,36 +123,36 @@ def check(config: Any) -> tuple[dict[str, Any], bool]:
                     _shared(node, shared)
             _check_sizes(node)
         if layers > LAYERS or calls > CALLS:
-            raise too_much(f"more than {LAYERS:,} layers, or {CALLS:,} calls of them in all")
+            raise too_much(f"more than {LAYERS:,} layers, or more than {CALLS:,} calls of layers")
         if place.models > NESTED:
-            raise too_much(f"models in models, more than {NESTED} deep")
+            raise too_much(f"models nested more than {NESTED} deep")
         below = _Place(place.layers, place.models, place.times, place.depth + 1)
         waiting.extend((child, below) for child in children if isinstance(child, dict | list))
     if any(_made_of(node) != _made_of(nodes[0]) for nodes in shared.values() for node in nodes[1:]):
         raise Refused(
             "uses one layer in several places (shared_object_id) and describes it differently there",
-            f"No such file is written by Keras. {ALLOW}",
+            f"Keras writes no such file. {ALLOW}",
         )
     return own, changed
 
 
 def too_much(what: str) -> Refused:
-    """The refusal of what is larger than in any known model."""
-    return Refused(f"has {what}: no known model needs that, and it may exhaust memory or time", ALLOW)
+    """The error for something larger than in any known model."""
+    return Refused(f"has {what}: no known model needs that much, and loading it may exhaust memory or time", ALLOW)
 
 
 def _object(node: dict, place: _Place, own: dict[str, Any]) -> Any:
-    """The class or function that an entry names, None for plain data. Raises: Refused: safe mode does not make it."""
+    """The class or function that an entry names, None for plain data. Raise Refused if safe mode does not allow it."""
     name, module = node["class_name"], node.get("module")
     inner, registered = node.get("config"), node.get("registered_name", name)
     if not isinstance(name, str) or not isinstance(module, str | None) or not isinstance(registered, str | None):
-        raise Refused("is damaged: its configuration names objects by something else than text", "Copy it again")
+        raise Refused("is damaged: its configuration names an object by something other than text", "Copy it again")
     if name in DATA:
         _check_data(inner, place)
         return None
     if name == "__lambda__" or (name == "Lambda" and isinstance(inner, dict) and _is_code(inner.get("function"))):
         where = place if name == "__lambda__" else _Place((*place.layers, _name(node)))
-        raise Refused(f"brings Python code of its own (a lambda{where}), which safe mode refuses to run", ALLOW)
+        raise Refused(f"contains Python code of its own (a lambda{where}), which safe mode does not run", ALLOW)
     if name == "function":
         return _function(inner, module, registered, place, own)
     users = _registered(registered or name)
@@ -159,28 +164,28 @@ def _object(node: dict, place: _Place, own: dict[str, Any]) -> Any:
     if found is None:
         whole = registered if registered and ">" in registered else f"{module}.{name}" if module else name
         raise Refused(
-            f"uses {whole}, which is not known here ({str(place).strip() or 'at the top'}), and safe mode imports "
-            "nothing by a file's word",
+            f"uses {whole}, which is not known here ({str(place).strip() or 'at the top'}), and safe mode does not "
+            "import what a file names",
             f"Import it in Python, and explain the model there. {ALLOW}",
         )
     reason = REFUSED.get(found.__name__)
     if reason or not issubclass(found, _kinds()):
-        reason = reason or "which is no layer of Keras 3, nor a part of one"
+        reason = reason or "which is neither a layer of Keras 3 nor a part of one"
         raise Refused(f"uses {found.__name__}{place}, {reason}; safe mode refuses it", ALLOW)
     return found
 
 
 def _check_paths(made: Any, node: dict, place: _Place) -> None:
-    """Raises: Refused: a layer of Keras's own libraries would read a file that is not this one."""
+    """Raise Refused if a layer of one of Keras's own libraries would read another file."""
     inner = node["config"] if isinstance(node.get("config"), dict) else {}
     paths = [inner[key] for key in PATHS & inner.keys() if isinstance(inner[key], str)]
-    paths = [path for path in paths if len(path) <= LONGEST_PATH]  # else it is the content of one
+    paths = [path for path in paths if len(path) <= LONGEST_PATH]  # a longer text is the content of a file
     if paths and getattr(made, "__module__", "").partition(".")[0] in PUBLISHERS:
         raise Refused(f"makes {node['class_name']}{place} read a file ({paths[0][-80:]}); safe mode refuses it", ALLOW)
 
 
 def _function(name: Any, module: str | None, registered: str | None, place: _Place, own: dict[str, Any]) -> Any:
-    """A function of Keras that only computes, or of the user's. Raises: Refused: any other."""
+    """A function of Keras that only computes, or one of the user's. Raise Refused for any other."""
     users = _registered(name)
     if users is not None:
         own[name] = users
@@ -194,15 +199,15 @@ def _function(name: Any, module: str | None, registered: str | None, place: _Pla
                 return found
     raise Refused(
         f"calls the function {module}.{name}{place}; safe mode allows those of keras.{', keras.'.join(NAMESPACES)}, "
-        "and yours that are registered with keras.saving",
+        "and your own that are registered with keras.saving",
         ALLOW,
     )
 
 
 def _check_layer(made: Any, node: dict, place: _Place) -> bool:
-    """Look at what would make a layer of Keras compute something else than the shape it is said to give.
+    """Check the settings by which the output of a layer of Keras could differ from its declared shape.
 
-    Returns whether something was taken off. Raises: Refused: it has that.
+    Returns whether something was removed. Raise Refused if there is such a setting.
     """
     inner = node.get("config")
     if not isinstance(inner, dict) or not made.__module__.startswith("keras."):
@@ -219,7 +224,7 @@ def _check_layer(made: Any, node: dict, place: _Place) -> bool:
         name, module, registered = (value.get(k) for k in ("config", "module", "registered_name"))
         here = _Place((*place.layers, _name(node)))
         if not _keeps_shapes(_function(name, module, registered, here, {})):
-            wanted = "where one that gives signals of the shape that it gets was expected"
+            wanted = "where one that returns signals of the shape that it gets was expected"
             raise Refused(f"calls the function {module}.{name} as the {key} of {where}, {wanted}", ALLOW)
     for key in NUMBERS_ALONE & inner.keys():
         if isinstance(inner[key], list | dict):
@@ -228,17 +233,17 @@ def _check_layer(made: Any, node: dict, place: _Place) -> bool:
 
 
 def _registered(name: Any) -> Any:
-    """What the user has registered with Keras under a name."""
+    """The object that the user registered with Keras under this name, or None."""
     return keras.saving.get_registered_object(name) if isinstance(name, str) else None
 
 
 def _class_of(value: Any) -> Any:
-    """The class that a value names, if it is an entry with a configuration."""
+    """The name of a value's class, if it is an entry with a configuration, else None."""
     return value.get("class_name") if isinstance(value, dict) and "config" in value else None
 
 
 def _keeps_shapes(function: Any) -> bool:
-    """Whether a function, if it is one of `keras.ops`, gives signals of the shape that it gets."""
+    """Whether a function returns signals of the shape that it gets. Assumed if it is not one of `keras.ops`."""
     if vars(keras.ops).get(getattr(function, "__name__", "")) is not function:
         return True
     kept = []
@@ -246,16 +251,16 @@ def _keeps_shapes(function: Any) -> bool:
         try:
             kept.append(function(keras.KerasTensor(shape)).shape == shape)
         except Exception:
-            continue  # it takes no such signal
+            continue  # the function does not take this shape
     return bool(kept) and all(kept)
 
 
 def _shared(node: dict, shared: dict[Any, list[dict]]) -> None:
-    """Note a layer that is used in several places: Keras makes it once, by the first description that it meets."""
+    """Record a layer that is used in several places. Keras builds it once, from the first description that it reads."""
     try:
         shared.setdefault(node["shared_object_id"], []).append(node)
     except TypeError:
-        raise Refused("is damaged: the number of a shared layer is none", "Copy or download it again") from None
+        raise Refused("is damaged: it has an invalid shared_object_id", "Copy or download it again") from None
 
 
 def _made_of(node: dict) -> list[Any]:
@@ -263,14 +268,14 @@ def _made_of(node: dict) -> list[Any]:
 
 
 def _plain(value: Any) -> Any:
-    """The value without the numbers of shared objects, which Keras does not write everywhere."""
+    """The value without `shared_object_id`, which Keras does not write everywhere."""
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items() if key != "shared_object_id"}
     return [_plain(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _found(module: str | None, name: str) -> type | None:
-    """The class at a name, in a module that is imported already; None if there is none."""
+    """The class of this name in a module that is already imported, or None."""
     if module is None:
         homes = [getattr(keras, space) for space in LEGACY]
         if name == "Functional":
@@ -278,13 +283,13 @@ def _found(module: str | None, name: str) -> type | None:
     else:
         homes = [sys.modules.get(module)]
     found = next((vars(home)[name] for home in homes if home and name in vars(home)), None)
-    if found is None and module is None:  # a layer that has another name in public
+    if found is None and module is None:  # a layer with a different public name
         found = next((made for made in vars(keras.layers).values() if getattr(made, "__name__", "") == name), None)
     return found if isinstance(found, type) else None
 
 
 def _kinds() -> tuple[type, ...]:
-    """The classes of what a model consists of, and of what it was trained with."""
+    """The base classes of the parts of a model and of what it was trained with."""
     model = (keras.Operation, keras.Initializer, keras.Regularizer, keras.DTypePolicy, keras.Quantizer)
     quantization = getattr(keras.quantizers, "QuantizationConfig", keras.Quantizer)
     training = (keras.Optimizer, keras.Loss, keras.Metric, keras.optimizers.schedules.LearningRateSchedule)
@@ -292,14 +297,14 @@ def _kinds() -> tuple[type, ...]:
 
 
 def _is_code(function: Any) -> bool:
-    """Whether this is bytecode, as Keras writes it now or wrote it in HDF5 files."""
+    """Whether this is bytecode, in the current format or in the older one of HDF5 files."""
     return isinstance(function, list) or (isinstance(function, dict) and function.get("class_name") == "__lambda__")
 
 
 def _check_data(inner: Any, place: _Place) -> None:
     dtype = inner.get("dtype") if isinstance(inner, dict) else None
     if dtype is not None and not (isinstance(dtype, str) and NUMBERS.fullmatch(dtype)):
-        raise Refused(f"holds numbers of the type {str(dtype)[:40]!r}{place}", "Expected a type of Keras, as float32")
+        raise Refused(f"holds numbers of the type {str(dtype)[:40]!r}{place}", "Expected a Keras dtype such as float32")
 
 
 def _name(node: dict) -> str:
@@ -309,11 +314,11 @@ def _name(node: dict) -> str:
 
 
 def _calls(node: dict) -> int:
-    """How often a layer is called. Raises: Refused: a model's layers stand in an order that takes long to connect."""
+    """How often a layer is called. Raise Refused if connecting a model's layers would take too long."""
     inbound, layers = node.get("inbound_nodes"), node.get("layers")
     if isinstance(layers, list):
         order = {layer.get("name"): i for i, layer in enumerate(layers) if _is_named(layer)}
-        late = 0  # layers that wait for a later one: each may take one more round through all
+        late = 0  # layers that need a later one: each may take one more round over all layers
         for i, layer in enumerate(layers):
             later = (order.get(name, -1) > i for name in _references(layer) if isinstance(name, str))
             late += _is_named(layer) and any(later)
@@ -327,7 +332,7 @@ def _is_named(layer: Any) -> bool:
 
 
 def _references(layer: Any) -> Iterator[Any]:
-    """The names of the layers whose outputs a layer takes, in either of the formats."""
+    """The names of the layers whose outputs a layer takes, in either format of files."""
     waiting = [layer.get("inbound_nodes")] if isinstance(layer, dict) else []
     while waiting:
         node = waiting.pop()

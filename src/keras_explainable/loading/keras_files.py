@@ -1,4 +1,4 @@
-"""Files of Keras, `.keras` and HDF5: looked through before Keras builds anything, in safe mode."""
+"""Load Keras files, `.keras` and HDF5. In safe mode, they are checked before Keras builds anything."""
 
 import json
 import re
@@ -20,10 +20,10 @@ HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def load(path: Path, safe_mode: bool) -> Any:
-    """The model in a file, the file's kind told by its first bytes and not by its name.
+    """Load the model in a file. The first bytes decide the kind of the file, not its name.
 
     Raises:
-        ModelFileError: it is none, is damaged, or names or allocates what safe mode refuses.
+        ModelFileError: it is not a model file, is damaged, or names or allocates what safe mode refuses.
     """
     kind = _kind(path)
     if safe_mode:
@@ -43,10 +43,11 @@ def load(path: Path, safe_mode: bool) -> Any:
 
 
 def _check(path: Path, kind: str) -> str | None:
-    """The configuration that Keras is to get, where that is not all that is in the file; None for the file as it is.
+    """Check a file. Return the configuration to load, if parts of the file's own one were removed, or None if the file
+    can be loaded as it is.
 
     Raises:
-        Refused: the file names or allocates what safe mode refuses. Other errors are those of Keras.
+        Refused: the file names or allocates what safe mode refuses. Other errors come from Keras.
     """
     import h5py
 
@@ -54,13 +55,13 @@ def _check(path: Path, kind: str) -> str | None:
     named = _named(text)
     if not probe.survived(path):
         raise configs.Refused(
-            "is damaged: the reader of HDF5 files hangs on it, or takes hundreds of megabytes for its texts",
+            "is damaged: the HDF5 library hangs on it, or needs hundreds of megabytes to read its attributes",
             "Copy or download it again",
         )
     with h5py.File(source, "r") as file:
         values = limits.stored(file, path.stat().st_size)
         named = named or _named(file.attrs.get("model_config"))
-    if not named:  # there is no configuration, as Keras will say
+    if not named:  # there is no configuration: Keras raises an error
         return None
     config, own, changed = named
     rest = json.dumps(config) if changed else None  # before Keras changes it
@@ -69,8 +70,8 @@ def _check(path: Path, kind: str) -> str | None:
 
 
 def _named(text: Any) -> tuple[Any, dict[str, Any], bool] | None:
-    """A configuration, the user's own objects that it names, and whether it is less than was there; None if there is
-    none."""
+    """A configuration, the user's own objects that it names, and whether parts of it were removed. None if this is not
+    text."""
     if not isinstance(text, bytes | str):
         return None
     config = configs.read(text)
@@ -94,40 +95,40 @@ def _rewritten(path: Path, copy: Path, kind: str, text: str) -> Path:
 
 
 def _told(error: Exception, kind: str) -> tuple[str, str]:
-    """What is wrong with a file on which Keras failed, and what to do."""
+    """The problem of a file that Keras failed to load, and the remedy."""
     text = str(error)
     if "safe_mode" in text or "unsafe_deserialization" in text:
-        return "brings Python code of its own, which safe mode refuses to run", configs.ALLOW
+        return "contains Python code of its own, which safe mode does not run", configs.ALLOW
     if unknown := re.search(r"(?:Could not locate \w+|Unknown \w+:) '([^']+)'", text):
         problem = f"uses {unknown[1]}, which is not known here"
-        return problem, "Load it in Python, where that can be imported, and explain the model there"
+        return problem, "Load the file in Python after importing it, and explain the model there"
     if "truncated" in text or isinstance(error, zipfile.BadZipFile | EOFError | zlib.error):
         return f"is damaged or cut short ({first_line(error)})", "Copy or download it again"
     if isinstance(error, MemoryError):
-        return "needs more memory than there is", "Load it on a larger machine"
+        return "needs more memory than is available", "Load it on a machine with more memory"
     problem = f"is an intact {kind} file, but holds no whole Keras model ({reason(error)})"
-    return problem, "Expected what `model.save` writes, not weights alone"
+    return problem, "Expected a file that `model.save` writes, not weights alone"
 
 
 def _kind(path: Path) -> str:
-    """Zip or HDF5. Raises: ModelFileError: it is neither, or has a name by which Keras would not open it."""
+    """The kind, zip or HDF5. Raise a ModelFileError if it is neither, or if Keras would not open it by its name."""
     if path.is_dir():
         raise ModelFileError(f"{path} is a folder. Expected a .keras or .h5 file, as `model.save` writes it.")
     if not path.is_file():
-        raise ModelFileError(f"{path} is no regular file. Expected a .keras or .h5 file, as `model.save` writes it.")
+        raise ModelFileError(f"{path} is not a regular file. Expected a .keras or .h5 file, as `model.save` writes it.")
     try:
         with path.open("rb") as file:
             start = file.read(8)
     except OSError as error:
         raise ModelFileError(f"{path} cannot be opened: {error.strerror}.") from None
-    if path.suffix == ".keras" and zipfile.is_zipfile(path):  # whatever else it is, Keras reads it as that
+    if path.suffix == ".keras" and zipfile.is_zipfile(path):  # Keras reads it as a zip file, whatever else it is
         return "zip"
     if start == HDF5:
         kind, suffixes = "HDF5", [".h5", ".hdf5"]
     elif zipfile.is_zipfile(path):
         kind, suffixes = "zip", [".keras"]
     elif start.startswith(b"PK") or not start:
-        raise ModelFileError(f"{path} is empty or cut short: it is no whole .keras file. Copy or download it again.")
+        raise ModelFileError(f"{path} is empty or cut short: it is not a whole .keras file. Copy or download it again.")
     else:
         raise ModelFileError(f"{path} is not a Keras model. Expected a .keras or .h5 file, as `model.save` writes it.")
     if path.suffix not in suffixes:

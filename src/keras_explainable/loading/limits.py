@@ -1,4 +1,4 @@
-"""How much a Keras file may unpack and allocate, measured before either is done."""
+"""Limits on what a Keras file unpacks and allocates. They are checked before either is done."""
 
 import io
 import itertools
@@ -14,31 +14,31 @@ from keras_explainable.loading import archives
 from keras_explainable.loading.configs import ALLOW, Refused, too_much
 from keras_explainable.loading.texts import layer_of
 
-EXPANSION, FLOOR = 20, 64 << 20  # bytes unpacked, for each of the file's; weights are hardly packed at all
+EXPANSION, FLOOR = 20, 64 << 20  # most bytes unpacked, per byte of the file; weights hardly compress
 MEMBERS, OBJECTS = 10_000, 200_000
-SPARE = 1_000_000  # weights beyond those that are stored
-SIGNAL = 1 << 28  # values of a layer's output for one image: one gigabyte
-SECONDS = 60  # of building a model without weights: those of 1,000 layers take 2
+SPARE = 1_000_000  # declared weights beyond those that are stored
+SIGNAL = 1 << 28  # values in a layer's output for one image: one gigabyte
+SECONDS = 60  # to build a model without weights: 1,000 layers take 2 s
 PACKING = {1: "deflate", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}  # the filters of HDF5 that h5py writes
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 LEGACY = {"Functional": keras.Model, "Model": keras.Model, "Sequential": keras.Sequential}
 
 
 def unpacked(path: Path) -> tuple[bytes, io.BytesIO]:
-    """The configuration and the weights in an archive. Raises: Refused: it unpacks to far more than it holds."""
+    """The configuration and the weights in an archive. Raise Refused if it unpacks to far more than its size."""
     with archives.opened(path) as archive:
         members = archive.infolist()
         names = [member.filename for member in members]
         if len(names) > MEMBERS or len(set(names)) < len(names):
-            raise Refused(f"has members of the same name, or more than {MEMBERS:,}", "No such file is written by Keras")
+            raise Refused(f"has members of the same name, or over {MEMBERS:,} members", "Keras writes no such file")
         _check_size(sum(member.file_size for member in members), path.stat().st_size)
         if CONFIG in names and WEIGHTS not in names:
-            raise Refused(f"holds no {WEIGHTS}", f"Expected what `model.save` writes. {ALLOW}")
+            raise Refused(f"holds no {WEIGHTS}", f"Expected a file that `model.save` writes. {ALLOW}")
         return archive.read(CONFIG), io.BytesIO(archive.read(WEIGHTS))
 
 
 def stored(file: Any, size: int) -> int:
-    """The number of values in an HDF5 file of so many bytes. Raises: Refused: it says it has far more than it holds."""
+    """The number of values in an HDF5 file of `size` bytes. Raise Refused if it declares far more than fit in it."""
     import h5py
 
     values, taken, seen, waiting = 0, 0, set(), [file]
@@ -56,56 +56,57 @@ def stored(file: Any, size: int) -> int:
             taken += (item.size or 0) * item.dtype.itemsize
             continue
         if not isinstance(item, h5py.Group):
-            raise Refused("holds something else than groups and arrays", "Expected what `model.save` writes")
+            raise Refused("holds objects other than groups and arrays", "Expected a file that `model.save` writes")
         for name in item:
             if not isinstance(item.get(name, getlink=True), h5py.HardLink):
-                raise Refused("has links to elsewhere among its weights", f"No such file is written by Keras. {ALLOW}")
+                raise Refused("has links to other places among its weights", f"Keras writes no such file. {ALLOW}")
             waiting.append(item[name])
     _check_size(taken, size)
     return values
 
 
 def check_weights(config: Any, own: dict[str, Any], values: int) -> None:
-    """Build a model without weights, and count those that it declares.
+    """Build a model without values for its weights, and count the weights that it declares.
 
     Raises:
-        Refused: there are far more than values in the file, or a layer's output is larger than any known model's.
+        Refused: it declares far more weights than the file holds, or a layer's output is larger than in any known
+            model.
     """
     failed: list[Exception] = []
 
     def build() -> None:
         try:
             with keras.saving.custom_object_scope({**LEGACY, **own}):
-                with keras.StatelessScope(initialize_variables=False):  # weights have a shape, and no values
+                with keras.StatelessScope(initialize_variables=False):  # weights have a shape but no values
                     model = keras.saving.deserialize_keras_object(config, safe_mode=True)
                 declared = sum(math.prod(weight.shape) for weight in model.variables)
             if declared > SPARE + 2 * values:
                 raise Refused(
                     f"declares {declared:,} weights and holds {values:,}; it may be made to exhaust memory",
-                    f"Expected what `model.save` writes. {ALLOW}",
+                    f"Expected a file that `model.save` writes. {ALLOW}",
                 )
             _check_signals(model)
         except Exception as error:
             failed.append(error)
 
-    # In a thread, since Keras keeps in one what waits for values, and the numbers in automatic names.
+    # In a new thread: Keras keeps variables that wait for values, and the numbers in automatic names, per thread.
     thread = threading.Thread(target=build, name="keras-explainable-check", daemon=True)
     thread.start()
     thread.join(SECONDS)
-    if thread.is_alive():  # it cannot be stopped, but does not keep the process
+    if thread.is_alive():  # it cannot be stopped, but the process can still exit
         raise too_much(f"layers that take more than {SECONDS} s to connect")
     if own and failed and not isinstance(failed[0], Refused):
-        return  # the user's own layers may need their weights to be built
+        return  # the user's own layers may need the values of weights to be built
     if failed and "in a stateless scope" in str(failed[0]):
         layer = layer_of(failed[0])
-        where = f" in {layer!r}, as a layer that is stateful does" if layer else ""
-        raise Refused(f"makes weights whose number cannot be told beforehand{where}", f"Save it without them. {ALLOW}")
+        where = f" in {layer!r}, as a stateful layer does" if layer else ""
+        raise Refused(f"creates weights that cannot be counted in advance{where}", f"Save it without them. {ALLOW}")
     if failed:
         raise failed[0]
 
 
 def _check_signals(model: Any) -> None:
-    """Raises: Refused: a layer's output is larger, for one image, than any known model's, or than it is said to be."""
+    """Raise Refused if a layer's output for one image is larger than in any known model, or than its declared shape."""
     for step in getattr(model, "operations", getattr(model, "layers", [])):
         outputs = [output for node in step._inbound_nodes for output in keras.tree.flatten(node.output_tensors)]
         for output in outputs:
@@ -118,8 +119,8 @@ def _check_signals(model: Any) -> None:
             for value, output in itertools.product((inner.scale, inner.offset), outputs):
                 ones = np.broadcast_to(np.float32(1), np.shape(value))
                 if keras.ops.multiply(output, ones).shape != output.shape:
-                    wrong = f"multiplies a signal of shape {output.shape} at {step.name!r} by numbers for another"
-                    raise Refused(wrong, f"Expected what `model.save` writes. {ALLOW}")
+                    wrong = f"multiplies a signal of shape {output.shape} at {step.name!r} by numbers of another shape"
+                    raise Refused(wrong, f"Expected a file that `model.save` writes. {ALLOW}")
         if isinstance(inner, keras.Model):
             _check_signals(inner)
 
@@ -127,8 +128,8 @@ def _check_signals(model: Any) -> None:
 def _check_size(unpacked: int, size: int) -> None:
     if unpacked > FLOOR + EXPANSION * size:
         raise Refused(
-            f"says that its {size:,} bytes unpack to {unpacked:,}; it may be made to exhaust memory",
-            f"Expected what `model.save` writes, which is hardly packed. {ALLOW}",
+            f"declares that its {size:,} bytes unpack to {unpacked:,}; it may be made to exhaust memory",
+            f"Expected a file that `model.save` writes, which is hardly compressed. {ALLOW}",
         )
 
 
@@ -136,6 +137,6 @@ def _check_dataset(dataset: Any) -> None:
     created = dataset.id.get_create_plist()
     packing = {created.get_filter(i)[0] for i in range(created.get_nfilters())}
     if dataset.is_virtual or dataset.external:
-        raise Refused("has weights that are in other files", f"No such file is written by Keras. {ALLOW}")
+        raise Refused("has weights that are in other files", f"Keras writes no such file. {ALLOW}")
     if dataset.dtype.hasobject or not packing <= set(PACKING):
-        raise Refused("has weights of a type or packing that Keras does not write", f"Save it anew. {ALLOW}")
+        raise Refused("has weights of a type or compression that Keras does not write", f"Save it again. {ALLOW}")

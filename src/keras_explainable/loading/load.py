@@ -1,4 +1,4 @@
-"""Models by name or file, and how to feed them images: the demo's, `keras.applications`, files of Keras and PyTorch."""
+"""Load a model by its name or file: the demo, `keras.applications`, Keras and PyTorch files."""
 
 import importlib
 import re
@@ -30,26 +30,27 @@ def load(
     scale: str | None = None,
     size: tuple[int, int] | None = None,
 ) -> Loaded:
-    """A model by name or file.
+    """Load a model by its name or file.
 
     Args:
-        name_or_path: "demo" or None for the embedded one, a name in `keras.applications`, a `.keras` or `.h5` file, or
-            "package.module:factory", a function that returns a keras.Model or torch.nn.Module. Without safe mode also a
-            TorchScript file (`.pt`, `.pth`) or an archive of `torch.export` (`.pt2`). Modules need Keras's torch
-            backend.
-        weights: of a model of `keras.applications`; None for random ones.
-        safe_mode: a file may name layers and functions of Keras, and those that are imported and registered already;
-            nothing else is made, run, or unpickled. False for a file that you trust as much as a program.
-        scale: what a file's model takes: "raw" (0..255), "unit" (0..1), "tf" (-1..1), "torch" or "caffe" (ImageNet's
-            mean removed). None guesses "torch" for a module; for a Keras model it takes raw if there is a Rescaling or
-            Normalization layer, else guesses unit.
-        size: (H, W) of its images, where the model takes any; 224 by 224 for None.
+        name_or_path: "demo" or None for the included demo model, a name in `keras.applications`, a `.keras` or `.h5`
+            file, or "package.module:factory", a function that returns a keras.Model or torch.nn.Module. Without safe
+            mode, also a TorchScript file (`.pt`, `.pth`) or a `torch.export` archive (`.pt2`). Modules need the torch
+            backend of Keras.
+        weights: the weights of a model of `keras.applications`. None uses random weights.
+        safe_mode: a file may name layers and functions of Keras, and objects that are already imported or registered.
+            Nothing else is created, run or unpickled. Use False only for a file that you trust as much as a program.
+        scale: the values that a model from a file takes: "raw" (0..255), "unit" (0..1), "tf" (-1..1), "torch" or
+            "caffe" (ImageNet's mean removed). None guesses "torch" for a module. For a Keras model, None is "raw" if
+            the model has a Rescaling or Normalization layer, otherwise "unit" is guessed.
+        size: (H, W) of the images, if the model takes any size. None uses 224 by 224.
 
     Raises:
-        ModelFileError: no such name or file, it is no model or damaged, its code is refused, or weights that cannot be
-            fetched. InputError: the model does not take one image, or none of this size, or there is no such scale.
-            BackendError: a module, and Keras does not run on PyTorch; or this process was forked from one that had
-            explained.
+        ModelFileError: there is no such name or file, the file is damaged or is not a model, its code is refused, or
+            weights cannot be downloaded.
+        InputError: the model does not take one batch of images or this size, or there is no such scale.
+        BackendError: the model is a module and Keras does not run on PyTorch, or this process was forked from one
+            that had explained a model.
     """
     processes.check(looks=False)
     if scale is not None and scale not in SCALES:
@@ -77,7 +78,7 @@ def scores(loaded: Loaded, inputs: np.ndarray) -> np.ndarray:
     """The model's outputs (N, units).
 
     Raises:
-        InputError: it has several outputs, not one number for each unit, or fails on these images.
+        InputError: the model fails on these images, has several outputs, or its output is not one number per unit.
     """
     if not isinstance(loaded.model, keras.Model):
         return unit_scores(loaded, inputs)
@@ -85,16 +86,16 @@ def scores(loaded: Loaded, inputs: np.ndarray) -> np.ndarray:
         outputs = loaded.model.predict(inputs, verbose=0)
     except Exception as error:
         raise InputError(
-            f"The model loads, but fails on images of shape {inputs.shape}: {first_line(error)} Is its file whole?"
+            f"The model loads, but fails on images of shape {inputs.shape}: {first_line(error)} Is the file whole?"
         ) from error
     if not isinstance(outputs, np.ndarray) or outputs.ndim != 2:
         shape = keras.tree.map_structure(np.shape, outputs)
-        raise InputError(f"The model's outputs are of shape {shape}. Expected (N, units): explain others in Python.")
+        raise InputError(f"The model's outputs have shape {shape}. Expected (N, units): explain others in Python.")
     return outputs
 
 
 def unit_scores(loaded: Loaded, inputs: np.ndarray, units: np.ndarray | None = None) -> np.ndarray:
-    """The scores of units (N, K), or of all, where they are explained: before the last softmax or sigmoid."""
+    """The scores (N, K) of the given units, or of all, as they are explained: before the last softmax or sigmoid."""
     found = []
     for i in range(0, len(inputs), BATCH):
         part = slice(i, i + BATCH)
@@ -112,8 +113,8 @@ def _demo() -> Loaded:
 def _torch_file(path: Path, safe_mode: bool) -> Any:
     if keras.backend.backend() != "torch":
         raise BackendError(
-            f"{path} is a file of PyTorch, and Keras runs on {keras.backend.backend()}. Run it with --backend torch, "
-            "or with KERAS_BACKEND=torch set before Keras is imported."
+            f"{path} is a PyTorch file, and Keras runs on {keras.backend.backend()}. Run the command with "
+            "--backend torch, or set KERAS_BACKEND=torch before Keras is imported."
         )
     from keras_explainable.loading import torch_files
 
@@ -121,7 +122,11 @@ def _torch_file(path: Path, safe_mode: bool) -> Any:
 
 
 def _made(name: str) -> Any:
-    """What the function at "package.module:function" returns, which has to be a model."""
+    """The model that the function at "package.module:function" returns.
+
+    Raises:
+        ModelFileError: there is no such module or function, or it does not return a model.
+    """
     module_name, _, function = name.partition(":")
     try:
         module = importlib.import_module(module_name)
@@ -129,8 +134,8 @@ def _made(name: str) -> Any:
         if not f"{module_name}.".startswith(f"{error.name}."):
             raise
         raise ModelFileError(
-            f"There is no module {error.name!r} to import {name} from. Install it, or say the folder that it is in: "
-            "--path DIR, or PYTHONPATH."
+            f"There is no module {error.name!r} to import {name} from. Install it, or give the folder that it is in, "
+            "by --path DIR or PYTHONPATH."
         ) from None
     factory = getattr(module, function, None)
     if not callable(factory):

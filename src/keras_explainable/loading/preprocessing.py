@@ -1,4 +1,4 @@
-"""How images are prepared for a model: scale, size and channels."""
+"""Prepare images for a model: scale, size and channels."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ import numpy as np
 
 from keras_explainable.errors import InputError
 
-MOST_PIXELS = 50_000_000  # of an image, as of those that are read
+MOST_PIXELS = 50_000_000  # per image, the same limit as for reading image files
 
 
-SIDE = 224  # of images for a model that takes them at any size
+SIDE = 224  # side of the images for a model that takes any size
 
 
 def _as_applications(mode: str) -> Callable[[np.ndarray], np.ndarray]:
     return lambda x: keras.applications.imagenet_utils.preprocess_input(x, "channels_last", mode)
 
 
-# What becomes of 8-bit values; the last three are the modes of keras.applications.
+# Functions of 8-bit values. The last three are the modes of keras.applications.
 SCALES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "raw": lambda x: x,
     "unit": lambda x: x / 255.0,
@@ -29,14 +29,14 @@ SCALES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 @dataclass(frozen=True)
 class Preprocess:
-    """Callable: images uint8 (N, H, W, 3) -> what the model takes, float32, in its number and order of channels."""
+    """A function from uint8 images (N, H, W, 3) to float32 images with the number and order of the model's channels."""
 
     scale: Callable[[np.ndarray], np.ndarray]
     name: str
     guessed: bool = False
     channels: int = 3
     channels_first: bool = False
-    fit: str = "stretch"  # how an image of another shape gets its size; "crop" where the model is known to be fed so
+    fit: str = "stretch"  # how an image of another size is fitted; "crop" if the model is known to take crops
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """The images as the model takes them."""
@@ -47,7 +47,7 @@ class Preprocess:
 
 
 class Loaded(NamedTuple):
-    """A model, how to prepare images for it, their size (H, W), and the names of its units where they are known."""
+    """A model, the preprocessing and size (H, W) of its images, and the names of its units if they are known."""
 
     model: Any
     preprocess: Preprocess
@@ -56,7 +56,7 @@ class Loaded(NamedTuple):
 
 
 def fed_as_told(model: Any, scale: str | None, size: tuple[int, int] | None) -> Loaded:
-    """The model with the scale and size of its images, or a guess."""
+    """The model with the given scale and size of its images, or with a guess of these."""
     if isinstance(model, keras.Model):
         chosen = scale or ("raw" if _scales_itself(model) else "unit")
         loaded = fed(model, SCALES[chosen], chosen, guessed=scale is None and chosen == "unit")
@@ -71,7 +71,7 @@ def fed_as_told(model: Any, scale: str | None, size: tuple[int, int] | None) -> 
 
 
 def sized(loaded: Loaded, size: tuple[int, int] | None) -> Loaded:
-    """The model with images of this size, which is refused where the model has a size of its own."""
+    """The model with images of this size. Raise an InputError if the model takes another size only."""
     if size is None:
         return loaded
     if isinstance(loaded.model, keras.Model):
@@ -83,23 +83,23 @@ def sized(loaded: Loaded, size: tuple[int, int] | None) -> Loaded:
         own = torch_files.size(loaded.model) or (None, None)
     if any(side not in (None, s) for side, s in zip(own, size, strict=True)):
         taken = " by ".join(str(side or "any") for side in own)
-        raise InputError(f"size={size} (--size) came, and the model takes images of {taken} alone: leave it out.")
+        raise InputError(f"size={size} (--size) came, and the model only takes images of {taken}: leave it out.")
     if min(size) < 1 or size[0] * size[1] > MOST_PIXELS:
         raise InputError(
-            f"size={size} (--size): sides of 1 or more, and {MOST_PIXELS:,} pixels at most, were expected."
+            f"size={size} (--size) came, and sides of 1 or more and at most {MOST_PIXELS:,} pixels were expected."
         )
     return loaded._replace(size=size)
 
 
 def fed(model: Any, scale: Callable, name: str, guessed: bool = False, class_names: Any = None) -> Loaded:
-    """The model with the size and order of channels of its images."""
+    """The model with the size and the channel order of its images, which are read from its input shape."""
     shape = getattr(model, "input_shape", None)
     if not isinstance(shape, tuple) or len(shape) != 4:
-        raise InputError(f"The model takes {shape}. Expected one batch of images, (N, H, W, C).")
+        raise InputError(f"The model takes inputs of shape {shape}. Expected one batch of images, (N, H, W, C).")
     first = shape[-1] not in (1, 3, None) and shape[1] in (1, 3)
     channels, space = (shape[1], shape[2:]) if first else (shape[3], shape[1:3])
     if channels not in (1, 3, None):
-        raise InputError(f"The model takes images of {channels} channels. Expected 1 or 3, as image files have.")
+        raise InputError(f"The model takes images with {channels} channels. Expected 1 or 3, as image files have.")
     height, width = (side or SIDE for side in space)
     return Loaded(model, Preprocess(scale, name, guessed, channels or 3, first), (height, width), class_names)
 

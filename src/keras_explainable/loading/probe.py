@@ -1,6 +1,7 @@
-"""Reads the weights of a Keras file once through: a program of its own, which may exhaust memory, hang, or crash.
+"""Read the attributes in a Keras file's weights once, in a separate process that may run out of memory, hang or crash.
 
-HDF5 allocates what a file says before it sees that the file does not hold it. So it is tried where that does no harm.
+HDF5 allocates the sizes that a file declares before it checks that the file holds that much. So the file is read first
+where this does no harm.
 """
 
 import io
@@ -10,14 +11,14 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-MEGABYTES, SECONDS = 512, 5  # and one second more for each 50 MB of the file
+MEGABYTES, SECONDS = 512, 5  # and one more second for each 50 MB of the file
 OPENED, EXHAUSTED = 0, 3  # exit codes
 
 
 def survived(path: Path) -> bool:
-    """Whether the texts and sizes in a file can be read, in so much memory and time. Errors in opening it are not."""
+    """Whether the attributes in a file can be read within the limits. True for files that cannot be opened."""
     if getattr(sys, "frozen", False) or not sys.executable:
-        return True  # there is no Python to start
+        return True  # there is no Python interpreter to start
     seconds = SECONDS + (path.stat().st_size >> 20) / 50
     command = [sys.executable, "-P", __file__, str(path.resolve())]
     try:
@@ -33,7 +34,7 @@ def _main(path: Path) -> int:
     try:
         file = h5py.File(source, "r")
     except Exception:
-        return OPENED  # as will be seen and told
+        return OPENED  # the caller opens the file too and reports the error
     _limit_memory()
     try:
         file.visititems(lambda _, item: _read(item))
@@ -49,14 +50,14 @@ def _read(item: Any) -> None:
 
 
 def _limit_memory() -> None:
-    """What is taken already, and MEGABYTES more."""
+    """Limit the memory of this process to MEGABYTES more than it already uses."""
     try:
         import resource
 
         taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (taken + (MEGABYTES << 20), resource.RLIM_INFINITY))
     except (ImportError, OSError, ValueError):
-        pass  # a system that has no such limit
+        pass  # the system has no such limit
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Files of PyTorch that hold a whole model, read without unpickling: TorchScript and `torch.export` archives."""
+"""Load PyTorch files that hold a whole model without unpickling them: TorchScript files and `torch.export` archives."""
 
 import os
 import threading
@@ -15,25 +15,26 @@ from keras_explainable.errors import ModelFileError
 from keras_explainable.loading import archives, configs
 
 SAFE = (
-    "Expected what `torch.jit.save` or `torch.export.save` writes. Or name a function of yours, as in "
-    "package.module:factory, which makes the module and loads its weights with torch.load(..., weights_only=True) or "
+    "Expected a file that `torch.jit.save` or `torch.export.save` writes. Or name your own function, as in "
+    "package.module:factory, that creates the module and loads its weights with torch.load(..., weights_only=True) or "
     "from safetensors"
 )
 TRUSTED = (
-    "Reading one can run code that it brings: PyTorch itself says never to load one from a source that you do not "
-    "trust. If you trust it, allow it: --unsafe, or safe_mode=False. Safe are a .keras file, or a function of yours "
-    "(package.module:factory) that makes the module and loads its weights with torch.load(..., weights_only=True)"
+    "Reading it can run code in the file: PyTorch itself says never to load one from a source that you do not trust. "
+    "If you trust the source, allow it: --unsafe, or safe_mode=False. Safe alternatives are a .keras file, or your own "
+    "function (package.module:factory) that creates the module and loads its weights with "
+    "torch.load(..., weights_only=True)"
 )
-OBJECTS = ("custom_obj_", "opaque_obj_")  # members of an archive that only unpickling makes objects of
+OBJECTS = ("custom_obj_", "opaque_obj_")  # members of an archive that can only be unpickled
 _loading = threading.Lock()
 
 
 def load(path: Path, safe_mode: bool = True) -> nn.Module:
-    """The module in a TorchScript file or an archive of `torch.export`, the kind told by what is inside.
+    """Load the module in a TorchScript file or `torch.export` archive. The contents decide which of the two it is.
 
     Raises:
-        ModelFileError: it is damaged, neither of the two, or could only be unpickled, which may run any code; or it is
-            one of the two, which in safe mode are not read either.
+        ModelFileError: the file is damaged, is neither of the two, or can only be unpickled, which may run any code. In
+            safe mode, also if it is one of the two.
     """
     names = _names(path)
     inside = {name.partition("/")[2] for name in names} | {Path(name).name for name in names}
@@ -52,24 +53,24 @@ def load(path: Path, safe_mode: bool = True) -> nn.Module:
         raise
     except Exception as error:
         line = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-        raise ModelFileError(f"{path} cannot be read ({line}). Save it again, with the PyTorch that is here.") from None
-    raise ModelFileError(f"{path} holds pickled Python objects, or weights alone, and is not loaded. {SAFE}.")
+        raise ModelFileError(f"{path} cannot be read ({line}). Save it again with the installed PyTorch.") from None
+    raise ModelFileError(f"{path} holds pickled Python objects, or only weights, so it is not loaded. {SAFE}.")
 
 
 def channels(module: nn.Module) -> int:
-    """Of the images that a module takes, by its first convolution: 1 or 3."""
+    """The number of channels of the images that a module takes, 1 or 3, read from its first convolution."""
     kernels = (p for p in module.parameters() if p.ndim == 4)
     return 1 if next((k.shape[1] for k in kernels), 3) == 1 else 3
 
 
 def size(module: nn.Module) -> tuple[int, int] | None:
-    """Height and width of the images that an exported module takes; None for any other, which does not say."""
+    """Height and width of the images that an exported module takes. None for other modules, which do not declare it."""
     shape = _input_shape(module)
     return (shape[2], shape[3]) if shape and all(isinstance(side, int) for side in shape[2:]) else None
 
 
 def _names(path: Path) -> list[str]:
-    """Of the members of an archive; none of what is older than archives, and pickled."""
+    """The names of the members of an archive. An empty list for a pickle in the older format without archives."""
     try:
         with archives.opened(path) as archive:
             return archive.namelist()
@@ -84,25 +85,25 @@ def _names(path: Path) -> list[str]:
         return []
     if start in (b"PK", b""):
         raise ModelFileError(f"{path} is empty or cut short. Copy or download it again.")
-    raise ModelFileError(f"{path} is not a file of PyTorch. {SAFE}.")
+    raise ModelFileError(f"{path} is not a PyTorch file. {SAFE}.")
 
 
 def _exported(path: Path, names: list[str]) -> nn.Module:
     if any(Path(name).name.startswith(OBJECTS) and not name.endswith(".json") for name in names):
-        raise ModelFileError(f"{path} holds pickled Python objects, and is not loaded. {SAFE}.")
+        raise ModelFileError(f"{path} holds pickled Python objects, so it is not loaded. {SAFE}.")
     with _weights_only():
         module = torch.export.load(path).module()
     shape = _input_shape(module)
     if shape and len(shape) == 4 and isinstance(shape[0], int):
         raise ModelFileError(
-            f"{path} takes batches of {shape[0]} and no others. Export it for any: torch.export.export(module, (x,), "
+            f"{path} only takes batches of {shape[0]}. Export it for any batch size: torch.export.export(module, (x,), "
             'dynamic_shapes=({0: torch.export.Dim("batch")},)) with more than one image in x.'
         )
     return module
 
 
 def _input_shape(module: nn.Module) -> tuple | None:
-    """Of the one tensor that an exported module takes; sizes that vary are no integers."""
+    """The shape of the only tensor that an exported module takes. Sizes that vary are not integers."""
     graph = getattr(module, "graph", None)
     if not isinstance(module, torch.fx.GraphModule) or graph is None:
         return None
@@ -112,7 +113,7 @@ def _input_shape(module: nn.Module) -> tuple | None:
 
 @contextmanager
 def _weights_only() -> Iterator[None]:
-    """`torch.export.load` unpickles what else it cannot read; this setting of PyTorch's forbids it."""
+    """A scope in which PyTorch does not unpickle. Otherwise `torch.export.load` unpickles what it cannot read."""
     name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
     with _loading:
         before = os.environ.get(name)

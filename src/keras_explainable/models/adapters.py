@@ -1,4 +1,4 @@
-"""The adapter for a model by its type, and models and images as methods see them."""
+"""Find the adapter for a model by its type, and prepare models and images for methods."""
 
 import copy
 import sys
@@ -23,7 +23,7 @@ _known: ContextVar[dict[int, tuple[Any, Adapter]] | None] = ContextVar("known", 
 
 @contextmanager
 def unchanging() -> Iterator[None]:
-    """A scope in which models keep their layers: the adapter of each is made once, and looks through them once."""
+    """A scope in which models keep their layers, so that each adapter is created and searches them only once."""
     token = _known.set({})
     try:
         yield
@@ -37,7 +37,7 @@ def adapter(model: Any) -> Adapter:
     if isinstance(model, Bound):
         plain = adapter(model.model)
         if not plain.black_box:
-            plain.paths()  # which is looked up once, and not in every copy
+            plain.paths()  # found here once, not again in every copy
         found = copy.copy(plain)
         found.inputs = model.inputs
         return found
@@ -51,14 +51,14 @@ def adapter(model: Any) -> Adapter:
 
 @contextmanager
 def steady(model: Any) -> Iterator[None]:
-    """A scope whose results are of one state of the model's weights (see `weights.steady`)."""
+    """A scope whose results belong to one state of the model's weights (see `weights.steady`)."""
     with weights.steady(adapter(model), parted(model)[0]):
         yield
 
 
 @contextmanager
 def blamed(model: Any) -> Iterator[None]:
-    """A scope in which an error is laid on weights that changed, if some did (see `weights.blamed`)."""
+    """A scope in which an error is reported as caused by changed weights, if some changed (see `weights.blamed`)."""
     with weights.blamed(adapter(model), parted(model)[0]):
         yield
 
@@ -74,14 +74,14 @@ def _adapter(model: Any) -> Adapter:
         if keras.backend.backend() != "torch":
             raise BackendError(
                 f"A torch.nn.Module came, and Keras runs on {keras.backend.backend()}, which cannot differentiate it. "
-                "Start over in a new process with KERAS_BACKEND=torch set before Keras is imported, as by "
+                "Start a new process and set KERAS_BACKEND=torch before Keras is imported, for example by "
                 "os.environ['KERAS_BACKEND'] = 'torch' in the first line."
             )
         from keras_explainable.models.torch.adapter import TorchAdapter
 
         return TorchAdapter(model)
     if callable(model) and not isinstance(model, (type, keras.Layer)):
-        return cast(Adapter, BlackBoxAdapter(model))  # which refuses what it has not
+        return cast(Adapter, BlackBoxAdapter(model))  # raises an error for what it does not have
     raise InputError(
         f"A {type(model).__module__}.{type(model).__name__} came, and a keras.Model, torch.nn.Module or function from "
         "images to scores was expected."
@@ -89,13 +89,13 @@ def _adapter(model: Any) -> Adapter:
 
 
 def bind(model: Any, x: Any) -> tuple[Any, Any]:
-    """A model and images as methods see them, from a model and what a user gave: the model takes the rest as it wants
-    it."""
+    """The model and images that methods see, from a model and the user's inputs. Other inputs are attached to the
+    model."""
     return framed(*with_others(model, x))
 
 
 def with_others(model: Any, x: Any) -> tuple[Any, Any]:
-    """A model with all that is fed to it besides images, and the images as they came."""
+    """The model with all inputs except the images attached, and the unmodified images."""
     if not isinstance(x, Several):
         return model, x
     model, told = parted(model)
@@ -104,7 +104,7 @@ def with_others(model: Any, x: Any) -> tuple[Any, Any]:
 
 
 def framed(model: Any, images: Any) -> tuple[Any, Any]:
-    """A model and images as methods see them, where the model wants them otherwise (see `models.front`)."""
+    """The model and images that methods see, if the model takes images in another form (see `models.front`)."""
     import keras
 
     plain, inputs = parted(model)
@@ -118,7 +118,7 @@ def framed(model: Any, images: Any) -> tuple[Any, Any]:
 
 
 def scale(model: Any, x: Any) -> tuple[float, float] | None:
-    """What a model multiplies its images by, and takes from them before (see `models.front.scale`)."""
+    """The factor that a model multiplies its images by, and what it subtracts before (see `models.front.scale`)."""
     model, images = with_others(model, x[:1])
     plain, inputs = parted(model)
     inputs = replace(inputs, channels=None, dtype=adapter(model).own_type(images))
@@ -126,8 +126,8 @@ def scale(model: Any, x: Any) -> tuple[float, float] | None:
 
 
 def told(model: Any, channels: Any, stretched: bool = False) -> Any:
-    """A model whose images' channels are where the user says, if the user does, and whose signals lie over the whole
-    image, if the user says so."""
+    """The model with the user's `channels` argument attached. If `stretched`, signals are laid over everything that it
+    sees of the image."""
     if channels is None and not stretched:
         return model
     plain, inputs = parted(model)
@@ -135,7 +135,7 @@ def told(model: Any, channels: Any, stretched: bool = False) -> Any:
 
 
 def bias(layer: Any) -> Any:
-    """What a Keras layer or PyTorch module adds to each channel of its output, at this moment, or None."""
+    """The current bias of each output channel of a Keras layer or PyTorch module, or None if it has no bias."""
     import keras
 
     if _is_module(layer) and not isinstance(layer, keras.Layer):
@@ -150,7 +150,7 @@ def bias(layer: Any) -> Any:
 
 
 def _is_module(model: Any) -> bool:
-    """Whether this is a torch.nn.Module: there is none where nobody has imported PyTorch."""
+    """Whether this is a torch.nn.Module. PyTorch is not imported for this: without it there are no modules."""
     nn = getattr(sys.modules.get("torch"), "nn", None)
     return nn is not None and isinstance(model, nn.Module)
 
@@ -168,7 +168,7 @@ def size(model: Any, images: Any) -> tuple:
 
 
 def of_images(maps: Any, scores: Any) -> Any:
-    """Maps (N T, ...) of frames by themselves as (N, T, ...), for scores (N, K); others as they are."""
+    """Reshape maps of single frames (N T, ...) to (N, T, ...), for scores (N, K). Other maps are unchanged."""
     import keras
 
     alone = maps.shape[0] == scores.shape[0]
@@ -176,7 +176,7 @@ def of_images(maps: Any, scores: Any) -> Any:
 
 
 def units(model: Any, inputs: Any, indices: Any, score: Any = None) -> Any:
-    """Unit indices as a (B, K) tensor, checked where they are known, or as the score chooses; None for every unit."""
+    """Unit indices (B, K) as a tensor, checked if their values are known, or chosen by the score. None: every unit."""
     if indices is None:
         return view(model, inputs, None, score).indices if hasattr(score, "choose") else None
     seen = view(model, inputs)

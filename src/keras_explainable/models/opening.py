@@ -1,4 +1,4 @@
-"""Methods see a view of a model; their public form takes a model and images, and opens the view."""
+"""The public form of a method. A method takes a view; its public form takes a model and images and opens the view."""
 
 import inspect
 import weakref
@@ -8,8 +8,8 @@ from typing import Any
 from keras_explainable.models.adapters import view
 from keras_explainable.models.view import View
 
-# The form of each public method that takes a view. An attribute would be copied by `functools.wraps`, and a user's
-# function around a method would then be passed over.
+# For each public method, the form that takes a view. This is not an attribute: `functools.wraps` would copy it to a
+# user's wrapper, and the wrapper would then be skipped.
 _on_view: weakref.WeakKeyDictionary[Callable, Callable] = weakref.WeakKeyDictionary()
 
 PUBLIC = ("model", "inputs", "indices", "score")
@@ -18,7 +18,7 @@ PUBLIC = ("model", "inputs", "indices", "score")
 def opens_view(method: Callable) -> Callable:
     """The public form `(model, inputs, indices=None, score=None, ...)` of a method `(view, ...)`.
 
-    It has the name, docstring and module of the method, and no `__wrapped__`: the method's own signature is another.
+    It has the method's name, docstring and module. It has no `__wrapped__`, since its signature is different.
     """
 
     def public(model: Any, inputs: Any, indices: Any = None, score: Any = None, *args: Any, **params: Any) -> Any:
@@ -38,9 +38,9 @@ def opens_view(method: Callable) -> Callable:
 
 
 def on_view(method: Callable, seen: View, **params: Any) -> Any:
-    """What a method returns for the images, units and score of a view.
+    """Call a method for the images, units and score of a view.
 
-    A method that `opens_view` made gets the view itself; any other one the model, the images and the units.
+    A method made by `opens_view` gets the view. Any other one gets the model, images, units and, if given, the score.
     """
     known = form_on_view(method)
     if known is not None:
@@ -50,8 +50,8 @@ def on_view(method: Callable, seen: View, **params: Any) -> Any:
 
 
 def form_on_view(method: Callable) -> Callable | None:
-    """The form of a method that takes a view, or None if it has none."""
+    """The form of a method that takes a view, or None if there is none."""
     try:
         return _on_view.get(method)
-    except TypeError:  # an object that cannot be hashed or referred to
+    except TypeError:  # an object that cannot be hashed or weakly referenced
         return None

@@ -1,4 +1,4 @@
-"""How a signal is read as places of an image: which axes are spatial, or which tokens are which patches."""
+"""How the places of an image are read from a signal: which axes are spatial, or which tokens are which patches."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -10,11 +10,11 @@ from keras_explainable.models.trace import Point
 
 
 class Reading(NamedTuple):
-    """Where the places of a signal are in its array."""
+    """Where the places of the image are in the array of a signal."""
 
-    first: bool = False  # whether its channels are axis 1, not the last
-    grid: tuple[int, ...] = ()  # for tokens (B, T, C): the sizes of their grid
-    prefix: int = 0  # how many other tokens come before those of the grid
+    first: bool = False  # whether the channels are axis 1 instead of the last axis
+    grid: tuple[int, ...] = ()  # for tokens (B, T, C): the size of their grid
+    prefix: int = 0  # the number of other tokens before those of the grid
     order: tuple[int, ...] = ()  # the token at each place of the grid, if they are not in row order
 
     @property
@@ -23,7 +23,7 @@ class Reading(NamedTuple):
         return math.prod(self.grid)
 
     def size(self, shape: tuple) -> tuple[int, ...]:
-        """The spatial sizes of a signal of a shape."""
+        """The spatial sizes of a signal of this shape."""
         return self.grid or tuple(shape[2:] if self.first else shape[1:-1])
 
     def channels_last(self, value: Any) -> Any:
@@ -35,7 +35,7 @@ class Reading(NamedTuple):
         return ops.reshape(value, (-1, *self.grid, value.shape[-1]))
 
     def restored(self, value: Any, whole: Any) -> Any:
-        """(B, *S', C) in the model's own layout, with the other tokens of the signal `whole`."""
+        """A signal (B, *S', C) in the model's own layout, with the other tokens taken from the signal `whole`."""
         if not self.grid:
             return ops.moveaxis(value, -1, 1) if self.first else value
         value = ops.reshape(value, (-1, self.number, whole.shape[-1]))
@@ -57,24 +57,24 @@ NONE: Readings = {}
 
 
 class SignalPoint(Point):
-    """A point whose signal is explained; it equals the plain point."""
+    """The point of the signal to explain. It equals the plain point."""
 
-    reading: Reading | None = None  # how the signal is read as places, if not as the model's layers say
-    rank: int | None = None  # its number of spatial axes, if that is not the images'
+    reading: Reading | None = None  # how places are read from the signal, if not by the layout of the model's layers
+    rank: int | None = None  # the number of its spatial axes, if this differs from the images
 
     @classmethod
     def of(cls, point: Point, reading: Reading | None = None, rank: int | None = None) -> "SignalPoint":
-        """A point, and how its signal is read."""
+        """A point, with how places are read from its signal."""
         found = cls(*point)
         found.reading, found.rank = reading, rank
         return found
 
 
 def reading_of(point: Point) -> Reading | None:
-    """How the signal at a point is read as places; None: as the model's layers say."""
+    """How places are read from the signal at a point. None: by the layout of the model's layers."""
     return getattr(point, "reading", None)
 
 
 def readings_of(points: Iterable[Point]) -> dict[Point, Reading]:
-    """How signals are read, for those points that say so."""
+    """The readings of those points that have one."""
     return {point: reading for point in points if (reading := reading_of(point))}

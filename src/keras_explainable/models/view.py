@@ -1,4 +1,4 @@
-"""What a method sees: a model on a batch of images, with the units to explain chosen and every signal channels-last."""
+"""What a method sees: a model on a batch of images, the units to explain, and all signals with channels last."""
 
 import copy
 import functools
@@ -22,22 +22,23 @@ from keras_explainable.models.trace import INPUT, Point
 
 
 class View(Scored):
-    """A model on `inputs`, explained for `indices`: an int, (B,) or (B, K) integers, or None for every unit.
+    """A model on a batch of images, and the units to explain.
 
     Args:
-        adapter: the model.
-        inputs: (B, *S, C) images, or (B, C, *S) where the model wants them so; cast to float32.
-        indices: the units.
-        score: a function from the model's outputs, as they are, to (B, K) scores, in place of its units; one with
-            `before_activation` set takes what units are taken from, and one with `choose(scores)` only chooses them,
-            or columns of the score that is its `of`.
+        adapter: the adapter of the model.
+        inputs: images (B, *S, C), or (B, C, *S) if the model takes channels first. They are cast to float32.
+        indices: the units: an int, (B,) or (B, K) integers, or None for every unit.
+        score: a function from the model's unmodified outputs to scores (B, K), which replace the units. If it has
+            `before_activation` set, it gets the values before the last softmax or sigmoid. If it has
+            `choose(scores)`, it only chooses units, or columns of the score in its attribute `of`.
+        model: the model as the user gave it.
     """
 
     def __init__(
         self, adapter: Adapter, inputs: Any, indices: Any = None, score: Score | None = None, model: Any = None
     ) -> None:
-        self.model = model  # as it was given, for methods that take a model
-        self.asked = score  # the same of the score
+        self.model = model  # as the user gave it, for methods that take a model
+        self.asked = score  # the score as the user gave it
         images = adapter.images(inputs)
         self.rank = len(images.shape) - 2
         if self.rank < 1:
@@ -49,18 +50,18 @@ class View(Scored):
         if adapter.inputs.front is None and not front(adapter, tuple(images.shape)).plain:
             raise InputError(
                 f"Images of shape {tuple(images.shape)} came, and this model takes their channels from another axis, "
-                "crops or pads them, or folds an axis into the batch: call the method through ke.explain, which sees "
-                "to that."
+                "crops or pads them, or folds an axis into the batch: call the method through ke.explain, which "
+                "handles this."
             )
         super().__init__(adapter, images, indices, score)
         choose = getattr(score, "choose", None)
-        if choose is not None:  # by the images as they are, so that perturbed copies are explained for the same units
+        if choose is not None:  # on the unmodified images, so that perturbed copies are explained for the same units
             self.score = getattr(score, "of", None)
             self.indices = choose(self.evaluate()[0]) if indices is None else indices
 
     @property
     def x(self) -> Any:
-        """The images, channels-last."""
+        """The images with channels last."""
         return self._last(INPUT, self.inputs, 1)
 
     @property
@@ -79,20 +80,20 @@ class View(Scored):
         return tuple(range(2, 2 + self.rank))
 
     def resized(self, maps: Any, *at: Point, axis: int = 1, align_corners: bool = False) -> Any:
-        """Maps (..., *S', ...) of a hidden signal at the images' size (see `laid`)."""
+        """Resize maps (..., *S', ...) of a hidden signal to the images' size (see `laid`)."""
         return placed(self.adapter.inputs.front, self.size, maps, None, axis, self.windows(*at), align_corners)
 
     def laid(self, maps: Any, size: Any = None, axis: int = 1, windows: Any = None) -> Any:
-        """Maps at the images' size, or at another `size`; those of a hidden signal in its `windows`."""
+        """Resize maps to the images' size or to another `size`. Maps of a hidden signal are placed in its `windows`."""
         return placed(self.adapter.inputs.front, self.size, maps, size, axis, windows)
 
     def windows_of(self, layer: Any = None, layers: Sequence | None = None) -> tuple:
-        """`windows` of the signal of a method's `layer`, or of its `layers`."""
+        """The `windows` of the signal of a method's `layer`, or of its `layers`."""
         return self.windows(*(self.signal(one) for one in layers or [layer]))
 
     def windows(self, *at: Point) -> tuple:
-        """Where the cells of a signal begin and end along each axis of the images (see `placement`); of several, or
-        none, where what the model sees does."""
+        """Where the cells of a signal begin and end along each axis of the images (see `placement`). For several
+        signals or none, where the part that the model sees begins and ends."""
         return windows.of_signal(self, *at)
 
     def signal(self, layer: Any = None) -> Point:
@@ -100,19 +101,19 @@ class View(Scored):
         return choosing.signal(self, layer)
 
     def shown(self, point: Point) -> Shown | None:
-        """How a signal shows the image, where that was measured."""
+        """How well a signal shows the image, if this was measured."""
         return choosing.shown(self, point)
 
     def grid(self, count: int, prefix: int | None = None, grid: Sequence[int] | None = None) -> tuple[int, tuple]:
-        """How many tokens stand before those of the image, and the sizes (*S') of the grid that the others are."""
+        """How many tokens come before those of the image, and the sizes (*S') of the grid that the others form."""
         image = spatial.spatial_size(tuple(self.inputs.shape), self.adapter.channels_first)
         return tokens.grid(self.trace, image, count, prefix, grid)
 
     def attentions(self) -> list[Point]:
-        """Where the attention probabilities (B, heads, T, T) of the model's tokens are, in execution order.
+        """The points of the attention probabilities (B, heads, T, T) among the model's tokens, in execution order.
 
         Raises:
-            LayerError: there are none, or they are not of the same tokens everywhere.
+            LayerError: there are none, or they do not all have the same tokens.
         """
         if self.adapter.black_box:
             black_box.refuse()
@@ -121,7 +122,7 @@ class View(Scored):
 
     @cached_property
     def attended(self) -> dict[Point, tuple]:
-        """Where any attention probabilities are seen, and their shapes; not of attention to other inputs alone."""
+        """The points and shapes of all attention probabilities, except those that depend only on other inputs."""
         found = self.adapter.attentions((1, *self.inputs.shape[1:]), "float32")
         if not self.trace.constants:
             return found
@@ -129,7 +130,7 @@ class View(Scored):
         return {p: found[p] for p, call in calls.items() if call is None or not self.operations.is_beside(call)}
 
     def biased(self) -> list[Point]:
-        """Where biases have just been added, in execution order: in the exposed layers if any are, else in all."""
+        """The points after each bias, in execution order: in the exposed layers if there are any, else in all."""
         spatial.check_shown(self.operations, "its biases cannot be found")
         calls = biases.biased(self.operations, self.adapter.separator)
         if self.adapter.signals is not None:
@@ -138,7 +139,7 @@ class View(Scored):
         return [c.linear for c in calls]
 
     def biases(self, points: Iterable[Point]) -> dict[Point, Any]:
-        """What is added to each channel at such points, at this moment."""
+        """The current bias of each channel at such points."""
         calls = {p: self.operations.at(p) for p in points}
         bare = {p: biases.constant(self.operations, call) for p, call in calls.items() if call and call.operation}
         seen = self.evaluate([*bare.values()])[1] if bare else {}
@@ -152,14 +153,14 @@ class View(Scored):
         return front is not None and front.frames > 0 and not front.series
 
     def frames(self, point: Point) -> int:
-        """How many frames a signal has that the model sees one by one; 0 if none."""
+        """How many frames a signal has, if the model sees them one by one, else 0."""
         return 0 if point == INPUT else self.call(point).frames
 
     def is_spatial(self, point: Point) -> bool:
         return spatial.is_spatial(self.call(point), self.rank)
 
     def of(self, inputs: Any, indices: Any = None) -> "View":
-        """The same model and score on other images. `indices` are the units, None for every unit."""
+        """The same model and score on other images. `indices` are the units to explain, None for every unit."""
         shape = tuple(inputs.shape[1:])
         if None in shape or shape != tuple(self.inputs.shape[1:]):
             return View(self.adapter, inputs, indices, self.asked, self.model)
@@ -168,7 +169,7 @@ class View(Scored):
         return other
 
     def unit_count(self) -> int:
-        """How many units, or columns of the score given, there are to choose from."""
+        """How many units, or columns of the given score, there are to choose from."""
         whole = self.score is None or (self._of_units and not self.which)
         if self.adapter.black_box or not whole:  # only a call can tell
             return View(self.adapter, self.inputs[:1], score=self.score).evaluate()[0].shape[-1]
@@ -179,10 +180,10 @@ class View(Scored):
     def jacobian(
         self, at: Sequence[Point], reduce: Callable | None = None, keep: bool = True, overrides: Overrides | None = None
     ) -> tuple:
-        """Scores (B, K), the signals at `at` (B, *S', C), and the gradients (B, K, *S', C) of each unit's score there.
+        """Scores (B, K), the signals (B, *S', C) at the points `at`, and each unit's gradients (B, K, *S', C) there.
 
-        `reduce(point, gradient)` maps a gradient (B, *S', C) of one unit to what is kept of it, as soon as it is known;
-        with `keep` false the signals are not returned. `overrides` puts rules of its own in the place of gradients."""
+        `reduce(point, gradient)` is applied to each gradient (B, *S', C) of one unit as soon as it is computed, and its
+        result is kept instead. If `keep` is false, no signals are returned. `overrides` replaces gradients by rules."""
 
         whole = set(at).difference(p for p in at if self.parts(p, at))
 
@@ -205,21 +206,21 @@ class View(Scored):
         return scores, seen, found
 
     def parts(self, point: Point, at: Sequence[Point]) -> tuple[Point, ...]:
-        """The points that a point among others stands for: those of all frames, where it is of one of them, and the
-        others are none of these; and else none."""
+        """The points that one of the points `at` stands for: those of all frames, if it belongs to one frame and `at`
+        has none of the other frames. Empty otherwise."""
         call = self.trace.at(point) if point != INPUT else None
         if call is None or not call.series or any(p[::2] == point[::2] and p != point for p in at):
             return ()
         return tuple(point._replace(call=i) for i in range(call.frames))
 
     def _joined(self, at: Sequence[Point], found: dict, axis: int) -> dict:
-        """What was found at each frame's point, side by side."""
+        """Stack what was found at the points of each frame."""
         parts = {p: self.parts(p, at) for p in at}
         return {p: ops.stack([found[q] for q in parts[p]], axis=axis) if parts[p] else found[p] for p in at}
 
     def mixed(self, at: Sequence[Point], reduce: Callable) -> dict[Point, Any]:
-        """`reduce(point, gradient)` of the gradients of a mixture of all scores at points, in the model's own layout;
-        nothing if no gradient arrives at any."""
+        """`reduce(point, gradient)` for the gradient of a mixture of all scores at each point, in the model's layout.
+        Empty if no gradient reaches any point."""
         run = self._run(at)
 
         def mixture(x: Any, tap: Callable) -> Any:
@@ -230,7 +231,7 @@ class View(Scored):
         return gradients if reached else {}
 
     def looked_at(self, point: Point, mixtures: Any) -> Any:
-        """The gradients (P, *image) of the sums of P signals times `mixtures` (P, *S', C), one of each image."""
+        """The gradients (P, *image) of sum(signal * mixture), with `mixtures` (P, *S', C), one for each of P images."""
 
         def run(x: Any, tap: Callable) -> Any:
             seen: dict[Point, Any] = {}
@@ -246,8 +247,8 @@ class View(Scored):
         return backend.jacobian(run, self.inputs, [INPUT], lambda p, g, _: self._last(p, g, 1), False)[2][INPUT][:, 0]
 
     def products(self, at: Sequence[Point], combine: Callable | None = None) -> tuple:
-        """Scores (B, K), and at each point <dscore/dsignal, signal> (B, K), the gradient at an input being that through
-        the layer whose input it is, and through no other; or what `combine(gradient, signal)` makes of the two."""
+        """Scores (B, K), and <dscore/dsignal, signal> (B, K) or `combine(gradient, signal)` at each point. The gradient
+        at the input of a layer is the one through this layer only."""
 
         readings = readings_of(at)
 
@@ -262,16 +263,16 @@ class View(Scored):
         return scores, products
 
     def layers(self) -> dict[tuple[str, int], tuple[list[Point], list[Point]]]:
-        """The inputs and the outputs of every call of a layer with no other call inside (see `find.measured`)."""
+        """The inputs and outputs of each call of a layer that contains no other calls (see `spatial.measured`)."""
         wider = self.adapter.trace((2, *self.inputs.shape[1:]), "float32")
         return spatial.measured(self.trace, wider, self.target)
 
     def evaluate(self, at: Sequence[Point] = (), inputs: Any = None, replace: dict | None = None) -> tuple:
-        """Scores (B, K) and the signals at `at`, without gradients; of other images if `inputs` are given.
+        """Scores (B, K) and the signals at the points `at`, without gradients. `inputs` are other images to run on.
 
         `replace` {point: function} runs the model with `function(signal)` (B, *S', C) in place of these signals."""
         if any(self.parts(p, ()) for p in replace or ()):
-            raise LayerError("The frames run in calls of their own, and a signal of all of them cannot be replaced.")
+            raise LayerError("Each frame runs in a call of its own, so a signal of all frames cannot be replaced.")
         every = [q for p in at for q in self.parts(p, at) or (p,)]
         scores, values = backend.evaluate(self._run(every, replace), self.inputs if inputs is None else inputs)
         self._check_seen(every, values)
@@ -279,19 +280,19 @@ class View(Scored):
         return scores, self._joined(at, {p: self._float(p, v, readings) for p, v in values.items()}, 1)
 
     def _check_reached(self, at: Sequence[Point], reached: Container[Point]) -> None:
-        """Refuse gradients that do not come to the images, or to any of the signals, from the scores."""
+        """Raise if no gradient reaches the images, or any of the signals, from the scores."""
         dark = self.trace.known.get("dark", ())
         if (INPUT in reached if INPUT in at else any(p in reached for p in at)) and not any(p[:2] in dark for p in at):
             return
         asked = "the images" if INPUT in at else ", ".join(map(str, at))
         raise LayerError(
-            f"No gradient goes from the score to {asked}: it ends at {self._cut()}. Use a method that needs none "
-            "(such as `occlusion`, `rise` or `scorecam`), or have the model compute the score from the images by "
-            "operations that have one."
+            f"No gradient goes from the score to {asked}: it ends at {self._cut()}. Use a method without gradients "
+            "(such as `occlusion`, `rise` or `scorecam`), or change the model so that all operations from the images "
+            "to the score have a gradient."
         )
 
     def _cut(self) -> str:
-        """Where on the way from the scores to the images the gradient ends."""
+        """Where the gradient ends on its way from the scores to the images."""
         leads = spatial.leading(self.operations, self.roots) or frozenset()
         dark = self.operations.known.get("dark", ())
         calls = [c for c in self.operations.calls if not c.holds_calls]
@@ -305,7 +306,7 @@ class View(Scored):
         return f"{first.path} ({first.kind})" if first else "an operation that cannot be seen"
 
     def steps(self, stop: Point | None = None) -> tuple[Step, ...]:
-        """The calls that the scores depend on, from the images or the signal at `stop` on (see `operations.steps`)."""
+        """The calls between the images, or the signal at `stop`, and the scores (see `operations.steps`)."""
         if self.adapter.black_box:
             black_box.refuse()
         known, key = self.operations.known, ("steps", self.target, stop, self.roots)
@@ -316,12 +317,12 @@ class View(Scored):
         return known[key]
 
     def tried(self, steps: Sequence[Step]) -> dict[tuple[str, int], str]:
-        """Which of some calls are linear in what comes of the images (see `linear.tried`)."""
+        """Which of these calls are linear in the values that come from the images (see `linear.tried`)."""
         shape = (self.operations.images, *self.inputs.shape[1:])
         return linear.tried(self.adapter, self.operations, shape, steps) if steps else {}
 
     def summing(self, steps: Sequence[Step]) -> dict[tuple[str, int], int | None]:
-        """The axis along which what each of some calls gives adds up to 1 (see `linear.summing`)."""
+        """The axis along which the output of each of these calls sums to 1 (see `linear.summing`)."""
         shape = (self.operations.images, *self.inputs.shape[1:])
         return linear.summing(self.adapter, self.operations, shape, steps) if steps else {}
 
@@ -347,7 +348,7 @@ class View(Scored):
                     waiting.discard(point)
                     value = rewire(point, value)
                 value = tap(point, value)
-                if point == target or point in ends:  # a copy: the softmax may work in place
+                if point == target or point in ends:  # copied, since the softmax may work in place
                     seen[point] = ops.copy(value) if point.link == "input" else value
                 return seen[outs[point]] if point in outs else value
 
@@ -361,24 +362,24 @@ class View(Scored):
         return self._last(point, ops.cast(value, "float32"), 1, readings)
 
     def _last(self, point: Point, value: Any, axis: int, readings: Readings = NONE) -> Any:
-        """A signal with its channels moved from `axis` to the end, or as one of the `readings` says."""
+        """A signal with its channels moved from `axis` to the end, or as its reading says if it has one."""
         if point in readings:
             return readings[point].channels_last(value)
         value = ops.moveaxis(value, axis, -1) if self._first(point) else value
         return self.adapter.inputs.front.apart(value) if self._in_batch(point) else value
 
     def _in_batch(self, point: Point) -> bool:
-        """Whether the rows of a signal are frames of the images."""
+        """Whether the rows of a signal are frames of the images, not images."""
         call = self.trace.at(point) if point != INPUT else None
         return call is not None and call.frames > 0 and not call.series
 
     def in_layout(self, point: Point, value: Any) -> Any:
-        """A signal (B, *S', C) as the model itself has it."""
+        """A signal (B, *S', C) in the model's own layout."""
         value = self.adapter.inputs.front.together(value) if self._in_batch(point) else value
         return ops.moveaxis(value, -1, 1) if self._first(point) else value
 
     def _first(self, point: Point) -> bool:
-        """Whether a signal has its channels first."""
+        """Whether a signal has channels first in the model's own layout."""
         if point == INPUT:
             return self.adapter.channels_first
         return point.link != "attention" and self.call(point).channels_first

@@ -1,5 +1,5 @@
-"""Where in the image the cells of a view's signal lie: computed from the layers before it, else measured by gradients
-(see `placement`)."""
+"""Where in the image the cells of a view's signal lie (see `placement`). This is computed from the layers before the
+signal if possible, and otherwise measured by gradients."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,8 +16,8 @@ from keras_explainable.models.trace import INPUT, Call, Point
 
 
 def of_signal(view: Any, *at: Point) -> tuple:
-    """Where the cells of a signal begin and end along each axis, as fractions of the image. None for an axis that they
-    cover, () if they cover the whole image."""
+    """Where the cells of a signal begin and end along each axis, as fractions of the image. An axis that they cover has
+    None. The result is () if they cover the whole image."""
     found = view.adapter.inputs.front
     seen = found.windows if found is not None else ()
     if len(set(at)) != 1 or INPUT in at or view.adapter.inputs.stretched or (found is not None and found.moved):
@@ -31,7 +31,7 @@ def of_signal(view: Any, *at: Point) -> tuple:
         plain = odd or placement.keeps_step(view.operations, call, rank, seen)
         known[key] = seen if plain else _by_layers(view, call, reading, seen or [None] * rank)
         if known[key] is None and reading and reading.grid:
-            known[key] = seen  # each token sees all others, so measured centres shift to the middle
+            known[key] = seen  # each token sees all others, which shifts measured centres to the middle
         if known[key] is None:
             known[key] = probes.in_thread(lambda: _by_gradients(view, point, seen or [None] * rank)) or seen
     return known[key]
@@ -55,7 +55,7 @@ def _by_gradients(view: Any, point: Point, ends: Sequence) -> tuple:
 
 
 def probe(view: Any, number: int) -> Any:
-    """A view of the model on a probe image, its negative, and so on, with the same score."""
+    """A view of the model with the same score, on `number` images: a probe image and its negative in turn."""
     adapter, shape = sampled(view.adapter), tuple(view.inputs.shape)
     one = probes.images(shape, adapter.channels_first, scale(adapter, shape), np.zeros((0,), bool))
     # Many ReLUs that are off for one sign are on for the other.

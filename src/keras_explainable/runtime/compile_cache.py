@@ -1,4 +1,4 @@
-"""The compiled steps of each model, which are kept as long as the model lives."""
+"""A cache of compiled steps for each model. The steps are kept as long as the model lives."""
 
 import functools
 import threading
@@ -24,7 +24,7 @@ _counts = {"hits": 0, "misses": 0}
 
 
 class CacheInfo(NamedTuple):
-    """How often a compiled function was found, how often it was compiled, and how many are kept."""
+    """How often a compiled function was found in the cache, how often one was compiled, and how many are kept."""
 
     hits: int
     misses: int
@@ -39,7 +39,7 @@ def cache_info() -> CacheInfo:
 
 
 def clear_cache() -> None:
-    """Forget all compiled functions."""
+    """Delete all compiled functions."""
     with _lock:
         _kept.clear()
         _counts.update(hits=0, misses=0)
@@ -47,8 +47,8 @@ def clear_cache() -> None:
 
 @contextmanager
 def options(run_eagerly: bool | None, jit_compile: bool | None) -> Iterator[None]:
-    """A scope that says how functions are compiled: not at all, with XLA, or (None) as the model and the backend say.
-    Ctrl-C interrupts them."""
+    """A scope that sets how functions are compiled: not at all, with XLA, or (None) as the model and backend decide.
+    Ctrl-C interrupts functions in this scope."""
     tokens = _options.set((run_eagerly, jit_compile)), heard.set(True)
     try:
         yield
@@ -58,10 +58,10 @@ def options(run_eagerly: bool | None, jit_compile: bool | None) -> Iterator[None
 
 
 class Program:
-    """What is compiled: a frozen dataclass, whose fields are all that it depends on, and its key in the cache.
+    """A step to compile: a frozen dataclass. Its fields are all that it depends on, and are its key in the cache.
 
-    It is called with a model or a view, and with tensors. It holds no model and no view: it would keep them alive as
-    long as it is kept itself."""
+    It is called with a model or a view, and with tensors. It must not hold a model or a view: the cache would keep them
+    alive."""
 
     def __call__(self, *args: Any) -> Any:
         raise NotImplementedError
@@ -70,7 +70,7 @@ class Program:
 def compiled(step: Program, model: Any, spread: bool = False) -> Callable:
     """`step(model, *args)` as a compiled function of `args`, which are tensors or None.
 
-    With `spread`, what comes in and goes out has images on its first axis, and several devices may share them."""
+    With `spread`, all inputs and outputs have the images on the first axis, and may be split over several devices."""
     run_eagerly, jit_compile = _options.get()
     whole, (model, inputs) = model, models.parted(model)
     run_eagerly = bool(getattr(model, "run_eagerly", False)) if run_eagerly is None else run_eagerly
@@ -90,8 +90,8 @@ def compiled(step: Program, model: Any, spread: bool = False) -> Callable:
 
 
 def _compile(function: Callable, reference: Callable, inputs: Any, jit_compile: bool | None, spread: bool) -> Callable:
-    """A compiled function of `args` and of what is fed to the model besides images. It refers to the model weakly: it
-    would never be forgotten if it kept the model alive."""
+    """A compiled function of `args` and of the model's inputs other than images. It refers to the model weakly:
+    otherwise the cache would keep the model alive for ever."""
     number, form = len(inputs.others), inputs.fed(())
 
     def run(*args: Any) -> Any:
@@ -105,16 +105,17 @@ def _compile(function: Callable, reference: Callable, inputs: Any, jit_compile: 
 
 
 def repeats(method: Callable) -> Callable:
-    """Mark a method that calls compiled programs of its own many times, so that it is not compiled as a whole.
+    """Mark a method that calls its own compiled programs many times, so that it is not compiled as a whole.
 
-    A loop of gradients inside one program is slow on some processors (a while loop of XLA on CPUs: 10 to 30 times)."""
+    A loop of gradients inside one program is slow on some processors: a while loop of XLA is 10 to 30 times slower on
+    CPUs."""
     method.repeats = True  # type: ignore[attr-defined]
     return method
 
 
 @dataclass(frozen=True)
 class OnView(Program):
-    """A program of a view, as one of a model, inputs and indices."""
+    """A program that opens a view of a model, inputs and indices, and calls a step with it."""
 
     step: Program
     score: Any
@@ -126,15 +127,16 @@ class OnView(Program):
 def repeated(step: Program, view: models.View, method: Callable | None = None) -> Callable:
     """`step(view, *args)` as a compiled function of `args`, for a method that calls it many times.
 
-    It is not compiled inside another program, for a model that is a function, or if `method`, which the step calls, is
-    marked by `repeats` itself."""
+    It is not compiled inside another program, if the model is a function, or if the step calls a `method` that is
+    itself marked by `repeats`."""
     if backend.is_traced(view.inputs) or view.adapter.black_box or getattr(method, "repeats", False):
         return functools.partial(step, view)
     return functools.partial(compiled(OnView(step, view.asked), view.model), view.inputs, view.chosen())
 
 
 class _Same:
-    """A key for what cannot be hashed: equal for the same object only, which is kept so that no other gets its id."""
+    """A key for an object that cannot be hashed. It equals a key of the same object only, and keeps that object alive,
+    so that no other object gets its id."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -147,7 +149,7 @@ class _Same:
 
 
 def frozen(value: Any) -> Any:
-    """A hashable value that is equal for equal parameters; what cannot be hashed equals only itself."""
+    """A hashable value, equal for equal parameters. An object that cannot be hashed equals only itself."""
     if isinstance(value, Program):
         return type(value), tuple(frozen(getattr(value, field.name)) for field in fields(value))  # type: ignore[arg-type]
     if isinstance(value, dict):

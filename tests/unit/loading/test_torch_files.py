@@ -181,7 +181,7 @@ def test_damaged_and_foreign_files(module, tmp_path):
     for content, words in (
         (b"", "cut short"),
         (data[: len(data) // 2], "cut short"),
-        (b"hello, I am no model", "not a file of PyTorch.*torch.jit.save"),
+        (b"hello, I am no model", "not a PyTorch file.*torch.jit.save"),
     ):
         (tmp_path / "bad.pt").write_bytes(content)
         with pytest.raises(ModelFileError, match=words):
@@ -196,7 +196,7 @@ def test_damaged_and_foreign_files(module, tmp_path):
 @on_torch
 def test_an_export_for_one_number_of_images_is_refused(module, tmp_path):
     torch.export.save(torch.export.export(module, (blank(1),)), tmp_path / "one.pt2")
-    with pytest.raises(ModelFileError, match="batches of 1 and no others.*dynamic_shapes"):
+    with pytest.raises(ModelFileError, match=r"only takes batches of 1\. .*dynamic_shapes"):
         loading.load(tmp_path / "one.pt2", safe_mode=False)
 
 
