@@ -38,8 +38,8 @@ def xrai(
     maps[b, s, k] = the mean of `integrated_gradients` over the pixels that the region of s added when it was selected
 
     Regions come from several segmentations. The next region is always the one whose new pixels have the largest mean.
-    The authors' code differs: it averages paths with even steps that include both ends, takes the maximum over a
-    pixel's channels, not their sum, and finds segments at 224 x 224 pixels.
+    The authors' code differs: its integrals use even steps that include both ends, it takes the maximum over a pixel's
+    channels, not their sum, and it finds segments at 224 x 224 pixels.
 
     Args:
         repetitions: see `ke.methods.gradient`.

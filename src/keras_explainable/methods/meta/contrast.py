@@ -23,7 +23,7 @@ class Contrast:
         values = ops.cast(outputs, "float32")
         number = values.shape[-1]
         if number < 2:
-            raise InputError(f"The model has {number} unit, so there is no other to compare with: two were expected.")
+            raise InputError(f"The model has {number} unit, so there is no other to compare with: explain it directly.")
         models.check_units(np.asarray(self.others or (0,)), number)
         chosen = np.isin(np.arange(number), self.others or np.arange(number))[:, None] & ~np.eye(number, dtype=bool)
         share = chosen / np.maximum(chosen.sum(axis=0), 1)  # (of others, of units)

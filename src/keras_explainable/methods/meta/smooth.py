@@ -15,7 +15,7 @@ from keras_explainable.models import View, on_view, opens_view
 from keras_explainable.registry import Method
 from keras_explainable.runtime.compile_cache import Program, repeated, repeats
 
-LARGEST = 2**31  # above every factor of an image size, and every weight
+LARGEST = 2**31  # factors of image sizes, and weights, must be below this
 
 
 def seeded(method: Callable, params: dict, seed: int | None) -> dict:

@@ -73,7 +73,10 @@ def occlusion(
     patches = sizes("patch", tuple(-(-s // 7) for s in sizes("size", size, size)) if patch is None else patch, size)
     strides = sizes("stride", tuple(-(-p // 2) for p in patches) if stride is None else stride, size)
     if any(s > p for s, p in zip(strides, patches, strict=True)):
-        raise InputError(f"stride={strides} is above patch={patches}: some pixels would never be covered.")
+        raise InputError(
+            f"stride={strides} is above patch={patches}, so some pixels would never be covered: give a smaller stride="
+            " or a larger patch=."
+        )
     counts = tuple(-(-(n - p) // s) + 1 for n, p, s in zip(size, patches, strides, strict=True))
     number = math.prod(counts)
     check_passes(f"Windows of {patches} every {strides} pixels", number, "give a larger stride=")

@@ -47,7 +47,7 @@ def _as_gradient(rule: Callable) -> Callable:
 
 
 def _of_numbers(call: Call) -> bool:
-    """Whether the only input is one signal of one shape: x / c or c / x, which cannot be distinguished."""
+    """Whether the only input is one signal, of the output's shape: x / c or c / x, which cannot be distinguished."""
     return len(call.inputs) == 1 and len({shape for _, shape in call.signals}) == 1
 
 

@@ -21,8 +21,9 @@ class Box(NamedTuple):
 
 
 class Composite(NamedTuple):
-    """A rule for each kind of linear layer. `first` is for the linear layers that images reach first; None is no other
-    rule for them."""
+    """A rule for each kind of linear layer.
+
+    `first` is for the linear layers that images reach before any other; None treats them like the others."""
 
     convolution: Callable
     dense: Callable
