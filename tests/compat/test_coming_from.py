@@ -28,7 +28,7 @@ pytestmark = [
     very_slow_compiled,
     pytest.mark.filterwarnings("ignore:The structure of `inputs`"),
     pytest.mark.filterwarnings("ignore:You are providing multiple inputs for Lime"),
-    pytest.mark.filterwarnings("ignore:.*is hardly determined"),
+    pytest.mark.filterwarnings("ignore:.*is poorly determined"),
 ]
 
 

@@ -1,10 +1,16 @@
 """Attention methods for transformers, from the attention probabilities A (B, H, T, T) of all layers.
 
-The probabilities of each layer become one matrix M (B, K, T, T). The map is the row of the class token in
-M_L ... M_2 M_1, as a grid of patches (B, *S', K). It is the mean of the rows of the patches if no token precedes them,
-or (with gradients) if the score does not depend on the first token, as when the head pools the patches. `prefix` is the
-number of tokens before the patches and `grid` the sizes of their grid, where these cannot be found. Models without
-attention, with attention within windows, or with tokens that are no grid, raise a `LayerError`."""
+B is the number of images, H of heads, T of tokens, K of explained units. The probabilities of each layer become one
+matrix M (B, K, T, T). The map is the row of the class token in M_L ... M_2 M_1, as a grid of patches (B, *S', K). If no
+token precedes the patches, it is the mean of the patches' rows. The methods with gradients also use this mean if the
+score does not depend on the first token, for example if the head pools the patches. Common parameters:
+
+- `prefix`: the number of tokens before the patches. None finds it.
+- `grid`: the sizes of the grid of patches. None finds them.
+
+The methods raise `LayerError` for models without attention, with attention within windows, or with tokens that do not
+form a grid.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from numbers import Real
@@ -21,9 +27,9 @@ FUSIONS: dict[str, Callable] = {"mean": ops.mean, "max": ops.max, "min": ops.min
 
 
 def _followed(view: View, layers: Iterable, prefix: int | None, grid: Sequence[int] | None, first: Any = None) -> Any:
-    """The row of M_L ... M_1, from the last layer's matrix (B, K, T, T) to the first one's, as a grid (B, *S', K).
+    """The row of M_L ... M_1 as a grid (B, *S', K). `layers` are the matrices (B, K, T, T), the last layer first.
 
-    `first` (B, K) tells whether the score depends on the first token; None for always."""
+    `first` (B, K) is whether the score depends on the first token; None means that it does."""
     layers = iter(layers)
     last = next(layers)
     before, sizes = view.grid(last.shape[-1], prefix, grid)
@@ -36,10 +42,10 @@ def _followed(view: View, layers: Iterable, prefix: int | None, grid: Sequence[i
 
 
 def _kept(attention: Any, discard: float) -> Any:
-    """Matrices (..., T, T) whose smallest numbers are set to 0, a part `discard` of each matrix."""
+    """Matrices (..., T, T) with the smallest entries set to 0: the fraction `discard` of each matrix."""
     if not (isinstance(discard, Real) and 0 <= discard < 1):
         raise InputError(
-            f"discard={discard!r} came, and a part of the probabilities, from 0 to less than 1, was expected."
+            f"discard={discard!r} came, and a fraction of the probabilities, from 0 to less than 1, was expected."
         )
     number = int(discard * attention.shape[-1] ** 2)
     if not number:
@@ -50,17 +56,17 @@ def _kept(attention: Any, discard: float) -> Any:
 
 
 def _with_residual(attention: Any) -> Any:
-    """(M + I) / 2, its rows scaled to the sum 1: the residual connection counts as much as the attention."""
+    """(M + I) / 2 with rows scaled to the sum 1: the residual connection counts as much as the attention."""
     mixed = attention + ops.eye(attention.shape[-1])
     return mixed / ops.sum(mixed, axis=-1, keepdims=True)
 
 
 def _weighted(view: View, combine: Callable) -> tuple:
-    """Scores; `combine(dscore/dA, A)` (B, K, T, T) of each layer, from the last to the first; and whether the score
-    depends on the first token (B, K), through its row of the last layer's probabilities."""
+    """Scores; `combine(dscore/dA, A)` (B, K, T, T) of each layer, the last first; and whether the score depends on the
+    first token (B, K), which the gradient at its row of the last layer's probabilities shows."""
     points = view.attentions()
 
-    def beside(g, a):  # as one row more
+    def beside(g, a):  # appends the dependence as one more row
         row = ops.any(g[:, :, 0] != 0, axis=(1, 2))[:, None, None]
         return ops.concatenate([combine(g, a), ops.ones_like(a[:, 0, :1]) * ops.cast(row, a.dtype)], axis=1)
 
@@ -84,14 +90,17 @@ def attention_rollout(
     prefix: int | None = None,
     grid: Sequence[int] | None = None,
 ) -> tuple:
-    """Where a transformer's attention comes from in the image, through all layers; the same for every unit.
+    """The product of the attention matrices of all layers, as attention to the patches.
 
-    M = (fused over heads A + I) / 2, rows scaled to the sum 1; map = the class token's row of M_L ... M_1, also where
-    the head pools the patches, which cannot be seen without a gradient
+    M = (A fused over heads + I) / 2 with rows scaled to the sum 1; map = the class token's row of M_L ... M_1
+
+    Every unit has the same map. The class token's row is used even if the head pools the patches, which cannot be seen
+    without a gradient.
 
     Args:
-        fusion: "mean", "max" or "min" over the heads.
-        discard: the part of the fused probabilities, the smallest ones, that is set to 0 in each layer.
+        fusion: how heads are fused: "mean", "max" or "min".
+        discard: the fraction of the fused probabilities, the smallest ones, that is set to 0 in each layer.
+        prefix, grid: see `ke.methods.attention`.
 
     Reference: Abnar & Zuidema, Quantifying Attention Flow in Transformers, arXiv:2005.00928.
     """
@@ -114,13 +123,14 @@ def gradient_attention_rollout(
     prefix: int | None = None,
     grid: Sequence[int] | None = None,
 ) -> tuple:
-    """Where the attention that speaks for a unit comes from in the image, through all layers.
+    """Attention rollout with each layer's attention weighted by the gradient of the score.
 
-    M = (relu(mean over heads of A dscore/dA) + I) / 2, rows scaled to the sum 1; map = the class token's row of
+    M = (relu(mean over heads of A dscore/dA) + I) / 2 with rows scaled to the sum 1; map = the class token's row of
     M_L ... M_1
 
     Args:
-        discard: the part of the weighted probabilities, the smallest ones, that is set to 0 in each layer.
+        discard: the fraction of the weighted probabilities, the smallest ones, that is set to 0 in each layer.
+        prefix, grid: see `ke.methods.attention`.
 
     Reference: the rollout of Abnar & Zuidema, arXiv:2005.00928, with the weights of Chefer et al., arXiv:2012.09838.
     """
@@ -137,9 +147,12 @@ def attention_relevance(
     prefix: int | None = None,
     grid: Sequence[int] | None = None,
 ) -> tuple:
-    """Which patches matter to a unit of a transformer: Chefer's relevance rules.
+    """The relevance of patches for a unit of a transformer, by the attention rules of Chefer et al.
 
     R <- R + (mean over heads of relu(A dscore/dA)) R, from R = I, layer by layer; map = the class token's row of R
+
+    Args:
+        prefix, grid: see `ke.methods.attention`.
 
     Reference: Chefer et al., Generic Attention-model Explainability for Interpreting Bi-Modal and Encoder-Decoder
     Transformers, arXiv:2103.15679.

@@ -1,4 +1,4 @@
-"""Baselines: images without information."""
+"""Baselines: images that stand for missing information."""
 
 from typing import Any
 
@@ -11,19 +11,27 @@ from keras_explainable.methods.repetition import as_inputs
 
 
 def references(view: models.View, baselines: Any) -> Any:
-    """Baselines as (R, *S or 1s, C or 1), in the layout of the model's images."""
+    """Reference images as (R, *S or 1s, C or 1), in the layout of the model's images.
+
+    Raises:
+        InputError: they do not fit the images.
+    """
     given, fits = images_like(view, "baselines", baselines, "a number, a colour or reference images")
     if not fits:
         raise InputError(
             f"Baselines of shape {tuple(np.shape(baselines))} came for images of shape {tuple(view.inputs.shape)}: "
-            "give a number, a colour with a value for each channel, or any number of reference images of the images' "
-            "size, one at least."
+            "give a number, a colour with a value for each channel, or one or more reference images of the size of the "
+            "images."
         )
     return as_inputs(given, view.adapter.channels_first)
 
 
 def baseline_images(view: models.View, baseline: Any) -> Any:
-    """A baseline as images (B or 1, *S or 1s, C or 1), channels-last."""
+    """A baseline as images (B or 1, *S or 1s, C or 1), channels-last.
+
+    Raises:
+        InputError: it does not fit the images.
+    """
     if isinstance(baseline, str) and baseline == "mean":
         return ops.mean(view.x, axis=tuple(range(1, len(view.x.shape) - 1)), keepdims=True)
     given, fits = images_like(view, "baseline", baseline, "a number, a colour, images or 'mean'")
@@ -31,8 +39,8 @@ def baseline_images(view: models.View, baseline: Any) -> Any:
     if fits and (number in (1, batch) or None in (number, batch)):
         return given
     hint = (
-        f" Images came in a batch of {batch}: give one baseline for all of them, or one for each and all images in one "
-        f"batch, as by batch_size={number}."
+        f" The batch has {batch} images: give one baseline for all images, or one for each image with all images in "
+        f"one batch, for example by batch_size={number}."
     )
     raise InputError(
         f"A baseline of shape {tuple(np.shape(baseline))} came for images of shape {tuple(view.inputs.shape)}: give a "
@@ -46,15 +54,15 @@ def baseline_inputs(view: models.View, baseline: Any) -> Any:
 
 
 def images_like(view: models.View, name: str, value: Any, expected: str) -> tuple[Any, bool]:
-    """A number, a colour (C,), an image or several in the model's layout, as (N, *S or 1s, C or 1), channels-last; and
-    whether they have this shape."""
+    """A number, a colour (C,), or one or more images in the model's layout, as (N, *S or 1s, C or 1), channels-last;
+    and whether it has such a shape."""
     try:
         given = value if ops.is_tensor(value) else np.asarray(value)
     except ValueError:  # lists of unequal lengths
         given = np.asarray(None)
     if not ops.is_tensor(given) and given.dtype.kind in "OSUmMc":
         raise InputError(f"{name}={value!r}: {expected} was expected.")
-    if not ops.is_tensor(given) and given.dtype.kind == "u":  # of 64 bits, which not every framework has
+    if not ops.is_tensor(given) and given.dtype.kind == "u":  # unsigned: not every framework has 64 bits of it
         given = given.astype("float32")
     given, shape = ops.cast(ops.convert_to_tensor(given), "float32"), tuple(view.x.shape)
     front = view.adapter.inputs.front

@@ -1,4 +1,4 @@
-"""The decorator that makes a public, registered method of a function of a view."""
+"""The decorator that turns a function of a view into a public, registered method."""
 
 from collections.abc import Callable
 
@@ -17,9 +17,9 @@ def explainer(
 ) -> Callable:
     """A decorator that registers a method.
 
-    The decorated function is `method(view, ...) -> (scores, maps)`, with a `models.View` and parameters of its own. The
-    public function that takes its place is `method(model, inputs, indices=None, score=None, ...)`, which opens the
-    view. It is registered under its name: `ke.<name>`, `ke.get`, the command line and the tables know it.
+    The decorated function is `method(view, ...) -> (scores, maps)`, with a `models.View` and its own parameters. It is
+    replaced by the public function `method(model, inputs, indices=None, score=None, ...)`, which opens the view. That
+    function is registered under its name, so that `ke.<name>`, `ke.get`, the command line and the tables know it.
 
     Args:
         family, needs, cost, reference, postprocessing, resizing, caveat: see `registry.Record`.

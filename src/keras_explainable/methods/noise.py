@@ -1,4 +1,4 @@
-"""Noisy copies of images, for the methods that average over them."""
+"""Noisy copies of images, for methods that average over them."""
 
 import math
 from typing import Any
@@ -15,7 +15,7 @@ AGGREGATES = ("mean", "variance", "square")
 
 
 def check_noise(repetitions: int, noise_kind: str, aggregate: str = "mean", noise: float = 0.0) -> None:
-    """Raise if the parameters make no noisy copies."""
+    """Raise if the parameters of noisy copies are not valid."""
     check_repetitions(repetitions)
     check_choice("noise_kind", noise_kind, NOISE_KINDS)
     check_choice("aggregate", aggregate, AGGREGATES)
@@ -25,8 +25,9 @@ def check_noise(repetitions: int, noise_kind: str, aggregate: str = "mean", nois
 
 
 def noisy(x: Any, noise: float, noise_kind: str, seed: int | None, step: Any, channels_first: bool = False) -> Any:
-    """x + sigma e: sigma is the noise, or this fraction of each image's range; e is the draw of the step for all
-    images, and the same in either layout."""
+    """x + sigma e, where sigma is `noise`, or this fraction of each image's max - min.
+
+    e is standard normal. It depends on the step, is shared by all images, and is the same in both layouts."""
     if noise_kind == "range":
         axes = tuple(range(1, len(x.shape)))
         noise = noise * (ops.max(x, axis=axes, keepdims=True) - ops.min(x, axis=axes, keepdims=True))

@@ -10,13 +10,17 @@ QUADRATURES = ("gauss_legendre", "midpoint")
 
 
 def quadrature_of(kind: str, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes in (0, 1) and weights that sum to 1, as float32: sum weights f(nodes) is the integral of f."""
+    """Nodes in (0, 1) and weights that sum to 1, float32: the sum of weights f(nodes) approximates the integral of f.
+
+    Raises:
+        InputError: the kind or the number is not possible.
+    """
     check_choice("quadrature", kind, QUADRATURES)
     check_repetitions(number)
     if kind != "midpoint" and number > MOST_NODES:
         raise InputError(
-            f"repetitions={number}: at most {MOST_NODES:,} nodes of Gauss and Legendre are found, and for more of them "
-            'quadrature="midpoint" was expected.'
+            f'repetitions={number}: at most {MOST_NODES:,} are possible with quadrature="gauss_legendre": use '
+            'quadrature="midpoint" for more.'
         )
     if kind == "midpoint":
         nodes, weights = (np.arange(number) + 0.5) / number, np.full(number, 1 / number)

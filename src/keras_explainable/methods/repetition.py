@@ -1,4 +1,4 @@
-"""What methods that repeat have in common: loops with running sums, and the scores of images and of copies."""
+"""Shared by methods that repeat: loops with running sums, and the scores of images and of copies."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,14 +15,16 @@ from keras_explainable.runtime.interruptible import ready
 from keras_explainable.runtime.memory import check_fits
 from keras_explainable.runtime.progress import counted
 
-MOST = 1_000_000  # passes of the model for each image: hours of the smallest one, and a mean is no better for more
-HELD = 4  # arrays of each changed copy's size at once: its two parts, their sum, and the first signal at least
-MOST_NODES = 2000  # of Gauss and Legendre: to find n takes time that grows as n^3, 0.6 s of these
+MOST = 1_000_000  # passes of the model for each image: hours even with a small model, and a mean hardly improves
+HELD = 4  # arrays of a copy's size in memory at once: its two terms, their sum, and at least the first signal
+MOST_NODES = 2000  # Gauss-Legendre nodes: finding n takes time in proportion to n^3, 0.6 s for this many
 
 
 class Rows(NamedTuple):
-    """What a loop takes at each of its `number` steps. It is made when it is needed, so that memory does not grow with
-    the number: `drawn(start, stop)` are the arrays (stop - start, ...) of steps `start` to `stop`."""
+    """The arrays that a loop needs at each of its `number` steps.
+
+    `drawn(start, stop)` makes those of steps `start` to `stop`, (stop - start, ...). They are made when needed, so
+    memory does not grow with the number of steps."""
 
     number: int
     drawn: Callable
@@ -34,25 +36,25 @@ class Rows(NamedTuple):
 
 
 def check_passes(what: str, number: int, instead: str) -> None:
-    """Raise if a method takes more passes of the model for each image than `MOST`."""
+    """Raise if a method needs more than `MOST` passes of the model for each image."""
     if number > MOST:
         raise InputError(
-            f"{what} take {number:,} passes of the model for each image, and {MOST:,} are the most: {instead}."
+            f"{what} take {number:,} passes of the model for each image, and at most {MOST:,} are possible: {instead}."
         )
 
 
 def steps_of(number: int, batch: Any, at_once: int) -> tuple[int, int]:
-    """The number of equal steps in which so many copies of each image of a batch are evaluated, and the number of
+    """The number of equal steps in which `number` copies of each image of a batch are evaluated, and the number of
     copies in each step: at most `at_once` images together, but at least one copy of each image."""
     steps = -(-number // max(1, at_once // batch)) if isinstance(batch, int) else number
     return steps, -(-number // steps)
 
 
 def copies_of(number: int, x: Any, at_once: int) -> tuple[int, int]:
-    """`steps_of` copies of the images of a batch x.
+    """`steps_of` for copies of the images of a batch x.
 
     Raises:
-        InputError: there is too little memory for one step.
+        InputError: there is not enough memory for one step.
     """
     steps, together = steps_of(number, x.shape[0], at_once)
     shape = (together, *x.shape)
@@ -64,7 +66,7 @@ def copies_of(number: int, x: Any, at_once: int) -> tuple[int, int]:
 
 
 def loop(step: Callable, start: int, stop: int, state: Any, x: Any) -> Any:
-    """state = step(i, state) for i from start to stop: a loop of the program that x is part of, or one on the host."""
+    """state = step(i, state) for i from start to stop: inside the traced program if x is traced, else on the host."""
     if backend.is_traced(x):
         return ops.fori_loop(start, stop, step, state)
     for i in counted(range(start, stop)):
@@ -81,8 +83,9 @@ def computed(values: Any) -> Any:
 
 
 def total_of(run: Callable, rows: Rows | Sequence[Any], x: Any) -> tuple:
-    """The sum over i of the tensors of `run(*(row[i] for row in rows))`, two of which are in memory at a time. Rows are
-    made step by step, but all at once for a loop of a program."""
+    """The sum over i of the tensors of `run(*(row[i] for row in rows))`, of which two are in memory at a time.
+
+    Rows are made step by step, or all at once inside a traced program."""
     rows = rows if isinstance(rows, Rows) else Rows.of(rows)
     whole = [ops.convert_to_tensor(row) for row in rows.drawn(0, rows.number)] if backend.is_traced(x) else None
 
@@ -98,14 +101,16 @@ def total_of(run: Callable, rows: Rows | Sequence[Any], x: Any) -> tuple:
 
 
 def means(run: Callable, number: int, x: Any) -> tuple:
-    """The mean of each tensor of `run(step)` over so many steps."""
+    """The mean of each tensor of `run(step)` over `number` steps."""
     steps = Rows(number, lambda start, stop: [np.arange(start, stop, dtype="int32")])
     return tuple(total / number for total in total_of(run, steps, x))
 
 
 def moments(run: Callable, number: int, x: Any) -> tuple:
-    """The mean of the scores and the variance of the maps of `run(step)`, updated at each step (Welford): differences
-    of large sums would lose all digits of a small variance."""
+    """The mean of the scores and the variance of the maps of `run(step)`.
+
+    They are updated at each step (Welford), because the difference of large sums would lose all digits of a small
+    variance."""
 
     def update(i, state):
         scores, mean, spread = state
@@ -124,7 +129,7 @@ def as_inputs(images: Any, channels_first: bool) -> Any:
 
 
 def evaluated(view: models.View, copies: Any, replace: dict | None = None) -> Any:
-    """The scores (P, B, K) of P copies of each image, (P, B, *image), for the units of the view."""
+    """The scores (P, B, K) of copies (P, B, *image), P of each image, for the units of the view."""
     number, shape = copies.shape[0], ops.shape(copies)
     units = view.indices
     if units is not None:

@@ -1,4 +1,4 @@
-"""Checks of the numbers and words that methods take."""
+"""Checks of parameters of methods."""
 
 from collections.abc import Callable, Iterable
 from numbers import Integral, Real
@@ -12,7 +12,7 @@ AT_ONCE = 32  # images that are evaluated together
 
 
 def check_number(name: str, value: Any, fits: Callable, expected: str, kind: type = Real, most: Any = None) -> None:
-    """Raise if this is no number of this kind, does not fit, or is a whole number too large for a float."""
+    """Raise if the value is not a number of this kind, does not fit, or is too large."""
     known = isinstance(value, kind) and not isinstance(value, bool)
     large = kind is Real and isinstance(value, int) and value.bit_length() > 63
     if not known or large or not fits(value) or (most is not None and value > most):
@@ -21,18 +21,18 @@ def check_number(name: str, value: Any, fits: Callable, expected: str, kind: typ
 
 
 def check_choice(name: str, value: Any, choices: Iterable[str], otherwise: str = "") -> None:
-    """Raise if this is none of the words."""
+    """Raise if the value is not one of the choices."""
     if not (isinstance(value, str) and value in choices):
         raise InputError(f"{name}={value!r}: use one of {', '.join(map(repr, choices))}{otherwise}.")
 
 
 def check_repetitions(repetitions: int, most: int = MOST) -> None:
-    """Raise if this is no number of repetitions, or more than `most`."""
+    """Raise if the number of repetitions is not a whole number from 1 to `most`."""
     check_number("repetitions", repetitions, lambda n: n >= 1, "a whole number, at least one,", Integral, most)
 
 
 def at_once_of(at_once: int | None, x: Any) -> int:
-    """How many images like `x` are evaluated together: `at_once`, or if None 32, and fewer where that is faster."""
+    """The number of images like `x` that are evaluated together: `at_once`; None is 32, or fewer if that is faster."""
     if at_once is None:
         return backend.at_once(x, AT_ONCE)
     expected = "a whole number of images evaluated together, 1 or more, or None"

@@ -1,4 +1,14 @@
-"""Class activation maps: a weighted sum of a signal's channels."""
+"""Class activation maps: a weighted sum of the channels of a layer's output.
+
+In the equations, A (B, *S', C) is the signal, that is, the output of a layer with spatial axes *S' and channels C;
+g = d score / d A (B, K, *S', C) is the gradient; b, s, c and k are image, position, channel and unit. Maps are
+(B, *S', K). Common parameters:
+
+- `layer`: the layer whose output is explained: a name, path, index or layer. None selects the last layer whose output
+  still shows the image (see `ke.inspection.signals`).
+
+A method raises `LayerError` if the model has no such layer.
+"""
 
 from keras_explainable.methods.cams.cam import cam as cam
 from keras_explainable.methods.cams.eigencam import eigencam as eigencam

@@ -1,4 +1,4 @@
-"""CAM, by the weights of a model's last linear layer."""
+"""CAM: class activation maps by the weights of a model's last linear layer."""
 
 from typing import Any
 
@@ -15,25 +15,27 @@ from keras_explainable.models import View
 
 @explainer("cam", "linear head", "1 forward", "arXiv:1512.04150", postprocessing=filters.positive_normalize)
 def cam(view: View, layer: Any = None) -> tuple:
-    """The channels before global pooling, weighted by the head's weights for the unit.
+    """The channels before global pooling, weighted by the weights of the model's linear head for the unit.
 
-    maps[b, s, k] = sum_c W[c, k] A[b, s, c], W the kernel of the linear layer after the pooling. A model that
-    ends with the pooling has the identity there.
+    maps[b, s, k] = sum_c W[c, k] A[b, s, c]
+
+    W is the kernel of the linear layer after the pooling, and the identity if the model ends with the pooling.
 
     Args:
-        score: one that is linear in the units, `ke.scores.unit`, `top_k`, or `margin` with `other`: W is then the score
-            of each row of the kernel.
+        layer: see `ke.methods.cams`.
+        score: a score that is linear in the units: `ke.scores.unit`, `top_k`, or `margin` with `other`. W is then the
+            score of each row of the kernel.
 
     Raises:
-        LayerError: the model has no linear head with one weight for each channel, or a class token.
+        LayerError: the model has no linear head with one weight for each channel, or it has a class token.
         InputError: the score is not known to be linear in the units.
 
     Reference: Zhou et al., Learning Deep Features for Discriminative Localization, arXiv:1512.04150.
     """
     if view.score is not None and not getattr(view.score, "linear", False):
         raise InputError(
-            f"score={view.asked!r} came, and CAM, whose weights are the head's, explains scores that are linear in the "
-            "units: ke.scores.unit, top_k, or margin with other=. Use `gradcam`, which explains any."
+            f"score={view.asked!r} came, and CAM explains only scores that are linear in the units, because its "
+            "weights are the head's: ke.scores.unit, top_k, or margin with other=. Use `gradcam`, which explains any."
         )
     point = view.signal(layer)
     scores, seen = view.evaluate([point])
@@ -47,15 +49,15 @@ def cam(view: View, layer: Any = None) -> tuple:
             else f"a linear layer with {kernel.shape[0]} inputs"
         )
         raise LayerError(
-            f"CAM weighs the {a.shape[-1]} channels of {point} by the head's weights, and the model ends in {rows}. "
-            "Use `gradcam`, which needs no such head."
+            f"CAM weights the {a.shape[-1]} channels of {point} by the weights of a linear head, and the model ends in "
+            f"{rows}. Use `gradcam`, which needs no such head."
         )
     reading = getattr(point, "reading", None)
     beside = view.call(point).shape[1] - reading.number if reading and reading.grid else 0
     if beside:
         raise LayerError(
-            f"CAM is for channels that are pooled over space, and {point} has {beside} tokens beside its grid that the "
-            "scores may come from. Use `gradcam`, which needs no pooling."
+            f"CAM needs channels that are pooled over space, and {point} has {beside} tokens beside its grid, which "
+            "the scores may use. Use `gradcam`, which needs no pooling."
         )
     kernel = ops.cast(kernel, "float32")
     weights = ops.transpose(kernel if view.score is None else view.score(kernel))  # (units, C)

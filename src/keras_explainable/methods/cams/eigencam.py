@@ -1,4 +1,4 @@
-"""Class activation maps from the first principal component of a signal: what most of its channels agree on."""
+"""Class activation maps from the first principal component of a layer's channels."""
 
 from typing import Any
 
@@ -20,10 +20,15 @@ from keras_explainable.models import View
     caveat="It shows the same for every unit.",
 )
 def eigencam(view: View, layer: Any = None) -> tuple:
-    """What the channels of a signal have in common, for any class: it uses no score and no gradient.
+    """The projection of a layer's channels on their first principal component.
 
-    maps = (A - mean_s A) v, v the first right singular vector of the centred channels (S', C), of the sign with which
-    the map goes with the mean over channels. Every unit has the same map.
+    maps = (A - mean_s A) v
+
+    v is the first right singular vector of the centred channels (S', C). Its sign is chosen so that the map correlates
+    positively with the mean over channels. No score and no gradient is used, so every unit has the same map.
+
+    Args:
+        layer: see `ke.methods.cams`.
 
     Reference: Muhammad & Yeasin, Eigen-CAM, arXiv:2008.00299 (who do not centre the channels).
     """
@@ -36,12 +41,17 @@ def eigencam(view: View, layer: Any = None) -> tuple:
 
 @explainer("cam", "hidden signal, gradient", "1 forward", "arXiv:2008.00299", postprocessing=filters.positive_normalize)
 def eigengradcam(view: View, layer: Any = None) -> tuple:
-    """What the channels of a signal, each place weighted by its gradient, have in common: Eigen-CAM for a class.
+    """Eigen-CAM for a unit: the first principal component of the channels times their gradients.
 
-    maps = (P - mean_s P) v, P = A dscore/dA, v the first right singular vector of the centred P (S', C), of the sign
-    with which the map goes with the mean of P over channels.
+    maps = (P - mean_s P) v, P = A dscore/dA
 
-    Reference: Eigen-CAM, arXiv:2008.00299, of the products that HiResCAM sums.
+    v is the first right singular vector of the centred P (S', C). Its sign is chosen so that the map correlates
+    positively with the mean of P over channels.
+
+    Args:
+        layer: see `ke.methods.cams`.
+
+    Reference: Eigen-CAM, arXiv:2008.00299, applied to the products that HiResCAM sums.
     """
     scores, a, g = at_signal(view, layer)
     return scores, units_last(first_component(g * a[:, None], 2))
@@ -56,9 +66,9 @@ def first_component(values: Any, first: int = 1) -> Any:
     x = x - ops.mean(x, axis=-2, keepdims=True)
     size = ops.max(ops.abs(x), axis=(-2, -1), keepdims=True)
     size = ops.where(size > CANCELS * largest, size, ops.zeros_like(size))
-    x = x / ops.where(size > 0, size, ops.ones_like(size))  # squares of small gradients would vanish
+    x = x / ops.where(size > 0, size, ops.ones_like(size))  # so that squares of small gradients do not underflow
     pixels, channels = x.shape[-2:]
-    if pixels is not None and pixels < channels:  # the smaller of the two matrices of products
+    if pixels is not None and pixels < channels:  # decompose the smaller of the two product matrices
         values, vectors = ops.eigh(ops.einsum("...sc,...tc->...st", x, x))
         along = vectors[..., -1] * ops.sqrt(ops.relu(values[..., -1:]))
     else:

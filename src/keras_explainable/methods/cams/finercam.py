@@ -1,4 +1,4 @@
-"""Finer-CAM: what sets a unit apart from those like it."""
+"""Finer-CAM: what distinguishes a unit from similar ones."""
 
 import math
 from collections.abc import Sequence
@@ -25,15 +25,17 @@ def finercam(
     others: int | Sequence[int] = 3,
     gamma: float = 0.6,
 ) -> tuple:
-    """What tells a class from those that look like it: Grad-CAM of its score less the mean of theirs.
+    """Grad-CAM of the score of a unit minus the mean score of similar units.
 
     maps = sum_c mean_s(d(f_k - gamma mean_o f_o) / d A_c) A_c
 
     Args:
-        others: the units to compare with, or how many of those whose scores are nearest to that of the explained unit,
-            which is itself left out.
-        gamma: how much they count; 0 is Grad-CAM. So is a model with nothing to compare with, of a single unit.
-        score: its columns are compared with one another; of `ke.scores.unit` the units, as by `indices`, with all.
+        layer: see `ke.methods.cams`.
+        others: the units o to compare with, or how many of them: then those whose scores are nearest to the score of
+            the explained unit, which is left out itself.
+        gamma: the weight of the other units. 0 is Grad-CAM, and so is a model with a single unit.
+        score: the columns of the score are compared with one another. `ke.scores.unit` selects units as `indices`
+            does, and these are compared with all units.
 
     Reference: Zhang et al., Finer-CAM, arXiv:2501.11309.
     """
@@ -58,7 +60,7 @@ def finercam(
 
 
 def _units(units: Sequence[int], columns: Any, batch: Any) -> Any:
-    """The units (B, K) that these columns of a choice of units are; None for all of them."""
+    """The units (B, K) at these columns of the selected `units`; None for all of them."""
     known = ops.convert_to_tensor(units)
     if columns is None:
         return ops.broadcast_to(known, (batch, len(units)))
@@ -66,14 +68,14 @@ def _units(units: Sequence[int], columns: Any, batch: Any) -> Any:
 
 
 def nearest(scores: Any, chosen: Any, others: int | Sequence[int]) -> Any:
-    """For each chosen unit (B, K) the units to compare it with (B, K, O): those given, or so many nearest in score."""
+    """The units (B, K, O) to compare each chosen unit (B, K) with: the given ones, or the nearest ones in score."""
     units, n = scores.shape[-1], ops.shape(scores)[0]
     if isinstance(others, (int, np.integer)):
         if others < 1:
-            raise InputError(f"others={others}: 1 or more units to compare with, or their indices, was expected.")
+            raise InputError(f"others={others}: a number of units to compare with, 1 or more, or indices was expected.")
         distance = ops.abs(scores[:, None] - ops.take_along_axis(scores, chosen, axis=-1)[..., None])
         itself = ops.arange(units) == ops.cast(chosen, "int32")[..., None]
-        distance = ops.where(itself, ops.full_like(distance, -1.0), distance)  # the first, and left out
+        distance = ops.where(itself, ops.full_like(distance, -1.0), distance)  # comes first, and is left out
         return ops.cast(ops.argsort(distance, axis=-1), "int32")[..., 1 : 1 + others]
     models.check_units(np.asarray(others), units)
     given = ops.convert_to_tensor(np.asarray(others, "int32").ravel())

@@ -1,4 +1,4 @@
-"""Fine outlines within the places that a class activation map finds."""
+"""Guided Grad-CAM: guided backpropagation times Grad-CAM."""
 
 from typing import Any
 
@@ -19,13 +19,18 @@ from keras_explainable.models import View
     postprocessing=filters.normalize,
 )
 def guided_gradcam(view: View, layer: Any = None) -> tuple:
-    """Sharp outlines, only where Grad-CAM looks: its map times that of guided backpropagation.
+    """Guided backpropagation times Grad-CAM: sharp outlines where Grad-CAM is positive.
 
-    maps = guided_backprop relu(gradcam), the second resized to the images, the first its mean over channels of absolute
-    values (the paper keeps signs and channels). `.about["relus"]` says how many ReLUs were replaced, by call.
+    maps = guided_backprop relu(resize(gradcam))
+
+    Guided backpropagation is the mean over channels of absolute values (the paper keeps signs and channels), and
+    Grad-CAM is resized to the images. `.about["relus"]` of the result is the number of ReLU calls that were changed.
+
+    Args:
+        layer: of Grad-CAM, see `ke.methods.cams`.
 
     Raises:
-        LayerError: as of `gradcam` and `guided_backprop`.
+        LayerError: as for `gradcam` and `guided_backprop`.
 
     Reference: Selvaraju et al., Grad-CAM, arXiv:1610.02391.
     """

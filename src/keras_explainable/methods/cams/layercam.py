@@ -1,4 +1,4 @@
-"""Layer-CAM, of one layer or of several fused."""
+"""Layer-CAM, of one layer or of several."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,19 +24,20 @@ def layercam(
     *,
     layers: Sequence | None = None,
 ) -> tuple:
-    """The channels of a signal, each place weighted by its own gradient if that is positive: fine also in early layers.
+    """The channels of a layer, weighted by the positive gradient at each position; fine in early layers too.
 
     maps[b, s, k] = sum_c relu(d score[b, k] / d A[b, s, c]) A[b, s, c]
 
     Args:
-        layers: several layers, in place of one. Their maps are put together: each is made positive, divided by its
-            maximum, resized to the largest of them, and the maximum of all is taken. (The paper scales the maps M of
-            early layers by tanh(2 M / max M), which lifts their small values.)
+        layer: see `ke.methods.cams`.
+        layers: several layers, in place of one. Each map is rectified, divided by its maximum, and resized to the
+            largest; the result is their maximum. (The paper scales the maps M of early layers by tanh(2 M / max M),
+            which raises small values.)
 
     Reference: Jiang et al., LayerCAM, IEEE TIP 2021, doi:10.1109/TIP.2021.3089943.
     """
     if layers is not None and not (isinstance(layers, (list, tuple)) and layers):
-        raise InputError(f"layers={layers!r} came, and a list of layers was expected; for a single one use layer=.")
+        raise InputError(f"layers={layers!r} came, and a list of layers was expected: for a single layer use layer=.")
     points = [view.signal(one) for one in ([layer] if layers is None else layers)]
     scores, a, g = view.jacobian(list(dict.fromkeys(points)))
     maps = [units_last(ops.sum(ops.relu(g[p]) * a[p][:, None], axis=-1)) for p in points]
@@ -44,7 +45,7 @@ def layercam(
 
 
 def fused(maps: Sequence) -> Any:
-    """Maps (B, *S', K) of several sizes as one: positive, over their maxima, as large as the largest, their maximum."""
+    """The maximum of several maps (B, *S', K), each rectified, divided by its maximum, and resized to the largest."""
     space = tuple(range(1, len(maps[0].shape) - 1))
     size = [max(m.shape[axis] for m in maps) for axis in space]
     found = None

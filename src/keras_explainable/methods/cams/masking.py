@@ -1,4 +1,4 @@
-"""Class activation maps from scores alone, when channels of a signal are shown or removed."""
+"""Class activation maps from scores only: images are masked by channels, or channels are removed."""
 
 from collections.abc import Callable
 from numbers import Integral
@@ -24,18 +24,20 @@ def scorecam(
     max_channels: int | None = None,
     at_once: int | None = None,
 ) -> tuple:
-    """The channels of a signal, weighted by the score of the image seen through each of them.
+    """The channels of a layer, each weighted by the score of the image masked by that channel.
 
-    maps = sum_c softmax_c(f(x o H_c + baseline (1 - H_c)) - f(baseline)) A_c, H_c = A_c resized to the image, min-max.
+    maps = sum_c softmax_c(f(x o H_c + baseline (1 - H_c)) - f(baseline)) A_c
+
+    The mask H_c is A_c, resized to the image and scaled from 0 to 1.
 
     Args:
-        baseline: what the mask shows in place of the image, in the model's input range: a number, a colour (C,),
-            images, or "mean" for each image's own mean colour.
-        max_channels: of each image only so many channels, those with the largest mean square over space (tf-keras-vis
-            takes those with the largest standard deviation), in time proportional to it. With a twelfth of them the
-            rank correlation with the whole map was 0.998 (10 photos, at least 0.992; 106 of the 1280 channels of
-            MobileNetV2) and 0.970 (at least 0.919; 83 of the 1000 of SqueezeNet). Of few channels each counts: with 6
-            of the 64 of a ResNet-20 it was 0.88.
+        layer: see `ke.methods.cams`.
+        baseline: what replaces the image where it is masked, see `ke.methods.perturbation`.
+        max_channels: use only this number of channels of each image: those with the largest mean square over space
+            (tf-keras-vis takes those with the largest standard deviation). Time is in proportion to it. With a twelfth
+            of the channels, the rank correlation with the full map was 0.998 for 106 of 1280 channels of MobileNetV2
+            (10 photos, at least 0.992), and 0.970 for 83 of 1000 of SqueezeNet (at least 0.919). In networks with few
+            channels each one matters: with 6 of the 64 of a ResNet-20 it was 0.88.
         at_once: see `ke.methods.perturbation`.
 
     Reference: Wang et al., Score-CAM, arXiv:1910.01279; fewer channels: Li et al., FasterScore-CAM.
@@ -68,13 +70,14 @@ def scorecam(
     postprocessing=filters.positive_normalize,
 )
 def ablationcam(view: View, layer: Any = None, *, at_once: int | None = None) -> tuple:
-    """The channels of a signal, weighted by how much of the score is lost without each of them.
+    """The channels of a layer, each weighted by the fraction of the score that is lost without it.
 
     maps = sum_c w_c A_c, w_c = (f - f with A_c = 0) / |f|
 
-    The paper divides by f, with which the maps of negative scores turn over.
+    The paper divides by f, which inverts the maps of negative scores.
 
     Args:
+        layer: see `ke.methods.cams`.
         at_once: see `ke.methods.perturbation`.
 
     Reference: Desai & Ramaswamy, Ablation-CAM, WACV 2020, doi:10.1109/WACV45572.2020.9093360.
@@ -95,7 +98,7 @@ def ablationcam(view: View, layer: Any = None, *, at_once: int | None = None) ->
 
 
 def strongest(a: Any, number: int | None) -> Any:
-    """Of channels (B, *S', C) those `number` of each image with the largest mean square over space."""
+    """The `number` channels of each image of (B, *S', C) that have the largest mean square over space."""
     if number is None or number >= a.shape[-1]:
         return a
     space = space_of(a)
@@ -104,8 +107,8 @@ def strongest(a: Any, number: int | None) -> Any:
 
 
 def by_channel(function: Callable, channels: int, view: View, at_once: int | None) -> Any:
-    """The values (C, B, K) of a function that gives (P, B, K) for the numbers of P channels, few at a time."""
+    """The values (C, B, K) of a function that maps the numbers of P channels to (P, B, K), P channels at a time."""
     steps, together = copies_of(channels, view.inputs, at_once_of(at_once, view.inputs))
-    numbers = ops.minimum(ops.arange(steps * together), channels - 1)  # the last one fills up
+    numbers = ops.minimum(ops.arange(steps * together), channels - 1)  # padded with the last one
     found = ops.map(function, ops.reshape(numbers, (steps, together)))
     return ops.reshape(found, (steps * together, -1, found.shape[-1]))[:channels]

@@ -57,13 +57,15 @@ def smooth_gradcampp(
     noise_kind: str = "range",
     seed: int | None = None,
 ) -> tuple:
-    """Grad-CAM++ with derivatives that are averaged over noisy copies of the image.
+    """Grad-CAM++ with gradients averaged over noisy copies of the image.
 
-    maps = sum_c w_c A_c, w_c = sum_s alpha relu(D1), alpha = D2 / (2 D2 + D3 sum_s A), 0 where that is undefined,
-    Dp = mean over draws of g(x + sigma e)^p, A the signal of the image itself.
+    maps = sum_c w_c A_c, w_c = sum_s alpha relu(D1), alpha = D2 / (2 D2 + D3 sum_s A), 0 where that is undefined
+
+    Dp is the mean over the copies of g(x + sigma e)^p, e standard normal; A is the signal of the image itself.
 
     Args:
-        repetitions, noise, noise_kind: see `meta.smooth`.
+        layer: see `ke.methods.cams`.
+        repetitions, noise, noise_kind, seed: see `ke.methods.gradient`.
 
     Reference: Omeiza et al., Smooth Grad-CAM++, arXiv:1908.01224.
     """

@@ -1,4 +1,4 @@
-"""What class activation maps share: a spatial signal A (B, *S', C), its Jacobian, and weighted sums of its channels."""
+"""Shared by class activation maps: a signal A (B, *S', C), its Jacobian, and weighted sums of its channels."""
 
 from typing import Any
 
@@ -15,15 +15,15 @@ def weighted(a: Any, weights: Any) -> Any:
 
 
 def space_of(values: Any, first: int = 1) -> tuple[int, ...]:
-    """The spatial axes of a signal (B, *S', C), or of a Jacobian (B, K, *S', C) with `first` 2."""
+    """The spatial axes of a signal (B, *S', C), or of a Jacobian (B, K, *S', C) if `first` is 2."""
     return tuple(range(first, len(values.shape) - 1))
 
 
 def at_signal(view: models.View, layer: Any) -> tuple:
     """The scores, the signal A and its Jacobian (B, K, *S', C), for the spatial signal of a layer.
 
-    A signal of T frames that the model sees one by one is (B T, *S', C), and its Jacobian (B T, K, *S', C): each frame
-    is an image of its own.
+    If the model processes T frames one by one, the signal is (B T, *S', C) and its Jacobian (B T, K, *S', C): each
+    frame is treated as an image.
     """
     point = view.signal(layer)
     scores, a, g = view.jacobian([point])

@@ -1,4 +1,4 @@
-"""FullGrad: the gradient by the input and by every bias."""
+"""FullGrad: the gradient with respect to the input and to every bias."""
 
 from keras_explainable.methods.fullgrad.decomposition import Completeness as Completeness
 from keras_explainable.methods.fullgrad.decomposition import completeness as completeness

@@ -1,4 +1,4 @@
-"""The decomposition of a score into the input's gradient and those of all biases."""
+"""The decomposition of a score into the contributions of the input and of all biases."""
 
 from typing import Any, NamedTuple
 
@@ -10,17 +10,17 @@ from keras_explainable.models import INPUT, View, opens_view
 
 
 class Completeness(NamedTuple):
-    """How nearly the contributions add up to the scores; every array is (N, K)."""
+    """How close the sum of the contributions is to the scores. Every array is (N, K)."""
 
     scores: Any
     total: Any
     absolute_gap: Any
     relative_gap: Any  # of the larger of |score| and the largest |contribution of a layer|
     contributions: dict  # "input", each (layer path, call), and with implicit biases "operations" -> (N, K)
-    unexplained: dict | None = None  # implicit less explicit, by (layer path, call) and "operations" -> (N, K)
+    unexplained: dict | None = None  # implicit minus explicit, by (layer path, call) and "operations" -> (N, K)
 
     def __repr__(self) -> str:
-        """A few lines: the scores, how nearly they are reached, and the largest contributions."""
+        """A few lines: the scores, the sums, and the largest contributions."""
         gap = float(np.max(self.relative_gap, initial=0))
         return "\n".join(
             [
@@ -34,14 +34,14 @@ class Completeness(NamedTuple):
 
 
 class Decomposition(NamedTuple):
-    """A score taken apart: score = sum(input_gradient * x) + sum over layers of sum(bias_gradients)."""
+    """The terms of a score: score = sum(input_gradient * x) + sum over layers of sum(bias_gradients)."""
 
     input_gradient: Any  # (N, K, *S, C)
     bias_gradients: dict  # (layer path, call) -> bias x gradient, (N, K, *S', C')
     completeness: Completeness
 
     def __repr__(self) -> str:
-        """A few lines: shapes, the number of calls, and how complete it is."""
+        """A few lines: shapes, the number of calls, and the completeness."""
         calls, size = _times(len(self.bias_gradients), "call"), _shape(self.input_gradient)
         return "\n".join(
             [
@@ -53,7 +53,7 @@ class Decomposition(NamedTuple):
         )
 
 
-SHOWN = 5  # contributions, and values of an array, in a summary
+SHOWN = 5  # the number of contributions, and of values of an array, in a summary
 
 
 def _times(count: int, noun: str) -> str:
@@ -82,8 +82,11 @@ def _largest(parts: dict, what: str) -> list[str]:
 
 @opens_view
 def decomposition(view: View) -> tuple:
-    """The scores (B, K), the input's gradient (B, K, *S, C), bias x gradient for every call of a layer with a bias, in
-    the order of `biased_calls`, and the sum of each (B, 1 + calls, K), the input's first."""
+    """The terms of the scores.
+
+    Returns the scores (B, K); the gradient with respect to the input (B, K, *S, C); bias x gradient (B, K, *S', C') for
+    every call of a layer with a bias, in the order of `biased_calls`; and the sums (B, 1 + calls, K) of input x
+    gradient and of each of these."""
     points = view.biased()
     biases = biases_at(view, points)
     scores, _, terms = view.jacobian([INPUT, *points], lambda p, g: g * biases[p] if p in biases else g, keep=False)
@@ -99,13 +102,13 @@ def biased_calls(view: View) -> list[tuple[str, int]]:
 
 @opens_view
 def implicit_biases(view: View) -> Any:
-    """What every call of a layer contributes beyond its part that is linear in its inputs, (B, 1 + calls, K), the
-    input's <dscore/dx, x> first and then in the order of `measured_calls`.
+    """The implicit bias of every call of a layer: what it contributes beyond the part that is linear in its inputs.
 
     contribution = sum over outputs of <dscore/dy, y> - sum over inputs of <dscore/dx, x>
 
-    with each gradient at an input taken through that call only: sum(bias * gradient) for a linear layer, 0 for a ReLU,
-    for anything else what curves or gates."""
+    The gradient at an input is taken through that call only. The contribution is sum(bias * gradient) for a linear
+    layer, 0 for a ReLU, and the effect of curvature or gating for any other layer. Returns (B, 1 + calls, K):
+    <dscore/dx, x> of the input first, then the calls in the order of `measured_calls`."""
     layers = view.layers()
     points = dict.fromkeys([INPUT, *(p for ins, outs in layers.values() for p in (*ins, *outs))])
     _, product = view.products(list(points))
@@ -114,12 +117,12 @@ def implicit_biases(view: View) -> Any:
 
 
 def measured_calls(view: View) -> list[tuple[str, int]]:
-    """The (layer path, call) of every call whose implicit bias can be measured, in the order in which they ended."""
+    """The (layer path, call) of every call whose implicit bias can be measured, in the order in which they end."""
     return list(view.layers())
 
 
 def completeness(scores: Any, sums: Any, calls: list) -> Completeness:
-    """How nearly the contributions `sums` (1 + calls, N, K), the input's first, add up to the scores."""
+    """The completeness of the contributions `sums` (1 + calls, N, K), of which the first is the input's."""
     total, largest = sums.sum(0), abs(sums).max(0)
     gap = abs(scores - total)
     scale = np.maximum(abs(scores), largest)
@@ -128,7 +131,9 @@ def completeness(scores: Any, sums: Any, calls: list) -> Completeness:
 
 
 def implicit_completeness(scores: Any, sums: Any, calls: list, explicit: Completeness) -> Completeness:
-    """The same of measured contributions, what is missing being that of "operations", beside those of the biases."""
+    """The completeness of measured contributions, and their differences from those of the biases.
+
+    What is missing is attributed to "operations"."""
     calls = [*calls, "operations"]
     report = completeness(scores, np.concatenate([sums, (scores - sums.sum(0))[None]]), calls)
     ours, theirs = report.contributions, explicit.contributions

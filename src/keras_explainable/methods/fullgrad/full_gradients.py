@@ -1,4 +1,4 @@
-"""Full gradients: a score is the sum of what the input and each bias contribute to it."""
+"""Full gradients: a score is the sum of the contributions of the input and of each bias."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -16,9 +16,9 @@ EPSILON = 1e-6
 
 
 def psi_sum(v: Any) -> Any:
-    """Sum over channels of psi(v) = (|v| - min) / (max - min + epsilon), min and max over all of each sample's (*S, C).
+    """Sum over channels of psi(v) = (|v| - min) / (max - min + epsilon), min and max over (*S, C) of each image.
 
-    The sum is taken first and scaled afterwards, so that nothing of v's size is written out but |v|."""
+    The sum is taken before scaling, so that |v| is the only intermediate array of v's size."""
     v = ops.abs(v)
     axes = tuple(range(1, len(v.shape)))
     low, high = ops.min(v, axis=axes, keepdims=True)[..., 0], ops.max(v, axis=axes, keepdims=True)[..., 0]
@@ -34,7 +34,7 @@ PSI = {"sum": psi_sum, "mean": psi_mean}
 
 
 def _maps(view: View, psi: Any, factor: Callable) -> tuple:
-    """psi(grad x) + sum over layers of psi(grad * factor), equal resolutions added up before they are resized."""
+    """psi(grad x) + sum over layers of psi(grad * factor); terms of equal resolution are added before resizing."""
     points = spatially_biased(view)
     if not callable(psi):
         check_choice("aggregation", psi, PSI, ", or a function")
@@ -51,7 +51,7 @@ def _maps(view: View, psi: Any, factor: Callable) -> tuple:
 
 
 def laid_over(view: View, total: Any, terms: Iterable) -> Any:
-    """The sum (B, *S, K) of maps (B, K, *S) and others (B, K, *S') resized to them; those of equal sizes only once."""
+    """The sum (B, *S, K) of maps (B, K, *S) and terms (B, K, *S') resized to them; each size is resized once."""
     by_size: dict[tuple, Any] = {}
     for term in terms:
         size = tuple(term.shape[2:])
@@ -62,12 +62,12 @@ def laid_over(view: View, total: Any, terms: Iterable) -> Any:
 
 
 def spatially_biased(view: View) -> list:
-    """The points where a bias was just added to a spatial signal. The first call stands for those of all frames."""
+    """The points directly after a bias is added to a spatial signal. For frames, the first call stands for all."""
     return [p for p in view.biased() if view.is_spatial(p) and not (p.call and view.parts(p, ()))]
 
 
 def told(view: View) -> dict[str, Any]:
-    """For `.about`: how many of the model's biases the map shows."""
+    """For `.about`: the number of the model's biases that the map shows."""
     shown = spatially_biased(view)
     number = sum(len(view.parts(p, shown)) or 1 for p in shown)
     return {"biases_in_map": f"{number} of the {len(view.biased())} that layers add, by call"}
@@ -79,7 +79,7 @@ def biases_at(view: View, points: list) -> dict:
 
 
 def _biases(given: Any, view: View, points: list) -> dict:
-    """The bias at each point: the layers' own, or those `given` in the order of the exposed layers."""
+    """The bias at each point: the current one of the layer, or one of `given`, in the order of the calls."""
     if given is None:
         return biases_at(view, points)
     every = view.biased()
@@ -87,8 +87,8 @@ def _biases(given: Any, view: View, points: list) -> dict:
     if not listed or len(given) != len(every):
         came = f"{len(given)} biases" if listed else f"biases={given!r}"
         raise InputError(
-            f"{came} came for the {len(every)} calls of layers with a bias: "
-            "leave `biases` out, and they are read from the layers."
+            f"{came} came for the {len(every)} calls of layers with a bias: give one for each, or leave `biases` out "
+            "to read them from the layers."
         )
     return {p: ops.cast(b, "float32") for p, b in zip(every, given, strict=True) if p in points}
 
@@ -97,20 +97,24 @@ def _biases(given: Any, view: View, points: list) -> dict:
     "full gradient", "gradient, biases", "1 forward + K backward", "arXiv:1905.00780", postprocessing=filters.normalize
 )
 def full_gradients(view: View, biases: Any = None, aggregation: Any = "sum") -> tuple:
-    """What the input and every bias of the network contribute to the score, laid over one another.
+    """The sum of the normalised contributions of the input and of every bias of the network.
 
     maps = sum_c psi(x dscore/dx) + sum over layers of resize(sum_c psi(b dscore/db)),
-    psi(v) = (|v| - min)/(max - min + 1e-6)
+    psi(v) = (|v| - min)/(max - min + 1e-6), min and max over (*S, C) of each image
 
-    with min and max over a sample's (*S, C), the gradient taken where the bias was just added (before a fused
-    activation), b the effective bias (of batch normalisation: beta - mean gamma/sqrt(var + epsilon)), and only layers
-    with a spatial output: of a transformer often the patches' alone, tokens being no space. `.about["biases_in_map"]`
-    tells how many these are. The map is not complete, the decomposition is: see `full_gradient_decomposition`.
+    The gradient is taken directly after the bias is added, before a fused activation. b is the effective bias (for
+    batch normalisation, beta - mean gamma/sqrt(var + epsilon)). Only layers with a spatial output are included; in a
+    transformer this is often only the patch embedding, as tokens are not spatial. `.about["biases_in_map"]` is the
+    number of biases in the map. The map does not add up to the score; the decomposition does: see
+    `full_gradient_decomposition`.
 
     Args:
-        biases: the biases, in the order of the calls; by default they are read from the layers.
-        aggregation: "sum" (the paper's authors), "mean" (keras-explainable 0.0.2: each channel normalised by itself,
-            mean over channels), or a function from (B, *S, C) to (B, *S).
+        biases: the biases b, in the order of the calls; None reads them from the layers.
+        aggregation: sum_c psi: "sum" (the paper's authors), "mean" (keras-explainable 0.0.2: each channel is normalised
+            by itself, then the mean over channels is taken), or a function from (B, *S, C) to (B, *S).
+
+    Raises:
+        InputError: there is not one bias for each call of a layer with a bias, or the aggregation is unknown.
 
     Reference: Srinivas & Fleuret, Full-Gradient Representation for Neural Network Visualization, arXiv:1905.00780.
     """
@@ -121,9 +125,12 @@ def full_gradients(view: View, biases: Any = None, aggregation: Any = "sum") -> 
     "full gradient", "gradient, biases", "1 forward + K backward", "arXiv:1905.00780", postprocessing=filters.normalize
 )
 def simple_full_gradients(view: View, aggregation: Any = "sum") -> tuple:
-    """Full gradients without the biases' values: the gradients where biases are added, laid over one another.
+    """Full gradients without the biases' values: the sum of normalised gradients where biases are added.
 
-    maps = sum_c psi(x dscore/dx) + sum over layers with a bias of resize(sum_c psi(dscore/db)), psi as there.
+    maps = sum_c psi(x dscore/dx) + sum over layers with a bias of resize(sum_c psi(dscore/db))
+
+    Args:
+        aggregation: sum_c psi, see `full_gradients`.
 
     Reference: Srinivas & Fleuret, arXiv:1905.00780, and the authors' implementation.
     """

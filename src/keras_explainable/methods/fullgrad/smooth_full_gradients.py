@@ -1,4 +1,4 @@
-"""Full gradients, averaged over noisy copies of the images as SmoothGrad averages gradients."""
+"""Full gradients, averaged over noisy copies of the images."""
 
 from typing import Any
 
@@ -14,14 +14,14 @@ from keras_explainable.runtime.compile_cache import repeats
 
 @opens_view
 def _gradients(view: View) -> tuple:
-    """Scores (B, K), what the input contributes, (B, K, *S, C), and the gradient at each bias, (B, K, *S', C')."""
+    """Scores (B, K), input x gradient (B, K, *S, C), and the gradient (B, K, *S', C') at each bias."""
     points = [INPUT, *spatially_biased(view)]
     scores, _, terms = view.jacobian(points, lambda point, g: g * view.x if point == INPUT else g, keep=False)
     return scores, *(terms[point] for point in points)
 
 
 def _psi(term: Any, bias: Any = 1.0) -> Any:
-    """psi of a gradient (B, K, *S, C) times a bias, of each image and unit by itself: (B, K, *S)."""
+    """psi (B, K, *S) of a gradient (B, K, *S, C) times a bias, for each image and unit separately."""
     batch, units, *rest = ops.shape(term)
     found = backend.by_image(lambda part: psi_sum(part * bias), ops.reshape(term, (batch * units, *rest)))
     return ops.reshape(found, (batch, units, *rest[:-1]))
@@ -43,18 +43,20 @@ def smooth_full_gradients(
     noise_kind: str = "range",
     seed: int | None = None,
 ) -> tuple:
-    """Full gradients of what the input and every bias contribute on average over noisy copies of the image.
+    """Full gradients of the contributions averaged over noisy copies of the image.
 
-    maps = sum_c psi(mean_i x_i dscore/dx_i) + sum over layers of resize(sum_c psi(mean_i b dscore/db)), x_i = x + sigma
-    e_i, psi as in `full_gradients`: signed contributions are averaged, then made absolute. They are all kept, so memory
-    is that of every layer's output for each unit, whatever n is.
+    maps = sum_c psi(mean_i x_i dscore/dx_i) + sum over layers of resize(sum_c psi(mean_i b dscore/db)),
+    x_i = x + sigma e_i, e_i standard normal, psi as in `full_gradients`
+
+    Signed contributions are averaged before psi takes absolute values. The scores are the mean of the copies' scores.
+    Memory holds the gradient at every bias for each unit, whatever n is. If the noise is too large for the score, only
+    the borders of the image remain in the mean: use less noise.
 
     Args:
-        repetitions, noise, noise_kind: see `meta.smooth`; scores are the copies' mean. Where they do not withstand the
-            noise, what is left of the mean is at the borders of the image: take less of it.
+        repetitions, noise, noise_kind, seed: see `ke.methods.gradient`.
 
-    Reference: Srinivas & Fleuret, arXiv:1905.00780, and the authors' implementation, which adds up the input's channels
-    first and takes one range for the whole batch.
+    Reference: Srinivas & Fleuret, arXiv:1905.00780, and the authors' implementation, which sums the channels of the
+    input first and takes one min and max for the whole batch.
     """
     mean = smooth(_gradients, repetitions, noise, noise_kind)
     scores, first, *terms = on_view(mean, view, seed=seed)

@@ -1,4 +1,24 @@
-"""Methods of gradients by the image."""
+"""Methods that use the gradient of the score with respect to the image.
+
+In the equations, x (B, *S, C) is the image and x0 the baseline; b, s, c and k are image, pixel, channel and unit. Maps
+are (B, *S, K). Common parameters:
+
+- `reduce`: how channels become one map. For gradients: "mean", "max" or "sum" of the absolute values; None keeps signs
+  and channels. For attributions, which are parts of a score: "sum" of the signed values, or of their "absolute" values;
+  None keeps channels. With None, maps are (B, K, *S, C).
+- `repetitions`: n, the number of gradients that are computed: points on the path, or noisy copies. Time grows with n,
+  memory does not.
+- `baseline`: where a path begins, in the range of the images: a number, a colour (C,), images, or "mean" for each
+  image's own mean colour.
+- `quadrature`: the rule for the integral along the path. "gauss_legendre" has an error that falls quickly if the
+  gradients change smoothly; "midpoint" takes evenly spaced points.
+- `noise`, `noise_kind`: the standard deviation of normal noise added to the image, in the units of the image if
+  `noise_kind` is "absolute", or as a fraction of each image's max - min if it is "range".
+- `seed`: an integer that selects the random numbers; None is 0.
+
+The attributions of path methods add up to score(x) - score(x0), except for the error of the numerical integral. For
+`integrated_gradients` this error is reported in `.about["gap"]` and by `integrated_gradients_gap`.
+"""
 
 from keras_explainable.methods.fullgrad.full_gradients import full_gradients as full_gradients
 from keras_explainable.methods.fullgrad.full_gradients import simple_full_gradients as simple_full_gradients

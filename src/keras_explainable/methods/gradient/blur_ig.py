@@ -47,17 +47,21 @@ def blur_ig(
     quadrature: str = "gauss_legendre",
     reduce: str | None = "sum",
 ) -> tuple:
-    """What each pixel adds to the score while a blurred image becomes sharp: it needs no baseline colour.
+    """Gradients integrated along the path from a blurred image to the image; no baseline colour is needed.
 
-    maps = - sum over c of integral from 0 to max_sigma of d score(x_s) / dx  d x_s / d s  ds, x_s = x blurred by s
+    maps = - sum over c of integral from 0 to max_sigma of d score(x_s) / dx  d x_s / d s  ds
 
-    The parts add up to score(x) - score(x blurred by max_sigma). Places are taken as s = max_sigma t^2, t in (0, 1),
-    more densely where little is blurred and scores change most. The authors' code differs: black lies beyond its
-    border, its Gaussians end at 4 sigma, and it adds up even steps of sigma without the last.
+    x_s is x blurred by a Gaussian of standard deviation s. A map's sum is score(x) - score(x blurred by max_sigma). The
+    points are s = max_sigma t^2 with t in (0, 1): they are denser at small blur, where scores change most. The
+    authors' code differs: it pads images with black, cuts Gaussians off at 4 sigma, and sums even steps of sigma
+    without the last.
 
     Args:
-        repetitions, reduce: see `ke.methods.path`; quadrature: see `meta.integrate`.
-        max_sigma: in pixels; by default a quarter of the image's longest side.
+        repetitions, quadrature, reduce: see `ke.methods.gradient`.
+        max_sigma: the largest s, in pixels; by default a quarter of the longest side of the image.
+
+    Raises:
+        InputError: the size of the images is not known.
 
     Reference: Xu et al., Attribution in Scale and Space, arXiv:2004.03383.
     """
@@ -65,7 +69,7 @@ def blur_ig(
     nodes, weights = quadrature_of(quadrature, repetitions)
     size = view.size
     if not all(isinstance(s, int) for s in size):
-        raise InputError("Blurs are made for images of one size: give images whose size is known.")
+        raise InputError("The size of the images is not known, and a blur needs it: give images of a known size.")
     widest = max(size) / 4 if max_sigma is None else max_sigma
     check_number("max_sigma", widest, lambda w: 0 < w < math.inf, "a positive number of pixels")
     (parts,) = total_of(repeated(AtBlur(), view), [widest * nodes**2, widest * 2 * nodes * weights], view.inputs)

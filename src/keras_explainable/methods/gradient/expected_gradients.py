@@ -54,18 +54,18 @@ def expected_gradients(
     reduce: str | None = "sum",
     seed: int | None = None,
 ) -> tuple:
-    """What each pixel adds to the score, compared with many reference images: integrated gradients from all of them.
+    """Integrated gradients, averaged over many reference images as baselines.
 
-    maps = 1/n sum_i sum over c of (x - r_i) d score(r_i + t_i (x - r_i)) / dx, r_i a random reference, t_i in (0, 1)
+    maps = 1/n sum_i sum over c of (x - r_i) d score(r_i + t_i (x - r_i)) / dx
 
-    t_i is uniform in the i-th of n equal parts of (0, 1), which estimates the same as, and with less variance than,
-    independent t_i. Each image of a batch sees the same draws.
+    r_i is a random reference and t_i is in (0, 1): uniform in the i-th of n equal parts, which has the same expectation
+    as independent t_i and less variance. All images of a batch use the same draws.
 
     Args:
-        repetitions, reduce: see `ke.methods.path`.
-        baselines: images (R, *S, C) of the data that the model knows, as many as there are; a number or a colour. 0 in
-            the model's range unless given, and then these are integrated gradients at random places.
-        noise, noise_kind: of normal noise that is added to x in each draw, see `meta.smooth`.
+        repetitions, reduce, seed: see `ke.methods.gradient`.
+        baselines: reference images (R, *S, C), preferably many training images; or a number or a colour. The default, 0
+            in the range of the images, gives integrated gradients at random points.
+        noise, noise_kind: noise added to x in each draw, see `ke.methods.gradient`.
 
     Reference: Erion et al., Improving performance of deep learning models with axiomatic attribution priors and
     expected gradients, arXiv:1906.10670.
@@ -81,7 +81,7 @@ def expected_gradients(
 
 
 def draws(number: int, references: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Places on the paths, one in each of `number` equal parts of (0, 1), and which reference each path begins at."""
+    """Points on the paths, one in each of `number` equal parts of (0, 1), and the number of each path's reference."""
     t = (np.arange(number) + random.on_host((number,), seed, 0, 2)) / number
     return t.astype("float32"), (random.on_host((number,), seed, 0, 3) * references).astype("int32")
 
@@ -104,12 +104,12 @@ def gradient_shap(
     reduce: str | None = "sum",
     seed: int | None = None,
 ) -> tuple:
-    """Shapley values of the pixels, estimated by gradients between reference images and noisy copies of the image.
+    """Shapley values of the pixels, by gradients between reference images and noisy copies of the image.
 
-    maps as of `expected_gradients`, each draw with x + sigma e_i in the place of x.
+    maps = those of `expected_gradients` with x + sigma e_i in place of x in draw i, e_i standard normal
 
     Args:
-        repetitions, baselines, noise, noise_kind, reduce: see `expected_gradients`.
+        repetitions, baselines, noise, noise_kind, reduce, seed: see `expected_gradients`.
 
     Reference: Lundberg & Lee, A Unified Approach to Interpreting Model Predictions, arXiv:1705.07874 (the estimate is
     the GradientExplainer of its authors' library).

@@ -10,13 +10,13 @@ from keras_explainable.models import INPUT, View, on_view, opens_view
 
 @explainer("gradient", "gradient", "1 forward + K backward", "arXiv:1312.6034", postprocessing=filters.normalize)
 def gradients(view: View, reduce: str | None = "mean") -> tuple:
-    """How strongly each pixel moves the score: the size of its gradient.
+    """The absolute gradient of the score with respect to each pixel.
 
     maps[b, s, k] = mean over c of |d score[b, k] / d x[b, s, c]|
 
     Args:
         reduce: over channels, "mean", "max" (Simonyan et al.) or "sum" of the absolute values; None keeps signs and
-            channels, as (B, K, *S, C).
+            channels: maps are (B, K, *S, C).
 
     Reference: Simonyan et al., Deep Inside Convolutional Networks, arXiv:1312.6034.
     """
@@ -29,15 +29,15 @@ def gradients(view: View, reduce: str | None = "mean") -> tuple:
     "gradient", "gradient", "1 forward + K backward", "arXiv:1605.01713", postprocessing=filters.absolute_normalize
 )
 def input_x_gradient(view: View, reduce: str | None = "sum") -> tuple:
-    """What each pixel adds to the score, if the model is linear near the image and 0 is no information.
+    """Each pixel times its gradient: what it adds to the score if the model is linear from 0 to the image.
 
     maps[b, s, k] = sum over c of x[b, s, c] d score[b, k] / d x[b, s, c]
 
-    The sum of a map is the score for networks of linear layers and ReLUs without biases.
+    For networks of linear layers and ReLUs without biases, the sum of a map is the score.
 
     Args:
-        reduce: over channels, the "sum" of the signed values, or of their "absolute" ones; None keeps channels, as
-            (B, K, *S, C).
+        reduce: over channels, the "sum" of the signed values or of their "absolute" values; None keeps channels: maps
+            are (B, K, *S, C).
 
     Reference: Shrikumar et al., Not Just a Black Box, arXiv:1605.01713.
     """

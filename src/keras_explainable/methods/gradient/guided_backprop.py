@@ -24,20 +24,20 @@ def _relus(view: View) -> list[Step]:
     unknown = [step.name for step in hidden if step.call.output[:2] not in tried]
     if unknown:
         raise LayerError(
-            f"Whether there are ReLUs in {', '.join(unknown)} cannot be seen: make such a layer of "
-            "layers for all that it does. Or use `gradients`, which needs no ReLUs."
+            f"{', '.join(unknown)} may contain a ReLU that cannot be seen: build such a layer from layers, one for "
+            "each operation. Or use `gradients`, which needs no ReLUs."
         )
     found = [step for step in steps if "relu" in (step.role, step.fused)]
     if not found:
         raise LayerError(
-            f"This model has no ReLU, and without one this is the gradient: use `gradients`. "
+            f"This model has no ReLU, and without ReLUs this method is the gradient: use `gradients`. "
             f"Its layers: {', '.join(step.name for step in steps)}."
         )
     return found
 
 
 def counted(view: View) -> dict[str, Any]:
-    """For `.about`: how many ReLUs were replaced, by call."""
+    """For `.about`: the number of calls of ReLUs whose gradient was replaced."""
     return {"relus": len(_relus(view))}
 
 
@@ -49,17 +49,18 @@ def _explain(view: View, reduce: str | None, rule: Callable[[Step], Override]) -
 
 @explainer("gradient", "gradient, ReLUs", "1 forward + K backward", "arXiv:1412.6806", postprocessing=filters.normalize)
 def guided_backprop(view: View, reduce: str | None = "mean") -> tuple:
-    """Sharp outlines of what excites a unit: gradients that pass ReLUs only where they are positive.
+    """Gradients that pass each ReLU only where they are positive: sharp outlines of what excites a unit.
 
-    g_in = relu(g_out) [z > 0] at each ReLU, z what comes in (for one that ends at 6, [0 < z < 6]); elsewhere gradients.
-    Known to depend little on the unit (arXiv:1810.03292): good to look at, not to judge a model by.
-    `.about["relus"]` of the result says how many ReLUs that were, by call.
+    g_in = relu(g_out) [z > 0] at each ReLU with input z ([0 < z < 6] for ReLU6); gradients elsewhere
+
+    The maps depend little on the unit (arXiv:1810.03292): do not judge a model by them. `.about["relus"]` of the result
+    is the number of ReLU calls that were changed.
 
     Args:
         reduce: over channels, as in `gradients`.
 
     Raises:
-        LayerError: the model has no ReLU, or operations or layers in which one could hide.
+        LayerError: the model has no ReLU, or has layers or operations that may contain one that cannot be seen.
 
     Reference: Springenberg et al., Striving for Simplicity: The All Convolutional Net, arXiv:1412.6806.
     """
@@ -75,16 +76,18 @@ def guided_backprop(view: View, reduce: str | None = "mean") -> tuple:
     caveat="It finds objects no better than a random pixel: kept for comparison.",
 )
 def deconvnet(view: View, reduce: str | None = "mean") -> tuple:
-    """The pattern that a unit would draw: what is sent back is rectified at each ReLU, whether that was on or off.
+    """Gradients that are rectified at each ReLU, whether the ReLU was active or not.
 
-    g_in = relu(g_out) at each ReLU; elsewhere gradients. It depends little on the unit, and its largest values are
-    often not on the object: it is here to be compared with. `.about["relus"]` says how many ReLUs that were, by call.
+    g_in = relu(g_out) at each ReLU; gradients elsewhere
+
+    The maps depend little on the unit, and their largest values are often not on the object. The method is provided for
+    comparison. `.about["relus"]` of the result is the number of ReLU calls that were changed.
 
     Args:
         reduce: over channels, as in `gradients`.
 
     Raises:
-        LayerError: the model has no ReLU, or operations or layers in which one could hide.
+        LayerError: the model has no ReLU, or has layers or operations that may contain one that cannot be seen.
 
     Reference: Zeiler and Fergus, Visualizing and Understanding Convolutional Networks, arXiv:1311.2901.
     """

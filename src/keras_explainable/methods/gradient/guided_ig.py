@@ -21,7 +21,7 @@ from keras_explainable.runtime.progress import counted
 
 @dataclass(frozen=True)
 class Move(Program):
-    """One step of the path to the images of a view, each for one unit: the next images, and the parts that it adds."""
+    """One step of the path to the images of a view, one unit for each: the next images and the updated attributions."""
 
     repetitions: int
     fraction: float
@@ -52,21 +52,21 @@ def guided_ig(
     baseline: Any = 0.0,
     reduce: str | None = "sum",
 ) -> tuple:
-    """Integrated gradients on a path that moves first the pixels that matter least, so that maps have less noise.
+    """Integrated gradients on a path that moves values with small gradients first, for less noise.
 
     maps = sum over c and steps of (x_(i+1) - x_i) d score(x_i) / dx
 
-    In step i the values with the smallest |gradient| are moved towards the image, a fraction of all after another,
-    until |x - x_(i+1)| is 1 - i/n of |x - x0| (norm 1); equal gradients move together. No value may be farther along
-    or behind than i/n +- max_distance of its way. Each unit has a path of its own.
+    In step i, the values with the smallest |gradient| move towards the image, one group of `fraction` after another,
+    until |x - x_(i+1)| is 1 - i/n of |x - x0| (1-norm). Equal gradients move together. Every value stays within i/n
+    +- max_distance of its way. Each unit has its own path.
 
-    Which values are moved hangs on a threshold, so rounding alone (another device, another batch size) moves single
-    values of a map by a tenth of the largest or more; on trained networks maps then correlate by 0.93 to 0.99.
+    A threshold decides which values move. Rounding alone (another device or batch size) therefore changes single
+    values of a map by a tenth of the largest or more; on trained networks such maps correlate by 0.93 to 0.99.
 
     Args:
-        repetitions, baseline, reduce: see `ke.methods.path`.
-        fraction: of the values, how many are moved together.
-        max_distance: 0 for the straight path, 1 for any.
+        repetitions, baseline, reduce: see `ke.methods.gradient`.
+        fraction: the fraction of all values that moves together, above 0 and at most 1.
+        max_distance: 0 for the straight path, 1 for any path.
 
     Reference: Kapishnikov et al., Guided Integrated Gradients: an Adaptive Path Method for Removing Noise,
     arXiv:2106.09788.
@@ -81,7 +81,7 @@ def guided_ig(
     if units is None:
         units = ops.broadcast_to(ops.arange(number, dtype="int32"), ops.shape(scores))
     start = ops.broadcast_to(baseline_inputs(view, baseline), ops.shape(view.inputs))
-    # Inside a program, parts would be written out one by one.
+    # Inside a compiled program, each group of units would be written out separately.
     together = (
         number if backend.is_traced(view.inputs) else equal_part(number, view.batch, at_once_of(None, view.inputs))
     )
@@ -101,12 +101,12 @@ def guided_ig(
 
 
 def equal_part(number: int, batch: int, at_once: int) -> int:
-    """How many of so many units are explained together, the same number each time: more than one for small batches."""
+    """The number of units explained together: a divisor of `number`, and more than one only for small batches."""
     return max(n for n in range(1, number + 1) if number % n == 0 and (n == 1 or n * batch <= at_once))
 
 
 def guided_step(g: Any, x: Any, end: Any, start: Any, along: Any, fraction: float, max_distance: float) -> Any:
-    """Images x (N, ...), on their way from `start` to `end`, moved to where `along` of the way is done."""
+    """Images x (N, ...) on the path from `start` to `end`, moved until the fraction `along` of the path is done."""
     shape = ops.shape(x)
     size = math.prod(x.shape[1:])
     g, x, end, start = (ops.reshape(v, (-1, size)) for v in (g, x, end, start))
@@ -126,7 +126,7 @@ def guided_step(g: Any, x: Any, end: Any, start: Any, along: Any, fraction: floa
         width = ops.sum(ops.cast(group, x.dtype) * ops.abs(most - x), axis=-1, keepdims=True)
         gap = ops.sum(ops.abs(end - x), axis=-1, keepdims=True) - goal
         share = ops.clip(gap / ops.where(width > 0, width, ops.ones_like(width)), 0.0, 1.0)
-        # Where the goal is reached, no other moves, however little: it would part what is equal at the start.
+        # Once the goal is reached, no value may move further, however little: equal values would become unequal.
         limit = ops.where(share < 1, ops.full_like(limit, np.inf), limit)
         return ops.where(group, most - (1 - share) * (most - x), x), limit
 

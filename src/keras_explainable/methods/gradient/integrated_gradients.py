@@ -1,14 +1,4 @@
-"""Integrated gradients: the gradients on the straight path from a baseline to the image.
-
-The parts add up to score(x) - score(baseline), except for the error of the numerical integral. It is reported by
-`integrated_gradients_gap`, and by `.about["gap"]` of `integrated_gradients`. Common parameters:
-
-- `repetitions`: gradients that are computed. Time grows with it, memory does not.
-- `baseline`: where paths begin, in the images' range: a number, a colour (C,), images, or "mean" for each image's own
-  mean colour.
-- `reduce`: over channels, the "sum" of the signed parts, or of their "absolute" values; None keeps channels, as
-  (B, K, *S, C).
-"""
+"""Integrated gradients: the gradients on the straight path from a baseline to the image."""
 
 import math
 from typing import Any, NamedTuple
@@ -27,16 +17,16 @@ from keras_explainable.models import View, on_view, opens_view
 from keras_explainable.runtime import remarks
 from keras_explainable.runtime.compile_cache import repeats
 
-GAP = 0.05  # relative, above which parts do not add up as promised
-SMALL = 0.1  # of the largest change of a score: smaller ones say little, and gaps count relative to this
-ROUNDING = 1e-4  # of the largest score: as of `SMALL`
-MARGIN = 4  # times as many repetitions as a gap that falls as 1/n asks for: it falls by leaps where there are ReLUs
-FEW = 8  # repetitions whose gap tells little of that of more
-LONG = 1000  # nodes of Gauss and Legendre, which take seconds to find if there are more
+GAP = 0.05  # relative gap above which a warning is given
+SMALL = 0.1  # of the largest change of a score: gaps of smaller changes are relative to this
+ROUNDING = 1e-4  # of the largest score: gaps of smaller changes are relative to this
+MARGIN = 4  # times the repetitions that a gap in proportion to 1/n needs: with ReLUs the gap falls in jumps
+FEW = 8  # with fewer repetitions, the gap hardly predicts that of more
+LONG = 1000  # more Gauss-Legendre nodes than this take seconds to find
 
 
 class Convergence(NamedTuple):
-    """How nearly the sum of a map is the change of the score, each (B, K)."""
+    """How close the sum of a map is to the change of the score. Each field is (B, K)."""
 
     scores: Any
     baseline_scores: Any
@@ -61,16 +51,17 @@ def integrated_gradients(
     baseline: Any = 0.0,
     reduce: str | None = "sum",
 ) -> tuple:
-    """What each pixel adds to the score on the straight way from a baseline to the image; the parts add up.
+    """Gradients integrated along the straight path from a baseline to the image, times their difference.
 
     maps[b, s, k] = sum over c of (x - x0) integral from 0 to 1 of d score(x0 + t (x - x0))[b, k] / dx dt
 
-    By how much they miss score(x) - score(x0), as the integral is a sum of n gradients, `.about["gap"]` tells, relative
-    to it: the largest of all images and units, of small changes relative to a tenth of the largest one. Above 5 % a
-    warning says how many repetitions would do.
+    The sum of a map is score(x) - score(x0), except for the error of the integral, which is a sum of n gradients.
+    `.about["gap"]` is the largest error over all images and units, relative to the change of the score (for small
+    changes, relative to a tenth of the largest change). If it is above 5 %, a warning says how many repetitions are
+    needed.
 
     Args:
-        repetitions, baseline, reduce: see `ke.methods.path`; quadrature: see `meta.integrate`.
+        repetitions, quadrature, baseline, reduce: see `ke.methods.gradient`.
 
     Reference: Sundararajan et al., Axiomatic Attribution for Deep Networks, arXiv:1703.01365.
     """
@@ -85,7 +76,7 @@ def integrated_gradients(
 
 
 def _convergence(view: View, baseline: Any, scores: Any, parts: Any) -> Convergence:
-    """How nearly parts (B, K, *S, C) add up, by one more forward pass of the baseline."""
+    """The gap of attributions (B, K, *S, C), by one more forward pass, of the baseline."""
     start = ops.broadcast_to(baseline_inputs(view, baseline), ops.shape(view.inputs))
     below = scores_of(view.of(start, view.chosen()))
     total = ops.sum(parts, axis=tuple(range(2, len(parts.shape))))
@@ -95,7 +86,7 @@ def _convergence(view: View, baseline: Any, scores: Any, parts: Any) -> Converge
 
 
 def largest_gap(scores: np.ndarray, below: np.ndarray, total: np.ndarray) -> float:
-    """By how much the sums of maps miss the changes of scores from those of the baseline, relative to the changes."""
+    """The largest error of the sums of maps, relative to the changes of the scores from those of the baseline."""
     rise = scores - below
     least = max(SMALL * abs(rise).max(), ROUNDING * max(abs(scores).max(), abs(below).max()), 1e-12)
     return float((abs(rise - total) / np.maximum(abs(rise), least)).max())
@@ -109,9 +100,9 @@ def completeness(scores: np.ndarray, below: np.ndarray, total: np.ndarray, repet
         enough = max(repetitions, FEW) * math.ceil(MARGIN * gap / GAP - 0.01)
         long = ', quadrature="midpoint"' if enough > LONG else ""
         warning = (
-            f"The parts that integrated gradients found by repetitions={repetitions} miss the change of the score, to "
-            f"which they add up, by up to {gap:.0%}: for less than {GAP:.0%} give repetitions={enough}{long}. "
-            '`.about["gap"]` tells it, and ke.integrated_gradients_gap of each image and unit.'
+            f"The maps of integrated gradients with repetitions={repetitions} miss the change of the score, to which "
+            f"they should add up, by up to {gap:.0%}: for less than {GAP:.0%} give repetitions={enough}{long}. "
+            '`.about["gap"]` has this value; ke.integrated_gradients_gap gives it for each image and unit.'
         )
     return remarks.Remark({"gap": gap}, warning)
 
@@ -124,9 +115,13 @@ def integrated_gradients_gap(
     quadrature: str = "gauss_legendre",
     baseline: Any = 0.0,
 ) -> Convergence:
-    """By how much the maps of `integrated_gradients` miss score(x) - score(baseline), for each image and unit.
+    """The gap between the sum of each `integrated_gradients` map and score(x) - score(baseline), by image and unit.
 
-    A gap that is not small calls for more repetitions."""
+    If it is large, use more repetitions.
+
+    Args:
+        repetitions, quadrature, baseline: see `ke.methods.gradient`.
+    """
     params = {"repetitions": repetitions, "quadrature": quadrature, "baseline": baseline}
     scores, parts = on_view(integrated_gradients, view, **params, reduce=None)
     return _convergence(view, baseline, scores, parts)

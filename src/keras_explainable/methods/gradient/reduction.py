@@ -1,4 +1,4 @@
-"""Reductions of the channels of gradients to one map."""
+"""Reductions of gradients with channels to maps."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,7 @@ def units_last(maps: Any) -> Any:
 
 
 def channel_reducer(reduce: str | None) -> Callable:
-    """From gradients (B, K, *S, C) to maps (B, *S, K); with `reduce` None signs and channels stay: (B, K, *S, C)."""
+    """A function from gradients (B, K, *S, C) to maps (B, *S, K). If `reduce` is None, it changes nothing."""
     return _reducer(REDUCE, reduce, "for signed gradients")
 
 
@@ -33,7 +33,7 @@ PARTS = {
 
 
 def part_reducer(reduce: str | None) -> Callable:
-    """From parts of a score (B, K, *S, C) to maps (B, *S, K); with `reduce` None channels stay: (B, K, *S, C)."""
+    """A function from attributions (B, K, *S, C) to maps (B, *S, K). If `reduce` is None, it changes nothing."""
     return _reducer(PARTS, reduce, "to keep channels")
 
 

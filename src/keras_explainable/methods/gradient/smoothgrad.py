@@ -20,12 +20,14 @@ def smoothgrad(
     reduce: str | None = "mean",
     seed: int | None = None,
 ) -> tuple:
-    """How strongly each pixel moves the score, on average over noisy copies of the image.
+    """The absolute value of the gradient averaged over noisy copies of the image.
 
-    maps = reduce over c of |1/n sum_i d score(x + sigma e_i) / dx|: signed gradients are averaged, then made absolute.
+    maps = reduce over c of |1/n sum_i d score(x + sigma e_i) / dx|, e_i standard normal
+
+    Signed gradients are averaged first. The scores are the mean of the copies' scores.
 
     Args:
-        repetitions, noise, noise_kind: see `smooth`; scores are the copies' mean. reduce: see `gradients`.
+        repetitions, noise, noise_kind, reduce, seed: see `ke.methods.gradient`.
 
     Reference: Smilkov et al., SmoothGrad, arXiv:1706.03825.
     """
@@ -46,12 +48,14 @@ def vargrad(
     reduce: str | None = "mean",
     seed: int | None = None,
 ) -> tuple:
-    """Where the gradient of the score depends most on small changes of the image: its variance over noisy copies.
+    """The variance of the gradient over noisy copies of the image.
 
-    maps = reduce over c of 1/n sum_i (g_i - mean g)^2, g_i = d score(x + sigma e_i) / dx
+    maps = reduce over c of 1/n sum_i (g_i - mean g)^2, g_i = d score(x + sigma e_i) / dx, e_i standard normal
+
+    The scores are the mean of the copies' scores.
 
     Args:
-        repetitions, noise, noise_kind: see `smooth`; scores are the copies' mean. reduce: see `gradients`.
+        repetitions, noise, noise_kind, reduce, seed: see `ke.methods.gradient`.
 
     Reference: Adebayo et al., Local Explanation Methods for Deep Neural Networks Lack Sensitivity to Parameter Values,
     arXiv:1810.03307.
@@ -73,12 +77,14 @@ def squaregrad(
     reduce: str | None = "mean",
     seed: int | None = None,
 ) -> tuple:
-    """How strongly each pixel moves the score of noisy copies of the image: the mean of squared gradients.
+    """The mean of the squared gradient over noisy copies of the image.
 
-    maps = reduce over c of 1/n sum_i (d score(x + sigma e_i) / dx)^2
+    maps = reduce over c of 1/n sum_i (d score(x + sigma e_i) / dx)^2, e_i standard normal
+
+    The scores are the mean of the copies' scores.
 
     Args:
-        repetitions, noise, noise_kind: see `smooth`; scores are the copies' mean. reduce: see `gradients`.
+        repetitions, noise, noise_kind, reduce, seed: see `ke.methods.gradient`.
 
     Reference: Hooker et al., A Benchmark for Interpretability Methods in Deep Neural Networks, arXiv:1806.10758.
     """

@@ -33,22 +33,22 @@ def xrai(
     baseline: Any = None,
     segments: Callable | None = None,
 ) -> tuple:
-    """Which regions of the image add most to the score: integrated gradients, ranked by segments that people see too.
+    """Integrated gradients averaged over segments of the image, the segments with the largest mean first.
 
-    maps[b, s, k] = the mean of integrated_gradients over what the region of s added when it was taken. Regions are
-    taken from many segmentations, next always the one whose new pixels have the largest mean.
+    maps[b, s, k] = the mean of `integrated_gradients` over the pixels that the region of s added when it was selected
 
-    The authors' code differs: its paths are even sums of both ends, it takes the largest of a pixel's channels, not
-    their sum, and it finds segments at 224 x 224 pixels.
+    Regions come from several segmentations. The next region is always the one whose new pixels have the largest mean.
+    The authors' code differs: its integrals use even steps that include both ends, it takes the maximum over a pixel's
+    channels, not their sum, and it finds segments at 224 x 224 pixels.
 
     Args:
-        repetitions: see `ke.methods.path`.
-        baseline: see `ke.methods.path`; by default the mean over two, each image's own minimum and maximum.
-        segments: a function from an image (*S, C), a NumPy array, to masks (M, *S) or label images of integers (L, *S);
-            by default segmentations of 2-D images at several scales, a little widened, by scikit-image.
+        repetitions: see `ke.methods.gradient`.
+        baseline: see `ke.methods.gradient`. None is the mean over two baselines: each image's own minimum and maximum.
+        segments: a function from an image (*S, C), a NumPy array, to masks (M, *S) or integer labels (L, *S). None
+            segments 2-D images at several scales by scikit-image, and widens the segments a little.
 
     Raises:
-        InputError: no scikit-image, or images that are no array yet (inside tf.function or jax.jit).
+        InputError: scikit-image is not installed, or the call is inside tf.function or jax.jit.
 
     Reference: Kapishnikov et al., XRAI: Better Attributions Through Regions, arXiv:1906.02825.
     """
@@ -56,7 +56,7 @@ def xrai(
         raise InputError(f"segments={segments!r} came, and a function from an image to masks was expected.")
     x = view.inputs
     if backend.is_traced(x):
-        raise InputError("Segments are found on the host: explain outside of tf.function and jax.jit.")
+        raise InputError("Segments are found on the host: call `xrai` outside of tf.function and jax.jit.")
     axes = tuple(range(1, len(x.shape)))
     ends = [f(view.x, axis=axes, keepdims=True) for f in (ops.min, ops.max)] if baseline is None else [baseline]
     with remarks.unwanted():
@@ -72,14 +72,14 @@ def xrai(
 
 
 def felzenszwalb(image: np.ndarray) -> np.ndarray:
-    """Masks (M, H, W) of the segments of an image (H, W, C) at several scales, each some pixels wider."""
+    """Masks (M, H, W) of the segments of an image (H, W, C) at several scales, each dilated by some pixels."""
     skimage = scikit_image("`xrai`", "Or give segments=, a function from an image to masks.")
     if image.ndim != 3:
         raise InputError(
             f"`xrai` segments images of 2 dimensions, and {image.ndim - 1} came: give segments=, a function from an "
             "image to masks."
         )
-    # What was chosen for photos of 224 pixels and values in [-1, 1]: segments of 150 pixels or more, widened by 5.
+    # Chosen for photos of 224 x 224 pixels with values in [-1, 1]: segments of at least 150 pixels, dilated by 5.
     least, wider = max(4, round(150 / 224**2 * image[..., 0].size)), max(1, round(5 / 224 * min(image.shape[:2])))
     image, masks, disk = 2 * scaled(image) - 1, [], skimage.morphology.disk(wider)
     for scale in SCALES:
@@ -103,9 +103,9 @@ def as_masks(segments: Any, size: tuple) -> np.ndarray:
 
 
 def ranked(attribution: np.ndarray, masks: np.ndarray, least: int) -> np.ndarray:
-    """The mean attribution of what each region adds, where the regions are taken greedily and each adds at least so
-    many pixels; the pixels of no such region have their own mean."""
-    # Pixels that lie in the same masks are alike: sums over such groups are all that is needed.
+    """The mean attribution of the pixels that each region adds. Regions are selected greedily, and each must add at
+    least `least` pixels. The remaining pixels get their own mean."""
+    # Pixels that lie in the same masks are treated alike, so sums over such groups are enough.
     packed = np.packbits(masks.reshape(len(masks), -1), axis=0).T
     _, first, group = np.unique(packed, axis=0, return_index=True, return_inverse=True)
     group = group.reshape(-1)

@@ -1,4 +1,4 @@
-"""Methods made of methods: each takes a method and returns one, so that they nest."""
+"""Meta methods: each function takes a method and returns a method, so they can be nested."""
 
 from keras_explainable.methods.meta.contrast import Contrast as Contrast
 from keras_explainable.methods.meta.contrast import contrast as contrast

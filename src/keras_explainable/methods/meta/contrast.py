@@ -1,4 +1,4 @@
-"""The map of a unit against others."""
+"""Maps of the difference between a unit's score and those of other units."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from keras_explainable.registry import Method
 
 @dataclass(frozen=True)
 class Contrast:
-    """Scores of units, each less the mean of the others; equal for equal others, so that compiled programs are kept."""
+    """The score of each unit minus the mean of the others. Equal `others` are equal, so compiled programs are kept."""
 
     others: tuple[int, ...] | None
     before_activation = linear = True
@@ -23,7 +23,7 @@ class Contrast:
         values = ops.cast(outputs, "float32")
         number = values.shape[-1]
         if number < 2:
-            raise InputError(f"The model has {number} unit, so there is no other to compare with.")
+            raise InputError(f"The model has {number} unit, so there is no other to compare with: explain it directly.")
         models.check_units(np.asarray(self.others or (0,)), number)
         chosen = np.isin(np.arange(number), self.others or np.arange(number))[:, None] & ~np.eye(number, dtype=bool)
         share = chosen / np.maximum(chosen.sum(axis=0), 1)  # (of others, of units)
@@ -31,17 +31,21 @@ class Contrast:
 
 
 def contrast(method: Method, other_units: int | Sequence[int] | None = None) -> Callable:
-    """Why a unit and not others: a method's maps of how far a unit's score is above the mean of other units'.
+    """Explain why a unit and not others: a method applied to the score of a unit minus the mean of other units' scores.
 
     score[b, k] = f[b, k] - mean over j in other_units, j not k, of f[b, j]
 
     Args:
         method: an explaining method that takes `score`, or its name.
-        other_units: their numbers; None for all others.
+        other_units: the numbers j of the other units; None for all.
 
     Returns:
-        A method with the parameters of this one, but `score`. The only one of `other_units` has no other: to ask for
-        it is an `InputError` where units are known beforehand, and elsewhere its score is f[b, k].
+        A method with the parameters of `method`, except `score`. If `other_units` is a single unit, it cannot be
+        explained itself: asking for it raises an `InputError` if `indices` are known beforehand; otherwise its score
+        is f[b, k].
+
+    Raises:
+        InputError: the method takes no `score`, or `other_units` are not unit numbers.
     """
     known = registry.parameters(method := registry.method_of(method))
     if known is not None and "score" not in known:
@@ -53,7 +57,7 @@ def contrast(method: Method, other_units: int | Sequence[int] | None = None) -> 
     @registry.with_parameters_of(method, but=["score"])
     def contrasted(model: Any, inputs: Any, indices: Any = None, **params: Any) -> tuple:
         if indices is not None:
-            models.units(model, inputs, indices)  # which raises for units that the model does not have
+            models.units(model, inputs, indices)  # raises for units that the model does not have
             _check_others(others, indices)
         return models.on_view(method, models.view(model, inputs, indices, Contrast(others)), **params)
 
@@ -63,6 +67,6 @@ def contrast(method: Method, other_units: int | Sequence[int] | None = None) -> 
 
 
 def _check_others(others: tuple[int, ...] | None, indices: Any) -> None:
-    """Raise if a unit is to be compared with itself alone, where the units are known."""
+    """Raise if a unit would be compared only with itself. Units inside a traced program are not known."""
     if others and len(set(others)) == 1 and not backend.is_traced(indices) and others[0] in backend.to_host(indices):
         raise InputError(f"Unit {others[0]} was asked for, and other_units={others[0]} has no other to compare with.")

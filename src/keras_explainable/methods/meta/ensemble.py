@@ -25,13 +25,16 @@ class Once(Program):
 
 
 def ensemble(methods: Sequence[Method], weights: Sequence[float] | None = None) -> Callable:
-    """The mean of several methods' maps, each brought to the images' size and to values from 0 to 1.
+    """The weighted mean of several methods' maps, each resized to the images and normalised from 0 to 1.
 
     maps = sum_i w_i normalize(resize(postprocessing_i(maps_i))) / sum_i w_i
 
     Args:
-        methods: explaining methods or their names. Those that are registered get their customary postprocessing.
-        weights: w, one for each method; by default all count the same.
+        methods: explaining methods or their names. Registered methods get their usual postprocessing.
+        weights: w, one for each method; None gives all methods the same weight.
+
+    Raises:
+        InputError: there is no method, or not one positive weight for each.
     """
     functions = registry.methods_of(methods)
     shares = [1.0] * len(functions) if weights is None else list(weights)

@@ -16,7 +16,7 @@ from keras_explainable.runtime.compile_cache import Program, repeated, repeats
 
 @dataclass(frozen=True)
 class OnPath(Program):
-    """A term of the integral: a method's maps at a place between the baseline and the image, times a weight."""
+    """A term of the integral: a method's maps at a point between the baseline and the image, times a weight."""
 
     method: Callable
     params: dict
@@ -31,13 +31,14 @@ def integrate(
 ) -> Callable:
     """The mean of a method's maps over the straight path from a baseline to the image.
 
-    maps = integral from 0 to 1 of method(x0 + t (x - x0)) dt, and the scores of the images as they are.
+    maps = integral from 0 to 1 of method(x0 + t (x - x0)) dt
+
+    The scores are those of the images themselves.
 
     Args:
         method: any explaining method, compiled or not, or its name.
-        repetitions: points on the path. Time grows with them, memory does not.
-        quadrature: "gauss_legendre", whose error falls quickly where the maps change smoothly, or "midpoint".
-        baseline: a number, a colour (C,), images, or "mean" for each image's own mean colour.
+        repetitions: the number of points on the path.
+        quadrature, baseline: see `ke.methods.gradient`.
     """
     method, rows = registry.method_of(method), quadrature_of(quadrature, repetitions)
 

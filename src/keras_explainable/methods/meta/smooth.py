@@ -15,30 +15,30 @@ from keras_explainable.models import View, on_view, opens_view
 from keras_explainable.registry import Method
 from keras_explainable.runtime.compile_cache import Program, repeated, repeats
 
-LARGEST = 2**31  # factor of a size: none of more bits is one in pixels
+LARGEST = 2**31  # factors of image sizes, and weights, must be below this
 
 
 def seeded(method: Callable, params: dict, seed: int | None) -> dict:
-    """A method's parameters, and the seed where it takes one."""
+    """A method's parameters, with the seed if it takes one."""
     return {**params, "seed": seed} if registry.takes(method, "seed") else params
 
 
 def flat(method: Callable, maps: Any, rank: int) -> Any:
-    """Maps (B, *S', K) of images of this rank, to be resized.
+    """The maps, if they have as many axes as the images: (B, *S', K).
 
     Raises:
-        InputError: they have other axes.
+        InputError: they have more or fewer axes, and cannot be resized.
     """
     if len(maps.shape) != rank:
         raise InputError(
             f"{registry.named(method)} gave maps of shape {tuple(maps.shape)}, and (batch, *space, units) was "
-            "expected: leave out reduce=None, with which maps have channels as well."
+            "expected: leave out reduce=None, which keeps the channels of maps."
         )
     return maps
 
 
 def windows_of(method: Callable, view: View, params: dict) -> tuple | None:
-    """Where in the images the signal of a method's layer looks; None for maps of the images themselves."""
+    """The parts of the images that the explained layer sees; None for methods whose maps are of the images."""
     if not registry.of_layer(method):
         return None
     return view.windows_of(params.get("layer"), params.get("layers"))
@@ -47,19 +47,22 @@ def windows_of(method: Callable, view: View, params: dict) -> tuple | None:
 def smooth(
     method: Method, repetitions: int = 20, noise: float = 0.1, noise_kind: str = "absolute", aggregate: str = "mean"
 ) -> Callable:
-    """The mean of a method's scores and maps over noisy copies of the images, or how much the maps vary.
+    """The mean, variance or mean square of a method's maps over noisy copies of the images.
 
-    maps = 1/n sum_i method(x + sigma e_i), e_i standard normal. Each image of a batch sees the same draws e_i, so that
-    its map depends on the seed alone and not on its neighbours. The explained units are the same in every draw.
+    maps = 1/n sum_i method(x + sigma e_i), e_i standard normal
+
+    All images of a batch use the same draws e_i, so the map of an image depends on the seed and not on the rest of the
+    batch. The explained units are the same in every draw. The scores are the mean of the copies' scores.
 
     Args:
         method: any explaining method, compiled or not, or its name.
-        repetitions: n. Time grows with it, memory does not.
-        noise: sigma, in the images' own units, or with noise_kind="range" as a fraction of each image's max - min.
-        aggregate: of the maps, the "mean", the "variance" (with 1/n) or the mean "square"; of the scores the mean.
+        repetitions: n, the number of copies. Time grows with n, memory does not.
+        noise: sigma, in the units of the images, or as a fraction of each image's max - min if noise_kind is "range".
+        noise_kind: "absolute" or "range".
+        aggregate: "mean", "variance" (divided by n) or "square", the mean square of the maps.
 
     Returns:
-        A method with one parameter more: `seed`, which the method itself gets as well where it takes one.
+        A method with one more parameter, `seed`. It is also passed to `method` if that takes one.
 
     Reference: Smilkov et al., SmoothGrad, arXiv:1706.03825.
     """

@@ -1,4 +1,4 @@
-"""The mean of a method's maps over views of the images."""
+"""Test-time augmentation: the mean of a method's maps over resized and mirrored images."""
 
 import functools
 import numbers
@@ -19,15 +19,20 @@ from keras_explainable.runtime.compile_cache import Program, repeated, repeats
 
 
 def tta(method: Method, scales: Sequence[float] = (0.5, 1.5, 2.0), hflip: bool = True) -> Callable:
-    """The mean of a method's scores and maps over the images at several sizes, each as it is and mirrored.
+    """Test-time augmentation: the mean of a method's scores and maps over resized and mirrored images.
 
-    maps = mean over passes of undo(method(do(x))): one pass at the images' own size and one for each scale, twice as
-    many with `hflip`; the maps are mirrored back and resized to the images, then averaged over all passes.
+    maps = mean over passes of undo(method(do(x)))
+
+    There is one pass at the images' own size and one for each scale, and twice as many with `hflip`. The maps are
+    mirrored back and resized to the images, then averaged over all passes.
 
     Args:
         method: any explaining method, compiled or not, or its name.
-        scales: factors of the images' size, above 0. The model must accept such sizes.
+        scales: factors of the size of the images, above 0. The model must accept these sizes.
         hflip: whether each pass is repeated on mirrored images.
+
+    Raises:
+        InputError: scales are not factors above 0, or the model does not run on images of such a size.
     """
     if np.ndim(scales) != 1 or not all(isinstance(s, numbers.Real) and 0 < s < LARGEST for s in scales):
         raise InputError(f"scales={scales!r}: factors of the images' size, each above 0, were expected: (0.5, 1.5).")
@@ -64,7 +69,9 @@ def _tta(method: Callable, scales: tuple[float, ...], hflip: bool) -> Callable:
     @opens_view
     def augmented(view: View, **params: Any) -> tuple:
         if scales and view.adapter.inputs.front is not None and view.adapter.inputs.front.windows:
-            raise InputError("This model crops or pads its images, of each size otherwise: use tta(scales=(), ...).")
+            raise InputError(
+                "This model crops or pads its images in a way that depends on their size: use tta(scales=(), ...)."
+            )
         if params.get("layer") is None and registry.takes(method, "layer"):
             params["layer"] = Point(*view.signal())  # one signal for all sizes
         scores, maps = 0.0, 0.0
@@ -93,7 +100,7 @@ def _taken(view: View, images: Any, scale: float | None) -> View:
     except Exception as error:
         raise InputError(
             f"scales={scale:g} makes images of shape {tuple(images.shape)}, and the model cannot run on them: give "
-            f"other scales, or scales=() for none. It said: {error}"
+            f"other scales, or scales=() for none. The model's error: {error}"
         ) from error
 
 
@@ -101,5 +108,5 @@ def _scaled(size: Any, scale: float) -> Any:
     if not isinstance(size, int):
         return ops.cast(ops.cast(size, "float32") * scale, "int32")
     if size * scale < 1:
-        raise InputError(f"scales={scale} leaves no pixel of {size}.")
+        raise InputError(f"scales={scale} leaves no pixel of {size}: give a larger scale.")
     return int(size * scale)

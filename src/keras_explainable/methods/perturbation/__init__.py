@@ -1,4 +1,18 @@
-"""Methods that change the image and look at the score."""
+"""Methods that cover parts of the image and measure the change of the score.
+
+They need only the scores of a model. They evaluate copies x o m + baseline o (1 - m) of each image, where o is the
+elementwise product and the mask m is 1 where the image is visible. Maps are (B, *S, K). Common parameters:
+
+- `baseline`: what replaces the image where it is covered: "mean" for each image's own mean colour, which fits any range
+  of values; or, in the range of the images, a number, a colour (C,), or images.
+- `segments`: the parts that are covered together: the number of cells of a grid, for all axes or for each; "slic" for
+  superpixels, which need scikit-image; labels (*S) or (B, *S) of pixels; or a function from images (B, *S, C) to such
+  labels.
+- `repetitions`: the number of masks.
+- `at_once`: the number of perturbed images that are evaluated together, but at least one copy of each image of the
+  batch. None is 32; large images on PyTorch's CPU use fewer, because that is faster. Maps do not depend on it.
+- `seed`: an integer that selects the random masks; None is 0.
+"""
 
 from keras_explainable.methods.perturbation.hsic import hsic as hsic
 from keras_explainable.methods.perturbation.kernel_shap import kernel_shap as kernel_shap

@@ -1,4 +1,4 @@
-"""HSIC attribution: how much the score depends on each cell's mask."""
+"""HSIC attribution: the dependence of the score on the visibility of each segment."""
 
 from typing import Any
 
@@ -32,19 +32,18 @@ def hsic(
     at_once: int | None = None,
     seed: int | None = None,
 ) -> tuple:
-    """How strongly the score depends on whether a segment is seen, in whatever way: a kernel measure of dependence.
+    """The Hilbert-Schmidt independence criterion (HSIC) of the score and the visibility of each segment.
 
     maps = HSIC_j on segment j, HSIC_j = tr(K_j H L H) / (n - 1)^2, H = I - 1/n
 
-    K_j = [z_ij = z_i'j], each segment being seen with probability 1/2, and L = exp(-(f_i - f_i')^2 / (2 var f)). Scores
-    of all masks are kept, maps and kernels are not: memory grows with n, time with its square. The authors' code
-    differs: masks are those of a Latin hypercube or quasi-Monte Carlo's, L has the median of f in place of its
-    deviation, and the trace is divided by n.
+    It measures any kind of dependence. K_j = [z_ij = z_i'j], with each segment visible with probability 1/2, and
+    L = exp(-(f_i - f_i')^2 / (2 var f)). The scores of all masks are kept, maps and kernels are not: memory grows with
+    n, time with n^2. The authors' code differs: its masks come from a Latin hypercube or a quasi-Monte Carlo sequence,
+    L uses the median of f in place of its standard deviation, and the trace is divided by n.
 
     Args:
         repetitions: n, the number of masks.
-        segments: see `lime`.
-        baseline, at_once: see `ke.methods.perturbation`.
+        segments, baseline, at_once, seed: see `ke.methods.perturbation`.
 
     Reference: Novello et al., Making Sense of Dependence, arXiv:2206.06219.
     """
@@ -68,7 +67,7 @@ def hsic(
 
 
 def quadratic_form(f: Any, c: np.ndarray, batch: Any) -> Any:
-    """c_j' L c_j (B, K, n) of the kernel L of scores f (B, K, M) with c (G, M, n), by blocks of rows of L."""
+    """c_j' L c_j (B, K, n) with c (G, M, n) and the kernel L of scores f (B, K, M), by blocks of rows of L."""
     units, number = f.shape[1:]
     steps, rows = steps_of(number, batch * units * number, KERNEL_AT_ONCE)
     fill = steps * rows - number

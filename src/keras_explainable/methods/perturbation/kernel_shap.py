@@ -18,7 +18,7 @@ from keras_explainable.models import View
 from keras_explainable.numerics import random
 from keras_explainable.runtime.compile_cache import repeats
 
-ENOUGH = 4  # coalitions for each segment, from which on Shapley values correlate by 0.9 with those of very many
+ENOUGH = 4  # coalitions for each segment: with as many, the values correlate by 0.9 with those of very many
 
 
 @repeats
@@ -34,19 +34,19 @@ def kernel_shap(
     at_once: int | None = None,
     seed: int | None = None,
 ) -> tuple:
-    """What each segment adds to the score, on average over the orders in which segments come to be seen.
+    """Shapley values of the segments, estimated by weighted least squares.
 
     maps = phi_j on segment j, phi = argmin sum_z w(z) (f(z) - f(0) - <phi, z>)^2 with sum_j phi_j = f(x) - f(baseline),
     w(z) = (n - 1) / (binom(n, |z|) |z| (n - |z|))
 
-    These are the Shapley values, exactly, where all 2^n - 2 coalitions z fit into the repetitions; otherwise z are
-    drawn in proportion to w, in pairs of one and its complement: at least four times as many as segments, or the
-    regression is hardly determined, and a warning says so.
+    A Shapley value is what a segment adds to the score, on average over all orders in which segments become visible.
+    The values are exact if `repetitions` is at least 2^n - 2, the number of coalitions z of n segments. Otherwise z are
+    drawn in proportion to w, in pairs of a coalition and its complement. With fewer than four coalitions for each
+    segment the regression is poorly determined, and a warning says so.
 
     Args:
-        repetitions: the number of z, at most.
-        segments: see `lime`.
-        baseline, at_once: see `ke.methods.perturbation`.
+        repetitions: the largest number of z.
+        segments, baseline, at_once, seed: see `ke.methods.perturbation`.
 
     Reference: Lundberg & Lee, A Unified Approach to Interpreting Model Predictions, arXiv:1705.07874.
     """
@@ -57,7 +57,7 @@ def kernel_shap(
     def drawn(n):
         if repetitions < min(ENOUGH * n, 2**n - 2):
             warnings.warn(
-                f"kernel_shap of {n} segments by {repetitions} coalitions is hardly determined, worst near {2 * n}: "
+                f"kernel_shap of {n} segments is poorly determined by {repetitions} coalitions (worst near {2 * n}): "
                 f"give repetitions={ENOUGH * n} or more, or fewer segments=.",
                 stacklevel=2,
             )
@@ -75,8 +75,9 @@ def kernel_shap(
 
 
 def coalitions(number: int, n: int, seed: int) -> Rows:
-    """All coalitions (M, n) of n segments but the empty and the full one, with their weights (M,), where there are at
-    most `number`; or so many that are drawn in proportion to them."""
+    """Coalitions (M, n) of n segments and their weights (M,), without the empty and the full coalition.
+
+    If there are at most `number`, these are all of them. Otherwise `number` are drawn in proportion to the weights."""
     if n < 2:
         return Rows(0, lambda start, stop: [np.zeros((0, n)), np.zeros(0)])
     if n < 60 and 2**n - 2 <= number:
@@ -85,14 +86,14 @@ def coalitions(number: int, n: int, seed: int) -> Rows:
 
 
 def _listed(n: int, start: int, stop: int) -> list[np.ndarray]:
-    """Coalitions from `start` to `stop` of all, as binary numbers, and their weights."""
+    """Coalitions `start` to `stop` of all, in the order of binary numbers, and their weights."""
     z = (np.arange(1 + start, 1 + stop)[:, None] >> np.arange(n) & 1).astype("float64")
     weight = [0.0, *((n - 1) / (math.comb(n, s) * s * (n - s)) for s in range(1, n))]
     return [z, np.take(weight, z.sum(axis=1).astype(int))]
 
 
 def _drawn(n: int, seed: int, start: int, stop: int) -> list[np.ndarray]:
-    """Coalitions from `start` to `stop` of those that are drawn, in pairs of one and its complement, all alike."""
+    """Coalitions `start` to `stop` of random ones, in pairs of a coalition and its complement, with equal weights."""
     first, last = start // 2, -(-stop // 2)
     share = np.cumsum([1 / (s * (n - s)) for s in range(1, n)])
     draw = random.on_host((last - first,), seed, 0, 0, first)
@@ -104,12 +105,14 @@ def _drawn(n: int, seed: int, start: int, stop: int) -> list[np.ndarray]:
 
 
 def shapley_coefficients(some: Rows, n: int) -> tuple[np.ndarray, Callable]:
-    """C of the changes f(0) - f(x), (n,), and as a function of z and their weights C (M, n) of f(z) - f(x): the
-    regression, of least norm where it is undetermined, in phi = D/n + psi, D = f(x) - f(0), psi what sums to zero."""
+    """The coefficients (n,) of f(0) - f(x), and a function from z and weights to those (M, n) of f(z) - f(x).
+
+    They solve the regression in phi = D/n + psi with D = f(x) - f(0) and sum psi = 0. The solution has least norm if it
+    is not unique."""
     second, rest = np.zeros((n, n)), np.zeros(n)
     for z, weights in parts(some):
         weighted = weights[:, None] * z
         second, rest = second + weighted.T @ z, rest + (1 - z.mean(axis=1)) @ weighted
-    off = np.eye(n) - 1 / n  # the projection on what sums to zero
+    off = np.eye(n) - 1 / n  # the projection on vectors whose sum is zero
     solved = pseudo_inverse(off @ second @ off)
     return -(1 / n + rest @ solved), lambda z, weights: weights[:, None] * z @ solved

@@ -1,8 +1,8 @@
-"""LIME: a linear model from the segments that are seen to the score.
+"""LIME: a linear model of the score as a function of the visible segments.
 
-Its weights are linear in the scores: weights[j] = sum over m of C[m, j] f(x seen through z_m), with coefficients C
-that are known from the coalitions z (M, n) alone. These are computed on the host in double precision, for images of
-each number of segments n, and only the sum runs on the device."""
+Its weights are linear in the scores: weights[j] = sum over m of C[m, j] f(x masked by z_m). The coefficients C depend
+only on the coalitions z (M, n). They are computed on the host in double precision, once for each number of segments n.
+Only the sum runs on the device."""
 
 import math
 from collections.abc import Callable
@@ -36,18 +36,18 @@ def lime(
     at_once: int | None = None,
     seed: int | None = None,
 ) -> tuple:
-    """What each segment adds to the score, in a linear model fitted near the image.
+    """The weight of each segment in a linear model of the score, fitted to masked copies of the image.
 
-    maps = w_j on segment j, (w, c) = argmin sum_m pi_m (f(x seen through z_m) - c - <w, z_m>)^2 + ridge |w|^2
+    maps = w_j on segment j, (w, c) = argmin sum_m pi_m (f(x masked by z_m) - c - <w, z_m>)^2 + ridge |w|^2
 
-    Each segment is seen with probability 1/2, all of them in the first z; pi = exp(-d^2 / (2 width^2)),
-    d = 1 - cos(z, 1).
+    Each segment is visible with probability 1/2; in the first z all are. The weight of z is
+    pi = exp(-d^2 / (2 width^2)), d = 1 - cos(z, 1).
 
     Args:
         repetitions: the number of z.
-        segments: cells of a grid along all axes or each; "slic" for superpixels by scikit-image; labels (*S) or (B, *S)
-            of pixels; or a function from images (B, *S, C) to labels.
-        baseline, at_once: see `ke.methods.perturbation`.
+        width: of the kernel pi, above 0.
+        ridge: the weight of the penalty |w|^2, 0 or more.
+        segments, baseline, at_once, seed: see `ke.methods.perturbation`.
 
     Reference: Ribeiro et al., "Why Should I Trust You?", arXiv:1602.04938.
     """
@@ -71,18 +71,19 @@ def lime(
 
 
 def lime_rows(number: int, n: int, seed: int, first: int = 0) -> np.ndarray:
-    """Which of n segments are seen: all, then each with probability 1/2; from row `first` on."""
+    """Which of n segments are visible, from row `first` on: all in row 0, then each with probability 1/2."""
     z = (random.on_host((number, n), seed, first=first * n) < 0.5).astype("float64")
     z[: 1 if first == 0 else 0] = 1
     return z
 
 
 def lime_coefficients(some: Rows, n: int, width: float, ridge: float) -> Callable:
-    """C: the weighted ridge regression with an intercept, as a function of its targets. It is linear in these, and C of
-    some rows z (M, n) is a function of them and of sums over all."""
+    """A function from rows z (M, n) to the coefficients C (M, n) of a weighted ridge regression with an intercept.
+
+    The regression is linear in its targets. C of a row depends on the row and on sums over all rows."""
 
     def weight(z):
-        distance = 1 - np.sqrt(z.mean(axis=1))  # of 0 or 1s: cos(z, 1) = sqrt(mean z)
+        distance = 1 - np.sqrt(z.mean(axis=1))  # of zeros and ones: cos(z, 1) = sqrt(mean z)
         return np.exp(-np.square(distance / width) / 2)
 
     total, first, second = 0.0, np.zeros(n), np.zeros((n, n))  # of weights, of weighted z, and of weighted z z'

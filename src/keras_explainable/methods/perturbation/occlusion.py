@@ -1,14 +1,4 @@
-"""Occlusion, and what the methods that perturb images have in common.
-
-They need only the scores of a model. Copies x o m + baseline o (1 - m) of each image are evaluated; a mask m is 1 where
-the image is seen. Their common parameters:
-
-- `baseline`: what covers the image: "mean", each image's own mean colour, which lies in any range of images; or, in
-  that range, a number, a colour (C,), or images.
-- `at_once`: perturbed images that are evaluated together; at least one copy of each image of the batch is. None: 32,
-  but fewer large ones on PyTorch's CPU, which is faster so. Maps do not depend on it.
-- `score`, `indices`: see `ke.methods`.
-"""
+"""Occlusion: the fall of the score when a window of the image is covered."""
 
 import math
 from collections.abc import Sequence
@@ -29,7 +19,7 @@ from keras_explainable.runtime.compile_cache import repeats
 
 @dataclass(frozen=True)
 class Window:
-    """Masks (P, *S) that cover a window of the size `patches`, by where it begins (P, axes)."""
+    """Masks (P, *S) that cover windows of the size `patches`, from the positions (P, axes) where the windows begin."""
 
     patches: tuple[int, ...]
     size: tuple[int, ...]
@@ -44,7 +34,7 @@ class Window:
 
 
 def where_covered(change: Any, seen: Any, live: Any, start: Any) -> tuple:
-    """The sums of the falls of scores times what is covered, and of what is covered (see `laid`)."""
+    """The sum of the falls of scores times the covered windows, and the sum of the covered windows (see `laid`)."""
     return laid(-change, (1 - seen) * ops.reshape(live, (-1, *(1,) * (len(seen.shape) - 1))))
 
 
@@ -60,17 +50,21 @@ def occlusion(
     baseline: Any = "mean",
     at_once: int | None = None,
 ) -> tuple:
-    """How much the score falls when a patch is covered: simple, and true to any model.
+    """The mean fall of the score when a window that contains the pixel is covered.
 
-    maps[b, s, k] = mean over the windows w that cover s of f(x)[b, k] - f(x with w covered)[b, k]
+    maps[b, s, k] = mean over the windows w that contain s of f(x)[b, k] - f(x with w covered)[b, k]
 
-    Windows begin at every multiple of the stride; the last ones end with the image. The authors cover with gray, and
-    not with the image's mean colour.
+    Windows begin at every multiple of the stride, and the last ones end at the border of the image. The authors cover
+    with gray, not with the image's mean colour.
 
     Args:
-        patch: the window's size in pixels, for all axes or each; by default a seventh of the image.
-        stride: the distance of windows, at most the patch; by default half the patch.
+        patch: the size of the window in pixels, for all axes or for each; None is a seventh of the image.
+        stride: the distance between windows in pixels, at most `patch`; None is half of it.
         baseline, at_once: see `ke.methods.perturbation`.
+
+    Raises:
+        InputError: the stride is above the patch, so that some pixels would never be covered, or there are too many
+            windows.
 
     Reference: Zeiler & Fergus, Visualizing and Understanding Convolutional Networks, arXiv:1311.2901.
     """
@@ -79,7 +73,10 @@ def occlusion(
     patches = sizes("patch", tuple(-(-s // 7) for s in sizes("size", size, size)) if patch is None else patch, size)
     strides = sizes("stride", tuple(-(-p // 2) for p in patches) if stride is None else stride, size)
     if any(s > p for s, p in zip(strides, patches, strict=True)):
-        raise InputError(f"stride={strides} is above patch={patches}: some pixels would never be covered.")
+        raise InputError(
+            f"stride={strides} is above patch={patches}, so some pixels would never be covered: give a smaller stride="
+            " or a larger patch=."
+        )
     counts = tuple(-(-(n - p) // s) + 1 for n, p, s in zip(size, patches, strides, strict=True))
     number = math.prod(counts)
     check_passes(f"Windows of {patches} every {strides} pixels", number, "give a larger stride=")

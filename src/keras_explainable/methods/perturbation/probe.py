@@ -1,4 +1,4 @@
-"""Covered copies of images, and their scores."""
+"""Scores of masked copies of images."""
 
 import functools
 import string
@@ -20,10 +20,10 @@ from keras_explainable.runtime.progress import counted
 
 @dataclass(frozen=True)
 class Change(Program):
-    """The change of scores (B, P, K) that P masks cause, from the images, the baseline and the scores of the images.
+    """The change of the scores (B, P, K) caused by P masks, from the images, the baseline and the images' scores.
 
-    `masks` is a frozen dataclass, or a function of a module: it makes masks (P, *S) or (B, P, *S) of `rows`, each
-    (P, ...), and of `places`, a tensor or None."""
+    `masks` is a frozen dataclass or a function of a module. It makes masks (P, *S) or (B, P, *S) from `rows`, each
+    (P, ...), and from `places`, a tensor or None."""
 
     masks: Callable
 
@@ -33,7 +33,7 @@ class Change(Program):
 
 @dataclass(frozen=True)
 class Term(Program):
-    """What `combine(change, masks, live, *rows)` makes of the change of scores that P masks cause (see `Change`)."""
+    """`combine(change, masks, live, *rows)` of the change of the scores caused by P masks (see `Change`)."""
 
     masks: Callable
     combine: Callable
@@ -44,8 +44,9 @@ class Term(Program):
 
 
 class Probe:
-    """A model on covered copies of a batch of images. The masks and what is made of the scores are compiled: functions
-    given here must hold no model and no view."""
+    """Evaluates a model on masked copies of a batch of images.
+
+    The functions that make masks and combine scores are compiled, so they must hold no model and no view."""
 
     def __init__(self, view: View, baseline: Any, at_once: int | None) -> None:
         self.view = view.of(view.inputs, view.chosen())
@@ -54,13 +55,15 @@ class Probe:
         self.scores = scores_of(self.view)  # of the images themselves
 
     def sum(self, masks: Callable, rows: Rows, combine: Callable, places: Any = None) -> Any:
-        """The sum over masks of what `combine(change, masks, live, *rows)` makes of the change of scores (B, P, K) that
-        P masks cause. Rows that fill up the last P are zeros, and `live` (P,) is 0 there and otherwise 1."""
+        """The sum over all masks of `combine(change, masks, live, *rows)`, P masks at a time.
+
+        `change` (B, P, K) is the change of the scores caused by P masks. The last P rows are padded with zeros;
+        `live` (P,) is 0 for these and 1 for all others."""
         run = functools.partial(repeated(Term(masks, combine), self.view), self.start, self.scores, places)
         return total_of(run, self._chunks(rows), self.view.inputs)
 
     def changes(self, masks: Callable, places: Any = None) -> Callable:
-        """A function from rows to the change of scores (B, M, K) that each of their M masks causes."""
+        """A function from M rows to the change of the scores (B, M, K) caused by the mask of each."""
         run = functools.partial(repeated(Change(masks), self.view), self.start, self.scores, places)
 
         def evaluated(rows):
@@ -74,7 +77,7 @@ class Probe:
         return evaluated
 
     def _chunks(self, rows: Rows) -> Rows:
-        """Rows (M, ...) as those of equal steps of P, filled up with zeros, after `live` (P,), which is 0 there."""
+        """Rows (M, ...) in equal steps of P, padded with zeros, each after `live` (P,), which is 0 for the padding."""
         steps, together = copies_of(rows.number, self.view.x, self.at_once)
 
         def drawn(start, stop):
@@ -88,7 +91,7 @@ class Probe:
 
 
 def changed(view: View, start: Any, scores: Any, masks: Any) -> Any:
-    """The scores (B, P, K) of images seen through masks, less those of the images themselves."""
+    """The scores (B, P, K) of masked images minus those of the images themselves."""
     x, first = view.x, view.adapter.channels_first
     masks = masks[:, None] if len(masks.shape) == len(x.shape) - 1 else ops.moveaxis(masks, 1, 0)
     seen = masks[..., None]  # (P, B or 1, *S, 1)
@@ -98,12 +101,12 @@ def changed(view: View, start: Any, scores: Any, masks: Any) -> Any:
 
 
 def sizes(name: str, value: Any, size: tuple) -> tuple[int, ...]:
-    """A number for each spatial axis, from one number or as many, none above the axis's size."""
+    """A number for each spatial axis, from one number or one for each axis, limited to the size of the axis."""
     if not all(isinstance(s, int) for s in size):
-        raise InputError("Masks are made for images of one size: give images whose size is known.")
+        raise InputError("The size of the images is not known, and masks need it: give images of a known size.")
     given = tuple(value) if isinstance(value, (tuple, list)) else (value,) * len(size)
     if len(given) != len(size) or not all(isinstance(v, (int, np.integer)) and v > 0 for v in given):
-        raise InputError(f"{name}={value!r}: a number, or {len(size)} of them, 1 or more, was expected.")
+        raise InputError(f"{name}={value!r}: a whole number, 1 or more, or {len(size)} of them was expected.")
     return tuple(min(int(v), s) for v, s in zip(given, size, strict=True))
 
 

@@ -11,15 +11,15 @@ from keras_explainable.methods.perturbation.segments import each_image, seen, se
 from keras_explainable.methods.repetition import Rows
 from keras_explainable.runtime.interruptible import aside
 
-TOGETHER = 256  # coalitions that sums are taken over at once
+TOGETHER = 256  # coalitions that are summed together
 
 
 EPSILON = np.finfo("float64").eps
 
 
 def weigh(probe: Probe, segments: Any, drawn: Callable) -> Any:
-    """Maps of sum over m of C[m] (f(x seen through z_m) - f(x)), z and C being `drawn(n)` for n segments; C's columns
-    must say nothing of a constant f."""
+    """Maps sum over m of C[m] (f(x masked by z_m) - f(x)), with the coalitions z and coefficients C of `drawn(n)` for n
+    segments. The sums must be zero for a constant f."""
     labels, counts = segment(probe.view, segments)
     rows = each_image(counts, drawn)
 
@@ -28,21 +28,21 @@ def weigh(probe: Probe, segments: Any, drawn: Callable) -> Any:
 
 
 def seen_by_weights(z: Any, weights: Any, labels: Any) -> Any:
-    """`seen`, of rows that have weights besides."""
+    """`seen` for rows that also have weights."""
     return seen(z, labels)
 
 
 def by_weights(change: Any, masks: Any, live: Any, z: Any, weights: Any) -> tuple:
-    """The sum over P masks of the change of scores (B, P, K) times weights (P, G, n): (B, n, K)."""
+    """The sum (B, n, K) over P masks of the change of the scores (B, P, K) times the weights (P, G, n)."""
     return (ops.matmul(ops.transpose(weights, (1, 2, 0)), change),)
 
 
 def parts(rows: Rows) -> Iterator[list[np.ndarray]]:
-    """All rows, some at a time."""
+    """All rows, `TOGETHER` at a time."""
     for start in range(0, rows.number, TOGETHER):
         yield rows.drawn(start, min(start + TOGETHER, rows.number))
 
 
 def pseudo_inverse(a: np.ndarray) -> np.ndarray:
-    """Moore and Penrose's inverse of a symmetric matrix: solutions of least norm where it is singular."""
+    """The Moore-Penrose inverse of a symmetric matrix, which gives solutions of least norm if it is singular."""
     return aside(np.linalg.pinv, a, rcond=len(a) * EPSILON, hermitian=True)

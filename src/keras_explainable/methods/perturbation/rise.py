@@ -1,4 +1,4 @@
-"""RISE: random masks, weighted by the score of the image seen through each."""
+"""RISE: random masks, each weighted by the score of the masked image."""
 
 import math
 from collections.abc import Sequence
@@ -30,18 +30,19 @@ def rise(
     at_once: int | None = None,
     seed: int | None = None,
 ) -> tuple:
-    """How high the score is on average when a pixel is seen, among images seen through random soft masks.
+    """The mean score of images masked by random soft masks, over the masks in which the pixel is visible.
 
-    maps[b, s, k] = sum_m f(x o M_m)[b, k] M_m[s] / sum_m M_m[s], an estimate of E[f(x o M) | s is seen]
+    maps[b, s, k] = sum_m f(x o M_m)[b, k] M_m[s] / sum_m M_m[s], an estimate of E[f(x o M) | s is visible]
 
-    A mask is a grid of cells, each seen with probability p, linearly resized to one cell more than the image and cut
-    out at random. The authors divide by n p, to which the sum of the masks tends, and multiply images by masks, which
+    A mask is a grid of cells, each visible with probability p. It is linearly resized to the image plus one cell, and
+    cropped at random. The authors divide by n p, the limit of the sum of the masks, and multiply images by masks, which
     is baseline=0.0.
 
     Args:
         repetitions: n, the number of masks.
-        grid: cells along all axes or each.
-        baseline, at_once: see `ke.methods.perturbation`.
+        grid: the number of cells along all axes or along each.
+        p: the probability that a cell is visible, between 0 and 1.
+        baseline, at_once, seed: see `ke.methods.perturbation`.
 
     Reference: Petsiuk et al., RISE: Randomized Input Sampling for Explanation of Black-box Models, arXiv:1806.07421.
     """
@@ -53,13 +54,13 @@ def rise(
     rows = Rows(repetitions, lambda start, stop: rise_rows(stop - start, cells, size, p, seed, start))
 
     total, count = probe.sum(Soft(cells, size), rows, where_seen)
-    change = total / ops.where(count > 0, count, ops.ones_like(count))  # none where no mask shows a pixel
+    change = total / ops.where(count > 0, count, ops.ones_like(count))  # 0 for pixels that no mask shows
     return probe.scores, ops.expand_dims(probe.scores, tuple(range(1, 1 + len(cells)))) + change
 
 
 @dataclass(frozen=True)
 class Soft:
-    """Soft masks (P, *S), from which cells are seen and by how many pixels they are shifted."""
+    """Soft masks (P, *S), from the visible cells and the shifts in pixels."""
 
     cells: tuple[int, ...]
     size: tuple[int, ...]
@@ -69,12 +70,12 @@ class Soft:
 
 
 def where_seen(change: Any, seen: Any, live: Any, *rows: Any) -> tuple:
-    """The sums of changes times masks, and of masks (see `laid`)."""
+    """The sum of the changes times the masks, and the sum of the masks (see `laid`)."""
     return laid(change, seen * ops.reshape(live, (-1, *(1,) * (len(seen.shape) - 1))))
 
 
 def rise_rows(number: int, cells: tuple, size: tuple, p: float, seed: int, first: int = 0) -> list[np.ndarray]:
-    """Which cells are seen, (M, *cells), and by how many pixels the masks are shifted, (M, axes), from mask `first`."""
+    """Which cells are visible, (M, *cells), and the shifts in pixels, (M, axes), of M masks from mask `first` on."""
     cell, axes = np.array([-(-n // g) for n, g in zip(size, cells, strict=True)]), len(size)
     seen = random.on_host((number, *cells), seed, 0, 0, first * math.prod(cells)) < p
     shift = random.on_host((number, axes), seed, 0, 1, first * axes)
@@ -82,7 +83,7 @@ def rise_rows(number: int, cells: tuple, size: tuple, p: float, seed: int, first
 
 
 def shifted(seen: Any, shift: Any, cells: tuple, size: tuple) -> Any:
-    """Cells (P, *cells) resized to (g + 1) pixels-per-cell along each axis, and cut to `size` after `shift` pixels."""
+    """Cells (P, *cells) resized to the pixels of g + 1 cells along each axis, and cropped to `size` from `shift` on."""
     letters = "abcd"[: len(size)]
     for axis, (n, g) in enumerate(zip(size, cells, strict=True)):
         whole = (g + 1) * -(-n // g)

@@ -1,4 +1,4 @@
-"""Segments of an image that are covered together: a grid, superpixels, or labels of the user."""
+"""Segments of an image that are covered together: a grid, superpixels, or the user's labels."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,15 +12,19 @@ from keras_explainable.errors import InputError, shortly
 from keras_explainable.methods.perturbation.probe import sizes
 from keras_explainable.methods.repetition import Rows
 
-MOST = 2048  # segments of an image: what is solved for them takes time that grows as n^3, some 2 s of so many
+MOST = 2048  # segments of an image: solving for n segments takes time in proportion to n^3, about 2 s for this many
 
 
 def segment(view: models.View, segments: Any) -> tuple[Any, tuple[int, ...]]:
-    """The number of each pixel's segment, (G, *S) integers from 0, G being B, or 1 for all images alike; and how many
-    segments each of the G has, at most `MOST`.
+    """The number of each pixel's segment, integers (G, *S) from 0, and the numbers of segments of each of the G.
 
-    `segments`: cells of a grid along all axes or each; "slic" for superpixels; labels (*S) or (B, *S); or a function
-    from images (B, *S, C), a NumPy array, to such labels."""
+    G is B, or 1 if all images have the same segments. For `segments` see `ke.methods.perturbation`; a function gets
+    images as a NumPy array.
+
+    Raises:
+        InputError: `segments` is none of these, there are more than `MOST`, or superpixels or a function are used
+            inside a traced program.
+    """
     if isinstance(segments, (int, np.integer)) or (isinstance(segments, tuple) and len(segments) == view.rank):
         cells = sizes("segments", segments, view.size)
         _check_number(math.prod(cells), segments)
@@ -28,7 +32,7 @@ def segment(view: models.View, segments: Any) -> tuple[Any, tuple[int, ...]]:
         return ops.convert_to_tensor(labels[None]), (number,)
     if isinstance(segments, str) or registry.accepts(segments, "images"):
         if backend.is_traced(view.x):
-            raise InputError("Superpixels are found on the host: explain outside of tf.function and jax.jit.")
+            raise InputError("Superpixels are found on the host: call the method outside of tf.function and jax.jit.")
         images = backend.to_host(view.x)
         if isinstance(segments, str) and segments != "slic":
             raise InputError(f"segments={segments!r}: a number of cells, 'slic', labels or a function was expected.")
@@ -42,7 +46,7 @@ def segment(view: models.View, segments: Any) -> tuple[Any, tuple[int, ...]]:
     if labels.dtype.kind not in "iu" or labels.shape not in ((1, *size), (view.batch, *size)):
         raise InputError(
             f"Segments of shape {labels.shape} and type {labels.dtype} came for {view.batch} images of size {size}: "
-            "integer labels of one image, or of each image of the batch, were expected. Where images come in several "
+            "integer labels of one image, or of each image of the batch, were expected. If images come in several "
             "batches, give a function from images to labels."
         )
     numbered = [np.unique(image, return_inverse=True)[1].reshape(size) for image in labels]
@@ -54,13 +58,13 @@ def segment(view: models.View, segments: Any) -> tuple[Any, tuple[int, ...]]:
 def _check_number(number: int, segments: Any) -> None:
     if number > MOST:
         raise InputError(
-            f"segments={shortly(segments)} makes {number:,} segments of an image, and {MOST:,} are the most: give "
-            "fewer, as by segments=7 for a grid of 7 by 7."
+            f"segments={shortly(segments)} makes {number:,} segments of an image, and at most {MOST:,} are possible: "
+            "give fewer, such as segments=7 for a grid of 7 by 7."
         )
 
 
 def grid(size: tuple, cells: tuple) -> tuple[np.ndarray, int]:
-    """Labels (*S) of a grid of cells that differ by a pixel at most, numbered row after row."""
+    """Labels (*S) of a grid, numbered row by row, and the number of cells. Sizes of cells differ by at most a pixel."""
     axes = [np.arange(n) * g // n for n, g in zip(size, cells, strict=True)]
     return np.ravel_multi_index(np.meshgrid(*axes, indexing="ij"), cells).astype("int32"), int(np.prod(cells))
 
@@ -75,7 +79,11 @@ def slic(image: np.ndarray) -> np.ndarray:
 
 
 def scikit_image(user: str, instead: str) -> Any:
-    """The package skimage, which finds segments; or an error that says what to do without."""
+    """The package skimage, which finds segments.
+
+    Raises:
+        InputError: it is not installed. The message ends with `instead`.
+    """
     try:
         import skimage.segmentation
     except ModuleNotFoundError as error:
@@ -86,14 +94,16 @@ def scikit_image(user: str, instead: str) -> Any:
 
 
 def scaled(image: np.ndarray) -> np.ndarray:
-    """An image with values from 0 to 1; zeros if it has only one."""
+    """An image scaled to values from 0 to 1, and zeros if all its values are equal."""
     low, high = image.min(), image.max()
     return (image - low) / (high - low + (high == low))
 
 
 def each_image(counts: Sequence[int], drawn: Callable) -> Rows:
-    """Of `drawn(n)`, rows of arrays (M, n) for an image of n segments, those of each image, (M, G, n), filled up with
-    zeros: they depend on its own number of segments alone, and not on what it shares a batch with."""
+    """The rows (M, G, n) of all images, from `drawn(n)`, the rows of arrays (M, n) for an image of n segments.
+
+    They are padded with zeros. The rows of an image depend only on its own number of segments, and not on the other
+    images of the batch."""
     of = {n: drawn(n) for n in set(counts)}
     most = max(counts)
 
@@ -110,7 +120,7 @@ def each_image(counts: Sequence[int], drawn: Callable) -> Rows:
 
 
 def seen(z: Any, labels: Any) -> Any:
-    """The mask function of segments: rows z (P, G, n) of what is seen, as masks (G, P, *S)."""
+    """Masks (G, P, *S) from rows z (P, G, n) of the visibility of each segment."""
     groups, n = z.shape[1:]
     first = ops.reshape(n * ops.arange(groups, dtype="int32"), (-1, *(1,) * (len(labels.shape) - 1)))
     return ops.moveaxis(ops.take(ops.reshape(z, (-1, groups * n)), first + labels, axis=1), 1, 0)

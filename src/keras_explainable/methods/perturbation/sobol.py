@@ -1,4 +1,4 @@
-"""Sobol indices: the part of a score's variance under random covering that is due to each segment."""
+"""Sobol indices: the part of the variance of the score under random masks that is due to each segment."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from keras_explainable.numerics.arithmetic import divide
 from keras_explainable.runtime.compile_cache import repeats
 from keras_explainable.runtime.progress import counted
 
-MOST_COMPARED = 100_000  # masks each two of which are: a minute for each image and unit
+MOST_COMPARED = 100_000  # masks of which all pairs are compared: a minute for each image and unit
 
 
 @repeats
@@ -33,18 +33,17 @@ def sobol(
     at_once: int | None = None,
     seed: int | None = None,
 ) -> tuple:
-    """How large a part each segment has, alone or with others, in how the score varies when all are covered at random.
+    """The total-order Sobol index of each segment: its part, alone or with others, of the score's variance.
 
-    maps = S_j on segment j, S_j = 1/(2n) sum_i (f(A_i) - f(A_i with B_i's entry j))^2 / var f
+    maps = S_j on segment j, S_j = 1/(2n) sum_i (f(A_i) - f(A_i with entry j of B_i))^2 / var f
 
-    with A, B (n, segments) uniform in (0, 1): how much of each segment is seen, the rest being the baseline; var f is
-    that of all evaluations. These are Jansen's estimates of the total-order Sobol indices. The authors' code differs: A
-    and B are quasi-Monte Carlo's, not independent numbers; var f is that of f(A) alone; maps are resized smoothly.
+    A and B (n, segments) are uniform in (0, 1): the opacity of each segment over the baseline. var f is the variance of
+    all evaluations. This is Jansen's estimate. The authors' code differs: A and B come from a quasi-Monte Carlo
+    sequence, var f is the variance of f(A) only, and maps are resized smoothly.
 
     Args:
-        repetitions: n; each takes one evaluation and one for each segment.
-        segments: see `lime`.
-        baseline, at_once: see `ke.methods.perturbation`.
+        repetitions: n. Each repetition takes one evaluation, and one more for each segment.
+        segments, baseline, at_once, seed: see `ke.methods.perturbation`.
 
     Reference: Fel et al., Look at the Variance!, arXiv:2111.04138.
     """
@@ -64,7 +63,7 @@ def sobol(
     own = ops.convert_to_tensor((np.arange(n + 1) <= number).astype("float32"))[..., None]  # evaluations (G, 1 + n, 1)
     shift: Any = None
     sums: list[Any] = [0.0, 0.0, 0.0]
-    for i in counted(range(repetitions)):  # running sums, of f less a value of it: nothing grows with the repetitions
+    for i in counted(range(repetitions)):  # running sums of f minus its first value, so that memory does not grow
         a, b = rows.drawn(i, i + 1)
         f = changes(Rows.of([np.concatenate([a, np.where(np.eye(n, dtype=bool)[:, None], b, a)])]))
         shift = f[:, :1] if shift is None else shift

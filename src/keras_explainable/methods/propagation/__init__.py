@@ -1,4 +1,4 @@
-"""Methods that send a score back through a network layer by layer, by rules of their own in the place of gradients."""
+"""Methods that propagate a score back through a network, layer by layer, with rules that replace gradients."""
 
 from keras_explainable.methods.propagation import attnlrp as attnlrp
 from keras_explainable.methods.propagation import composites as composites

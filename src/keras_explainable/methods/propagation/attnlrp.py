@@ -1,4 +1,4 @@
-"""Relevance through transformers, as a gradient that is changed where the network is not linear (`attnlrp`)."""
+"""AttnLRP: relevance through transformers, as a gradient with other rules where the network is not linear."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,21 +13,21 @@ from keras_explainable.methods.propagation import canonizers, factors, normalise
 from keras_explainable.models import INPUT, Adapter, Call, Override, Overrides, Point, Step, View
 from keras_explainable.models.layer_roles import ELEMENTWISE, LINEAR, TIMES
 
-# Where relevance is x times the gradient: what is linear gives to each input what it adds, and a softmax, the first
-# term of its Taylor series.
+# Roles whose relevance is x times the gradient: for linear ones, what each input adds; for a softmax, the first term of
+# its Taylor series.
 GRADIENT = (*LINEAR, "norm", "scaling", "average", "maximum", "sum", "additive", "moving", "softmax")
-LENGTHS = ("norm", "linalg_vector_norm", "linalg_norm", "Norm")  # f(t x) = t f(x): x times the gradient adds up to f
+LENGTHS = ("norm", "linalg_vector_norm", "linalg_norm", "Norm")  # f(t x) = t f(x), so x times the gradient sums to f
 
-TINY = 1e-10  # a larger epsilon would take its part many times on the way through many blocks
+TINY = 1e-10  # a larger epsilon would absorb relevance in each of many blocks
 
 
 def _identity(g: Any, inputs: tuple, output: Any) -> tuple:
-    """g y / x: a function of single numbers passes relevance on."""
+    """g y / x: an elementwise function passes relevance on unchanged."""
     return (g * output / rules.stabilized(inputs[0], TINY),)
 
 
 def _normalisation(adapter: Adapter, call: Call) -> Override:
-    """The deviation counts as a constant; taking the mean away is linear."""
+    """The standard deviation counts as a constant; subtracting the mean is linear."""
     if call.operation:
         return factors.stopped(call.output._replace(link="deviation"))
 
@@ -38,7 +38,7 @@ def _normalisation(adapter: Adapter, call: Call) -> Override:
 
 
 def _as_gradient(rule: Callable) -> Callable:
-    """A rule as a gradient: of R = g y, what each input has, by that input."""
+    """A rule in the form of a gradient: the relevance of each input, from R = g y, divided by that input."""
 
     def send(linear, x, g, output):
         return ops.where(x == 0, 0.0, rule(linear, x, g * output) / ops.where(x == 0, 1.0, x))
@@ -47,19 +47,19 @@ def _as_gradient(rule: Callable) -> Callable:
 
 
 def _of_numbers(call: Call) -> bool:
-    """Whether one signal alone comes in, of which each number makes one: x / c, or c / x, which nobody can tell."""
+    """Whether the only input is one signal, of the output's shape: x / c or c / x, which cannot be distinguished."""
     return len(call.inputs) == 1 and len({shape for _, shape in call.signals}) == 1
 
 
 def _product(step: Step) -> list[Override]:
-    """Half of what a product has to each of its two factors; all to one that alone depends on the images."""
+    """Half of the relevance of a product to each of its two factors; all of it if only one depends on the images."""
     if any(point.part > 1 for point in step.reached):
-        raise LayerError(f"No rule covers {step.name} of more than two signals. Use a gradient.")
+        raise LayerError(f"No rule covers {step.name}, a product of more than two signals. Use a gradient.")
     return [factors.part(point, 0.5) for point in step.reached] if len(step.reached) == 2 else []
 
 
 def _deviations(step: Step, inverse: set[int]) -> list[Point]:
-    """Of a normalisation by hand, x / d or x (1 / d), the deviation, one number for several of x."""
+    """The standard deviation d of a normalisation written as operations, x / d or x (1 / d): one for several of x."""
     if factors.divides(step):
         return [step.reached[1]]
     if step.role != "product" or step.call.kind not in TIMES or not factors.is_pair(step):
@@ -69,8 +69,8 @@ def _deviations(step: Step, inverse: set[int]) -> list[Point]:
 
 
 def _attention(view: View, step: Step) -> list[Override]:
-    """Of softmax(Q K^T + M) V, half to the probabilities and half to V; of what Q K^T then has, half to Q and half to
-    K. A factor that does not depend on the images leaves the other its half."""
+    """The rules of softmax(Q K^T + M) V: half of the relevance to the probabilities and half to V; half of that of
+    Q K^T to Q and half to K. If a factor does not depend on the images, the other one gets all."""
     probabilities = step.call.output._replace(link="attention")
     if probabilities not in view.attended:
         raise LayerError(f"The probabilities of {step.name} cannot be seen, so relevance cannot be sent through it.")
@@ -79,7 +79,7 @@ def _attention(view: View, step: Step) -> list[Override]:
     reached = {point.part: point for point in step.reached}
     if not step.call.operation and list(reached) != given:
         raise LayerError(
-            f"No rule covers {step.name} where queries, keys or values do not depend on the images, or a mask does. "
+            f"No rule covers {step.name} if queries, keys or values do not depend on the images, or if a mask does. "
             "Use a gradient."
         )
     value, of_scores = reached.get(place), [point for part, point in reached.items() if part < 3 and part != place]
@@ -91,14 +91,14 @@ def _attention(view: View, step: Step) -> list[Override]:
 
 
 def _is_covered(step: Step) -> bool:
-    """Whether there is a rule for what a call does by its name."""
+    """Whether a call has a rule by its role or name."""
     known = step.role in (*GRADIENT, *ELEMENTWISE, "layernorm", "product", "attention")
     by_name = step.call.operation and step.call.kind in LENGTHS
     return known or by_name or factors.divides(step) or (step.role == "quotient" and _of_numbers(step.call))
 
 
 def _rules(view: View, gamma: float) -> list[Override]:
-    """A rule for each call whose own gradient is not right."""
+    """The rules of all calls whose own gradient is not the right one."""
     found: list[Override] = []
     of_convolutions, steps = rules.gamma(gamma), view.steps()
     merged = canonizers.merged(steps)
@@ -140,22 +140,26 @@ def _rules(view: View, gamma: float) -> list[Override]:
     postprocessing=filters.positive_normalize,
 )
 def attnlrp(view: View, *, gamma: float = 0.25) -> tuple:
-    """What each pixel adds to a transformer's score: LRP with rules for attention, softmax and layer normalisation.
+    """LRP for transformers, with rules for attention, softmax and layer normalisation.
 
-    maps = sum over c of x g, g sent back as a gradient is, but y = f(x) of single numbers sends g y / x, each factor of
-    a product of two signals gets half, and what a normalisation divides by, also one by hand, counts as a constant; of
-    a softmax,
-    R_i = x_i (r_i - s_i sum_j r_j) of the relevance r of its probabilities s. What biases, class tokens and positions
-    add stays with them, and so do the softmax's constant terms. On a network without attention, LRP.
+    maps = sum over c of x g, with g propagated like a gradient, except for these rules:
+
+    - An elementwise function y = f(x) propagates g y / x.
+    - Each factor of a product of two signals gets half.
+    - The divisor of a normalisation, also of one written as operations, counts as a constant.
+    - A softmax gives R_i = x_i (r_i - s_i sum_j r_j), where r is the relevance of its probabilities s.
+
+    Biases, class tokens and position embeddings keep the relevance of what they add, and so do the constant terms of
+    the softmax. For a network without attention this is LRP.
 
     Args:
-        gamma: of convolutions, those of patches as well: what has the output's own sign counts 1 + gamma times. 0 is
-            the epsilon rule, which dense layers and projections of attention have.
+        gamma: of the gamma rule in convolutions, including patch embeddings: terms with the sign of the output are
+            multiplied by 1 + gamma. 0 is the epsilon rule, which dense layers and projections of attention use.
 
     Raises:
         InputError: gamma is below 0.
-        LayerError: a layer or operation that no rule covers is on the way: attention with a gate, a product of three
-            signals, a layer of your own that is not W x + b, ...
+        LayerError: no rule covers a layer or operation, such as attention with a gate, a product of three signals, or
+            a custom layer that is not W x + b.
 
     Reference: Achtibat et al., AttnLRP: Attention-Aware Layer-Wise Relevance Propagation for Transformers,
     arXiv:2402.05602.

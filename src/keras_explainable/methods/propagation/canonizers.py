@@ -1,4 +1,4 @@
-"""Linear layers merged with the normalisations after them, so that rules fit. The model is not changed."""
+"""Canonizers: linear layers merged with the normalisations after them. The model is not changed."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -13,8 +13,8 @@ from keras_explainable.models.layer_roles import LINEAR
 from keras_explainable.models.trace import IMAGES
 
 Number = tuple[str, int]  # of a call
-KEEPING = ("average", "maximum", "sum", "moving")  # what no sign is changed by,
-UNSURE = ("pad", "Pad", "UpSampling2D")  # but by a border of any number, bicubic interpolation,
+KEEPING = ("average", "maximum", "sum", "moving")  # roles that keep signs,
+UNSURE = ("pad", "Pad", "UpSampling2D")  # except these kinds: borders of any value, bicubic interpolation,
 OUTPUTS_FIRST = ("linear", "conv1d", "conv2d", "conv3d")  # functions whose weights are (outputs, ...),
 OUTPUTS_LAST = ("Conv",)  # or (..., outputs)
 JOINING = (
@@ -22,20 +22,20 @@ JOINING = (
     "concatenate",
     "Stack",
     "stack",
-)  # and as operations of Keras by constants, which are not seen
+)  # and, as Keras operations, joining with constants, which are not recorded
 
 
 class Merged(NamedTuple):
-    """What is merged with a linear call, because nothing else takes its output: a constant that an operation adds, and
-    a normalisation."""
+    """What is merged with a linear call whose output has no other use: a constant that an operation adds, and a
+    normalisation."""
 
-    shift: Point | None = None  # where the constant is seen
-    end: Point | None = None  # what it was added to
+    shift: Point | None = None  # the point of the constant
+    end: Point | None = None  # the point after the addition
     norm: Call | None = None
 
 
 def merged(steps: Sequence[Step]) -> dict[Number, Merged]:
-    """What each linear call is merged with; those that are merged with nothing are left out."""
+    """What each linear call is merged with. Calls that are merged with nothing are left out."""
     users = Counter(value for step in steps for value in step.call.inputs)
     open_calls = {
         s.call.outputs[0]: s.call for s in steps if s.role in LINEAR and s.call.activation in (None, "linear")
@@ -58,7 +58,7 @@ def merged(steps: Sequence[Step]) -> dict[Number, Merged]:
 
 
 def nonnegative(adapter: Adapter, steps: Sequence[Step]) -> set[int]:
-    """The values that cannot be below 0: outputs of ReLUs, and what is pooled, added up or moved of these alone."""
+    """The values that cannot be below 0: outputs of ReLUs, and values pooled, summed or moved from only such values."""
     found: set[int] = set()
     for step in steps:
         if ("relu" in (step.role, step.fused) and adapter.rectifies(step.call)) or (
@@ -69,14 +69,15 @@ def nonnegative(adapter: Adapter, steps: Sequence[Step]) -> set[int]:
 
 
 def _keeps_signs(step: Step) -> bool:
-    """Whether the outputs of a call are 0 or more wherever all of its inputs are."""
+    """Whether the outputs of a call are 0 or more if all of its inputs are."""
     call = step.call
-    alone = len(call.inputs) < 2 and (step.role == "sum" or call.kind in JOINING)  # with a constant, which is not seen
+    # A single input means that the other one may be a constant, which is not recorded.
+    alone = len(call.inputs) < 2 and (step.role == "sum" or call.kind in JOINING)
     return step.role in KEEPING and step.fused is None and call.kind not in UNSURE and not alone
 
 
 def linear(adapter: Adapter, call: Call, norm: Call | None, nonnegative: bool = False, shift: Any = None) -> Linear:
-    """A linear layer as it is now, with what is added after it, and the normalisation after that:
+    """A linear layer with its current weights, merged with the `shift` added after it and the normalisation after that:
     s (W x + b) + t = (s W) x + s b + t."""
     scale = None if norm is None else adapter.scale(norm.path)
     bias = _bias(adapter, call, (adapter.bias(call.path), shift), scale, norm)
@@ -85,8 +86,9 @@ def linear(adapter: Adapter, call: Call, norm: Call | None, nonnegative: bool = 
 
 
 def sending(adapter: Adapter, step: Step, more: Merged, nonnegative: bool, rule: Callable, looks: tuple) -> Override:
-    """What a linear call sends back with what is merged with it, `rule(linear, x, g, output)`: the call of a layer, or
-    of a function that takes its weights with the signal."""
+    """The override that applies `rule(linear, x, g, output)` to a linear call and what is merged with it.
+
+    The call is that of a layer, or of a function that takes its weights as inputs."""
     call, at, constants = step.call, more.end or step.call.linear, [more.shift] if more.shift else []
     if not call.operation:
 
@@ -123,8 +125,8 @@ def _scaled(call: Call, kernel: Any, scale: Any) -> Any:
 
 
 def _bias(adapter: Adapter, call: Call, added: tuple[Any, Any], scale: Any, norm: Call | None) -> Any:
-    """The bias of a linear call, (channels,), plus what is added after it, shaped as its outputs; both normalised if
-    there is a normalisation."""
+    """The bias of a linear call (channels,) plus the constant added after it, broadcastable to its outputs; both scaled
+    and shifted if there is a normalisation."""
 
     def shaped(values):
         return ops.reshape(values, (-1, *(1,) * (len(call.shape) - 2))) if call.channels_first else values
@@ -136,7 +138,7 @@ def _bias(adapter: Adapter, call: Call, added: tuple[Any, Any], scale: Any, norm
 
 
 def first(steps: Sequence[Step]) -> list[Step]:
-    """The linear layers that images reach without passing another one."""
+    """The linear layers that images reach without passing another linear layer."""
     raw, found = {IMAGES}, []
     for step in steps:
         if raw.isdisjoint(step.call.inputs):

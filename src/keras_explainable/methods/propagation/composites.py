@@ -1,7 +1,6 @@
-"""Composites: which rule each linear layer has.
+"""Composites: which rule each linear layer uses.
 
-`Composite(convolution=rules.alpha_beta(2, 1), dense=rules.epsilon(0.01), first=rules.w_square)` is one of your own, for
-`lrp`.
+An example for `lrp`: `Composite(convolution=rules.alpha_beta(2, 1), dense=rules.epsilon(0.01), first=rules.w_square)`.
 """
 
 import inspect
@@ -13,15 +12,18 @@ from keras_explainable.methods.propagation import rules
 
 
 class Box(NamedTuple):
-    """`rules.z_box`, for `first`, by the least and the largest that a pixel can be, in the images' range: numbers,
-    colours (C,), or images in the model's layout; None is each image's own."""
+    """`rules.z_box` for `first`, with the lowest and highest possible value of a pixel, in the range of the images.
+
+    These are numbers, colours (C,), or images in the model's layout. None is each image's own minimum or maximum."""
 
     low: Any = None
     high: Any = None
 
 
 class Composite(NamedTuple):
-    """A rule for each kind of linear layer; `first` for those that images reach before any other, None: as others."""
+    """A rule for each kind of linear layer.
+
+    `first` is for the linear layers that images reach before any other; None treats them like the others."""
 
     convolution: Callable
     dense: Callable
@@ -29,14 +31,14 @@ class Composite(NamedTuple):
 
 
 def check(composite: Any) -> None:
-    """Raise if this is no composite, or one of its rules is no rule."""
+    """Raise if this is not a composite, or one of its rules is not a rule."""
     if not isinstance(composite, Composite):
         raise InputError(f"composite={composite!r} came, and a composites.Composite(convolution, dense) was expected.")
     for kind, rule in composite._asdict().items():
         if not (_is_rule(rule) or (kind == "first" and (rule is None or isinstance(rule, Box)))):
             raise InputError(
-                f"{kind}={rule!r} came, and a rule (linear, x, r) was expected, such as rules.w_square, or "
-                "rules.gamma(0.25), made of its parameters; of first= also None or a Box."
+                f"{kind}={rule!r} came, and a rule (linear, x, r) was expected, such as rules.w_square or "
+                "rules.gamma(0.25); for first= also None or a Box."
             )
 
 
@@ -49,7 +51,7 @@ def _is_rule(rule: Any) -> bool:
 
 
 def epsilon_everywhere(epsilon: float) -> Composite:
-    """Epsilon."""
+    """Epsilon in all layers."""
     return Composite(rules.epsilon(epsilon), rules.epsilon(epsilon))
 
 
@@ -59,7 +61,7 @@ def epsilon_plus(epsilon: float) -> Composite:
 
 
 def epsilon_plus_flat(epsilon: float) -> Composite:
-    """Flat at the pixels, then as `epsilon_plus`."""
+    """Flat at the pixels, `epsilon_plus` in other layers."""
     return epsilon_plus(epsilon)._replace(first=rules.flat)
 
 

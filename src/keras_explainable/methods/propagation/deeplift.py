@@ -1,7 +1,7 @@
-"""DeepLIFT: the change of a score from a baseline to the image, sent back through activations by slopes of chords.
+"""DeepLIFT: the change of a score from a baseline to the image, propagated back by the slopes of secants.
 
-The parts of all pixels add up to score(x) - score(baseline). `differences` has the rules of products, attention and
-normalisations. A layer or operation that is not linear, has no rule or cannot be seen raises `LayerError`."""
+The sum of a map is score(x) - score(baseline). `differences` has the rules for products, attention and normalisations.
+A nonlinear layer or operation that has no rule or cannot be seen raises `LayerError`."""
 
 import functools
 from collections.abc import Sequence
@@ -24,37 +24,37 @@ from keras_explainable.runtime import remarks
 from keras_explainable.runtime.compile_cache import Program, repeated, repeats
 from keras_explainable.runtime.progress import counted
 
-SAME = 1e-6  # where the two differ by less there is no chord
+SAME = 1e-6  # smaller differences use the gradient in place of the slope
 CURVED = (*ELEMENTWISE, "maximum")
-LINEARLY = (*LINEAR, "norm", "scaling", "average", "sum", "moving")  # where the gradient is the slope everywhere
+LINEARLY = (*LINEAR, "norm", "scaling", "average", "sum", "moving")  # roles whose gradient is the slope everywhere
 
 
 def _compared(step: Step) -> list[tuple[Point, Point]]:
-    """Where the signals of image and baseline are compared: before and after a call that is not linear."""
+    """The points where the signals of image and baseline are compared: before and after a nonlinear call."""
     pairs = [(step.inputs[0], step.call.output)] if step.role in CURVED else []
     return pairs + ([(step.call.linear, step.call.output)] if step.fused in ELEMENTWISE else [])
 
 
 def _points(step: Step) -> list[Point]:
-    """Where the signals of a step are needed for the baseline too."""
+    """The points of a step whose signals are also needed for the baseline."""
     return differences.compared(step) if _is_joint(step) else [point for pair in _compared(step) for point in pair]
 
 
 def _have_rows(view: View, steps: Sequence[Step]) -> bool:
-    """Whether all signals that are compared have a row for each image, and not for parts of it (windows, heads)."""
+    """Whether all compared signals have one row for each image, and not rows for parts of it (windows, heads)."""
     shapes = [shape for step in steps if _points(step) for _, shape in step.call.signals]
     return all(shape[:1] == (view.operations.images,) for shape in shapes)
 
 
 def _apart(x: Any, x0: Any) -> tuple[Any, Any]:
-    """Where two signals differ, and by how much; 1 where they do not."""
+    """Where two signals differ, and their difference, which is set to 1 where they do not."""
     run = x - x0
     apart = ops.abs(run) > SAME
     return apart, ops.where(apart, run, 1.0)
 
 
 def _chord(before: Point, after: Point, x0: Any, y0: Any) -> list[Override]:
-    """An activation's slope from the baseline to the image; where these are the same, its gradient."""
+    """The slope of an activation from the baseline to the image, or its gradient where both have the same input."""
 
     def send(g, inputs, output):
         apart, run = _apart(inputs[0], x0)
@@ -64,8 +64,9 @@ def _chord(before: Point, after: Point, x0: Any, y0: Any) -> list[Override]:
 
 
 def _change(before: Point, after: Point, x0: Any, y0: Any) -> list[Override]:
-    """A maximum sends its rise to the largest value of the image, and its fall to that of the baseline. Both pass it,
-    one after the other, and what arrives at the two belongs to their difference."""
+    """A maximum gives its rise to the maximum of the image, and its fall to the maximum of the baseline.
+
+    Image and baseline pass it together, stacked as a batch, and what arrives at both is divided by their difference."""
 
     def rise_and_fall(g, inputs, y):
         return (ops.concatenate([g * ops.relu(y - y0), -g * ops.relu(y0 - y)]),)
@@ -84,7 +85,7 @@ def _change(before: Point, after: Point, x0: Any, y0: Any) -> list[Override]:
 
 
 def _is_joint(step: Step) -> bool:
-    """Whether a step has a rule in `differences`: it is no function of single numbers."""
+    """Whether a step has a rule in `differences`, because it is not an elementwise function."""
     of_torch = step.role == "attention" and step.call.operation
     return step.role in ("layernorm", "softmax") or of_torch or factors.is_pair(step)
 
@@ -97,13 +98,13 @@ def _joint(view: View, step: Step, at_rest: dict[Point, Any], axes: dict) -> lis
     if step.role == "softmax":
         axis = axes[step.call.output[:2]]
         if axis is None:
-            raise LayerError(f"No rule covers {step.name}, whose axis cannot be found by trying. Use a gradient.")
+            raise LayerError(f"No rule covers {step.name}, whose axis cannot be found by a trial. Use a gradient.")
         return [differences.softmax(step.reached[0], step.call.output, axis, at_rest)]
     return [(differences.product if step.role == "product" else differences.quotient)(step, at_rest)]
 
 
 def _rules(view: View, steps: Sequence[Step], at_rest: dict[Point, Any]) -> list[Override]:
-    """Rules for all calls that are not linear, from their signals for the baseline; others keep their gradient."""
+    """The rules of all nonlinear calls, from their signals for the baseline; other calls keep their gradient."""
     joint = [step for step in steps if _is_joint(step)]
     plain = [step for step in steps if step not in joint]
     tried = view.tried([step for step in plain if step.role not in (*CURVED, *LINEARLY)])
@@ -111,7 +112,7 @@ def _rules(view: View, steps: Sequence[Step], at_rest: dict[Point, Any]) -> list
     found = [rule for step in joint for rule in _joint(view, step, at_rest, axes)]
     for step in plain:
         if step.role not in (*CURVED, *LINEARLY) and step.call.output[:2] not in tried:
-            raise LayerError(f"No rule covers {step.name}, so a difference cannot be sent through it. Use a gradient.")
+            raise LayerError(f"No rule covers {step.name}, so DeepLIFT cannot propagate through it. Use a gradient.")
         if step.fused not in (*ELEMENTWISE, None, "moving"):
             raise LayerError(f"No rule covers {step.call.activation}, the activation of {step.name}. Use a gradient.")
         rule = _change if step.role == "maximum" else _chord
@@ -125,10 +126,10 @@ def _nothing(rows: Any, outputs: Any) -> Any:
 
 
 def _explain(view: View, start: Any, reduce: str | None = "sum") -> tuple:
-    """Scores and maps of images against one baseline each, or one for all, in the model's layout."""
-    reduced = PARTS[reduce] if reduce else lambda parts: parts  # as soon as those of a unit are known
+    """Scores and maps of images compared with one baseline each, or with one for all, in the model's layout."""
+    reduced = PARTS[reduce] if reduce else lambda parts: parts  # applied to each unit as soon as it is computed
     x, steps = view.inputs, view.steps()
-    # Other inputs have a row for each image, and a model that folds frames into the batch has them in rows.
+    # The baseline needs a row for each image if the model has other inputs, or if it folds frames into the batch.
     alone = view.adapter.inputs.alone and not view.folds and _have_rows(view, steps)
     rows = ops.shape(start if alone else x)[0]
     baseline = models.view(
@@ -152,18 +153,18 @@ def _explain(view: View, start: Any, reduce: str | None = "sum") -> tuple:
 
 
 def _joined(maps: Any, reduce: str | None) -> tuple:
-    """The shape of maps with their places as one axis: (B, K, places) of signed parts, else (B, places, K)."""
+    """The shape of maps with all positions on one axis: (B, K, positions) if `reduce` is None, or (B, positions, K)."""
     rows, units = maps.shape[0], maps.shape[1 if reduce is None else -1]
     return (rows, units, -1) if reduce is None else (rows, -1, units)
 
 
 def completeness(scores: np.ndarray, below: np.ndarray, total: np.ndarray) -> remarks.Remark:
-    """How nearly the parts of a score of the user's own add up: what it does to the outputs has its gradient."""
+    """The gap for a custom score, and a warning if it is large: the score function itself uses its gradient."""
     gap = largest_gap(scores, below, total)
     warning = (
-        f"The parts miss the change of the score from the baseline's, to which they add up for a score that is linear "
-        f"in the model's outputs, by up to {gap:.0%}: what score= does with them has its gradient alone. Explain the "
-        "outputs themselves, or use integrated_gradients."
+        f"The maps miss the change of the score from the baseline's by up to {gap:.0%}. They add up to it only if "
+        "score= is linear in the model's outputs, because score= itself uses its gradient. Explain the outputs "
+        "themselves, or use integrated_gradients."
     )
     return remarks.Remark({"gap": gap}, warning if gap > GAP else None)
 
@@ -181,28 +182,34 @@ def deeplift(
     baseline: Any = 0.0,
     reduce: str | None = "sum",
 ) -> tuple:
-    """What each pixel adds to the score compared with a baseline, in one pass; the parts add up exactly.
+    """The change of the score from a baseline to the image, distributed exactly to the pixels in one pass.
 
-    maps = sum over c of m (x - x0), m sent back as a gradient is, but through activations as m_in = m_out dy / dz, the
-    differences to those of the baseline (the rescale rule); a maximum's change belongs to the pixels it comes from.
-    Of a product x y (gates, attention) x has (y + y0) / 2 of its difference, and y (x + x0) / 2; quotients and
-    normalisations have the gradient at the means of both, and a softmax that at the logarithmic means of its outputs.
+    maps = sum over c of m (x - x0)
+
+    m is propagated like a gradient, except for these rules:
+
+    - Activations (rescale rule): m_in = m_out (y - y0) / (z - z0), with the input z and the output y.
+    - Maxima: the change belongs to the pixels that it comes from.
+    - Products x y (gates, attention): m of x is multiplied by (y + y0) / 2, and m of y by (x + x0) / 2.
+    - Quotients and normalisations: the gradient at the means of image and baseline.
+    - Softmax: the gradient at the logarithmic means of its outputs.
 
     Args:
-        baseline: x0, in the images' range: a number, a colour (C,), images, or "mean" for each image's own mean colour.
-        reduce: over channels, the "sum" of the signed parts, or of their "absolute" values; None keeps channels, as
-            (B, K, *S, C).
+        baseline, reduce: see `ke.methods.gradient`.
+
+    Raises:
+        LayerError: a nonlinear layer or operation has no rule or cannot be seen.
 
     Reference: Shrikumar et al., Learning Important Features Through Propagating Activation Differences,
     arXiv:1704.02685.
     """
-    part_reducer(reduce)  # which raises for an unknown one
+    part_reducer(reduce)  # raises if it is unknown
     return _explain(view, baseline_inputs(view, baseline), reduce)
 
 
 @dataclass(frozen=True)
 class AgainstOne(Program):
-    """Scores and maps against one baseline."""
+    """Scores and maps compared with one baseline."""
 
     def __call__(self, view: View, start: Any) -> tuple:
         return _explain(view, start)
@@ -217,13 +224,19 @@ class AgainstOne(Program):
     postprocessing=filters.absolute_normalize,
 )
 def deep_shap(view: View, *, baselines: Any = 0.0) -> tuple:
-    """What each pixel adds to the score compared with the images that the model knows: DeepLIFT, averaged over them.
+    """DeepLIFT, averaged over many reference images as baselines.
 
-    maps = 1/R sum_i deeplift(x, baseline=r_i); their sum is score(x) less the mean of score(r_i).
+    maps = 1/R sum_i deeplift(x, baseline=r_i)
+
+    The sum of a map is score(x) minus the mean of score(r_i).
 
     Args:
-        baselines: images (R, *S, C), in the model's layout: some tens of those that the model knows. Or a number or a
-            colour, as one, with which this is `deeplift`; 0, in the model's range, unless given.
+        baselines: reference images (R, *S, C) in the model's layout, preferably some tens of training images; or a
+            number or a colour, which is a single baseline, as in `deeplift`. The default is 0 in the range of the
+            images.
+
+    Raises:
+        LayerError: as for `deeplift`.
 
     Reference: Lundberg and Lee, A Unified Approach to Interpreting Model Predictions, arXiv:1705.07874.
     """

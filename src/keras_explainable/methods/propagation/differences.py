@@ -1,6 +1,7 @@
-"""Rules that give the difference of outputs to the differences of inputs of functions that are not linear.
+"""Rules that distribute the difference of the outputs of a nonlinear function to the differences of its inputs.
 
-The parts add up. Each rule uses the signals of the images and those of the baseline (`at_rest`)."""
+The contributions add up to the difference of the outputs. Each rule uses the signals of the images and those of the
+baseline (`at_rest`, with the index 0 in equations)."""
 
 import math
 from collections.abc import Mapping
@@ -17,8 +18,8 @@ Rest = Mapping[Point, Any]
 
 
 def product(step: Step, at_rest: Rest) -> Override:
-    """Of x y, (y + y0) / 2 of the difference of x, and (x + x0) / 2 of that of y: half of what each adds alone, and
-    half of what it adds after the other."""
+    """x y: the difference of x times (y + y0) / 2, and that of y times (x + x0) / 2. This is the mean of what each adds
+    alone and what it adds after the other."""
 
     def send(again, g, inputs, output):
         half = {p.part: (x + at_rest[p]) / 2 for p, x in zip(step.reached, inputs, strict=True)}
@@ -35,8 +36,8 @@ def product(step: Step, at_rest: Rest) -> Override:
 
 
 def quotient(step: Step, at_rest: Rest) -> Override:
-    """The gradient of z = x / y, with the means of both in the places of y and z: of x = z y, the difference is that at
-    the means."""
+    """The gradient of z = x / y with y and z replaced by the means of image and baseline. It is exact: the difference
+    of x = z y is that of z times mean y plus that of y times mean z."""
 
     def send(g, inputs, output):
         (x, y), (x0, y0) = inputs, (at_rest[p] for p in step.reached)
@@ -48,7 +49,7 @@ def quotient(step: Step, at_rest: Rest) -> Override:
 
 
 def normalisation(adapter: Adapter, step: Step, at_rest: Rest) -> Override:
-    """The gradient, with the means of both in the places of what it is made of (see `normalised`)."""
+    """The gradient with its terms replaced by the means of image and baseline (see `normalised`)."""
     call, point = step.call, step.reached[0]
     if not call.operation:
 
@@ -72,8 +73,8 @@ def normalisation(adapter: Adapter, step: Step, at_rest: Rest) -> Override:
 
 
 def softmax(before: Point, after: Point, axis: int, at_rest: Rest) -> Override:
-    """s_i - s0_i = L_i (x_i - x0_i - c), L_i the logarithmic mean of s_i and s0_i, and c = sum_j L_j (x_j - x0_j) /
-    sum_j L_j, since the parts of both add up to 1: L takes the place that s has in the gradient."""
+    """s_i - s0_i = L_i (x_i - x0_i - c), where L_i is the logarithmic mean of s_i and s0_i. As s and s0 sum to 1,
+    c = sum_j L_j (x_j - x0_j) / sum_j L_j. So L replaces s in the gradient."""
 
     def send(g, inputs, output):
         mean = _logarithmic_mean(
@@ -86,14 +87,14 @@ def softmax(before: Point, after: Point, axis: int, at_rest: Rest) -> Override:
 
 
 def _logarithmic_mean(a: Any, b: Any) -> Any:
-    """(exp(a) - exp(b)) / (a - b): of probabilities, by their logarithms, which do not vanish where those do."""
+    """(exp(a) - exp(b)) / (a - b), from the logarithms of probabilities, which do not underflow."""
     given = (a > -math.inf) & (b > -math.inf)  # not masked
     a, b = (ops.where(given, v, 0.0) for v in (a, b))
     near = ops.abs(a - b) < 0.1
     apart = ops.where(near, 1.0, a - b)
     series = (
         ops.exp(a) + ops.exp(b) + 4 * ops.exp((a + b) / 2)
-    ) / 6  # as good there, without a difference of near ones
+    ) / 6  # as exact there, and without a difference of close numbers
     return ops.where(given, ops.where(near, series, (ops.exp(a) - ops.exp(b)) / apart), 0.0)
 
 
@@ -120,7 +121,7 @@ COMPARED = ("queries", "keys", "logits", "attention", "values")
 
 
 def compared(step: Step) -> list[Point]:
-    """Where the signals of such a step are needed for the baseline too."""
+    """The points of such a step whose signals are also needed for the baseline."""
     output = step.call.output
     if step.role == "attention":
         return [output._replace(link=link) for link in COMPARED]

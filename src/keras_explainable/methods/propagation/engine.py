@@ -1,4 +1,4 @@
-"""Relevance sent back through a model: the rule of each call, by its layer's role and a composite."""
+"""Relevance propagation through a model: the rule of each call, from the role of its layer and a composite."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ def _sum(g: Any, inputs: tuple, output: Any) -> list:
 
 
 def rules_of(view: View, composite: Composite, steps: Sequence[Step]) -> list[Override]:
-    """The rules of all calls that relevance reaches. Calls that only move numbers keep their gradient."""
+    """The rules of all calls that relevance reaches. Calls that only move values keep their gradient."""
     merged, nonnegative = canonizers.merged(steps), canonizers.nonnegative(view.adapter, steps)
     shifts = {more.end for more in merged.values()}
     first = canonizers.first(steps) if composite.first else []
@@ -53,7 +53,7 @@ def rules_of(view: View, composite: Composite, steps: Sequence[Step]) -> list[Ov
         elif step.role not in ("maximum", "moving") and call.output[:2] not in tried:
             raise LayerError(
                 f"No rule covers {step.name}, so relevance cannot be sent through it. Use a gradient, or `attnlrp`, "
-                "which has rules for softmaxes as well."
+                "which also has a rule for softmax."
             )
         if step.fused in ELEMENTWISE:
             found.append(Override(call.output, (call.linear,), _pass, looks=()))
@@ -63,7 +63,9 @@ def rules_of(view: View, composite: Composite, steps: Sequence[Step]) -> list[Ov
 
 
 def _chained(found: Sequence[Override], steps: Sequence[Step]) -> list[Override]:
-    """The rules, one for a layer and all after it that passes relevance on: signals in between are not kept."""
+    """The rules, with one rule for a layer and the calls after it that pass relevance on unchanged.
+
+    Signals in between are then not kept."""
     calls = {step.call.outputs[0]: step for step in steps}
     made = {value: step.call.linear if step.fused == "moving" else step.call.output for value, step in calls.items()}
     users = Counter(value for step in steps for value in step.call.inputs)
@@ -83,15 +85,15 @@ def _chained(found: Sequence[Override], steps: Sequence[Step]) -> list[Override]
 
 
 def _is_covered(step: Step) -> bool:
-    """Whether there is a rule for what a call does by its name."""
-    if step.role == "sum":  # of signals alone, all of one shape
+    """Whether a call has a rule by its role."""
+    if step.role == "sum":  # only of signals of one shape
         return len(step.inputs) > 1 and len({shape for _, shape in step.call.signals}) == 1
     known = (*LINEAR, *ELEMENTWISE, "norm", "scaling", "average", "maximum", "moving", "layernorm", "attention")
     return step.role in known or (step.role == "product" and factors.is_pair(step)) or factors.divides(step)
 
 
 def _factors(steps: Sequence[Step], tried: dict) -> dict[Point, factors.Shares]:
-    """The share of each factor of each product. In attention the values have all: the probabilities are weights."""
+    """The share of each factor of each product. In attention the values get all, because probabilities are weights."""
     known, found = factors.weights(steps, tried), {}
     for step in steps:
         if step.role == "attention":
@@ -103,11 +105,11 @@ def _factors(steps: Sequence[Step], tried: dict) -> dict[Point, factors.Shares]:
 
 
 def _product(step: Step, shares: factors.Shares) -> list[Override]:
-    """Relevance by the share of each factor; none to a factor that is a weight."""
+    """The rules of a product: each factor gets its share, and a factor that is a weight gets none."""
     divide, *times = _shares(step._replace(reached=tuple(p for p, share in shares.items() if share)))
     halved = [rule._replace(send=_times(shares[rule.at])) for rule in times]
     inside = [step.call.output._replace(link="attention")] if step.role == "attention" else []
-    stops = [] if step.call.operation else inside  # of a layer's queries, the gradient goes through these alone
+    stops = [] if step.call.operation else inside  # the gradient of a layer's queries passes only through these
     return [divide, *halved, *map(factors.stopped, [p for p, share in shares.items() if not share] + stops)]
 
 
@@ -116,7 +118,7 @@ def _times(share: float) -> Callable:
 
 
 def _normalisation(adapter: Any, step: Step) -> list[Override]:
-    """Relevance by what each input adds. The deviation is a constant, as the weights of a linear layer are."""
+    """Relevance in proportion to what each input adds. The standard deviation is a constant, like a layer's weights."""
     if step.call.operation:
         return [*_shares(step), factors.stopped(step.call.output._replace(link="deviation"))]
 
@@ -131,8 +133,8 @@ def _by(rule: Callable) -> Callable:
 
 
 def _average(adapter: Any, step: Step) -> list[Override]:
-    """Relevance by what each pixel adds: r / y before the average's own gradient, times x after it."""
-    if step.call.path in adapter.paths():  # at once, in float32, for what is large or small on the way
+    """Relevance in proportion to what each pixel adds: r / y, then the gradient of the average, then times x."""
+    if step.call.path in adapter.paths():  # in one step, in float32, so that nothing overflows or underflows
         run = partial(adapter.apply, step.call.path)
         return [
             Override(
@@ -143,20 +145,20 @@ def _average(adapter: Any, step: Step) -> list[Override]:
 
 
 def _shares(step: Step) -> list[Override]:
-    """Relevance of a linear call by what each input adds; a constant keeps its part."""
+    """Relevance of a linear call in proportion to what each input adds; a constant keeps its part."""
     after = step.call.linear
     divide = Override(after, (after,), lambda g, _, y: (g / rules.stabilized(y),))
     return [divide, *(Override(p, (p,), lambda g, x, _: (g * x[0],), looks=("inputs",)) for p in step.reached)]
 
 
 def starting(view: View, found: list[Override], steps: Sequence[Step]) -> list[Override]:
-    """The rules, with relevance that begins as gradient times value: that of a unit is its score."""
+    """The rules, with the initial relevance gradient times value, so that a unit starts with its score."""
     used = {value for step in steps for value in step.call.inputs}
     ends = [view.target] if view.target else [s.call.output for s in steps if used.isdisjoint(s.call.outputs)]
     at = {rule.at: rule for rule in found}
 
     def times_value(send):
-        return lambda *args: send(*args[:-3], args[-3] * args[-1], *args[-2:])  # its last: g, inputs, output
+        return lambda *args: send(*args[:-3], args[-3] * args[-1], *args[-2:])  # the last three: g, inputs, output
 
     for end in ends:
         old = at.get(end, Override(end, (end,), _pass))

@@ -1,4 +1,4 @@
-"""Excitation backprop: probabilities that neurons pass down along positive weights."""
+"""Excitation backprop: probabilities that propagate down along positive weights."""
 
 from typing import Any
 
@@ -23,15 +23,20 @@ SIGNED = ("layernorm", "attention", "softmax")
     postprocessing=filters.positive_normalize,
 )
 def excitation_backprop(view: View, layer: Any = None) -> tuple:
-    """Which places won the unit's excitation: a probability that walks down the network along positive weights.
+    """The probability that each position excites the unit, propagated along positive weights.
 
-    P_j = sum_k x_j^+ W_jk^+ / (sum_j x_j^+ W_jk^+) P_k from 1 at the unit down to the signal of `layer`, there summed
-    over channels; no biases. Normalisations are merged and sums and pooling go as in LRP. A map's sum is 1, less what
-    falls on neurons that nothing excites. (zennit's composite of that name is z-plus, which also counts biases, and
+    P_j = sum_k x_j^+ W_jk^+ / (sum_j x_j^+ W_jk^+) P_k
+
+    P is 1 at the unit and is propagated to the output of `layer`, where it is summed over channels. Biases are unused.
+    Normalisations, sums and pooling are treated as in LRP. The sum of a map is 1 minus the probability that reaches
+    neurons without excitatory input. (zennit's composite of that name is z-plus, which also counts biases, and
     negative inputs times negative weights.)
 
+    Args:
+        layer: see `ke.methods.cams`.
+
     Raises:
-        LayerError: a layer or operation that no rule covers, or what cannot be seen, is on the way.
+        LayerError: a layer or operation above the signal has no rule or cannot be seen.
 
     Reference: Zhang et al., Top-down Neural Attention by Excitation Backprop, arXiv:1608.00507.
     """
@@ -40,7 +45,7 @@ def excitation_backprop(view: View, layer: Any = None) -> tuple:
     signed = [step.name for step in steps if step.role in SIGNED]
     if signed:
         raise LayerError(
-            f"No rule covers {signed[0]}, past which what neurons pass down is no probability. Use `lrp_epsilon_plus`."
+            f"No rule covers {signed[0]}, below which the result would not be a probability. Use `lrp_epsilon_plus`."
         )
     rules = rules_of(view, composites.EXCITATION, steps)
     scores, _, p = view.jacobian([point], lambda _, p: ops.sum(p, axis=-1), keep=False, overrides=Overrides(rules))

@@ -1,4 +1,4 @@
-"""Products of signals: which of their factors are signals, and which are weights."""
+"""Products of signals: which factors count as signals, and which as weights."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -18,8 +18,8 @@ Shares = dict[Point, float]
 
 
 def weights(steps: Sequence[Step], tried: dict, roles: tuple = GATES, kinds: tuple = ()) -> set[int]:
-    """The values that are weights of others: outputs of sigmoids and softmaxes (or of these roles or kinds), and
-    what linear calls and products make of such values alone."""
+    """The values that count as weights: outputs of sigmoids and softmaxes (or of the given roles or kinds), and
+    outputs of linear calls and products whose inputs are all such values."""
     found: set[int] = set()
     for step in steps:
         made = step.role in roles or step.fused in roles or step.call.kind in kinds
@@ -30,7 +30,7 @@ def weights(steps: Sequence[Step], tried: dict, roles: tuple = GATES, kinds: tup
 
 
 def broadcast(step: Step, point: Point) -> bool:
-    """Whether a factor has one number for several numbers of the product."""
+    """Whether a factor is broadcast: one of its numbers belongs to several numbers of the product."""
     return math.prod(dict(step.call.signals)[point]) < math.prod(step.call.shape)
 
 
@@ -41,13 +41,14 @@ def is_pair(step: Step) -> bool:
 
 
 def divides(step: Step) -> bool:
-    """Whether a step divides several numbers of a signal by one number, as normalisations do."""
+    """Whether a step divides several numbers of a signal by the same number, as normalisations do."""
     return step.role == "quotient" and is_pair(step) and broadcast(step, step.reached[1])
 
 
 def weighed(step: Step, known: set[int]) -> Shares:
-    """The share of each factor of a product: 1 for a signal whose other factor is a weight, 1/2 for each of two.
-    A weight is a known one, or has one number for several of the product; a divisor is a weight."""
+    """The share of each factor of a product: 1 for a signal and 0 for a weight, or 1/2 each for two signals.
+
+    Weights are the `known` ones, broadcast factors, and divisors."""
     if step.role == "quotient":
         return dict(zip(step.reached, (1.0, 0.0), strict=True))
     gates = [p for p in step.reached if step.call.inputs[p.part] in known]
@@ -59,7 +60,7 @@ def weighed(step: Step, known: set[int]) -> Shares:
 
 
 def live(steps: Sequence[Step], ends: Iterable[int], dead: Iterable[Point]) -> list[Step]:
-    """The steps that relevance reaches from the values `ends`, if none goes to the points `dead`."""
+    """The steps that relevance reaches from the values `ends` if it does not pass the points `dead`."""
     reached, closed, found = set(ends), frozenset(dead), []
     for step in reversed(steps):
         if reached.isdisjoint(step.call.outputs):
@@ -70,7 +71,7 @@ def live(steps: Sequence[Step], ends: Iterable[int], dead: Iterable[Point]) -> l
 
 
 def stopped(point: Point) -> Override:
-    """A rule that sends nothing on."""
+    """A rule that propagates nothing."""
     return Override(point, (point,), _nothing, looks=())
 
 
@@ -79,12 +80,12 @@ def _nothing(g: Any, inputs: tuple, output: Any) -> tuple:
 
 
 def part(point: Point, share: float) -> Override:
-    """A rule that sends on this share of what arrives."""
+    """A rule that propagates this share of what arrives."""
     return Override(point, (point,), lambda g, inputs, output: (g * share,), looks=()) if share else stopped(point)
 
 
 def value_of_attention(step: Step) -> Point:
-    """The values of attention, of which it takes the mean.
+    """The point of the values (V) of an attention.
 
     Raises:
         LayerError: they do not depend on the images.
@@ -93,7 +94,7 @@ def value_of_attention(step: Step) -> Point:
     found = [point for point in step.reached if point.part == place]
     if not found:
         raise LayerError(
-            f"No rule covers {step.name}, whose values do not depend on the images: its probabilities, which count as "
-            "constants, are all that does. Use a gradient, or `attnlrp`."
+            f"No rule covers {step.name}: only its probabilities depend on the images, and these count as constants. "
+            "Use a gradient, or `attnlrp`."
         )
     return found[0]

@@ -1,20 +1,24 @@
-"""Layer-wise relevance propagation: the score is sent back from layer to layer down to the pixels.
+"""Layer-wise relevance propagation (LRP): the score is propagated back from layer to layer to the pixels.
 
-maps[b, s, k] = the relevance of pixel s, summed over channels. What the pixels have adds up to the score, less what
-biases and stabilisers keep. `lrp` is by any rules, the other methods by those that are customary. All of them merge a
-batch normalisation with the linear layer before it; any other, factors that no image changes, and activations pass
-relevance on; the largest of a pooling has it all, and averages, sums, and what else is linear, as trying it on numbers
-shows, give it by what is added.
+maps[b, s, k] = the relevance of pixel s, summed over channels
 
-What weighs a signal counts as a constant, and the signal has all: a gate (what a sigmoid gives, or one number for
-several of the signal: squeeze and excitation), the probabilities of attention, so that its values have all (Arras et
-al., arXiv:1906.09821, arXiv:1706.07206; Ali et al., arXiv:2202.07304), and the deviation that a layer, group or RMS
-normalisation divides by. Of a product of two other signals each has half (arXiv:2402.05602). What only weights are made
-of needs no rule.
+The sum of a map is the score minus what biases and stabilisers absorb. `lrp` takes any rules; the other methods use the
+usual ones. All of them treat layers as follows:
 
-Rules that tell positive inputs from negative ones cost half after a ReLU, where no input is below 0.
+- A batch normalisation is merged with the linear layer before it. Any other batch normalisation, factors that do not
+  depend on the image, and activations pass relevance on unchanged.
+- Maximum pooling gives all relevance to the maximum. Averages, sums, and all other operations that a numerical trial
+  shows to be linear distribute it in proportion to what each input adds.
+- A factor that weights a signal counts as a constant, and the signal gets all relevance. This holds for gates (outputs
+  of a sigmoid, or one number for several of the signal, as in squeeze and excitation), for attention probabilities,
+  so that the values get all relevance (Arras et al., arXiv:1906.09821, arXiv:1706.07206; Ali et al.,
+  arXiv:2202.07304), and for the standard deviation by which a layer, group or RMS normalisation divides. Operations
+  that only such factors depend on need no rule.
+- In a product of two other signals, each gets half (arXiv:2402.05602).
 
-All raise `LayerError` for a layer or operation that has no rule or cannot be seen.
+Rules that treat positive and negative inputs differently cost half after a ReLU, where no input is negative.
+
+All methods raise `LayerError` for a layer or operation that has no rule or cannot be seen.
 """
 
 from collections.abc import Callable, Sequence
@@ -45,24 +49,25 @@ READY = (
 
 @opens_view
 def lrp(view: View, *, composite: Composite | None = None) -> tuple:
-    """The score given back to the pixels by rules of your choice; the methods below are this with a composite each.
+    """Layer-wise relevance propagation with the rules of a composite.
 
-    With `composites.Composite(convolution=rules.gamma(0.1), dense=rules.epsilon(0.01), first=rules.w_square)`, for one,
-    `ke.explain(ke.methods.propagation.lrp.lrp, model, x, y, composite=...)` has the w-square rule at the pixels, gamma
-    in the other convolutions, and epsilon in dense layers.
+    For example, `ke.explain(ke.methods.propagation.lrp.lrp, model, x, y, composite=...)` with
+    `composites.Composite(convolution=rules.gamma(0.1), dense=rules.epsilon(0.01), first=rules.w_square)` uses the
+    w-square rule at the pixels, gamma in the other convolutions, and epsilon in dense layers. The other LRP methods are
+    this one with a fixed composite.
 
     Args:
-        composite: a rule for convolutions, one for dense layers, and one for those at the pixels, of
-            `ke.methods.propagation.rules`; at the pixels also a `composites.Box`.
+        composite: a rule for convolutions, one for dense layers, and one for the layers at the pixels, from
+            `ke.methods.propagation.rules`. At the pixels a `composites.Box` is also possible.
 
     Raises:
-        InputError: no composite came, what came for a rule is none, or its parameters do not make one.
+        InputError: there is no composite, or one of its rules is not a rule.
     """
     if composite is None:
         raise InputError(
-            "No composite= came, and `lrp` goes by one: that of ke.methods.propagation.composites, "
+            "No composite= came, and `lrp` needs one: from ke.methods.propagation.composites, "
             f"{', '.join(READY)}; or your own, composites.Composite(convolution=rules.gamma(0.1), "
-            "dense=rules.epsilon(0.01)), of ke.methods.propagation.rules."
+            "dense=rules.epsilon(0.01)), with rules from ke.methods.propagation.rules."
         )
     composites.check(composite)
     steps = view.steps()
@@ -74,15 +79,15 @@ def lrp(view: View, *, composite: Composite | None = None) -> tuple:
 
 
 def _boxed(view: View, box: Box, steps: Sequence[Step]) -> Callable:
-    """The box rule, by the least and the largest inputs of the first linear layer, in its own layout."""
+    """The box rule with the lowest and highest inputs of the first linear layer, in the layout of that layer."""
     found = canonizers.first(steps)
     if len(found) != 1:
         raise LayerError(
-            f"The box rule is for one linear layer at the pixels, and there are {len(found)}"
+            f"The box rule needs exactly one linear layer at the pixels, and there are {len(found)}"
             f"{': ' if found else ''}{', '.join(s.name for s in found)}. Use `lrp_epsilon_plus_flat`."
         )
     bounds = [_bound(view, *bound) for bound in (("low", box.low, ops.min), ("high", box.high, ops.max))]
-    # What is before it, a change of range, of axes or padding, goes for the bounds as well.
+    # Operations before the layer (a change of range or axes, padding) apply to the bounds too.
     if found[0].call.inputs[found[0].reached[0].part] != IMAGES or view.adapter.inputs.front is not None:
         point: Point = found[0].reached[0]
         bounds = [view.in_layout(point, view.evaluate([point], inputs=b)[1][point]) for b in bounds]
@@ -90,7 +95,7 @@ def _boxed(view: View, box: Box, steps: Sequence[Step]) -> Callable:
 
 
 def _bound(view: View, name: str, value: Any, extreme: Callable) -> Any:
-    """A bound of the pixels, as images in the model's layout."""
+    """A bound of the pixels, as images in the model's layout. None is the `extreme` of each image."""
     if value is None:
         bound = extreme(view.inputs, axis=tuple(range(1, len(view.inputs.shape))), keepdims=True)
     else:
@@ -109,12 +114,13 @@ def _bound(view: View, name: str, value: Any, extreme: Callable) -> Any:
     postprocessing=filters.positive_normalize,
 )
 def lrp_epsilon(view: View, *, epsilon: float = rules.EPSILON) -> tuple:
-    """The score given back to the pixels by what each input adds to a layer; of a ReLU network, gradient x input.
+    """LRP with the epsilon rule in every linear layer; gradient x input if all activations are ReLUs.
 
-    Every linear layer: R_j = sum_k x_j W_jk / (z_k + epsilon sign(z_k)) R_k, z = W x + b.
+    R_j = sum_k x_j W_jk / (z_k + epsilon sign(z_k)) R_k, z = W x + b
 
     Args:
-        epsilon: added to z; a larger one leaves out what is weak or cancels.
+        epsilon: added to |z|, above 0. A larger one suppresses relevance where z is small, because terms are weak or
+            cancel.
 
     Reference: Bach et al., On Pixel-Wise Explanations for Non-Linear Classifier Decisions by LRP, PLoS ONE 2015.
     """
@@ -129,9 +135,9 @@ def lrp_epsilon(view: View, *, epsilon: float = rules.EPSILON) -> tuple:
     postprocessing=filters.positive_normalize,
 )
 def lrp_epsilon_plus(view: View, *, epsilon: float = rules.EPSILON) -> tuple:
-    """What speaks for the unit, clean and on the object: LRP with the z-plus rule in convolutions, epsilon in others.
+    """LRP with z-plus in convolutions and epsilon in dense layers: evidence for the unit.
 
-    Convolutions: R_j = sum_k (x_j W_jk)^+ / sum_j (x_j W_jk)^+ R_k; dense layers as `lrp_epsilon`.
+    Convolutions: R_j = sum_k (x_j W_jk)^+ / sum_j (x_j W_jk)^+ R_k; dense layers as in `lrp_epsilon`
 
     Args:
         epsilon: as in `lrp_epsilon`.
@@ -150,9 +156,10 @@ def lrp_epsilon_plus(view: View, *, epsilon: float = rules.EPSILON) -> tuple:
     postprocessing=filters.positive_normalize,
 )
 def lrp_epsilon_plus_flat(view: View, *, epsilon: float = rules.EPSILON) -> tuple:
-    """As `lrp_epsilon_plus`, smoother: the first layer spreads relevance evenly over the pixels that it sees.
+    """`lrp_epsilon_plus` with the flat rule in the first layer: relevance is spread evenly over its inputs.
 
-    First linear layer: R_j = sum_k R_k / (number of inputs of k); then as `lrp_epsilon_plus`.
+    First linear layer: R_j = sum_k R_k / (number of inputs of k); other layers as in `lrp_epsilon_plus`. The maps are
+    smoother.
 
     Args:
         epsilon: as in `lrp_epsilon`.
@@ -170,10 +177,10 @@ def lrp_epsilon_plus_flat(view: View, *, epsilon: float = rules.EPSILON) -> tupl
     postprocessing=filters.positive_normalize,
 )
 def lrp_epsilon_alpha2_beta1(view: View, *, epsilon: float = rules.EPSILON) -> tuple:
-    """What speaks for the unit and what against it: LRP with the alpha-beta rule in convolutions, epsilon in others.
+    """LRP with alpha-beta in convolutions and epsilon in dense layers: evidence for and against the unit.
 
-    Convolutions: R = 2 R^+ - R^-, the shares of what adds to an output and of what takes from it; dense layers as
-    `lrp_epsilon`.
+    Convolutions: R = 2 R^+ - R^-, the shares of the positive and of the negative terms of an output; dense layers as in
+    `lrp_epsilon`
 
     Args:
         epsilon: as in `lrp_epsilon`.
@@ -200,14 +207,14 @@ def lrp_epsilon_gamma_box(
 ) -> tuple:
     """LRP for natural images: the box rule at the pixels, gamma in convolutions, epsilon in dense layers.
 
-    First linear layer: R_j = sum_k n_jk / sum_j n_jk R_k, n = x W - low W^+ - high W^-; other convolutions count what
-    has the output's own sign 1 + gamma times; dense layers as `lrp_epsilon`.
+    First linear layer: R_j = sum_k n_jk / sum_j n_jk R_k, n = x W - low W^+ - high W^-; other convolutions multiply
+    terms with the sign of the output by 1 + gamma; dense layers as in `lrp_epsilon`
 
     Args:
         epsilon: as in `lrp_epsilon`.
-        gamma: 0 is the epsilon rule, a large one z-plus.
-        low, high: the least and the largest that a pixel can be: numbers, colours (C,), or images in the model's
-            layout; None is each image's own.
+        gamma: 0 is the epsilon rule; a large gamma approaches z-plus.
+        low, high: the lowest and highest possible value of a pixel: numbers, colours (C,), or images in the model's
+            layout. None is each image's own minimum and maximum.
 
     Reference: Montavon et al., Layer-Wise Relevance Propagation: An Overview, doi:10.1007/978-3-030-28954-6_10; the box
     rule: Montavon et al., arXiv:1512.02479.

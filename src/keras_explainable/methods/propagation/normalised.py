@@ -1,4 +1,4 @@
-"""What is sent back through a normalisation, y = gain (x - mean) / deviation + bias."""
+"""Propagation through a normalisation y = gain (x - mean) / deviation + bias; deviation is the standard deviation."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ from keras_explainable.models import Deviation
 
 
 def held(norm: Deviation, x: Any, g: Any) -> Any:
-    """The gradient g of y sent back to x, the deviation counting as a constant."""
+    """The gradient with respect to x from the gradient g with respect to y, where the deviation is a constant."""
     apart, together = _grouped(norm, x)
     centred = _centring(norm.axes, norm.centred)
     v = centred(apart(x))
@@ -17,9 +17,10 @@ def held(norm: Deviation, x: Any, g: Any) -> Any:
 
 
 def changed(norm: Deviation, x: Any, x0: Any, g: Any) -> Any:
-    """What g of the difference of two outputs is by that of their inputs, so that the parts add up: the gradient of
-    n = (x - mean) / deviation, with the means of both in the places of x, n and the deviation d: of x - mean = n d,
-    and of the mean square d^2, the differences are those at the means."""
+    """The multiplier of the inputs' difference from the multiplier g of the outputs' difference.
+
+    It is the gradient of n = (x - mean) / d with x, n and the deviation d replaced by the means of image and baseline.
+    This is exact, because the differences of the products x - mean = n d and d^2 are those at the means."""
     apart, together = _grouped(norm, x)
     x, x0, g = apart(x), apart(x0), apart(g * norm.gain(len(x.shape)))
     centred = _centring(norm.axes, norm.centred)
@@ -28,7 +29,7 @@ def changed(norm: Deviation, x: Any, x0: Any, g: Any) -> Any:
 
 
 def changed_by(x: Any, x0: Any, d: Any, d0: Any, g: Any, centred: bool, mean: bool, groups: bool) -> Any:
-    """The same of a function whose deviations d were seen, with those axes of one place that it goes over."""
+    """`changed` for a function whose deviations d were recorded. It normalises over the axes where d has size 1."""
     norm = Deviation((-1,), 0.0, centred, lambda rank: 1.0, int(d.shape[1]) if groups else 0, 1)
     apart, together = _grouped(norm, x)
     x, x0, g = map(apart, (x, x0, g))
@@ -52,7 +53,7 @@ def _centring(axes: tuple, centred: bool) -> Callable:
 
 
 def _grouped(norm: Deviation, x: Any) -> tuple[Callable, Callable]:
-    """Functions from signals like x to (B, groups, members), and back."""
+    """A function from signals like x to (B, groups, members), and its inverse."""
     if not norm.groups:
         return (lambda v: v), (lambda v: v)
     rank, channels = len(x.shape), int(x.shape[norm.channels])

@@ -1,10 +1,9 @@
-"""Rules by which a linear layer y = W x + b gives the relevance r of its outputs to its inputs.
+"""Rules that distribute the relevance r of the outputs of a linear layer y = W x + b to its inputs.
 
-Each is `rule(linear, x, r) -> relevance of x`, and made of shares: of each output's relevance, an input x_j has the
-part x_j W_jk / (sum_j x_j W_jk + b_k), for inputs and weights that the rule changes first. What the bias
-has stays with it. `z_plus`, `w_square`, `flat` and `excitation` are rules as they are; `epsilon(...)`, `gamma(...)`,
-`alpha_beta(...)` and `z_box(...)` make one of their parameters, the same one for the same numbers. They raise
-`InputError` for parameters with which it would be none.
+A rule is a function `rule(linear, x, r) -> relevance of x`. Input x_j gets the share x_j W_jk / (sum_j x_j W_jk + b_k)
+of the relevance of output k, where each rule first changes x and W in its own way. The bias keeps its share. `z_plus`,
+`w_square`, `flat` and `excitation` are rules. `epsilon(...)`, `gamma(...)`, `alpha_beta(...)` and `z_box(...)` make a
+rule from parameters; the same numbers make the same rule. They raise `InputError` if the parameters are not valid.
 """
 
 import math
@@ -23,21 +22,21 @@ EPSILON = 1e-6
 
 
 def of_numbers(rule: Callable) -> Callable:
-    """A decorator of a function that makes a rule of numbers: the same rule for the same numbers."""
+    """A decorator for a function that makes a rule from numbers: the same numbers make the same rule."""
     kept = cache(rule)
 
     @wraps(rule)
     def made(*numbers: Any, **named: Any) -> Callable:
         try:
             return kept(*numbers, **named)
-        except TypeError:  # what cannot be hashed is no number
+        except TypeError:  # not hashable, so not a number
             return rule(*numbers, **named)
 
     return made
 
 
 class Linear(NamedTuple):
-    """A linear layer: `run(x, kernel)` is it without its bias, with any kernel; the bias is shaped as its outputs."""
+    """A linear layer: `run(x, kernel)` applies it without bias, with any kernel. The bias broadcasts to its outputs."""
 
     run: Callable[[Any, Any], Any]
     kernel: Any
@@ -46,7 +45,7 @@ class Linear(NamedTuple):
 
 
 def stabilized(z: Any, epsilon: float = EPSILON) -> Any:
-    """z, further from 0 by epsilon."""
+    """z + epsilon sign(z), where sign(0) is 1."""
     return z + ops.where(z < 0, -epsilon, epsilon)
 
 
@@ -74,13 +73,13 @@ def shares(linear: Linear, parts: Sequence[tuple], bias: Any, r: Any, epsilon: f
 
 
 def signed(linear: Linear, x: Any, above: Any, below: Any) -> list[tuple]:
-    """The pairs of x^+ with one kernel and of x^- with another, half of the work where there is no x^-."""
+    """The pairs of x^+ with the kernel `above` and x^- with `below`. Without x^- this is half the work."""
     return [(x, above)] if linear.nonnegative else [(positive(x), above), (negative(x), below)]
 
 
 @of_numbers
 def epsilon(epsilon: float = EPSILON) -> Callable:
-    """Relevance by what each input adds to the output; epsilon takes a part where that is little."""
+    """The epsilon rule: relevance in proportion to x_j W_jk. Epsilon absorbs relevance where the output is small."""
     check_number("epsilon", epsilon, lambda e: 0 < e < math.inf, "a number above 0")
     epsilon = float(epsilon)
 
@@ -92,13 +91,14 @@ def epsilon(epsilon: float = EPSILON) -> Callable:
 
 @of_numbers
 def alpha_beta(alpha: float = 2.0, beta: float = 1.0) -> Callable:
-    """alpha times the shares of what adds to the output, less beta times those of what takes from it; alpha - beta is
-    1."""
+    """The alpha-beta rule: alpha times the shares of the positive terms minus beta times those of the negative terms.
+
+    alpha - beta is 1."""
     check_number("beta", beta, lambda b: 0 <= b < math.inf, "a number of 0 or more")
     check_number("alpha", alpha, lambda a: 1 <= a < math.inf, "a number of 1 or more")
     alpha, beta = float(alpha), float(beta)
     if not math.isclose(alpha - beta, 1.0, abs_tol=1e-6):
-        raise InputError(f"alpha={alpha:g} and beta={beta:g} came: relevance is kept where alpha - beta is 1.")
+        raise InputError(f"alpha={alpha:g} and beta={beta:g} came: relevance is conserved only if alpha - beta is 1.")
 
     def rule(linear, x, r):
         up, down = positive(linear.kernel), negative(linear.kernel)
@@ -111,20 +111,20 @@ def alpha_beta(alpha: float = 2.0, beta: float = 1.0) -> Callable:
 
 
 def z_plus(linear: Linear, x: Any, r: Any) -> Any:
-    """Relevance by what adds to the output alone."""
+    """The z-plus rule: relevance in proportion to the positive terms."""
     return alpha_beta(1.0, 0.0)(linear, x, r)
 
 
 @of_numbers
 def gamma(gamma: float = 0.25) -> Callable:
-    """Relevance by what each input adds, 1 + gamma times if it has the sign of the output."""
+    """The gamma rule: relevance in proportion to x_j W_jk, multiplied by 1 + gamma if it has the sign of the output."""
     check_number("gamma", gamma, lambda g: 0 <= g < math.inf, "a number of 0 or more")
     gamma = float(gamma)
 
     def rule(linear, x, r):
         kernel, bias = linear.kernel, linear.bias
         up, down = kernel + gamma * positive(kernel), kernel + gamma * negative(kernel)
-        # Of positive inputs and outputs, which most layers have, the first is all there is.
+        # With positive inputs and outputs, which most layers have, only the first is needed.
         raised, give_raised = pulled(linear, signed(linear, x, up, down))
         lowered, give_lowered = pulled(linear, signed(linear, x, down, up))
         y = (raised + lowered) / (2 + gamma) + bias  # W^+ + W^- is W
@@ -136,17 +136,19 @@ def gamma(gamma: float = 0.25) -> Callable:
 
 
 def w_square(linear: Linear, x: Any, r: Any) -> Any:
-    """Relevance by the squares of the weights, for any inputs."""
+    """The w-square rule: relevance in proportion to the squared weights, for any inputs."""
     return shares(linear, [(ops.ones_like(x), ops.square(linear.kernel))], None, r)
 
 
 def flat(linear: Linear, x: Any, r: Any) -> Any:
-    """Equal relevance for all inputs that are connected."""
+    """The flat rule: equal relevance for all connected inputs."""
     return shares(linear, [(ops.ones_like(x), ops.ones_like(linear.kernel))], None, r)
 
 
 def z_box(low: Any, high: Any) -> Callable:
-    """Relevance by what each input adds beyond the least possible in [low, high]; for images, see `composites.Box`."""
+    """The box rule: relevance in proportion to x W - low W^+ - high W^-, for inputs in [low, high].
+
+    For images, see `composites.Box`."""
 
     def rule(linear, x, r):
         least, most = (ops.broadcast_to(bound, ops.shape(x)) for bound in (low, high))
@@ -157,17 +159,17 @@ def z_box(low: Any, high: Any) -> Callable:
 
 
 def excitation(linear: Linear, x: Any, r: Any) -> Any:
-    """Relevance by what active inputs add through positive weights; no bias."""
+    """The excitation rule: relevance in proportion to x_j^+ W_jk^+, without bias."""
     return shares(linear, [(positive(x), positive(linear.kernel))], None, r)
 
 
 def summed(inputs: Sequence, r: Any) -> list:
-    """The relevance of the terms of a sum, by what each adds."""
+    """The relevance of the terms of a sum, in proportion to their values."""
     part = r / stabilized(reduce(add, inputs))
     return [x * part for x in inputs]
 
 
 def averaged(run: Callable, x: Any, r: Any) -> Any:
-    """The relevance of the pixels of an average, by what each adds."""
+    """The relevance of the pixels of an average, in proportion to what each adds."""
     y, pull = backend.vjp(run, x)
     return x * pull(r / stabilized(y))

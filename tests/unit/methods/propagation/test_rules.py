@@ -143,7 +143,7 @@ def test_equal_parameters_make_the_same_rule():
         (rules.epsilon, (float("inf"),), "epsilon=inf: a number"),
         (rules.epsilon, ("a",), "epsilon='a': a number"),
         (rules.gamma, (-1,), "gamma=-1: a number of 0 or more was expected"),
-        (rules.alpha_beta, (2, 2), "alpha=2 and beta=2 came: relevance is kept where alpha - beta is 1"),
+        (rules.alpha_beta, (2, 2), "alpha=2 and beta=2 came: relevance is conserved only if alpha - beta is 1"),
         (rules.alpha_beta, (0.5, -0.5), "beta=-0.5: a number"),
     ],
 )
