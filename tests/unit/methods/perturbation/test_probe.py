@@ -115,7 +115,7 @@ def test_scores_choose_what_is_explained(x):
 
 REFUSED = {
     "stride": (("occlusion", {"patch": 3, "stride": 4}), "some pixels would never be covered"),
-    "patch": (("occlusion", {"patch": (3, 4, 5)}), r"patch=\(3, 4, 5\): a number, or 2 of them"),
+    "patch": (("occlusion", {"patch": (3, 4, 5)}), r"patch=\(3, 4, 5\): a whole number, 1 or more, or 2 of them"),
     "zero": (("occlusion", {"patch": 0}), "patch=0"),
     "baseline": (("occlusion", {"baseline": [1.0, 2.0]}), r"A baseline of shape \(2,\)"),
     "a word": (("occlusion", {"baseline": "median"}), "baseline='median'"),
@@ -132,7 +132,7 @@ REFUSED = {
     ),
     "baselines that fit no batch": (
         ("occlusion", {"baseline": np.zeros((2, *SHAPE))}),
-        "in a batch of 3: give one baseline for all of them, or .* batch_size=2",
+        "The batch has 3 images: give one baseline for all images, or .* batch_size=2",
     ),
     "at once": (("occlusion", {"at_once": 0}), "at_once=0"),
     "a part at once": (("occlusion", {"at_once": 2.5}), "at_once=2.5: a whole number"),
