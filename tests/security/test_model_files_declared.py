@@ -173,6 +173,27 @@ def test_rescaling_keeps_the_shape(path, key, within):
     refused(edited(path, lambda config: change(config, wider)), "signal of shape .* at 'door' by numbers of another")
 
 
+ATTENTIONS = {
+    "MultiHeadAttention": (lambda x: keras.layers.MultiHeadAttention(2, 4, name="door")(x, x), 2),
+    "GroupQueryAttention": (lambda x: keras.layers.GroupQueryAttention(4, 4, 1, name="door")(x, x), 4),
+    "Attention": (lambda x: keras.layers.Attention(name="door")([x, x]), 1),
+    "AdditiveAttention": (lambda x: keras.layers.AdditiveAttention(name="door")([x, x]), 3),
+}
+
+
+@pytest.mark.parametrize("name", ATTENTIONS)
+def test_pairs_of_places_are_counted(tmp_path, monkeypatch, name):
+    attend, times = ATTENTIONS[name]
+    x = keras.Input((8, 6, 3))
+    y = attend(keras.layers.Reshape((48, 3))(x))
+    path = tmp_path / "model.keras"
+    keras.Model(x, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling1D()(y))).save(path)
+    monkeypatch.setattr(limits, "SIGNAL", times * 48 * 48)
+    assert loading.load(path).size == (8, 6)
+    monkeypatch.setattr(limits, "SIGNAL", times * 48 * 48 - 1)
+    refused(path, f"attention at 'door' with {times * 48 * 48:,} values")
+
+
 def test_every_call_of_a_layer_is_measured(tmp_path):
     path = tmp_path / "model.keras"
     x = keras.Input((8, 6, 3))

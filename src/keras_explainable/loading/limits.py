@@ -20,6 +20,11 @@ SPARE = 1_000_000  # declared weights beyond those that are stored
 SIGNAL = 1 << 28  # values in a layer's output for one image: one gigabyte
 SECONDS = 60  # to build a model without weights: 1,000 layers take 2 s
 PACKING = {1: "deflate", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}  # the filters of HDF5 that h5py writes
+# Layers that keep a value for each pair of places.
+ATTENTION = tuple(
+    getattr(keras.layers, name)
+    for name in ("Attention", "AdditiveAttention", "MultiHeadAttention", "GroupQueryAttention")
+)
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 LEGACY = {"Functional": keras.Model, "Model": keras.Model, "Sequential": keras.Sequential}
 
@@ -115,6 +120,8 @@ def _check_signals(model: Any) -> None:
         inner = step
         while isinstance(inner, keras.layers.Wrapper):
             inner = inner.layer
+        if isinstance(inner, ATTENTION):
+            _check_attention(step, inner)
         if isinstance(inner, keras.layers.Rescaling):
             for value, output in itertools.product((inner.scale, inner.offset), outputs):
                 ones = np.broadcast_to(np.float32(1), np.shape(value))
@@ -123,6 +130,19 @@ def _check_signals(model: Any) -> None:
                     raise Refused(wrong, f"Expected a file that `model.save` writes. {ALLOW}")
         if isinstance(inner, keras.Model):
             _check_signals(inner)
+
+
+def _check_attention(step: Any, layer: Any) -> None:
+    """Raise Refused if a layer compares more pairs of places, for one image, than any known model does."""
+    heads = next((getattr(layer, name) for name in ("num_heads", "num_query_heads") if hasattr(layer, name)), 1)
+    for node in step._inbound_nodes:
+        shapes = [value.shape for value in node.input_tensors]
+        query, *others = (math.prod(side or 1 for side in shape[1:-1]) for shape in shapes)
+        pairs = heads * query * max(others, default=query)
+        if isinstance(layer, keras.layers.AdditiveAttention):  # it keeps a vector for each pair
+            pairs *= shapes[0][-1] or 1
+        if pairs > SIGNAL:
+            raise too_much(f"attention at {step.name!r} with {pairs:,} values, more than {SIGNAL:,}")
 
 
 def _check_size(unpacked: int, size: int) -> None:
