@@ -182,4 +182,4 @@ def test_a_size_that_the_archive_lies_about(path):
 def test_many_members(tmp_path):
     small().save(tmp_path / "model.keras")
     rewrite(tmp_path / "model.keras", {f"assets/{i}": b"" for i in range(10_001)})
-    refused(tmp_path / "model.keras", "more than 10,000")
+    refused(tmp_path / "model.keras", "over 10,000 members")

@@ -23,7 +23,8 @@ def equal(ours, theirs):
 
 PROGRAMS = {
     "jax": """
-import jax, keras, numpy as np, keras_explainable as ke, models
+import jax, keras, numpy as np, keras_explainable as ke
+from support import keras_models as models
 from keras_explainable.backend import jax as seam
 assert len(jax.devices()) == 2
 expected = explained(models.build("nested_sequential"))
@@ -36,7 +37,8 @@ equal(explained(model), expected)
 import tensorflow as tf
 cpus = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpus[0], [tf.config.LogicalDeviceConfiguration()] * 2)
-import keras, numpy as np, keras_explainable as ke, models
+import keras, numpy as np, keras_explainable as ke
+from support import keras_models as models
 from keras_explainable.backend import tensorflow as seam
 expected = explained(models.build("nested_sequential"))
 with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
@@ -52,7 +54,7 @@ assert set(seen) == {2}, seen  # each device has a half
 """,
     "torch": """
 import sys, keras, numpy as np, keras_explainable as ke, torch
-import torch_nets as nets
+from support import torch_models as nets
 from torch.nn.parallel import DistributedDataParallel
 def work(rank, file, results):
     torch.distributed.init_process_group("gloo", f"file://{file}", rank=rank, world_size=2)

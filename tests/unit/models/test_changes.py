@@ -9,7 +9,7 @@ from keras import layers as L
 from keras import ops
 
 import keras_explainable as ke
-from keras_explainable.models import contract
+from keras_explainable.models import adapter
 from keras_explainable.models.keras.routing import routed
 from keras_explainable.models.state import same_object
 from support import keras_models
@@ -61,12 +61,12 @@ def test_a_flag_of_a_subclassed_model_is_seen(method):
 
 def test_what_another_threads_run_changes_is_no_setting():
     model = keras_models.build("subclassed")
-    before = contract(model).structure()
+    before = adapter(model).structure()
     layers = [model, *model.layers]
     with routed(layers):
-        assert contract(model).structure() == before
-        assert hash(contract(model).structure()) == hash(before)
-    assert contract(model).structure() == before
+        assert adapter(model).structure() == before
+        assert hash(adapter(model).structure()) == hash(before)
+    assert adapter(model).structure() == before
 
 
 def test_what_is_kept_of_a_function_is_a_key_when_it_is_gone():

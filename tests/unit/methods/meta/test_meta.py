@@ -146,5 +146,5 @@ def test_a_method_may_be_named(model, x, kind):
 
 @pytest.mark.parametrize("methods", [("gradcam", "gradients"), ("gradcam",), (ke.get("gradcam"), rise), (3,)])
 def test_an_ensemble_is_of_a_list(methods):
-    with pytest.raises(InputError, match=r'give a list: ensemble\(\["gradcam", "layercam"\]\)'):
+    with pytest.raises(InputError, match=r'give a list, as in ensemble\(\["gradcam", "layercam"\]\)'):
         meta.ensemble(*methods)
