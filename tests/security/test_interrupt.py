@@ -83,7 +83,7 @@ def test_a_long_call_hears_it(name):
 
 
 @pytest.mark.parametrize("seconds", [0.3, 1.0, 2.5])
-@pytest.mark.parametrize("module", ["keras_explainable.cli", "keras_explainable.demo"])
+@pytest.mark.parametrize("module", ["keras_explainable.cli", "keras_explainable.gallery"])
 def test_a_command_that_is_being_imported_ends_without_a_traceback(module, seconds, tmp_path):
     words = ["--out", str(tmp_path)] if module.endswith("demo") else ["demo", "--out", str(tmp_path)]
     process = started("-m", module, *words)
