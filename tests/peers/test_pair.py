@@ -42,7 +42,7 @@ def both_ends(kind, number):
 
 
 def test_blur_ig_is_theirs_with_their_border_and_sum(theirs, monkeypatch):
-    monkeypatch.setattr(module("methods.gradient.blur_ig"), "blur_weights", black_beyond)
+    monkeypatch.setattr(module("numerics.blur"), "blur_weights", black_beyond)
     monkeypatch.setattr(module("methods.gradient.blur_ig"), "quadrature_of", even_sigmas)
     params = {"repetitions": pair.STEPS - 1, "max_sigma": pair.SIGMA, "reduce": None}
     ours = raw("blur_ig", *pair.coloured(), pair.UNIT, **params).maps[0, 0]

@@ -113,7 +113,7 @@ def test_what_is_no_number_of_them_is_refused_with_the_reason():
         lambda: raw("smoothgrad", model, x, 0, repetitions=10**9): "repetitions=1000000000: .* at most 1,000,000",
         lambda: raw("smoothgrad", model, x, 0, repetitions=10**5000): "repetitions=a number of 16,610 bits: a whole",
         lambda: raw("hsic", model, x, 0, repetitions=10**6): "repetitions=1000000: .* at most 100,000",
-        lambda: raw("blur_ig", model, x, 0, repetitions=2001): 'for more of them quadrature="midpoint" was expected',
+        lambda: raw("blur_ig", model, x, 0, repetitions=2001): 'use quadrature="midpoint" for more',
         lambda: raw("sobol", model, x, 0, repetitions=10**6): "take 50,000,000 passes of the model for each image",
         lambda: raw(
             "smoothgrad", model, x, 0, noise=10**30

@@ -273,5 +273,5 @@ if BACKEND == "torch":
         net = Unseen().eval()
         for _ in range(2):
             for method in ("lrp_epsilon", "deeplift", "attnlrp"):
-                with pytest.raises(ke.errors.LayerError, match="that is no layer|gradient ends"):
+                with pytest.raises(ke.errors.LayerError, match="that is not a layer|gradient ends"):
                     raw(method, net, x, 0)
