@@ -5,9 +5,6 @@ from enum import StrEnum
 NAME = "keras-explainable"
 
 
-STOPPED = 130  # the exit code after Ctrl-C
-
-
 class Backend(StrEnum):
     """The frameworks that Keras runs on."""
 

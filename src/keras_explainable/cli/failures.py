@@ -1,20 +1,11 @@
 """Print errors in one line, and set exit codes."""
 
 import functools
-import os
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from keras_explainable.cli.backends import check_backend, is_free, start_again
-from keras_explainable.cli.choices import STOPPED
-
-
-def leave() -> None:
-    """Exit at once. A normal exit would wait for the framework to finish its computation."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(STOPPED)
 
 
 def friendly(command: Callable) -> Callable:

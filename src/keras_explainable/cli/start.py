@@ -6,8 +6,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from keras_explainable.cli.backends import restart
-from keras_explainable.cli.choices import NAME, STOPPED
-from keras_explainable.cli.failures import leave
+from keras_explainable.cli.choices import NAME
 
 
 def main() -> None:
@@ -22,10 +21,10 @@ def main() -> None:
         warnings.formatwarning = _note
         app()(prog_name=NAME)
     except KeyboardInterrupt:
-        leave()
+        ctrl_c.leave()
     except SystemExit as error:
-        if error.code == STOPPED:  # Typer turns Ctrl-C into this
-            leave()
+        if error.code == ctrl_c.STOPPED:  # Typer turns Ctrl-C into this
+            ctrl_c.leave()
         raise
 
 

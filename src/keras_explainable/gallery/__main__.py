@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo and print where its files are. Return 0, or 1 after an error, or 130 after Ctrl-C."""
+    """Run the demo and print where its files are. Return 0, or 1 after an error. Exit with 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m keras_explainable.gallery", description=__doc__)
     parser.add_argument(
         "--out", default="demo", metavar="DIR", help="the folder for the report and the pictures (default: demo)"
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(tables.printable(f"Error: {error}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        return 130
+        ctrl_c.leave()
     print(gallery.summary(made))
     return 0
 

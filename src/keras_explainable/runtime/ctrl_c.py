@@ -1,6 +1,7 @@
 """Handle Ctrl-C while one of our commands imports the package, which takes seconds: the command ends at once, without a
 traceback."""
 
+import os
 import signal
 import sys
 import threading
@@ -8,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 HOME = __name__.partition(".")[0]
+STOPPED = 130  # the exit code after Ctrl-C
 
 
 def commanded() -> bool:
@@ -27,6 +29,13 @@ def raised() -> None:
     """Make Ctrl-C raise `KeyboardInterrupt` again, so that commands can clean up."""
     if commanded():
         _exchange(signal.SIG_DFL, signal.default_int_handler)
+
+
+def leave() -> None:
+    """Exit at once. A normal exit would wait for the framework to finish its computation, or crash beside it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(STOPPED)
 
 
 if commanded():  # an exception would print a traceback, and imported code might swallow it
