@@ -271,7 +271,7 @@ ARROWS = {
     "numerics.resize": {"runtime.memory"},
     "scores": {"backend", "numerics"},
     "methods": {"backend", "filters", "models", "numerics", "registry", "runtime"},
-    "metrics": {"backend", "filters", "models", "numerics", "registry"},
+    "metrics": {"backend", "data", "explaining", "methods", "models", "numerics", "registry", "runtime"},
     "torch_compat": {"data", "explaining", "methods", "models", "numerics"},
     "shortcuts": {"data", "explaining", "methods", "models", "registry", "runtime"},
     "inspection": {"backend", "filters", "models"},

@@ -16,29 +16,30 @@ from keras_explainable.runtime.compile_cache import Program, compiled
 
 
 class Frugal:
-    """A step on batches. From the first batch on for which the device has too little memory, it runs on halves of each
-    batch."""
+    """A step on batches (images, indices, *rows). From the first batch on for which the device has too little memory,
+    it runs on halves of each batch."""
 
     def __init__(self, step: Program, whole: bool, model: Any) -> None:
         self.step, self.whole, self.model, self.halved = step, whole, model, False
         self.ready: Callable | None = None  # compiled at the first batch, which may build the model
 
-    def __call__(self, images: Any, indices: Any) -> Any:
+    def __call__(self, images: Any, indices: Any, *rows: Any) -> Any:
         try:
-            return self.halves(images, indices) if self.halved else self.run(images, indices)
+            return self.halves(images, indices, *rows) if self.halved else self.run(images, indices, *rows)
         except Exception as error:
             self.halve(error, len(images))
-        return self.halves(images, indices)
+        return self.halves(images, indices, *rows)
 
-    def fetched(self, fetch: Callable, images: Any, indices: Any, outputs: Any) -> tuple[Any, Any]:
+    def fetched(self, fetch: Callable, batch: tuple, outputs: Any) -> tuple[Any, Any]:
         """The first image, and the fetched outputs."""
+        first = batch[0][:1]
         try:
-            return images[:1], each(outputs, fetch)
+            return first, each(outputs, fetch)
         except Exception as error:  # work that was started before may fail only now
-            self.halve(error, len(images))
-        return images[:1], each(self.halves(images, indices), fetch)
+            self.halve(error, len(batch[0]))
+        return first, each(self.halves(*batch), fetch)
 
-    def run(self, images: Any, indices: Any) -> Any:
+    def run(self, images: Any, indices: Any, *rows: Any) -> Any:
         model, images = models.bind(self.model, images)
         images = tensor(images)
         if self.ready is None or model is not self.model:  # the model's other inputs change with each batch
@@ -46,14 +47,14 @@ class Frugal:
             self.ready = compiled(self.step, model, spread=True) if self.whole else plain
         with models.steady(model):
             try:
-                return self.ready(images, unit_numbers(model, images, indices))
+                return self.ready(images, unit_numbers(model, images, indices), *rows)
             except ChangedError:  # what was cached about the model has been dropped
-                return self.ready(images, unit_numbers(model, images, indices))
+                return self.ready(images, unit_numbers(model, images, indices), *rows)
 
-    def halves(self, images: Any, indices: Any) -> Any:
-        middle = -(-len(images) // 2)
-        parts = (slice(0, middle), slice(middle, None)) if middle < len(images) else (slice(None),)
-        done = [self.run(images[part], indices[part] if hasattr(indices, "shape") else indices) for part in parts]
+    def halves(self, *batch: Any) -> Any:
+        middle = -(-len(batch[0]) // 2)
+        parts = (slice(0, middle), slice(middle, None)) if middle < len(batch[0]) else (slice(None),)
+        done = [self.run(*(rows[part] if hasattr(rows, "shape") else rows for rows in batch)) for part in parts]
         return keras.tree.map_structure(lambda *values: keras.ops.concatenate(values), *done)
 
     def halve(self, error: Exception, number: int) -> None:

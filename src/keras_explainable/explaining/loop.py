@@ -23,8 +23,8 @@ def run_steps(
     callbacks: Any = None,
     fetch: Callable = backend.to_host,
 ) -> Iterator[tuple[Any, Any]]:
-    """For each batch, yield its first image and `step(model, images, indices)`. The step's tensors have the images on
-    their first axis, and are fetched while the next batch is computed.
+    """For each batch (images, indices, *rows), yield its first image and `step(model, images, indices, *rows)`. The
+    step's tensors have the images on their first axis, and are fetched while the next batch is computed.
 
     Args:
         whole: whether the step is compiled as a whole.
@@ -38,13 +38,13 @@ def run_steps(
     progress = _callbacks(callbacks, model, source.number, verbose)
     progress.on_predict_begin()
     try:
-        for i, (images, indices) in enumerate(source.iterator):
+        for i, batch in enumerate(source.iterator):
             progress.on_predict_batch_begin(i)
             with shown(verbose in (1, "auto") and source.number == 1):
-                outputs = frugal(images, indices)
+                outputs = frugal(*batch)
             if waiting is not None:
                 yield frugal.fetched(fetch, *waiting)
-            waiting = images, indices, outputs
+            waiting = batch, outputs
             progress.on_predict_batch_end(i, {"outputs": outputs})
     except (Exception, KeyboardInterrupt) as error:  # what was computed before is yielded first
         failure = error

@@ -20,6 +20,7 @@ from keras_explainable.models.contract import Adapter as Adapter
 from keras_explainable.models.evidence import POOR as POOR
 from keras_explainable.models.front import front as front
 from keras_explainable.models.front import placed as placed
+from keras_explainable.models.heads import kind as kind
 from keras_explainable.models.inputs import Bound as Bound
 from keras_explainable.models.inputs import Leaf as Leaf
 from keras_explainable.models.inputs import Several as Several

@@ -1,0 +1,40 @@
+"""Metrics of maps: `measured = ke.metrics.srg(model, x, y, maps)`.
+
+Each metric takes these parameters first, and then its own. In shapes, N is the number of images, *S their spatial axes
+and size, and K the explained units.
+
+- `model`, `x`, `y`: as in `ke.explain`, with the same sources of images. A metric that needs no model takes maps alone,
+  as in `ke.metrics.gini(maps=maps)`.
+- `maps`: (N, *S, K), raw maps of the size of the images, by any method of any library.
+- `masks`: where the object is, (N, *S) or (N, *S, K), for metrics of localisation.
+- `score`, `batch_size`, `verbose`, `steps`, `callbacks`, `run_eagerly`, `jit_compile`, `precision`, `leaf`, `shared`,
+  `channels`: as in `ke.explain`. With `score=`, what the metric reads are the columns of the score as they are.
+- `seed`: the seed of what is drawn: the order of equal values, subsets, noise. None is 0.
+- `at_once`: how many changed copies of images are evaluated together. Values do not depend on it.
+- Returns a `Measured`: `values` (N, K), one for each image and unit and never an average; NaN where the metric is not
+  defined, counted by `about["undefined"]`; and the `curves` that they were computed from, if there are any.
+- Raises `InputError` before any computation if maps, masks, images, units or parameters do not fit together.
+
+What is put in place of removed pixels, `fill`, is "mean" (each image's mean colour), "blur" (a Gaussian blur whose sigma
+is a 22nd of the shortest side), "noise" (uniform over each image's range), "linear" (the weighted mean of the
+neighbours of each removed pixel), a number, a colour, images, or a function of (images, masks), with masks (M, *S) that
+are 1 where pixels are removed.
+
+What is read from the model, `quantity`, is a unit's "probability" (of all units' softmax, or of the sigmoid that the
+model ends with), its "logit" (the score before that), its "margin" (its logit minus the largest other one) or its
+"accuracy" (1 if its logit is the largest, else 0).
+"""
+
+from keras_explainable.metrics.case import Case as Case
+from keras_explainable.metrics.curves import deletion as deletion
+from keras_explainable.metrics.curves import insertion as insertion
+from keras_explainable.metrics.curves import road as road
+from keras_explainable.metrics.curves import srg as srg
+from keras_explainable.metrics.measuring import Measured as Measured
+from keras_explainable.metrics.metric import metric as metric
+from keras_explainable.metrics.record import METRICS as METRICS
+from keras_explainable.metrics.record import Need as Need
+from keras_explainable.metrics.record import Record as Record
+from keras_explainable.metrics.record import listed
+
+list = listed  # `ke.metrics.list()`

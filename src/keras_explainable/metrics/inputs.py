@@ -1,0 +1,81 @@
+"""Checks of what is given to a metric."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_explainable import backend
+from keras_explainable.errors import InputError
+from keras_explainable.metrics.record import Record
+
+
+def check_own(metric: Record, own: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Raise if the metric does not take one of the parameters, or needs what was not given."""
+    known = list(inspect.signature(metric.of_case).parameters)[2:]
+    unknown = [name for name in own if name not in known]
+    if unknown:
+        raise InputError(
+            f"{metric.name} takes no {unknown[0]}=. Its parameters: {', '.join(known) or 'none'}; and those of "
+            "ke.metrics."
+        )
+    names = {"images": "x", "model": "model", "masks": "masks"}
+    missing = [names[need] for need in metric.needs if given.get(need, ()) is None]
+    missing += ["x"] if "model" in metric.needs and given["images"] is None and "x" not in missing else []
+    if missing:
+        raise InputError(f"{metric.name} needs {' and '.join(f'{name}=' for name in sorted(missing))}, not given here.")
+
+
+def maps_of(maps: Any) -> np.ndarray:
+    """Maps as float32 (N, *S, K).
+
+    Raises:
+        InputError: they are not maps, or have values that are not finite.
+    """
+    if hasattr(maps, "scores") and hasattr(maps, "maps"):
+        raise InputError("An explanation came, and maps were expected: scores, maps = explanation.")
+    found = np.asarray(backend.to_host(maps) if ops.is_tensor(maps) else maps)
+    if found.dtype.kind not in "fiub" or found.ndim < 3 or 0 in found.shape:
+        came = "None" if maps is None else f"An array of shape {found.shape} and type {found.dtype}"
+        raise InputError(f"{came} came, and maps (images, *size, units) were expected.")
+    found = found.astype("float32", copy=False)
+    bad = ~np.isfinite(found).all(axis=tuple(range(1, found.ndim)))
+    if bad.any():
+        raise InputError(
+            f"The maps of {int(bad.sum())} images have values that are not finite, the first is image "
+            f"{int(np.argmax(bad))}: leave these images out, or find out why by ke.explain's warnings."
+        )
+    return found
+
+
+def masks_of(masks: Any, maps: np.ndarray) -> np.ndarray:
+    """Masks as booleans (N, *S, K), given as (N, *S) or (N, *S, K) of booleans or 0 and 1."""
+    found = np.asarray(backend.to_host(masks) if ops.is_tensor(masks) else masks)
+    shape = maps.shape
+    if found.shape == shape[:-1]:
+        found = np.broadcast_to(found[..., None], shape)
+    if found.shape != shape:
+        raise InputError(
+            f"Masks of shape {found.shape} came for maps of shape {shape}: {shape[:-1]} was expected, a mask for each "
+            f"image, or {shape}, one for each image and unit."
+        )
+    if found.dtype != bool and not np.isin(found, (0, 1)).all():
+        raise InputError("Masks with values other than 0 and 1 came: give booleans, as in masks > 0.5.")
+    return found.astype(bool)
+
+
+def spatial_last(x: Any, maps: np.ndarray) -> np.ndarray:
+    """Images (N, *S, C), channels last, of the size of the maps, given with channels first or last."""
+    found = np.asarray(backend.to_host(x) if ops.is_tensor(x) else x)
+    size, number = maps.shape[1:-1], len(maps)
+    if found.shape[:1] == (number,) and found.ndim == len(size) + 2:
+        if found.shape[1:-1] == size:
+            return found
+        if found.shape[2:] == size:
+            return np.moveaxis(found, 1, -1)
+    raise InputError(
+        f"Images of shape {found.shape} came for maps of shape {maps.shape}: {number} images of size {size} were "
+        "expected."
+    )

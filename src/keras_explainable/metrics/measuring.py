@@ -1,0 +1,158 @@
+"""Apply a metric to many images and their maps, batch by batch."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from keras_explainable import models
+from keras_explainable.errors import InputError
+from keras_explainable.explaining.arguments import check_seed
+from keras_explainable.explaining.checks import counted_units, number_of, opened
+from keras_explainable.explaining.loop import asked, run_steps
+from keras_explainable.metrics.case import Case
+from keras_explainable.metrics.inputs import check_own, maps_of, masks_of, spatial_last
+from keras_explainable.metrics.record import Record
+from keras_explainable.runtime.compile_cache import Program, options
+
+ROWS = 64  # maps that are measured together where no model runs
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The values of a metric.
+
+    Args:
+        values: a value for each image and unit, (N, K). NaN where the metric is not defined.
+        curves: what the values were computed from, if there is such a thing: arrays (N, K, T) by name.
+        about: the metric, its parameters, and how many values are not defined.
+    """
+
+    values: np.ndarray
+    curves: dict[str, np.ndarray] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+def measure(
+    metric: Record,
+    model: Any,
+    x: Any,
+    y: Any,
+    maps: Any,
+    score: Any = None,
+    masks: Any = None,
+    batch_size: int | None = None,
+    verbose: int | str = 0,
+    steps: int | None = None,
+    callbacks: Any = None,
+    seed: int | None = None,
+    at_once: int | None = None,
+    run_eagerly: bool | None = None,
+    jit_compile: bool | None = None,
+    precision: str | None = None,
+    leaf: Any = None,
+    shared: Any = None,
+    channels: int | str | None = None,
+    **own: Any,
+) -> Measured:
+    """A metric's value for each image and unit (see `ke.metrics`).
+
+    Raises:
+        InputError: what the metric needs was not given, or maps, masks, images and units do not fit together. For
+            arrays this is raised before any computation.
+    """
+    check_seed(seed)
+    check_own(metric, own, {"model": model, "images": x, "masks": masks})
+    maps = maps_of(maps)
+    masks = None if masks is None else masks_of(masks, maps)
+    step = Measuring(metric.of_case, own, score, seed or 0, at_once)
+    if "model" not in metric.needs:
+        found = _without_model(step, None if x is None else spatial_last(x, maps), maps, masks)
+        return _joined(metric, own, list(found))
+
+    y, step_score = asked(y, score)
+    step = Measuring(metric.of_case, own, step_score, seed or 0, at_once)
+    model, leaf = models.told(model, channels, False), models.Leaf.of(leaf, shared)
+    with models.unchanging(), models.blamed(model):
+        source, total = opened(model, x, y, batch_size, step_score, leaf, steps)
+        if total is not None:
+            _check_maps(model, x, y, step_score, maps, total)
+        source = source._replace(iterator=_with_rows(source.iterator, maps, masks))
+        parts: list[dict] = []
+        with options(run_eagerly, jit_compile), models.computing_in(precision), models.adapter(model).device():
+            try:
+                for _, part in run_steps(step, False, model, source, verbose, callbacks, lambda value: value):
+                    parts.append(part)
+            except (Exception, KeyboardInterrupt) as error:
+                if parts:
+                    error.partial = _joined(metric, own, parts)  # type: ignore[union-attr]
+                    error.add_note(
+                        f"{len(error.partial.values)} images had been measured before this: see this "  # type: ignore[union-attr]
+                        "exception's `.partial`."
+                    )
+                raise
+    return _joined(metric, own, parts)
+
+
+@dataclass(frozen=True)
+class Measuring(Program):
+    """A metric on a batch of images, units, maps and masks."""
+
+    metric: Callable
+    params: dict[str, Any]
+    score: Any
+    seed: int
+    at_once: int | None
+
+    def __call__(self, model: Any, images: Any, indices: Any, maps: np.ndarray, masks: Any = None) -> dict:
+        view = models.view(model, images, indices, self.score)
+        case = Case.of(view, masks=masks, seed=self.seed, at_once=self.at_once)
+        return self.of_case(case, maps)
+
+    def of_case(self, case: Case, maps: np.ndarray) -> dict:
+        """The values and curves of a case."""
+        found = self.metric(case, maps, **self.params)
+        return {"values": found.values, **found.curves}
+
+
+def _without_model(step: Measuring, images: Any, maps: np.ndarray, masks: Any) -> Iterator[dict]:
+    for start in range(0, len(maps), ROWS):
+        part = slice(start, start + ROWS)
+        seen, where = (None if rows is None else rows[part] for rows in (images, masks))
+        case = Case(images=seen, masks=where, seed=step.seed)
+        yield step.of_case(case, maps[part])
+
+
+def _with_rows(batches: Iterator[tuple], maps: np.ndarray, masks: np.ndarray | None) -> Iterator[tuple]:
+    """Each batch with its maps and masks."""
+    start = 0
+    for images, indices in batches:
+        part = slice(start, start + len(images))
+        start += len(images)
+        if start > len(maps):
+            raise InputError(f"{len(maps)} maps came, and images {start} or more: give a map for each image.")
+        yield images, indices, maps[part], None if masks is None else masks[part]
+    if start < len(maps):
+        raise InputError(f"{len(maps)} maps came for {start} images: give a map for each image, and no more.")
+
+
+def _check_maps(model: Any, x: Any, y: Any, score: Any, maps: np.ndarray, total: int) -> None:
+    """Raise if maps do not have the number, the size and the units of the images."""
+    first = x[:1] if hasattr(x, "shape") else np.asarray(x[:1])
+    size = tuple(models.size(*models.bind(model, first)))
+    units = number_of(y) if y is not None else counted_units(model, first, score)
+    expected = (total, *size, maps.shape[-1] if units is None else units)
+    if maps.shape != expected:
+        hint = "" if maps.shape[1:-1] == size else " Resize maps first, as ke.explain does with resizing=True."
+        raise InputError(
+            f"Maps of shape {maps.shape} came, and {expected} was expected: (images, *their size, units).{hint}"
+        )
+
+
+def _joined(metric: Record, own: dict[str, Any], parts: list[dict]) -> Measured:
+    """The values of all batches."""
+    whole = {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]}
+    values = whole.pop("values").astype("float64")
+    about = {"metric": metric.name, **own, "undefined": int(np.isnan(values).sum())}
+    return Measured(values, whole, about)

@@ -1,0 +1,43 @@
+"""What is known about each metric."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+
+class Need(StrEnum):
+    """What a metric needs besides maps."""
+
+    model = "model"
+    images = "images"
+    masks = "masks"
+    method = "method"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known about a metric, for tables, the command line and tests."""
+
+    name: str
+    function: Callable  # the public function of a model, images, units and maps
+    of_case: Callable  # the function of a case and maps
+    group: str  # "faithfulness", "localisation", "robustness", "randomisation", "complexity"
+    needs: frozenset[Need]
+    better: Literal["higher", "lower", ""]  # "" if neither is: the metric describes maps, and does not rank them
+    cost: str  # the passes of the model for each image and unit
+    chance: str  # the value that random maps have, in words if it depends on the data
+    reference: str
+
+    @property
+    def summary(self) -> str:
+        """The first sentence of the docstring."""
+        return (self.function.__doc__ or "").strip().split("\n\n")[0].replace("\n    ", " ")
+
+
+METRICS: dict[str, Record] = {}
+
+
+def listed() -> list[Record]:
+    """The records of all metrics, in the order of their registration."""
+    return list(METRICS.values())
