@@ -15,10 +15,10 @@ and size, and K the explained units.
   defined, counted by `about["undefined"]`; and the `curves` that they were computed from, if there are any.
 - Raises `InputError` before any computation if maps, masks, images, units or parameters do not fit together.
 
-What is put in place of removed pixels, `fill`, is "mean" (each image's mean colour), "blur" (a Gaussian blur whose sigma
-is a 22nd of the shortest side), "noise" (uniform over each image's range), "linear" (the weighted mean of the
-neighbours of each removed pixel), a number, a colour, images, or a function of (images, masks), with masks (M, *S) that
-are 1 where pixels are removed.
+What is put in place of removed pixels is `fill`: "mean" (the mean colour of each image), "blur" (a Gaussian blur with a
+sigma of a 22nd of the shortest side), "noise" (uniform over the range of each image), "linear" (the weighted mean of
+the neighbours of each removed pixel), a number, a colour, images, or a function of (images, masks), with masks (M, *S)
+that are 1 where pixels are removed.
 
 What is read from the model, `quantity`, is a unit's "probability" (of all units' softmax, or of the sigmoid that the
 model ends with), its "logit" (the score before that), its "margin" (its logit minus the largest other one) or its
@@ -28,6 +28,7 @@ model ends with), its "logit" (the score before that), its "margin" (its logit m
 from keras_explainable.metrics.case import Case as Case
 from keras_explainable.metrics.curves import deletion as deletion
 from keras_explainable.metrics.curves import insertion as insertion
+from keras_explainable.metrics.curves import irof as irof
 from keras_explainable.metrics.curves import road as road
 from keras_explainable.metrics.curves import srg as srg
 from keras_explainable.metrics.measuring import Measured as Measured
@@ -36,5 +37,10 @@ from keras_explainable.metrics.record import METRICS as METRICS
 from keras_explainable.metrics.record import Need as Need
 from keras_explainable.metrics.record import Record as Record
 from keras_explainable.metrics.record import listed
+from keras_explainable.metrics.subsets import faithfulness_correlation as faithfulness_correlation
+from keras_explainable.metrics.subsets import infidelity as infidelity
+from keras_explainable.metrics.subsets import mu_fidelity as mu_fidelity
+from keras_explainable.metrics.subsets import non_sensitivity as non_sensitivity
+from keras_explainable.metrics.subsets import sensitivity_n as sensitivity_n
 
 list = listed  # `ke.metrics.list()`

@@ -2,85 +2,57 @@
 
 import functools
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from keras import ops
 
-from keras_explainable import backend, models
-from keras_explainable.methods.repetition import as_inputs, computed, copies_of
-from keras_explainable.methods.validation import at_once_of, check_number
+from keras_explainable import backend
+from keras_explainable.methods.perturbation.segments import segment
+from keras_explainable.methods.validation import check_number
 from keras_explainable.metrics.case import Case
-from keras_explainable.metrics.fill import filling
+from keras_explainable.metrics.masked import masked, units_of
 from keras_explainable.metrics.measuring import Measured
 from keras_explainable.metrics.metric import metric
 from keras_explainable.metrics.order import order, removed
-from keras_explainable.metrics.quantities import check_quantity, link_of, of_scores
-from keras_explainable.runtime.compile_cache import Program, frozen, repeated
+from keras_explainable.runtime.compile_cache import frozen
 from keras_explainable.runtime.progress import counted
 
 NOTHING = (0, 0)  # the part without a pixel
 CURVE = "arXiv:1806.07421"
 
 
-@dataclass(frozen=True)
-class Removed(Program):
-    """A quantity (B, P) of P copies of each image, each with the pixels of some ranks removed."""
-
-    fill: Program
-    quantity: str
-    link: str
-
-    def __call__(self, view: models.View, start: Any, ranks: Any, units: Any, low: Any, high: Any) -> Any:
-        """The pixels with low <= rank < high are removed: ranks (B, *S), units (B, 1), low and high (P,)."""
-        x, number = view.x, low.shape[0]
-        bounds = (number, *(1,) * len(ranks.shape))
-        inside = (ranks[None] >= ops.reshape(low, bounds)) & (ranks[None] < ops.reshape(high, bounds))
-        copies = self.fill(x, start, ops.cast(inside, "float32"))
-        flat = as_inputs(ops.reshape(copies, (-1, *x.shape[1:])), view.adapter.channels_first)
-        every = view.of(flat, None).evaluate()[0]
-        found = of_scores(every, ops.tile(units, (number, 1)), self.quantity, self.link)
-        return ops.transpose(ops.reshape(found, (number, -1)))
+def ranked(ranks: Any, low: Any, high: Any) -> Any:
+    """Masks (P, B, *S) of the pixels with low <= rank < high, from ranks (B, *S) and two numbers (P,)."""
+    bounds = (-1, *(1,) * len(ranks.shape))
+    inside = (ranks[None] >= ops.reshape(low, bounds)) & (ranks[None] < ops.reshape(high, bounds))
+    return ops.cast(inside, "float32")
 
 
 def quantities(
-    case: Case, maps: np.ndarray, parts: list[tuple[int, int]], fill: Any, quantity: str, noise: float = 0.0
+    case: Case, ranks: np.ndarray, parts: list[tuple[int, int]], fill: Any, quantity: str, noise: float = 0.0
 ) -> np.ndarray:
-    """The quantity (B, K, T) of each image without the pixels whose ranks lie in each of the T parts [low, high).
+    """The quantity (B, K, T) of each image without the pixels whose ranks lie in each of T parts [low, high).
 
-    The image itself and the image without any of its pixels do not depend on maps: they are evaluated once for all."""
-    check_quantity(quantity)
-    view = case.view
-    assert view is not None
-    program, start = filling(case, fill, noise)
-    run = repeated(Removed(program, quantity, link_of(view)), view.of(view.inputs, None))
-    ranks, units = order(maps, case.seed), units_of(view, maps.shape[-1])
-    ends = [part for part in dict.fromkeys(parts) if part in (NOTHING, (0, math.prod(maps.shape[1:-1])))]
+    `ranks` are (B, *S, K).     The image itself and the image without any of its pixels do not depend on maps: they are evaluated once for all."""
+    evaluate = masked(case, ranked, fill, quantity, noise)
+    units = units_of(case, ranks.shape[-1])
+    ends = [part for part in dict.fromkeys(parts) if part in (NOTHING, (0, int(ranks.max()) + 1))]
     others = [part for part in dict.fromkeys(parts) if part not in ends]
+
+    def evaluated(some, k):
+        if not some:
+            return {}
+        rows = np.array(some, "int32").T
+        found = evaluate(ranks[..., k].astype("int32"), rows, units[:, k : k + 1])
+        return dict(zip(some, found[..., 0].T, strict=True))
+
     columns = []
-    for k in counted(range(maps.shape[-1])):
-        evaluated = functools.partial(_evaluated, case, run, start, ranks[..., k], units[:, k : k + 1])
-        key = "ends", frozen(fill), noise, quantity, k
-        found = evaluated(others) | case.once((*key, *ends), functools.partial(evaluated, ends))
+    for k in counted(range(ranks.shape[-1])):
+        key = "ends", frozen(fill), noise, quantity, k, *ends
+        found = evaluated(others, k) | case.once(key, functools.partial(evaluated, ends, k))
         columns.append(np.stack([found[part] for part in parts], axis=-1))
     return np.stack(columns, axis=1)
-
-
-def _evaluated(case: Case, run: Callable, start: Any, ranks: np.ndarray, units: np.ndarray, parts: list) -> dict:
-    """The quantity (B,) of each image without each part of its pixels."""
-    view = case.view
-    if not parts or view is None:
-        return {}
-    steps, together = copies_of(len(parts), view.x, at_once_of(case.at_once, view.x))
-    padded = np.array([*parts, *[parts[-1]] * (steps * together - len(parts))], "int32")
-    tensors = start, ops.convert_to_tensor(ranks.astype("int32")), ops.convert_to_tensor(units)
-    found = []
-    for i in range(steps):
-        low, high = (ops.convert_to_tensor(side) for side in padded[i * together : (i + 1) * together].T)
-        found += computed([run(*tensors, low, high)])
-    return dict(zip(parts, np.concatenate([backend.to_host(f) for f in found], axis=1).T, strict=False))
 
 
 def first(counts: np.ndarray) -> list[tuple[int, int]]:
@@ -91,14 +63,6 @@ def first(counts: np.ndarray) -> list[tuple[int, int]]:
 def last(counts: np.ndarray, of: int) -> list[tuple[int, int]]:
     """The parts that insertion removes: all but the first ranks."""
     return [(int(count), of) if count < of else NOTHING for count in counts]
-
-
-def units_of(view: models.View, number: int) -> np.ndarray:
-    """The units of a view as integers (B, K); every unit if none were chosen."""
-    batch = int(view.inputs.shape[0])
-    if view.indices is None:
-        return np.tile(np.arange(number, dtype="int32"), (batch, 1))
-    return np.asarray(backend.to_host(view.chosen())).astype("int32").reshape(batch, -1)
 
 
 def area(values: np.ndarray, shares: np.ndarray) -> np.ndarray:
@@ -117,7 +81,7 @@ def _measured(case: Case, maps: np.ndarray, shares: np.ndarray, names: tuple, *h
     count = math.prod(maps.shape[1:-1])
     counts = removed(count, shares)
     parts = {"deletion": first(counts), "insertion": last(counts, count)}
-    found = quantities(case, maps, [part for name in names for part in parts[name]], *how)
+    found = quantities(case, order(maps, case.seed), [part for name in names for part in parts[name]], *how)
     curves = dict(zip(names, np.split(found, len(names), axis=-1), strict=True))
     return curves | {"share": np.broadcast_to(counts / count, curves[names[0]].shape)}
 
@@ -200,3 +164,37 @@ def road(case: Case, maps: np.ndarray, noise: float = 0.01, quantity: str = "pro
     shares = np.arange(1, 10) / 10
     curves = _measured(case, maps, shares, ("deletion", "insertion"), "linear", quantity, float(noise))
     return Measured(_area(curves, "insertion") - _area(curves, "deletion"), curves)
+
+
+@metric("faithfulness", {"model"}, "higher", "(1 + segments) forward", "as a random order", "arXiv:2003.08747")
+def irof(
+    case: Case, maps: np.ndarray, segments: Any = 14, fill: Any = "mean", quantity: str = "probability"
+) -> Measured:
+    """Iterative removal of features: the area above the deletion curve of segments, relative to the image's own score.
+
+    irof = 1 - integral over q of s(x without the share q of its segments) / s(x), those with the largest mean first
+
+    Args:
+        segments: the number of cells along all axes or each, "slic" for superpixels, labels, or a function of images.
+        fill, quantity: as in `deletion`.
+
+    Reference: Rieger & Hansen, IROF: a low resource evaluation metric for explanation methods, arXiv:2003.08747.
+    """
+    assert case.view is not None
+    labels, counts = segment(case.view, segments)
+    places = np.broadcast_to(backend.to_host(labels), maps.shape[:-1])
+    numbers = np.broadcast_to(counts, len(maps))
+    ranks = [_segment_ranks(*image, case.seed) for image in zip(maps, places, numbers, strict=True)]
+    steps = np.arange(max(counts) + 1)
+    curve = quantities(case, np.stack(ranks), first(steps), fill, quantity)
+    shares = np.broadcast_to(np.minimum(steps / numbers[:, None], 1)[:, None], curve.shape)
+    start = curve[..., :1]
+    relative = np.divide(curve, start, out=np.full_like(curve, np.nan), where=start != 0)
+    return Measured(1 - area(relative, shares), {"deletion": curve, "share": shares})
+
+
+def _segment_ranks(maps: np.ndarray, labels: np.ndarray, number: int, seed: int) -> np.ndarray:
+    """The rank of each pixel's segment (*S, K) by the mean of maps (*S, K) over the segment."""
+    sums = np.stack([np.bincount(labels.ravel(), of, number) for of in maps.reshape(-1, maps.shape[-1]).T], axis=-1)
+    means = sums / np.bincount(labels.ravel(), minlength=number)[:, None]
+    return order(means[None].astype("float32"), seed)[0][labels]

@@ -42,7 +42,8 @@ class Linear(Program):
     steps: int = STEPS
 
     def __call__(self, x: Any, start: Any, masks: Any) -> Any:
-        number, batch, *size = masks.shape
+        masks = ops.broadcast_to(masks, (masks.shape[0], x.shape[0], *masks.shape[2:]))
+        number, _, *size = masks.shape
         images = ops.reshape(ops.broadcast_to(x[None], (number, *x.shape)), (-1, *x.shape[1:]))
         missing = ops.reshape(masks, (-1, *size, 1))
         solved = solve(images, missing, self.steps)
@@ -56,6 +57,7 @@ class Custom(Program):
     function: Callable
 
     def __call__(self, x: Any, start: Any, masks: Any) -> Any:
+        masks = ops.broadcast_to(masks, (masks.shape[0], x.shape[0], *masks.shape[2:]))
         number = masks.shape[0]
         images = ops.reshape(ops.broadcast_to(x[None], (number, *x.shape)), (-1, *x.shape[1:]))
         flat = ops.reshape(masks, (-1, *masks.shape[2:]))

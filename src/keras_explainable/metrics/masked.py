@@ -1,0 +1,74 @@
+"""What a model makes of copies of images from which pixels were removed."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_explainable import backend, models
+from keras_explainable.methods.repetition import as_inputs, computed, copies_of
+from keras_explainable.methods.validation import at_once_of
+from keras_explainable.metrics.case import Case
+from keras_explainable.metrics.fill import filling
+from keras_explainable.metrics.quantities import check_quantity, link_of, of_scores
+from keras_explainable.runtime.compile_cache import Program, repeated
+
+
+@dataclass(frozen=True)
+class Masked(Program):
+    """A quantity (B, P, K) of P copies of each image, without the pixels where masks are 1.
+
+    `masks(places, *rows)` makes the masks (P, B or 1, *S) from `places`, a tensor, and rows, each (P, ...)."""
+
+    masks: Callable
+    fill: Program
+    quantity: str
+    link: str
+
+    def __call__(self, view: models.View, start: Any, units: Any, places: Any, *rows: Any) -> Any:
+        x, number = view.x, rows[0].shape[0]
+        copies = self.fill(x, start, self.masks(places, *rows))
+        flat = as_inputs(ops.reshape(copies, (-1, *x.shape[1:])), view.adapter.channels_first)
+        every = view.of(flat, None).evaluate()[0]
+        found = of_scores(every, ops.tile(units, (number, 1)), self.quantity, self.link)
+        return ops.moveaxis(ops.reshape(found, (number, -1, units.shape[1])), 0, 1)
+
+
+def masked(case: Case, masks: Callable, fill: Any, quantity: str, noise: float = 0.0) -> Callable:
+    """A function of places (a NumPy array), rows (each M, ...) and units (B, K): the quantity (B, M, K) of copies of
+    the images of a case without the pixels in each of M masks (see `Masked`). P masks run at a time.
+
+    Raises:
+        InputError: `fill` or `quantity` is none.
+    """
+    check_quantity(quantity)
+    view = case.view
+    assert view is not None
+    program, start = filling(case, fill, noise)
+    run = repeated(Masked(masks, program, quantity, link_of(view)), view.of(view.inputs, None))
+
+    def evaluated(places: np.ndarray, rows: Sequence[np.ndarray], units: np.ndarray) -> np.ndarray:
+        number = len(rows[0])
+        steps, together = copies_of(number, view.x, at_once_of(case.at_once, view.x))
+        at = np.minimum(np.arange(steps * together), number - 1)  # the last row fills the last step
+        of, where = ops.convert_to_tensor(units), ops.convert_to_tensor(places)
+        parts = []
+        for i in range(steps):
+            some = (ops.convert_to_tensor(row[at[i * together : (i + 1) * together]]) for row in rows)
+            (part,) = computed([run(start, of, where, *some)])
+            parts.append(backend.to_host(part))
+        return np.concatenate(parts, axis=1)[:, :number]
+
+    return evaluated
+
+
+def units_of(case: Case, number: int) -> np.ndarray:
+    """The units of a case as integers (B, K); every one of `number` units if none were chosen."""
+    view = case.view
+    assert view is not None
+    batch = int(view.inputs.shape[0])
+    if view.indices is None:
+        return np.tile(np.arange(number, dtype="int32"), (batch, 1))
+    return np.asarray(backend.to_host(view.chosen())).astype("int32").reshape(batch, -1)
