@@ -34,7 +34,8 @@ def quantities(
 ) -> np.ndarray:
     """The quantity (B, K, T) of each image without the pixels whose ranks lie in each of T parts [low, high).
 
-    `ranks` are (B, *S, K).     The image itself and the image without any of its pixels do not depend on maps: they are evaluated once for all."""
+    `ranks` are (B, *S, K). The image itself, and the image without any of its pixels, do not depend on maps: they are
+    evaluated once for all maps."""
     evaluate = masked(case, ranked, fill, quantity, noise)
     units = units_of(case, ranks.shape[-1])
     ends = [part for part in dict.fromkeys(parts) if part in (NOTHING, (0, int(ranks.max()) + 1))]

@@ -109,20 +109,20 @@ def _named(x: Any, fill: str, seed: int, noise: float) -> tuple[Program, Any]:
     return Linear(), ops.convert_to_tensor(((high - low) * noise * normal).astype("float32"))
 
 
-def solve(images: Any, missing: Any, steps: int) -> Any:
+def solve(images: Any, missing: Any, steps: int, mean: Any = None) -> Any:
     """Images (N, *S, C) with the pixels that are `missing` (N, *S, 1) filled by the weighted mean of their neighbours.
-    An image with no pixel left becomes 0.5 everywhere only if it has no mean: its own mean colour is kept."""
+    An image with no pixel left gets its `mean` colour (N, 1s, C), by default that of `images`."""
     size = tuple(images.shape[1:-1])
+    axes = tuple(range(1, 1 + len(size)))
+    mean = ops.mean(images, axis=axes, keepdims=True) if mean is None else mean
     known = 1 - missing
     if min(size) <= SMALLEST:
-        axes = tuple(range(1, 1 + len(size)))
         count = ops.sum(known, axis=axes, keepdims=True)
-        mean = ops.sum(images * known, axis=axes, keepdims=True) / ops.maximum(count, 1.0)
-        mean = ops.where(count > 0, mean, ops.mean(images, axis=axes, keepdims=True))
-        start = ops.broadcast_to(mean, tuple(images.shape))
+        left = ops.sum(images * known, axis=axes, keepdims=True) / ops.maximum(count, 1.0)
+        start = ops.broadcast_to(ops.where(count > 0, left, mean), tuple(images.shape))
     else:
         counts, sums = _halved(known), _halved(images * known)
-        coarse = solve(sums / ops.maximum(counts, 1e-9), ops.cast(counts == 0, "float32"), steps)
+        coarse = solve(sums / ops.maximum(counts, 1e-9), ops.cast(counts == 0, "float32"), steps, mean)
         start = _doubled(coarse, size)
     return _descended(images, missing, start, steps)
 

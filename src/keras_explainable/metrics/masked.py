@@ -71,4 +71,4 @@ def units_of(case: Case, number: int) -> np.ndarray:
     batch = int(view.inputs.shape[0])
     if view.indices is None:
         return np.tile(np.arange(number, dtype="int32"), (batch, 1))
-    return np.asarray(backend.to_host(view.chosen())).astype("int32").reshape(batch, -1)
+    return np.asarray(backend.to_host(view.indices)).astype("int32").reshape(batch, -1)
