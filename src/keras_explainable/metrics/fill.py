@@ -142,15 +142,16 @@ def _descended(images: Any, missing: Any, start: Any, steps: int) -> Any:
     rest = missing * near((1 - missing) * images) - system(v)
     z = rest / weight
     state = (v, rest, z, dot(rest, z))
+    small = 1e-12 * dot(images, images) + 1e-30  # what is left is rounding: steps along it could go anywhere
 
     def step(_, state):
         v, rest, p, size = state
         along = system(p)
-        share = size / ops.maximum(dot(p, along), 1e-20)
+        share = ops.where(size > small, size / ops.maximum(dot(p, along), 1e-30), 0.0)
         v, rest = v + share * p, rest - share * along
         z = rest / weight
         new = dot(rest, z)
-        return v, rest, z + new / ops.maximum(size, 1e-20) * p, new
+        return v, rest, z + ops.where(size > small, new / ops.maximum(size, 1e-30), 0.0) * p, new
 
     v = ops.fori_loop(0, steps, step, state)[0]
     return (1 - missing) * images + missing * v
