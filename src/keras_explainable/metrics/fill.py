@@ -142,7 +142,9 @@ def _descended(images: Any, missing: Any, start: Any, steps: int) -> Any:
     rest = missing * near((1 - missing) * images) - system(v)
     z = rest / weight
     state = (v, rest, z, dot(rest, z))
-    small = 1e-12 * dot(images, images) + 1e-30  # what is left is rounding: steps along it could go anywhere
+    small = (
+        1e-12 * (dot(images, images) + dot(start, start)) + 1e-30
+    )  # what is left is rounding: steps along it could go anywhere
 
     def step(_, state):
         v, rest, p, size = state
