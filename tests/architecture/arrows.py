@@ -272,6 +272,7 @@ ARROWS = {
     "scores": {"backend", "numerics"},
     "methods": {"backend", "filters", "models", "numerics", "registry", "runtime"},
     "metrics": {"backend", "data", "explaining", "methods", "models", "numerics", "registry", "runtime"},
+    "evaluation": {"data", "explaining", "metrics", "models", "numerics", "registry", "runtime"},
     "torch_compat": {"data", "explaining", "methods", "models", "numerics"},
     "shortcuts": {"data", "explaining", "methods", "models", "registry", "runtime"},
     "inspection": {"backend", "filters", "models"},

@@ -142,9 +142,8 @@ def _descended(images: Any, missing: Any, start: Any, steps: int) -> Any:
     rest = missing * near((1 - missing) * images) - system(v)
     z = rest / weight
     state = (v, rest, z, dot(rest, z))
-    small = (
-        1e-12 * (dot(images, images) + dot(start, start)) + 1e-30
-    )  # what is left is rounding: steps along it could go anywhere
+    # A rest as small as this is rounding. Steps along it could go anywhere.
+    small = 1e-12 * (dot(images, images) + dot(start, start)) + 1e-30
 
     def step(_, state):
         v, rest, p, size = state

@@ -1,0 +1,190 @@
+"""Statistics of metrics over images: intervals, comparisons, ranks, and agreement.
+
+Images of one scene or photo are not independent. Where `groups` are given, these are resampled, and not single images.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from keras_explainable.errors import InputError
+
+RESAMPLES = 10_000
+TOGETHER = 2_000_000  # numbers in memory at once
+
+
+def numbered(groups: Any, images: int) -> np.ndarray:
+    """The number of each image's group, from 0; each image alone if `groups` is None.
+
+    Raises:
+        InputError: there is not a group for each image.
+    """
+    if groups is None:
+        return np.arange(images)
+    found = np.asarray(groups)
+    if found.shape != (images,):
+        raise InputError(f"groups= of shape {found.shape} came for {images} images: give a group for each image.")
+    return np.unique(found, return_inverse=True)[1].reshape(-1)
+
+
+def resampled_means(values: np.ndarray, groups: Any = None, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+    """The means (resamples, M) of values (N, M) over images whose groups were drawn with replacement, all columns from
+    the same draws."""
+    of = numbered(groups, len(values))
+    number = of.max() + 1
+    sums = np.zeros((number, values.shape[1]))
+    np.add.at(sums, of, values)
+    counts = np.bincount(of, minlength=number)
+    rng, parts = np.random.default_rng(seed), []
+    for start in range(0, resamples, step := max(1, TOGETHER // number)):
+        drawn = rng.multinomial(number, np.full(number, 1 / number), min(step, resamples - start))
+        parts.append((drawn @ sums) / (drawn @ counts)[:, None])
+    return np.concatenate(parts)
+
+
+def interval(
+    values: np.ndarray, groups: Any = None, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
+) -> np.ndarray:
+    """The percentile bootstrap interval (M, 2) of the means of values (N, M) over images.
+
+    Reference: Efron, Bootstrap Methods: Another Look at the Jackknife, Annals of Statistics 7 (1979).
+    """
+    means = resampled_means(values, groups, resamples, seed)
+    return np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0).T
+
+
+def sign_flip(differences: np.ndarray, groups: Any = None, resamples: int = RESAMPLES, seed: int = 0) -> float:
+    """The p value of a paired permutation test: the share of sign changes of the groups' differences (N,) whose mean is
+    at least as far from 0 as the observed one.
+
+    All sign changes are taken if there are at most `resamples`. Otherwise they are drawn, and the observed one counts
+    as one of them."""
+    of = numbered(groups, len(differences))
+    sums = np.bincount(of, differences)
+    number, observed = len(sums), abs(sums.sum()) * (1 - 1e-12)
+    if number <= 40 and 2**number <= resamples:
+        signs = 1 - 2.0 * (np.arange(2**number)[:, None] >> np.arange(number) & 1)
+        return float(np.mean(abs(signs @ sums) >= observed))
+    rng, count = np.random.default_rng(seed), 0
+    for start in range(0, resamples, step := max(1, TOGETHER // number)):
+        signs = 1 - 2.0 * rng.integers(0, 2, (min(step, resamples - start), number))
+        count += int((abs(signs @ sums) >= observed).sum())
+    return (1 + count) / (1 + resamples)
+
+
+def holm(p_values: Any) -> np.ndarray:
+    """p values adjusted for their number: max over i <= j of (m - i) p_(i), in ascending order from i = 0.
+
+    Reference: Holm, A Simple Sequentially Rejective Multiple Test Procedure, Scandinavian Journal of Statistics 6
+    (1979).
+    """
+    found = np.asarray(p_values, "float64")
+    order = np.argsort(found)
+    adjusted = np.minimum(1, np.maximum.accumulate((len(found) - np.arange(len(found))) * found[order]))
+    return adjusted[np.argsort(order)]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Whether one method is better than another.
+
+    Args:
+        verdict: "better", "worse", "equal" or "cannot tell".
+        difference: the mean of the first minus that of the second; positive if the first is better.
+        low, high: the 95 % interval of the difference.
+        p: of the paired permutation test.
+        margin: a difference that matters.
+        images: how many images were compared.
+        needed: about how many images would tell, if these cannot; None otherwise.
+    """
+
+    verdict: str
+    difference: float
+    low: float
+    high: float
+    p: float
+    margin: float
+    images: int
+    needed: int | None = None
+
+    def __str__(self) -> str:
+        if self.verdict != "cannot tell":
+            return self.verdict
+        return f"cannot tell: about {self.needed} images needed" if self.needed else "cannot tell"
+
+
+def compare(
+    a: np.ndarray, b: np.ndarray, margin: float, higher: bool = True, groups: Any = None, seed: int = 0
+) -> Comparison:
+    """Compare values (N,) of two methods on the same images.
+
+    "better" or "worse" if the bootstrap interval of the mean difference excludes 0; else "equal" if it lies inside of
+    -margin to margin; else "cannot tell", with the number of images n = (2.8 sigma / margin)^2 that shows a difference
+    of `margin` four times out of five. A difference that is sure but below the margin is "better" too: `difference` and
+    `margin` say how much it matters.
+
+    Raises:
+        InputError: no image has both values.
+    """
+    defined = ~(np.isnan(a) | np.isnan(b))
+    if not defined.any():
+        raise InputError("No image has a value of both methods, so that they cannot be compared.")
+    differences = (a - b)[defined] * (1 if higher else -1)
+    of = numbered(groups, len(a))[defined]
+    low, high = interval(differences[:, None], of, seed=seed)[0]
+    p = sign_flip(differences, of, seed=seed)
+    single = len(np.unique(of)) < 2  # one group has no spread: it cannot tell, whatever its value
+    verdict = "cannot tell"
+    if not single:
+        verdict = "better" if low > 0 else "worse" if high < 0 else verdict
+        verdict = "equal" if verdict == "cannot tell" and -margin <= low and high <= margin else verdict
+    needed = None
+    if verdict == "cannot tell" and not single and margin > 0:
+        needed = int(np.ceil((2.8 * differences.std(ddof=1) / margin) ** 2))
+    return Comparison(verdict, float(differences.mean()), float(low), float(high), p, margin, len(differences), needed)
+
+
+def rank_intervals(
+    values: np.ndarray, higher: bool = True, groups: Any = None, level: float = 0.95, seed: int = 0
+) -> np.ndarray:
+    """The bootstrap intervals (M, 2) of the ranks of M methods by the means of values (N, M). Rank 1 is the best."""
+    means = resampled_means(values, groups, seed=seed) * (-1 if higher else 1)
+    ranks = np.argsort(np.argsort(means, axis=1, kind="stable"), axis=1) + 1
+    return np.quantile(ranks, [(1 - level) / 2, (1 + level) / 2], axis=0, method="nearest").T
+
+
+def split_half(
+    values: np.ndarray, correlation: Callable, groups: Any = None, splits: int = 100, seed: int = 0
+) -> float:
+    """How well two halves of the images agree on the order of methods: the median over random splits of
+    `correlation(means of one half, means of the other)`, for values (N, M)."""
+    of = numbered(groups, len(values))
+    number, rng, found = of.max() + 1, np.random.default_rng(seed), []
+    for _ in range(splits):
+        half = np.isin(of, rng.permutation(number)[: number // 2])
+        if half.any() and not half.all():
+            found.append(correlation(values[half].mean(axis=0), values[~half].mean(axis=0)))
+    return float(np.median(found)) if found else float("nan")
+
+
+def kendall_tau(a: np.ndarray, b: np.ndarray) -> float:
+    """Kendall's tau-b of two rankings (M,): concordant minus discordant pairs, relative to the pairs without ties."""
+    one, other = (np.sign(v[:, None] - v[None])[np.triu_indices(len(v), 1)] for v in (np.asarray(a), np.asarray(b)))
+    norm = np.sqrt((one**2).sum() * (other**2).sum())
+    return float((one * other).sum() / norm) if norm else float("nan")
+
+
+def krippendorff_alpha(ranks: np.ndarray) -> float:
+    """Krippendorff's alpha of ranks (images, methods): how well images agree on the order of methods.
+
+    alpha = 1 - D_observed / D_expected, with squared differences of ranks: within each method over pairs of images, and
+    over all pairs of values. 1 is perfect, 0 is chance.
+
+    Reference: Krippendorff, Computing Krippendorff's Alpha-Reliability (2011). For metrics of maps: Tomsett et al.,
+    Sanity Checks for Saliency Metrics, arXiv:1912.01451.
+    """
+    ranks = np.asarray(ranks, "float64")
+    expected = ranks.var(ddof=1)
+    return float(1 - ranks.var(axis=0, ddof=1).mean() / expected) if expected > 0 else float("nan")
