@@ -86,7 +86,7 @@ def filling(case: Case, fill: Any, noise: float = 0.0) -> tuple[Program, Any]:
     view = case.view
     assert view is not None
     if isinstance(fill, str) and fill in ("blur", "noise", "linear"):
-        return case.once(("fill", fill, noise), lambda: _named(view.x, fill, case.seed, noise))
+        return _named(view.x, fill, case.seed, noise)
     if isinstance(fill, str) and fill != "mean":
         raise InputError(f"fill={fill!r} came, and one of {', '.join(map(repr, NAMES))} was expected.")
     if registry.accepts(fill, "images", "masks"):

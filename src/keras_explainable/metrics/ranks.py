@@ -11,6 +11,15 @@ def pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.where(norm > 0, (a * b).sum(axis=-1) / np.where(norm > 0, norm, 1), np.nan)
 
 
+def residual(values: np.ndarray, of: np.ndarray) -> np.ndarray:
+    """What a linear regression on `of` (M,) leaves of values (..., M). 0 where only rounding is left."""
+    centred, along = values - values.mean(axis=-1, keepdims=True), of - of.mean()
+    norm = (along**2).sum()
+    left = centred - (centred @ along / norm if norm else np.zeros(centred.shape[:-1]))[..., None] * along
+    size = np.abs(values).max(axis=-1, keepdims=True)
+    return np.where(np.abs(left).max(axis=-1, keepdims=True) > 1e-6 * size, left, 0)
+
+
 def spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Spearman's correlation of a and b along their last axis: Pearson's of their ranks. Equal values share a rank."""
     return pearson(average_ranks(a), average_ranks(b))

@@ -1,0 +1,92 @@
+"""Maps that know nothing of the model: a method that is not better than all of them says nothing about it."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from keras_explainable.numerics import random
+
+# Each is a function of images (N, *S, C), the number of units K, the number `first` of the first image, and a seed, and
+# returns maps (N, *S, K).
+BASELINES: dict[str, Callable[[np.ndarray, int, int, int], np.ndarray]] = {}
+
+
+def _enter(function: Callable) -> Callable:
+    BASELINES[function.__name__] = function
+    return function
+
+
+def _for_units(maps: np.ndarray, units: int) -> np.ndarray:
+    return np.repeat(maps[..., None], units, axis=-1).astype("float32")
+
+
+@_enter
+def uniform_noise(images: np.ndarray, units: int, first: int, seed: int) -> np.ndarray:
+    """Numbers from 0 to 1, independent in each pixel and unit."""
+    shape = (*images.shape[:-1], units)
+    return random.on_host(shape, seed, 0, 21, first * int(np.prod(shape[1:])))
+
+
+@_enter
+def smooth_noise(images: np.ndarray, units: int, first: int, seed: int) -> np.ndarray:
+    """The same noise, blurred with a sigma of a 12th of the shortest side, as smooth as many maps are."""
+    size = images.shape[1:-1]
+    return blurred(uniform_noise(images, units, first, seed + 1), min(size) / 12)
+
+
+@_enter
+def center_gaussian(images: np.ndarray, units: int, first: int, seed: int) -> np.ndarray:
+    """A Gaussian at the centre of the image, with a sigma of a quarter of each side."""
+    size, found = images.shape[1:-1], np.ones(images.shape[1:-1])
+    for axis, n in enumerate(size):
+        along = np.exp(-(((np.arange(n) - (n - 1) / 2) / (n / 4)) ** 2) / 2)
+        found = found * along.reshape(*(n if a == axis else 1 for a in range(len(size))))
+    return _for_units(np.broadcast_to(found, images.shape[:-1]), units)
+
+
+@_enter
+def sobel(images: np.ndarray, units: int, first: int, seed: int) -> np.ndarray:
+    """The size of the Sobel gradient, the root of its squares summed over channels."""
+    return _for_units(edges(images), units)
+
+
+@_enter
+def input_magnitude(images: np.ndarray, units: int, first: int, seed: int) -> np.ndarray:
+    """The size of the image's values, the root of their squares summed over channels."""
+    return _for_units(np.sqrt((images.astype("float64") ** 2).sum(axis=-1)), units)
+
+
+@_enter
+def uniform_but_one(images: np.ndarray, units: int, first: int, seed: int) -> np.ndarray:
+    """The same everywhere but in the first pixel (Fake-CAM). It wins metrics that do not ask what a map leaves out."""
+    maps = np.ones((len(images), int(np.prod(images.shape[1:-1])), units), "float32")
+    maps[:, 0] = 0
+    return maps.reshape(*images.shape[:-1], units)
+
+
+def edges(images: np.ndarray) -> np.ndarray:
+    """The size (N, *S) of the Sobel gradient of images (N, *S, C), with the border pixels repeated outside."""
+    images = images.astype("float64")
+    space, total = range(1, images.ndim - 1), np.zeros_like(images, "float64")
+    for along in space:
+        part = images
+        for axis in space:
+            before, after = (_shifted(part, axis, by) for by in (-1, 1))
+            part = after - before if axis == along else before + 2 * part + after
+        total = total + part**2
+    return np.sqrt(np.sum(total, axis=-1))
+
+
+def _shifted(images: np.ndarray, axis: int, by: int) -> np.ndarray:
+    at = np.clip(np.arange(images.shape[axis]) + by, 0, images.shape[axis] - 1)
+    return np.take(images, at, axis=axis)
+
+
+def blurred(maps: np.ndarray, sigma: float) -> np.ndarray:
+    """Maps (N, *S, K) blurred by a Gaussian."""
+    for axis in range(1, maps.ndim - 1):
+        n = maps.shape[axis]
+        weights = np.exp(-((np.arange(n)[:, None] - np.arange(n)) ** 2) / (2 * sigma**2))
+        weights /= weights.sum(axis=1, keepdims=True)
+        maps = np.moveaxis(np.tensordot(weights, maps, (1, axis)), 0, axis)
+    return maps.astype("float32")

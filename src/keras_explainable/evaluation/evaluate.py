@@ -1,0 +1,222 @@
+"""`evaluate`: the values of metrics for the maps of several methods on the same images."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_explainable import data, models
+from keras_explainable.errors import ExplainError, InputError
+from keras_explainable.evaluation.baselines import BASELINES
+from keras_explainable.evaluation.evaluation import Evaluation
+from keras_explainable.evaluation.selection import Applied, Chosen, chosen_methods, chosen_metrics
+from keras_explainable.explaining.arguments import check_seed
+from keras_explainable.explaining.checks import opened, remembered
+from keras_explainable.explaining.explain import Explaining
+from keras_explainable.explaining.frugal import unit_numbers
+from keras_explainable.explaining.loop import asked, run_steps
+from keras_explainable.metrics.case import Case
+from keras_explainable.metrics.inputs import maps_of, masks_of
+from keras_explainable.runtime.compile_cache import options
+
+PILOT = 4  # images whose time is taken before the work
+
+
+def evaluate(
+    model: Any,
+    x: Any,
+    y: Any = None,
+    methods: Any = None,
+    metrics: Any = "default",
+    masks: Any = None,
+    groups: Any = None,
+    baselines: bool = True,
+    seed: int = 0,
+    minutes: float | None = None,
+    *,
+    score: Any = None,
+    batch_size: int | None = None,
+    verbose: int | str = "auto",
+    at_once: int | None = None,
+    precision: str | None = None,
+    run_eagerly: bool | None = None,
+    jit_compile: bool | None = None,
+    leaf: Any = None,
+    shared: Any = None,
+    channels: int | str | None = None,
+) -> Evaluation:
+    """Measure the maps of several methods by several metrics on the same images.
+
+    Args:
+        model, x, y, score, batch_size, at_once, precision, run_eagerly, jit_compile, leaf, shared, channels: as in
+            `ke.explain`. `x` is read once for each method: an array, a list, or a data set that can be read again.
+        methods: names or functions in a list; or a dictionary of these, of (method, its parameters), or of maps
+            (N, *S, K) of any library, by the name that the table shows. "all" takes each registered method, and None a
+            few from different families. A method that cannot explain this model is left out, and `about` says why.
+        metrics: names in a list; or a dictionary of these, or of (name, its parameters), by the name that the table
+            shows. "default" takes `srg` with two fills, `faithfulness_correlation` and `entropy`, and with masks
+            `mass_accuracy` and `pointing_game`.
+        masks: where the object is, (N, *S) or (N, *S, K).
+        groups: (N,), the scene or photo of each image. Images of one group are resampled together.
+        baselines: also measure maps that know nothing of the model, and with masks the "oracle", the mask itself.
+        seed: the seed of the methods, metrics, baselines and intervals.
+        minutes: about how long this may take. The first batch is measured for each method, and the number of images is
+            then cut to what is left of the time; `about` says to how many. None measures all images.
+        verbose: 0 shows no progress.
+
+    Returns:
+        An `Evaluation`: `values` (methods, metrics, N, K), `summary()`, `compare(a, b, metric)`, `to_csv(path)`.
+
+    Raises:
+        InputError: the arguments do not fit, or no method can explain this model. After Ctrl-C or an error, `.partial`
+            of the exception has the methods that were measured.
+    """
+    check_seed(seed)
+    if minutes is not None and not (isinstance(minutes, (int, float)) and minutes > 0):
+        raise InputError(f"minutes={minutes!r} came, and a number above 0, or None, was expected.")
+    y, score = asked(y, score)
+    rows = chosen_methods(methods, seed)
+    wanted = chosen_metrics(metrics, masks is not None)
+    run = _Run(
+        models.told(model, channels, False), x, y, score, models.Leaf.of(leaf, shared), batch_size, masks, seed, at_once
+    )
+    if baselines:
+        rows |= {name: Chosen(name, baseline=function) for name, function in BASELINES.items()}
+        rows |= {"oracle": Chosen("oracle", baseline=None)} if masks is not None else {}
+    with (
+        models.unchanging(),
+        models.blamed(model),
+        options(run_eagerly, jit_compile),
+        models.computing_in(precision),
+        models.adapter(run.model).device(),
+    ):
+        return _measured(run, rows, wanted, groups, minutes, verbose)
+
+
+@dataclass
+class _Run:
+    """What is the same for all methods. `kept` is what metrics share, for each batch."""
+
+    model: Any
+    x: Any
+    y: Any
+    score: Any
+    leaf: Any
+    batch_size: int | None
+    masks: Any
+    seed: int
+    at_once: int | None
+    kept: list[dict] = field(default_factory=list)
+
+    def source(self, images: int | None) -> tuple[data.Batches, int | None]:
+        """The batches, up to so many images."""
+        x, y = self.x, self.y
+        if images is not None:
+            x = x[:images]
+            y = y[:images] if hasattr(y, "shape") and np.ndim(y) else y
+        return opened(self.model, x, y, self.batch_size, self.score, self.leaf)
+
+
+def _measured(
+    run: _Run, rows: dict[str, Chosen], wanted: dict[str, Applied], groups: Any, minutes: float | None, verbose: Any
+) -> Evaluation:
+    """The values of all methods that can explain the model."""
+    found: dict[str, np.ndarray] = {}
+    about: dict[str, Any] = {"seed": run.seed, "left_out": {}, "seconds": {}}
+    images: int | None = None
+    progress = keras.utils.Progbar(len(rows), verbose=1 if verbose == "auto" else int(verbose), unit_name="method")
+    try:
+        if minutes is not None:
+            images = _affordable(run, rows, wanted, 60 * minutes)
+            about["images"] = images
+        for number, (name, row) in enumerate(rows.items(), 1):
+            start = time.perf_counter()
+            try:
+                found[name] = np.concatenate(list(_values(run, row, wanted, images)), axis=1)
+            except ExplainError as error:
+                if row.given is not None or row.is_baseline:
+                    raise
+                about["left_out"][name] = str(error)
+            about["seconds"][name] = time.perf_counter() - start
+            progress.update(number)
+    except (Exception, KeyboardInterrupt) as error:
+        if found:
+            error.partial = _evaluation(found, wanted, rows, groups, about)  # type: ignore[union-attr]
+            error.add_note(f"{len(found)} methods had been measured before this: see this exception's `.partial`.")
+        raise
+    return _evaluation(found, wanted, rows, groups, about)
+
+
+def _evaluation(
+    found: dict, wanted: dict[str, Applied], rows: dict[str, Chosen], groups: Any, about: dict
+) -> Evaluation:
+    if not any(name in found for name, row in rows.items() if not row.is_baseline) and about["left_out"]:
+        name, why = next(iter(about["left_out"].items()))
+        raise InputError(f"No method can explain this model. {name}: {why}")
+    values = np.stack(list(found.values()))
+    groups = None if groups is None else np.asarray(groups)[: values.shape[2]]
+    return Evaluation(
+        values, list(found), list(wanted), {n: r.is_baseline for n, r in rows.items()}, wanted, groups, about
+    )
+
+
+def _values(run: _Run, row: Chosen, wanted: dict[str, Applied], images: int | None) -> Iterator[np.ndarray]:
+    """The values (metrics, B, K) of each batch."""
+    start = 0
+    for number, (batch, indices, maps) in enumerate(_maps(run, row, images)):
+        if len(run.kept) <= number:
+            run.kept.append({})
+        model, first = models.bind(run.model, batch)
+        with models.steady(model):
+            view = models.view(model, first, unit_numbers(model, first, indices), run.score)
+            part = slice(start, start + len(batch))
+            start += len(batch)
+            case = Case.of(view, seed=run.seed, at_once=run.at_once, kept=run.kept[number])
+            count = _units(case)
+            if maps is None:
+                maps = row.made(case.images, count, part, run.masks, run.seed)
+            if run.masks is not None:
+                case.masks = masks_of(np.asarray(run.masks)[part], maps_of(maps))
+            yield np.stack([metric(case, maps_of(maps)).values for metric in wanted.values()])
+
+
+def _units(case: Case) -> int:
+    assert case.view is not None
+    return case.view.unit_count() if case.view.indices is None else int(case.view.indices.shape[1])
+
+
+def _maps(run: _Run, row: Chosen, images: int | None) -> Iterator[tuple]:
+    """Each batch of images and units, and the maps of a method; None where maps need no model."""
+    source, _ = run.source(images)
+    if row.method is None:
+        for batch, indices in source.iterator:
+            yield batch, indices, None
+        return
+    source, batches = remembered(source)
+    params = row.params | ({} if run.score is None else {"score": run.score})
+    step = Explaining(row.method, params, None, True)
+    whole = not getattr(row.method, "repeats", False)
+    for _, output in run_steps(step, whole, run.model, source, 0):
+        yield *batches.popleft(), output[1]
+
+
+def _affordable(run: _Run, rows: dict[str, Chosen], wanted: dict[str, Applied], seconds: float) -> int:
+    """How many images can be measured in so many seconds, by the time that a few take. Steps are compiled meanwhile."""
+    if not hasattr(run.x, "shape"):
+        raise InputError("minutes= came for images that are not one array: give an array, or leave minutes= out.")
+    few, begin = min(PILOT, len(run.x)), time.perf_counter()
+    each = 0.0
+    for row in rows.values():
+        for _ in range(2):  # the first time, steps are compiled
+            start = time.perf_counter()
+            try:
+                list(_values(run, row, wanted, few))
+            except ExplainError:
+                break
+        each += (time.perf_counter() - start) / few
+        run.kept.clear()
+    left = seconds - (time.perf_counter() - begin)
+    return int(min(len(run.x), max(few, left / each)))

@@ -1,0 +1,198 @@
+"""The result of an evaluation: values, a table, and comparisons."""
+
+import csv
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_explainable.errors import InputError
+from keras_explainable.evaluation.selection import Applied
+from keras_explainable.evaluation.statistics import Comparison, compare, holm, interval, rank_intervals
+
+HEADLINES = ("srg", "faithfulness_correlation")
+MATTERS = 0.05  # of the difference between the oracle and random maps
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A method's mean of a metric over images, its 95 % interval, and the interval of its rank among methods."""
+
+    mean: float
+    low: float
+    high: float
+    rank: tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The values of metrics for the maps of methods.
+
+    Args:
+        values: (methods, metrics, N, K); NaN where a metric is not defined.
+        methods, metrics: the names on the first two axes. Baselines are methods, too.
+        baselines: whether each method is a baseline.
+        applied: the metrics with their parameters.
+        groups: (N,), which images are resampled together; None if each is alone.
+        about: seed, seconds of each method, methods that were left out and why, and the number of images if it was cut.
+    """
+
+    values: np.ndarray
+    methods: list[str]
+    metrics: list[str]
+    baselines: dict[str, bool]
+    applied: dict[str, Applied]
+    groups: np.ndarray | None = None
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def of(self, metric: str) -> np.ndarray:
+        """The values (methods, N) of a metric, the mean over units. NaN, for all methods, where one of them is not
+        defined."""
+        values = self.values[:, self._number("metric", metric, self.metrics)]
+        return np.where(np.isnan(values).any(axis=0), np.nan, values).mean(axis=-1)
+
+    def undefined(self, metric: str) -> int:
+        """The number of images without a value of this metric of all methods."""
+        return int(np.isnan(self.of(metric)[0]).sum())
+
+    def summary(self) -> dict[str, dict[str, Cell]]:
+        """By metric and method: the mean over images with its interval, and the interval of its rank among methods that
+        are no baselines."""
+        return {metric: self._column(metric) for metric in self.metrics}
+
+    def _column(self, metric: str) -> dict[str, Cell]:
+        values, higher = self.of(metric).T, self._better(metric) != "lower"
+        kept = ~np.isnan(values[:, 0])
+        if not kept.any():
+            return {name: Cell(math.nan, math.nan, math.nan, None) for name in self.methods}
+        values, groups = values[kept], None if self.groups is None else self.groups[kept]
+        ends = interval(values, groups)
+        ours = [n for n, name in enumerate(self.methods) if not self.baselines[name]]
+        ranks: dict[int, tuple[int, int]] = {}
+        if self._better(metric) and len(ours) > 1:
+            found = rank_intervals(values[:, ours], higher, groups)
+            ranks = {n: (int(low), int(high)) for n, (low, high) in zip(ours, found, strict=True)}
+        return {
+            name: Cell(float(values[:, n].mean()), float(ends[n, 0]), float(ends[n, 1]), ranks.get(n))
+            for n, name in enumerate(self.methods)
+        }
+
+    def margin(self, metric: str) -> float:
+        """A difference that matters: 5 % of the difference between the best row, or the oracle if there is one, and
+        random maps."""
+        means = dict(zip(self.methods, np.nanmean(self.of(metric), axis=1), strict=True))
+        sign = -1 if self._better(metric) == "lower" else 1
+        best = means.get("oracle", max(means.values(), key=lambda m: sign * m))
+        chance = means.get("uniform_noise", min(means.values(), key=lambda m: sign * m))
+        return MATTERS * abs(best - chance)
+
+    def compare(self, a: str, b: str, metric: str) -> Comparison:
+        """Whether method `a` is "better" or "worse" than `b` by a metric, "equal", or "cannot tell: about n images
+        needed" (see `evaluation.compare`).
+
+        Raises:
+            InputError: there is no such method or metric, or the metric does not say which value is better.
+        """
+        if not self._better(metric):
+            raise InputError(f"{metric} describes maps: neither higher nor lower values are better.")
+        values = self.of(metric)
+        one, other = (values[self._number("method", name, self.methods)] for name in (a, b))
+        return compare(one, other, self.margin(metric), self._better(metric) == "higher", self.groups)
+
+    def beats_baselines(self, method: str, metric: str) -> bool:
+        """Whether a method is better than each baseline but the oracle. True if there are none."""
+        others = [name for name, known in self.baselines.items() if known and name in self.methods and name != "oracle"]
+        return all(self.compare(method, name, metric).verdict == "better" for name in others)
+
+    def conclusion(self, metric: str | None = None) -> str:
+        """Which method to use, and whether it matters, in words."""
+        metric = metric or next((m for m in (*HEADLINES, *self.metrics) if m in self.metrics and self._better(m)), None)
+        ours = [name for name in self.methods if not self.baselines[name]]
+        if metric is None or not ours or self.undefined(metric) == len(self.of(metric)[0]):
+            return "No metric here says which method is better."
+        column, sign = self._column(metric), -1 if self._better(metric) == "lower" else 1
+        ours.sort(key=lambda name: -sign * column[name].mean)
+        best, *others = ours
+        found = {name: self.compare(best, name, metric) for name in others}
+        adjusted = dict(zip(others, holm([f.p for f in found.values()]), strict=True)) if others else {}
+        sure = {n for n, f in found.items() if f.verdict == "better" and adjusted[n] <= 0.05}
+        close = {n for n, f in found.items() if f.verdict == "equal"}
+        open_ = [n for n in others if n not in sure | close]
+        images = int((~np.isnan(self.of(metric)[0])).sum())
+        said = [f"By {metric} on {images} images, {best} has the best mean ({column[best].mean:.3g})."]
+        if others and len(sure) == len(others):
+            said.append("It is better than all other methods: use it.")
+        elif sure:
+            said.append(f"It is better than {_listed(sure, others)}.")
+        if close:
+            said.append(f"The choice between it and {_listed(close, others)} does not matter.")
+        if open_:
+            needed = max((found[n].needed or 0 for n in open_), default=0)
+            said.append(
+                f"These images cannot tell it from {_listed(open_, others)}"
+                + (f": about {needed:,} would." if needed > images else ".")
+            )
+        grey = [name for name in ours if not self.beats_baselines(name, metric)]
+        if any(self.baselines.get(n) and n != "oracle" for n in self.methods) and grey:
+            whom = "None of them" if len(grey) == len(ours) else _listed(grey, ours)
+            said.append(
+                f"{whom} {'is' if len(grey) == 1 or whom == 'None of them' else 'are'} "
+                f"{'' if whom == 'None of them' else 'not '}better than all maps that know nothing of the model."
+            )
+        return " ".join(said)
+
+    def rows(self) -> list[list[str]]:
+        """The table as text: the names of the metrics, then a row for each method. A method that is not better than
+        all baselines by the first metric that ranks is in brackets."""
+        summary = self.summary()
+        ranking = next((m for m in self.metrics if self._better(m)), None)
+        rows = [["", *self.metrics]]
+        for name in self.methods:
+            grey = self.baselines[name] or (ranking is not None and not self.beats_baselines(name, ranking))
+            cells = [summary[metric][name] for metric in self.metrics]
+            rows.append([f"({name})" if grey else name, *(f"{c.mean:.3f} [{c.low:.3f}, {c.high:.3f}]" for c in cells)])
+        return rows
+
+    def __str__(self) -> str:
+        rows = self.rows()
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        notes = [f"{m}: {n} images without a value" for m in self.metrics if (n := self.undefined(m))]
+        notes += [f"Left out: {name} ({why})" for name, why in self.about.get("left_out", {}).items()]
+        if "images" in self.about:
+            notes.append(f"Cut to {self.about['images']} images by minutes=.")
+        return "\n".join([*lines, *notes, self.conclusion()])
+
+    def to_csv(self, path: Any) -> None:
+        """Write a line for each value: method, metric, image, unit, value."""
+        with Path(path).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["method", "metric", "image", "unit", "value"])
+            writer.writerows(self._lines())
+
+    def to_pandas(self) -> Any:
+        """A `pandas.DataFrame` with the columns method, metric, image, unit and value. It needs pandas."""
+        import pandas
+
+        return pandas.DataFrame(list(self._lines()), columns=["method", "metric", "image", "unit", "value"])
+
+    def _lines(self) -> Iterable[tuple]:
+        for index, value in np.ndenumerate(self.values):
+            yield self.methods[index[0]], self.metrics[index[1]], index[2], index[3], float(value)
+
+    def _better(self, metric: str) -> str:
+        self._number("metric", metric, self.metrics)
+        return self.applied[metric].record.better
+
+    def _number(self, what: str, name: str, names: list[str]) -> int:
+        if name not in names:
+            raise InputError(f"No {what} is named {name!r} here. There are: {', '.join(names)}.")
+        return names.index(name)
+
+
+def _listed(names: Iterable[str], order: list[str]) -> str:
+    found = [name for name in order if name in set(names)]
+    return found[0] if len(found) == 1 else f"{', '.join(found[:-1])} and {found[-1]}"

@@ -1,0 +1,120 @@
+"""Which methods and metrics an evaluation has."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from keras_explainable import registry
+from keras_explainable.errors import InputError
+from keras_explainable.metrics.inputs import maps_of
+from keras_explainable.metrics.measuring import Measured
+from keras_explainable.metrics.record import METRICS, Need, Record
+
+FEW = ("gradcam", "layercam", "input_x_gradient", "integrated_gradients", "fullgrad", "occlusion")
+DEFAULT: dict[str, tuple[str, dict[str, Any]]] = {
+    "srg": ("srg", {}),
+    "srg (blur)": ("srg", {"fill": "blur"}),
+    "faithfulness_correlation": ("faithfulness_correlation", {}),
+    "entropy": ("entropy", {}),
+}
+WITH_MASKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "mass_accuracy": ("mass_accuracy", {}),
+    "pointing_game": ("pointing_game", {}),
+}
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A row of the table: a method with parameters, maps that were given, or a baseline. A baseline without a function
+    is the oracle, the masks themselves."""
+
+    name: str
+    method: Callable | None = None
+    params: dict[str, Any] = field(default_factory=dict)
+    given: np.ndarray | None = None
+    baseline: Callable | None = None
+
+    @property
+    def is_baseline(self) -> bool:
+        return self.method is None and self.given is None
+
+    def made(self, images: Any, units: int, part: slice, masks: Any, seed: int) -> np.ndarray:
+        """The maps (B, *S, K) of a part of the images, where these need no model."""
+        if self.given is not None:
+            return self.given[part]
+        if self.baseline is not None:
+            return self.baseline(images, units, part.start, seed)
+        found = np.asarray(masks)[part].astype("float32")
+        return found if found.ndim == images.ndim else np.repeat(found[..., None], units, axis=-1)
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A metric with parameters, as a function of a case and maps."""
+
+    record: Record
+    params: dict[str, Any]
+
+    def __call__(self, case: Any, maps: np.ndarray) -> Measured:
+        return self.record.of_case(case, maps, **self.params)
+
+
+def chosen_methods(methods: Any, seed: int) -> dict[str, Chosen]:
+    """The rows of the table by name.
+
+    Raises:
+        InputError, MethodNameError: `methods` are not methods.
+    """
+    if methods is None:
+        methods = [name for name in FEW if name in registry.METHODS]
+    if isinstance(methods, str):
+        methods = [r.name for r in registry.listed()] if methods == "all" else [methods]
+    if not isinstance(methods, Mapping):
+        methods = {registry.named(m): m for m in map(registry.method_of, _several("methods", methods))}
+    return {str(name): _row(str(name), given, seed) for name, given in methods.items()}
+
+
+def _row(name: str, given: Any, seed: int) -> Chosen:
+    if isinstance(given, str) or callable(given):
+        given = given, {}
+    if isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], Mapping):
+        method, params = registry.method_of(given[0]), dict(given[1])
+        if registry.takes(method, "seed"):
+            params = {"seed": seed} | params
+        return Chosen(name, method, params)
+    return Chosen(name, given=maps_of(given))
+
+
+def chosen_metrics(metrics: Any, masked: bool) -> dict[str, Applied]:
+    """The columns of the table by name.
+
+    Raises:
+        InputError: `metrics` are not metrics, or one needs masks that were not given.
+    """
+    if isinstance(metrics, str) and metrics == "default":
+        every = DEFAULT | (WITH_MASKS if masked else {})
+        metrics = {name: of for name, of in every.items() if of[0] in METRICS}
+    if isinstance(metrics, str):
+        metrics = [metrics]
+    if not isinstance(metrics, Mapping):
+        metrics = {str(name): name for name in _several("metrics", metrics)}
+    found = {}
+    for name, given in metrics.items():
+        known, params = given if isinstance(given, tuple) and len(given) == 2 else (given, {})
+        if known not in METRICS:
+            raise InputError(f"No metric is named {known!r}. There are: {', '.join(METRICS)}.")
+        record = METRICS[known]
+        if Need.masks in record.needs and not masked:
+            raise InputError(f"{known} needs masks=, not given here.")
+        if Need.method in record.needs:
+            raise InputError(f"{known} needs a method, and cannot be part of an evaluation: call ke.metrics.{known}.")
+        found[str(name)] = Applied(record, dict(params))
+    return found
+
+
+def _several(name: str, given: Any) -> list:
+    if not isinstance(given, Iterable) or not (found := list(given)):
+        raise InputError(f"{name}={given!r} came, and a list of {name} was expected.")
+    return found
