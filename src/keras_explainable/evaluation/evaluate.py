@@ -13,6 +13,7 @@ from keras_explainable.errors import ExplainError, InputError
 from keras_explainable.evaluation.baselines import BASELINES
 from keras_explainable.evaluation.evaluation import Evaluation
 from keras_explainable.evaluation.selection import Applied, Chosen, chosen_methods, chosen_metrics
+from keras_explainable.evaluation.statistics import numbered
 from keras_explainable.explaining.arguments import check_seed
 from keras_explainable.explaining.checks import opened, remembered
 from keras_explainable.explaining.explain import Explaining
@@ -20,6 +21,7 @@ from keras_explainable.explaining.frugal import unit_numbers
 from keras_explainable.explaining.loop import asked, run_steps
 from keras_explainable.metrics.case import Case
 from keras_explainable.metrics.inputs import maps_of, masks_of
+from keras_explainable.metrics.measuring import check_maps
 from keras_explainable.runtime.compile_cache import options
 
 PILOT = 4  # images whose time is taken before the work
@@ -83,6 +85,7 @@ def evaluate(
     run = _Run(
         models.told(model, channels, False), x, y, score, models.Leaf.of(leaf, shared), batch_size, masks, seed, at_once
     )
+    _check(run, rows, groups)
     if baselines:
         rows |= {name: Chosen(name, baseline=function) for name, function in BASELINES.items()}
         rows |= {"oracle": Chosen("oracle", baseline=None)} if masks is not None else {}
@@ -118,6 +121,24 @@ class _Run:
             x = x[:images]
             y = y[:images] if hasattr(y, "shape") and np.ndim(y) else y
         return opened(self.model, x, y, self.batch_size, self.score, self.leaf)
+
+
+def _check(run: _Run, rows: dict[str, Chosen], groups: Any) -> None:
+    """Raise, before any work, if maps, masks or groups do not fit the images. Batches are checked as they come."""
+    if not hasattr(run.x, "shape"):
+        return
+    _, total = run.source(None)
+    number = total or len(run.x)
+    if groups is not None:
+        numbered(groups, number)
+    for row in rows.values():
+        if row.given is not None:
+            check_maps(run.model, run.x, run.y, run.score, row.given, number)
+    if run.masks is not None:
+        size = tuple(models.size(*models.bind(run.model, run.x[:1])))
+        shape = np.shape(run.masks)
+        units = shape[-1] if len(shape) == len(size) + 2 else 1
+        masks_of(run.masks, np.broadcast_to(np.float32(0), (number, *size, units)))
 
 
 def _measured(

@@ -77,7 +77,7 @@ def measure(
     with models.unchanging(), models.blamed(model):
         source, total = opened(model, x, y, batch_size, step_score, leaf, steps)
         if total is not None:
-            _check_maps(model, x, y, step_score, maps, total)
+            check_maps(model, x, y, step_score, maps, total)
         source = source._replace(iterator=_with_rows(source.iterator, maps, masks))
         parts: list[dict] = []
         with options(run_eagerly, jit_compile), models.computing_in(precision), models.adapter(model).device():
@@ -137,7 +137,7 @@ def _with_rows(batches: Iterator[tuple], maps: np.ndarray, masks: np.ndarray | N
         raise InputError(f"{len(maps)} maps came for {start} images: give a map for each image, and no more.")
 
 
-def _check_maps(model: Any, x: Any, y: Any, score: Any, maps: np.ndarray, total: int) -> None:
+def check_maps(model: Any, x: Any, y: Any, score: Any, maps: np.ndarray, total: int) -> None:
     """Raise if maps do not have the number, the size and the units of the images."""
     first = x[:1] if hasattr(x, "shape") else np.asarray(x[:1])
     size = tuple(models.size(*models.bind(model, first)))

@@ -1,0 +1,183 @@
+"""`ke.evaluate`: the same values as metrics alone, once what is shared, and what it concludes."""
+
+import csv
+
+import keras
+import numpy as np
+import pytest
+
+import keras_explainable as ke
+from keras_explainable.evaluation.baselines import BASELINES, edges
+from support import keras_models
+from support.left_as_found import same, state
+
+X = keras_models.images("functional", 6)
+Y = np.array([0, 1, 2, 3, 4, 0])
+FEW = {"srg": ("srg", {"points": 4}), "correlation": ("faithfulness_correlation", {"subsets": 16, "cells": 4})}
+METHODS = ["gradcam", "input_x_gradient", "occlusion"]
+
+
+def model():
+    return keras_models.build_once("functional")
+
+
+def evaluate(methods=("gradcam", "input_x_gradient"), metrics=FEW, x=X, y=Y, **params):
+    return ke.evaluate(model(), x, y, methods, metrics, verbose=0, **params)
+
+
+def test_values_are_those_of_the_metrics_alone():
+    found = evaluate(baselines=False, batch_size=4)
+    for row, method in enumerate(found.methods):
+        maps = ke.explain(method, model(), X, Y, verbose=0).maps
+        alone = ke.metrics.srg(model(), X, Y, maps, points=4).values
+        np.testing.assert_allclose(found.values[row, 0], alone, atol=1e-5)
+        other = ke.metrics.faithfulness_correlation(model(), X, Y, maps, subsets=16, cells=4).values
+        np.testing.assert_allclose(found.values[row, 1], other, atol=1e-4)
+
+
+def test_what_does_not_depend_on_maps_runs_once_for_all_methods():
+    seen = []
+
+    def black_box(images):
+        seen.append(len(images))
+        return np.asarray(images).sum(axis=(1, 2))
+
+    maps = np.random.default_rng(0).normal(size=(4, 3, 8, 8, 1))
+    x = np.random.default_rng(1).normal(size=(3, 8, 8, 3)).astype("float32")
+    metrics = {"a": ("faithfulness_correlation", {"subsets": 32}), "b": ("infidelity", {"subsets": 32})}
+
+    def forwards(number):
+        seen.clear()
+        ke.evaluate(
+            black_box, x, 0, dict(zip("pqrs"[:number], maps, strict=False)), metrics, baselines=False, verbose=0
+        )
+        return sum(n for n in seen if n > 3)
+
+    one = forwards(1)
+    assert one == 3 * 32 and forwards(4) == one
+
+
+def test_batches_change_nothing_and_the_model_is_left_as_it_was():
+    fresh = keras_models.build("functional")
+    before = state(fresh)
+    whole = ke.evaluate(fresh, X, Y, ["gradcam"], FEW, verbose=0)
+    same(before, state(fresh))
+    np.testing.assert_allclose(whole.values, evaluate(["gradcam"], batch_size=2).values, atol=1e-4)
+    assert np.array_equal(whole.values, ke.evaluate(fresh, X, Y, ["gradcam"], FEW, verbose=0).values)
+
+
+def test_methods_of_all_kinds():
+    maps = ke.explain("gradcam", model(), X, Y, verbose=0).maps
+    methods = {"by name": "gradcam", "with": ("occlusion", {"patch": 6}), "given": maps, "mine": _mine}
+    found = evaluate(methods, baselines=False)
+    assert found.methods == list(methods)
+    np.testing.assert_allclose(found.values[0], found.values[2], atol=1e-6)
+
+
+def _mine(model, inputs, indices=None, score=None):
+    return ke.methods.gradient.gradients(model, inputs, indices, score)
+
+
+def test_a_method_that_cannot_explain_the_model_is_left_out():
+    found = evaluate(["gradcam", "attention_rollout"], baselines=False)
+    assert found.methods == ["gradcam"] and "attention" in found.about["left_out"]["attention_rollout"]
+    assert "Left out: attention_rollout" in str(found)
+    with pytest.raises(ke.errors.InputError, match="No method can explain this model"):
+        evaluate(["attention_rollout"])
+
+
+def test_the_table_the_oracle_and_the_files(tmp_path):
+    masks = np.zeros(X.shape[:-1], bool)
+    masks[:, 5:12, 4:14] = True
+    found = evaluate(["gradcam"], masks=masks)
+    assert found.methods == ["gradcam", *BASELINES, "oracle"]
+    text = str(found)
+    assert "(sobel)" in text and "By srg on 6 images, gradcam has the best mean" in text
+    found.to_csv(tmp_path / "values.csv")
+    rows = list(csv.DictReader((tmp_path / "values.csv").open()))
+    assert len(rows) == found.values.size
+    first = [r for r in rows if (r["method"], r["metric"], r["image"], r["unit"]) == ("sobel", "srg", "2", "0")]
+    sobel = found.methods.index("sobel")
+    assert float(first[0]["value"]) == found.values[sobel, 0, 2, 0]
+    cell = found.summary()["srg"]["sobel"]
+    assert cell.mean == pytest.approx(found.values[sobel, 0].mean()) and cell.low <= cell.mean <= cell.high
+
+
+def test_verdicts_and_conclusion():
+    rng = np.random.default_rng(0)
+    base = rng.normal(0.5, 0.1, (40, 1))
+    values = np.stack([base + 0.3, base, base + 0.001 * rng.normal(size=base.shape), rng.normal(0, 0.1, (40, 1))])[
+        :, None
+    ]
+    metrics = evaluate(["gradcam"]).applied
+    found = ke.evaluation.Evaluation(
+        values,
+        ["a", "b", "c", "uniform_noise"],
+        ["srg"],
+        {"a": False, "b": False, "c": False, "uniform_noise": True},
+        metrics,
+    )
+    assert found.margin("srg") == pytest.approx(0.05 * (values[0].mean() - values[3].mean()))
+    assert [str(found.compare(*pair, "srg")) for pair in ("ab", "ba", "bc")] == ["better", "worse", "equal"]
+    assert found.conclusion() == (
+        f"By srg on 40 images, a has the best mean ({values[0].mean():.3g}). It is better than all other methods: use it."
+    )
+    values[0, 0, 3] = np.nan  # then image 3 is left out, for all
+    assert found.undefined("srg") == 1 and np.isnan(found.of("srg")[:, 3]).all()
+    with pytest.raises(ke.errors.InputError, match="No method is named 'd' here"):
+        found.compare("a", "d", "srg")
+
+
+def test_minutes_cut_the_images():
+    found = evaluate(["gradcam"], {"srg": ("srg", {"points": 3})}, minutes=1e-6, baselines=False)
+    assert found.about["images"] == found.values.shape[2] == 4
+    assert "Cut to 4 images" in str(found)
+    whole = evaluate(["gradcam"], {"srg": ("srg", {"points": 3})}, minutes=5, baselines=False)
+    assert whole.values.shape[2] == 6
+    np.testing.assert_allclose(whole.values[:, :, :4], found.values, atol=1e-5)
+
+
+def test_what_was_measured_is_kept():
+    def breaks(model, inputs, indices=None, score=None):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        evaluate({"gradcam": "gradcam", "breaks": breaks}, baselines=False)
+    assert caught.value.partial.methods == ["gradcam"]
+    np.testing.assert_allclose(caught.value.partial.values, evaluate(["gradcam"], baselines=False).values, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        ({"methods": "grad_cm"}, "No method is named"),
+        ({"methods": []}, r"methods=\[\] came"),
+        ({"metrics": ["sgr"]}, "No metric is named 'sgr'"),
+        ({"metrics": []}, r"metrics=\[\] came"),
+        ({"minutes": 0}, "minutes=0"),
+        ({"methods": {"given": np.zeros((6, 3, 3, 1))}}, "Maps of shape"),
+        ({"groups": [1, 2]}, "a group for each image"),
+        ({"masks": np.zeros((6, 3, 3))}, "Masks of shape"),
+    ],
+)
+def test_bad_arguments_are_refused(given, match):
+    with pytest.raises(ke.errors.ExplainError, match=match):
+        str(evaluate(**given))
+
+
+def test_baselines():
+    x = np.random.default_rng(0).random((3, 10, 12, 2)).astype("float32")
+    for name, baseline in BASELINES.items():
+        maps = baseline(x, 2, 0, 0)
+        assert maps.shape == (3, 10, 12, 2), name
+        np.testing.assert_array_equal(maps[1:], baseline(x[1:], 2, 1, 0), err_msg=name)  # each image by itself
+    i, j = 4, 7
+    window = x[1, i - 1 : i + 2, j - 1 : j + 2].astype("float64")
+    smooth = np.array([1, 2, 1])
+    across = np.einsum("abc,a->bc", window, smooth)[2] - np.einsum("abc,a->bc", window, smooth)[0]
+    down = np.einsum("abc,b->ac", window, smooth)[2] - np.einsum("abc,b->ac", window, smooth)[0]
+    assert edges(x)[1, i, j] == pytest.approx(np.sqrt((across**2 + down**2).sum()))
+    assert BASELINES["center_gaussian"](x, 1, 0, 0)[0, 4, 5, 0] == pytest.approx(
+        np.exp(-((0.5 / 2.5) ** 2) / 2 - (0.5 / 3) ** 2 / 2)
+    )
+    assert keras.config.floatx() == "float32"
