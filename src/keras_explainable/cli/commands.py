@@ -1,6 +1,5 @@
 """The commands, with their arguments and options."""
 
-import re
 import runpy
 import sys
 from collections.abc import Sequence
@@ -11,85 +10,15 @@ import numpy as np
 import typer
 
 from keras_explainable import viz
-from keras_explainable.cli.choices import NAME, Backend, Fit
+from keras_explainable.cli import options
+from keras_explainable.cli.choices import NAME
 from keras_explainable.cli.explanation_job import COMPARED, REPORT, Job, Sources, ending, highest, method_list, table
 from keras_explainable.cli.failures import friendly
 
 HELP = (
     "Explain what an image model looked at. Start with `keras-explainable demo` or `keras-explainable explain IMAGE`."
 )
-GRADCAM, ALL, NOWHERE = ["gradcam"], ["all"], list[Path]()
-METHODS_HELP = "A method from `keras-explainable methods`, or all. Can be repeated."
-MODEL_HELP = (
-    "demo, a keras.applications name (ImageNet weights), a .keras or .h5 file, or package.module:factory, a function "
-    "that is imported and called (see --path). With --unsafe on torch, also a TorchScript file (.pt, .pth) or a "
-    "torch.export archive (.pt2)."
-)
-PATH_HELP = (
-    "Also search this folder for the module of package.module:factory, after the installed packages. The current "
-    "folder is searched only if it is named: --path ."
-)
-SCALE_HELP = (
-    "The pixel values that the model takes: raw (0..255), unit (0..1), tf (-1..1), torch (normalized by ImageNet's "
-    "mean and standard deviation: the guess for PyTorch modules), caffe."
-)
-FIT_HELP = (
-    "How to bring an image of another shape to the model's size: stretch it, crop it to its middle, or pad it with "
-    "grey. Maps are drawn over what the model saw."
-)
-OTHERS = "--model names another, such as ResNet50V2."
-REPETITIONS_HELP = (
-    "The largest number of repetitions of a method, or of channels of scorecam. With fewer than 200, methods that hide "
-    "parts of the image show noise. Methods without repetitions, such as occlusion and ablationcam, take their full "
-    "time."
-)
-
-# Arguments and options of several commands.
-Images = Annotated[
-    list[Path],
-    typer.Argument(metavar="IMAGE", help="Image files of any size. --fit sets how they get the model's size."),
-]
-Method = Annotated[list[str], typer.Option("--method", "-m", help=METHODS_HELP)]
-Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The folder for the pictures.")]
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace existing files. Without it, the command stops if a file exists.")
-]
-MaxPixels = Annotated[
-    int,
-    typer.Option(
-        min=1, metavar="N", help="Leave out images with more pixels. More than 178 million pixels are never read."
-    ),
-]
-Model = Annotated[str | None, typer.Option("--model", help=MODEL_HELP, show_default="demo")]
-Size = Annotated[
-    str | None,
-    typer.Option(metavar="HxW", help="Image size, such as 32 or 240x320, for a model that takes any size."),
-]
-Scale = Annotated[str | None, typer.Option(help=SCALE_HELP)]
-FitTo = Annotated[
-    Fit | None,
-    typer.Option("--fit", help=FIT_HELP, show_default="crop for ImageNet weights of keras.applications, else stretch"),
-]
-Weights = Annotated[str, typer.Option(help="imagenet or none (random), for a model of keras.applications.")]
-Unsafe = Annotated[
-    bool,
-    typer.Option(
-        "--unsafe", help="Let a model file run its own code. Use it only for files that you trust like a program."
-    ),
-]
-
-
-def _look_in(folders: list[Path]) -> list[Path]:
-    sys.path.extend(str(folder.resolve()) for folder in folders)
-    return folders
-
-
-LookIn = Annotated[
-    list[Path],
-    typer.Option("--path", metavar="DIR", help=PATH_HELP, exists=True, file_okay=False, callback=_look_in),
-]
-On = Annotated[Backend | None, typer.Option(help="Run on this framework.", show_default=False)]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+GRADCAM, ALL = ["gradcam"], ["all"]
 
 cli = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -114,9 +43,9 @@ def _version(
 @cli.command()
 @friendly
 def explain(
-    images: Images,
-    model: Model = None,
-    method: Method = GRADCAM,
+    images: options.Images,
+    model: options.Model = None,
+    method: options.Method = GRADCAM,
     unit: Annotated[
         str,
         typer.Option(metavar="N|top-K", help="The unit to explain: its number, its name, predicted, or the K highest."),
@@ -125,61 +54,61 @@ def explain(
         str | None,
         typer.Option(metavar="PATH", help="The layer for CAM methods, from `keras-explainable layers`."),
     ] = None,
-    out: Out = Path("explained"),
-    overwrite: Overwrite = False,
-    max_pixels: MaxPixels = viz.image_files.MAX_PIXELS,
+    out: options.Out = Path("explained"),
+    overwrite: options.Overwrite = False,
+    max_pixels: options.MaxPixels = viz.image_files.MAX_PIXELS,
     report: Annotated[
         bool, typer.Option("--report", help="Also write report.html, with all maps side by side.")
     ] = False,
-    weights: Weights = "imagenet",
-    scale: Scale = None,
-    size: Size = None,
-    fit: FitTo = None,
-    unsafe: Unsafe = False,
-    look_in: LookIn = NOWHERE,
-    backend: On = None,
-    debug: Debug = False,
+    weights: options.Weights = "imagenet",
+    scale: options.Scale = None,
+    size: options.Size = None,
+    fit: options.FitTo = None,
+    unsafe: options.Unsafe = False,
+    look_in: options.LookIn = options.NOWHERE,
+    backend: options.On = None,
+    debug: options.Debug = False,
 ) -> None:
     """Explain images. Save one picture for each image and method: the image beside its maps."""
-    methods = _methods(method, layer)
+    methods = options.named_methods(method, layer)
     sources = Sources(images, [ending(name) for name in methods], max_pixels)
     place = viz.output.Out(out, overwrite)
     place.check([*sources.files, *[REPORT] * report])
-    loaded = _load(model, weights, unsafe, scale, size)
-    _print_guess(loaded)
+    loaded = options.load_model(model, weights, unsafe, scale, size)
+    options.print_guess(loaded)
     job = Job(loaded, sources, unit, {"layer": layer} if layer else {}, fit=fit)
-    _print_fits(job)
+    options.print_fits(job)
     results = _run_those_that_fit(job, methods) if "all" in method else {name: job.run(name) for name in methods}
     made = job.save(results, place)
-    _print_embedded(model)
+    options.print_embedded(model)
     typer.echo(made)
     if report:
         typer.echo(viz.tables.printable(f"Report: {job.report(results, place)}"))
-    _print_left_out(sources)
+    options.print_left_out(sources)
 
 
 @cli.command()
 @friendly
 def compare(
-    images: Images,
-    model: Model = None,
-    methods: Annotated[list[str], typer.Option("--methods", "--method", "-m", help=METHODS_HELP)] = ALL,
+    images: options.Images,
+    model: options.Model = None,
+    methods: Annotated[list[str], typer.Option("--methods", "--method", "-m", help=options.METHODS_HELP)] = ALL,
     unit: Annotated[str, typer.Option(metavar="N|top-1", help="The unit to explain: its number or name.")] = "top-1",
     repetitions: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help=REPETITIONS_HELP),
+        typer.Option(min=1, metavar="N", help=options.REPETITIONS_HELP),
     ] = None,
-    out: Out = Path("compared"),
-    overwrite: Overwrite = False,
-    max_pixels: MaxPixels = viz.image_files.MAX_PIXELS,
-    weights: Weights = "imagenet",
-    scale: Scale = None,
-    size: Size = None,
-    fit: FitTo = None,
-    unsafe: Unsafe = False,
-    look_in: LookIn = NOWHERE,
-    backend: On = None,
-    debug: Debug = False,
+    out: options.Out = Path("compared"),
+    overwrite: options.Overwrite = False,
+    max_pixels: options.MaxPixels = viz.image_files.MAX_PIXELS,
+    weights: options.Weights = "imagenet",
+    scale: options.Scale = None,
+    size: options.Size = None,
+    fit: options.FitTo = None,
+    unsafe: options.Unsafe = False,
+    look_in: options.LookIn = options.NOWHERE,
+    backend: options.On = None,
+    debug: options.Debug = False,
 ) -> None:
     """Compare the maps of many methods in one picture for each image, with times and peaks.
 
@@ -187,19 +116,19 @@ def compare(
     if highest(unit) > 1:
         hint = f"Use explain --unit {unit} -m METHOD to show several."
         raise typer.BadParameter(f"compare shows one unit of each image. Got {unit!r}. {hint}", param_hint="--unit")
-    names = _methods(methods, None)
+    names = options.named_methods(methods, None)
     sources = Sources(images, [ending(COMPARED)], max_pixels)
     place = viz.output.Out(out, overwrite)
     place.check(sources.files)
-    loaded = _load(model, weights, unsafe, scale, size)
-    _print_guess(loaded)
+    loaded = options.load_model(model, weights, unsafe, scale, size)
+    options.print_guess(loaded)
     job = Job(loaded, sources, unit, {}, repetitions, fit)
-    _print_fits(job)
+    options.print_fits(job)
     made = job.compare(_run_those_that_fit(job, names), place)
-    _print_embedded(model)
+    options.print_embedded(model)
     for path in made:
         typer.echo(viz.tables.printable(path))
-    _print_left_out(sources)
+    options.print_left_out(sources)
 
 
 @cli.command()
@@ -209,35 +138,35 @@ def dump(
         Path | None,
         typer.Argument(metavar="[DIR]", help="A folder of images. Default: the sample scenes."),
     ] = None,
-    model: Model = None,
-    method: Method = ALL,
-    out: Out = Path("results"),
-    overwrite: Overwrite = False,
-    max_pixels: MaxPixels = viz.image_files.MAX_PIXELS,
-    weights: Weights = "imagenet",
-    scale: Scale = None,
-    size: Size = None,
-    fit: FitTo = None,
-    unsafe: Unsafe = False,
-    look_in: LookIn = NOWHERE,
-    backend: On = None,
-    debug: Debug = False,
+    model: options.Model = None,
+    method: options.Method = ALL,
+    out: options.Out = Path("results"),
+    overwrite: options.Overwrite = False,
+    max_pixels: options.MaxPixels = viz.image_files.MAX_PIXELS,
+    weights: options.Weights = "imagenet",
+    scale: options.Scale = None,
+    size: options.Size = None,
+    fit: options.FitTo = None,
+    unsafe: options.Unsafe = False,
+    look_in: options.LookIn = options.NOWHERE,
+    backend: options.On = None,
+    debug: options.Debug = False,
 ) -> None:
     """Draw maps over all images in a folder: one picture of the image's size for each image and method."""
     from keras_explainable.gallery import image_folder as dumping
 
-    methods, loaded = _methods(method, None), _load(model, weights, unsafe, scale, size)
-    _print_guess(loaded)
+    methods, loaded = options.named_methods(method, None), options.load_model(model, weights, unsafe, scale, size)
+    options.print_guess(loaded)
     made = dumping.make(loaded, folder, out, methods, sys.stdout.isatty(), fit, overwrite, max_pixels)
     if folder:  # the sample scenes are what the embedded network knows
-        _print_embedded(model)
+        options.print_embedded(model)
     typer.echo(str(made))
     raise typer.Exit(0 if made.pictures and made.left_out.keys() <= set(methods) else 1)
 
 
 @cli.command()
 @friendly
-def methods(debug: Debug = False) -> None:
+def methods(debug: options.Debug = False) -> None:
     """List the methods by family: what each needs, what it costs in passes of the model, and what it shows."""
     import keras_explainable as ke
 
@@ -248,14 +177,14 @@ def methods(debug: Debug = False) -> None:
 @friendly
 def layers(
     named: Annotated[str | None, typer.Argument(metavar="MODEL", help="The same as --model.")] = None,
-    model: Model = None,
+    model: options.Model = None,
     all: Annotated[bool, typer.Option("--all", help="Also list layers without places in the image.")] = False,
-    weights: Weights = "imagenet",
-    size: Size = None,
-    unsafe: Unsafe = False,
-    look_in: LookIn = NOWHERE,
-    backend: On = None,
-    debug: Debug = False,
+    weights: options.Weights = "imagenet",
+    size: options.Size = None,
+    unsafe: options.Unsafe = False,
+    look_in: options.LookIn = options.NOWHERE,
+    backend: options.On = None,
+    debug: options.Debug = False,
 ) -> None:
     """List the layers that can be explained (--layer) with their shapes, in the order in which they run.
 
@@ -265,8 +194,8 @@ def layers(
 
     if named and model and named != model:
         raise typer.BadParameter(f"MODEL and --model are the same. Got {named!r} and {model!r}.", param_hint="--model")
-    loaded = _load(model or named, weights, unsafe, size=size)
-    _print_embedded(model or named)
+    loaded = options.load_model(model or named, weights, unsafe, size=size)
+    options.print_embedded(model or named)
     blank = loaded.preprocess(np.zeros((1, *loaded.size, 3), "uint8"))
     found = inspection.signals(loaded.model, blank)
     signals = [s for s in found if all or s.reading or len(s.shape) == 4]
@@ -290,12 +219,12 @@ def demo(
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="DIR", help="The folder for the report and the pictures.")
     ] = Path("demo"),
-    model: Model = None,
+    model: options.Model = None,
     images: Annotated[int, typer.Option(min=1, help="The number of scenes to show.")] = 6,
-    look_in: LookIn = NOWHERE,
-    overwrite: Overwrite = False,
-    backend: On = None,
-    debug: Debug = False,
+    look_in: options.LookIn = options.NOWHERE,
+    overwrite: options.Overwrite = False,
+    backend: options.On = None,
+    debug: options.Debug = False,
 ) -> None:
     """Explain the sample scenes by every method, and report how often the maps point at the object.
 
@@ -303,33 +232,6 @@ def demo(
     words = ["--out", str(out), "--images", str(images), *(["--model", model] if model else []), *["--debug"] * debug]
     words += ["--overwrite"] * overwrite
     raise typer.Exit(runpy.run_module("keras_explainable.gallery")["main"](words))  # a separate program
-
-
-def _methods(names: Sequence[str], layer: str | None) -> list[str]:
-    """Return each named method once. A usage error if a method is unknown, or takes no layer and one is given."""
-    from keras_explainable import registry
-
-    known = [record.name for record in registry.listed()]
-    if "all" in names:
-        whole = [name for name in known if layer and not _takes_layer(name)]
-        if whole:
-            typer.echo(f"Left out: {', '.join(whole)}: they explain the whole model, not one layer.", err=True)
-        return [name for name in known if name not in whole]
-    names = list(dict.fromkeys(names))
-    for name in names:
-        if name not in known:
-            near = registry.nearest(name)
-            hint = f"Did you mean {near[0]}?" if near else f"Expected one of: {', '.join(known)}."
-            raise typer.BadParameter(f"There is no method {name!r}. {hint}", param_hint="--method")
-        if layer and not _takes_layer(name):
-            raise typer.BadParameter(f"{name} explains the whole model, not one layer.", param_hint="--layer")
-    return names
-
-
-def _takes_layer(name: str) -> bool:
-    from keras_explainable import registry
-
-    return registry.takes(registry.get(name), "layer")
 
 
 def _run_those_that_fit(job: Job, names: Sequence[str]) -> dict[str, Any]:
@@ -352,41 +254,3 @@ def _run_those_that_fit(job: Job, names: Sequence[str]) -> dict[str, Any]:
     for line in viz.tables.left_out(left_out):
         typer.echo(line, err=True)
     return results
-
-
-def _load(model: str | None, weights: str, unsafe: bool, scale: str | None = None, size: str | None = None) -> Any:
-    from keras_explainable import loading
-
-    if weights not in ("imagenet", "none"):
-        raise typer.BadParameter(f"Expected imagenet or none. Got {weights!r}.", param_hint="--weights")
-    if scale not in (None, *loading.SCALES):
-        raise typer.BadParameter(f"Expected one of: {', '.join(loading.SCALES)}.", param_hint="--scale")
-    if size and not re.fullmatch(r"[1-9]\d{0,8}(x[1-9]\d{0,8})?", size):
-        raise typer.BadParameter(f"Expected a number, or HxW such as 240x320. Got {size!r}.", param_hint="--size")
-    sides = [int(side) for side in size.split("x")] if size else []
-    return loading.load(
-        model, None if weights == "none" else weights, not unsafe, scale, (sides[0], sides[-1]) if sides else None
-    )
-
-
-def _print_embedded(model: str | None) -> None:
-    if model is None:
-        print(f"No --model: using the embedded network, which knows only painted shapes. {OTHERS}", file=sys.stderr)
-
-
-def _print_fits(job: Job) -> None:
-    for line in viz.framing.lines(job.fits):
-        print(line, file=sys.stderr)
-
-
-def _print_left_out(sources: Sources) -> None:
-    """Print which images were left out and why, and exit with 1 if there are any."""
-    for line in viz.tables.left_out(sources.left_out):
-        typer.echo(line, err=True)
-    if sources.left_out:
-        raise typer.Exit(1)
-
-
-def _print_guess(loaded: Any) -> None:
-    if loaded.preprocess.guessed:
-        print(f"Images are scaled by {loaded.preprocess.name!r}, a guess. Set --scale if it is wrong.", file=sys.stderr)

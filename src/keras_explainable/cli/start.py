@@ -37,6 +37,6 @@ def _note(message: object, *_: Any, **__: Any) -> str:
 
 def app() -> Any:
     """Return the Typer application."""
-    from keras_explainable.cli.commands import cli
+    from keras_explainable.cli.evaluation_commands import cli
 
     return cli

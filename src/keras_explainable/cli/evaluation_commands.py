@@ -1,0 +1,138 @@
+"""The commands that measure maps: `evaluate` and `metrics`."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from keras_explainable import errors, viz
+from keras_explainable.cli import options
+from keras_explainable.cli.commands import cli
+from keras_explainable.cli.explanation_job import Job, Sources, cut_to_width, table
+from keras_explainable.cli.failures import friendly
+
+DEFAULT = ["default"]
+
+
+@cli.command()
+@friendly
+def evaluate(
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE|DIR", help="Image files of any size, or folders of them.")
+    ],
+    model: options.Model = None,
+    methods: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--methods", "--method", "-m", help=options.METHODS_HELP, show_default="a few of different families"
+        ),
+    ] = None,
+    metrics: Annotated[
+        list[str], typer.Option("--metrics", "--metric", help="A metric from `keras-explainable metrics`, or default.")
+    ] = DEFAULT,
+    masks: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            exists=True,
+            file_okay=False,
+            help="A folder with a mask for each image, by the same name: an image that is black outside of the object.",
+        ),
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, metavar="N", help="About how long it may take. Fewer images are measured.")
+    ] = None,
+    unit: Annotated[str, typer.Option(metavar="N|top-1", help="The unit to explain: its number or name.")] = "top-1",
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write all values to this file.")] = None,
+    overwrite: options.Overwrite = False,
+    max_pixels: options.MaxPixels = viz.image_files.MAX_PIXELS,
+    weights: options.Weights = "imagenet",
+    scale: options.Scale = None,
+    size: options.Size = None,
+    fit: options.FitTo = None,
+    unsafe: options.Unsafe = False,
+    look_in: options.LookIn = options.NOWHERE,
+    backend: options.On = None,
+    debug: options.Debug = False,
+) -> None:
+    """Measure which methods explain this model best on these images, and say whether the choice matters.
+
+    The table has a row for each method and for baselines that know nothing of the model. Each cell is the mean over
+    images with its 95 % interval. A name in brackets is not better than all baselines."""
+    import keras_explainable as ke
+
+    names = options.named_methods(methods, None) if methods else None
+    if csv is not None and csv.exists() and not overwrite:
+        raise errors.OutputError(f"{csv} exists: add --overwrite, or choose another file.")
+    found = list(_files(images))
+    alone = [] if masks is None else [path for path in found if not _mask_file(path, masks)]
+    if len(alone) == len(found):
+        raise errors.InputError(
+            f"No mask in {masks} has the name of an image." if alone else "The folders that were named hold no images."
+        )
+    sources = Sources([path for path in found if path not in alone], [""], max_pixels)
+    sources.left_out |= {str(path): f"No mask in {masks} has its name." for path in alone}
+    loaded = options.load_model(model, weights, unsafe, scale, size)
+    options.print_guess(loaded)
+    job = Job(loaded, sources, unit, {}, fit=fit)
+    options.print_fits(job)
+    where = None if masks is None else _masks(job, masks, fit or loaded.preprocess.fit)
+    result = ke.evaluate(
+        loaded.model,
+        job.inputs,
+        job.units,
+        names,
+        "default" if metrics == DEFAULT else metrics,
+        where,
+        minutes=minutes,
+        verbose=int(sys.stderr.isatty() and sys.stdout.isatty()),
+    )
+    options.print_embedded(model)
+    typer.echo("\n".join(map(viz.tables.printable, str(result).splitlines())))
+    if csv is not None:
+        result.to_csv(csv)
+    options.print_left_out(sources)
+
+
+@cli.command()
+@friendly
+def metrics(debug: options.Debug = False) -> None:
+    """List the metrics: what each needs, which values are better, what random maps reach, and what it measures."""
+    import keras_explainable as ke
+
+    rows = [
+        [r.name, r.group, ", ".join(sorted(r.needs)) or "maps", r.better or "-", r.chance, r.summary]
+        for r in ke.metrics.list()
+    ]
+    typer.echo(cut_to_width(table(["metric", "group", "needs", "better", "chance", "what it measures"], rows)))
+
+
+def _files(given: Sequence[Path]) -> Iterator[Path]:
+    """The image files that were named, and those in the folders that were named."""
+    from keras_explainable.gallery import image_folder
+
+    for path in given:
+        if path.is_dir():
+            yield from (p for p in sorted(path.iterdir()) if p.suffix.lower() in image_folder.SUFFIXES)
+        else:
+            yield path
+
+
+def _mask_file(image: Path, masks: Path) -> Path | None:
+    """The mask of an image: the file of the same name, with any suffix."""
+    return next((p for p in sorted(masks.iterdir()) if p.stem == image.stem and p.is_file()), None)
+
+
+def _masks(job: Job, folder: Path, fit: str) -> np.ndarray:
+    """The masks (N, H, W) of a job's images, brought to the model's size as the images were."""
+    found: list[Any] = []
+    for path, _ in job.named:
+        file = _mask_file(path, folder)
+        assert file is not None
+        size = job.loaded.size
+        frame = viz.framing.framed(job.sources.read(file), size, fit)
+        found.append(viz.framing.resized(frame, size).max(axis=-1) > 127)
+    return np.stack(found)

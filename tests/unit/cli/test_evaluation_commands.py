@@ -1,0 +1,79 @@
+"""`keras-explainable evaluate` and `metrics`."""
+
+import csv
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import keras_explainable as ke
+from support.selection import slow
+
+pytest.importorskip("typer")
+from typer.testing import CliRunner
+
+from keras_explainable import cli
+
+FEW = ["--metric", "srg", "-m", "gradcam", "-m", "layercam"]
+
+
+def run(*words):
+    return CliRunner().invoke(cli.app(), [str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    images, labels, masks = ke.demo.load_scenes(3, seed=7)
+    place = tmp_path_factory.mktemp("photos")
+    (place / "masks").mkdir()
+    for n, (image, label, mask) in enumerate(zip(images, labels, masks, strict=True)):
+        Image.fromarray(image).save(place / f"{n}.png")
+        Image.fromarray(mask[np.argmax(label)]).save(place / "masks" / f"{n}.png")
+    return place
+
+
+def test_metrics_are_listed_with_what_they_need():
+    result = run("metrics")
+    assert result.exit_code == 0
+    row = next(line for line in result.output.splitlines() if line.startswith("srg "))
+    assert row.split()[1:5] == ["faithfulness", "model", "higher", "0"]
+    assert all(f"\n{record.name} " in result.output for record in ke.metrics.list())
+
+
+@slow
+def test_a_folder_without_masks_is_answered_in_words(folder, tmp_path):
+    result = run("evaluate", folder, *FEW, "--csv", tmp_path / "values.csv")
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == ["srg"] and "gradcam" in lines[1]
+    assert "By srg on 3 images, " in lines[-1] and "has the best mean" in lines[-1]
+    rows = list(csv.DictReader((tmp_path / "values.csv").open()))
+    images = [np.asarray(Image.open(folder / f"{n}.png")) for n in range(3)]
+    model, x = ke.demo.load_model(), np.stack(images).astype("float32")
+    maps = ke.gradcam(model, x, "predicted", postprocessing=None, verbose=0).maps
+    expected = ke.metrics.srg(model, x, "predicted", maps).values[:, 0]
+    found = [float(r["value"]) for r in rows if r["method"] == "gradcam"]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    again = run("evaluate", folder, *FEW, "--csv", tmp_path / "values.csv")
+    assert again.exit_code == 1 and "exists: add --overwrite" in again.stderr
+
+
+@slow
+def test_masks_are_found_by_name(folder):
+    result = run("evaluate", folder, *FEW, "--metric", "mass_accuracy", "--masks", folder / "masks")
+    assert result.exit_code == 0, result.output
+    oracle = next(line for line in result.stdout.splitlines() if line.startswith("(oracle)"))
+    assert oracle.endswith("1.000 [1.000, 1.000]")
+    other = run("evaluate", folder, *FEW, "--masks", folder)  # each image is its own mask
+    assert other.exit_code == 0
+
+
+def test_wrong_words_are_refused(folder, tmp_path):
+    for words, said in (
+        (["--metric", "sgr"], "No metric is named 'sgr'"),
+        (["-m", "gradcm"], "Did you mean"),
+        (["--minutes", "0"], "minutes"),
+        (["--masks", tmp_path], "No mask in"),
+    ):
+        result = run("evaluate", folder, *words)
+        assert result.exit_code in (1, 2) and said in " ".join(result.stderr.split()), result.stderr
