@@ -2,8 +2,11 @@
 
 They say how plausible a map is to a person, not how faithful it is to the model: a model may rightly use the context.
 A mask that covers much of the image is hit by chance, so each metric takes `corrected=True`, which gives
-(v - chance) / (1 - chance): 0 for a map by chance, 1 for a map that is right. It is NaN where the mask is the whole image.
+(v - chance) / (1 - chance): 0 for a map by chance, 1 for a map that is right. This is NaN where the mask is the whole
+image.
 """
+
+from typing import Any
 
 import numpy as np
 
@@ -30,11 +33,11 @@ def where_defined(value: np.ndarray, defined: np.ndarray, over: np.ndarray | Non
     return np.where(defined, value, np.nan)
 
 
-def _measured(case: Case, value: np.ndarray, chance: np.ndarray | float, corrected: bool) -> Measured:
+def _measured(case: Case, value: np.ndarray, chance: Any, corrected: bool) -> Measured:
     """Values (B, K) of a case, NaN where a mask is empty, corrected for chance if that is asked for."""
-    value = where_defined(value, _masks(case).any(axis=-1))
+    value = where_defined(value, _share(case) > 0)
     if corrected:
-        value = where_defined(value - chance, np.asarray(chance) < 1, 1 - chance)
+        value = where_defined(value - chance, np.asarray(chance < 1), 1 - chance)
     return Measured(value)
 
 

@@ -4,7 +4,6 @@ An interval is found by drawing images again, not values of single images: give 
 image.
 """
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,8 +40,8 @@ def pixel_ap(maps: Any, masks: Any, weights: Any = None) -> Any:
     maps = maps_of(maps)
     masks = masks_of(masks, maps)
     counts = []  # of pixels in each bin, outside and inside of the masks
-    for values, where in zip(*_rows(_scaled(maps), masks), strict=True):
-        bins = np.floor(flat(values) * BINS).astype("int64") + (BINS + 1) * flat(where)
+    for values, where in zip(*_rows(maps, masks), strict=True):
+        bins = np.floor(flat(_scaled(values)) * BINS).astype("int64") + (BINS + 1) * flat(where)
         for image, mask in zip(bins, flat(where), strict=True):
             some = image[mask.any(axis=-1)]
             counts.append(np.bincount(some.ravel(), minlength=2 * (BINS + 1)))
@@ -104,7 +103,7 @@ def max_box_accuracy(
             counted[b] += 1
             scaled = _scaled(maps[b : b + 1, ..., k : k + 1])[0, ..., 0]
             for t, level in enumerate(levels):
-                hits[b, t] += box_overlaps(boxes_of(scaled >= level), objects).max() >= np.asarray(least)
+                hits[b, t] += box_overlaps(boxes_of(scaled >= level), objects).max(initial=0) >= np.asarray(least)
     weighted, many = _weights(weights, len(maps))
     number = weighted @ counted
     share = np.einsum("rn,ntd->rtd", weighted, hits) / np.where(number > 0, number, np.nan)[:, None, None]
@@ -189,7 +188,7 @@ def _mean_overlaps(maps: Any, masks: Any, thresholds: Sequence[float]) -> tuple[
     maps = maps_of(maps)
     masks = masks_of(masks, maps)
     parts = [overlaps(m, y, list(thresholds)) for m, y in zip(*_rows(maps, masks), strict=True)]
-    found = np.where(flat(masks).any(axis=-1)[..., None], np.concatenate(parts), np.nan)
+    found = np.where(flat(masks).mean(axis=-1)[..., None] > 0, np.concatenate(parts), np.nan)
     return found, np.isfinite(found[..., 0]).sum(axis=-1)
 
 
@@ -198,8 +197,8 @@ def _weights(weights: Any, number: int) -> tuple[np.ndarray, bool]:
     given = np.ones(number) if weights is None else np.asarray(weights, "float64")
     if given.ndim not in (1, 2) or given.shape[-1] != number or not (given >= 0).all():
         raise InputError(
-            f"weights of shape {given.shape} came, and ({number},) or (R, {number}) numbers of 0 or more were expected: "
-            "how often each image counts."
+            f"weights of shape {given.shape} came, and ({number},) or (R, {number}) was expected: how often each image "
+            "counts, 0 or more."
         )
     return given.reshape(-1, number), given.ndim == 2
 
@@ -236,43 +235,3 @@ def _box_of(mask: np.ndarray) -> np.ndarray:
         places = np.flatnonzero(mask.any(axis=others))
         sides.append((places[0], places[-1] + 1))
     return np.array(sides, "float64").T[None]
-
-
-def mosaics(
-    x: Any, y: Any, number: int, seed: int = 0, channels_first: bool = False
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mosaics of two images of a class and two of other classes, for `ke.metrics.focus`.
-
-    Args:
-        x: images (N, H, W, C), or (N, C, H, W) with `channels_first`. Mosaics have twice their height and width: for a
-            model of a fixed size, give images of half that size.
-        y: the class of each image, (N,).
-        number: the number of mosaics.
-        seed: the seed of which images are drawn, and of their places.
-
-    Returns:
-        The mosaics, their classes (M,), and the masks (M, 2H, 2W) of the quadrants that show the class.
-    """
-    x, y = np.asarray(x), np.asarray(y)
-    if x.ndim != 4 or y.shape != (len(x),):
-        raise InputError(f"Images of shape {x.shape} and classes of shape {y.shape} came: (N, H, W, C) and (N,) were "
-                         "expected.")
-    check_number("number", number, lambda n: float(n).is_integer() and n >= 1, "a whole number, at least one,")
-    several = [unit for unit in np.unique(y) if (y == unit).sum() >= 2 and (y != unit).sum() >= 2]
-    if not several:
-        raise InputError("Mosaics need a class with two images or more, and two images of other classes.")
-    rng = np.random.default_rng(seed)
-    images, units, masks = [], [], []
-    height, width = x.shape[2:] if channels_first else x.shape[1:3]
-    for _ in range(int(number)):
-        unit = rng.choice(several)
-        own = rng.choice(np.flatnonzero(y == unit), 2, replace=False)
-        chosen = np.concatenate([own, rng.choice(np.flatnonzero(y != unit), 2, replace=False)])
-        places = rng.permutation(4)
-        tiles, shown = x[chosen[places]], places < 2
-        axis = 1 if channels_first else 0
-        rows = [np.concatenate(list(tiles[i : i + 2]), axis=axis + 1) for i in (0, 2)]
-        images.append(np.concatenate(rows, axis=axis))
-        masks.append(np.kron(shown.reshape(2, 2), np.ones((height, width), bool)))
-        units.append(unit)
-    return np.stack(images), np.array(units), np.stack(masks)
