@@ -7,6 +7,7 @@ and size, and K the explained units.
   as in `ke.metrics.gini(maps=maps)`.
 - `maps`: (N, *S, K), raw maps of the size of the images, by any method of any library.
 - `masks`: where the object is, (N, *S) or (N, *S, K), for metrics of localisation.
+- `others`: where all other objects are, of such shapes, for `class_selectivity`.
 - `score`, `batch_size`, `verbose`, `steps`, `callbacks`, `run_eagerly`, `jit_compile`, `precision`, `leaf`, `shared`,
   `channels`: as in `ke.explain`. With `score=`, what the metric reads are the columns of the score as they are.
 - `seed`: the seed of what is drawn: the order of equal values, subsets, noise. None is 0.
@@ -25,14 +26,36 @@ model ends with), its "logit" (the score before that), its "margin" (its logit m
 "accuracy" (1 if its logit is the largest, else 0).
 """
 
+from keras_explainable.metrics.axioms import completeness as completeness
 from keras_explainable.metrics.case import Case as Case
+from keras_explainable.metrics.complexity import edge_likeness as edge_likeness
+from keras_explainable.metrics.complexity import effective_complexity as effective_complexity
+from keras_explainable.metrics.complexity import entropy as entropy
+from keras_explainable.metrics.complexity import gini as gini
+from keras_explainable.metrics.confidence import average_drop as average_drop
+from keras_explainable.metrics.confidence import average_gain as average_gain
+from keras_explainable.metrics.confidence import average_increase as average_increase
 from keras_explainable.metrics.curves import deletion as deletion
 from keras_explainable.metrics.curves import insertion as insertion
 from keras_explainable.metrics.curves import irof as irof
 from keras_explainable.metrics.curves import road as road
 from keras_explainable.metrics.curves import srg as srg
+from keras_explainable.metrics.information import pic as pic
+from keras_explainable.metrics.localisation import average_precision as average_precision
+from keras_explainable.metrics.localisation import class_selectivity as class_selectivity
+from keras_explainable.metrics.localisation import focus as focus
+from keras_explainable.metrics.localisation import iou as iou
+from keras_explainable.metrics.localisation import mass_accuracy as mass_accuracy
+from keras_explainable.metrics.localisation import pointing_game as pointing_game
+from keras_explainable.metrics.localisation import rank_accuracy as rank_accuracy
+from keras_explainable.metrics.localisation import roc_auc as roc_auc
 from keras_explainable.metrics.measuring import Measured as Measured
 from keras_explainable.metrics.metric import metric as metric
+from keras_explainable.metrics.mosaic import mosaics as mosaics
+from keras_explainable.metrics.pooled import best_threshold as best_threshold
+from keras_explainable.metrics.pooled import left_out_iou as left_out_iou
+from keras_explainable.metrics.pooled import max_box_accuracy as max_box_accuracy
+from keras_explainable.metrics.pooled import pixel_ap as pixel_ap
 from keras_explainable.metrics.record import METRICS as METRICS
 from keras_explainable.metrics.record import Need as Need
 from keras_explainable.metrics.record import Record as Record

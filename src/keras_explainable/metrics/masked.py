@@ -28,9 +28,20 @@ class Masked(Program):
     link: str
 
     def __call__(self, view: models.View, start: Any, units: Any, places: Any, *rows: Any) -> Any:
-        x, number = view.x, rows[0].shape[0]
-        copies = self.fill(x, start, self.masks(places, *rows))
-        flat = as_inputs(ops.reshape(copies, (-1, *x.shape[1:])), view.adapter.channels_first)
+        copies = self.fill(view.x, start, self.masks(places, *rows))
+        return Read(self.quantity, self.link)(view, copies, units)
+
+
+@dataclass(frozen=True)
+class Read(Program):
+    """A quantity (B, P, K) of copies (P, B, *S, C) of images, for units (B, K)."""
+
+    quantity: str
+    link: str
+
+    def __call__(self, view: models.View, copies: Any, units: Any) -> Any:
+        number = copies.shape[0]
+        flat = as_inputs(ops.reshape(copies, (-1, *view.x.shape[1:])), view.adapter.channels_first)
         every = view.of(flat, None).evaluate()[0]
         found = of_scores(every, ops.tile(units, (number, 1)), self.quantity, self.link)
         return ops.moveaxis(ops.reshape(found, (number, -1, units.shape[1])), 0, 1)

@@ -42,6 +42,7 @@ def measure(
     maps: Any,
     score: Any = None,
     masks: Any = None,
+    others: Any = None,
     batch_size: int | None = None,
     verbose: int | str = 0,
     steps: int | None = None,
@@ -65,10 +66,10 @@ def measure(
     check_seed(seed)
     check_own(metric, own, {"model": model, "images": x, "masks": masks})
     maps = maps_of(maps)
-    masks = None if masks is None else masks_of(masks, maps)
+    masks, others = (None if given is None else masks_of(given, maps) for given in (masks, others))
     step = Measuring(metric.of_case, own, score, seed or 0, at_once)
     if "model" not in metric.needs:
-        found = _without_model(step, None if x is None else spatial_last(x, maps), maps, masks)
+        found = _without_model(step, None if x is None else spatial_last(x, maps), maps, masks, others)
         return _joined(metric, own, list(found))
 
     y, step_score = asked(y, score)
@@ -116,11 +117,11 @@ class Measuring(Program):
         return {"values": found.values, **found.curves}
 
 
-def _without_model(step: Measuring, images: Any, maps: np.ndarray, masks: Any) -> Iterator[dict]:
+def _without_model(step: Measuring, images: Any, maps: np.ndarray, *given: Any) -> Iterator[dict]:
     for start in range(0, len(maps), ROWS):
         part = slice(start, start + ROWS)
-        seen, where = (None if rows is None else rows[part] for rows in (images, masks))
-        case = Case(images=seen, masks=where, seed=step.seed)
+        seen, masks, others = (None if rows is None else rows[part] for rows in (images, *given))
+        case = Case(images=seen, masks=masks, others=others, seed=step.seed)
         yield step.of_case(case, maps[part])
 
 

@@ -27,6 +27,12 @@ def spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def average_ranks(values: np.ndarray) -> np.ndarray:
     """The ranks of values along the last axis, from 0. Equal values have the mean of their ranks."""
+    first, last = rank_range(values)
+    return (first + last) / 2
+
+
+def rank_range(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the largest rank along the last axis, from 0, that each value and those equal to it have."""
     flat = np.asarray(values).reshape(-1, np.shape(values)[-1])
     number = flat.shape[1]
     order = np.argsort(flat, axis=1, kind="stable")
@@ -36,6 +42,7 @@ def average_ranks(values: np.ndarray) -> np.ndarray:
     first = np.maximum.accumulate(np.where(new, places, 0), axis=1)
     ends = np.concatenate([new[:, 1:], np.ones((len(flat), 1), bool)], axis=1)
     last = np.minimum.accumulate(np.where(ends, places, number)[:, ::-1], axis=1)[:, ::-1]
-    ranks = np.empty(flat.shape)
-    np.put_along_axis(ranks, order, (first + last) / 2, axis=1)
-    return ranks.reshape(np.shape(values))
+    found = np.empty((2, *flat.shape), "int64")
+    for ranks, sorted_ranks in zip(found, (first, last), strict=True):
+        np.put_along_axis(ranks, order, sorted_ranks, axis=1)
+    return found[0].reshape(np.shape(values)), found[1].reshape(np.shape(values))
