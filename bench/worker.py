@@ -19,7 +19,6 @@ import numpy as np  # noqa: E402  # isort: skip
 
 from bench import networks, peers  # noqa: E402
 from bench.budgets import N, countless, few  # noqa: E402
-from bench.costs import passes  # noqa: E402
 from bench.floors import floors  # noqa: E402
 from bench.measure import alternate, first, middle, peak, ratio  # noqa: E402
 from bench.reference_maps import witness  # noqa: E402
@@ -109,7 +108,7 @@ def measure(options):
     sides, facts = {"forward": subject.forward, "gradient": subject.gradient}, {}
     for method in sorted(registry.METHODS) if options["methods"] == ["all"] else options["methods"]:
         params, numbers = few(method, subject.size)
-        if "hidden signal" in registry.METHODS[method].needs:
+        if registry.Need.SIGNAL in registry.METHODS[method].needs:
             params = params | subject.where
         if countless(method, subject.size) and subject.network != "demo":
             emit(subject.row(method=method, verdict="too many channels"))
@@ -142,7 +141,7 @@ def measure(options):
     for method, known in facts.items():
         cost, numbers = registry.METHODS[method].cost, known.pop("numbers")
         floor = [
-            passes(cost, forward=forward, backward=gradient - forward, **numbers)
+            cost.passes(forward=forward, backward=gradient - forward, **numbers)
             for forward, gradient in zip(seconds["forward"], seconds["gradient"], strict=True)
         ]
         beside = {
@@ -150,12 +149,12 @@ def measure(options):
             for n, why in known["others"].items()
             if not isinstance(why, str)
         }
-        held = memory["gradient" if "backward" in cost else "forward"]
+        held = memory["gradient" if "backward" in str(cost) else "forward"]
         emit(
             subject.row(
                 method=method,
                 seconds=middle(seconds[method]),
-                floor=written(cost, numbers),
+                floor=written(str(cost), numbers),
                 ratio=ratio(seconds[method], floor),
                 most=LATER.get((method, subject.network), MOST.get(method, 1.05)),
                 memory=memory[method],

@@ -96,7 +96,7 @@ def _families(judged: dict[str, Any]) -> Iterable[str]:
 def _entry(record: Any, row: Any) -> str:
     peak = f", peak on object {row.points:.0%}"
     caveat = f" **{record.caveat}**" if record.caveat else ""
-    facts = f"Needs: {record.needs}. Cost: {record.cost}{peak}. {_link(record.reference)}"
+    facts = f"Needs: {record.needed}. Cost: {record.cost}{peak}. {_link(record.reference)}"
     return f"\n### `ke.{record.name}`\n\n{record.summary}{caveat}\n\n{facts}\n\n![](methods/{record.name}.jpg)\n"
 
 

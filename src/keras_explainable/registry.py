@@ -2,10 +2,13 @@
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
+from keras_explainable.costs import Cost
 from keras_explainable.errors import InputError, MethodNameError, shortly
 
 FAMILIES = {  # in the order of the list of methods, with their headings there
@@ -18,6 +21,31 @@ FAMILIES = {  # in the order of the list of methods, with their headings there
 }
 
 
+class Need(StrEnum):
+    """What a method needs of a model."""
+
+    SIGNAL = "hidden signal"
+    HEAD = "linear head"
+    ATTENTION = "attention"
+    GRADIENT = "gradient"
+    BIASES = "biases"
+    KNOWN_LAYERS = "known layers"
+    RELUS = "ReLUs"
+    BLACK_BOX = "black box"
+
+
+@dataclass(frozen=True)
+class Traits:
+    """How a method is run and described, beyond its signature."""
+
+    repeats: bool = False  # whether it calls its own compiled programs many times, and is not compiled as a whole
+    at_images: bool = False  # whether its maps have the grid of the images, although it takes a layer
+    about: Callable | None = None  # a function from a view to the method's own entries of `.about`
+    given: Mapping[str, Any] = field(
+        default_factory=dict, hash=False
+    )  # parameters that were set when the method was made
+
+
 @dataclass(frozen=True)
 class Record:
     """What is known about a method, for tables, the command line and tests."""
@@ -25,17 +53,23 @@ class Record:
     name: str
     function: Callable
     family: str
-    needs: str  # "gradient", "hidden signal", "linear head", "black box", ...
-    cost: str  # the most passes of the model that it takes, including rules and reductions
+    needs: frozenset[Need]
+    cost: Cost  # the most passes of the model that it takes, including rules and reductions
     reference: str
     postprocessing: Callable | None  # what its shortcut applies to the maps
     resizing: bool  # whether its shortcut resizes the maps to the size of the images
     caveat: str = ""  # why its maps may say nothing about the unit
+    traits: Traits = Traits()
 
     @property
     def summary(self) -> str:
         """The first sentence of the docstring."""
         return (self.function.__doc__ or "").strip().split("\n\n")[0].replace("\n    ", " ")
+
+    @property
+    def needed(self) -> str:
+        """What it needs, in words."""
+        return ", ".join(need for need in Need if need in self.needs)
 
     @property
     def heading(self) -> str:
@@ -45,11 +79,49 @@ class Record:
 
 METHODS: dict[str, Record] = {}
 Method = Callable | str  # a method or its name
+_traits: weakref.WeakKeyDictionary[Callable, Traits] = weakref.WeakKeyDictionary()
 
 
 def register(record: Record) -> None:
     """Add a method's record to the registry. `methods.explainer.explainer` calls this for the function it decorates."""
     METHODS[record.name] = record
+    _traits[record.function] = record.traits
+
+
+def with_traits(**traits: Any) -> Callable:
+    """A decorator for a method that is not registered, such as one that is made of another: it has these `Traits`."""
+
+    def enter(method: Callable) -> Callable:
+        _traits[method] = Traits(**traits)
+        return method
+
+    return enter
+
+
+def traits(method: Any) -> Traits:
+    """The traits of a method, or of the one that it wraps (`functools.wraps`)."""
+    while method is not None:
+        try:
+            if method in _traits:
+                return _traits[method]
+        except TypeError:  # an object that cannot be hashed or weakly referenced
+            pass
+        method = getattr(method, "__wrapped__", None)
+    return Traits()
+
+
+def needs_of(needs: str | Iterable[str]) -> frozenset[Need]:
+    """Needs by their words: "hidden signal, gradient", or several of them.
+
+    Raises:
+        InputError: there is no such need.
+    """
+    words = needs.split(", ") if isinstance(needs, str) else needs
+    try:
+        return frozenset(map(Need, words))
+    except ValueError as error:
+        known = ", ".join(repr(need.value) for need in Need)
+        raise InputError(f"needs={needs!r} came, and some of {known} were expected, separated by commas.") from error
 
 
 def listed() -> list[Record]:
@@ -103,7 +175,7 @@ def accepts(function: Any, *given: Any, **named: Any) -> bool:
 
 def of_layer(method: Callable) -> bool:
     """Whether a method's maps have the grid of a hidden signal, not that of the images."""
-    return takes(method, "layer") and not getattr(method, "at_images", False)
+    return takes(method, "layer") and not traits(method).at_images
 
 
 def with_parameters_of(*methods: Callable, but: Sequence[str] = ()) -> Callable:

@@ -26,7 +26,8 @@ SEAM = {
 ARROWS = {
     "": {"*"},
     "errors": set(),
-    "registry": set(),
+    "costs": set(),
+    "registry": {"costs"},
     "filters": set(),
     "versions": set(),
     "models": {"backend", "numerics", "runtime.memory"},
@@ -257,7 +258,7 @@ ARROWS = {
     "backend.weights_tensorflow": set(),
     "backend.weights_torch": {"backend.read_only"},
     "runtime": set(),
-    "runtime.compile_cache": {"backend", "models", "runtime.interruptible"},
+    "runtime.compile_cache": {"backend", "models", "registry", "runtime.interruptible"},
     "runtime.ctrl_c": set(),
     "runtime.interruptible": set(),
     "runtime.memory": set(),
@@ -270,7 +271,7 @@ ARROWS = {
     "numerics.random": set(),
     "numerics.resize": {"runtime.memory"},
     "scores": {"backend", "numerics"},
-    "methods": {"backend", "filters", "models", "numerics", "registry", "runtime"},
+    "methods": {"backend", "costs", "filters", "models", "numerics", "registry", "runtime"},
     "metrics": {"backend", "data", "explaining", "methods", "models", "numerics", "registry", "runtime"},
     "evaluation": {"data", "explaining", "metrics", "models", "numerics", "registry", "runtime"},
     "torch_compat": {"data", "explaining", "methods", "models", "numerics"},
@@ -290,6 +291,6 @@ BARRED = {
     "methods": {"models.keras", "models.torch"},
     "metrics": {"models.keras", "models.torch"},
 }
-STANDARD_LIBRARY_ONLY = {"errors", "registry"}
+STANDARD_LIBRARY_ONLY = {"costs", "errors", "registry"}
 DOORS = {(ROOT, None), (ROOT, "torch_compat")}  # of the package `saliency`
 FRONTS = {"cli", "gallery", "web", "distributed"}

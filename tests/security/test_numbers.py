@@ -59,7 +59,7 @@ def told(call):
 
 
 def subject(name):
-    kind = "transformer" if "attention" in ke.registry.METHODS[name].needs else "functional"
+    kind = "transformer" if ke.registry.Need.ATTENTION in ke.registry.METHODS[name].needs else "functional"
     return keras_models.build(kind), keras_models.images(kind, 2)
 
 

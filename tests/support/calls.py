@@ -29,7 +29,7 @@ def few(method):
 
 def subject(method):
     """The kind of model of `keras_models` that a method is tried on where one is enough."""
-    return "transformer" if "attention" in ke.registry.METHODS[method].needs else "functional"
+    return "transformer" if ke.registry.Need.ATTENTION in ke.registry.METHODS[method].needs else "functional"
 
 
 def module(name):

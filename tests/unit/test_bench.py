@@ -3,9 +3,9 @@ with gives the same maps."""
 
 import pytest
 from bench import reference_maps
-from bench.costs import passes
 
 import keras_explainable as ke
+from keras_explainable.costs import Cost
 from support.calls import raw
 from support.compare import close
 from support.selection import BACKEND
@@ -25,12 +25,12 @@ LETTERS = {"n": 5, "K": 1, "C": 10, "windows": 4, "segments": 3, "R": 2}
     ],
 )
 def test_a_cost_is_arithmetic(cost, seconds):
-    assert passes(cost, forward=1.0, backward=2.0, **LETTERS) == seconds
+    assert Cost(cost).passes(forward=1.0, backward=2.0, **LETTERS) == seconds
 
 
 @pytest.mark.parametrize("name", sorted(ke.registry.METHODS))
 def test_every_method_states_one(name):
-    assert passes(ke.registry.METHODS[name].cost, forward=1.0, backward=2.0, **LETTERS) >= 1
+    assert ke.registry.METHODS[name].cost.passes(forward=1.0, backward=2.0, **LETTERS) >= 1
 
 
 FULL = ("full_gradients", "simple_full_gradients")
@@ -46,3 +46,11 @@ def test_witnesses_agree_with_maps(method):
     params |= {"repetitions": 3} if method in (*reference_maps.SMOOTHED, "integrated_gradients") else {}
     expected = reference_maps.witness(method, module, "features", x, y, 3)
     close([raw(method, module, x, y, **params).maps[..., 0]], [expected], 1e-4)
+
+
+@pytest.mark.parametrize("text", ["", "1 forward +", "2 (forward", "forward)", "1 - forward", "n * forward"])
+def test_a_cost_that_cannot_be_read_is_refused(text):
+    with pytest.raises(ValueError, match="cost"):
+        Cost(text)
+    with pytest.raises(ke.errors.InputError, match="cost"):
+        ke.methods.explainer("cam", "gradient", text, "")(lambda view: None)

@@ -202,7 +202,7 @@ def _names_near(unit: str, names: Sequence[str]) -> str:
 
 def method_list(records: Sequence[Any]) -> str:
     """List methods by family: a row with what each needs and costs, and below it, wrapped, what it shows."""
-    rows = table(["method", "needs", "cost"], [[r.name, r.needs, r.cost] for r in records]).splitlines()
+    rows = table(["method", "needs", "cost"], [[r.name, r.needed, r.cost] for r in records]).splitlines()
     indent = " " * rows[0].index("needs")
     width = min(shutil.get_terminal_size().columns, WIDTH) if sys.stdout.isatty() else WIDTH
     lines, family = rows[:2], None

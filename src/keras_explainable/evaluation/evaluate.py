@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_explainable import data, models
+from keras_explainable import data, models, registry
 from keras_explainable.errors import ExplainError, InputError
 from keras_explainable.evaluation.baselines import BASELINES
 from keras_explainable.evaluation.evaluation import Evaluation
@@ -219,7 +219,7 @@ def _maps(run: _Run, row: Chosen, images: int | None) -> Iterator[tuple]:
     source, batches = remembered(source)
     params = row.params | ({} if run.score is None else {"score": run.score})
     step = Explaining(row.method, params, None, True)
-    whole = not getattr(row.method, "repeats", False)
+    whole = not registry.traits(row.method).repeats
     for _, output in run_steps(step, whole, run.model, source, 0):
         yield *batches.popleft(), output[1]
 

@@ -14,7 +14,8 @@ from keras_explainable.runtime import remarks
 def about_of(method: Callable, model: Any, image: Any, params: dict) -> dict[str, Any]:
     """The method, its parameters, and where in the model the score and the signal were taken."""
     view = models.view(model, image, score=params.get("score"))
-    params = params | getattr(method, "about", lambda view: {})(view)  # the method's own entries
+    own = registry.traits(method).about
+    params = params | (own(view) if own else {})
     score = _named(params.get("score"), view)
     about = {"method": getattr(method, "__name__", str(method)), **params, "score": score}
     front = view.adapter.inputs.front

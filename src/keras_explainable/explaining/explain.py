@@ -106,11 +106,11 @@ def explain(
     check_parameters(method, method_params)
     method_params |= lent(method, model, method_params, seed, batch_size)
 
-    whole = not getattr(method, "repeats", False)
+    whole = not registry.traits(method).repeats
     step = Explaining(method, method_params, postprocessing, resizing)
     model, leaf = models.told(model, channels, placement == "stretch"), models.Leaf.of(leaf, shared)
     with models.unchanging(), models.blamed(model):
-        given = getattr(method, "given", {}) | method_params
+        given = {**registry.traits(method).given, **method_params}
         source, total = opened(model, x, y, batch_size, score, leaf, steps, resizing, given)
         fetch, results = (backend.to_host, Results(total)) if as_numpy else (keras.ops.stop_gradient, Tensors())
         source, batches = remembered(source)

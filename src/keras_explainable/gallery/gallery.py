@@ -2,7 +2,7 @@
 
 import inspect
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from itertools import chain
 from pathlib import Path
@@ -22,7 +22,8 @@ MOST = 1000  # the largest number of scenes: all maps are kept in memory, and a 
 JUDGED = 48  # objects on which the embedded model's maps are judged, shown or not
 FEW = 16  # of these, for methods that repeat
 REFERENCES = 8  # other scenes: the baselines of methods that average over all of their `baselines`
-DRAWS = {"gradient": 16, "black box": 200}  # the most repetitions, by what a method needs, to keep the demo short
+# The most repetitions, by what a method needs, to keep the demo short.
+DRAWS = {ke.registry.Need.GRADIENT: 16, ke.registry.Need.BLACK_BOX: 200}
 CAPTION = (
     "To save time, methods that repeat do so at most "
     + " or ".join(f"{most} times ({needs})" for needs, most in DRAWS.items())
@@ -103,7 +104,12 @@ def make(
 
 
 def run_all(
-    loaded: loading.Loaded, objects: Objects, shown: int, progress: bool, draws: dict[str, int], embedded: bool
+    loaded: loading.Loaded,
+    objects: Objects,
+    shown: int,
+    progress: bool,
+    draws: Mapping[ke.registry.Need, int],
+    embedded: bool,
 ) -> tuple[list[Row], dict[str, str]]:
     """Return every method's row, and for methods that cannot run on this model, the reason.
 
@@ -115,7 +121,7 @@ def run_all(
     bar = keras.utils.Progbar(len(names), verbose=int(progress), unit_name="method")
     for name in names:
         try:
-            one = transformer if "attention" in ke.registry.METHODS[name].needs else loaded.model
+            one = transformer if ke.registry.Need.ATTENTION in ke.registry.METHODS[name].needs else loaded.model
             rows.append(run(name, one, objects, shown, draws, others))
         except ke.errors.ExplainError as error:
             left_out[name] = str(error)
@@ -156,7 +162,9 @@ def references(loaded: loading.Loaded) -> np.ndarray:
     return loaded.preprocess(np.stack([image_files.fit(photo, loaded.size) for photo in photos]))
 
 
-def run(name: str, model: Any, objects: Objects, shown: int, draws: dict[str, int], others: np.ndarray) -> Row:
+def run(
+    name: str, model: Any, objects: Objects, shown: int, draws: Mapping[ke.registry.Need, int], others: np.ndarray
+) -> Row:
     """Return a method's row: its maps of the objects, how good they are, and the seconds for each.
 
     A method that repeats explains few objects beyond those shown, with at most `draws` repetitions. A method that
@@ -171,7 +179,10 @@ def run(name: str, model: Any, objects: Objects, shown: int, draws: dict[str, in
         params["baselines"] = others
     if repetitions is not None:
         objects = objects.of(slice(0, max(FEW, -(-shown // BATCH) * BATCH)))
-        params["repetitions"] = min(repetitions.default, draws.get(about.needs, repetitions.default))
+        params["repetitions"] = min(
+            repetitions.default,
+            min((most for need, most in draws.items() if about.needs == {need}), default=repetitions.default),
+        )
     maps, seconds = [], []
     for start in range(0, len(objects), BATCH):
         batch = objects.of(slice(start, start + BATCH))

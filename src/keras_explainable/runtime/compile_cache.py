@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from keras_explainable import backend, models
+from keras_explainable import backend, models, registry
 from keras_explainable.runtime.interruptible import heard
 
 KEPT = 64  # compiled functions per model
@@ -104,15 +104,6 @@ def _compile(function: Callable, reference: Callable, inputs: Any, jit_compile: 
     return backend.compile(run, variables, jit_compile, spread)
 
 
-def repeats(method: Callable) -> Callable:
-    """Mark a method that calls its own compiled programs many times, so that it is not compiled as a whole.
-
-    A loop of gradients inside one program is slow on some processors: a while loop of XLA is 10 to 30 times slower on
-    CPUs."""
-    method.repeats = True  # type: ignore[attr-defined]
-    return method
-
-
 @dataclass(frozen=True)
 class OnView(Program):
     """A program that opens a view of a model, inputs and indices, and calls a step with it."""
@@ -127,9 +118,9 @@ class OnView(Program):
 def repeated(step: Program, view: models.View, method: Callable | None = None) -> Callable:
     """`step(view, *args)` as a compiled function of `args`, for a method that calls it many times.
 
-    It is not compiled inside another program, if the model is a function, or if the step calls a `method` that is
-    itself marked by `repeats`."""
-    if backend.is_traced(view.inputs) or view.adapter.black_box or getattr(method, "repeats", False):
+    It is not compiled inside another program, if the model is a function, or if the step calls a `method` that itself
+    repeats: a loop of gradients inside one program is 10 to 30 times slower on CPUs (a while loop of XLA)."""
+    if backend.is_traced(view.inputs) or view.adapter.black_box or registry.traits(method).repeats:
         return functools.partial(step, view)
     return functools.partial(compiled(OnView(step, view.asked), view.model), view.inputs, view.chosen())
 

@@ -134,7 +134,7 @@ def test_methods_are_listed_by_family_in_120_columns():
     assert families[0] == "CAM family" and len(families) == 6
     text = " ".join(result.stdout.split())
     for r in records:
-        about = f"{r.name} {r.needs} {r.cost} {r.summary} {r.caveat} {r.reference}"
+        about = f"{r.name} {r.needed} {r.cost} {r.summary} {r.caveat} {r.reference}"
         assert " ".join(about.split()) in text
 
 

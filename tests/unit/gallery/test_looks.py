@@ -62,7 +62,7 @@ FLOORS = {
     "xgradcam": 0.80,
     "xrai": 0.70,
 }
-DRAWS = {"gradient": 4, "black box": 60}  # repetitions at most
+DRAWS = {ke.registry.Need.GRADIENT: 4, ke.registry.Need.BLACK_BOX: 60}  # repetitions at most
 MANY = {"ablationcam", "occlusion", "scorecam", "sobol"}  # passes
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 
@@ -85,7 +85,7 @@ def judged():
 def test_it_looks_at_the_object(judged, name):
     models, objects, others = judged
     record = ke.registry.METHODS[name]
-    row = gallery.run(name, models["attention" in record.needs], objects, 1, DRAWS, others)
+    row = gallery.run(name, models[ke.registry.Need.ATTENTION in record.needs], objects, 1, DRAWS, others)
     chance = gallery.baselines(objects.masks)[0].points
     assert row.points >= FLOORS[name]
     assert record.caveat or (FLOORS[name] > chance and row.mass > chance)

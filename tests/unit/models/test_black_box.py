@@ -55,7 +55,7 @@ def test_scores_are_the_functions(name):
     assert view.unit_count() == 4
 
 
-BLIND = [name for name, record in ke.registry.METHODS.items() if record.needs != "black box"]
+BLIND = [name for name, record in ke.registry.METHODS.items() if ke.registry.Need.BLACK_BOX not in record.needs]
 
 
 @pytest.mark.parametrize("method", BLIND)
@@ -125,7 +125,7 @@ def test_channels_that_seem_first_are_asked_for():
     assert ke.rise(ke.BlackBox(function, channels_first=True), x + 1, 0, repetitions=8, verbose=0).maps.shape[1] == 16
 
 
-SEEING = [name for name, record in ke.registry.METHODS.items() if record.needs == "black box"]
+SEEING = [name for name, record in ke.registry.METHODS.items() if ke.registry.Need.BLACK_BOX in record.needs]
 
 
 @pytest.mark.parametrize("tensors", [False, True])

@@ -19,7 +19,7 @@ from support.selection import BACKEND, every_method, slow_compiled
 pytestmark = [slow_compiled, pytest.mark.filterwarnings("ignore:.*the same everywhere")]
 N = 3
 Y = np.array([[1, 4], [0, 2], [3, 3]])
-KNOWN = [n for n, r in ke.registry.METHODS.items() if "known layers" in r.needs or "ReLUs" in r.needs]
+KNOWN = [n for n, r in ke.registry.METHODS.items() if r.needs & {ke.registry.Need.KNOWN_LAYERS, ke.registry.Need.RELUS}]
 
 
 def given(n=N, seed=0):

@@ -17,6 +17,8 @@ from keras_explainable.models import View
     "2 forward + K backward",
     "arXiv:1610.02391",
     postprocessing=filters.normalize,
+    about=counted,
+    at_images=True,
 )
 def guided_gradcam(view: View, layer: Any = None) -> tuple:
     """Guided backpropagation times Grad-CAM: sharp outlines where Grad-CAM is positive.
@@ -38,7 +40,3 @@ def guided_gradcam(view: View, layer: Any = None) -> tuple:
     _, fine = models.on_view(guided_backprop, view)
     coarse = ops.relu(models.of_images(coarse, scores))
     return scores, fine * view.laid(coarse, windows=view.windows_of(layer))
-
-
-guided_gradcam.about = counted
-guided_gradcam.at_images = True

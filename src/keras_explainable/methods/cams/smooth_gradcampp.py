@@ -12,7 +12,7 @@ from keras_explainable.methods.noise import check_noise, noisy
 from keras_explainable.methods.repetition import means
 from keras_explainable.models import Point, View
 from keras_explainable.numerics.arithmetic import quotient
-from keras_explainable.runtime.compile_cache import Program, repeated, repeats
+from keras_explainable.runtime.compile_cache import Program, repeated
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,13 @@ class Powers(Program):
         return g, g**2, g**3
 
 
-@repeats
 @explainer(
-    "cam", "hidden signal, gradient", "(1 + n) forward", "arXiv:1908.01224", postprocessing=filters.positive_normalize
+    "cam",
+    "hidden signal, gradient",
+    "(1 + n) forward",
+    "arXiv:1908.01224",
+    postprocessing=filters.positive_normalize,
+    repeats=True,
 )
 def smooth_gradcampp(
     view: View,

@@ -66,7 +66,7 @@ def spatially_biased(view: View) -> list:
     return [p for p in view.biased() if view.is_spatial(p) and not (p.call and view.parts(p, ()))]
 
 
-def told(view: View) -> dict[str, Any]:
+def shown_biases(view: View) -> dict[str, Any]:
     """For `.about`: the number of the model's biases that the map shows."""
     shown = spatially_biased(view)
     number = sum(len(view.parts(p, shown)) or 1 for p in shown)
@@ -94,7 +94,12 @@ def _biases(given: Any, view: View, points: list) -> dict:
 
 
 @explainer(
-    "full gradient", "gradient, biases", "1 forward + K backward", "arXiv:1905.00780", postprocessing=filters.normalize
+    "full gradient",
+    "gradient, biases",
+    "1 forward + K backward",
+    "arXiv:1905.00780",
+    postprocessing=filters.normalize,
+    about=shown_biases,
 )
 def full_gradients(view: View, biases: Any = None, aggregation: Any = "sum") -> tuple:
     """The sum of the normalised contributions of the input and of every bias of the network.
@@ -122,7 +127,12 @@ def full_gradients(view: View, biases: Any = None, aggregation: Any = "sum") -> 
 
 
 @explainer(
-    "full gradient", "gradient, biases", "1 forward + K backward", "arXiv:1905.00780", postprocessing=filters.normalize
+    "full gradient",
+    "gradient, biases",
+    "1 forward + K backward",
+    "arXiv:1905.00780",
+    postprocessing=filters.normalize,
+    about=shown_biases,
 )
 def simple_full_gradients(view: View, aggregation: Any = "sum") -> tuple:
     """Full gradients without the biases' values: the sum of normalised gradients where biases are added.
@@ -135,6 +145,3 @@ def simple_full_gradients(view: View, aggregation: Any = "sum") -> tuple:
     Reference: Srinivas & Fleuret, arXiv:1905.00780, and the authors' implementation.
     """
     return _maps(view, aggregation, lambda view, points: {})
-
-
-full_gradients.about = simple_full_gradients.about = told

@@ -6,10 +6,15 @@ from keras import ops
 
 from keras_explainable import backend, filters
 from keras_explainable.methods.explainer import explainer
-from keras_explainable.methods.fullgrad.full_gradients import biases_at, laid_over, psi_sum, spatially_biased, told
+from keras_explainable.methods.fullgrad.full_gradients import (
+    biases_at,
+    laid_over,
+    psi_sum,
+    shown_biases,
+    spatially_biased,
+)
 from keras_explainable.methods.meta.smooth import smooth
 from keras_explainable.models import INPUT, View, on_view, opens_view
-from keras_explainable.runtime.compile_cache import repeats
 
 
 @opens_view
@@ -27,13 +32,14 @@ def _psi(term: Any, bias: Any = 1.0) -> Any:
     return ops.reshape(found, (batch, units, *rest[:-1]))
 
 
-@repeats
 @explainer(
     "full gradient",
     "gradient, biases",
     "n (forward + K backward)",
     "arXiv:1905.00780",
     postprocessing=filters.normalize,
+    repeats=True,
+    about=shown_biases,
 )
 def smooth_full_gradients(
     view: View,
@@ -62,6 +68,3 @@ def smooth_full_gradients(
     scores, first, *terms = on_view(mean, view, seed=seed)
     biases = biases_at(view, spatially_biased(view)).values()
     return scores, laid_over(view, _psi(first), map(_psi, terms, biases))
-
-
-smooth_full_gradients.about = told  # type: ignore[attr-defined]

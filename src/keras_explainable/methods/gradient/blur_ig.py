@@ -16,7 +16,7 @@ from keras_explainable.methods.repetition import scores_of, total_of
 from keras_explainable.methods.validation import check_number
 from keras_explainable.models import View, on_view
 from keras_explainable.numerics.blur import blur
-from keras_explainable.runtime.compile_cache import Program, repeated, repeats
+from keras_explainable.runtime.compile_cache import Program, repeated
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class AtBlur(Program):
         return (-weight * change[:, None] * g,)
 
 
-@repeats
 @explainer(
     "gradient",
     "gradient",
     "1 forward + n (forward + K backward)",
     "arXiv:2004.03383",
     postprocessing=filters.absolute_normalize,
+    repeats=True,
 )
 def blur_ig(
     view: View,

@@ -17,7 +17,7 @@ from keras_explainable.methods.repetition import scores_of, total_of
 from keras_explainable.methods.validation import seed_of
 from keras_explainable.models import View, on_view
 from keras_explainable.numerics import random
-from keras_explainable.runtime.compile_cache import Program, repeated, repeats
+from keras_explainable.runtime.compile_cache import Program, repeated
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class Draw(Program):
         return (way[:, None] * g,)
 
 
-@repeats
 @explainer(
     "gradient",
     "gradient",
     "1 forward + n (forward + K backward)",
     "arXiv:1906.10670",
     postprocessing=filters.absolute_normalize,
+    repeats=True,
 )
 def expected_gradients(
     view: View,
@@ -86,13 +86,13 @@ def draws(number: int, references: int, seed: int) -> tuple[np.ndarray, np.ndarr
     return t.astype("float32"), (random.on_host((number,), seed, 0, 3) * references).astype("int32")
 
 
-@repeats
 @explainer(
     "gradient",
     "gradient",
     "1 forward + n (forward + K backward)",
     "arXiv:1705.07874",
     postprocessing=filters.absolute_normalize,
+    repeats=True,
 )
 def gradient_shap(
     view: View,

@@ -47,7 +47,14 @@ def _explain(view: View, reduce: str | None, rule: Callable[[Step], Override]) -
     return scores, reduced(g[INPUT])
 
 
-@explainer("gradient", "gradient, ReLUs", "1 forward + K backward", "arXiv:1412.6806", postprocessing=filters.normalize)
+@explainer(
+    "gradient",
+    "gradient, ReLUs",
+    "1 forward + K backward",
+    "arXiv:1412.6806",
+    postprocessing=filters.normalize,
+    about=counted,
+)
 def guided_backprop(view: View, reduce: str | None = "mean") -> tuple:
     """Gradients that pass each ReLU only where they are positive: sharp outlines of what excites a unit.
 
@@ -74,6 +81,7 @@ def guided_backprop(view: View, reduce: str | None = "mean") -> tuple:
     "arXiv:1311.2901",
     postprocessing=filters.normalize,
     caveat="It finds objects no better than a random pixel: kept for comparison.",
+    about=counted,
 )
 def deconvnet(view: View, reduce: str | None = "mean") -> tuple:
     """Gradients that are rectified at each ReLU, whether the ReLU was active or not.
@@ -97,6 +105,3 @@ def deconvnet(view: View, reduce: str | None = "mean") -> tuple:
         return Override(step.call.output, (before,), _positive, looks=())
 
     return _explain(view, reduce, rule)
-
-
-guided_backprop.about = deconvnet.about = counted

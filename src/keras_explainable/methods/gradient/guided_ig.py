@@ -15,7 +15,7 @@ from keras_explainable.methods.gradient.reduction import part_reducer
 from keras_explainable.methods.repetition import loop, scores_of
 from keras_explainable.methods.validation import at_once_of, check_number, check_repetitions
 from keras_explainable.models import View, on_view
-from keras_explainable.runtime.compile_cache import Program, repeated, repeats
+from keras_explainable.runtime.compile_cache import Program, repeated
 from keras_explainable.runtime.progress import counted
 
 
@@ -35,13 +35,13 @@ class Move(Program):
         return moved, parts + (moved - state) * g
 
 
-@repeats
 @explainer(
     "gradient",
     "gradient",
     "1 forward + n K (forward + backward)",
     "arXiv:2106.09788",
     postprocessing=filters.absolute_normalize,
+    repeats=True,
 )
 def guided_ig(
     view: View,

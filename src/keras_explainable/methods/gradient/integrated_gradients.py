@@ -15,7 +15,6 @@ from keras_explainable.methods.meta.integrate import integrate
 from keras_explainable.methods.repetition import scores_of
 from keras_explainable.models import View, on_view, opens_view
 from keras_explainable.runtime import remarks
-from keras_explainable.runtime.compile_cache import repeats
 
 GAP = 0.05  # relative gap above which a warning is given
 SMALL = 0.1  # of the largest change of a score: gaps of smaller changes are relative to this
@@ -35,13 +34,13 @@ class Convergence(NamedTuple):
     relative_gap: Any  # of |scores - baseline_scores|
 
 
-@repeats
 @explainer(
     "gradient",
     "gradient",
     "1 forward + n (forward + K backward)",
     "arXiv:1703.01365",
     postprocessing=filters.absolute_normalize,
+    repeats=True,
 )
 def integrated_gradients(
     view: View,

@@ -6,11 +6,16 @@ from keras_explainable.methods.gradient.gradients import signed_gradients
 from keras_explainable.methods.gradient.reduction import channel_reducer
 from keras_explainable.methods.meta.smooth import smooth
 from keras_explainable.models import View, on_view
-from keras_explainable.runtime.compile_cache import repeats
 
 
-@repeats
-@explainer("gradient", "gradient", "n (forward + K backward)", "arXiv:1706.03825", postprocessing=filters.normalize)
+@explainer(
+    "gradient",
+    "gradient",
+    "n (forward + K backward)",
+    "arXiv:1706.03825",
+    postprocessing=filters.normalize,
+    repeats=True,
+)
 def smoothgrad(
     view: View,
     *,
@@ -37,8 +42,14 @@ def smoothgrad(
     return scores, reduced(g)
 
 
-@repeats
-@explainer("gradient", "gradient", "n (forward + K backward)", "arXiv:1810.03307", postprocessing=filters.normalize)
+@explainer(
+    "gradient",
+    "gradient",
+    "n (forward + K backward)",
+    "arXiv:1810.03307",
+    postprocessing=filters.normalize,
+    repeats=True,
+)
 def vargrad(
     view: View,
     *,
@@ -66,8 +77,14 @@ def vargrad(
     return scores, reduced(spread)
 
 
-@repeats
-@explainer("gradient", "gradient", "n (forward + K backward)", "arXiv:1806.10758", postprocessing=filters.normalize)
+@explainer(
+    "gradient",
+    "gradient",
+    "n (forward + K backward)",
+    "arXiv:1806.10758",
+    postprocessing=filters.normalize,
+    repeats=True,
+)
 def squaregrad(
     view: View,
     *,

@@ -13,18 +13,17 @@ from keras_explainable.methods.gradient.integrated_gradients import integrated_g
 from keras_explainable.methods.perturbation.segments import scaled, scikit_image
 from keras_explainable.models import View, on_view
 from keras_explainable.runtime import remarks
-from keras_explainable.runtime.compile_cache import repeats
 
 SCALES = (50, 100, 150, 250, 500, 1200)  # of the segmentations; larger ones have larger segments
 
 
-@repeats
 @explainer(
     "gradient",
     "gradient",
     "2 forward + 2 n (forward + K backward)",
     "arXiv:1906.02825",
     postprocessing=filters.positive_normalize,
+    repeats=True,
 )
 def xrai(
     view: View,

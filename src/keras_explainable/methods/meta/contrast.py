@@ -61,7 +61,7 @@ def contrast(method: Method, other_units: int | Sequence[int] | None = None) -> 
             _check_others(others, indices)
         return models.on_view(method, models.view(model, inputs, indices, Contrast(others)), **params)
 
-    contrasted.repeats = getattr(method, "repeats", False)
+    registry.with_traits(repeats=registry.traits(method).repeats)(contrasted)
     contrasted.__name__ = f"{registry.named(method)}_contrast"
     return contrasted
 

@@ -10,7 +10,7 @@ from keras_explainable.errors import InputError
 from keras_explainable.methods.meta.smooth import LARGEST, flat, seeded, windows_of
 from keras_explainable.models import View, on_view, opens_view
 from keras_explainable.registry import Method
-from keras_explainable.runtime.compile_cache import Program, repeated, repeats
+from keras_explainable.runtime.compile_cache import Program, repeated
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def ensemble(methods: Sequence[Method], weights: Sequence[float] | None = None) 
         raise InputError(f"{len(functions)} methods and weights={weights} came: give one positive weight for each.")
     customary = {record.function: record.postprocessing for record in registry.METHODS.values()}
 
-    @repeats
+    @registry.with_traits(repeats=True, at_images=True)
     @registry.with_parameters_of(*functions)
     @opens_view
     def combined(view: View, seed: int | None = None, **params: Any) -> tuple:
@@ -58,5 +58,4 @@ def ensemble(methods: Sequence[Method], weights: Sequence[float] | None = None) 
         return scores, total
 
     combined.__name__ = "_".join(map(registry.named, functions)) + "_ensemble"
-    combined.at_images = True  # type: ignore[attr-defined]
     return combined

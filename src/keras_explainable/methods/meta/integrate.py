@@ -11,7 +11,7 @@ from keras_explainable.methods.quadrature import quadrature_of
 from keras_explainable.methods.repetition import scores_of, total_of
 from keras_explainable.models import View, on_view, opens_view
 from keras_explainable.registry import Method
-from keras_explainable.runtime.compile_cache import Program, repeated, repeats
+from keras_explainable.runtime.compile_cache import Program, repeated
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def integrate(
     """
     method, rows = registry.method_of(method), quadrature_of(quadrature, repetitions)
 
-    @repeats
+    @registry.with_traits(repeats=True, given={"baseline": baseline})
     @registry.with_parameters_of(method)
     @opens_view
     def integrated(view: View, **params: Any) -> tuple:
@@ -50,6 +50,5 @@ def integrate(
         (maps,) = total_of(run, rows, view.inputs)
         return scores_of(view), maps
 
-    integrated.given = {"baseline": baseline}  # type: ignore[attr-defined]
     integrated.__name__ = f"{registry.named(method)}_integrated"
     return integrated

@@ -13,7 +13,7 @@ from keras_explainable.methods.noise import check_noise, noisy
 from keras_explainable.methods.repetition import means, moments
 from keras_explainable.models import View, on_view, opens_view
 from keras_explainable.registry import Method
-from keras_explainable.runtime.compile_cache import Program, repeated, repeats
+from keras_explainable.runtime.compile_cache import Program, repeated
 
 LARGEST = 2**31  # factors of image sizes, and weights, must be below this
 
@@ -89,7 +89,7 @@ class NoisyCopy(Program):
 
 @functools.lru_cache(maxsize=256)  # the same arguments give the same function, which is compiled only once
 def _smooth(method: Callable, repetitions: int, noise: float, noise_kind: str, aggregate: str) -> Callable:
-    @repeats
+    @registry.with_traits(repeats=True)
     @registry.with_parameters_of(method)
     @opens_view
     def smoothed(view: View, seed: int | None = None, **params: Any) -> tuple:

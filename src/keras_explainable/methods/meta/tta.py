@@ -15,7 +15,7 @@ from keras_explainable.methods.meta.smooth import LARGEST, flat, windows_of
 from keras_explainable.models import Point, View, on_view, opens_view
 from keras_explainable.numerics.resize import resize
 from keras_explainable.registry import Method
-from keras_explainable.runtime.compile_cache import Program, repeated, repeats
+from keras_explainable.runtime.compile_cache import Program, repeated
 
 
 def tta(method: Method, scales: Sequence[float] = (0.5, 1.5, 2.0), hflip: bool = True) -> Callable:
@@ -64,7 +64,7 @@ class Pass(Program):
 def _tta(method: Callable, scales: tuple[float, ...], hflip: bool) -> Callable:
     passes = [(scale, flip) for scale in (None, *scales) for flip in ((False, True) if hflip else (False,))]
 
-    @repeats
+    @registry.with_traits(repeats=True, at_images=True)
     @registry.with_parameters_of(method)
     @opens_view
     def augmented(view: View, **params: Any) -> tuple:
@@ -81,7 +81,6 @@ def _tta(method: Callable, scales: tuple[float, ...], hflip: bool) -> Callable:
         return scores / len(passes), maps / len(passes)
 
     augmented.__name__ = f"{registry.named(method)}_tta"
-    augmented.at_images = True  # type: ignore[attr-defined]
     return augmented
 
 

@@ -15,14 +15,14 @@ from keras_explainable.methods.validation import check_repetitions, seed_of
 from keras_explainable.models import View
 from keras_explainable.numerics import random
 from keras_explainable.numerics.arithmetic import divide
-from keras_explainable.runtime.compile_cache import repeats
 from keras_explainable.runtime.memory import check_fits
 
 KERNEL_AT_ONCE = 1 << 20  # values of the kernel of scores that are computed together
 
 
-@repeats
-@explainer("perturbation", "black box", "(1 + n) forward", "arXiv:2206.06219", postprocessing=filters.normalize)
+@explainer(
+    "perturbation", "black box", "(1 + n) forward", "arXiv:2206.06219", postprocessing=filters.normalize, repeats=True
+)
 def hsic(
     view: View,
     *,

@@ -16,14 +16,17 @@ from keras_explainable.methods.repetition import Rows
 from keras_explainable.methods.validation import check_repetitions, seed_of
 from keras_explainable.models import View
 from keras_explainable.numerics import random
-from keras_explainable.runtime.compile_cache import repeats
 
 ENOUGH = 4  # coalitions for each segment: with as many, the values correlate by 0.9 with those of very many
 
 
-@repeats
 @explainer(
-    "perturbation", "black box", "(2 + n) forward", "arXiv:1705.07874", postprocessing=filters.positive_normalize
+    "perturbation",
+    "black box",
+    "(2 + n) forward",
+    "arXiv:1705.07874",
+    postprocessing=filters.positive_normalize,
+    repeats=True,
 )
 def kernel_shap(
     view: View,

@@ -18,12 +18,15 @@ from keras_explainable.methods.repetition import Rows
 from keras_explainable.methods.validation import check_number, check_repetitions, seed_of
 from keras_explainable.models import View
 from keras_explainable.numerics import random
-from keras_explainable.runtime.compile_cache import repeats
 
 
-@repeats
 @explainer(
-    "perturbation", "black box", "(1 + n) forward", "arXiv:1602.04938", postprocessing=filters.positive_normalize
+    "perturbation",
+    "black box",
+    "(1 + n) forward",
+    "arXiv:1602.04938",
+    postprocessing=filters.positive_normalize,
+    repeats=True,
 )
 def lime(
     view: View,

@@ -14,7 +14,6 @@ from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.perturbation.probe import Probe, laid, sizes
 from keras_explainable.methods.repetition import Rows, check_passes
 from keras_explainable.models import View
-from keras_explainable.runtime.compile_cache import repeats
 
 
 @dataclass(frozen=True)
@@ -38,9 +37,13 @@ def where_covered(change: Any, seen: Any, live: Any, start: Any) -> tuple:
     return laid(-change, (1 - seen) * ops.reshape(live, (-1, *(1,) * (len(seen.shape) - 1))))
 
 
-@repeats
 @explainer(
-    "perturbation", "black box", "(1 + windows) forward", "arXiv:1311.2901", postprocessing=filters.positive_normalize
+    "perturbation",
+    "black box",
+    "(1 + windows) forward",
+    "arXiv:1311.2901",
+    postprocessing=filters.positive_normalize,
+    repeats=True,
 )
 def occlusion(
     view: View,

@@ -15,11 +15,11 @@ from keras_explainable.methods.repetition import Rows
 from keras_explainable.methods.validation import check_number, check_repetitions, seed_of
 from keras_explainable.models import View
 from keras_explainable.numerics import random
-from keras_explainable.runtime.compile_cache import repeats
 
 
-@repeats
-@explainer("perturbation", "black box", "(1 + n) forward", "arXiv:1806.07421", postprocessing=filters.normalize)
+@explainer(
+    "perturbation", "black box", "(1 + n) forward", "arXiv:1806.07421", postprocessing=filters.normalize, repeats=True
+)
 def rise(
     view: View,
     *,

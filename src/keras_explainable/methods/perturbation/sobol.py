@@ -14,15 +14,18 @@ from keras_explainable.methods.validation import check_repetitions, seed_of
 from keras_explainable.models import View
 from keras_explainable.numerics import random
 from keras_explainable.numerics.arithmetic import divide
-from keras_explainable.runtime.compile_cache import repeats
 from keras_explainable.runtime.progress import counted
 
 MOST_COMPARED = 100_000  # masks of which all pairs are compared: a minute for each image and unit
 
 
-@repeats
 @explainer(
-    "perturbation", "black box", "(1 + n (1 + segments)) forward", "arXiv:2111.04138", postprocessing=filters.normalize
+    "perturbation",
+    "black box",
+    "(1 + n (1 + segments)) forward",
+    "arXiv:2111.04138",
+    postprocessing=filters.normalize,
+    repeats=True,
 )
 def sobol(
     view: View,

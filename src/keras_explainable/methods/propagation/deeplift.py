@@ -21,7 +21,7 @@ from keras_explainable.methods.propagation import differences, factors
 from keras_explainable.models import INPUT, Override, Overrides, Point, Step, View
 from keras_explainable.models.layer_roles import ELEMENTWISE, LINEAR
 from keras_explainable.runtime import remarks
-from keras_explainable.runtime.compile_cache import Program, repeated, repeats
+from keras_explainable.runtime.compile_cache import Program, repeated
 from keras_explainable.runtime.progress import counted
 
 SAME = 1e-6  # smaller differences use the gradient in place of the slope
@@ -215,13 +215,13 @@ class AgainstOne(Program):
         return _explain(view, start)
 
 
-@repeats
 @explainer(
     "propagation",
     "gradient, known layers",
     "R (2 forward + 2 K backward)",
     "arXiv:1705.07874",
     postprocessing=filters.absolute_normalize,
+    repeats=True,
 )
 def deep_shap(view: View, *, baselines: Any = 0.0) -> tuple:
     """DeepLIFT, averaged over many reference images as baselines.

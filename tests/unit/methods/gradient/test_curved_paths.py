@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 import pytest
-from bench.costs import passes
 from keras import layers as L
 from keras import ops
 
@@ -126,7 +125,7 @@ def test_xrai_equals_its_twin(kind):
 def test_xrai_takes_the_passes_that_it_states():
     model, calls = counted()
     raw("xrai", model, keras_models.images("functional"), 1, repetitions=4, segments=halves, run_eagerly=True)
-    assert calls.count(3) == passes(ke.registry.METHODS["xrai"].cost, forward=1, backward=0, n=4, K=1) == 10
+    assert calls.count(3) == ke.registry.METHODS["xrai"].cost.passes(forward=1, backward=0, n=4, K=1) == 10
 
 
 @pytest.mark.parametrize("reduce", ["sum", None])

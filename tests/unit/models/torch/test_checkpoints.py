@@ -9,7 +9,7 @@ from support.compare import close
 from support.selection import BACKEND, every_method
 
 pytestmark = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
-NAMES = [m.name for m in ke.methods.list() if "attention" not in m.needs and m.name != "xrai"]
+NAMES = [m.name for m in ke.methods.list() if ke.registry.Need.ATTENTION not in m.needs and m.name != "xrai"]
 
 
 def net(reentrant=None):

@@ -22,7 +22,7 @@ from support.selection import every_method
 pytestmark = pytest.mark.filterwarnings("ignore:.*the same everywhere")
 N = 3
 Y = np.array([[1, 4], [0, 2], [3, 3]])
-KNOWN = [n for n, r in ke.registry.METHODS.items() if "known layers" in r.needs or "ReLUs" in r.needs]
+KNOWN = [n for n, r in ke.registry.METHODS.items() if r.needs & {ke.registry.Need.KNOWN_LAYERS, ke.registry.Need.RELUS}]
 PLAIN = [n for n in ke.registry.METHODS if n not in [*KNOWN, "cam"] and subject(n) == "functional"]
 
 
