@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import keras_explainable as ke
-from keras_explainable.metrics.complexity import sobel
+from keras_explainable.metrics.complexity import edges
 from support.compare import close
 
 pytestmark = pytest.mark.peers
@@ -41,9 +41,10 @@ def test_pixel_ap(peer):
 def test_edge_likeness():
     stats = pytest.importorskip("scipy.stats", reason="SciPy is not installed")
     x = RNG.random((4, 9, 8, 3)).astype("float32")
-    edges = sobel(x)
+    strength = edges(x)
     expected = [
-        [stats.spearmanr(abs(MAPS[n, ..., k]).ravel(), edges[n].ravel()).statistic for k in range(2)] for n in range(4)
+        [stats.spearmanr(abs(MAPS[n, ..., k]).ravel(), strength[n].ravel()).statistic for k in range(2)]
+        for n in range(4)
     ]
     close(ke.metrics.edge_likeness(x=x, maps=MAPS).values, np.array(expected))
 
@@ -55,4 +56,4 @@ def test_sobel():
         np.sqrt(sum(ndimage.sobel(image[..., c], axis, mode="nearest") ** 2 for axis in (0, 1) for c in range(3)))
         for image in x
     ]
-    close(sobel(x), np.array(expected))
+    close(edges(x), np.array(expected))

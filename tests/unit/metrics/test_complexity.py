@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import keras_explainable as ke
-from keras_explainable.metrics.complexity import sobel
+from keras_explainable.metrics.complexity import edges
 from keras_explainable.metrics.ranks import rank_range
 from reference import metrics_complexity as twins
 from support.compare import close
@@ -31,24 +31,24 @@ def test_values_equal_their_twins():
 
 
 def test_edge_likeness_equals_its_twin():
-    edges = np.array([twins.sobel(x) for x in X])
-    close(sobel(X), edges)
-    expected = [[twins.spearman(abs(MAPS[n, ..., k]).ravel(), edges[n].ravel()) for k in range(2)] for n in range(3)]
+    strength = np.array([twins.sobel(x) for x in X])
+    close(edges(X), strength)
+    expected = [[twins.spearman(abs(MAPS[n, ..., k]).ravel(), strength[n].ravel()) for k in range(2)] for n in range(3)]
     close(value("edge_likeness", x=X), np.array(expected))
     close(value("edge_likeness", x=np.moveaxis(X, -1, 1)), np.array(expected))
 
 
 def test_the_edges_themselves_and_a_flat_image():
-    own = sobel(X)[..., None]
+    own = edges(X)[..., None]
     close(value("edge_likeness", own, x=X), np.ones((3, 1)))
     close(value("edge_likeness", -(own**3), x=X), np.ones((3, 1)))
     close(value("edge_likeness", own.max() - own, x=X), -np.ones((3, 1)))
     assert np.isnan(value("edge_likeness", np.ones_like(own), x=X)).all()
     assert np.isnan(value("edge_likeness", own, x=np.full_like(X, 0.3))).all()
     ramp = np.broadcast_to(np.arange(7.0)[:, None, None, None], (1, 7, 4, 3, 1)[1:])[None]  # a volume
-    edges = sobel(ramp)[0]
-    close(edges[1:-1], np.full((5, 4, 3), 2 * 4 * 4.0))
-    close(edges[0], np.full((4, 3), 4 * 4.0))
+    strength = edges(ramp)[0]
+    close(strength[1:-1], np.full((5, 4, 3), 2 * 4 * 4.0))
+    close(strength[0], np.full((4, 3), 4 * 4.0))
 
 
 def test_random_maps_have_no_edges():
