@@ -102,9 +102,9 @@ def max_box_accuracy(maps, masks, thresholds=100):
         for t in range(thresholds):
             hits = []
             for map_, mask in zip(maps, masks, strict=True):
-                own = box({p for p in pixels(mask) if mask[p]})
+                objects = [box(g) for g in groups(mask)]
                 boxes = [box(g) for g in groups(scaled(map_) >= t / thresholds)]
-                hits.append(any(len(own & b) / len(own | b) >= least for b in boxes))
+                hits.append(any(len(o & b) / len(o | b) >= least for o in objects for b in boxes))
             shares.append(np.mean(hits))
         total += max(shares) / 3
     return total

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from keras_explainable.metrics.complexity import edges
 from keras_explainable.numerics import random
 
 # Each is a function of images (N, *S, C), the number of units K, the number `first` of the first image, and a seed, and
@@ -62,24 +63,6 @@ def uniform_but_one(images: np.ndarray, units: int, first: int, seed: int) -> np
     maps = np.ones((len(images), int(np.prod(images.shape[1:-1])), units), "float32")
     maps[:, 0] = 0
     return maps.reshape(*images.shape[:-1], units)
-
-
-def edges(images: np.ndarray) -> np.ndarray:
-    """The size (N, *S) of the Sobel gradient of images (N, *S, C), with the border pixels repeated outside."""
-    images = images.astype("float64")
-    space, total = range(1, images.ndim - 1), np.zeros_like(images, "float64")
-    for along in space:
-        part = images
-        for axis in space:
-            before, after = (_shifted(part, axis, by) for by in (-1, 1))
-            part = after - before if axis == along else before + 2 * part + after
-        total = total + part**2
-    return np.sqrt(np.sum(total, axis=-1))
-
-
-def _shifted(images: np.ndarray, axis: int, by: int) -> np.ndarray:
-    at = np.clip(np.arange(images.shape[axis]) + by, 0, images.shape[axis] - 1)
-    return np.take(images, at, axis=axis)
 
 
 def blurred(maps: np.ndarray, sigma: float) -> np.ndarray:

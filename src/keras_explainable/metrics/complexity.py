@@ -81,12 +81,12 @@ def edge_likeness(case: Case, maps: np.ndarray) -> Measured:
     Reference: after Adebayo et al., Sanity Checks for Saliency Maps, arXiv:1810.03292.
     """
     assert case.images is not None
-    edges = flat(sobel(case.images)[..., None])
+    strength = flat(edges(case.images)[..., None])
     values = np.abs(flat(maps))
-    return Measured(spearman(values, np.broadcast_to(edges, values.shape)))
+    return Measured(spearman(values, np.broadcast_to(strength, values.shape)))
 
 
-def sobel(images: np.ndarray) -> np.ndarray:
+def edges(images: np.ndarray) -> np.ndarray:
     """The strength of edges (N, *S) of images (N, *S, C): the norm over axes and channels of Sobel's derivatives.
 
     Along one axis it is the difference of the two neighbours, smoothed by (1, 2, 1) along all others. Pixels at the

@@ -160,7 +160,8 @@ def average_precision(case: Case, maps: np.ndarray, corrected: bool = False) -> 
     the mask.
 
     It is the area under the curve of precision over recall without interpolation. A map that is the same everywhere has
-    the mask's share of the image. NaN for an empty mask.
+    the mask's share of the image; maps of random values have a little more if there are few pixels. NaN for an empty
+    mask.
 
     Args:
         corrected: whether to correct for chance, which is the mask's share of the image.

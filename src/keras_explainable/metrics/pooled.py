@@ -73,7 +73,8 @@ def max_box_accuracy(
 
     Args:
         maps: (N, *S, K).
-        masks: (N, *S) or (N, *S, K): the box around each mask is the object's. Images with an empty mask are left out.
+        masks: (N, *S) or (N, *S, K): the boxes around each connected group of a mask are the objects'. Images with an
+            empty mask are left out.
         boxes: in place of masks, (n, 4) boxes for each of N images: left, top, right and bottom, in pixels. Those of an
             image are for all its units. Images without a box are left out.
         weights: as in `pixel_ap`.
@@ -210,7 +211,7 @@ def _object_boxes(maps: np.ndarray, masks: Any, boxes: Any) -> list[list[np.ndar
         raise InputError(f"{'Both' if boxes is not None else 'None'} of masks and boxes came, and one was expected.")
     if masks is not None:
         where = masks_of(masks, maps)
-        return [[_box_of(where[b, ..., k]) for k in range(units)] for b in range(number)]
+        return [[boxes_of(where[b, ..., k]) for k in range(units)] for b in range(number)]
     if len(size) != 2:
         raise InputError(f"boxes= are for images of 2 dimensions, and maps of {len(size)} came: give masks=.")
     if len(boxes) != number:
@@ -223,15 +224,3 @@ def _object_boxes(maps: np.ndarray, masks: Any, boxes: Any) -> list[list[np.ndar
         # left, top, right, bottom are columns and rows; maps have rows first
         found.append([given.reshape(-1, 2, 2)[..., ::-1]] * units)
     return found
-
-
-def _box_of(mask: np.ndarray) -> np.ndarray:
-    """The box (1, 2, rank) around a mask (*S); (0, 2, rank) if it is empty."""
-    if not mask.any():
-        return np.zeros((0, 2, mask.ndim))
-    sides = []
-    for axis in range(mask.ndim):
-        others = tuple(a for a in range(mask.ndim) if a != axis)
-        places = np.flatnonzero(mask.any(axis=others))
-        sides.append((places[0], places[-1] + 1))
-    return np.array(sides, "float64").T[None]

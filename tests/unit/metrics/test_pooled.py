@@ -26,8 +26,12 @@ def test_pixel_ap_equals_its_twin():
 
 def test_max_box_accuracy_equals_its_twin():
     pytest.importorskip("skimage")
-    found = ke.metrics.max_box_accuracy(MAPS, MASKS, thresholds=7)
-    assert found == pytest.approx(twins.max_box_accuracy(singles(), MASKS, 7)) and 0 < found < 1
+    several = MASKS.copy()
+    several[3, 0, 6:] = True  # an image of two objects
+    for masks in (MASKS, several):
+        found = ke.metrics.max_box_accuracy(MAPS, masks, thresholds=7)
+        assert found == pytest.approx(twins.max_box_accuracy(singles(), masks, 7)) and 0 < found < 1
+    assert ke.metrics.max_box_accuracy(several[..., None].astype("float32"), several) == 1
 
 
 def test_boxes_in_pixels_are_as_masks():
