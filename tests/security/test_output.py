@@ -336,9 +336,9 @@ def test_the_report_runs_its_own_script_only():
 
 
 def test_control_characters_are_shown_and_letters_of_the_world_are_not():
-    assert tables.printable("\x00\x1b\r\n\t\x7f\x9b\u2028\u200b\udcff") == r"\x00\x1b\r\n\t\x7f\x9b\u2028\u200b\udcff"
+    assert ke.errors.printable("\x00\x1b\r\n\t\x7f\x9b\u2028\u200b\udcff") == r"\x00\x1b\r\n\t\x7f\x9b\u2028\u200b\udcff"
     for name in ("Z\u00fcrich \u6771\u4eac\u3000\U0001f408.png", "cafe\u0301", r"C:\new"):
-        assert tables.printable(name) == name
+        assert ke.errors.printable(name) == name
     assert "\x1b" not in tables.table(["\x1b"], [["\x1b"]])[2:]
 
 

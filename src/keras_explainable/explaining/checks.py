@@ -1,6 +1,5 @@
 """Check images and units against the model, before any work."""
 
-import math
 import re
 import warnings
 from collections import deque
@@ -16,7 +15,7 @@ from keras_explainable.errors import InputError, shortly
 from keras_explainable.explaining.blame import outside
 from keras_explainable.explaining.frugal import tensor
 from keras_explainable.models.inputs import IMAGE_CHANNELS, ONE_IMAGE
-from keras_explainable.runtime.memory import SOME, check_fits
+from keras_explainable.runtime.memory import SOME, check_array_fits
 
 WHOLE = ("array", "list")  # sources whose images are all known before any work
 
@@ -152,12 +151,11 @@ def warn_of_many(model: Any, x: Any, units: int | None, number: int | None = Non
 def check_memory(model: Any, x: Any, units: int, number: int, size: tuple | None) -> None:
     """Raise, before the work, if the maps of so many images do not fit into memory."""
     size = size or tuple(models.size(*models.bind(model, x[:1])))
-    if all(isinstance(side, (int, np.integer)) for side in size):
-        check_fits(
-            f"{number * units:,} maps of size {size}, {units:,} for each of {number:,} images,",
-            4.0 * number * units * math.prod(map(int, size)),
-            f'ask for fewer units, as in y="predicted", or a smaller size by resizing=, {SOME}',
-        )
+    check_array_fits(
+        f"{number * units:,} maps of size {size}, {units:,} for each of {number:,} images,",
+        (number, units, *size),
+        f'ask for fewer units, as in y="predicted", or a smaller size by resizing=, {SOME}',
+    )
 
 
 def number_of(y: Any) -> int:

@@ -12,9 +12,9 @@ from typing import Any
 import keras
 
 from keras_explainable import versions
-from keras_explainable.errors import ModelFileError
+from keras_explainable.errors import ModelFileError, printable
 from keras_explainable.loading import archives, configs, limits, probe
-from keras_explainable.loading.texts import first_line, printable, reason
+from keras_explainable.loading.texts import first_line, reason
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 

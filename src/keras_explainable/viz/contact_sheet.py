@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from keras_explainable.errors import InputError
+from keras_explainable.errors import InputError, printable
 from keras_explainable.viz import output
 from keras_explainable.viz.framing import not_too_large
 from keras_explainable.viz.image import to_rgb
 from keras_explainable.viz.image_files import fit, pillow
-from keras_explainable.viz.tables import printable
 
 HEIGHT, GAP, MARGIN, TEXT = 288, 8, 26, 15
 PAPER, INK = (255, 255, 255), (40, 40, 40)

@@ -7,10 +7,9 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 
 from keras_explainable import versions
-from keras_explainable.errors import BackendError, InputError, ModelFileError
+from keras_explainable.errors import BackendError, InputError, ModelFileError, printable
 from keras_explainable.viz import output
 from keras_explainable.viz.image import to_rgb
-from keras_explainable.viz.tables import printable
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # pillow's other formats run programs, or are rarely maintained
 

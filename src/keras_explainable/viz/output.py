@@ -11,8 +11,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import BinaryIO
 
-from keras_explainable.errors import InputError, ModelFileError, OutputError
-from keras_explainable.viz.tables import printable
+from keras_explainable.errors import InputError, ModelFileError, OutputError, printable
 
 ELSEWHERE = "Choose another folder."
 KEPT = "Choose another folder, or --overwrite (overwrite=True)."
