@@ -27,7 +27,7 @@ MANY = 50  # units: more than a user who left y= out may expect
 FOR_EACH_IMAGE = {"baseline": (0, "one baseline for all of them"), "segments": (1, "a function from images to labels")}
 
 
-def opened(
+def open_batches(
     model: Any,
     x: Any,
     y: Any,
@@ -50,7 +50,7 @@ def opened(
     Raises:
         ChangedError: another thread changed weights meanwhile, and so the model could not run.
     """
-    with models.blamed(model):
+    with models.reporting_changes(model):
         x = data.several(x, leaf)
         with models.adapter(model).device():
             source = data.batches(x, y, batch_size, steps, leaf)
@@ -86,7 +86,7 @@ def _checked(source: data.Batches, model: Any, score: Any, params: Mapping[str, 
         yield images, indices
 
 
-def remembered(source: data.Batches) -> tuple[data.Batches, deque]:
+def recorded(source: data.Batches) -> tuple[data.Batches, deque]:
     """The same batches, and a queue of those that were yielded. Outputs arrive in the same order."""
     kept: deque = deque()
 

@@ -16,7 +16,7 @@ HEIGHT, GAP, MARGIN, TEXT = 288, 8, 26, 15
 PAPER, INK = (255, 255, 255), (40, 40, 40)
 
 
-def strip(
+def save_sheet(
     panels: Sequence[tuple[np.ndarray, str]], path: str | Path, height: int = HEIGHT, columns: int | None = None
 ) -> Path:
     """Save a `sheet` to a file, in the format of its suffix. An existing file is replaced."""

@@ -64,7 +64,7 @@ def read_image(path: str | Path, size: int | tuple[int, int] | None = None, max_
     Image, name = pillow().Image, printable(path)
     versions.check("pillow")
     try:
-        with output.opened(path) as stream, _open(name, stream) as file:
+        with output.open_file(path) as stream, _open(name, stream) as file:
             _check_size(name, file, os.fstat(stream.fileno()).st_size, max_pixels)
             if file.format in ("JPEG", "MPO"):
                 _check_scans(name, stream)

@@ -17,7 +17,7 @@ ELSEWHERE = "Choose another folder."
 KEPT = "Choose another folder, or --overwrite (overwrite=True)."
 
 
-def opened(path: str | Path) -> BinaryIO:
+def open_file(path: str | Path) -> BinaryIO:
     """Open a regular file for reading.
 
     Raises: ModelFileError: it is a pipe or a device, which may never end. OSError: it cannot be opened.
