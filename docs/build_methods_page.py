@@ -51,8 +51,8 @@ def write(folder: str | Path = "docs") -> Path:
     photos = [(shown.photos[i], f"scene {scene + 1}") for scene, i in zip(*firsts, strict=True)]
     for row in rows:
         panels = [(image.highlight(shown.photos[i], row.maps[i]), str(shown.names[i])) for i in range(len(shown))]
-        contact_sheet.strip([*photos, *panels], folder / "methods" / f"{row.name}.jpg", HEIGHT)
-    contact_sheet.strip(_first(shown, judged), folder / "methods.jpg", HEIGHT, columns=1 + len(FIRST))
+        contact_sheet.save_sheet([*photos, *panels], folder / "methods" / f"{row.name}.jpg", HEIGHT)
+    contact_sheet.save_sheet(_first(shown, judged), folder / "methods.jpg", HEIGHT, columns=1 + len(FIRST))
     text = (
         HEAD.format(
             judged=len(objects), few=gallery.FEW, references=gallery.REFERENCES, chance=float(objects.masks.mean())

@@ -113,6 +113,7 @@ def reason(text):
     text = re.sub(r"(No rule covers) \S+ \((\w+)\)", r"\1 \2", text)
     text = re.sub(r"(Before) \S+ (an operation)", r"\1 some layer \2", text)
     text = re.sub(r"(The attention of) \S+", r"\1 a layer", text)
+    text = re.sub(r"^.* may contain a ReLU", "An operation may contain a ReLU", text)
     text = re.sub(r"evidence [\d.]+", "evidence below 0.8", text)
     text = re.sub(r"(?<![A-Za-z])\d[\d.e+-]*", "#", text)
     first = re.split(r"(?<=[^.])[.:;] | - ", text.replace("|", "/"))[0]

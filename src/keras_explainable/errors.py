@@ -1,5 +1,7 @@
 """The exceptions of the library. Each message says what came, what was expected, and what to do."""
 
+import unicodedata
+
 
 def shortly(value: object) -> str:
     """Like `repr`, except for integers that are too long to print."""
@@ -8,6 +10,16 @@ def shortly(value: object) -> str:
         return f"a number of {bits:,} bits" if bits > 256 else repr(value)
     except ValueError:  # of what holds such a number
         return f"a {type(value).__name__} with a number of thousands of digits"
+
+
+def printable(name: object) -> str:
+    """Return a name or a message that is safe to print in one line.
+
+    Control characters, characters that change the direction of text, and bytes that are not UTF-8 are escaped."""
+    return "".join(
+        c if c.isprintable() or unicodedata.category(c) == "Zs" else c.encode("unicode_escape").decode()
+        for c in str(name)
+    )
 
 
 class ExplainError(Exception):

@@ -231,7 +231,9 @@ def method_of(method: Method) -> Callable:
     if isinstance(method, str):
         return get(method)
     if not callable(method):
-        raise InputError(f'{told(method)} came, and a method or its name was expected: ke.get("gradcam") or "gradcam".')
+        raise InputError(
+            f'{described(method)} came, and a method or its name was expected: ke.get("gradcam") or "gradcam".'
+        )
     return method
 
 
@@ -243,12 +245,12 @@ def methods_of(methods: Iterable[Method]) -> list[Callable]:
     """
     if isinstance(methods, str) or not isinstance(methods, Iterable):
         raise InputError(
-            f"{told(methods)} came, and several methods were expected: give a list, as in "
+            f"{described(methods)} came, and several methods were expected: give a list, as in "
             'ensemble(["gradcam", "layercam"]).'
         )
     return [method_of(method) for method in methods]
 
 
-def told(value: Any) -> str:
+def described(value: Any) -> str:
     """A short description of a value."""
     return shortly(value) if isinstance(value, (str, int, float, type(None))) else f"A {type(value).__name__}"

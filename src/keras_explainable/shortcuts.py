@@ -10,9 +10,9 @@ import numpy as np
 
 from keras_explainable import models, registry
 from keras_explainable.errors import InputError
-from keras_explainable.explaining.checks import opened
+from keras_explainable.explaining.checks import open_batches
 from keras_explainable.explaining.explain import partial_explain
-from keras_explainable.explaining.loop import asked, run_steps
+from keras_explainable.explaining.loop import run_steps, units_and_score
 from keras_explainable.methods import fullgrad, gradient
 from keras_explainable.methods.fullgrad.decomposition import (
     Decomposition,
@@ -112,12 +112,12 @@ def full_gradient_decomposition(
 
     Reference: Srinivas & Fleuret, arXiv:1905.00780.
     """
-    y, score = asked(y, score)
+    y, score = units_and_score(y, score)
     if precision not in (None, "float32"):
         raise InputError(f"precision={precision!r} came, and float32 was expected: rounded terms do not add up.")
-    source, _ = opened(model, x, y, batch_size, score, leaf)
+    source, _ = open_batches(model, x, y, batch_size, score, leaf)
     step = Decomposing(score, implicit)
-    with models.adapter(model).device(), models.blamed(model):
+    with models.adapter(model).device(), models.reporting_changes(model):
         images, parts = zip(*run_steps(step, True, model, source, verbose), strict=True)
         view = models.view(*models.bind(model, images[0]))
         calls = biased_calls(view)
@@ -154,9 +154,9 @@ def integrated_gradients_gap(
         `scores`, `baseline_scores`, `total` (the sum of each map), `absolute_gap` and `relative_gap` (relative to
         |scores - baseline_scores|), each (N, K).
     """
-    y, score = asked(y, score)
-    source, _ = opened(model, x, y, batch_size, score, leaf, params=params)
-    with models.adapter(model).device(), models.blamed(model):
+    y, score = units_and_score(y, score)
+    source, _ = open_batches(model, x, y, batch_size, score, leaf, params=params)
+    with models.adapter(model).device(), models.reporting_changes(model):
         step = Gap(score, params)
         parts = [part for _, part in run_steps(step, False, model, source, verbose)]
     return Convergence(*map(np.concatenate, zip(*parts, strict=True)))

@@ -133,8 +133,7 @@ def modules():
     return {"model": drawn(Small()), "segmenter": drawn(Segmenter()), "vit": drawn(Tokens())}
 
 
-@functools.cache
-def known(of_torch):
+def fresh_names(of_torch):
     """The names that both columns of a row use."""
     images = np.random.default_rng(3).normal(size=(2, *SIZE, 3)).astype("float32")
     squares = np.arange(SIZE[0])[:, None] // 6 * 4 + np.arange(SIZE[1]) // 6
@@ -149,9 +148,12 @@ def known(of_torch):
     return found | {"x": x, "references": x.flip(0) * 0.5, "squares": torch.from_numpy(squares)}
 
 
+shared_names = functools.cache(fresh_names)
+
+
 def setup(row):
     """The names that the other library's column uses, with models that it may change: the section's own lines are run."""
-    names = known.__wrapped__(row.library.of_torch)
+    names = fresh_names(row.library.of_torch)
     for block in re.findall(r"```python\n(.*?)```", sections()[row.section], re.DOTALL):
         exec(block, names)
     return names
@@ -199,7 +201,7 @@ def test_values_are_those_of_the_other_library(row, request):
         pytest.importorskip("sklearn", reason="Captum fits surrogates with scikit-learn")
     keras.utils.set_random_seed(0)  # of what the other library draws
     there = values(eval(row.there, setup(row)), row.library.of_torch)
-    here = values(eval(row.here, dict(known(row.library.of_torch))), row.library.of_torch)
+    here = values(eval(row.here, dict(shared_names(row.library.of_torch))), row.library.of_torch)
     a, b = sides(row, here, there)
     assert a.shape == b.shape and abs(b).max() > 0
     if row.values.startswith("nearly"):
@@ -241,7 +243,8 @@ def test_our_line_is_the_method_of_its_full_name(row):
         pytest.skip("torch modules are explained on PyTorch")
     few = re.sub(r"repetitions=\d+", "repetitions=20", row.here)
     here, full = (
-        values(eval(code, dict(known(row.library.of_torch))), row.library.of_torch) for code in (few, written_out(few))
+        values(eval(code, dict(shared_names(row.library.of_torch))), row.library.of_torch)
+        for code in (few, written_out(few))
     )
     assert np.ptp(here) > 0
     np.testing.assert_allclose(here, full, atol=1e-6 * abs(full).max(), rtol=0)

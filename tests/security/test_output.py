@@ -287,7 +287,7 @@ def test_a_file_that_is_half_written_is_not_there(tmp_path, error):
 def test_files_can_be_read_by_whom_the_user_lets(tmp_path):
     before = os.umask(0o027)
     try:
-        path = contact_sheet.strip([(np.zeros((4, 4, 3), "uint8"), "")], tmp_path / "a.jpg")
+        path = contact_sheet.save_sheet([(np.zeros((4, 4, 3), "uint8"), "")], tmp_path / "a.jpg")
     finally:
         os.umask(before)
     assert path.stat().st_mode & 0o777 == 0o640 and Image.open(path).format == "JPEG"
@@ -336,9 +336,11 @@ def test_the_report_runs_its_own_script_only():
 
 
 def test_control_characters_are_shown_and_letters_of_the_world_are_not():
-    assert tables.printable("\x00\x1b\r\n\t\x7f\x9b\u2028\u200b\udcff") == r"\x00\x1b\r\n\t\x7f\x9b\u2028\u200b\udcff"
+    assert (
+        ke.errors.printable("\x00\x1b\r\n\t\x7f\x9b\u2028\u200b\udcff") == r"\x00\x1b\r\n\t\x7f\x9b\u2028\u200b\udcff"
+    )
     for name in ("Z\u00fcrich \u6771\u4eac\u3000\U0001f408.png", "cafe\u0301", r"C:\new"):
-        assert tables.printable(name) == name
+        assert ke.errors.printable(name) == name
     assert "\x1b" not in tables.table(["\x1b"], [["\x1b"]])[2:]
 
 

@@ -5,9 +5,9 @@
   forward pass. Each gradient is passed to `reduce(key, gradient, value)`; `value` is the signal if `keep`. Also returns
   the set of signals that a gradient reaches.
 - `evaluate(run, x)`: run a forward pass that records nothing for differentiation.
-- `reroute(inputs, output, rule, looks)`: return `output` as if it were computed from `inputs` alone. A cotangent g that
+- `reroute(inputs, output, rule, keeps)`: return `output` as if it were computed from `inputs` alone. A cotangent g that
   arrives at it is sent to the inputs as `rule(g, inputs, output)`; nothing flows through the computation that really
-  made it. What `looks` does not name ("inputs", "output") is not kept, and the rule gets None for it.
+  made it. What `keeps` does not name ("inputs", "output") is not kept, and the rule gets None for it.
 - `stand_in(value)`: return what can replace a value in those inputs if the rule does not look at it.
 - `vjp(function, x)`: return `function(x)`, and a function that maps a cotangent of it to a cotangent of x. Call that
   function once only.

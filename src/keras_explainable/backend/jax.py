@@ -110,7 +110,7 @@ def evaluate(run: Callable, x) -> tuple:
     return scores, values
 
 
-def reroute(inputs: tuple, output, rule: Callable, looks: tuple):
+def reroute(inputs: tuple, output, rule: Callable, keeps: tuple):
     @jax.custom_vjp
     def through(inputs, output):
         return output
@@ -119,7 +119,7 @@ def reroute(inputs: tuple, output, rule: Callable, looks: tuple):
         return tuple(rule(g, *kept)), jnp.zeros_like(g)
 
     def forward(inputs, output):
-        return output, (inputs if "inputs" in looks else None, output if "output" in looks else None)
+        return output, (inputs if "inputs" in keeps else None, output if "output" in keeps else None)
 
     through.defvjp(forward, backward)
     return through(tuple(inputs), jax.lax.stop_gradient(output))

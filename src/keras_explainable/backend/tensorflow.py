@@ -130,12 +130,12 @@ def evaluate(run: Callable, x) -> tuple:
     return scores, values
 
 
-def reroute(inputs: tuple, output, rule: Callable, looks: tuple):
+def reroute(inputs: tuple, output, rule: Callable, keeps: tuple):
     @tf.custom_gradient
     def through(output, *inputs):
         def backward(g):
             return tf.zeros_like(g), *rule(
-                g, inputs if "inputs" in looks else None, output if "output" in looks else None
+                g, inputs if "inputs" in keeps else None, output if "output" in keeps else None
             )
 
         return tf.identity(output), backward

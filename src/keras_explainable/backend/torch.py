@@ -72,18 +72,18 @@ class _StandIn(torch.autograd.Function):
         return g
 
 
-def reroute(inputs: tuple, output, rule: Callable, looks: tuple):
+def reroute(inputs: tuple, output, rule: Callable, keeps: tuple):
     if not torch.is_grad_enabled():  # no gradient is needed before the first signal
         return output
     changed = any(value is output for value in inputs)  # the rule changes the cotangent, not where it goes
-    if changed and not looks and output.requires_grad:
+    if changed and not keeps and output.requires_grad:
         seen = output.clone() if output._is_view() else output
         seen.register_hook(lambda g: rule(g, None, None)[0])
         return seen
-    kept = tuple(value.detach() for value in inputs) if "inputs" in looks else None
+    kept = tuple(value.detach() for value in inputs) if "inputs" in keeps else None
     plain = output.detach()
-    known = plain if "output" in looks else None
-    alone = plain.clone() if changed or "output" in looks else plain  # later layers may work in place
+    known = plain if "output" in keeps else None
+    alone = plain.clone() if changed or "output" in keeps else plain  # later layers may work in place
     return _Reroute.apply(lambda g: rule(g, kept, known), alone, *inputs)
 
 

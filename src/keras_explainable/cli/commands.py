@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from keras_explainable import viz
+from keras_explainable import errors, viz
 from keras_explainable.cli import options
 from keras_explainable.cli.choices import NAME
 from keras_explainable.cli.explanation_job import COMPARED, REPORT, Job, Sources, ending, highest, method_list, table
@@ -83,7 +83,7 @@ def explain(
     options.print_embedded(model)
     typer.echo(made)
     if report:
-        typer.echo(viz.tables.printable(f"Report: {job.report(results, place)}"))
+        typer.echo(errors.printable(f"Report: {job.report(results, place)}"))
     options.print_left_out(sources)
 
 
@@ -127,7 +127,7 @@ def compare(
     made = job.compare(_run_those_that_fit(job, names), place)
     options.print_embedded(model)
     for path in made:
-        typer.echo(viz.tables.printable(path))
+        typer.echo(errors.printable(path))
     options.print_left_out(sources)
 
 

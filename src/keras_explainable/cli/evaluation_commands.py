@@ -91,7 +91,7 @@ def evaluate(
         verbose=int(sys.stderr.isatty() and sys.stdout.isatty()),
     )
     options.print_embedded(model)
-    typer.echo("\n".join(map(viz.tables.printable, str(result).splitlines())))
+    typer.echo("\n".join(map(errors.printable, str(result).splitlines())))
     if csv is not None:
         result.to_csv(csv)
     options.print_left_out(sources)

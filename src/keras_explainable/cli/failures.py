@@ -34,10 +34,9 @@ def friendly(command: Callable) -> Callable:
 
 
 def _one_line(error: Exception) -> str:
-    from keras_explainable import viz
-    from keras_explainable.errors import ExplainError
+    from keras_explainable.errors import ExplainError, printable
 
-    text = viz.tables.printable(" ".join(str(error).split()))
+    text = printable(" ".join(str(error).split()))
     if isinstance(error, ExplainError | OSError):
         return f"Error: {text}"
     return f"Error: {type(error).__name__}: {text[:300]} (unexpected: --debug shows where)"

@@ -30,9 +30,9 @@ def main() -> None:
 
 def _note(message: object, *_: Any, **__: Any) -> str:
     """Format a warning in one line."""
-    from keras_explainable import viz
+    from keras_explainable import errors
 
-    return f"Note: {viz.tables.printable(' '.join(str(message).split()))}\n"
+    return f"Note: {errors.printable(' '.join(str(message).split()))}\n"
 
 
 def app() -> Any:

@@ -26,7 +26,7 @@ def check_images(x: Any, first: int = 0) -> None:
     if isinstance(x, models.Several):
         check_images(x.images, first)
         for path, other in zip(x.inputs.paths[1:], x.inputs.others, strict=True):
-            _check_finite(other, first, f"Leaf {models.spelt(path)} of image")
+            _check_finite(other, first, f"Leaf {models.path_text(path)} of image")
         return
     shape = tuple(getattr(x, "shape", ()))
     if len(shape) < 2:

@@ -22,7 +22,7 @@ def load_model() -> keras.Model:
     Raises:
         BackendError: this process was forked from one that had explained.
     """
-    processes.check(looks=False)
+    processes.check(runs=False)
     return keras.models.load_model(MODEL_FILE, compile=False, safe_mode=True)
 
 

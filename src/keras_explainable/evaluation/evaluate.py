@@ -15,10 +15,10 @@ from keras_explainable.evaluation.evaluation import Evaluation
 from keras_explainable.evaluation.selection import Applied, Chosen, chosen_methods, chosen_metrics
 from keras_explainable.evaluation.statistics import numbered
 from keras_explainable.explaining.arguments import check_seed
-from keras_explainable.explaining.checks import opened, remembered
+from keras_explainable.explaining.checks import open_batches, recorded
 from keras_explainable.explaining.explain import Explaining
 from keras_explainable.explaining.frugal import unit_numbers
-from keras_explainable.explaining.loop import asked, run_steps
+from keras_explainable.explaining.loop import run_steps, units_and_score
 from keras_explainable.metrics.case import Case
 from keras_explainable.metrics.inputs import maps_of, masks_of
 from keras_explainable.metrics.measuring import check_maps
@@ -79,19 +79,18 @@ def evaluate(
     check_seed(seed)
     if minutes is not None and not (isinstance(minutes, (int, float)) and minutes > 0):
         raise InputError(f"minutes={minutes!r} came, and a number above 0, or None, was expected.")
-    y, score = asked(y, score)
+    y, score = units_and_score(y, score)
     rows = chosen_methods(methods, seed)
     wanted = chosen_metrics(metrics, masks is not None)
-    run = _Run(
-        models.told(model, channels, False), x, y, score, models.Leaf.of(leaf, shared), batch_size, masks, seed, at_once
-    )
+    model, leaf = models.with_channels(model, channels, False), models.Leaf.of(leaf, shared)
+    run = _Run(model, x, y, score, leaf, batch_size, masks, seed, at_once)
     _check(run, rows, groups)
     if baselines:
         rows |= {name: Chosen(name, baseline=function) for name, function in BASELINES.items()}
         rows |= {"oracle": Chosen("oracle", baseline=None)} if masks is not None else {}
     with (
         models.unchanging(),
-        models.blamed(model),
+        models.reporting_changes(model),
         options(run_eagerly, jit_compile),
         models.computing_in(precision),
         models.adapter(run.model).device(),
@@ -120,7 +119,7 @@ class _Run:
         if images is not None:
             x = x[:images]
             y = y[:images] if hasattr(y, "shape") and np.ndim(y) else y
-        return opened(self.model, x, y, self.batch_size, self.score, self.leaf)
+        return open_batches(self.model, x, y, self.batch_size, self.score, self.leaf)
 
 
 def _check(run: _Run, rows: dict[str, Chosen], groups: Any) -> None:
@@ -216,7 +215,7 @@ def _maps(run: _Run, row: Chosen, images: int | None) -> Iterator[tuple]:
         for batch, indices in source.iterator:
             yield batch, indices, None
         return
-    source, batches = remembered(source)
+    source, batches = recorded(source)
     params = row.params | ({} if run.score is None else {"score": run.score})
     step = Explaining(row.method, params, None, True)
     whole = not registry.traits(row.method).repeats

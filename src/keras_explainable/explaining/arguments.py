@@ -10,7 +10,7 @@ from keras_explainable import data, models, registry
 from keras_explainable.errors import InputError, shortly
 
 
-def lent(method: Callable, model: Any, given: dict, seed: Any, batch_size: Any) -> dict[str, Any]:
+def shared_arguments(method: Callable, model: Any, given: dict, seed: Any, batch_size: Any) -> dict[str, Any]:
     """The arguments of `explain` that the method takes as well."""
     check_seed(seed)
     found = {"seed": seed} if seed is not None and registry.takes(method, "seed") else {}

@@ -1,6 +1,5 @@
 """Check images and units against the model, before any work."""
 
-import math
 import re
 import warnings
 from collections import deque
@@ -16,7 +15,7 @@ from keras_explainable.errors import InputError, shortly
 from keras_explainable.explaining.blame import outside
 from keras_explainable.explaining.frugal import tensor
 from keras_explainable.models.inputs import IMAGE_CHANNELS, ONE_IMAGE
-from keras_explainable.runtime.memory import SOME, check_fits
+from keras_explainable.runtime.memory import SOME, check_array_fits
 
 WHOLE = ("array", "list")  # sources whose images are all known before any work
 
@@ -28,7 +27,7 @@ MANY = 50  # units: more than a user who left y= out may expect
 FOR_EACH_IMAGE = {"baseline": (0, "one baseline for all of them"), "segments": (1, "a function from images to labels")}
 
 
-def opened(
+def open_batches(
     model: Any,
     x: Any,
     y: Any,
@@ -51,7 +50,7 @@ def opened(
     Raises:
         ChangedError: another thread changed weights meanwhile, and so the model could not run.
     """
-    with models.blamed(model):
+    with models.reporting_changes(model):
         x = data.several(x, leaf)
         with models.adapter(model).device():
             source = data.batches(x, y, batch_size, steps, leaf)
@@ -87,7 +86,7 @@ def _checked(source: data.Batches, model: Any, score: Any, params: Mapping[str, 
         yield images, indices
 
 
-def remembered(source: data.Batches) -> tuple[data.Batches, deque]:
+def recorded(source: data.Batches) -> tuple[data.Batches, deque]:
     """The same batches, and a queue of those that were yielded. Outputs arrive in the same order."""
     kept: deque = deque()
 
@@ -152,12 +151,11 @@ def warn_of_many(model: Any, x: Any, units: int | None, number: int | None = Non
 def check_memory(model: Any, x: Any, units: int, number: int, size: tuple | None) -> None:
     """Raise, before the work, if the maps of so many images do not fit into memory."""
     size = size or tuple(models.size(*models.bind(model, x[:1])))
-    if all(isinstance(side, (int, np.integer)) for side in size):
-        check_fits(
-            f"{number * units:,} maps of size {size}, {units:,} for each of {number:,} images,",
-            4.0 * number * units * math.prod(map(int, size)),
-            f'ask for fewer units, as in y="predicted", or a smaller size by resizing=, {SOME}',
-        )
+    check_array_fits(
+        f"{number * units:,} maps of size {size}, {units:,} for each of {number:,} images,",
+        (number, units, *size),
+        f'ask for fewer units, as in y="predicted", or a smaller size by resizing=, {SOME}',
+    )
 
 
 def number_of(y: Any) -> int:

@@ -13,11 +13,11 @@ import keras
 from keras_explainable import backend, models, registry
 from keras_explainable.errors import InputError
 from keras_explainable.explaining.about import about_of, cause_of, evidence_note, outputs_note, random_note, remarked
-from keras_explainable.explaining.arguments import check_arguments, lent
+from keras_explainable.explaining.arguments import check_arguments, shared_arguments
 from keras_explainable.explaining.blame import outside
-from keras_explainable.explaining.checks import opened, remembered
+from keras_explainable.explaining.checks import open_batches, recorded
 from keras_explainable.explaining.flaws import Flaws, range_warning
-from keras_explainable.explaining.loop import asked, run_steps
+from keras_explainable.explaining.loop import run_steps, units_and_score
 from keras_explainable.explaining.results import Explanation, Results, Tensors, ends
 from keras_explainable.runtime import remarks
 from keras_explainable.runtime.compile_cache import Program, options
@@ -100,20 +100,20 @@ def explain(
         {"run_eagerly": run_eagerly, "jit_compile": jit_compile, "as_numpy": as_numpy},
         placement,
     )
-    y, score = asked(y, method_params.get("score"))
+    y, score = units_and_score(y, method_params.get("score"))
     if score is not None:
         method_params["score"] = score
     check_parameters(method, method_params)
-    method_params |= lent(method, model, method_params, seed, batch_size)
+    method_params |= shared_arguments(method, model, method_params, seed, batch_size)
 
     whole = not registry.traits(method).repeats
     step = Explaining(method, method_params, postprocessing, resizing)
-    model, leaf = models.told(model, channels, placement == "stretch"), models.Leaf.of(leaf, shared)
-    with models.unchanging(), models.blamed(model):
+    model, leaf = models.with_channels(model, channels, placement == "stretch"), models.Leaf.of(leaf, shared)
+    with models.unchanging(), models.reporting_changes(model):
         given = {**registry.traits(method).given, **method_params}
-        source, total = opened(model, x, y, batch_size, score, leaf, steps, resizing, given)
+        source, total = open_batches(model, x, y, batch_size, score, leaf, steps, resizing, given)
         fetch, results = (backend.to_host, Results(total)) if as_numpy else (keras.ops.stop_gradient, Tensors())
-        source, batches = remembered(source)
+        source, batches = recorded(source)
         outputs = run_steps(step, whole, model, source, verbose, callbacks, fetch)
         with (
             remarks.kept() as found,
@@ -163,7 +163,7 @@ class Explaining(Program):
             of_layer = registry.of_layer(self.method)
             windows = view.windows_of(params.get("layer"), params.get("layers")) if of_layer else None
             size = None if self.resizing is True else self.resizing
-            maps = view.laid(maps, size, axis[0], windows) if len(axis) == rank else maps
+            maps = view.to_image_size(maps, size, axis[0], windows) if len(axis) == rank else maps
         return scores, maps, *raw
 
 
@@ -226,7 +226,7 @@ def _postprocess(filter: Callable, maps: Any, axis: tuple, resizing: Any) -> Any
     shape = tuple(getattr(made, "shape", ()))
     rows = {*shape[:1], maps.shape[0]}.difference([None])
     if len(rows) > 1 or len(shape) <= (max(axis, default=1) if resizing else 1):
-        came = f"maps of shape {shape}" if shape else registry.told(made)
+        came = f"maps of shape {shape}" if shape else registry.described(made)
         raise InputError(
             f"postprocessing={registry.named(filter)} returned {came}, and the maps were expected, with as many "
             f"images and spatial axes as in {tuple(maps.shape)}: give a function of (maps, axis=spatial axes) or "

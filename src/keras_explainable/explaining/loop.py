@@ -28,7 +28,7 @@ def run_steps(
 
     Args:
         whole: whether the step is compiled as a whole.
-        source: what `checks.opened` returns.
+        source: what `checks.open_batches` returns.
 
     If the device has too little memory, batches are halved from there on.
     """
@@ -58,7 +58,7 @@ def run_steps(
     progress.on_predict_end()
 
 
-def asked(y: Any, score: Any) -> tuple[Any, Any]:
+def units_and_score(y: Any, score: Any) -> tuple[Any, Any]:
     """What a user's `y` and `score` mean: unit numbers, an object that chooses units by their scores, or None; and the
     score.
 
@@ -115,5 +115,5 @@ def _callbacks(callbacks: Any, model: Any, steps: int | None, verbose: int | str
     )
     # One by one: the list's own `set_model` tests `if model`, which a module may not support.
     for callback in listed.callbacks:
-        callback.set_model(models.parted(model)[0])
+        callback.set_model(models.unbind(model)[0])
     return listed

@@ -24,7 +24,7 @@ class Results:
         """Add the scores and maps of a batch (images, units). If maps were filtered, a third part holds their ends
         before that."""
         part, raw = [*output[:2]], output[2] if len(output) > 2 else None
-        _check_fits(part, self.whole or (self.parts[0] if self.parts else part))
+        _check_same_shape(part, self.whole or (self.parts[0] if self.parts else part))
         self.flaws.add(part[0], np.stack(_ends(part[1]), axis=-1), raw, batch, np.isfinite(part[1]))
         start, end = self.filled, self.filled + len(part[0])
         if self.total in (None, len(part[0])):
@@ -56,7 +56,7 @@ class Tensors:
 
     def add(self, output: Any, batch: tuple) -> None:
         part, raw = [*output[:2]], output[2] if len(output) > 2 else None
-        _check_fits(part, self.parts[0] if self.parts else part)
+        _check_same_shape(part, self.parts[0] if self.parts else part)
         self.parts.append(part)
         self.raw.append(raw)
         self.filled += len(part[0])
@@ -69,7 +69,7 @@ class Tensors:
         return scores, maps
 
 
-def _check_fits(part: Any, before: Any) -> None:
+def _check_same_shape(part: Any, before: Any) -> None:
     """Raise if the results of a batch have another shape than those of earlier batches."""
     shapes, others = ([tuple(p.shape[1:]) for p in of] for of in (part, before))
     if shapes != others:

@@ -18,9 +18,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     from keras_explainable import ctrl_c
-    from keras_explainable.errors import ExplainError
+    from keras_explainable.errors import ExplainError, printable
     from keras_explainable.gallery import gallery
-    from keras_explainable.viz import tables
 
     try:
         ctrl_c.raised()
@@ -28,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ExplainError, OSError) as error:
         if options.debug:
             raise
-        print(tables.printable(f"Error: {error}"), file=sys.stderr)
+        print(printable(f"Error: {error}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         ctrl_c.leave()

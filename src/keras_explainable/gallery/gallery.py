@@ -247,9 +247,9 @@ def _picture(scene: int, method: str) -> str:
 def summary(made: Gallery) -> str:
     """Describe the result for a terminal."""
     lines = tables.left_out(made.left_out)
-    lines += ["", CAPTION, made.table(), "", f"Report:   {tables.printable(made.report)}"]
+    lines += ["", CAPTION, made.table(), "", f"Report:   {ke.errors.printable(made.report)}"]
     pictures = f"Pictures: {len(made.pictures)} in {made.report.parent}, such as {made.pictures[0]}"
-    return "\n".join([*lines, tables.printable(pictures)])
+    return "\n".join([*lines, ke.errors.printable(pictures)])
 
 
 def words(model: Any, objects: Objects, shown: Objects, embedded: bool) -> tuple[str, list[str]]:

@@ -37,7 +37,7 @@ class Dump:
     fits: dict[str, list[str]] = field(default_factory=dict)  # what was done to the size -> the names of images
 
     def __str__(self) -> str:
-        example = f", such as {tables.printable(self.pictures[0])}" if self.pictures else ""
+        example = f", such as {ke.errors.printable(self.pictures[0])}" if self.pictures else ""
         notes = [*framing.lines(self.fits), *tables.left_out(self.left_out)]
         return "\n".join([*notes, f"Pictures: {len(self.pictures)}{example}"])
 

@@ -12,7 +12,7 @@ DIRECTORY = 4 << 20  # bytes of the list of members: enough for 10,000 members w
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[zipfile.ZipFile]:
+def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
     """Open an archive to read it. Raise Refused if its list of members is longer than that of any known model."""
     with _Bounded(io.FileIO(path)) as file, zipfile.ZipFile(file) as archive:
         file.most = None

@@ -12,9 +12,9 @@ from typing import Any
 import keras
 
 from keras_explainable import versions
-from keras_explainable.errors import ModelFileError
+from keras_explainable.errors import ModelFileError, printable
 from keras_explainable.loading import archives, configs, limits, probe
-from keras_explainable.loading.texts import first_line, printable, reason
+from keras_explainable.loading.texts import first_line, reason
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 
@@ -38,7 +38,7 @@ def load(path: Path, safe_mode: bool) -> Any:
     except configs.Refused as refused:
         problem, remedy = refused.problem, refused.remedy
     except Exception as error:
-        problem, remedy = _told(error, kind)
+        problem, remedy = _described(error, kind)
     raise ModelFileError(printable(f"{path} {problem}. {remedy}.")) from None
 
 
@@ -81,7 +81,7 @@ def _named(text: Any) -> tuple[Any, dict[str, Any], bool] | None:
 def _rewritten(path: Path, copy: Path, kind: str, text: str) -> Path:
     """A copy of a file with another configuration."""
     if kind == "zip":
-        with archives.opened(path) as old, zipfile.ZipFile(copy, "w") as new:
+        with archives.open_archive(path) as old, zipfile.ZipFile(copy, "w") as new:
             for name in (limits.METADATA, limits.WEIGHTS):
                 new.writestr(name, old.read(name))
             new.writestr(limits.CONFIG, text)
@@ -94,7 +94,7 @@ def _rewritten(path: Path, copy: Path, kind: str, text: str) -> Path:
     return copy
 
 
-def _told(error: Exception, kind: str) -> tuple[str, str]:
+def _described(error: Exception, kind: str) -> tuple[str, str]:
     """The problem of a file that Keras failed to load, and the remedy."""
     text = str(error)
     if "safe_mode" in text or "unsafe_deserialization" in text:

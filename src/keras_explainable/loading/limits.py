@@ -31,7 +31,7 @@ LEGACY = {"Functional": keras.Model, "Model": keras.Model, "Sequential": keras.S
 
 def unpacked(path: Path) -> tuple[bytes, io.BytesIO]:
     """The configuration and the weights in an archive. Raise Refused if it unpacks to far more than its size."""
-    with archives.opened(path) as archive:
+    with archives.open_archive(path) as archive:
         members = archive.infolist()
         names = [member.filename for member in members]
         if len(names) > MEMBERS or len(set(names)) < len(names):

@@ -52,7 +52,7 @@ def load(
         BackendError: the model is a module and Keras does not run on PyTorch, or this process was forked from one
             that had explained a model.
     """
-    processes.check(looks=False)
+    processes.check(runs=False)
     if scale is not None and scale not in SCALES:
         raise InputError(f"No scale is named {scale!r}. Expected one of: {', '.join(SCALES)}.")
     name = str(name_or_path or DEMO)

@@ -64,7 +64,7 @@ def fed_as_told(model: Any, scale: str | None, size: tuple[int, int] | None) -> 
         from keras_explainable.loading import torch_files
 
         chosen = scale or "torch"
-        channels = torch_files.channels(model)
+        channels = torch_files.channels_of(model)
         preprocess = Preprocess(SCALES[chosen], chosen, scale is None, channels, channels_first=True)
         loaded = Loaded(model, preprocess, torch_files.size(model) or (SIDE, SIDE), None)
     return sized(loaded, size)

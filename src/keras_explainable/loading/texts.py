@@ -42,8 +42,3 @@ def shortened(text: str) -> str:
     """The first line of a text, cut to 160 characters."""
     line = text.splitlines()[0]
     return line if len(line) <= 160 else line[:157] + "..."
-
-
-def printable(text: str) -> str:
-    """The text with control characters escaped. Names in a file may contain some."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -57,7 +57,7 @@ def load(path: Path, safe_mode: bool = True) -> nn.Module:
     raise ModelFileError(f"{path} holds pickled Python objects, or only weights, so it is not loaded. {SAFE}.")
 
 
-def channels(module: nn.Module) -> int:
+def channels_of(module: nn.Module) -> int:
     """The number of channels of the images that a module takes, 1 or 3, read from its first convolution."""
     kernels = (p for p in module.parameters() if p.ndim == 4)
     return 1 if next((k.shape[1] for k in kernels), 3) == 1 else 3
@@ -72,7 +72,7 @@ def size(module: nn.Module) -> tuple[int, int] | None:
 def _names(path: Path) -> list[str]:
     """The names of the members of an archive. An empty list for a pickle in the older format without archives."""
     try:
-        with archives.opened(path) as archive:
+        with archives.open_archive(path) as archive:
             return archive.namelist()
     except configs.Refused as refused:
         raise ModelFileError(f"{path} {refused.problem}.") from None

@@ -1,6 +1,5 @@
 """Shared by methods that repeat: loops with running sums, and the scores of images and of copies."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,7 +11,7 @@ from keras_explainable import backend, models
 from keras_explainable.errors import InputError
 from keras_explainable.runtime.compile_cache import Program, repeated
 from keras_explainable.runtime.interruptible import ready
-from keras_explainable.runtime.memory import check_fits
+from keras_explainable.runtime.memory import check_array_fits
 from keras_explainable.runtime.progress import counted
 
 MOST = 1_000_000  # passes of the model for each image: hours even with a small model, and a mean hardly improves
@@ -57,11 +56,9 @@ def copies_of(number: int, x: Any, at_once: int) -> tuple[int, int]:
         InputError: there is not enough memory for one step.
     """
     steps, together = steps_of(number, x.shape[0], at_once)
-    shape = (together, *x.shape)
-    if all(isinstance(n, int) for n in shape):
-        instead = "give a smaller at_once=, or fewer images at once by batch_size="
-        what = f"{together:,} copies of images of shape {tuple(x.shape)} and their signals at once"
-        check_fits(what, 4.0 * HELD * math.prod(shape), instead)
+    instead = "give a smaller at_once=, or fewer images at once by batch_size="
+    what = f"{together:,} copies of images of shape {tuple(x.shape)} and their signals at once"
+    check_array_fits(what, (HELD, together, *x.shape), instead)
     return steps, together
 
 

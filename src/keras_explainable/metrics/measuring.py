@@ -9,8 +9,8 @@ import numpy as np
 from keras_explainable import models
 from keras_explainable.errors import InputError
 from keras_explainable.explaining.arguments import check_seed
-from keras_explainable.explaining.checks import counted_units, number_of, opened
-from keras_explainable.explaining.loop import asked, run_steps
+from keras_explainable.explaining.checks import counted_units, number_of, open_batches
+from keras_explainable.explaining.loop import run_steps, units_and_score
 from keras_explainable.metrics.case import Case
 from keras_explainable.metrics.inputs import check_own, maps_of, masks_of, spatial_last
 from keras_explainable.metrics.record import Record
@@ -72,11 +72,11 @@ def measure(
         found = _without_model(step, None if x is None else spatial_last(x, maps), maps, masks, others)
         return _joined(metric, own, list(found))
 
-    y, step_score = asked(y, score)
+    y, step_score = units_and_score(y, score)
     step = Measuring(metric.of_case, own, step_score, seed or 0, at_once)
-    model, leaf = models.told(model, channels, False), models.Leaf.of(leaf, shared)
-    with models.unchanging(), models.blamed(model):
-        source, total = opened(model, x, y, batch_size, step_score, leaf, steps)
+    model, leaf = models.with_channels(model, channels, False), models.Leaf.of(leaf, shared)
+    with models.unchanging(), models.reporting_changes(model):
+        source, total = open_batches(model, x, y, batch_size, step_score, leaf, steps)
         if total is not None:
             check_maps(model, x, y, step_score, maps, total)
         source = source._replace(iterator=_with_rows(source.iterator, maps, masks))

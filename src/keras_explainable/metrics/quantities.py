@@ -42,7 +42,7 @@ def link_of(view: models.View) -> str:
 
     A model that returns logits takes softmax, or sigmoid if it has one unit. The scores of a black box, and those of
     `score=`, stay as they are: "none"."""
-    if view.adapter.black_box or view.asked is not None:
+    if view.adapter.black_box or view.user_score is not None:
         return "none"
     if view.ending is None:
         return "sigmoid" if view.unit_count() == 1 else "softmax"

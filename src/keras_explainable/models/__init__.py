@@ -3,16 +3,16 @@
 from keras_explainable.models.adapters import adapter as adapter
 from keras_explainable.models.adapters import bias as bias
 from keras_explainable.models.adapters import bind as bind
-from keras_explainable.models.adapters import blamed as blamed
 from keras_explainable.models.adapters import framed as framed
 from keras_explainable.models.adapters import of_images as of_images
+from keras_explainable.models.adapters import reporting_changes as reporting_changes
 from keras_explainable.models.adapters import scale as scale
 from keras_explainable.models.adapters import size as size
 from keras_explainable.models.adapters import steady as steady
-from keras_explainable.models.adapters import told as told
 from keras_explainable.models.adapters import unchanging as unchanging
 from keras_explainable.models.adapters import units as units
 from keras_explainable.models.adapters import view as view
+from keras_explainable.models.adapters import with_channels as with_channels
 from keras_explainable.models.adapters import with_others as with_others
 from keras_explainable.models.black_box import BlackBox as BlackBox
 from keras_explainable.models.black_box import BlackBoxAdapter as BlackBoxAdapter
@@ -25,7 +25,7 @@ from keras_explainable.models.inputs import Bound as Bound
 from keras_explainable.models.inputs import Leaf as Leaf
 from keras_explainable.models.inputs import Several as Several
 from keras_explainable.models.inputs import bound as bound
-from keras_explainable.models.inputs import parted as parted
+from keras_explainable.models.inputs import unbind as unbind
 from keras_explainable.models.opening import on_view as on_view
 from keras_explainable.models.opening import opens_view as opens_view
 from keras_explainable.models.operations import Step as Step
@@ -35,7 +35,7 @@ from keras_explainable.models.precision import computing_in as computing_in
 from keras_explainable.models.precision import current_precision as current_precision
 from keras_explainable.models.randomness import is_random as is_random
 from keras_explainable.models.structures import alternatives as alternatives
-from keras_explainable.models.structures import spelt as spelt
+from keras_explainable.models.structures import path_text as path_text
 from keras_explainable.models.trace import IMAGES as IMAGES
 from keras_explainable.models.trace import INPUT as INPUT
 from keras_explainable.models.trace import Call as Call

@@ -14,7 +14,7 @@ from keras_explainable.models.black_box import BlackBoxAdapter
 from keras_explainable.models.contract import Adapter
 from keras_explainable.models.front import front
 from keras_explainable.models.front import scale as measured_scale
-from keras_explainable.models.inputs import Bound, Several, bound, parted
+from keras_explainable.models.inputs import Bound, Several, bound, unbind
 from keras_explainable.models.units import unit_indices
 from keras_explainable.models.view import View
 
@@ -52,14 +52,14 @@ def adapter(model: Any) -> Adapter:
 @contextmanager
 def steady(model: Any) -> Iterator[None]:
     """A scope whose results belong to one state of the model's weights (see `weights.steady`)."""
-    with weights.steady(adapter(model), parted(model)[0]):
+    with weights.steady(adapter(model), unbind(model)[0]):
         yield
 
 
 @contextmanager
-def blamed(model: Any) -> Iterator[None]:
-    """A scope in which an error is reported as caused by changed weights, if some changed (see `weights.blamed`)."""
-    with weights.blamed(adapter(model), parted(model)[0]):
+def reporting_changes(model: Any) -> Iterator[None]:
+    """A scope in which an error is reported as caused by changed weights, if some changed (see `weights`)."""
+    with weights.reporting_changes(adapter(model), unbind(model)[0]):
         yield
 
 
@@ -98,20 +98,20 @@ def with_others(model: Any, x: Any) -> tuple[Any, Any]:
     """The model with all inputs except the images attached, and the unmodified images."""
     if not isinstance(x, Several):
         return model, x
-    model, told = parted(model)
+    model, own = unbind(model)
     admitted = map(adapter(model).admit, x.inputs.paths[1:], x.inputs.others)
-    return bound(model, replace(x.inputs.fed(admitted), channels=told.channels, stretched=told.stretched)), x.images
+    return bound(model, replace(x.inputs.fed(admitted), channels=own.channels, stretched=own.stretched)), x.images
 
 
 def framed(model: Any, images: Any) -> tuple[Any, Any]:
     """The model and images that methods see, if the model takes images in another form (see `models.front`)."""
     import keras
 
-    plain, inputs = parted(model)
+    plain, inputs = unbind(model)
     adapter(model).check_integers(images)
-    told, inputs = inputs.channels, replace(inputs, channels=None, dtype=adapter(model).own_type(images))
-    found = front(adapter(bound(plain, inputs)), tuple(images.shape), told)
-    inputs = replace(inputs, front=None if found.plain and told is None else found)
+    channels, inputs = inputs.channels, replace(inputs, channels=None, dtype=adapter(model).own_type(images))
+    found = front(adapter(bound(plain, inputs)), tuple(images.shape), channels)
+    inputs = replace(inputs, front=None if found.plain and channels is None else found)
     if found.plain:
         return bound(plain, inputs), images
     return bound(plain, inputs), found.canonical(keras.ops.convert_to_tensor(images, "float32"))
@@ -120,17 +120,17 @@ def framed(model: Any, images: Any) -> tuple[Any, Any]:
 def scale(model: Any, x: Any) -> tuple[float, float] | None:
     """The factor that a model multiplies its images by, and what it subtracts before (see `models.front.scale`)."""
     model, images = with_others(model, x[:1])
-    plain, inputs = parted(model)
+    plain, inputs = unbind(model)
     inputs = replace(inputs, channels=None, dtype=adapter(model).own_type(images))
     return measured_scale(adapter(bound(plain, inputs)), tuple(images.shape))
 
 
-def told(model: Any, channels: Any, stretched: bool = False) -> Any:
+def with_channels(model: Any, channels: Any, stretched: bool = False) -> Any:
     """The model with the user's `channels` argument attached. If `stretched`, signals are laid over everything that it
     sees of the image."""
     if channels is None and not stretched:
         return model
-    plain, inputs = parted(model)
+    plain, inputs = unbind(model)
     return bound(plain, replace(inputs, channels=channels, stretched=stretched))
 
 

@@ -17,7 +17,7 @@ from keras import ops
 from keras_explainable import backend
 from keras_explainable.errors import ExplainError, InputError, shortly
 from keras_explainable.models.leaf import Leaf as Leaf
-from keras_explainable.models.structures import alternatives, leaves, mapped, placed, spelt
+from keras_explainable.models.structures import alternatives, leaves, mapped, path_text, placed
 from keras_explainable.models.trace import INPUT
 
 HOW = (
@@ -99,7 +99,7 @@ class Inputs:
         )
 
     def _leaves(self) -> str:
-        return ", ".join(map(spelt, self.paths))
+        return ", ".join(map(path_text, self.paths))
 
     def check(self, function: Callable, own: tuple = ()) -> None:
         """Raise if images alone came for a function that needs more."""
@@ -142,8 +142,9 @@ def refuse_arguments(inputs: Inputs, function: Callable, error: TypeError) -> No
         raise error
     line = str(error).partition("\n")[0]
     raise InputError(
-        f"The module could not take {len(inputs.paths)} inputs ({', '.join(map(spelt, inputs.paths))}): {line}. Its "
-        f"forward takes ({', '.join(_parameters(function, ()))}): name the inputs as it does, and leave out the rest."
+        f"The module could not take {len(inputs.paths)} inputs ({', '.join(map(path_text, inputs.paths))}): {line}. "
+        f"Its forward takes ({', '.join(_parameters(function, ()))}): name the inputs as it does, and leave "
+        "out the rest."
     ) from error
 
 
@@ -170,7 +171,7 @@ class Several:
         leaf, shared = leaf if isinstance(leaf, Leaf) else (leaf, ())
         for path in shared:
             if path not in found or path == leaf:
-                raise InputError(f"shared={spelt(path)} came, and x has no such leaf: use {alternatives(x)}.")
+                raise InputError(f"shared={path_text(path)} came, and x has no such leaf: use {alternatives(x)}.")
         at = leaf if isinstance(leaf, tuple) else (leaf,)
         if not all(isinstance(name, Hashable) for name in at) or at not in found:
             raise InputError(f"leaf={leaf!r} came, and x has no such leaf: use {alternatives(x)}.")
@@ -182,8 +183,9 @@ class Several:
         for path, array in zip(order, arrays, strict=True):
             if number and tuple(array.shape)[:1] != number and path not in shared:
                 raise InputError(
-                    f"Leaf {spelt(path)} of x has shape {tuple(array.shape)}, and there are {number[0]} images: give a "
-                    f"row for each image, or say shared={spelt(path)} if it is the same for all of them. {WRAPPER}."
+                    f"Leaf {path_text(path)} of x has shape {tuple(array.shape)}, and there are {number[0]} images: "
+                    f"give a row for each image, or say shared={path_text(path)} if it is the same for all of them. "
+                    f"{WRAPPER}."
                 )
         tree = placed(x, {path: i for i, path in enumerate(order)})
         whole = frozenset(i for i, path in enumerate(order[1:]) if path in shared)
@@ -266,7 +268,7 @@ def bound(model: Any, inputs: Inputs) -> Any:
     return model if inputs == Inputs() else Bound(model, inputs)
 
 
-def parted(model: Any) -> tuple[Any, Inputs]:
+def unbind(model: Any) -> tuple[Any, Inputs]:
     """A model, and its inputs other than the images."""
     return (model.model, model.inputs) if isinstance(model, Bound) else (model, Inputs())
 

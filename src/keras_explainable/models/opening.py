@@ -45,7 +45,7 @@ def on_view(method: Callable, seen: View, **params: Any) -> Any:
     known = form_on_view(method)
     if known is not None:
         return known(seen, **params)
-    score = {} if seen.asked is None else {"score": seen.asked}
+    score = {} if seen.user_score is None else {"score": seen.user_score}
     return method(seen.model, seen.inputs, seen.indices, **score, **params)
 
 

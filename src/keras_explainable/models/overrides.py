@@ -12,19 +12,19 @@ from keras_explainable.models.trace import Point
 
 
 class Override(NamedTuple):
-    """A cotangent that arrives at the signal `at` goes to the signals `of` as `send(g, inputs, output) -> cotangents of
-    the inputs`, all in float32.
+    """A rule by which the cotangent g that arrives at the signal `at` goes to the signals `of`: `backward(g, inputs,
+    output) -> cotangents of the inputs`, all in float32.
 
     With `of` = (at,) only the arriving cotangent is changed, and the layer keeps its own gradient. The model continues
-    with the signal, or with `instead(signal)`, which is then the output. Signals are kept for `send` only if `looks`
-    names them; otherwise it gets None."""
+    with the signal, or with `forward(signal)`, which is then the output. `backward` gets the signals that `keeps` names
+    ("inputs", "output"), and None for the others."""
 
     at: Point
     of: tuple[Point, ...]
-    send: Callable[..., Sequence]
-    instead: Callable[[Any], Any] | None = None
-    looks: tuple[str, ...] = ("inputs", "output")
-    again: Point | None = None  # the "again" point of the call that `send` repeats; passed to it as first argument
+    backward: Callable[..., Sequence]
+    forward: Callable[[Any], Any] | None = None
+    keeps: tuple[str, ...] = ("inputs", "output")
+    again: Point | None = None  # the "again" point of the call that `backward` repeats; passed to it as first argument
 
 
 class Overrides:
@@ -33,7 +33,7 @@ class Overrides:
     def __init__(self, rules: Sequence[Override]) -> None:
         self.rules = {rule.at: rule for rule in rules}
         self.sources = frozenset(point for rule in rules for point in rule.of if point != rule.at)
-        self.seen = frozenset(point for rule in rules if "inputs" in rule.looks for point in rule.of)
+        self.seen = frozenset(point for rule in rules if "inputs" in rule.keeps for point in rule.of)
         self.points = self.sources | self.rules.keys() | {rule.again for rule in rules if rule.again}
 
     def start(self) -> Callable[[Point, Any], Any]:
@@ -48,10 +48,10 @@ class Overrides:
             if rule is not None:
                 value = ops.copy(value) if point.link == "input" else value  # other layers may take it too
                 if rule.again is not None:
-                    rule = rule._replace(send=functools.partial(rule.send, kept[rule.again]))
+                    rule = rule._replace(backward=functools.partial(rule.backward, kept[rule.again]))
                 inputs = tuple(kept.get(p, value) for p in rule.of)
-                output = rule.instead(value) if rule.instead else value
-                value = backend.reroute(inputs, output, _in_float(rule, inputs, output), rule.looks)
+                output = rule.forward(value) if rule.forward else value
+                value = backend.reroute(inputs, output, _in_float(rule, inputs, output), rule.keeps)
             if point in self.sources:  # a copy, since later layers may work in place
                 kept[point] = ops.copy(value) if point in self.seen else backend.stand_in(value)
             return value
@@ -62,12 +62,12 @@ class Overrides:
 def _in_float(rule: Override, inputs: tuple, output: Any) -> Callable:
     *dtypes, made = (keras.backend.standardize_dtype(value.dtype) for value in (*inputs, output))
     if {*dtypes, made} == {"float32"}:
-        return rule.send
+        return rule.backward
 
     def sent(g, inputs, output):
         inputs = None if inputs is None else tuple(ops.cast(value, "float32") for value in inputs)
         output = None if output is None else ops.cast(output, "float32")
-        new = rule.send(ops.cast(g, "float32"), inputs, output)
+        new = rule.backward(ops.cast(g, "float32"), inputs, output)
         return [ops.cast(value, dtype) for value, dtype in zip(new, dtypes, strict=True)]
 
     return sent

@@ -8,17 +8,17 @@ from keras_explainable.errors import BackendError
 _first: list[int] = []  # the process in which a model ran first
 
 
-def check(looks: bool = True) -> None:
+def check(runs: bool = True) -> None:
     """Raise if this process was forked from one that has run models: it would hang.
 
     Args:
-        looks: whether a model runs now, and is not only loaded.
+        runs: whether a model runs now, and is not only loaded.
 
     Raises:
         BackendError: it was.
     """
     process = os.getpid()
-    if looks and not _first:
+    if runs and not _first:
         _first.append(process)
     if _first and _first[0] != process:
         raise BackendError(

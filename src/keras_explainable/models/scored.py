@@ -9,7 +9,7 @@ from keras import ops
 from keras_explainable.errors import InputError, LayerError
 from keras_explainable.models import addresses, heads
 from keras_explainable.models.contract import Adapter
-from keras_explainable.models.structures import spelt
+from keras_explainable.models.structures import path_text
 from keras_explainable.models.trace import Point, Trace
 from keras_explainable.models.units import check_scores, unit_indices
 
@@ -59,7 +59,7 @@ class Scored:
         paths = {value: path for path, value, _ in reversed(self.trace.heads)}
         own = paths.get(first, ())
         others = [p for p, v, s in self.trace.heads if len(s) == 2 and len(p) == 1 and paths[v] == p and v != first]
-        return [] if "logits" in own else [*map(spelt, (own, *others))] if others else []
+        return [] if "logits" in own else [*map(path_text, (own, *others))] if others else []
 
     @property
     def which(self) -> tuple:

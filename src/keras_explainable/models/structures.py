@@ -19,10 +19,10 @@ def leaves(tree: Any, path: tuple = ()) -> Iterator[tuple[tuple, Any]]:
 
 def alternatives(tree: Any) -> str:
     """The leaves of a structure, for messages."""
-    return " or ".join(spelt(path) for path, _ in leaves(tree)) or "none, as x is empty"
+    return " or ".join(path_text(path) for path, _ in leaves(tree)) or "none, as x is empty"
 
 
-def spelt(path: tuple) -> str:
+def path_text(path: tuple) -> str:
     """A path as a user writes it."""
     return repr(path[0] if len(path) == 1 else path)
 

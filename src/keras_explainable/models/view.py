@@ -38,7 +38,7 @@ class View(Scored):
         self, adapter: Adapter, inputs: Any, indices: Any = None, score: Score | None = None, model: Any = None
     ) -> None:
         self.model = model  # as the user gave it, for methods that take a model
-        self.asked = score  # the score as the user gave it
+        self.user_score = score  # the score as the user gave it
         images = adapter.images(inputs)
         self.rank = len(images.shape) - 2
         if self.rank < 1:
@@ -83,7 +83,7 @@ class View(Scored):
         """Resize maps (..., *S', ...) of a hidden signal to the images' size (see `laid`)."""
         return placed(self.adapter.inputs.front, self.size, maps, None, axis, self.windows(*at), align_corners)
 
-    def laid(self, maps: Any, size: Any = None, axis: int = 1, windows: Any = None) -> Any:
+    def to_image_size(self, maps: Any, size: Any = None, axis: int = 1, windows: Any = None) -> Any:
         """Resize maps to the images' size or to another `size`. Maps of a hidden signal are placed in its `windows`."""
         return placed(self.adapter.inputs.front, self.size, maps, size, axis, windows)
 
@@ -163,7 +163,7 @@ class View(Scored):
         """The same model and score on other images. `indices` are the units to explain, None for every unit."""
         shape = tuple(inputs.shape[1:])
         if None in shape or shape != tuple(self.inputs.shape[1:]):
-            return View(self.adapter, inputs, indices, self.asked, self.model)
+            return View(self.adapter, inputs, indices, self.user_score, self.model)
         other = copy.copy(self)
         other.inputs, other.indices = self.adapter.images(inputs), indices
         return other

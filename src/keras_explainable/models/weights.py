@@ -61,7 +61,7 @@ def _message() -> str:
 
 
 @contextmanager
-def blamed(adapter: Adapter, model: Any) -> Iterator[Moment]:
+def reporting_changes(adapter: Adapter, model: Any) -> Iterator[Moment]:
     """A scope in which a framework's error becomes a `ChangedError` if another thread changed weights meanwhile.
 
     Raises:
@@ -85,6 +85,6 @@ def steady(adapter: Adapter, model: Any) -> Iterator[None]:
     Raises:
         ChangedError: another thread changed weights meanwhile.
     """
-    with blamed(adapter, model) as moment:
+    with reporting_changes(adapter, model) as moment:
         yield
         moment.check()

@@ -1,7 +1,6 @@
 """Linear interpolation as one small matrix per axis. It takes any number of spatial axes, and gives the same numbers on
 every backend."""
 
-import math
 import string
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_explainable.runtime.memory import check_fits
+from keras_explainable.runtime.memory import check_array_fits
 
 ROUNDING = 1e-6
 
@@ -61,7 +60,7 @@ def _check_fits(shape: tuple, size: Any, axis: int) -> None:
     old, new = shape[axis : axis + len(size)], tuple(size)
     if not all(isinstance(n, (int, np.integer)) for n in (*old, *new)):
         return
-    others = math.prod(n for n in (*shape[:axis], *shape[axis + len(size) :]) if isinstance(n, int))
+    others = [n for n in (*shape[:axis], *shape[axis + len(size) :]) if isinstance(n, int)]
     matrix = max((int(a) * int(b) for a, b in zip(old, new, strict=True) if a != b), default=0)
-    values = others * math.prod(map(int, new)) + 3 * matrix
-    check_fits(f"Maps of size {tuple(map(int, old))}, resized to {new},", 4.0 * values, "give a smaller size")
+    what = f"Maps of size {tuple(map(int, old))}, resized to {new},"
+    check_array_fits(what, (*others, *new), "give a smaller size", extra=3 * matrix)

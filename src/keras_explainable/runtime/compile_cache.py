@@ -72,7 +72,7 @@ def compiled(step: Program, model: Any, spread: bool = False) -> Callable:
 
     With `spread`, all inputs and outputs have the images on the first axis, and may be split over several devices."""
     run_eagerly, jit_compile = _options.get()
-    whole, (model, inputs) = model, models.parted(model)
+    whole, (model, inputs) = model, models.unbind(model)
     run_eagerly = bool(getattr(model, "run_eagerly", False)) if run_eagerly is None else run_eagerly
     if run_eagerly:
         return functools.partial(step, whole)
@@ -122,7 +122,7 @@ def repeated(step: Program, view: models.View, method: Callable | None = None) -
     repeats: a loop of gradients inside one program is 10 to 30 times slower on CPUs (a while loop of XLA)."""
     if backend.is_traced(view.inputs) or view.adapter.black_box or registry.traits(method).repeats:
         return functools.partial(step, view)
-    return functools.partial(compiled(OnView(step, view.asked), view.model), view.inputs, view.chosen())
+    return functools.partial(compiled(OnView(step, view.user_score), view.model), view.inputs, view.chosen())
 
 
 class _Same:

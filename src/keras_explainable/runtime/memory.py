@@ -1,8 +1,11 @@
 """Estimate the memory of a call, and raise before the work if it does not fit."""
 
 import contextlib
+import math
 import os
 import re
+from collections.abc import Sequence
+from numbers import Integral
 from pathlib import Path
 
 from keras_explainable.errors import InputError
@@ -47,6 +50,12 @@ def check_fits(what: str, size: float, instead: str) -> None:
         raise InputError(
             f"{what} take {in_words(size)} of memory, and this machine has {in_words(free)} left: {instead}."
         )
+
+
+def check_array_fits(what: str, shape: Sequence, instead: str, extra: int = 0) -> None:
+    """`check_fits` for an array of float32 and `extra` more values. A shape with an unknown size is not checked."""
+    if all(isinstance(side, Integral) for side in shape):
+        check_fits(what, 4.0 * (math.prod(map(int, shape)) + extra), instead)
 
 
 def in_words(size: float) -> str:

@@ -6,18 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from keras_explainable.errors import InputError
+from keras_explainable.errors import InputError, printable
 from keras_explainable.viz import output
 from keras_explainable.viz.framing import not_too_large
 from keras_explainable.viz.image import to_rgb
 from keras_explainable.viz.image_files import fit, pillow
-from keras_explainable.viz.tables import printable
 
 HEIGHT, GAP, MARGIN, TEXT = 288, 8, 26, 15
 PAPER, INK = (255, 255, 255), (40, 40, 40)
 
 
-def strip(
+def save_sheet(
     panels: Sequence[tuple[np.ndarray, str]], path: str | Path, height: int = HEIGHT, columns: int | None = None
 ) -> Path:
     """Save a `sheet` to a file, in the format of its suffix. An existing file is replaced."""

@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from keras_explainable.errors import InputError
+from keras_explainable.errors import InputError, printable
 from keras_explainable.viz.image_files import MAX_PIXELS, pillow
-from keras_explainable.viz.tables import printable
 
 FITS = ("stretch", "crop", "pad")
 GREY = 128  # the colour of padding: near the mean of photos, since a network would see the edges of black bars

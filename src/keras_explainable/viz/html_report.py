@@ -12,10 +12,9 @@ from string import Template
 
 import numpy as np
 
-from keras_explainable.errors import InputError
+from keras_explainable.errors import InputError, printable
 from keras_explainable.viz import data_uris
 from keras_explainable.viz.image import as_map, peak, to_rgb
-from keras_explainable.viz.tables import printable
 
 # The mark of a peak, around (0, 0): a ring if it is on the object or the object is unknown, else a cross.
 RING, CROSS = '<circle r="3.4"/>', '<path d="M-3 -3L3 3M3 -3L-3 3"/>'

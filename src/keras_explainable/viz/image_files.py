@@ -7,10 +7,9 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 
 from keras_explainable import versions
-from keras_explainable.errors import BackendError, InputError, ModelFileError
+from keras_explainable.errors import BackendError, InputError, ModelFileError, printable
 from keras_explainable.viz import output
 from keras_explainable.viz.image import to_rgb
-from keras_explainable.viz.tables import printable
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # pillow's other formats run programs, or are rarely maintained
 
@@ -65,7 +64,7 @@ def read_image(path: str | Path, size: int | tuple[int, int] | None = None, max_
     Image, name = pillow().Image, printable(path)
     versions.check("pillow")
     try:
-        with output.opened(path) as stream, _open(name, stream) as file:
+        with output.open_file(path) as stream, _open(name, stream) as file:
             _check_size(name, file, os.fstat(stream.fileno()).st_size, max_pixels)
             if file.format in ("JPEG", "MPO"):
                 _check_scans(name, stream)

@@ -11,14 +11,13 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import BinaryIO
 
-from keras_explainable.errors import InputError, ModelFileError, OutputError
-from keras_explainable.viz.tables import printable
+from keras_explainable.errors import InputError, ModelFileError, OutputError, printable
 
 ELSEWHERE = "Choose another folder."
 KEPT = "Choose another folder, or --overwrite (overwrite=True)."
 
 
-def opened(path: str | Path) -> BinaryIO:
+def open_file(path: str | Path) -> BinaryIO:
     """Open a regular file for reading.
 
     Raises: ModelFileError: it is a pipe or a device, which may never end. OSError: it cannot be opened.

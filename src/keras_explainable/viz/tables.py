@@ -1,20 +1,11 @@
 """Tables and lists for terminals and pipes."""
 
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 
+from keras_explainable.errors import printable
+
 SENTENCE = r"(?<=[.!?])\s+(?=[A-Z`])"  # the gap between two sentences
-
-
-def printable(name: object) -> str:
-    """Return a name or a message that is safe to print in one line.
-
-    Control characters, characters that change the direction of text, and bytes that are not UTF-8 are escaped."""
-    return "".join(
-        c if c.isprintable() or unicodedata.category(c) == "Zs" else c.encode("unicode_escape").decode()
-        for c in str(name)
-    )
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

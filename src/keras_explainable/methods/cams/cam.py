@@ -34,7 +34,7 @@ def cam(view: View, layer: Any = None) -> tuple:
     """
     if view.score is not None and not getattr(view.score, "linear", False):
         raise InputError(
-            f"score={view.asked!r} came, and CAM explains only scores that are linear in the units, because its "
+            f"score={view.user_score!r} came, and CAM explains only scores that are linear in the units, because its "
             "weights are the head's: ke.scores.unit, top_k, or margin with other=. Use `gradcam`, which explains any."
         )
     point = view.signal(layer)

@@ -39,4 +39,4 @@ def guided_gradcam(view: View, layer: Any = None) -> tuple:
     scores, coarse = models.on_view(gradcam, view, layer=layer)
     _, fine = models.on_view(guided_backprop, view)
     coarse = ops.relu(models.of_images(coarse, scores))
-    return scores, fine * view.laid(coarse, windows=view.windows_of(layer))
+    return scores, fine * view.to_image_size(coarse, windows=view.windows_of(layer))

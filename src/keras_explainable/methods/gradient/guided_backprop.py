@@ -71,7 +71,7 @@ def guided_backprop(view: View, reduce: str | None = "mean") -> tuple:
 
     Reference: Springenberg et al., Striving for Simplicity: The All Convolutional Net, arXiv:1412.6806.
     """
-    return _explain(view, reduce, lambda step: Override(step.call.output, (step.call.output,), _positive, looks=()))
+    return _explain(view, reduce, lambda step: Override(step.call.output, (step.call.output,), _positive, keeps=()))
 
 
 @explainer(
@@ -102,6 +102,6 @@ def deconvnet(view: View, reduce: str | None = "mean") -> tuple:
 
     def rule(step):
         before = step.call.linear if step.fused else step.inputs[0]
-        return Override(step.call.output, (before,), _positive, looks=())
+        return Override(step.call.output, (before,), _positive, keeps=())
 
     return _explain(view, reduce, rule)

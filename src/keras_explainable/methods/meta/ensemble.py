@@ -52,7 +52,7 @@ def ensemble(methods: Sequence[Method], weights: Sequence[float] | None = None) 
             found, maps = repeated(Once(method, seeded(method, params, seed)), view, method)()
             maps = flat(method, maps, len(view.inputs.shape))
             maps = (customary.get(method) or (lambda m, axis: m))(maps, axis=axis)
-            maps = view.laid(maps, windows=windows_of(method, view, params))
+            maps = view.to_image_size(maps, windows=windows_of(method, view, params))
             scores = found if scores is None else scores
             total = total + share / sum(shares) * filters.normalize(maps, axis)
         return scores, total

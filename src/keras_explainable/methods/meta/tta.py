@@ -56,7 +56,7 @@ class Pass(Program):
             seen = resize(seen, [_scaled(s, self.scale) for s in size], axis=start)
         scores, maps = on_view(self.method, _taken(view, seen, self.scale), **self.params)
         maps = flat(self.method, maps, len(x.shape))
-        maps = view.laid(maps, windows=windows_of(self.method, view, self.params))
+        maps = view.to_image_size(maps, windows=windows_of(self.method, view, self.params))
         return scores, ops.flip(maps, axis=-2) if self.flip else maps
 
 

@@ -11,7 +11,7 @@ from keras import ops
 from keras_explainable import filters
 from keras_explainable.errors import InputError
 from keras_explainable.methods.explainer import explainer
-from keras_explainable.methods.perturbation.probe import Probe, laid, sizes
+from keras_explainable.methods.perturbation.probe import Probe, sizes, spread
 from keras_explainable.methods.repetition import Rows, check_passes
 from keras_explainable.models import View
 
@@ -34,7 +34,7 @@ class Window:
 
 def where_covered(change: Any, seen: Any, live: Any, start: Any) -> tuple:
     """The sum of the falls of scores times the covered windows, and the sum of the covered windows (see `laid`)."""
-    return laid(-change, (1 - seen) * ops.reshape(live, (-1, *(1,) * (len(seen.shape) - 1))))
+    return spread(-change, (1 - seen) * ops.reshape(live, (-1, *(1,) * (len(seen.shape) - 1))))
 
 
 @explainer(

@@ -110,7 +110,7 @@ def sizes(name: str, value: Any, size: tuple) -> tuple[int, ...]:
     return tuple(min(int(v), s) for v, s in zip(given, size, strict=True))
 
 
-def laid(change: Any, masks: Any) -> tuple:
+def spread(change: Any, masks: Any) -> tuple:
     """The sums over P of change (B, P, K) times mask (P, *S), and of the masks: (B, *S, K) and (1, *S, 1)."""
     space = string.ascii_lowercase[: len(masks.shape) - 1]
     space = space.translate(str.maketrans("bkp", "xyz"))

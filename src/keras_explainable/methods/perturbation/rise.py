@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_explainable import filters
 from keras_explainable.methods.explainer import explainer
-from keras_explainable.methods.perturbation.probe import Probe, laid, sizes
+from keras_explainable.methods.perturbation.probe import Probe, sizes, spread
 from keras_explainable.methods.repetition import Rows
 from keras_explainable.methods.validation import check_number, check_repetitions, seed_of
 from keras_explainable.models import View
@@ -71,7 +71,7 @@ class Soft:
 
 def where_seen(change: Any, seen: Any, live: Any, *rows: Any) -> tuple:
     """The sum of the changes times the masks, and the sum of the masks (see `laid`)."""
-    return laid(change, seen * ops.reshape(live, (-1, *(1,) * (len(seen.shape) - 1))))
+    return spread(change, seen * ops.reshape(live, (-1, *(1,) * (len(seen.shape) - 1))))
 
 
 def rise_rows(number: int, cells: tuple, size: tuple, p: float, seed: int, first: int = 0) -> list[np.ndarray]:

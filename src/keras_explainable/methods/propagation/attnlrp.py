@@ -31,19 +31,19 @@ def _normalisation(adapter: Adapter, call: Call) -> Override:
     if call.operation:
         return factors.stopped(call.output._replace(link="deviation"))
 
-    def send(g, inputs, output):
+    def backward(g, inputs, output):
         return (normalised.held(adapter.deviation(call.path), inputs[0], g),)
 
-    return Override(call.output, (call.output._replace(link="input"),), send)
+    return Override(call.output, (call.output._replace(link="input"),), backward)
 
 
 def _as_gradient(rule: Callable) -> Callable:
     """A rule in the form of a gradient: the relevance of each input, from R = g y, divided by that input."""
 
-    def send(linear, x, g, output):
+    def backward(linear, x, g, output):
         return ops.where(x == 0, 0.0, rule(linear, x, g * output) / ops.where(x == 0, 1.0, x))
 
-    return send
+    return backward
 
 
 def _of_numbers(call: Call) -> bool:

@@ -85,7 +85,7 @@ def linear(adapter: Adapter, call: Call, norm: Call | None, nonnegative: bool = 
     return Linear(lambda x, kernel: adapter.apply(call.path, x, kernel), kernel, bias, nonnegative)
 
 
-def sending(adapter: Adapter, step: Step, more: Merged, nonnegative: bool, rule: Callable, looks: tuple) -> Override:
+def sending(adapter: Adapter, step: Step, more: Merged, nonnegative: bool, rule: Callable, keeps: tuple) -> Override:
     """The override that applies `rule(linear, x, g, output)` to a linear call and what is merged with it.
 
     The call is that of a layer, or of a function that takes its weights as inputs."""
@@ -97,7 +97,7 @@ def sending(adapter: Adapter, step: Step, more: Merged, nonnegative: bool, rule:
             r = rule(linear(adapter, call, more.norm, nonnegative, *shift), x, g, output)
             return r, *map(ops.zeros_like, shift)
 
-        return Override(at, (step.inputs[0], *constants), of_layer, looks=looks)
+        return Override(at, (step.inputs[0], *constants), of_layer, keeps=keeps)
     weights = [point for point in step.inputs if point not in step.reached]
 
     def of_function(again, g, inputs, output):
@@ -114,7 +114,7 @@ def sending(adapter: Adapter, step: Step, more: Merged, nonnegative: bool, rule:
         return r, *map(ops.zeros_like, (kernel, *rest))
 
     again = call.output._replace(link="again")
-    return Override(at, (step.reached[0], *weights, *constants), of_function, looks=looks, again=again)
+    return Override(at, (step.reached[0], *weights, *constants), of_function, keeps=keeps, again=again)
 
 
 def _scaled(call: Call, kernel: Any, scale: Any) -> Any:

@@ -56,11 +56,11 @@ def _apart(x: Any, x0: Any) -> tuple[Any, Any]:
 def _chord(before: Point, after: Point, x0: Any, y0: Any) -> list[Override]:
     """The slope of an activation from the baseline to the image, or its gradient where both have the same input."""
 
-    def send(g, inputs, output):
+    def backward(g, inputs, output):
         apart, run = _apart(inputs[0], x0)
         return g * ops.where(apart, (output - y0) / run, 0.0), ops.where(apart, 0.0, g)
 
-    return [Override(after, (before, after), send)]
+    return [Override(after, (before, after), backward)]
 
 
 def _change(before: Point, after: Point, x0: Any, y0: Any) -> list[Override]:
@@ -79,8 +79,8 @@ def _change(before: Point, after: Point, x0: Any, y0: Any) -> list[Override]:
         return ops.concatenate([x, ops.cast(ops.broadcast_to(x0, ops.shape(x)), x.dtype)])
 
     return [
-        Override(after, (after,), rise_and_fall, instead=lambda pairs: ops.split(pairs, 2)[0]),
-        Override(before, (before,), per_difference, instead=both),
+        Override(after, (after,), rise_and_fall, forward=lambda pairs: ops.split(pairs, 2)[0]),
+        Override(before, (before,), per_difference, forward=both),
     ]
 
 
@@ -90,26 +90,26 @@ def _is_joint(step: Step) -> bool:
     return step.role in ("layernorm", "softmax") or of_torch or factors.is_pair(step)
 
 
-def _joint(view: View, step: Step, at_rest: dict[Point, Any], axes: dict) -> list[Override]:
+def _joint(view: View, step: Step, at_baseline: dict[Point, Any], axes: dict) -> list[Override]:
     if step.role == "attention":
-        return differences.attention(step, at_rest)
+        return differences.attention(step, at_baseline)
     if step.role == "layernorm":
-        return [differences.normalisation(view.adapter, step, at_rest)]
+        return [differences.normalisation(view.adapter, step, at_baseline)]
     if step.role == "softmax":
         axis = axes[step.call.output[:2]]
         if axis is None:
             raise LayerError(f"No rule covers {step.name}, whose axis cannot be found by a trial. Use a gradient.")
-        return [differences.softmax(step.reached[0], step.call.output, axis, at_rest)]
-    return [(differences.product if step.role == "product" else differences.quotient)(step, at_rest)]
+        return [differences.softmax(step.reached[0], step.call.output, axis, at_baseline)]
+    return [(differences.product if step.role == "product" else differences.quotient)(step, at_baseline)]
 
 
-def _rules(view: View, steps: Sequence[Step], at_rest: dict[Point, Any]) -> list[Override]:
+def _rules(view: View, steps: Sequence[Step], at_baseline: dict[Point, Any]) -> list[Override]:
     """The rules of all nonlinear calls, from their signals for the baseline; other calls keep their gradient."""
     joint = [step for step in steps if _is_joint(step)]
     plain = [step for step in steps if step not in joint]
     tried = view.tried([step for step in plain if step.role not in (*CURVED, *LINEARLY)])
     axes = view.summing([step for step in joint if step.role == "softmax"])
-    found = [rule for step in joint for rule in _joint(view, step, at_rest, axes)]
+    found = [rule for step in joint for rule in _joint(view, step, at_baseline, axes)]
     for step in plain:
         if step.role not in (*CURVED, *LINEARLY) and step.call.output[:2] not in tried:
             raise LayerError(f"No rule covers {step.name}, so DeepLIFT cannot propagate through it. Use a gradient.")
@@ -117,7 +117,7 @@ def _rules(view: View, steps: Sequence[Step], at_rest: dict[Point, Any]) -> list
             raise LayerError(f"No rule covers {step.call.activation}, the activation of {step.name}. Use a gradient.")
         rule = _change if step.role == "maximum" else _chord
         for before, after in _compared(step):
-            found += rule(before, after, at_rest[before], at_rest[after])
+            found += rule(before, after, at_baseline[before], at_baseline[after])
     return found
 
 
@@ -136,16 +136,16 @@ def _explain(view: View, start: Any, reduce: str | None = "sum") -> tuple:
         view.model, ops.broadcast_to(start, (rows, *ops.shape(x)[1:])), score=functools.partial(_nothing, rows)
     )
     points = dict.fromkeys(point for step in steps for point in _points(step))
-    at_rest = {p: view.in_layout(p, v) for p, v in baseline.evaluate(list(points))[1].items()}
+    at_baseline = {p: view.in_layout(p, v) for p, v in baseline.evaluate(list(points))[1].items()}
     difference = view.x - baseline.x
 
     def contributions(_, slopes):
         return reduced(slopes * difference)
 
-    overrides = Overrides(_rules(view, steps, at_rest))
+    overrides = Overrides(_rules(view, steps, at_baseline))
     scores, _, maps = view.jacobian([INPUT], contributions, keep=False, overrides=overrides)
     found = maps[INPUT] if reduce is None else units_last(maps[INPUT])
-    if view.asked is not None and reduce != "absolute" and remarks.wanted(x):
+    if view.user_score is not None and reduce != "absolute" and remarks.wanted(x):
         below = view.of(ops.broadcast_to(start, ops.shape(x)), view.indices).evaluate()[0]
         total = ops.sum(ops.reshape(found, _joined(found, reduce)), axis=-1 if reduce is None else 1)
         remarks.keep(completeness, (scores, below, total))

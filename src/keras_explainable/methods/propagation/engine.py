@@ -39,7 +39,7 @@ def rules_of(view: View, composite: Composite, steps: Sequence[Step]) -> list[Ov
         elif call.output in shifts:
             continue
         elif step.role in ("norm", "scaling", *ELEMENTWISE):
-            found.append(Override(call.output, step.reached[:1], _pass, looks=()))
+            found.append(Override(call.output, step.reached[:1], _pass, keeps=()))
         elif call.output in shares:
             found += _product(step, shares[call.output])
         elif step.role == "layernorm":
@@ -47,7 +47,7 @@ def rules_of(view: View, composite: Composite, steps: Sequence[Step]) -> list[Ov
         elif step.role == "average":
             found += _average(view.adapter, step)
         elif step.role == "sum" and _is_covered(step):
-            found.append(Override(call.output, inputs, _sum, looks=("inputs",)))
+            found.append(Override(call.output, inputs, _sum, keeps=("inputs",)))
         elif tried.get(call.output[:2]) == "linear":
             found += _shares(step)
         elif step.role not in ("maximum", "moving") and call.output[:2] not in tried:
@@ -56,7 +56,7 @@ def rules_of(view: View, composite: Composite, steps: Sequence[Step]) -> list[Ov
                 "which also has a rule for softmax."
             )
         if step.fused in ELEMENTWISE:
-            found.append(Override(call.output, (call.linear,), _pass, looks=()))
+            found.append(Override(call.output, (call.linear,), _pass, keeps=()))
         elif step.fused not in (None, "moving"):
             raise LayerError(f"No rule covers {call.activation}, the activation of {step.name}. Use a gradient.")
     return _chained(found, steps)
@@ -77,8 +77,8 @@ def _chained(found: Sequence[Override], steps: Sequence[Step]) -> list[Override]
     }
     at: dict[Point, Override] = {}
     for rule in found:
-        old = at.get(before.get(rule.of[0], rule.of[0])) if rule.send is _pass else None
-        if old is not None and "output" not in old.looks:
+        old = at.get(before.get(rule.of[0], rule.of[0])) if rule.backward is _pass else None
+        if old is not None and "output" not in old.keeps:
             rule = at.pop(old.at)._replace(at=rule.at)
         at[rule.at] = rule
     return list(at.values())
@@ -107,7 +107,7 @@ def _factors(steps: Sequence[Step], tried: dict) -> dict[Point, factors.Shares]:
 def _product(step: Step, shares: factors.Shares) -> list[Override]:
     """The rules of a product: each factor gets its share, and a factor that is a weight gets none."""
     divide, *times = _shares(step._replace(reached=tuple(p for p, share in shares.items() if share)))
-    halved = [rule._replace(send=_times(shares[rule.at])) for rule in times]
+    halved = [rule._replace(backward=_times(shares[rule.at])) for rule in times]
     inside = [step.call.output._replace(link="attention")] if step.role == "attention" else []
     stops = [] if step.call.operation else inside  # the gradient of a layer's queries passes only through these
     return [divide, *halved, *map(factors.stopped, [p for p, share in shares.items() if not share] + stops)]
@@ -122,10 +122,10 @@ def _normalisation(adapter: Any, step: Step) -> list[Override]:
     if step.call.operation:
         return [*_shares(step), factors.stopped(step.call.output._replace(link="deviation"))]
 
-    def send(g, inputs, y):
+    def backward(g, inputs, y):
         return (inputs[0] * normalised.held(adapter.deviation(step.call.path), inputs[0], g / rules.stabilized(y)),)
 
-    return [Override(step.call.output, step.reached, send)]
+    return [Override(step.call.output, step.reached, backward)]
 
 
 def _by(rule: Callable) -> Callable:
@@ -138,7 +138,7 @@ def _average(adapter: Any, step: Step) -> list[Override]:
         run = partial(adapter.apply, step.call.path)
         return [
             Override(
-                step.call.output, step.inputs[:1], lambda g, x, _: (rules.averaged(run, x[0], g),), looks=("inputs",)
+                step.call.output, step.inputs[:1], lambda g, x, _: (rules.averaged(run, x[0], g),), keeps=("inputs",)
             )
         ]
     return _shares(step)
@@ -148,7 +148,7 @@ def _shares(step: Step) -> list[Override]:
     """Relevance of a linear call in proportion to what each input adds; a constant keeps its part."""
     after = step.call.linear
     divide = Override(after, (after,), lambda g, _, y: (g / rules.stabilized(y),))
-    return [divide, *(Override(p, (p,), lambda g, x, _: (g * x[0],), looks=("inputs",)) for p in step.reached)]
+    return [divide, *(Override(p, (p,), lambda g, x, _: (g * x[0],), keeps=("inputs",)) for p in step.reached)]
 
 
 def starting(view: View, found: list[Override], steps: Sequence[Step]) -> list[Override]:
@@ -157,10 +157,10 @@ def starting(view: View, found: list[Override], steps: Sequence[Step]) -> list[O
     ends = [view.target] if view.target else [s.call.output for s in steps if used.isdisjoint(s.call.outputs)]
     at = {rule.at: rule for rule in found}
 
-    def times_value(send):
-        return lambda *args: send(*args[:-3], args[-3] * args[-1], *args[-2:])  # the last three: g, inputs, output
+    def times_value(backward):
+        return lambda *args: backward(*args[:-3], args[-3] * args[-1], *args[-2:])  # the last three: g, inputs, output
 
     for end in ends:
         old = at.get(end, Override(end, (end,), _pass))
-        at[end] = old._replace(send=times_value(old.send), looks=("inputs", "output"))
+        at[end] = old._replace(backward=times_value(old.backward), keeps=("inputs", "output"))
     return list(at.values())

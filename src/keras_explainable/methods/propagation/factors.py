@@ -72,7 +72,7 @@ def live(steps: Sequence[Step], ends: Iterable[int], dead: Iterable[Point]) -> l
 
 def stopped(point: Point) -> Override:
     """A rule that propagates nothing."""
-    return Override(point, (point,), _nothing, looks=())
+    return Override(point, (point,), _nothing, keeps=())
 
 
 def _nothing(g: Any, inputs: tuple, output: Any) -> tuple:
@@ -81,7 +81,7 @@ def _nothing(g: Any, inputs: tuple, output: Any) -> tuple:
 
 def part(point: Point, share: float) -> Override:
     """A rule that propagates this share of what arrives."""
-    return Override(point, (point,), lambda g, inputs, output: (g * share,), looks=()) if share else stopped(point)
+    return Override(point, (point,), lambda g, inputs, output: (g * share,), keeps=()) if share else stopped(point)
 
 
 def value_of_attention(step: Step) -> Point:

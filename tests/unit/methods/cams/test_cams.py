@@ -7,7 +7,7 @@ from keras import layers as L
 
 import keras_explainable as ke
 from keras_explainable.numerics import random
-from reference import cams, cams_smooth, meta
+from reference import cams, meta, smooth_gradcampp
 from support import keras_models
 from support.calls import raw
 from support.compare import close
@@ -201,7 +201,7 @@ def test_smooth_gradcampp_equals_its_twin(name, kind):
     draws = [keras.ops.convert_to_numpy(random.normal((1, *last.shape[1:]), 7, i)).astype("float64") for i in range(4)]
     scale = meta.ranges(last) if kind == "range" else 1.0
     noises, net = [0.2 * scale * d for d in draws], as_reference(keras_models.build(name))
-    theirs = cams_smooth.smooth_gradcampp(net, last, UNITS, noises)
+    theirs = smooth_gradcampp.smooth_gradcampp(net, last, UNITS, noises)
     params = {"repetitions": 4, "noise": 0.2, "noise_kind": kind, "seed": 7}
     close(raw("smooth_gradcampp", keras_models.build(name), keras_models.images(name), UNITS, **params), theirs, 1e-4)
 

@@ -8,7 +8,7 @@ import pytest
 import keras_explainable as ke
 from keras_explainable.methods import meta
 from keras_explainable.numerics import random
-from reference import cams, cams_smooth, cams_spectral
+from reference import cams, cams_spectral, smooth_gradcampp
 from reference import meta as twins
 from reference.net import jacobian
 from reference.resize import bilinear
@@ -48,7 +48,7 @@ def of(method, x):
     """The twin of a method, and the parameters of the method."""
     if method == "smooth_gradcampp":
         draws = noises(x, 0.2 * twins.ranges(x))
-        return lambda *args: cams_smooth.smooth_gradcampp(*args, draws), {"repetitions": DRAWS, "noise": 0.2}
+        return lambda *args: smooth_gradcampp.smooth_gradcampp(*args, draws), {"repetitions": DRAWS, "noise": 0.2}
     return vars(cams).get(method) or vars(cams_spectral)[method], {}
 
 

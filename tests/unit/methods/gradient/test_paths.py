@@ -12,8 +12,8 @@ from keras_explainable.methods.gradient.expected_gradients import draws as basel
 from keras_explainable.methods.quadrature import quadrature_of
 from keras_explainable.numerics import random
 from reference import cams
+from reference import integrated_gradients as twins
 from reference import meta as meta_twins
-from reference import path as twins
 from reference.filters import normalize
 from reference.resize import bilinear
 from support import keras_models

@@ -12,7 +12,7 @@ from keras_explainable.methods import quadrature, validation
 from keras_explainable.methods.gradient.guided_ig import guided_step
 from keras_explainable.methods.gradient.xrai import felzenszwalb, ranked
 from keras_explainable.numerics import blur
-from reference import curved as twins
+from reference import blur_ig_guided_ig_xrai as twins
 from support import keras_models
 from support.calls import raw
 from support.compare import close

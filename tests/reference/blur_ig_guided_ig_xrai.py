@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from reference.gradient import gradients
+from reference.integrated_gradients import plain, reduce_parts
 from reference.net import Maps, Net, choose
-from reference.path import plain, reduce_parts
 
 
 def blurred(x: np.ndarray, sigma: float) -> np.ndarray:
