@@ -12,7 +12,7 @@ from support.selection import slow, slow_compiled, very_slow, very_slow_compiled
 pytestmark = slow_compiled
 
 # Of each method the share of maps whose peak lies on the object, at least: what was measured, with these draws, less a
-# tenth. Seeds are fixed. A random pixel has 8 %, the centre 12 %.
+# tenth. Seeds are fixed. A random pixel has 8 %, the centre 12 %: a method without a measured floor must find more.
 FLOORS = {
     "ablationcam": 0.85,
     "attention_relevance": 0.70,
@@ -63,14 +63,16 @@ FLOORS = {
     "xrai": 0.70,
 }
 DRAWS = {ke.registry.Need.GRADIENT: 4, ke.registry.Need.BLACK_BOX: 60}  # repetitions at most
-MANY = {"ablationcam", "occlusion", "scorecam", "sobol"}  # passes
+MANY = {"C", "windows", "segments"}  # letters in the cost of a method of many passes
+CENTRE = 0.12
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 
 
 def methods():
     """All of them; slow ones are of many passes, or compiled."""
-    for name in sorted(ke.registry.METHODS):
-        yield pytest.param(name, marks=very_slow if name in MANY else very_slow_compiled)
+    for name, record in sorted(ke.registry.METHODS.items()):
+        letters = {letter for product in record.cost.terms() for letter in product}
+        yield pytest.param(name, marks=very_slow if MANY & letters else very_slow_compiled)
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +89,9 @@ def test_it_looks_at_the_object(judged, name):
     record = ke.registry.METHODS[name]
     row = gallery.run(name, models[ke.registry.Need.ATTENTION in record.needs], objects, 1, DRAWS, others)
     chance = gallery.baselines(objects.masks)[0].points
-    assert row.points >= FLOORS[name]
-    assert record.caveat or (FLOORS[name] > chance and row.mass > chance)
+    floor = FLOORS.get(name, CENTRE)
+    assert row.points >= floor
+    assert record.caveat or (floor > chance and row.mass > chance)
 
 
 @slow
