@@ -68,7 +68,7 @@ def signals(model: Any, x: Any = None, leaf: Any = None) -> list[Signal]:
 def trace_of(model: Any, x: Any = None, leaf: Any = None) -> Trace:
     """The trace of the model on images like `x`, or of the size that it was built for."""
     model, shape = _shaped(model, x, leaf)
-    return models.adapter(model).trace(shape, "float32")
+    return models.adapter(model).trace(shape)
 
 
 def _shaped(model: Any, x: Any, leaf: Any) -> tuple[Any, tuple]:
@@ -101,7 +101,7 @@ def get_logits_layer(model: Any, name: Any = None, x: Any = None, leaf: Any = No
         return get_nested_layer(model, name)
     adapter = models.adapter(model)
     ran = adapter.paths() if x is None else [call.path for call in trace_of(model, x, leaf).calls]
-    layers = [layer for layer in map(adapter.layer, ran) if adapter.has_kernel(layer)]
+    layers = [layer for layer in map(adapter.layer, ran) if adapter.layers.has_kernel(layer)]
     if not layers:
         raise LayerError("No layer of this model has a kernel: name the one that computes the scores.")
     return layers[-1]

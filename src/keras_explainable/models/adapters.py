@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 from keras_explainable.errors import BackendError, InputError
 from keras_explainable.models import processes, spatial, weights
@@ -81,7 +81,7 @@ def _adapter(model: Any) -> Adapter:
 
         return TorchAdapter(model)
     if callable(model) and not isinstance(model, (type, keras.Layer)):
-        return cast(Adapter, BlackBoxAdapter(model))  # raises an error for what it does not have
+        return BlackBoxAdapter(model)
     raise InputError(
         f"A {type(model).__module__}.{type(model).__name__} came, and a keras.Model, torch.nn.Module or function from "
         "images to scores was expected."

@@ -21,10 +21,8 @@ def exposed(adapter: Adapter, x: Any, keep: Callable) -> list:
 
     `keep` copies a signal if later layers may work in place."""
     shape = (1, *x.shape[1:])
-    trace = adapter.trace(shape, "float32")
-    score, signals = declared(
-        trace, adapter, len(x.shape) - 2, lambda: adapter.trace(shape, "float32", operations=True)
-    )
+    trace = adapter.trace(shape)
+    score, signals = declared(trace, adapter, len(x.shape) - 2, lambda: adapter.trace(shape, operations=True))
     seen: dict[Point, Any] = {}
 
     def see(point, value):

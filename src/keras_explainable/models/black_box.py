@@ -12,7 +12,7 @@ from keras_explainable.errors import InputError, LayerError
 from keras_explainable.models.contract import Tap
 from keras_explainable.models.inputs import Inputs, channels_seem, tensor
 from keras_explainable.models.recording import each
-from keras_explainable.models.trace import INPUT, Point
+from keras_explainable.models.trace import INPUT, Point, Trace
 
 
 class BlackBox:
@@ -38,26 +38,17 @@ class BlackBox:
         return self.function(*inputs, **named)
 
 
-class Hidden:
+class Hidden(Trace):
     """The trace of a function, which cannot be traced: every use of it raises."""
 
-    outputs = (0,)
-    names = ()
+    def __init__(self) -> None:
+        self.__dict__["outputs"] = (0,)  # it returns something
 
-    @property
-    def calls(self) -> NoReturn:
-        refuse()
-
-    shapes = calls
-
-    def at(self, point: Point) -> NoReturn:
-        refuse()
-
-    def producer(self, value: int) -> NoReturn:
-        refuse()
+    def __getattribute__(self, name: str) -> Any:
+        return super().__getattribute__(name) if name in ("outputs", "names") or name.startswith("__") else refuse()
 
 
-def refuse(*_: Any) -> NoReturn:
+def refuse() -> NoReturn:
     """Raise and say that a function has no gradients and no layers."""
     raise LayerError(
         "This model is a function that can only be called: it shows no gradients and no layers. Use a method that "
@@ -126,8 +117,11 @@ class BlackBoxAdapter:
             _check_finite(backend.to_host(outputs))
         return outputs
 
-    def trace(self, shape: tuple, dtype: str, operations: bool = False) -> Any:
+    def trace(self, shape: tuple, operations: bool = False) -> Trace:
         return Hidden()
+
+    def attentions(self, shape: tuple) -> NoReturn:
+        refuse()
 
     def images(self, x: Any) -> Any:
         return ops.cast(ops.convert_to_tensor(x), "float32")
@@ -166,11 +160,21 @@ class BlackBoxAdapter:
     def input_shape(self) -> tuple | None:
         return None
 
-    def __getattr__(self, name: str) -> Any:
-        """Every question about layers raises."""
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return refuse
+    @property
+    def layers(self) -> NoReturn:
+        refuse()
+
+    def layer(self, path: str) -> NoReturn:
+        refuse()
+
+    def children(self) -> NoReturn:
+        refuse()
+
+    def paths(self) -> NoReturn:
+        refuse()
+
+    def expose(self, target: Any, signals: tuple | None) -> NoReturn:
+        refuse()
 
 
 def _check_finite(scores: np.ndarray) -> None:

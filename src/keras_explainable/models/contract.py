@@ -1,7 +1,8 @@
 """The contract: everything that the library can ask of a model.
 
-A model runs as it is, and a `tap` sees (and may replace) chosen signals on the way. Two adapters implement this
-contract (`models.keras`, `models.torch`); the rest of the library knows models only through it."""
+An `Adapter` runs a model as it is, and a `tap` sees (and may replace) chosen signals on the way. `LayerMath` is the
+mathematics of the model's layers. Both are implemented in `models.keras` and in `models.torch`; the rest of the library
+knows models only through them."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -10,6 +11,48 @@ from typing import Any, Protocol
 from keras_explainable.models.trace import Call, Deviation, Point, Trace
 
 Tap = Callable[[Point, Any], Any]
+
+
+class LayerMath(Protocol):
+    """What the layers of a model compute, from their current weights. `path` is a layer's path."""
+
+    def has_kernel(self, layer: Any) -> bool:
+        """Whether a layer multiplies by weights: it is linear, or a convolution."""
+
+    def bias(self, path: str) -> Any:
+        """The effective bias that a layer adds to each channel, from its current weights; None if there is none."""
+
+    def kernel(self, path: str) -> Any:
+        """The weights (channels, units) of the linear layer at a path, or None."""
+
+    def role(self, call: Call) -> str | None:
+        """What a call does: one of the groups of `models.layer_roles`, or None."""
+
+    def rectifies(self, call: Call) -> bool:
+        """Whether a ReLU, or a call that ends with one, gives no values below 0. (A ReLU may have a negative slope.)"""
+
+    def deviation(self, path: str) -> Deviation:
+        """The deviation that a layer normalisation divides by."""
+
+    def weight(self, path: str, scale: Any = None) -> Any:
+        """The kernel of a linear layer as float32, in the layer's own layout, its outputs times `scale` (channels,)."""
+
+    def scale(self, path: str) -> Any:
+        """The factor that a normalisation multiplies each channel by, from its current weights."""
+
+    def apply(self, path: str, x: Any, kernel: Any = None) -> Any:
+        """Run one layer alone, without its fused activation. With `kernel`, use that instead of its own, and no
+        bias."""
+
+    def entry_axis(self, call: Call) -> int:
+        """The channels' axis in the input of a layer with a kernel."""
+
+    def reach(self, call: Call, axis: int) -> float:
+        """By how many places a convolution shrinks its input at each end of an axis."""
+
+    def geometry(self, call: Call, axis: int, old: int, new: int) -> tuple[float, float] | None:
+        """For a spatial axis of size `old`, the step between the cells that a call makes of it and the centre of the
+        first one, both in input cells; None if unknown."""
 
 
 class Adapter(Protocol):
@@ -26,6 +69,10 @@ class Adapter(Protocol):
     def channels_first(self) -> bool:
         """Whether the channels of the images are axis 1."""
 
+    @property
+    def layers(self) -> LayerMath:
+        """The mathematics of the model's layers."""
+
     def run(
         self,
         x: Any,
@@ -41,11 +88,11 @@ class Adapter(Protocol):
         layers. Raises if the run differs from the trace: in the layers of these points; with `strict` in any layer;
         with `rules` also in its operations."""
 
-    def trace(self, shape: tuple, dtype: str, operations: bool = False) -> Trace:
+    def trace(self, shape: tuple, operations: bool = False) -> Trace:
         """Record what happens when the model runs on images of this shape, without computing if that is possible. With
         `operations`, also record those outside of a module's layers."""
 
-    def attentions(self, shape: tuple, dtype: str) -> dict[Point, tuple]:
+    def attentions(self, shape: tuple) -> dict[Point, tuple]:
         """The points of attention probabilities (batch, heads, tokens, tokens), in execution order, and their
         shapes."""
 
@@ -63,16 +110,6 @@ class Adapter(Protocol):
 
     def device(self) -> AbstractContextManager:
         """A scope in which the backend computes on the model's device."""
-
-    def entry_axis(self, call: Call) -> int:
-        """The channels' axis in the input of a layer with a kernel."""
-
-    def reach(self, call: Call, axis: int) -> float:
-        """By how many places a convolution shrinks its input at each end of an axis."""
-
-    def geometry(self, call: Call, axis: int, old: int, new: int) -> tuple[float, float] | None:
-        """For a spatial axis of size `old`, the step between the cells that a call makes of it and the centre of the
-        first one, both in input cells; None if unknown."""
 
     def scores(self, outputs: Any) -> Any:
         """The tensor of scores among the model's outputs, if the user names none; None if there is no tensor."""
@@ -106,31 +143,3 @@ class Adapter(Protocol):
 
     def expose(self, target: Any, signals: tuple | None) -> Any:
         """A model that returns [score, *signals]; methods then explain these signals."""
-
-    def has_kernel(self, layer: Any) -> bool:
-        """Whether a layer multiplies by weights: it is linear, or a convolution."""
-
-    def bias(self, path: str) -> Any:
-        """The effective bias that a layer adds to each channel, from its current weights; None if there is none."""
-
-    def kernel(self, path: str) -> Any:
-        """The weights (channels, units) of the linear layer at a path, or None."""
-
-    def role(self, call: Call) -> str | None:
-        """What a call does: one of the groups of `models.layer_roles`, or None."""
-
-    def rectifies(self, call: Call) -> bool:
-        """Whether a ReLU, or a call that ends with one, gives no values below 0. (A ReLU may have a negative slope.)"""
-
-    def deviation(self, path: str) -> Deviation:
-        """The deviation that a layer normalisation divides by."""
-
-    def weight(self, path: str, scale: Any = None) -> Any:
-        """The kernel of a linear layer as float32, in the layer's own layout, its outputs times `scale` (channels,)."""
-
-    def scale(self, path: str) -> Any:
-        """The factor that a normalisation multiplies each channel by, from its current weights."""
-
-    def apply(self, path: str, x: Any, kernel: Any = None) -> Any:
-        """Run one layer alone, without its fused activation. With `kernel`, use that instead of its own, and no
-        bias."""

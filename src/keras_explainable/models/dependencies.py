@@ -70,7 +70,7 @@ def keeps_places(adapter: Adapter, trace: Trace, roots: Iterable[int], signal: C
                 _stays(adapter, call) and call.channels_first == adapter.channels_first
             ):
                 return False
-        elif adapter.role(call) in (None, "other", "attention", "softmax") or _chooses(call):
+        elif adapter.layers.role(call) in (None, "other", "attention", "softmax") or _chooses(call):
             return False
     return True
 
@@ -87,7 +87,8 @@ def _stays(adapter: Adapter, call: Call) -> bool:
         or name.startswith(layer_roles.STAYING_BY_BEGINNING)
         or call.kind in layer_roles.TIMES
     )
-    return by_name or layer_roles.WEIGHTED.get(call.kind) == "convolution" or adapter.role(call) in layer_roles.LOCAL
+    convolves = layer_roles.WEIGHTED.get(call.kind) == "convolution"
+    return by_name or convolves or adapter.layers.role(call) in layer_roles.LOCAL
 
 
 def _chooses(call: Call) -> bool:

@@ -116,7 +116,7 @@ def front(adapter: Adapter, shape: tuple, channels: Any = None) -> Front:
     given = _given(channels, rank) if channels is not None else usual
     if adapter.black_box:
         return Front(None if rank == 2 and channels is None else given, first, rank)
-    known = adapter.trace((1, *shape[1:]), "float32").known
+    known = adapter.trace((1, *shape[1:])).known
     if "front" not in known:
         measure = functools.partial(_measured, adapter, shape)
         known["front"] = _in_thread(measure) if backend.is_traced(ops.zeros(())) else measure()
@@ -129,7 +129,7 @@ def front(adapter: Adapter, shape: tuple, channels: Any = None) -> Front:
 def scale(adapter: Adapter, shape: tuple) -> tuple[float, float] | None:
     """The factor that images (B, ...) are multiplied by before the first weights, and what is subtracted before; None
     if that was not measured (see `front`)."""
-    return None if adapter.black_box else adapter.trace((1, *shape[1:]), "float32").known.get("scale")
+    return None if adapter.black_box else adapter.trace((1, *shape[1:])).known.get("scale")
 
 
 def _given(channels: Any, rank: int) -> int | None:
@@ -169,7 +169,7 @@ def _in_thread(measure: Callable[[], Front | None]) -> Front | None:
 
 def _measured(adapter: Adapter, shape: tuple) -> Front | None:
     """The front, measured with probe images; None if the measurement does not determine it."""
-    trace, first, rank = adapter.trace((1, *shape[1:]), "float32"), adapter.channels_first, len(shape)
+    trace, first, rank = adapter.trace((1, *shape[1:])), adapter.channels_first, len(shape)
     usual = Front(1 if first else rank - 1, first, rank)
     entry = next((c for c in trace.calls if c.has_kernel and c.leaf and not trace.beside.issuperset(c.inputs)), None)
     if rank == 2:
@@ -178,7 +178,7 @@ def _measured(adapter: Adapter, shape: tuple) -> Front | None:
         return None
     entered = dict(entry.signals).get(Point(*entry.output[:2], "input"), ())
     if entry.inputs[:1] == (IMAGES,):
-        axis = adapter.entry_axis(entry) % rank
+        axis = adapter.layers.entry_axis(entry) % rank
         return usual._replace(channel=axis) if rank <= 3 or axis == usual.channel else None
     try:
         return _read(adapter, entry, shape, 2 if entered[:1] != (trace.images,) else trace.images)
@@ -198,7 +198,7 @@ def _read(adapter: Adapter, entry: Call, shape: tuple, number: int) -> Front | N
     if not inside.any() or abs(np.where(inside, (middle - low) / safe, 0.5) - 0.5).max() > STILL:
         return None  # the input is not a scaled and shifted copy of the images
     scales, taken = abs(slope)[inside], -(low / safe)[inside]
-    adapter.trace((1, *shape[1:]), "float32").known["scale"] = float(np.median(scales)), float(np.median(taken))
+    adapter.trace((1, *shape[1:])).known["scale"] = float(np.median(scales)), float(np.median(taken))
     at = {}
     for axis, count in enumerate(size):
         if count > 1:
@@ -230,7 +230,7 @@ def _placed(adapter: Adapter, entry: Call, size: tuple, at: dict[int, np.ndarray
     """The front, from where the ramp along each axis of the images arrives."""
     ends = {axis: _varies(seen) for axis, seen in at.items()}
     values = next(iter(at.values()))
-    channels, first, rank = adapter.entry_axis(entry) % values.ndim, adapter.channels_first, len(size)
+    channels, first, rank = adapter.layers.entry_axis(entry) % values.ndim, adapter.channels_first, len(size)
     found = [axis for axis, places in ends.items() if axis and places == {channels}]
     if len(found) > 1:
         found = [axis for axis in found if size[axis] in IMAGE_CHANNELS]
@@ -255,7 +255,7 @@ def _placed(adapter: Adapter, entry: Call, size: tuple, at: dict[int, np.ndarray
 
 def _in_series(adapter: Adapter, entry: Call, size: tuple, axis: int, rank: int) -> bool:
     """Whether each call of the first layer with weights sees one place of the first spatial axis."""
-    trace, count = adapter.trace((1, *size[1:]), "float32"), size[axis]
+    trace, count = adapter.trace((1, *size[1:])), size[axis]
     if rank != len(size) - 1 or sum(call.path == entry.path for call in trace.calls) != count or count < 2:
         return False
     grown = np.linspace(0, 1, count).reshape([-1 if a == axis else 1 for a in range(len(size))])
@@ -293,7 +293,7 @@ def _window(adapter: Adapter, entry: Call, seen: np.ndarray | None, ends: set[in
         return False
     start = places[0] - step * (inside[0] + 0.5) + 0.5
     stop = places[-1] + step * (len(along) - 1 - inside[-1] + 0.5) + 0.5
-    reach = adapter.reach(entry, axis) * step
+    reach = adapter.layers.reach(entry, axis) * step
     start = min(0.0, start + reach) if start < 0 else start  # padding that a convolution takes off again does not count
     stop = max(float(count), stop - reach) if stop > count else stop
     if abs(start) < max(0.75, step / 2) and abs(stop - count) < max(0.75, step / 2):

@@ -101,7 +101,7 @@ def _described(adapter: Adapter, trace: Trace, found: set[Key], reached: set[int
     """The steps of the calls `found` that depend on the values `reached`. `bare` counts without its activation."""
     made = []
     for c in trace.calls:
-        if (c.path, c.call) not in found or reached.isdisjoint(c.inputs) or (role := adapter.role(c)) == "blank":
+        if (c.path, c.call) not in found or reached.isdisjoint(c.inputs) or (role := adapter.layers.role(c)) == "blank":
             continue
         indexed = not reached.isdisjoint(c.integers)
         reached.update(c.outputs)
@@ -145,4 +145,4 @@ def _maker(adapter: Adapter, trace: Trace, value: int) -> Call | None:
     """The call that made a value. For attention this is the whole layer, which is known, not the last call inside
     it."""
     made = (c for c in trace.calls if c.holds_calls and value in c.outputs and value not in c.inputs)
-    return next((c for c in made if adapter.role(c) == "attention"), trace.producer(value))
+    return next((c for c in made if adapter.layers.role(c) == "attention"), trace.producer(value))

@@ -110,7 +110,7 @@ def _entry(calls: list[Call], image: Sequence[int], seen: Sequence) -> dict[int,
 
 
 def _looks(adapter: Adapter, one: Call, axis: int, old: int, new: int) -> tuple[float, float] | None:
-    return adapter.geometry(one, axis, old, new) or ((1.0, 0.0) if old == new else None)
+    return adapter.layers.geometry(one, axis, old, new) or ((1.0, 0.0) if old == new else None)
 
 
 def cells(size: Sequence[int]) -> list[tuple[int, ...]]:

@@ -21,7 +21,7 @@ def is_random(adapter: Adapter, shape: tuple) -> bool:
     """Whether two runs on the same image of a shape (B, ...) give different outputs. This is measured once."""
     if adapter.black_box:
         return False
-    trace = adapter.trace((1, *shape[1:]), "float32")
+    trace = adapter.trace((1, *shape[1:]))
     if "random" not in trace.known:
         can = adapter.separator == "." or any(map(functools.partial(_may_draw, adapter), trace.calls))
         trace.known["random"] = bool(can and probes.in_thread(lambda: _differs(sampled(adapter), trace, shape)))
@@ -30,7 +30,7 @@ def is_random(adapter: Adapter, shape: tuple) -> bool:
 
 def _may_draw(adapter: Adapter, call: Call) -> bool:
     """Whether a call of a Keras layer may draw random numbers: its name says so, or it is a user's own layer."""
-    return any(word in call.kind.lower() for word in layer_roles.DRAWING) or adapter.role(call) is None
+    return any(word in call.kind.lower() for word in layer_roles.DRAWING) or adapter.layers.role(call) is None
 
 
 def _differs(adapter: Adapter, trace: Trace, shape: tuple) -> bool:

@@ -28,7 +28,7 @@ class Scored:
 
     def __init__(self, adapter: Adapter, inputs: Any, indices: Any, score: Score | None) -> None:
         self.adapter, self.inputs, self.indices, self.score = adapter, inputs, indices, score
-        self.trace = adapter.trace((1, *inputs.shape[1:]), "float32")
+        self.trace = adapter.trace((1, *inputs.shape[1:]))
 
     @property
     def target(self) -> Point | None:
@@ -100,7 +100,7 @@ class Scored:
     def head(self) -> Any:
         """The weights (C, units) of the linear layer that computes the scores from pooled channels, or None."""
         call = heads.linear_head(*self._end())
-        return None if call is None else self.adapter.kernel(call.path)
+        return None if call is None else self.adapter.layers.kernel(call.path)
 
     def pools(self) -> bool:
         """Whether the scores are the pooled channels themselves, with no layer after the pooling."""
@@ -173,7 +173,7 @@ class Scored:
     @cached_property
     def operations(self) -> Trace:
         """The trace with a module's operations outside of layers. This costs a run of the module."""
-        return self.adapter.trace((1, *self.inputs.shape[1:]), "float32", operations=True)
+        return self.adapter.trace((1, *self.inputs.shape[1:]), operations=True)
 
     def call(self, point: Point) -> Any:
         call = self.trace.at(point) or self.operations.at(point)

@@ -123,7 +123,7 @@ class View(Scored):
     @cached_property
     def attended(self) -> dict[Point, tuple]:
         """The points and shapes of all attention probabilities, except those that depend only on other inputs."""
-        found = self.adapter.attentions((1, *self.inputs.shape[1:]), "float32")
+        found = self.adapter.attentions((1, *self.inputs.shape[1:]))
         if not self.trace.constants:
             return found
         calls = {point: self.operations.at(point) for point in found}
@@ -144,7 +144,7 @@ class View(Scored):
         bare = {p: biases.constant(self.operations, call) for p, call in calls.items() if call and call.operation}
         seen = self.evaluate([*bare.values()])[1] if bare else {}
         found = {p: seen[at][(0,) * (len(seen[at].shape) - 1)] for p, at in bare.items()}
-        return {p: found[p] if p in found else ops.cast(self.adapter.bias(p.path), "float32") for p in calls}
+        return {p: found[p] if p in found else ops.cast(self.adapter.layers.bias(p.path), "float32") for p in calls}
 
     @property
     def folds(self) -> bool:
@@ -264,7 +264,7 @@ class View(Scored):
 
     def layers(self) -> dict[tuple[str, int], tuple[list[Point], list[Point]]]:
         """The inputs and outputs of each call of a layer that contains no other calls (see `spatial.measured`)."""
-        wider = self.adapter.trace((2, *self.inputs.shape[1:]), "float32")
+        wider = self.adapter.trace((2, *self.inputs.shape[1:]))
         return spatial.measured(self.trace, wider, self.target)
 
     def evaluate(self, at: Sequence[Point] = (), inputs: Any = None, replace: dict | None = None) -> tuple:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import keras_explainable as ke
-from keras_explainable.models.keras.adapter import KerasAdapter
+from keras_explainable.models.keras.structure import Structure
 from support import keras_models
 from support.calls import few, raw
 from support.compare import close
@@ -16,9 +16,9 @@ modules = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on P
 @pytest.mark.parametrize("method", ["gradients", "lrp_epsilon"])
 def test_layers_are_looked_up_once(method, monkeypatch):
     model, x, looked = keras_models.build("nested_functional"), keras_models.images("nested_functional"), []
-    plain = KerasAdapter._paths
+    plain = Structure._paths
     whole = raw(method, model, x, 1, **few(method))
-    monkeypatch.setattr(KerasAdapter, "_paths", lambda self: (looked.append(1), plain(self))[1])
+    monkeypatch.setattr(Structure, "_paths", lambda self: (looked.append(1), plain(self))[1])
     close(raw(method, model, x, 1, batch_size=1, **few(method)), whole)
     assert looked == [1]
 

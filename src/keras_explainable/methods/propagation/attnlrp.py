@@ -32,7 +32,7 @@ def _normalisation(adapter: Adapter, call: Call) -> Override:
         return factors.stopped(call.output._replace(link="deviation"))
 
     def backward(g, inputs, output):
-        return (normalised.held(adapter.deviation(call.path), inputs[0], g),)
+        return (normalised.held(adapter.layers.deviation(call.path), inputs[0], g),)
 
     return Override(call.output, (call.output._replace(link="input"),), backward)
 

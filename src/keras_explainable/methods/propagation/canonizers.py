@@ -61,7 +61,7 @@ def nonnegative(adapter: Adapter, steps: Sequence[Step]) -> set[int]:
     """The values that cannot be below 0: outputs of ReLUs, and values pooled, summed or moved from only such values."""
     found: set[int] = set()
     for step in steps:
-        if ("relu" in (step.role, step.fused) and adapter.rectifies(step.call)) or (
+        if ("relu" in (step.role, step.fused) and adapter.layers.rectifies(step.call)) or (
             _keeps_signs(step) and found.issuperset(step.call.inputs)
         ):
             found.update(step.call.outputs)
@@ -79,10 +79,10 @@ def _keeps_signs(step: Step) -> bool:
 def linear(adapter: Adapter, call: Call, norm: Call | None, nonnegative: bool = False, shift: Any = None) -> Linear:
     """A linear layer with its current weights, merged with the `shift` added after it and the normalisation after that:
     s (W x + b) + t = (s W) x + s b + t."""
-    scale = None if norm is None else adapter.scale(norm.path)
-    bias = _bias(adapter, call, (adapter.bias(call.path), shift), scale, norm)
-    kernel = adapter.weight(call.path, scale)
-    return Linear(lambda x, kernel: adapter.apply(call.path, x, kernel), kernel, bias, nonnegative)
+    scale = None if norm is None else adapter.layers.scale(norm.path)
+    bias = _bias(adapter, call, (adapter.layers.bias(call.path), shift), scale, norm)
+    kernel = adapter.layers.weight(call.path, scale)
+    return Linear(lambda x, kernel: adapter.layers.apply(call.path, x, kernel), kernel, bias, nonnegative)
 
 
 def sending(adapter: Adapter, step: Step, more: Merged, nonnegative: bool, rule: Callable, keeps: tuple) -> Override:
@@ -103,7 +103,7 @@ def sending(adapter: Adapter, step: Step, more: Merged, nonnegative: bool, rule:
     def of_function(again, g, inputs, output):
         x, kernel, *rest = inputs
         own, shift = rest[: len(weights) - 1], rest[len(weights) - 1 :]
-        scale = None if more.norm is None else adapter.scale(more.norm.path)
+        scale = None if more.norm is None else adapter.layers.scale(more.norm.path)
         bias = _bias(adapter, call, (*own, None)[:1] + (*shift, None)[:1], scale, more.norm)
         none = {point.part: None for point in weights[1:]}
 
@@ -134,7 +134,7 @@ def _bias(adapter: Adapter, call: Call, added: tuple[Any, Any], scale: Any, norm
     own, shift = added
     bias = shaped(ops.zeros((1,)) if own is None else ops.cast(own, "float32"))
     bias = bias if shift is None else bias + shift
-    return bias if norm is None else bias * shaped(scale) + shaped(ops.cast(adapter.bias(norm.path), "float32"))
+    return bias if norm is None else bias * shaped(scale) + shaped(ops.cast(adapter.layers.bias(norm.path), "float32"))
 
 
 def first(steps: Sequence[Step]) -> list[Step]:

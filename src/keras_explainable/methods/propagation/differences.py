@@ -54,7 +54,7 @@ def normalisation(adapter: Adapter, step: Step, at_baseline: Baseline) -> Overri
     if not call.operation:
 
         def of_layer(g, inputs, output):
-            return (normalised.changed(adapter.deviation(call.path), inputs[0], at_baseline[point], g),)
+            return (normalised.changed(adapter.layers.deviation(call.path), inputs[0], at_baseline[point], g),)
 
         return Override(call.output, (point,), of_layer, keeps=("inputs",))
     deviation = call.output._replace(link="deviation")

@@ -123,7 +123,9 @@ def _normalisation(adapter: Any, step: Step) -> list[Override]:
         return [*_shares(step), factors.stopped(step.call.output._replace(link="deviation"))]
 
     def backward(g, inputs, y):
-        return (inputs[0] * normalised.held(adapter.deviation(step.call.path), inputs[0], g / rules.stabilized(y)),)
+        return (
+            inputs[0] * normalised.held(adapter.layers.deviation(step.call.path), inputs[0], g / rules.stabilized(y)),
+        )
 
     return [Override(step.call.output, step.reached, backward)]
 
@@ -135,7 +137,7 @@ def _by(rule: Callable) -> Callable:
 def _average(adapter: Any, step: Step) -> list[Override]:
     """Relevance in proportion to what each pixel adds: r / y, then the gradient of the average, then times x."""
     if step.call.path in adapter.paths():  # in one step, in float32, so that nothing overflows or underflows
-        run = partial(adapter.apply, step.call.path)
+        run = partial(adapter.layers.apply, step.call.path)
         return [
             Override(
                 step.call.output, step.inputs[:1], lambda g, x, _: (rules.averaged(run, x[0], g),), keeps=("inputs",)

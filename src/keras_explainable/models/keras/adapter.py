@@ -11,12 +11,14 @@ import keras
 from keras import ops
 
 from keras_explainable import backend
-from keras_explainable.models import addresses, layer_roles, precision, recording, state
+from keras_explainable.models import addresses, precision, recording
 from keras_explainable.models.contract import Tap
 from keras_explainable.models.inputs import Inputs, as_declared, check_alone, sampled
 from keras_explainable.models.keras import attention, layer_math, routing, unfolding
+from keras_explainable.models.keras.layers import KerasLayers
+from keras_explainable.models.keras.structure import Structure, children
 from keras_explainable.models.structures import leaves
-from keras_explainable.models.trace import IMAGES, INPUT, Call, Deviation, Point, Trace
+from keras_explainable.models.trace import IMAGES, INPUT, Call, Point, Trace
 
 _traces = recording.Traces()
 OWN = ("training", "mask")  # parameters of a `call` that are not inputs
@@ -29,21 +31,6 @@ POOLING_LAYERS = (
     keras.layers.GlobalMaxPooling2D,
     keras.layers.GlobalMaxPooling3D,
 )
-
-
-def _children(layer: Any) -> list:
-    if hasattr(layer, "operations"):  # a functional graph, which may hold operations besides layers
-        return [o for o in layer.operations if not isinstance(o, keras.layers.InputLayer)]
-    if isinstance(layer, keras.layers.RNN):
-        return []  # its cells run inside a loop of the backend, where nothing can be seen
-    if isinstance(layer, keras.Layer):
-        # No public name lists the direct children of a layer that is not a model.
-        return [
-            c
-            for c in layer._flatten_layers(include_self=False, recursive=False)
-            if not isinstance(c, keras.layers.InputLayer)
-        ]
-    return []
 
 
 class KerasAdapter:
@@ -60,38 +47,17 @@ class KerasAdapter:
         if isinstance(model, Exposed):
             self.signals, self.target, model = model.addresses["signals"], model.addresses["target"], model.exposed
         self.model = model
-        self.found: dict[str, Any] | None = None
-        self.made_of: tuple | None = None
-        self.operations: dict[
-            str, str
-        ] = {}  # classes of the operations outside of layers, by path, once they were seen
+        self.made = Structure(model)  # shared by copies of the adapter
+        self.layers = KerasLayers(self.made)
+        # Classes of the operations outside of layers, by path, once they were seen.
+        self.operations: dict[str, str] = {}
 
     @functools.cached_property
     def channels_first(self) -> bool:
         return any(getattr(layer, "data_format", None) == "channels_first" for layer in self.paths().values())
 
     def paths(self) -> dict[str, Any]:
-        if self.found is None:  # cached: an adapter lives for one call only
-            self.found = self._paths()
-        return self.found
-
-    def _paths(self) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        seen = {id(self.model)}
-
-        def walk(parent, prefix):
-            for child in _children(parent):
-                if id(child) in seen:
-                    continue
-                seen.add(id(child))
-                path = prefix + child.name
-                while path in found:
-                    path += "_"
-                found[path] = child
-                walk(child, path + "/")
-
-        walk(self.model, "")
-        return found
+        return self.made.paths()
 
     def layer(self, path: str) -> Any:
         return self.paths()[path]
@@ -101,62 +67,6 @@ class KerasAdapter:
 
     def expose(self, target: Any, signals: tuple | None) -> "Exposed":
         return Exposed(self.model, target, signals)
-
-    def has_kernel(self, layer: Any) -> bool:
-        return getattr(layer, "kernel", None) is not None
-
-    def bias(self, path: str) -> Any:
-        return layer_math.effective_bias(self.layer(path))
-
-    def kernel(self, path: str) -> Any:
-        kernel = getattr(self.layer(path), "kernel", None)
-        if kernel is None:
-            return None
-        kernel = ops.convert_to_tensor(kernel)
-        return ops.reshape(kernel, (-1, kernel.shape[-1])) if all(s == 1 for s in kernel.shape[:-2]) else None
-
-    def role(self, call: Call) -> str | None:
-        layer = None if call.operation else self.layer(call.path)
-        if not isinstance(layer, keras.Layer):
-            found = layer_roles.of_operation(call.kind)
-            return None if found == "layernorm" else found  # its deviation cannot be seen
-        if routing.is_activation_layer(layer):
-            return layer_roles.of_name(routing.activation_name(layer))
-        found = None if getattr(layer, "quantization_mode", None) else layer_roles.of_layer(layer, "call")
-        if found == "attention" and not attention.is_plain(layer):
-            return None
-        return found if call.leaf or found != "other" else None
-
-    def rectifies(self, call: Call) -> bool:
-        layer = None if call.operation else self.layer(call.path)
-        if isinstance(layer, keras.layers.ReLU):
-            return not layer.negative_slope
-        return (call.kind if layer is None else routing.activation_name(layer)) in layer_roles.RECTIFIERS
-
-    def deviation(self, path: str) -> Deviation:
-        return layer_math.deviation(self.layer(path))
-
-    def weight(self, path: str, scale: Any = None) -> Any:
-        layer = self.layer(path)
-        kernel = ops.cast(ops.convert_to_tensor(layer.kernel), "float32")
-        if scale is None:
-            return kernel
-        name = type(layer).__name__
-        if "Depthwise" in name:
-            return kernel * ops.reshape(scale, kernel.shape[-2:])
-        return kernel * (scale[:, None] if "Transpose" in name else scale)
-
-    def scale(self, path: str) -> Any:
-        layer = self.layer(path)
-        scale = 1 / ops.sqrt(ops.cast(layer.moving_variance, "float32") + layer.epsilon)
-        return scale if layer.gamma is None else scale * layer.gamma
-
-    def apply(self, path: str, x: Any, kernel: Any = None) -> Any:
-        layer = self.layer(path)
-        if kernel is not None:
-            return layer_math.linear(layer, x, kernel)
-        with routing.routed([layer]), backend.read_only():
-            return routing.alone(layer, layer.call, x)
 
     def variables(self) -> list:
         return self.model.variables
@@ -168,24 +78,7 @@ class KerasAdapter:
         _traces.forget(self.model)
 
     def structure(self) -> tuple:
-        """What the model is made of, as far as a compiled or traced run depends on it."""
-        if self.made_of is None:
-            self.made_of = state.kept(self.model, self._state())
-        return self.made_of
-
-    def _state(self) -> state.State:
-        found: state.State = {}
-        classes = set()
-        for path, layer in (("", self.model), *self.paths().items()):
-            mode, function = getattr(layer, "quantization_mode", None), routing.activation(layer)
-            found[path,] = state.same_object(layer), routing.activation_name(layer), mode, state.token(function)
-            if unfolding.is_own(layer):
-                own = routing.attributes(layer).items()
-                found.update(state.settings(path, {k: v for k, v in own if k[0] != "_" and k != "built"}))
-                classes.add(type(layer))
-        for kind in classes:
-            found.update(state.of_class(kind))
-        return found
+        return self.made.value()
 
     def input_shape(self) -> tuple | None:
         return self.inputs.shape(self.model, OWN)
@@ -205,15 +98,6 @@ class KerasAdapter:
     def device(self) -> AbstractContextManager:
         return nullcontext()  # Keras places its models itself
 
-    def entry_axis(self, call: Call) -> int:
-        return 1 if getattr(self.layer(call.path), "data_format", None) == "channels_first" else -1
-
-    def reach(self, call: Call, axis: int) -> float:
-        return layer_math.reach(self.layer(call.path), axis)
-
-    def geometry(self, call: Call, axis: int, old: int, new: int) -> tuple[float, float] | None:
-        return layer_math.geometry(self.layer(call.path), axis, old, new) if call.path in self.paths() else None
-
     def scores(self, outputs: Any) -> Any:
         return self._tensors(outputs)[0]
 
@@ -232,7 +116,7 @@ class KerasAdapter:
         if not all(getattr(layer, "built", True) for layer in (self.model, *self.paths().values())):
             args, kwargs = self._arguments(x[:1])
             self.model(*args, **kwargs, training=False)
-            self.found = self.made_of = None  # building may have created layers
+            self.made.reset()  # building may have created layers
             self.__dict__.pop("channels_first", None)
 
     def _arguments(self, x: Any, see: Callable = lambda point, value: value) -> tuple[tuple, dict]:
@@ -278,12 +162,12 @@ class KerasAdapter:
                 routing.watch(operation)
         return run
 
-    def trace(self, shape: tuple, dtype: str, operations: bool = False) -> Trace:
+    def trace(self, shape: tuple, operations: bool = False) -> Trace:
         operations = operations and any(map(unfolding.is_own, (self.model, *self.paths().values())))
-        key = shape, dtype, self.inputs.kinds, operations
-        return _traces.get(self.model, self.structure(), key, lambda: sampled(self)._trace(shape, dtype, operations))
+        key = shape, self.inputs.kinds, operations
+        return _traces.get(self.model, self.structure(), key, lambda: sampled(self)._trace(shape, operations))
 
-    def _trace(self, shape: tuple, dtype: str, operations: bool) -> Trace:
+    def _trace(self, shape: tuple, operations: bool) -> Trace:
         whole = operations or not any(map(unfolding.is_own, (self.model, *self.paths().values())))
         recorder, results = recording.Recorder(whole=whole), []
 
@@ -293,14 +177,13 @@ class KerasAdapter:
             results.append((outputs, [(path, recorder.number(o), tuple(o.shape)) for path, o in found]))
             return [output for _, output in found]
 
-        before = self._state()
+        before = self.made.settings()
         try:
-            backend.trace(run, shape, dtype)
+            backend.trace(run, shape, "float32")
         except unfolding.FoldedError:
-            return self.trace(shape, dtype)
+            return self.trace(shape)
         finally:
-            state.ran(self.model, before, self._state())
-            self.made_of = None
+            self.made.ran(before)
         outputs, heads = results[-1]
         names = tuple(self._declared(outputs)) if isinstance(outputs, dict) else ()
         calls = tuple(recorder.calls(functools.partial(self._describe, self.paths(), len(shape))))
@@ -311,12 +194,12 @@ class KerasAdapter:
         values, shapes = tuple(n for _, n, _ in heads), tuple(s for _, _, s in heads)
         return Trace(calls, values, shapes, names, tuple(heads), constants, fed=recorder.others)
 
-    def attentions(self, shape: tuple, dtype: str) -> dict[Point, tuple]:
-        key = shape, dtype, self.inputs.kinds, "attention"
-        return _traces.get(self.model, self.structure(), key, lambda: sampled(self)._attentions(shape, dtype))
+    def attentions(self, shape: tuple) -> dict[Point, tuple]:
+        key = shape, self.inputs.kinds, "attention"
+        return _traces.get(self.model, self.structure(), key, lambda: sampled(self)._attentions(shape))
 
-    def _attentions(self, shape: tuple, dtype: str) -> dict[Point, tuple]:
-        points = attention.candidates(self.trace(shape, dtype), self.paths())
+    def _attentions(self, shape: tuple) -> dict[Point, tuple]:
+        points = attention.candidates(self.trace(shape), self.paths())
         found: dict[Point, tuple] = {}
 
         def run(x):
@@ -324,7 +207,7 @@ class KerasAdapter:
             return x
 
         if points:
-            backend.trace(run, shape, dtype)
+            backend.trace(run, shape, "float32")
         return found
 
     def _describe(self, paths: dict[str, Any], rank: int, call: Call, fused: bool) -> Call:
@@ -336,10 +219,10 @@ class KerasAdapter:
         return replace(
             call,
             kind=str(function) if routing.is_activation_layer(layer) else type(layer).__name__,
-            leaf=not _children(layer),
+            leaf=not children(layer),
             activation=function if fused else None,
             has_bias=layer_math.has_bias(layer),
-            has_kernel=self.has_kernel(layer),
+            has_kernel=layer_math.has_kernel(layer),
             channels_first=first,
             of_heads=attention.is_inside(paths, call.path),
         )

@@ -1,5 +1,5 @@
-"""The mathematics of Keras layers: their bias per channel, their deviation, their geometry, and a layer with another
-kernel."""
+"""The mathematics of one Keras layer: its bias and factor per channel, its weights, its deviation, its geometry, and
+the layer with another kernel."""
 
 import inspect
 from types import FunctionType, MethodType
@@ -41,6 +41,37 @@ def has_bias(layer: Any) -> bool:
     if isinstance(layer, (keras.layers.LayerNormalization, keras.layers.GroupNormalization)):
         return layer.beta is not None
     return _is_weight(getattr(layer, "bias", None))
+
+
+def has_kernel(layer: Any) -> bool:
+    """Whether a layer multiplies by weights: it is linear, or a convolution."""
+    return getattr(layer, "kernel", None) is not None
+
+
+def pointwise_kernel(layer: Any) -> Any:
+    """The weights (channels, units) of a linear layer or a 1 x 1 convolution, else None."""
+    kernel = getattr(layer, "kernel", None)
+    if kernel is None:
+        return None
+    kernel = ops.convert_to_tensor(kernel)
+    return ops.reshape(kernel, (-1, kernel.shape[-1])) if all(s == 1 for s in kernel.shape[:-2]) else None
+
+
+def weight(layer: Any, factor: Any = None) -> Any:
+    """The kernel of a linear layer or convolution as float32, with its outputs scaled by `factor`."""
+    kernel = ops.cast(ops.convert_to_tensor(layer.kernel), "float32")
+    if factor is None:
+        return kernel
+    name = type(layer).__name__
+    if "Depthwise" in name:
+        return kernel * ops.reshape(factor, kernel.shape[-2:])
+    return kernel * (factor[:, None] if "Transpose" in name else factor)
+
+
+def scale(layer: Any) -> Any:
+    """The factor of a batch normalisation for each channel: gamma / sqrt(variance + epsilon)."""
+    factor = 1 / ops.sqrt(ops.cast(layer.moving_variance, "float32") + layer.epsilon)
+    return factor if layer.gamma is None else factor * layer.gamma
 
 
 def _is_weight(value: Any) -> bool:

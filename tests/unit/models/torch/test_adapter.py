@@ -187,10 +187,10 @@ def test_the_effective_bias_is_what_a_layer_makes_of_nothing(name, rank):
     layer = nets.drawn(layers(rank)[name])
     module, x = nn.Sequential(layer), torch.zeros(2, 4, *(5,) * rank)
     adapter = ke.models.adapter(module)
-    (call,) = adapter.trace((1, *x.shape[1:]), "float32").calls
+    (call,) = adapter.trace((1, *x.shape[1:])).calls
     expected = layer(x).detach()
     expected = expected.movedim(1, -1) if call.channels_first else expected
-    bias = adapter.bias("0") if call.has_bias else torch.zeros(1)
+    bias = adapter.layers.bias("0") if call.has_bias else torch.zeros(1)
     assert call.has_bias and abs(expected).max() > 0.01
     np.testing.assert_allclose(bias.expand(expected.shape), expected, atol=1e-6)
 

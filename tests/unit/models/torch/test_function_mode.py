@@ -58,7 +58,7 @@ def net():
 
 
 def test_operations_are_calls_with_paths(net):
-    calls = TorchAdapter(net).trace(SHAPE, "float32", operations=True).calls
+    calls = TorchAdapter(net).trace(SHAPE, operations=True).calls
     seen = [(c.path, c.call) for c in calls if c.operation]
     inside = ["block.add", "block.own.sigmoid", "block.own.mul", "block.relu_"]
     outside = ["adaptive_avg_pool2d", "flatten", "mean", "cat"]
@@ -72,7 +72,7 @@ def test_operations_are_calls_with_paths(net):
 
 
 def test_layers_are_traced_the_same_with_and_without_operations(net):
-    plain, whole = (TorchAdapter(net).trace(SHAPE, "float32", operations=o).calls for o in (False, True))
+    plain, whole = (TorchAdapter(net).trace(SHAPE, operations=o).calls for o in (False, True))
     assert not any(c.operation for c in plain)
     assert [replace(c, inputs=(), outputs=()) for c in whole if not c.operation] == [
         replace(c, inputs=(), outputs=()) for c in plain
