@@ -16,7 +16,7 @@ def rectified_gradcam(model: Any, inputs: Any, indices: Any = None) -> tuple:
     view = compat.view(model, inputs, indices)
     point = last_convolution(view)
     scores, a, g = view.jacobian([point])
-    maps = compat.weighted(a[point].relu(), g[point].mean(view.space))
+    maps = compat.weighted(a[point].relu(), g[point].mean(tuple(range(2, 2 + view.rank))))
     return scores, compat.resize(maps.relu(), view.size, align_corners=True)
 
 

@@ -8,6 +8,7 @@ from keras_explainable import models, registry
 from keras_explainable.explaining.blame import outside
 from keras_explainable.explaining.flaws import cause
 from keras_explainable.explaining.frugal import unit_numbers
+from keras_explainable.models import choosing
 from keras_explainable.runtime import remarks
 
 
@@ -31,7 +32,7 @@ def about_of(method: Callable, model: Any, image: Any, params: dict) -> dict[str
         about["placement"] = tuple(
             (round(w[0] * n, 1), round(w[1] * n, 1)) for w, n in zip(ends, view.size, strict=True)
         )
-    shown = [found for point in signals if (found := view.shown(point))]
+    shown = [found for point in signals if (found := choosing.shown(view, point))]
     if shown:
         about |= {"reading": ", ".join(str(s.reading) for s in shown), "evidence": min(s.evidence for s in shown)}
     return about

@@ -1,14 +1,36 @@
 """Where a model adds biases: in its layers, and in functions that run outside of them (`F.conv2d`, `conv.forward(x)`,
 `ops.conv(x, layer.kernel) + layer.bias`)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
-from keras_explainable.models import layer_roles, spatial
+from keras import ops
+
+from keras_explainable.models import addresses, layer_roles, spatial
 from keras_explainable.models.trace import Call, Point, Trace
 
 NORMS = ("batch_norm", "layer_norm", "group_norm", "instance_norm")
 # Functions that take a weight and a bias besides the signal.
 WITH_WEIGHTS = (*NORMS, *layer_roles.WEIGHTED, "addmm", "baddbmm")
+
+
+def points(view: Any) -> list[Point]:
+    """The points after each bias of a view, in execution order: in the exposed layers if there are any, else in all."""
+    spatial.check_shown(view.operations, "its biases cannot be found")
+    calls = biased(view.operations, view.adapter.separator)
+    if view.adapter.signals is not None:
+        _, exposed = addresses.declared(view.trace, view.adapter, view.rank, lambda: view.operations)
+        calls = [c for c in calls if c.path in {p.path for p in exposed}]
+    return [c.linear for c in calls]
+
+
+def current(view: Any, at: Iterable[Point]) -> dict[Point, Any]:
+    """The current bias of each channel at such points."""
+    calls = {p: view.operations.at(p) for p in at}
+    bare = {p: constant(view.operations, call) for p, call in calls.items() if call and call.operation}
+    seen = view.evaluate([*bare.values()])[1] if bare else {}
+    found = {p: seen[one][(0,) * (len(seen[one].shape) - 1)] for p, one in bare.items()}
+    return {p: found[p] if p in found else ops.cast(view.adapter.layers.bias(p.path), "float32") for p in calls}
 
 
 def biased(trace: Trace, separator: str) -> list[Call]:

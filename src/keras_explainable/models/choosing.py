@@ -3,12 +3,13 @@ to show the image. Also choose how it is read as places."""
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from keras import ops
 
+from keras_explainable import backend
 from keras_explainable.errors import LayerError
 from keras_explainable.models import addresses, dependencies, evidence, probes, spatial, state, tokens, windows
 from keras_explainable.models.evidence import Evidence, Shown
@@ -282,10 +283,23 @@ def _alive(view: Any, readings: dict[Point, Reading]) -> frozenset[Point]:
         def total(point: Point, gradient: Any) -> Any:
             return ops.reshape(ops.sum(ops.abs(readings[point].channels_last(gradient))), (1,))
 
-        found = windows.probe(view, 1).mixed([*readings], total)
+        found = _of_mixture(windows.probe(view, 1), [*readings], total)
         return frozenset(p for p, value in found.items() if float(value[0, 0]) > 0)
 
     return (probes.in_thread(measure) if readings else None) or frozenset(readings)
+
+
+def _of_mixture(view: Any, at: Sequence[Point], reduce: Callable) -> dict[Point, Any]:
+    """`reduce(point, gradient)` for the gradient of a mixture of all scores at each point, in the model's layout. Empty
+    if no gradient reaches any point."""
+    run = view.runner(at)
+
+    def mixture(x: Any, tap: Callable) -> Any:
+        scores = run(x, tap)
+        return ops.sum(scores * ops.cos(1.0 + ops.arange(scores.shape[-1], dtype="float32")), -1, keepdims=True)
+
+    gradients, lit = backend.jacobian(mixture, view.inputs, [*at], lambda p, g, _: reduce(p, g), False)[2:]
+    return gradients if lit else {}
 
 
 def _raise_none(seen: dict[Point, Shown]) -> None:

@@ -42,6 +42,11 @@ class Front(NamedTuple):
         placed = self.channel == (1 if self.first else self.rank - 1)
         return placed and not any(self.windows) and not self.frames and not self.moved
 
+    @property
+    def folds(self) -> bool:
+        """Whether the model folds an axis of its images into the batch."""
+        return self.frames > 0 and not self.series
+
     def places(self, size: tuple) -> tuple:
         """Where the visible part begins and ends along each spatial axis, in pixels."""
         windows = [window or (0.0, 1.0) for window in self.windows]

@@ -14,7 +14,8 @@ from keras_explainable import backend
 from keras_explainable.models.contract import Adapter
 from keras_explainable.models.inputs import sampled
 from keras_explainable.models.operations import Step
-from keras_explainable.models.trace import Point, Trace
+from keras_explainable.models.scored import Scored
+from keras_explainable.models.trace import Point
 
 SIZES = (1e-3, 0.1, 1.0, 10.0, 1000.0)  # scales of the test inputs
 EXACT, LOWER = 1e-3, 0.03  # tolerances for float32 sums, and for lower precisions
@@ -23,39 +24,50 @@ MOVING, LINEAR = "moving", "linear"
 Key = tuple[str, int]  # the path and number of a call
 
 
-def tried(adapter: Adapter, trace: Trace, shape: tuple, steps: Sequence[Step]) -> dict[Key, str]:
+def tried(view: Scored, steps: Sequence[Step]) -> dict[Key, str]:
     """Find which of some calls are linear, up to a constant, in the values that come from the images. "moving": each
     output is one of these values, or a constant; "linear": otherwise. The verdicts are kept with the trace.
 
-    All calls are tested in one run of the model, on random images of this shape (N, ...)."""
-    verdicts = trace.known.setdefault("linear", {})
+    All calls are tested in one run of the model, on random images."""
+    if not steps:
+        return {}
+    verdicts = view.operations.known.setdefault("linear", {})
     new = [step for step in steps if step.call.output[:2] not in verdicts]
     verdicts.update(dict.fromkeys([step.call.output[:2] for step in new]))
     able = {step.call.output[:2]: step.reached for step in new if step.reached and not step.indexed}
     if able:
-        _with_numbers(lambda: _run(sampled(adapter), shape, able, verdicts, _verdict))
+        shape = _shape(view)
+        _with_numbers(lambda: _run(sampled(view.adapter), shape, able, verdicts, _verdict))
     return {key: kind for key, kind in verdicts.items() if kind}
 
 
-def summing(adapter: Adapter, trace: Trace, shape: tuple, steps: Sequence[Step]) -> dict[Key, int | None]:
+def summing(view: Scored, steps: Sequence[Step]) -> dict[Key, int | None]:
     """The axis along which the output of each call sums to 1, counted from the last; None if there is none, or more
     than one. Kept with the trace."""
-    axes = trace.known.setdefault("summing", {})
+    if not steps:
+        return {}
+    axes = view.operations.known.setdefault("summing", {})
     new = {step.call.output[:2]: step.reached for step in steps if step.call.output[:2] not in axes}
     axes.update(dict.fromkeys(new))
     if new:
-        _with_numbers(lambda: _run(sampled(adapter), shape, new, axes, _axis))
+        shape = _shape(view)
+        _with_numbers(lambda: _run(sampled(view.adapter), shape, new, axes, _axis))
     return axes
 
 
-def still(adapter: Adapter, trace: Trace, shape: tuple, points: Sequence[Point]) -> bool:
+def still(view: Scored, points: Sequence[Point]) -> bool:
     """Whether signals are the same for all images, tested on two batches of random ones. Kept with the trace."""
-    known = trace.known.setdefault("still", {})
+    known = view.operations.known.setdefault("still", {})
     key = tuple(points)
     if key not in known:
-        known[key] = False
-        _with_numbers(lambda: known.update({key: _same(sampled(adapter), shape, frozenset(points))}))
+        known[key], shape = False, _shape(view)
+        _with_numbers(lambda: known.update({key: _same(sampled(view.adapter), shape, frozenset(points))}))
     return known[key]
+
+
+def _shape(view: Scored) -> tuple:
+    """The shape of as many images as the trace with operations has."""
+    return (view.operations.images, *view.inputs.shape[1:])
 
 
 def _with_numbers(work: Callable[[], None]) -> None:

@@ -1,12 +1,13 @@
-"""How the places of an image are read from a signal: which axes are spatial, or which tokens are which patches."""
+"""How the places of an image are read from a signal: which axes are spatial, which tokens are which patches, and which
+rows or calls are which frames."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from keras import ops
 
-from keras_explainable.models.trace import Point
+from keras_explainable.models.trace import INPUT, Point, Trace
 
 
 class Reading(NamedTuple):
@@ -78,3 +79,63 @@ def reading_of(point: Point) -> Reading | None:
 def readings_of(points: Iterable[Point]) -> dict[Point, Reading]:
     """The readings of those points that have one."""
     return {point: reading for point in points if (reading := reading_of(point))}
+
+
+def as_float(view: Any, point: Point, value: Any, readings: Readings = NONE) -> Any:
+    """A signal of a view as float32 (B, *S', C)."""
+    return channels_last(view, point, ops.cast(value, "float32"), readings)
+
+
+def channels_last(view: Any, point: Point, value: Any, readings: Readings = NONE) -> Any:
+    """A signal of a view with its channels moved to the end, or as its reading says if it has one."""
+    if point in readings:
+        return readings[point].channels_last(value)
+    value = ops.moveaxis(value, 1, -1) if _is_first(view, point) else value
+    return view.adapter.inputs.front.apart(value) if _has_rows_of_frames(view.trace, point) else value
+
+
+def in_layout(view: Any, point: Point, value: Any) -> Any:
+    """A signal (B, *S', C) in the model's own layout."""
+    value = view.adapter.inputs.front.together(value) if _has_rows_of_frames(view.trace, point) else value
+    return ops.moveaxis(value, -1, 1) if _is_first(view, point) else value
+
+
+def replaced(view: Any, point: Point, value: Any, function: Callable, readings: Readings) -> Any:
+    """The signal that takes the place of `value`: `function` of it as (B, *S', C), in the model's own layout."""
+    new = ops.cast(function(channels_last(view, point, value, readings)), value.dtype)
+    reading = readings.get(point)
+    return reading.restored(new, value) if reading else in_layout(view, point, new)
+
+
+def _is_first(view: Any, point: Point) -> bool:
+    """Whether a signal has channels first in the model's own layout."""
+    if point == INPUT:
+        return view.adapter.channels_first
+    return point.link != "attention" and view.call(point).channels_first
+
+
+def _has_rows_of_frames(trace: Trace, point: Point) -> bool:
+    """Whether the rows of a signal are frames of the images, not images."""
+    call = trace.at(point) if point != INPUT else None
+    return call is not None and call.frames > 0 and not call.series
+
+
+def parts(trace: Trace, point: Point, at: Sequence[Point]) -> tuple[Point, ...]:
+    """The points that one of the points `at` stands for: those of all frames, if it belongs to one frame and `at` has
+    none of the other frames. Empty otherwise."""
+    call = trace.at(point) if point != INPUT else None
+    if call is None or not call.series or any(p[::2] == point[::2] and p != point for p in at):
+        return ()
+    return tuple(point._replace(call=i) for i in range(call.frames))
+
+
+def joined(trace: Trace, at: Sequence[Point], found: dict, axis: int) -> dict:
+    """What was found at the points `at`, with that of the frames stacked along an axis."""
+    frames = {p: parts(trace, p, at) for p in at}
+    return {p: ops.stack([found[q] for q in frames[p]], axis=axis) if frames[p] else found[p] for p in at}
+
+
+def signals(view: Any, at: Sequence[Point], values: dict) -> dict:
+    """The signals (B, *S', C) at the points `at`, as float32, from the values that a run of a view gave."""
+    readings = readings_of(at)
+    return joined(view.trace, at, {p: as_float(view, p, v, readings) for p, v in values.items()}, 1)

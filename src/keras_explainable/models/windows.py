@@ -1,7 +1,7 @@
 """Where in the image the cells of a view's signal lie (see `placement`). This is computed from the layers before the
 signal if possible, and otherwise measured by gradients."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from keras_explainable import backend
 from keras_explainable.models import placement, probes
 from keras_explainable.models.front import scale
 from keras_explainable.models.inputs import sampled
-from keras_explainable.models.signal_layout import Reading, reading_of
+from keras_explainable.models.signal_layout import Reading, as_float, channels_last, reading_of, readings_of
 from keras_explainable.models.trace import INPUT, Call, Point
 
 
@@ -49,9 +49,26 @@ def _by_gradients(view: Any, point: Point, ends: Sequence) -> tuple:
     size = reading.size(call.shape)
     mixtures = placement.mixtures(size, call.shape[1 if reading.first else -1])
     tried = probe(view, len(mixtures))
-    gradients = backend.to_host(tried.looked_at(point, ops.convert_to_tensor(mixtures)))
+    gradients = backend.to_host(_looked_at(tried, point, ops.convert_to_tensor(mixtures)))
     found = placement.windows(np.square(gradients).sum(axis=-1), size, ends)
     return found if any(found) else ()
+
+
+def _looked_at(view: Any, point: Point, mixtures: Any) -> Any:
+    """The gradients (P, *image) of sum(signal * mixture), with `mixtures` (P, *S', C), one for each of P images."""
+
+    def run(x: Any, tap: Callable) -> Any:
+        seen: dict[Point, Any] = {}
+
+        def see(at: Point, value: Any) -> Any:
+            seen[at] = tap(at, value)
+            return seen[at]
+
+        view.adapter.run(x, see, frozenset([INPUT, point]))
+        values = as_float(view, point, seen[point], readings_of([point])) * mixtures
+        return ops.sum(ops.reshape(values, (view.inputs.shape[0], -1)), axis=-1, keepdims=True)
+
+    return backend.jacobian(run, view.inputs, [INPUT], lambda p, g, _: channels_last(view, p, g), False)[2][INPUT][:, 0]
 
 
 def probe(view: Any, number: int) -> Any:

@@ -27,7 +27,7 @@ def at_signal(view: models.View, layer: Any) -> tuple:
     """
     point = view.signal(layer)
     scores, a, g = view.jacobian([point])
-    if not view.frames(point):
+    if point == models.INPUT or not view.call(point).frames:
         return scores, a[point], g[point]
     rows, gradients = a[point], ops.moveaxis(g[point], 2, 1)
     rows, gradients = (ops.reshape(v, (-1, *v.shape[2:])) for v in (rows, gradients))

@@ -6,7 +6,7 @@ import numpy as np
 from keras import ops
 
 from keras_explainable.methods.fullgrad.full_gradients import biases_at
-from keras_explainable.models import INPUT, View, opens_view
+from keras_explainable.models import INPUT, Point, View, opens_view, spatial
 
 
 class Completeness(NamedTuple):
@@ -109,7 +109,7 @@ def implicit_biases(view: View) -> Any:
     The gradient at an input is taken through that call only. The contribution is sum(bias * gradient) for a linear
     layer, 0 for a ReLU, and the effect of curvature or gating for any other layer. Returns (B, 1 + calls, K):
     <dscore/dx, x> of the input first, then the calls in the order of `measured_calls`."""
-    layers = view.layers()
+    layers = _measured(view)
     points = dict.fromkeys([INPUT, *(p for ins, outs in layers.values() for p in (*ins, *outs))])
     _, product = view.products(list(points))
     own = [sum(product[p] for p in outs) - sum(product[p] for p in ins) for ins, outs in layers.values()]
@@ -118,7 +118,13 @@ def implicit_biases(view: View) -> Any:
 
 def measured_calls(view: View) -> list[tuple[str, int]]:
     """The (layer path, call) of every call whose implicit bias can be measured, in the order in which they end."""
-    return list(view.layers())
+    return list(_measured(view))
+
+
+def _measured(view: View) -> dict[tuple[str, int], tuple[list[Point], list[Point]]]:
+    """The inputs and outputs of each such call (see `spatial.measured`)."""
+    wider = view.adapter.trace((2, *view.inputs.shape[1:]))
+    return spatial.measured(view.trace, wider, view.target)
 
 
 def completeness(scores: Any, sums: Any, calls: list) -> Completeness:

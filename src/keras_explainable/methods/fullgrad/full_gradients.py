@@ -10,7 +10,8 @@ from keras_explainable import backend, filters
 from keras_explainable.errors import InputError
 from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.validation import check_choice
-from keras_explainable.models import INPUT, View
+from keras_explainable.models import INPUT, Point, View, spatial
+from keras_explainable.models.signal_layout import parts
 
 EPSILON = 1e-6
 
@@ -63,13 +64,17 @@ def laid_over(view: View, total: Any, terms: Iterable) -> Any:
 
 def spatially_biased(view: View) -> list:
     """The points directly after a bias is added to a spatial signal. For frames, the first call stands for all."""
-    return [p for p in view.biased() if view.is_spatial(p) and not (p.call and view.parts(p, ()))]
+    return [p for p in view.biased() if _is_spatial(view, p) and not (p.call and parts(view.trace, p, ()))]
+
+
+def _is_spatial(view: View, point: Point) -> bool:
+    return spatial.is_spatial(view.call(point), view.rank)
 
 
 def shown_biases(view: View) -> dict[str, Any]:
     """For `.about`: the number of the model's biases that the map shows."""
     shown = spatially_biased(view)
-    number = sum(len(view.parts(p, shown)) or 1 for p in shown)
+    number = sum(len(parts(view.trace, p, shown)) or 1 for p in shown)
     return {"biases_in_map": f"{number} of the {len(view.biased())} that layers add, by call"}
 
 

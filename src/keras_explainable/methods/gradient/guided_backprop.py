@@ -10,6 +10,7 @@ from keras_explainable.errors import LayerError
 from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.gradient.reduction import channel_reducer
 from keras_explainable.models import INPUT, Override, Overrides, Step, View
+from keras_explainable.models.linear import tried as tried_linear
 
 
 def _positive(g: Any, inputs: tuple, output: Any) -> tuple:
@@ -20,7 +21,7 @@ def _relus(view: View) -> list[Step]:
     """Every ReLU, fused or not, that the scores depend on, by call."""
     steps = view.steps()
     hidden = [step for step in steps if step.role is None]
-    tried = view.tried(hidden)
+    tried = tried_linear(view, hidden)
     unknown = [step.name for step in hidden if step.call.output[:2] not in tried]
     if unknown:
         raise LayerError(

@@ -12,6 +12,7 @@ from keras_explainable.methods.gradient.reduction import units_last
 from keras_explainable.methods.propagation import canonizers, factors, normalised, rules
 from keras_explainable.models import INPUT, Adapter, Call, Override, Overrides, Point, Step, View
 from keras_explainable.models.layer_roles import ELEMENTWISE, LINEAR, TIMES
+from keras_explainable.models.linear import tried as tried_linear
 
 # Roles whose relevance is x times the gradient: for linear ones, what each input adds; for a softmax, the first term of
 # its Taylor series.
@@ -103,7 +104,7 @@ def _rules(view: View, gamma: float) -> list[Override]:
     of_convolutions, steps = rules.gamma(gamma), view.steps()
     merged = canonizers.merged(steps)
     nonnegative, of_convolutions = canonizers.nonnegative(view.adapter, steps), _as_gradient(of_convolutions)
-    tried = view.tried([step for step in steps if not _is_covered(step)])
+    tried = tried_linear(view, [step for step in steps if not _is_covered(step)])
     inverse = factors.weights(steps, tried, (), factors.INVERSE)
     stopped = {point: step for step in steps for point in _deviations(step, inverse)}
     found += map(factors.stopped, stopped)

@@ -18,8 +18,9 @@ from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.gradient.integrated_gradients import GAP, largest_gap
 from keras_explainable.methods.gradient.reduction import PARTS, part_reducer, units_last
 from keras_explainable.methods.propagation import differences, factors
-from keras_explainable.models import INPUT, Override, Overrides, Point, Step, View
+from keras_explainable.models import INPUT, Override, Overrides, Point, Step, View, linear
 from keras_explainable.models.layer_roles import ELEMENTWISE, LINEAR
+from keras_explainable.models.signal_layout import in_layout
 from keras_explainable.runtime import remarks
 from keras_explainable.runtime.compile_cache import Program, repeated
 from keras_explainable.runtime.progress import counted
@@ -107,8 +108,8 @@ def _rules(view: View, steps: Sequence[Step], at_baseline: dict[Point, Any]) -> 
     """The rules of all nonlinear calls, from their signals for the baseline; other calls keep their gradient."""
     joint = [step for step in steps if _is_joint(step)]
     plain = [step for step in steps if step not in joint]
-    tried = view.tried([step for step in plain if step.role not in (*CURVED, *LINEARLY)])
-    axes = view.summing([step for step in joint if step.role == "softmax"])
+    tried = linear.tried(view, [step for step in plain if step.role not in (*CURVED, *LINEARLY)])
+    axes = linear.summing(view, [step for step in joint if step.role == "softmax"])
     found = [rule for step in joint for rule in _joint(view, step, at_baseline, axes)]
     for step in plain:
         if step.role not in (*CURVED, *LINEARLY) and step.call.output[:2] not in tried:
@@ -130,13 +131,14 @@ def _explain(view: View, start: Any, reduce: str | None = "sum") -> tuple:
     reduced = PARTS[reduce] if reduce else lambda parts: parts  # applied to each unit as soon as it is computed
     x, steps = view.inputs, view.steps()
     # The baseline needs a row for each image if the model has other inputs, or if it folds frames into the batch.
-    alone = view.adapter.inputs.alone and not view.folds and _have_rows(view, steps)
+    front = view.adapter.inputs.front
+    alone = view.adapter.inputs.alone and not (front and front.folds) and _have_rows(view, steps)
     rows = ops.shape(start if alone else x)[0]
     baseline = models.view(
         view.model, ops.broadcast_to(start, (rows, *ops.shape(x)[1:])), score=functools.partial(_nothing, rows)
     )
     points = dict.fromkeys(point for step in steps for point in _points(step))
-    at_baseline = {p: view.in_layout(p, v) for p, v in baseline.evaluate(list(points))[1].items()}
+    at_baseline = {p: in_layout(view, p, v) for p, v in baseline.evaluate(list(points))[1].items()}
     difference = view.x - baseline.x
 
     def contributions(_, slopes):

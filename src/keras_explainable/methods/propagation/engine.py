@@ -10,6 +10,7 @@ from keras_explainable.methods.propagation import canonizers, factors, normalise
 from keras_explainable.methods.propagation.composites import Composite
 from keras_explainable.models import Override, Point, Step, View
 from keras_explainable.models.layer_roles import ELEMENTWISE, LINEAR
+from keras_explainable.models.linear import tried as tried_linear
 
 
 def _pass(g: Any, inputs: tuple, output: Any) -> tuple:
@@ -25,7 +26,7 @@ def rules_of(view: View, composite: Composite, steps: Sequence[Step]) -> list[Ov
     merged, nonnegative = canonizers.merged(steps), canonizers.nonnegative(view.adapter, steps)
     shifts = {more.end for more in merged.values()}
     first = canonizers.first(steps) if composite.first else []
-    tried = view.tried([step for step in steps if not _is_covered(step) and step.call.output not in shifts])
+    tried = tried_linear(view, [step for step in steps if not _is_covered(step) and step.call.output not in shifts])
     shares = _factors(steps, tried)
     nothing = [point for one in shares.values() for point, share in one.items() if not share]
     found = []

@@ -35,6 +35,7 @@ from keras_explainable.methods.propagation import canonizers, composites, rules
 from keras_explainable.methods.propagation.composites import Box, Composite
 from keras_explainable.methods.propagation.engine import rules_of, starting
 from keras_explainable.models import IMAGES, INPUT, Overrides, Point, Step, View, on_view, opens_view
+from keras_explainable.models.signal_layout import in_layout
 
 NEEDS = "gradient, known layers"
 READY = (
@@ -90,7 +91,7 @@ def _boxed(view: View, box: Box, steps: Sequence[Step]) -> Callable:
     # Operations before the layer (a change of range or axes, padding) apply to the bounds too.
     if found[0].call.inputs[found[0].reached[0].part] != IMAGES or view.adapter.inputs.front is not None:
         point: Point = found[0].reached[0]
-        bounds = [view.in_layout(point, view.evaluate([point], inputs=b)[1][point]) for b in bounds]
+        bounds = [in_layout(view, point, view.evaluate([point], inputs=b)[1][point]) for b in bounds]
     return rules.z_box(ops.minimum(*bounds), ops.maximum(*bounds))
 
 
