@@ -1,5 +1,6 @@
 """Signals of tokens (batch, tokens, channels), read as the grids of image patches that they are."""
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -50,9 +51,9 @@ def grid(
             raise LayerError(f"{count} tokens came, {words} after {rest} others: give prefix={rest} if that is so.")
         return rest, tuple(sizes)
     prefixes = PREFIXES if prefix is None else (prefix,)
-    for sizes_of in (_signal, _patches, _square):
+    for sizes_of in (functools.partial(_signal, trace), _patches, _square):
         for before in prefixes:
-            found = sizes_of(trace, image, count - before)
+            found = sizes_of(image, count - before)
             if found:
                 return before, found
     raise LayerError(
@@ -72,7 +73,7 @@ def grids(trace: Trace, image: tuple, count: int) -> list[tuple[int, ...]]:
         times = [t for t in range(1, image[0] + 1) if image[0] % t == 0]
         places = [p for p in range(1, max(image[1:])) if image[1] % p == image[2] % p == 0]
         sizes += [(image[0] // t, image[1] // p, image[2] // p) for p in places for t in times]
-    sizes += [found for before in PREFIXES if (found := _square(trace, image, count - before))]
+    sizes += [found for before in PREFIXES if (found := _square(image, count - before))]
     return [size for size in dict.fromkeys(sizes) if count / 2 < math.prod(size) <= count]
 
 
@@ -81,12 +82,12 @@ def _signal(trace: Trace, image: tuple, count: int) -> tuple[int, ...] | None:
     return next((size for size in sizes if math.prod(size) == count), None)
 
 
-def _patches(trace: Trace, image: tuple, count: int) -> tuple[int, ...] | None:
+def _patches(image: tuple, count: int) -> tuple[int, ...] | None:
     patches = (tuple(s // p for s in image) for p in range(1, max(image)) if all(s % p == 0 for s in image))
     return next((size for size in patches if math.prod(size) == count > 1), None)
 
 
-def _square(trace: Trace, image: tuple, count: int) -> tuple[int, ...] | None:
+def _square(image: tuple, count: int) -> tuple[int, ...] | None:
     side = math.isqrt(max(count, 0))
     return (side, side) if len(image) == 2 and side > 1 and side * side == count else None
 
