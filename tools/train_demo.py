@@ -85,7 +85,7 @@ def fill_cells(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     cells = rng.random((number, size // CELL, size // CELL)) < share
     masks = cells.repeat(CELL, 1).repeat(CELL, 2)[..., None]
     flat, noisy, soft = np.array_split(images, 3)
-    low, high = (f(noisy, axis=axes, keepdims=True) for f in (np.min, np.max))
+    low, high = (f(noisy, axis=(1, 2, 3), keepdims=True) for f in (np.min, np.max))
     noise = low + (high - low) * rng.random(noisy.shape, dtype=np.float32)
     blurred = keras.ops.convert_to_numpy(blur(keras.ops.convert_to_tensor(soft), size / 22, axes)[0])
     mean = np.broadcast_to(flat.mean(axes, keepdims=True), flat.shape)
