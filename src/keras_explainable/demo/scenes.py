@@ -58,14 +58,14 @@ class Counterfactuals(NamedTuple):
 
     Attributes:
         images: (N, 96, 96, 3) uint8, the whole scenes.
-        index: (M,) the scene of each object.
+        scene: (M,) the index of each object's scene.
         units: (M,) the class of each object, which is its unit of the demo networks.
-        masks: (M, 96, 96) bool, the visible pixels of each object.
+        masks: (M, 96, 96) bool, the visible pixels of each object, without its shadow.
         redrawn: (M, 96, 96, 3) uint8, the scene of each object without it.
     """
 
     images: Array
-    index: Array
+    scene: Array
     units: Array
     masks: Array
     redrawn: Array
@@ -95,7 +95,7 @@ def load_counterfactuals(n: int, seed: int = 0, objects: int | None = None) -> C
     """Draw the scenes of `load_scenes`, and each scene again without each of its objects.
 
     A redrawn image lacks the object and its shadow. Their pixels show what lies behind: background or other objects.
-    All other pixels are the same. What the object does to a score is `score(images[index]) - score(redrawn)`.
+    All other pixels are the same. What the object does to a score is `score(images[scene]) - score(redrawn)`.
 
     Raises InputError as `load_scenes` does.
     """
@@ -106,10 +106,10 @@ def load_counterfactuals(n: int, seed: int = 0, objects: int | None = None) -> C
         images[i], owner, kinds = draw_scene(seed, i, objects)
         for number, kind in enumerate(kinds):
             rows.append((i, kind, owner == kind, draw_scene(seed, i, objects, hide={number})[0]))
-    index, units, masks, redrawn = zip(*rows, strict=True) if rows else ((), (), (), ())
+    scene, units, masks, redrawn = zip(*rows, strict=True) if rows else ((), (), (), ())
     return Counterfactuals(
         images,
-        np.array(index, np.intp),
+        np.array(scene, np.intp),
         np.array(units, np.intp),
         np.array(masks, bool).reshape(-1, SIZE, SIZE),
         np.array(redrawn, np.uint8).reshape(-1, SIZE, SIZE, 3),

@@ -106,9 +106,9 @@ def test_arrays_are_those_of_the_scenes():
     images, labels, masks = load_scenes(12, seed=5)
     found = load_counterfactuals(12, seed=5)
     np.testing.assert_array_equal(found.images, images)
-    np.testing.assert_array_equal(found.masks, masks[found.index, found.units])
+    np.testing.assert_array_equal(found.masks, masks[found.scene, found.units])
     counts = np.zeros((12, len(CLASSES)), int)
-    np.add.at(counts, (found.index, found.units), 1)
+    np.add.at(counts, (found.scene, found.units), 1)
     np.testing.assert_array_equal(counts, labels)
     assert found.redrawn.shape == (labels.sum(), SIZE, SIZE, 3) and found.redrawn.dtype == np.uint8
     first = draw_scene(5, 0, hide={0})
@@ -131,7 +131,7 @@ def test_the_network_misses_the_hidden_object_and_no_other():
     found = load_counterfactuals(12, seed=9)
     images = np.concatenate([found.images, found.redrawn])
     logits = keras.ops.convert_to_numpy(load_model()(images))
-    whole, redrawn = logits[:12][found.index], logits[12:]
+    whole, redrawn = logits[:12][found.scene], logits[12:]
     own = np.eye(len(CLASSES), dtype=bool)[found.units]
     fall = whole - redrawn
     assert (fall[own] > 0).all()
