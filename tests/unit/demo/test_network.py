@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from tools import train_demo as train
 
-from keras_explainable.demo import load_mask_robust, load_model, load_scenes, load_transformer
-from keras_explainable.demo.network import MASK_ROBUST_FILE, MODEL_FILE, build_model
+from keras_explainable.demo import load_model, load_scenes, load_transformer
+from keras_explainable.demo.network import MODEL_FILE, build_model
 from keras_explainable.demo.scenes import SIZE, draw_scene
 from keras_explainable.errors import InputError
 from support.selection import slow, slow_compiled
@@ -131,31 +131,6 @@ def test_training_lowers_the_loss():
     images, labels = train.draw_pool(32, train.FIRST_SEED + 1)
     entropy = keras.losses.BinaryCrossentropy(from_logits=True)
     assert float(keras.ops.convert_to_numpy(entropy(labels.astype("f4"), trained(images, training=True)))) < 0.6
-
-
-def test_the_mask_robust_network_names_objects_of_whole_and_of_filled_scenes(model, singles):
-    """On scenes with random cells filled, it is right more often than the network that it comes from."""
-    robust, (images, labels, _) = load_mask_robust(), load_scenes(150, seed=12)
-    assert MASK_ROBUST_FILE.stat().st_size < 1_000_000
-    named = robust.predict(singles[0][:150], batch_size=50, verbose=0).argmax(1)
-    assert (named == singles[1][:150].argmax(1)).mean() >= 0.95
-    filled = train.fill_cells(images.astype("float32"), np.random.default_rng(1))
-    right, before = ((m.predict(filled, batch_size=50, verbose=0) > 0) == labels for m in (robust, model))
-    assert right.mean() > before.mean() + 0.02
-    assert ((robust.predict(images, batch_size=50, verbose=0) > 0) == labels).mean() >= 0.97
-
-
-def test_filled_scenes_are_filled_in_whole_cells_only():
-    images = train.draw_pool(60, seed=2)[0].astype("float32")
-    filled = train.fill_cells(images, np.random.default_rng(3))
-    np.testing.assert_array_equal(filled, train.fill_cells(images, np.random.default_rng(3)))
-    changed = (filled != images).any(-1).reshape(60, 12, train.CELL, 12, train.CELL).mean((2, 4))
-    assert (changed[changed > 0] > 0.9).all()  # a filled pixel may have the value that it had
-    share = (changed > 0).mean((1, 2))
-    assert 5 <= (share == 0).sum() <= 25 and share.max() < 1 and share.mean() == pytest.approx(0.75 * 0.45, abs=0.08)
-    flat = (filled[0] - images[0].mean((0, 1)))[np.kron(changed[0] > 0, np.ones((train.CELL,) * 2)) > 0]
-    np.testing.assert_allclose(flat, 0, atol=1e-3)
-    assert filled.min() >= images.min() and filled.max() <= images.max()
 
 
 def test_training_stays_away_from_the_seeds_of_users():
