@@ -2,29 +2,25 @@
 
 import inspect
 
-from keras_explainable import registry
+from keras_explainable.registry import METHODS, Need
 
-FEW = {
-    "scorecam": ({"max_channels": 8}, {"C": 8}),
-    "rise": ({"repetitions": 16}, {"n": 16}),
-    "sobol": ({"repetitions": 4, "segments": 2}, {"n": 4, "segments": 4}),
-    "hsic": ({"repetitions": 16, "segments": 2}, {"n": 16}),
-    "lime": ({"repetitions": 16, "segments": 2}, {"n": 16}),
-    "kernel_shap": ({"repetitions": 16, "segments": 2}, {"n": 16}),
-    "deep_shap": ({}, {"R": 1}),
-    "ablationcam": ({}, {"C": 56}),  # of the demo network; others have too many channels
-}
-N = 5  # repetitions of any other method that repeats
+N = 5  # repetitions of a method that repeats; of one that explains a black box, more:
+MASKED, MASKED_FOR_EACH = 16, 4  # the latter where each repetition masks every segment
+CHANNELS = 56  # of the signal that is explained in the demo network; other networks have too many
 
 
 def few(method, size):
     """Return the parameters and the letters of a method's cost, for images of this size."""
-    params, numbers = FEW.get(method, ({}, {}))
-    if method == "occlusion":
-        params, numbers = {"patch": size // 2, "stride": size // 2}, {"windows": 4}
-    if not numbers and "repetitions" in inspect.signature(registry.get(method)).parameters:
-        params, numbers = {"repetitions": N}, {"n": N}
-    return params, {"K": 1} | numbers
+    record = METHODS[method]
+    black_box, letters = Need.BLACK_BOX in record.needs, record.cost.letters
+    masked = MASKED_FOR_EACH if "segments" in letters else MASKED
+    limits = {"repetitions": masked if black_box else N, "max_channels": 8, "patch": size // 2, "stride": size // 2}
+    if black_box:
+        limits["segments"] = 2  # along each axis
+    params = {name: limits[name] for name in inspect.signature(record.function).parameters if name in limits}
+    channels = params.get("max_channels", CHANNELS)
+    numbers = {"n": params.get("repetitions", N), "C": channels, "R": 1, "windows": 4, "segments": 4}
+    return params, {"K": 1} | {letter: number for letter, number in numbers.items() if letter in letters}
 
 
 def countless(method, size):

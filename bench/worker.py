@@ -149,7 +149,7 @@ def measure(options):
             for n, why in known["others"].items()
             if not isinstance(why, str)
         }
-        held = memory["gradient" if "backward" in str(cost) else "forward"]
+        held = memory["gradient" if "backward" in cost.letters else "forward"]
         emit(
             subject.row(
                 method=method,

@@ -35,6 +35,11 @@ class Cost:
             total += product
         return total
 
+    @property
+    def letters(self) -> frozenset[str]:
+        """What it depends on: `forward`, `backward` and the numbers of things."""
+        return frozenset(letter for product in self.terms() for letter in product)
+
     def terms(self) -> Terms:
         """The sum with all brackets multiplied out."""
         tokens = TOKEN.findall(self.text)

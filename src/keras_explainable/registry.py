@@ -116,10 +116,9 @@ def needs_of(needs: str | Iterable[str]) -> frozenset[Need]:
     Raises:
         InputError: there is no such need.
     """
-    words = needs.split(", ") if isinstance(needs, str) else needs
     try:
-        return frozenset(map(Need, words))
-    except ValueError as error:
+        return frozenset(map(Need, needs.split(", ") if isinstance(needs, str) else needs))
+    except (TypeError, ValueError) as error:
         known = ", ".join(repr(need.value) for need in Need)
         raise InputError(f"needs={needs!r} came, and some of {known} were expected, separated by commas.") from error
 

@@ -7,8 +7,8 @@ import pytest
 from support import random_calls
 from support.selection import BACKEND, slow, slow_compiled, very_slow
 
-# Elsewhere than on PyTorch nearly all time goes into compiling. Each hundred calls try every method.
-CALLS = 500 if BACKEND == "torch" else 200
+# Elsewhere than on PyTorch nearly all time goes into compiling. A hundred calls try every method at least twice.
+CALLS = 500 if BACKEND == "torch" else 100
 MANY, AT_ONCE = 10_000, 100
 
 

@@ -1,14 +1,10 @@
 """Every method equals its slow NumPy twin, on every kind of model."""
 
-import importlib
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
 
 import keras_explainable as ke
-import reference
 from keras_explainable.numerics import random
 from reference import cams, fullgrad, gradient, meta
 from support import keras_models
@@ -16,38 +12,15 @@ from support.calls import subject
 from support.compare import close
 from support.selection import fast, first_fast, slow, slow_compiled, very_slow_compiled
 from support.to_reference import as_reference
+from support.twins import TWINS
 
 MIXED = {"mixed_float16": 0.05, "mixed_bfloat16": 0.2}
 EXACT = [name for name in [*keras_models.KINDS, *keras_models.EXTRAS] if name not in {*MIXED, "transformer"}]
 UNITS = np.array([[1, 4], [0, 0], [3, 2]])
 
-# A method's twin is the function of its name, in any module of `reference`.
-MODULES = [
-    importlib.import_module(f"reference.{path.stem}")
-    for path in sorted(Path(reference.__path__[0]).glob("*.py"))
-    if not path.stem.startswith("test_")
-]
-TWINS = {name: vars(module)[name] for module in MODULES for name in ke.registry.METHODS if name in vars(module)}
-# Tested by themselves, because the twin needs to be given what the method draws or finds.
-GIVEN = {
-    "smoothgrad",
-    "smooth_full_gradients",
-    "vargrad",
-    "squaregrad",
-    "integrated_gradients",
-    "expected_gradients",
-    "gradient_shap",
-    "blur_ig",
-    "guided_ig",
-    "xrai",
-    "smooth_gradcampp",
-    "occlusion",
-    "rise",
-    "lime",
-    "kernel_shap",
-    "sobol",
-    "hsic",
-}
+# Tested by themselves, because the twin needs to be given what the method draws or finds: all whose cost depends on how
+# often they repeat.
+GIVEN = {name for name in TWINS if ke.registry.METHODS[name].cost.letters & {"n", "windows", "segments"}}
 
 
 def pairs():

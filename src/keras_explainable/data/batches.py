@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_explainable import backend, models
 from keras_explainable.data.arrays import check_dense, host, native
-from keras_explainable.data.checks import check_positive, chooses, unit_array
+from keras_explainable.data.checks import check_positive, unit_array
 from keras_explainable.data.prefetch import ahead
 from keras_explainable.errors import InputError
 from keras_explainable.models.inputs import ONE_IMAGE
@@ -73,12 +73,12 @@ def batches(
     if kind in ("array", "list"):
         x = x if kind == "array" else _stack(x)
         _length(x, None)
-    indices = y if y is None or chooses(y) else unit_array(y)
+    indices = y if y is None or models.chooses(y) else unit_array(y)
     if kind in ("array", "list"):
         length, size = _length(x, indices), batch_size or backend.at_once(x, AT_ONCE)
         return Batches(itertools.islice(_cut(x, indices, size), steps), _least(-(-length // size), steps), kind)
     twice = isinstance(getattr(x, "element_spec", None), tuple) and len(x.element_spec) > 1
-    if twice and indices is not None and not chooses(indices):
+    if twice and indices is not None and not models.chooses(indices):
         raise _two_labels()
     total = _total(x, kind)
     if total == math.inf and steps is None:
@@ -155,7 +155,7 @@ def _least(*numbers: float | None) -> int | None:
 
 def _each(indices: Any) -> bool:
     """Whether there are units for each image."""
-    return indices is not None and not chooses(indices) and indices.ndim > 0
+    return indices is not None and not models.chooses(indices) and indices.ndim > 0
 
 
 def _cut(images: Any, indices: Any, size: int) -> Iterator[tuple]:
@@ -166,7 +166,7 @@ def _cut(images: Any, indices: Any, size: int) -> Iterator[tuple]:
 
 def _rows(indices: Any, start: int, number: int) -> Any:
     """The units of images `start` to `start + number`."""
-    if indices is None or chooses(indices):
+    if indices is None or models.chooses(indices):
         return indices
     return indices[start : start + number] if indices.ndim else np.full((number, 1), indices)
 
@@ -175,7 +175,7 @@ def _labelled(source: Iterable[Any], indices: Any, steps: int | None, leaf: Any)
     """Yield `(images, indices)` of each batch of a source, for at most `steps` batches."""
     start = 0
     for batch in itertools.islice(source, steps):
-        images, own = _parts(batch, leaf, labelled=not chooses(indices))
+        images, own = _parts(batch, leaf, labelled=not models.chooses(indices))
         if own is not None and indices is not None:
             raise _two_labels()
         number = _length(images, own)

@@ -77,12 +77,6 @@ def unit_array(y: Any) -> np.ndarray:
     return (units[:, None] if units.ndim == 1 else units).astype("int32")
 
 
-def chooses(units: Any) -> bool:
-    """Whether this is not an array of units but an object that chooses units by their scores. (Arrays have another
-    `choose`.)"""
-    return callable(units) and hasattr(units, "choose")
-
-
 def is_count(value: Any) -> bool:
     """Whether this is an integer of at least 1."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and 1 <= int(value) <= sys.maxsize

@@ -6,8 +6,10 @@ Scene i of a seed depends only on (seed, i) and `objects`, not on the number of 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from numbers import Integral
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,6 +24,7 @@ MOST = 3  # objects in a scene
 RADII = {1: (15.0, 31.0), 2: (13.0, 25.0), 3: (13.0, 20.0)}
 
 BYTES = SIZE * SIZE * (3 + 1 + len(CLASSES))  # of a scene's image, owners and masks
+BYTES_REDRAWN = SIZE * SIZE * (3 + 2 * MOST * (3 + 1))  # of a scene's image, redrawn images and masks, held twice
 
 Array = np.ndarray
 
@@ -50,6 +53,24 @@ class Thing:
     radius: float
 
 
+class Counterfactuals(NamedTuple):
+    """N scenes, and M images of them that each lack one object.
+
+    Attributes:
+        images: (N, 96, 96, 3) uint8, the whole scenes.
+        scene: (M,) the index of each object's scene.
+        units: (M,) the class of each object, which is its unit of the demo networks.
+        masks: (M, 96, 96) bool, the visible pixels of each object, without its shadow.
+        redrawn: (M, 96, 96, 3) uint8, the scene of each object without it.
+    """
+
+    images: Array
+    scene: Array
+    units: Array
+    masks: Array
+    redrawn: Array
+
+
 def load_scenes(n: int, seed: int = 0, objects: int | None = None) -> tuple[Array, Array, Array]:
     """Draw `n` scenes of one to three objects (or of exactly `objects`) of different classes.
 
@@ -59,13 +80,7 @@ def load_scenes(n: int, seed: int = 0, objects: int | None = None) -> tuple[Arra
     Raises InputError if `n` or `seed` is not a whole number of 0 or more, if memory cannot hold so many scenes, or if
     `objects` is not None, 1, 2 or 3.
     """
-    if not all(isinstance(value, Integral) and not isinstance(value, bool) and value >= 0 for value in (n, seed)):
-        raise InputError(
-            f"load_scenes got n={shortly(n)}, seed={shortly(seed)}. Both must be whole numbers of 0 or more."
-        )
-    check_fits(f"{shortly(n)} scenes", float(BYTES * min(int(n), 2**63)), "draw fewer")
-    if objects is not None and objects not in RADII:
-        raise InputError(f"load_scenes got objects={objects!r}. Expected 1, 2 or 3, or None for a mixture.")
+    _check("load_scenes", n, seed, objects, BYTES)
     images = np.empty((n, SIZE, SIZE, 3), np.uint8)
     owners = np.empty((n, SIZE, SIZE), np.int8)
     labels = np.zeros((n, len(CLASSES)), np.int8)
@@ -76,21 +91,63 @@ def load_scenes(n: int, seed: int = 0, objects: int | None = None) -> tuple[Arra
     return images, labels, masks
 
 
-def draw_scene(seed: int, index: int, objects: int | None = None, paint: bool = True) -> tuple[Array, Array, list[int]]:
+def load_counterfactuals(n: int, seed: int = 0, objects: int | None = None) -> Counterfactuals:
+    """Draw the scenes of `load_scenes`, and each scene again without each of its objects.
+
+    A redrawn image lacks the object and its shadow. Their pixels show what lies behind: background or other objects.
+    All other pixels are the same. What the object does to a score is `score(images[scene]) - score(redrawn)`.
+
+    Raises InputError as `load_scenes` does.
+    """
+    _check("load_counterfactuals", n, seed, objects, BYTES_REDRAWN)
+    images = np.empty((n, SIZE, SIZE, 3), np.uint8)
+    rows: list[tuple[int, int, Array, Array]] = []
+    for i in range(n):
+        images[i], owner, kinds = draw_scene(seed, i, objects)
+        for number, kind in enumerate(kinds):
+            rows.append((i, kind, owner == kind, draw_scene(seed, i, objects, hide={number})[0]))
+    scene, units, masks, redrawn = zip(*rows, strict=True) if rows else ((), (), (), ())
+    return Counterfactuals(
+        images,
+        np.array(scene, np.intp),
+        np.array(units, np.intp),
+        np.array(masks, bool).reshape(-1, SIZE, SIZE),
+        np.array(redrawn, np.uint8).reshape(-1, SIZE, SIZE, 3),
+    )
+
+
+def _check(caller: str, n: int, seed: int, objects: int | None, size: int) -> None:
+    """Raise InputError if `caller` cannot draw these scenes, each of `size` bytes."""
+    if not all(isinstance(value, Integral) and not isinstance(value, bool) and value >= 0 for value in (n, seed)):
+        raise InputError(f"{caller} got n={shortly(n)}, seed={shortly(seed)}. Both must be whole numbers of 0 or more.")
+    check_fits(f"{shortly(n)} scenes", float(size * min(int(n), 2**63)), "draw fewer")
+    if objects is not None and objects not in RADII:
+        raise InputError(f"{caller} got objects={objects!r}. Expected 1, 2 or 3, or None for a mixture.")
+
+
+def draw_scene(
+    seed: int, index: int, objects: int | None = None, paint: bool = True, hide: Collection[int] = ()
+) -> tuple[Array, Array, list[int]]:
     """Draw one scene: its image (H, W, 3) uint8, the class of each pixel (H, W) int8 (-1: none), and its classes.
 
-    Without `paint`, the objects are invisible and everything else, including their shadows, is the same.
+    Objects are numbered in the order of these classes, and a later one lies over an earlier one. The image is drawn
+    without the objects whose numbers are in `hide`, nor their shadows: a shadow has the shape of its object, so the
+    network sees some objects in their shadow alone. All else keeps its place and colours, twigs over a hidden object
+    as well, and what lies behind a hidden object is seen. Without `paint`, the objects are invisible and everything
+    else, including their shadows, is the same. The classes of pixels are always those of the whole scene.
     """
     rng = np.random.Generator(np.random.PCG64([seed, index]))
     light = direction(rng)
-    canvas = _backdrop(rng, light)
+    # The first canvas holds the whole scene: the colour of an object depends on what lies behind it, hidden or not.
+    canvas = np.stack([_backdrop(rng, light)] * 2)
     owner = np.full((SIZE, SIZE), -1, np.int8)
     things = _arrange(rng, objects or 1 + int(rng.random() * MOST))
-    for thing in things:
-        _put(rng, canvas, owner, thing, light, paint)
+    for number, thing in enumerate(things):
+        seen = number not in hide
+        _put(rng, canvas, owner, thing, light, shadow=seen, paint=paint and seen)
         if rng.random() < 0.35:
             _cover(rng, canvas, owner, thing)
-    image = np.clip(illuminate(rng, canvas), 0.0, 1.0)
+    image = np.clip(illuminate(rng, canvas[1]), 0.0, 1.0)
     return (image * 255.0 + 0.5).astype(np.uint8), owner, [thing.kind for thing in things]
 
 
@@ -150,24 +207,32 @@ def _arrange(rng: np.random.Generator, count: int) -> list[Thing]:
 
 
 def _put(
-    rng: np.random.Generator, canvas: Array, owner: Array, thing: Thing, light: tuple[float, float], paint: bool
+    rng: np.random.Generator,
+    canvas: Array,
+    owner: Array,
+    thing: Thing,
+    light: tuple[float, float],
+    shadow: bool,
+    paint: bool,
 ) -> None:
-    """Draw an object over its shadow on the canvas, and mark its pixels in `owner`."""
+    """Draw an object over its shadow on both canvases (2, H, W, 3), and mark its pixels in `owner`.
+
+    The second canvas gets the shadow only with `shadow`, and the object only with `paint`.
+    """
     pattern, shape = KINDS[thing.kind]
     frame = _frame(rng, thing.x, thing.y, thing.radius, rng.uniform(0.8, 1.0), reach=1.7)
-    patch, background = canvas[frame.window], canvas[int(thing.y), int(thing.x)].copy()
+    patch, background = canvas[:, *frame.window], canvas[0, int(thing.y), int(thing.x)].copy()
     distance = shape(frame.x, frame.y)
     cast = 0.18 * rng.random()
     shade = shape(frame.x + cast, frame.y + cast)
-    patch *= 1 - rng.uniform(0.2, 0.6) * smoothstep(-shade, -rng.uniform(0.1, 0.35), 0.1)[..., None]
+    patch[: 1 + shadow] *= 1 - rng.uniform(0.2, 0.6) * smoothstep(-shade, -rng.uniform(0.1, 0.35), 0.1)[..., None]
     main, second = _colours(rng, background)
     period = rng.uniform(0.42, 0.58)
     across, down = (period * (rng.random() - 0.5) for _ in "xy")
     weave = pattern(frame.x + across, frame.y + down, period, frame.pixel)
     colour = mix(main, second, weave[..., None]) * _shading(rng, frame, distance, light)[..., None]
     covered = frame.coverage(distance)
-    if paint:
-        patch[:] = mix(patch, colour, covered)
+    patch[: 1 + paint] = mix(patch[: 1 + paint], colour, covered)
     owner[frame.window][covered[..., 0] > 0.5] = thing.kind
 
 
@@ -196,14 +261,14 @@ def _shading(rng: np.random.Generator, frame: Frame, distance: Array, light: tup
 
 
 def _cover(rng: np.random.Generator, canvas: Array, owner: Array, thing: Thing) -> None:
-    """Draw a twig across the object, beside its centre."""
+    """Draw a twig across the object, beside its centre, on both canvases."""
     side, width = direction(rng), rng.uniform(0.06, 0.13)
     frame = _frame(
         rng, thing.x + 0.4 * thing.radius * side[0], thing.y + 0.4 * thing.radius * side[1], thing.radius, reach=1.5
     )
     bend = rng.uniform(-0.3, 0.3)
     distance = np.maximum(abs(frame.y + bend * frame.x * frame.x) - width, abs(frame.x) - rng.uniform(0.9, 1.4))
-    patch = canvas[frame.window]
+    patch = canvas[:, *frame.window]
     colour = palette(rng) * (1 - 0.4 * frame.y / width * (abs(frame.y) < 2 * width))[..., None]
     covered = frame.coverage(distance)
     patch[:] = mix(patch, colour, covered)

@@ -151,7 +151,8 @@ def _measured(
     try:
         if minutes is not None:
             images = _affordable(run, rows, wanted, 60 * minutes)
-            about["images"] = images
+            if images < len(run.x):
+                about["images"] = images
         for number, (name, row) in enumerate(rows.items(), 1):
             start = time.perf_counter()
             try:

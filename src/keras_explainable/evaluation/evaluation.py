@@ -130,11 +130,11 @@ class Evaluation:
         if close:
             said.append(f"The choice between it and {_listed(close, others)} does not matter.")
         if open_:
-            needed = max((found[n].needed or 0 for n in open_), default=0)
-            said.append(
-                f"These images cannot tell it from {_listed(open_, others)}"
-                + (f": about {needed:,} would." if needed > images else ".")
-            )
+            needed = {n: found[n].needed or 0 for n in open_}
+            most = max(open_, key=lambda n: needed[n])
+            more = f": about {needed[most]:,} would" if needed[most] > images else ""
+            of = f" for {most}" if more and len(open_) > 1 else ""
+            said.append(f"These images cannot tell it from {_listed(open_, others)}{more}{of}.")
         grey = [name for name in ours if not self.beats_baselines(name, metric)]
         if any(self.baselines.get(n) and n != "oracle" for n in self.methods) and grey:
             whom = "None of them" if len(grey) == len(ours) else _listed(grey, ours)

@@ -120,11 +120,11 @@ def check(model: Any, x: Any, y: Any = None, score: Any = None, units: int | Non
         raise InputError(f"Images of shape {got} came, and the model cannot run on them: {error}") from error
     if y is not None:
         units = units or models.view(model, first, score=score).unit_count()
-        of = "model" if score is None or data.chooses(score) else "score"
-        if not data.chooses(y):
+        of = "model" if score is None or models.chooses(score) else "score"
+        if not models.chooses(y):
             models.check_units(data.unit_array(y), units, of)
-        elif units is not None and y.arguments[0] > units:
-            raise InputError(f'y="top-{shortly(y.arguments[0])}" came, and the {of} has {units} units.')
+        elif units is not None and y.count > units:
+            raise InputError(f'y="top-{shortly(y.count)}" came, and the {of} has {units} units.')
     return units
 
 
@@ -160,13 +160,13 @@ def check_memory(model: Any, x: Any, units: int, number: int, size: tuple | None
 
 def number_of(y: Any) -> int:
     """The number of units asked for, for each image."""
-    return y.arguments[0] if data.chooses(y) else (data.unit_array(y).shape or (1, 1))[1]
+    return y.count if models.chooses(y) else (data.unit_array(y).shape or (1, 1))[1]
 
 
 def counted_units(model: Any, x: Any, score: Any) -> int | None:
     """The number of units, or of columns of the score. None if the score chooses units, or if the model cannot be run
     here; the method then reports what is wrong."""
-    if data.chooses(score):
+    if models.chooses(score):
         return None
     found: list = []
     try:

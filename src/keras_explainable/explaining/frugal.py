@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from keras_explainable import backend, data, models
+from keras_explainable import backend, models
 from keras_explainable.errors import BackendError, ChangedError
 from keras_explainable.explaining.blame import outside
 from keras_explainable.models.recording import each
@@ -74,7 +74,7 @@ class Frugal:
 def unit_numbers(model: Any, images: Any, indices: Any) -> Any:
     """The units to explain as a tensor, or None for all. If units are chosen by their scores, they are chosen here, on
     the original images."""
-    if not data.chooses(indices):
+    if not models.chooses(indices):
         return None if indices is None else keras.ops.convert_to_tensor(indices)
     choose, black_box = Chosen(indices), models.adapter(model).black_box  # a plain function is not compiled
     return (functools.partial(choose, model) if black_box else compiled(choose, model))(images)

@@ -34,6 +34,10 @@ from keras_explainable.models.overrides import Overrides as Overrides
 from keras_explainable.models.precision import computing_in as computing_in
 from keras_explainable.models.precision import current_precision as current_precision
 from keras_explainable.models.randomness import is_random as is_random
+from keras_explainable.models.score import ScoreTraits as ScoreTraits
+from keras_explainable.models.score import chooses as chooses
+from keras_explainable.models.score import chosen_of as chosen_of
+from keras_explainable.models.score import score_traits as score_traits
 from keras_explainable.models.structures import alternatives as alternatives
 from keras_explainable.models.structures import path_text as path_text
 from keras_explainable.models.trace import IMAGES as IMAGES

@@ -15,6 +15,7 @@ from keras_explainable.models.contract import Adapter
 from keras_explainable.models.front import front
 from keras_explainable.models.front import scale as measured_scale
 from keras_explainable.models.inputs import Bound, Several, bound, unbind
+from keras_explainable.models.score import chooses
 from keras_explainable.models.units import unit_indices
 from keras_explainable.models.view import View
 
@@ -178,6 +179,6 @@ def of_images(maps: Any, scores: Any) -> Any:
 def units(model: Any, inputs: Any, indices: Any, score: Any = None) -> Any:
     """Unit indices (B, K) as a tensor, checked if their values are known, or chosen by the score. None: every unit."""
     if indices is None:
-        return view(model, inputs, None, score).indices if hasattr(score, "choose") else None
+        return view(model, inputs, None, score).indices if chooses(score) else None
     seen = view(model, inputs)
     return unit_indices(indices, seen.batch, seen.unit_count() if score is None else None)

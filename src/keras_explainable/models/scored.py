@@ -1,6 +1,5 @@
 """Where a model's scores are, for a batch of images: in which output, before which softmax, for which units."""
 
-from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -9,11 +8,10 @@ from keras import ops
 from keras_explainable.errors import InputError, LayerError
 from keras_explainable.models import addresses, heads
 from keras_explainable.models.contract import Adapter
+from keras_explainable.models.score import Score, score_traits
 from keras_explainable.models.structures import path_text
 from keras_explainable.models.trace import Point, Trace
 from keras_explainable.models.units import check_scores, unit_indices
-
-Score = Callable[[Any], Any]
 
 
 class Scored:
@@ -35,7 +33,7 @@ class Scored:
         """Where the scores are taken; None for the model's output as it is."""
         if self.adapter.target is not None:  # the score of a model that exposes signals
             return addresses.resolve(self.trace, self.adapter, self.adapter.target)
-        if self.adapter.black_box or (self.score is not None and not self._of_units):
+        if self.adapter.black_box or not self._of_units:
             return None
         if not self.trace.outputs:
             raise InputError(
@@ -64,7 +62,7 @@ class Scored:
     @property
     def which(self) -> tuple:
         """The path of the output that the score selects; () for the first one."""
-        return getattr(self.score, "which", ())
+        return score_traits(self.score).which
 
     @property
     def ending(self) -> heads.Ending | None:
@@ -79,7 +77,7 @@ class Scored:
     def roots(self) -> tuple[int, ...]:
         """The values, in the trace with operations, that the scores are computed from."""
         trace = self.operations
-        one = self.score is None or self._of_units or self.which
+        one = self._of_units or self.which
         every = tuple(dict.fromkeys(value for _, value, _ in trace.heads)) or trace.outputs
         return (trace.head(self.which),) if one and trace.outputs else every
 
@@ -94,8 +92,8 @@ class Scored:
 
     @property
     def _of_units(self) -> bool:
-        """Whether the given score is made of units, and so takes the values before the last softmax or sigmoid."""
-        return bool(getattr(self.score, "before_activation", False))
+        """Whether the score is made of units, and so takes the values before the last softmax or sigmoid."""
+        return score_traits(self.score).before_activation
 
     def head(self) -> Any:
         """The weights (C, units) of the linear layer that computes the scores from pooled channels, or None."""
@@ -137,9 +135,7 @@ class Scored:
     def _scores(self, outputs: Any, images: int | None) -> Any:
         if self.score is not None:
             outputs = self.adapter.scores(outputs) if self._of_units and not self.which else outputs
-            axis = getattr(self.score, "without_channels", lambda rank, shape: None)(
-                len(self.inputs.shape) - 2, outputs
-            )
+            axis = score_traits(self.score).without_channels(len(self.inputs.shape) - 2, outputs)
             outputs = outputs if axis is None else ops.expand_dims(outputs, axis)
             scores = ops.cast(check_scores(self.score(outputs)), "float32")
             if len(scores.shape) != 2:

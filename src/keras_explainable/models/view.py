@@ -25,7 +25,8 @@ from keras_explainable.models.contract import Adapter
 from keras_explainable.models.front import front, placed
 from keras_explainable.models.operations import Step, steps
 from keras_explainable.models.overrides import Overrides
-from keras_explainable.models.scored import Score, Scored
+from keras_explainable.models.score import Score, chooses, chosen_of
+from keras_explainable.models.scored import Scored
 from keras_explainable.models.signal_layout import readings_of
 from keras_explainable.models.trace import INPUT, Point
 
@@ -63,10 +64,9 @@ class View(Scored):
                 "handles this."
             )
         super().__init__(adapter, images, indices, score)
-        choose = getattr(score, "choose", None)
-        if choose is not None:  # on the unmodified images, so that perturbed copies are explained for the same units
-            self.score = getattr(score, "of", None)
-            self.indices = choose(self.evaluate()[0]) if indices is None else indices
+        if chooses(score):  # on the unmodified images, so that perturbed copies are explained for the same units
+            self.score = chosen_of(score)
+            self.indices = score.choose(self.evaluate()[0]) if indices is None else indices
 
     @property
     def x(self) -> Any:
@@ -148,7 +148,7 @@ class View(Scored):
 
     def unit_count(self) -> int:
         """How many units, or columns of the given score, there are to choose from."""
-        whole = self.score is None or (self._of_units and not self.which)
+        whole = self._of_units and not self.which
         if self.adapter.black_box or not whole:  # only a call can tell
             return View(self.adapter, self.inputs[:1], score=self.score).evaluate()[0].shape[-1]
         target = self.target

@@ -7,6 +7,7 @@ from typing import Any
 from keras import ops
 
 from keras_explainable.errors import InputError
+from keras_explainable.models import score_traits
 from keras_explainable.numerics.arrays import Array
 from keras_explainable.scores.score import Chosen, Score, as_float, as_rows, numbers
 from keras_explainable.scores.score import unit as _unit
@@ -44,8 +45,8 @@ def output(which: int | str, score: Callable | None = None) -> Score:
     """
     if isinstance(score, Chosen):
         return replace(score, of=output(which, score.of))
-    of_units = score is None or getattr(score, "before_activation", False)
-    return Score(_output, (which, score), of_units, which=(which, *getattr(score, "which", ())))
+    of = score_traits(score)
+    return Score(_output, (which, score), before_activation=of.before_activation, which=(which, *of.which))
 
 
 def _output(outputs: Any, which: int | str, score: Callable | None) -> Any:

@@ -8,25 +8,15 @@ import numpy as np
 from keras import ops
 
 from keras_explainable.errors import InputError, shortly
+from keras_explainable.models import ScoreTraits
 
 
 @dataclass(frozen=True)
-class Score:
+class Score(ScoreTraits):
     """A function from a model's outputs to (batch, K) scores, with its arguments."""
 
     function: Callable
     arguments: tuple
-    before_activation: bool = False  # whether it takes the values before the model's last softmax or sigmoid
-    linear: bool = False  # whether it is linear in the units
-    units: tuple[int, ...] | None = None  # the units that are its columns, if it only selects units
-    which: tuple = ()  # the path of the output that it takes; () for the first one
-    channels: int | None = None  # the channels' axis in the maps that it takes, if any
-
-    def without_channels(self, rank: int, outputs: Any) -> int | None:
-        """The axis to insert into the outputs if they lack the axis of their only channel, else None. `rank` is the
-        number of the images' spatial axes."""
-        lacks = self.channels is not None and ops.is_tensor(outputs) and len(outputs.shape) == rank + 1
-        return self.channels if lacks else None
 
     def __call__(self, outputs: Any) -> Any:
         return self.function(outputs, *self.arguments)
@@ -39,7 +29,12 @@ class Score:
 class Chosen(Score):
     """A choice of units. It is made once on the original images, and kept while a method perturbs them."""
 
-    of: Score | None = None  # the score whose columns are chosen; None for the model's units
+    of: Callable | None = None  # the score whose columns are chosen; None for the model's units
+
+    @property
+    def count(self) -> int:
+        """How many units are chosen for each image."""
+        return self.arguments[0]
 
     def choose(self, scores: Any) -> Any:
         """The chosen (batch, K) units, given the scores of all units."""

@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_explainable import backend
 from keras_explainable.errors import InputError, shortly
+from keras_explainable.models import score_traits
 from keras_explainable.numerics.arrays import Array
 from keras_explainable.scores.maps import as_mask, covers, mean, on_grid
 from keras_explainable.scores.score import Chosen, Labels, Score, as_float, as_rows, check_units, is_count, numbers
@@ -20,7 +21,7 @@ def unit(k: int | Sequence[int]) -> Score:
 
     score[b, j] = f[b, k_j]"""
     chosen = numbers("k", k)
-    return Score(_unit, (chosen,), True, linear=True, units=chosen)
+    return Score(_unit, (chosen,), before_activation=True, linear=True, units=chosen)
 
 
 def top_k(k: int = 1) -> Chosen:
@@ -32,7 +33,7 @@ def top_k(k: int = 1) -> Chosen:
     explained instead."""
     if not is_count(k):
         raise InputError(f"top_k({shortly(k)}): a number of units, 1 or more, was expected.")
-    return Chosen(_top_k, (int(k),), True)
+    return Chosen(_top_k, (int(k),), before_activation=True)
 
 
 def margin(unit: int | Sequence[int], other: int | Sequence[int] | None = None) -> Score:
@@ -46,7 +47,7 @@ def margin(unit: int | Sequence[int], other: int | Sequence[int] | None = None) 
         others *= len(units)
     if others is not None and len(others) != len(units):
         raise InputError(f"margin: {len(units)} units and {len(others)} others came; give one other, or one for each.")
-    return Score(_margin, (units, others), True, linear=others is not None)
+    return Score(_margin, (units, others), before_activation=True, linear=others is not None)
 
 
 def negated(score: Callable | None = None) -> Score:
@@ -57,9 +58,8 @@ def negated(score: Callable | None = None) -> Score:
     if isinstance(score, Chosen):
         other = _lowest if score.function is _top_k else _top_k
         return replace(score, function=other, of=negated(score.of))
-    of_units = score is None or getattr(score, "before_activation", False)
-    linear = score is None or getattr(score, "linear", False)
-    return Score(_negated, (score,), of_units, linear, which=getattr(score, "which", ()))
+    of = score_traits(score)
+    return Score(_negated, (score,), before_activation=of.before_activation, linear=of.linear, which=of.which)
 
 
 def binary(labels: Any = None) -> Any:
@@ -71,7 +71,7 @@ def binary(labels: Any = None) -> Any:
     Args:
         labels: (N,) or (N, 1) of 0 and 1. With them the result is a complete `y`: `y=ke.scores.binary(labels)`.
     """
-    score = Score(_binary, (), True, linear=True)
+    score = Score(_binary, (), before_activation=True, linear=True)
     if labels is None:
         return score
     labels = backend.to_host(labels) if ops.is_tensor(labels) else np.asarray(labels)
@@ -103,7 +103,7 @@ def region(mask: Any, unit: int, axis: int | None = None) -> Score:
             "region: without a mask the channels' axis of the outputs is unknown: give axis=-1 (last, as in "
             "Keras) or axis=1 (first, as in PyTorch)."
         )
-    return Score(_region, (weights, *numbers("unit", unit), axis), True, channels=axis or -1)
+    return Score(_region, (weights, *numbers("unit", unit), axis), before_activation=True, channels=axis or -1)
 
 
 def _top_k(outputs: Any, k: int) -> Any:

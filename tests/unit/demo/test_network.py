@@ -133,6 +133,19 @@ def test_training_lowers_the_loss():
     assert float(keras.ops.convert_to_numpy(entropy(labels.astype("f4"), trained(images, training=True)))) < 0.6
 
 
+def test_filled_scenes_are_filled_in_whole_cells_only():
+    images = train.draw_pool(60, seed=2)[0].astype("float32")
+    filled = train.fill_cells(images, np.random.default_rng(3))
+    np.testing.assert_array_equal(filled, train.fill_cells(images, np.random.default_rng(3)))
+    changed = (filled != images).any(-1).reshape(60, 12, train.CELL, 12, train.CELL).mean((2, 4))
+    assert (changed[changed > 0] > 0.9).all()  # a filled pixel may have the value that it had
+    share = (changed > 0).mean((1, 2))
+    assert 5 <= (share == 0).sum() <= 25 and share.max() < 1 and share.mean() == pytest.approx(0.75 * 0.45, abs=0.08)
+    flat = (filled[0] - images[0].mean((0, 1)))[np.kron(changed[0] > 0, np.ones((train.CELL,) * 2)) > 0]
+    np.testing.assert_allclose(flat, 0, atol=1e-3)
+    assert filled.min() >= images.min() and filled.max() <= images.max()
+
+
 def test_training_stays_away_from_the_seeds_of_users():
     with pytest.raises(InputError, match="seed=-1"):
         train.train(steps=1, seed=-1, scenes=1)

@@ -83,6 +83,11 @@ def test_verdicts():
 
 def test_images_that_tell_nothing():
     assert str(s.compare(np.array([1.0]), np.array([0.0]), 0.1)) == "cannot tell"
+    few = np.full(5, 1.0)
+    assert str(s.compare(few, 0 * few, 0.1)) == "cannot tell: about 6 images needed"
+    assert s.compare(np.ones(6), np.zeros(6), 0.1).verdict == "better"
+    with pytest.raises(InputError, match="a value for each image of both"):
+        s.compare(few, np.zeros(1), 0.1)
     left = s.compare(np.array([1.0, np.nan, 3.0]), np.array([0.0, 0.0, np.nan]), 0.1)
     assert left.images == 1
     with pytest.raises(InputError, match="No image has a value of both"):
@@ -95,6 +100,43 @@ def test_the_sample_size_shows_a_difference_four_times_out_of_five():
         d = np.random.default_rng(trial).normal(0.5, 1, n)
         found += s.compare(d, np.zeros(n), 0.5).verdict == "better"
     assert n == 32 and found / 200 == pytest.approx(0.8, abs=0.08)
+
+
+def test_the_sample_size_counts_groups():
+    """Ten equal images of a scene say as much as one: as many scenes are needed, ten times the images."""
+    scenes = RNG.normal(size=30)
+    alone = s.compare(scenes, np.zeros(30), 0.01)
+    together = s.compare(np.repeat(scenes, 10), np.zeros(300), 0.01, groups=np.repeat(np.arange(30), 10))
+    assert alone.verdict == together.verdict == "cannot tell"
+    assert together.needed == pytest.approx(10 * alone.needed, rel=1e-4)
+
+
+def test_few_images_are_wrong_no_more_often_than_many():
+    for n, most in ((3, 0), (6, 0.2), (30, 0.1)):
+        found = [s.compare(np.random.default_rng(i).normal(size=n), np.zeros(n), 0.1).verdict for i in range(200)]
+        assert np.mean([f in ("better", "worse") for f in found]) <= most
+
+
+def test_equal_methods_share_their_ranks():
+    column = RNG.normal(size=(50, 1))
+    values = np.concatenate([column, column - 9, column, column + 1e-17], axis=1)
+    np.testing.assert_array_equal(s.rank_intervals(values), [[1, 3], [4, 4], [1, 3], [1, 3]])
+    np.testing.assert_array_equal(s.rank_intervals(np.zeros((9, 2))), [[1, 2], [1, 2]])
+
+
+def test_letters_say_what_cannot_be_told_apart():
+    chain = np.array([[0, 0, 1], [0, 0, 0], [1, 0, 0]])  # only the first and the last differ
+    assert s.letters(chain) == ["a", "ab", "b"]
+    assert s.letters(1 - np.eye(3)) == ["a", "b", "c"] and s.letters(np.zeros((3, 3))) == ["a"] * 3
+    assert s.letters(1 - np.eye(28))[-2:] == ["a1", "b1"]
+    with pytest.raises(InputError, match="symmetric table"):
+        s.letters([[0, 1], [0, 0]])
+    for trial in range(20):
+        differ = np.triu(np.random.default_rng(trial).random((7, 7)) < 0.5, 1)
+        differ = differ | differ.T
+        found = s.letters(differ)
+        for a, b in itertools.combinations(range(7), 2):
+            assert bool(set(found[a]) & set(found[b])) != differ[a, b]
 
 
 def test_ranks_have_intervals():

@@ -61,6 +61,17 @@ def test_a_registered_method_is_known_everywhere(method, model, x):
         ke.brightness(model, x, 1, reps=2)
 
 
+@pytest.mark.parametrize("needs", ["hidden signal, gradient", ["gradient", ke.registry.Need.SIGNAL]])
+def test_needs_are_given_in_words_or_as_members(needs):
+    assert ke.registry.needs_of(needs) == {ke.registry.Need.SIGNAL, ke.registry.Need.GRADIENT}
+
+
+@pytest.mark.parametrize("needs", ["gradients", "gradient,biases", ["gradient", "box"], 5, None])
+def test_other_needs_are_refused_with_the_words_there_are(needs):
+    with pytest.raises(ke.errors.InputError, match="'hidden signal', .*'gradient', .* were expected"):
+        ke.methods.explainer("cam", needs, "1 forward", "")(lambda view: None)
+
+
 def test_the_public_form_takes_a_model_and_images(method, model, x):
     taken = inspect.signature(method)
     assert list(taken.parameters) == ["model", "inputs", "indices", "score", "layer", "power"]

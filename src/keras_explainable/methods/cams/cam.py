@@ -32,7 +32,7 @@ def cam(view: View, layer: Any = None) -> tuple:
 
     Reference: Zhou et al., Learning Deep Features for Discriminative Localization, arXiv:1512.04150.
     """
-    if view.score is not None and not getattr(view.score, "linear", False):
+    if not models.score_traits(view.score).linear:
         raise InputError(
             f"score={view.user_score!r} came, and CAM explains only scores that are linear in the units, because its "
             "weights are the head's: ke.scores.unit, top_k, or margin with other=. Use `gradcam`, which explains any."

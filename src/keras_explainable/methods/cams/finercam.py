@@ -40,7 +40,7 @@ def finercam(
     Reference: Zhang et al., Finer-CAM, arXiv:2501.11309.
     """
     check_number("gamma", gamma, math.isfinite, "a number")
-    units_of = getattr(view.user_score, "units", None)
+    units_of = models.score_traits(view.user_score).units
     if units_of is not None:
         view = models.view(view.model, view.inputs, _units(units_of, view.indices, view.batch))
     every = view.of(view.inputs).evaluate()[0]

@@ -1,7 +1,7 @@
 """Maps of the difference between a unit's score and those of other units."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,12 @@ from keras_explainable.registry import Method
 
 
 @dataclass(frozen=True)
-class Contrast:
+class Contrast(models.ScoreTraits):
     """The score of each unit minus the mean of the others. Equal `others` are equal, so compiled programs are kept."""
 
     others: tuple[int, ...] | None
-    before_activation = linear = True
+    before_activation: bool = field(default=True, kw_only=True)
+    linear: bool = field(default=True, kw_only=True)
 
     def __call__(self, outputs: Any) -> Any:
         values = ops.cast(outputs, "float32")

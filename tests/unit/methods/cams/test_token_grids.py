@@ -8,7 +8,7 @@ import pytest
 import keras_explainable as ke
 from keras_explainable.methods import meta
 from keras_explainable.numerics import random
-from reference import cams, cams_spectral, smooth_gradcampp
+from reference import cams, smooth_gradcampp
 from reference import meta as twins
 from reference.net import jacobian
 from reference.resize import bilinear
@@ -19,6 +19,7 @@ from support.compare import close
 from support.keras_models import on
 from support.selection import BACKEND, very_slow_compiled
 from support.to_reference import as_reference
+from support.twins import TWINS
 
 pytestmark = very_slow_compiled
 
@@ -49,7 +50,7 @@ def of(method, x):
     if method == "smooth_gradcampp":
         draws = noises(x, 0.2 * twins.ranges(x))
         return lambda *args: smooth_gradcampp.smooth_gradcampp(*args, draws), {"repetitions": DRAWS, "noise": 0.2}
-    return vars(cams).get(method) or vars(cams_spectral)[method], {}
+    return TWINS[method], {}
 
 
 def rounding(method, net, x):
