@@ -199,6 +199,8 @@ def _values(run: _Run, row: Chosen, wanted: dict[str, Applied], images: int | No
             count = _units(case)
             if maps is None:
                 maps = row.made(case.images, count, part, run.masks, run.seed)
+            assert case.view is not None
+            case.explain = row.explain(case.view.indices, count, part, run.masks, run.seed)
             if run.masks is not None:
                 case.masks = masks_of(np.asarray(run.masks)[part], maps_of(maps))
             yield np.stack([metric(case, maps_of(maps)).values for metric in wanted.values()])

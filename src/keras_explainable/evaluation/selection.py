@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_explainable import registry
 from keras_explainable.errors import InputError
+from keras_explainable.metrics.explained import Explain, Unmodelled
 from keras_explainable.metrics.inputs import maps_of
 from keras_explainable.metrics.measuring import Measured
 from keras_explainable.metrics.record import METRICS, Need, Record
@@ -49,15 +50,27 @@ class Chosen:
         found = np.asarray(masks)[part].astype("float32")
         return found if found.ndim == images.ndim else np.repeat(found[..., None], units, axis=-1)
 
+    def explain(self, units: Any, number: int, part: slice, masks: Any, seed: int) -> Callable | None:
+        """What makes maps of changed images or models, for `number` units of a part of the images; None if only maps
+        were given."""
+        if self.method is not None:
+            return Explain(self.method, self.params)
+        if self.given is not None:
+            return None
+        return Unmodelled(lambda images, k, seed: self.made(images, k, part, masks, seed), units, number, seed)
+
 
 @dataclass(frozen=True)
 class Applied:
-    """A metric with parameters, as a function of a case and maps."""
+    """A metric with parameters, as a function of a case and maps. Maps of other libraries have no value of a metric that
+    needs the method."""
 
     record: Record
     params: dict[str, Any]
 
     def __call__(self, case: Any, maps: np.ndarray) -> Measured:
+        if Need.method in self.record.needs and case.explain is None:
+            return Measured(np.full((len(maps), maps.shape[-1]), np.nan))
         return self.record.of_case(case, maps, **self.params)
 
 
@@ -108,8 +121,6 @@ def chosen_metrics(metrics: Any, masked: bool) -> dict[str, Applied]:
         record = METRICS[known]
         if Need.masks in record.needs and not masked:
             raise InputError(f"{known} needs masks=, not given here.")
-        if Need.method in record.needs:
-            raise InputError(f"{known} needs a method, and cannot be part of an evaluation: call ke.metrics.{known}.")
         found[str(name)] = Applied(record, dict(params))
     return found
 

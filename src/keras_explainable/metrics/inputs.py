@@ -21,7 +21,7 @@ def check_own(metric: Record, own: Mapping[str, Any], given: Mapping[str, Any]) 
             f"{metric.name} takes no {unknown[0]}=. Its parameters: {', '.join(known) or 'none'}; and those of "
             "ke.metrics."
         )
-    names = {"images": "x", "model": "model", "masks": "masks"}
+    names = {"images": "x", "model": "model", "masks": "masks", "method": "explain"}
     missing = [names[need] for need in metric.needs if given.get(need, ()) is None]
     missing += ["x"] if "model" in metric.needs and given["images"] is None and "x" not in missing else []
     if missing:
