@@ -10,18 +10,18 @@ import numpy as np
 
 from keras_explainable import data, models, registry
 from keras_explainable.errors import ExplainError, InputError
-from keras_explainable.evaluation.baselines import BASELINES
 from keras_explainable.evaluation.evaluation import Evaluation
 from keras_explainable.evaluation.selection import Applied, Chosen, chosen_methods, chosen_metrics
-from keras_explainable.evaluation.statistics import numbered
 from keras_explainable.explaining.arguments import check_seed
 from keras_explainable.explaining.checks import open_batches, recorded
 from keras_explainable.explaining.explain import Explaining
 from keras_explainable.explaining.frugal import unit_numbers
 from keras_explainable.explaining.loop import run_steps, units_and_score
+from keras_explainable.metrics.baselines import BASELINES
 from keras_explainable.metrics.case import Case
 from keras_explainable.metrics.inputs import maps_of, masks_of
 from keras_explainable.metrics.measuring import check_maps
+from keras_explainable.metrics.statistics import numbered
 from keras_explainable.runtime.compile_cache import options
 
 PILOT = 4  # images whose time is taken before the work
