@@ -8,6 +8,8 @@ and size, and K the explained units.
 - `maps`: (N, *S, K), raw maps of the size of the images, by any method of any library.
 - `masks`: where the object is, (N, *S) or (N, *S, K), for metrics of localisation.
 - `others`: where all other objects are, of such shapes, for `class_selectivity`.
+- `objects`: the pair (masks (N, O, *S) of each image's objects, images (N, O, ...) redrawn without each), for
+  `single_deletion`. An empty mask is no object.
 - `score`, `batch_size`, `verbose`, `steps`, `callbacks`, `run_eagerly`, `jit_compile`, `precision`, `leaf`, `shared`,
   `channels`: as in `ke.explain`. With `score=`, what the metric reads are the columns of the score as they are.
 - `seed`: the seed of what is drawn: the order of equal values, subsets, noise. None is 0.
@@ -35,6 +37,7 @@ from keras_explainable.metrics.complexity import gini as gini
 from keras_explainable.metrics.confidence import average_drop as average_drop
 from keras_explainable.metrics.confidence import average_gain as average_gain
 from keras_explainable.metrics.confidence import average_increase as average_increase
+from keras_explainable.metrics.counterfactual import single_deletion as single_deletion
 from keras_explainable.metrics.curves import deletion as deletion
 from keras_explainable.metrics.curves import insertion as insertion
 from keras_explainable.metrics.curves import irof as irof
