@@ -2,7 +2,7 @@
 
 Then train the two that build on it: `--transformer`, and `--mask-robust --steps 1000`.
 On two cores with TensorFlow, the network takes about ten minutes, the transformer's encoder a few, and the
-mask-robust network ten or more. Any backend works.
+mask-robust network about five. Any backend works.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from keras_explainable.demo.scenes import draw_scene
 from keras_explainable.demo.shapes import CLASSES
 from keras_explainable.errors import InputError
 from keras_explainable.numerics.blur import blur
-
 
 BATCH = 64
 CELL = 8  # pixels along the side of a cell that is filled or not
