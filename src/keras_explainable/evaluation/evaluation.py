@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_explainable.errors import InputError
 from keras_explainable.evaluation.selection import Applied
-from keras_explainable.evaluation.statistics import Comparison, compare, holm, interval, rank_intervals
+from keras_explainable.metrics.statistics import Comparison, compare, holm, interval, rank_intervals
 
 HEADLINES = ("srg", "faithfulness_correlation")
 MATTERS = 0.05  # of the difference between the oracle and random maps
@@ -32,7 +32,7 @@ class Evaluation:
     """The values of metrics for the maps of methods.
 
     Args:
-        values: (methods, metrics, N, K); NaN where a metric is not defined, and for given maps where it needs the method.
+        values: (methods, metrics, N, K); NaN where a metric is not defined, as for given maps if it needs the method.
         methods, metrics: the names on the first two axes. Baselines are methods, too.
         baselines: whether each method is a baseline.
         applied: the metrics with their parameters.
@@ -98,7 +98,7 @@ class Evaluation:
 
     def compare(self, a: str, b: str, metric: str) -> Comparison:
         """Whether method `a` is "better" or "worse" than `b` by a metric, "equal", or "cannot tell: about n images
-        needed" (see `evaluation.compare`).
+        needed" (see `metrics.statistics.compare`).
 
         Raises:
             InputError: there is no such method or metric, or the metric does not say which value is better.

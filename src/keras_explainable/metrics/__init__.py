@@ -11,6 +11,8 @@ and size, and K the explained units.
 - `explain`: the method that made the maps, for metrics that explain changed images or a changed model: a method, its
   name, or one of these and its parameters, as in `("smoothgrad", {"repetitions": 5})`. `maps` may then be left out. If
   they are given, they must be those of this method. A function must run the model that it is given.
+- `objects`: the pair (masks (N, O, *S) of each image's objects, images (N, O, ...) redrawn without each), for
+  `single_deletion`. An empty mask is no object.
 - `score`, `batch_size`, `verbose`, `steps`, `callbacks`, `run_eagerly`, `jit_compile`, `precision`, `leaf`, `shared`,
   `channels`: as in `ke.explain`. With `score=`, what the metric reads are the columns of the score as they are.
 - `seed`: the seed of what is drawn: the order of equal values, subsets, noise. None is 0.
@@ -38,6 +40,7 @@ from keras_explainable.metrics.complexity import gini as gini
 from keras_explainable.metrics.confidence import average_drop as average_drop
 from keras_explainable.metrics.confidence import average_gain as average_gain
 from keras_explainable.metrics.confidence import average_increase as average_increase
+from keras_explainable.metrics.counterfactual import single_deletion as single_deletion
 from keras_explainable.metrics.curves import deletion as deletion
 from keras_explainable.metrics.curves import insertion as insertion
 from keras_explainable.metrics.curves import irof as irof

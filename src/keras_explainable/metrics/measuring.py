@@ -1,6 +1,6 @@
 """Apply a metric to many images and their maps, batch by batch."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from keras_explainable.explaining.checks import counted_units, number_of, open_b
 from keras_explainable.explaining.loop import run_steps, units_and_score
 from keras_explainable.metrics.case import Case
 from keras_explainable.metrics.explained import Explain, check_same
-from keras_explainable.metrics.inputs import check_own, maps_of, masks_of, spatial_last
+from keras_explainable.metrics.inputs import check_own, maps_of, masks_of, objects_of, part_of, spatial_last
 from keras_explainable.metrics.record import Record
 from keras_explainable.runtime.compile_cache import Program, options
 
@@ -46,6 +46,7 @@ def measure(
     score: Any = None,
     masks: Any = None,
     others: Any = None,
+    objects: Any = None,
     explain: Any = None,
     batch_size: int | None = None,
     verbose: int | str = 0,
@@ -68,7 +69,7 @@ def measure(
             arrays this is raised before any computation.
     """
     check_seed(seed)
-    check_own(metric, own, {"model": model, "images": x, "masks": masks, "method": explain})
+    check_own(metric, own, {"model": model, "images": x, "masks": masks, "objects": objects, "method": explain})
     made = maps is None and explain is not None and "model" in metric.needs
     maps = None if made else maps_of(maps)
     masks, others = (None if given is None else masks_of(given, maps_of(maps)) for given in (masks, others))
@@ -85,7 +86,10 @@ def measure(
         source, total = open_batches(model, x, y, batch_size, step_score, leaf, steps)
         if total is not None and maps is not None:
             check_maps(model, x, y, step_score, maps, total)
-        source = source._replace(iterator=_with_rows(source.iterator, maps, masks))
+        if objects is not None:
+            objects = objects_of(objects, maps_of(maps), models.adapter(model).channels_first)
+        given = {"masks": masks, "objects": objects}
+        source = source._replace(iterator=_with_rows(source.iterator, maps, given))
         parts: list[dict] = []
         with options(run_eagerly, jit_compile), models.computing_in(precision), models.adapter(model).device():
             try:
@@ -113,9 +117,11 @@ class Measuring(Program):
     at_once: int | None
     explain: Explain | None = None
 
-    def __call__(self, model: Any, images: Any, indices: Any, maps: np.ndarray | None, masks: Any = None) -> dict:
+    def __call__(
+        self, model: Any, images: Any, indices: Any, maps: np.ndarray | None, given: Mapping[str, Any]
+    ) -> dict:
         view = models.view(model, images, indices, self.score)
-        case = Case.of(view, masks=masks, seed=self.seed, at_once=self.at_once, explain=self.explain)
+        case = Case.of(view, **given, seed=self.seed, at_once=self.at_once, explain=self.explain)
         if self.explain is not None:
             own = self.explain(case.view)
             if maps is not None:
@@ -137,18 +143,18 @@ def _without_model(step: Measuring, images: Any, maps: np.ndarray, *given: Any) 
         yield step.of_case(case, maps[part])
 
 
-def _with_rows(batches: Iterator[tuple], maps: np.ndarray | None, masks: np.ndarray | None) -> Iterator[tuple]:
-    """Each batch with its maps and masks."""
+def _with_rows(batches: Iterator[tuple], maps: np.ndarray | None, given: Mapping[str, Any]) -> Iterator[tuple]:
+    """Each batch with its maps, None if they are not known, and its part of what else was given."""
     start = 0
     for images, indices in batches:
         part = slice(start, start + len(images))
         start += len(images)
         if maps is None:
-            yield images, indices, None
+            yield images, indices, None, {}
             continue
         if start > len(maps):
             raise InputError(f"{len(maps)} maps came, and images {start} or more: give a map for each image.")
-        yield images, indices, maps[part], None if masks is None else masks[part]
+        yield images, indices, maps[part], {name: part_of(rows, part) for name, rows in given.items()}
     if maps is not None and start < len(maps):
         raise InputError(f"{len(maps)} maps came for {start} images: give a map for each image, and no more.")
 

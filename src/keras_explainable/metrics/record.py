@@ -12,6 +12,7 @@ class Need(StrEnum):
     model = "model"
     images = "images"
     masks = "masks"
+    objects = "objects"
     method = "method"
 
 
