@@ -19,7 +19,7 @@ from keras_explainable.explaining.frugal import unit_numbers
 from keras_explainable.explaining.loop import run_steps, units_and_score
 from keras_explainable.metrics.baselines import BASELINES
 from keras_explainable.metrics.case import Case
-from keras_explainable.metrics.inputs import maps_of, masks_of, objects_of, part_of
+from keras_explainable.metrics.inputs import check_weights, maps_of, masks_of, objects_of, part_of
 from keras_explainable.metrics.measuring import check_maps
 from keras_explainable.metrics.statistics import numbered
 from keras_explainable.runtime.compile_cache import options
@@ -60,8 +60,9 @@ def evaluate(
             (N, *S, K) of any library, by the name that the table shows. "all" takes each registered method, and None a
             few from different families. A method that cannot explain this model is left out, and `about` says why.
         metrics: names in a list; or a dictionary of these, or of (name, its parameters), by the name that the table
-            shows. "default" takes `srg` with two fills, `faithfulness_correlation` and `entropy`, and with masks
-            `mass_accuracy` and `pointing_game`.
+            shows. "default" takes `srg` with two fills, `faithfulness_correlation`, `random_logit` and `entropy`, and
+            with masks `mass_accuracy` and `pointing_game`. Metrics that need the method, such as `random_logit`, have
+            no value for maps of other libraries.
         masks: where the object is, (N, *S) or (N, *S, K).
         groups: (N,), the scene or photo of each image. Images of one group are resampled together.
         baselines: also measure maps that know nothing of the model, and the "oracle": with objects, what the score
@@ -87,6 +88,8 @@ def evaluate(
     given = {"masks": masks, "objects": objects}
     wanted = chosen_metrics(metrics, {name for name, rows in given.items() if rows is not None})
     model, leaf = models.with_channels(model, channels, False), models.Leaf.of(leaf, shared)
+    for applied in wanted.values():
+        check_weights(applied.record, model)
     run = _Run(model, x, y, score, leaf, batch_size, masks, objects, seed, at_once)
     _check(run, rows, groups)
     if baselines:

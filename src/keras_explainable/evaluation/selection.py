@@ -20,6 +20,7 @@ DEFAULT: dict[str, tuple[str, dict[str, Any]]] = {
     "srg": ("srg", {}),
     "srg (blur)": ("srg", {"fill": "blur"}),
     "faithfulness_correlation": ("faithfulness_correlation", {}),
+    "random_logit": ("random_logit", {}),
     "entropy": ("entropy", {}),
 }
 WITH_MASKS: dict[str, tuple[str, dict[str, Any]]] = {

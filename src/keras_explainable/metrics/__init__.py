@@ -62,6 +62,10 @@ from keras_explainable.metrics.pooled import best_threshold as best_threshold
 from keras_explainable.metrics.pooled import left_out_iou as left_out_iou
 from keras_explainable.metrics.pooled import max_box_accuracy as max_box_accuracy
 from keras_explainable.metrics.pooled import pixel_ap as pixel_ap
+from keras_explainable.metrics.randomisation import emprt as emprt
+from keras_explainable.metrics.randomisation import mprt as mprt
+from keras_explainable.metrics.randomisation import random_logit as random_logit
+from keras_explainable.metrics.randomisation import smprt as smprt
 from keras_explainable.metrics.record import METRICS as METRICS
 from keras_explainable.metrics.record import Need as Need
 from keras_explainable.metrics.record import Record as Record

@@ -10,6 +10,7 @@ import numpy as np
 from keras_explainable import backend, models, registry
 from keras_explainable.errors import InputError
 from keras_explainable.explaining.explain import Explaining, check_parameters
+from keras_explainable.methods.meta.smooth import smooth
 from keras_explainable.runtime.compile_cache import compiled, frozen
 
 ALIKE = 0.05  # maps that differ by this share of their norm may differ by their precision
@@ -47,6 +48,10 @@ class Explain:
         known = registry.METHODS.get(registry.named(self.method))
         return known is None or known.function is not self.method or registry.takes(self.method, "seed")
 
+    def smoothed(self, repetitions: int, noise: float) -> "Explain":
+        """The mean of the method over noisy copies of the images."""
+        return Explain(smooth(self.method, repetitions, noise, "range"), self.params)
+
     def __call__(self, view: models.View, seed: int | None = None) -> np.ndarray:
         params = self.params | ({} if view.user_score is None else {"score": view.user_score})
         if seed is not None and registry.takes(self.method, "seed"):
@@ -77,6 +82,10 @@ class Unmodelled:
     units: Any
     number: int
     seed: int
+
+    def smoothed(self, repetitions: int, noise: float) -> "Unmodelled":
+        """The same: what does not depend on the model does not with noise."""
+        return self
 
     def __call__(self, view: models.View, seed: int | None = None) -> np.ndarray:
         number = self.number if view.indices is self.units else 2 * self.number

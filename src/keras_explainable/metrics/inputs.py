@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_explainable import backend
+from keras_explainable import backend, models
 from keras_explainable.errors import InputError
 from keras_explainable.metrics.record import Record
 
@@ -26,6 +26,15 @@ def check_own(metric: Record, own: Mapping[str, Any], given: Mapping[str, Any]) 
     missing += ["x"] if "model" in metric.needs and given["images"] is None and "x" not in missing else []
     if missing:
         raise InputError(f"{metric.name} needs {' and '.join(f'{name}=' for name in sorted(missing))}, not given here.")
+
+
+def check_weights(metric: Record, model: Any) -> None:
+    """Raise if the metric changes weights, and the model is a function, which shows none."""
+    if "weights" in metric.needs and models.adapter(model).black_box:
+        raise InputError(
+            f"{metric.name} needs weights, which it makes random, and a function came, which shows none: give the "
+            "Keras model or the PyTorch module itself."
+        )
 
 
 def maps_of(maps: Any) -> np.ndarray:

@@ -14,7 +14,15 @@ from keras_explainable.explaining.checks import counted_units, number_of, open_b
 from keras_explainable.explaining.loop import run_steps, units_and_score
 from keras_explainable.metrics.case import Case
 from keras_explainable.metrics.explained import Explain, check_same
-from keras_explainable.metrics.inputs import check_own, maps_of, masks_of, objects_of, part_of, spatial_last
+from keras_explainable.metrics.inputs import (
+    check_own,
+    check_weights,
+    maps_of,
+    masks_of,
+    objects_of,
+    part_of,
+    spatial_last,
+)
 from keras_explainable.metrics.record import Record
 from keras_explainable.runtime.compile_cache import Program, options
 
@@ -70,6 +78,7 @@ def measure(
     """
     check_seed(seed)
     check_own(metric, own, {"model": model, "images": x, "masks": masks, "objects": objects, "method": explain})
+    check_weights(metric, model)
     made = maps is None and explain is not None and "model" in metric.needs
     maps = None if made else maps_of(maps)
     masks, others = (None if given is None else masks_of(given, maps_of(maps)) for given in (masks, others))
@@ -122,7 +131,7 @@ class Measuring(Program):
     ) -> dict:
         view = models.view(model, images, indices, self.score)
         case = Case.of(view, **given, seed=self.seed, at_once=self.at_once, explain=self.explain)
-        if self.explain is not None:
+        if self.explain is not None and case.view is not None:
             own = self.explain(case.view)
             if maps is not None:
                 check_same(maps, own, self.explain)

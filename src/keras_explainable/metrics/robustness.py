@@ -134,7 +134,8 @@ def _changes(case: Case, maps: np.ndarray, repetitions: int, noise: float, least
 
     digest = hashlib.blake2b(np.ascontiguousarray(maps).tobytes()).digest()
     key = "noisy maps", getattr(explain, "key", explain), digest, drawn, least
-    return Changes(*case.once(key, made), norm(before)[..., None], kept)
+    difference, of_values = case.once(key, made)
+    return Changes(difference, of_values, norm(before)[..., None], kept)
 
 
 @metric("robustness", {"model", "method"}, "", COST, STILL, YEH)
