@@ -41,7 +41,7 @@ def random_weights(view: models.View, how: str, seed: int) -> list[list[tuple]]:
     digest = hashlib.blake2b()
     for layer in layers:
         for parameter in layer:
-            digest.update(np.ascontiguousarray(parameter.value))
+            digest.update(np.ascontiguousarray(parameter.value).tobytes())
     key = how, seed, digest.digest()
     known, found = _kept.get(model, (None, []))
     if known != key:

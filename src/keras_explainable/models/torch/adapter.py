@@ -1,9 +1,9 @@
 """The adapter of plain `torch.nn.Module`s. During a run, hooks on the modules concerned show their signals to the
 running thread (see `hooks`)."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
-from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
