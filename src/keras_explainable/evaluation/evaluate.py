@@ -39,6 +39,7 @@ def evaluate(
     seed: int = 0,
     minutes: float | None = None,
     *,
+    others: Any = None,
     objects: Any = None,
     score: Any = None,
     batch_size: int | None = None,
@@ -69,6 +70,7 @@ def evaluate(
         seed: the seed of the methods, metrics, baselines and intervals.
         minutes: about how long this may take. The first batch is measured for each method, and the number of images is
             then cut to what is left of the time; `about` says to how many. None measures all images.
+        others: where all other objects are, as `masks`, for `class_selectivity`.
         objects: (masks, images redrawn without each object), for `single_deletion` (see `ke.metrics`).
         verbose: 0 shows no progress.
 
@@ -84,10 +86,10 @@ def evaluate(
         raise InputError(f"minutes={minutes!r} came, and a number above 0, or None, was expected.")
     y, score = units_and_score(y, score)
     rows = chosen_methods(methods, seed)
-    given = {"masks": masks, "objects": objects}
+    given = {"masks": masks, "others": others, "objects": objects}
     wanted = chosen_metrics(metrics, {name for name, rows in given.items() if rows is not None})
     model, leaf = models.with_channels(model, channels, False), models.Leaf.of(leaf, shared)
-    run = _Run(model, x, y, score, leaf, batch_size, masks, objects, seed, at_once)
+    run = _Run(model, x, y, score, leaf, batch_size, masks, others, objects, seed, at_once)
     _check(run, rows, groups)
     if baselines:
         rows |= {name: Chosen(name, baseline=function) for name, function in BASELINES.items()}
@@ -113,6 +115,7 @@ class _Run:
     leaf: Any
     batch_size: int | None
     masks: Any
+    others: Any
     objects: Any
     seed: int
     at_once: int | None
@@ -139,10 +142,11 @@ def _check(run: _Run, rows: dict[str, Chosen], groups: Any) -> None:
         if row.given is not None:
             check_maps(run.model, run.x, run.y, run.score, row.given, number)
     size = tuple(models.size(*models.bind(run.model, run.x[:1])))
-    if run.masks is not None:
-        shape = np.shape(run.masks)
-        units = shape[-1] if len(shape) == len(size) + 2 else 1
-        masks_of(run.masks, np.broadcast_to(np.float32(0), (number, *size, units)))
+    for given in (run.masks, run.others):
+        if given is not None:
+            shape = np.shape(given)
+            units = shape[-1] if len(shape) == len(size) + 2 else 1
+            masks_of(given, np.broadcast_to(np.float32(0), (number, *size, units)))
     if run.objects is not None:
         like = np.broadcast_to(np.float32(0), (number, *size, 1))
         run.objects = objects_of(run.objects, like, models.adapter(run.model).channels_first)
@@ -207,8 +211,9 @@ def _values(run: _Run, row: Chosen, wanted: dict[str, Applied], images: int | No
             count = _units(case)
             assert case.images is not None
             like = np.broadcast_to(np.float32(0), (*case.images.shape[:-1], count))
-            if run.masks is not None:
-                case.masks = masks_of(np.asarray(run.masks)[part], like)
+            case.masks, case.others = (
+                None if given is None else masks_of(np.asarray(given)[part], like) for given in (run.masks, run.others)
+            )
             case.objects = part_of(run.objects, part)
             if maps is None:
                 maps = row.made(case, count, part.start, run.seed)

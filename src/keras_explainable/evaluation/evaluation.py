@@ -87,7 +87,7 @@ class Evaluation:
         sign = -1 if self._better(metric) == "lower" else 1
         best = means.get("oracle", max(means.values(), key=lambda m: sign * m))
         chance = means.get("uniform_noise", min(means.values(), key=lambda m: sign * m))
-        return MATTERS * abs(best - chance)
+        return float(MATTERS * abs(best - chance))
 
     def compare(self, a: str, b: str, metric: str) -> Comparison:
         """Whether method `a` is "better" or "worse" than `b` by a metric, "equal", or "cannot tell: about n images
