@@ -4,9 +4,11 @@ import functools
 from collections.abc import Callable
 from contextvars import ContextVar
 
+import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_explainable.backend.read_only import overridden, read_only
 from keras_explainable.runtime.interruptible import aside, heard
 
 # More than UNROLLED columns become a loop: a graph of 1000 backward passes would take minutes to build. If backward
@@ -29,15 +31,26 @@ def compile(step: Callable, variables: Callable, jit_compile: bool | None, sprea
     function = functools.partial(tf.function, jit_compile=bool(jit_compile), autograph=False)
     step = functools.partial(_forgetting, step if jit_compile else functools.partial(_plainly, step))
     alone, shared = function(functools.partial(step)), function(functools.partial(_on_each, step))
+    given = function(functools.partial(_with_weights, step, variables))
 
     def run(images, *args):
+        # A program keeps the variables that it captured. Values of an enclosing scope are arguments of another one.
+        if overridden(variables()):
+            return called(given, [keras.ops.convert_to_tensor(v) for v in variables()], images, *args)
         strategy = _strategy(variables()) if spread else None
         if strategy is None or len(images) < strategy.num_replicas_in_sync:
-            ready = functools.partial(aside, alone.get_concrete_function(images, *args)) if heard.get() else alone
-            return ready(images, *args)
+            return called(alone, images, *args)
         return shared(strategy, images, *args)
 
+    def called(program, *args):
+        return (functools.partial(aside, program.get_concrete_function(*args)) if heard.get() else program)(*args)
+
     return run
+
+
+def _with_weights(step: Callable, variables: Callable, values: list, *args):
+    with read_only(tuple(zip(variables(), values, strict=True))):
+        return step(*args)
 
 
 def _plainly(step: Callable, *args):

@@ -19,7 +19,7 @@ from keras_explainable.explaining.frugal import unit_numbers
 from keras_explainable.explaining.loop import run_steps, units_and_score
 from keras_explainable.metrics.baselines import BASELINES
 from keras_explainable.metrics.case import Case
-from keras_explainable.metrics.inputs import maps_of, masks_of, objects_of, part_of
+from keras_explainable.metrics.inputs import check_weights, maps_of, masks_of, objects_of, part_of
 from keras_explainable.metrics.measuring import check_maps
 from keras_explainable.metrics.statistics import numbered
 from keras_explainable.runtime.compile_cache import options
@@ -61,8 +61,9 @@ def evaluate(
             (N, *S, K) of any library, by the name that the table shows. "all" takes each registered method, and None a
             few from different families. A method that cannot explain this model is left out, and `about` says why.
         metrics: names in a list; or a dictionary of these, or of (name, its parameters), by the name that the table
-            shows. "default" takes `srg` with two fills, `faithfulness_correlation` and `entropy`, and with masks
-            `mass_accuracy` and `pointing_game`.
+            shows. "default" takes `srg` with two fills, `faithfulness_correlation`, `random_logit` and `entropy`, and
+            with masks `mass_accuracy` and `pointing_game`. Metrics that need the method, such as `random_logit`, have
+            no value for maps of other libraries.
         masks: where the object is, (N, *S) or (N, *S, K).
         groups: (N,), the scene or photo of each image. Images of one group are resampled together.
         baselines: also measure maps that know nothing of the model, and the "oracle": with objects, what the score
@@ -89,6 +90,8 @@ def evaluate(
     given = {"masks": masks, "others": others, "objects": objects}
     wanted = chosen_metrics(metrics, {name for name, rows in given.items() if rows is not None})
     model, leaf = models.with_channels(model, channels, False), models.Leaf.of(leaf, shared)
+    for applied in wanted.values():
+        check_weights(applied.record, model)
     run = _Run(model, x, y, score, leaf, batch_size, masks, others, objects, seed, at_once)
     _check(run, rows, groups)
     if baselines:
@@ -209,7 +212,7 @@ def _values(run: _Run, row: Chosen, wanted: dict[str, Applied], images: int | No
             start += len(batch)
             case = Case.of(view, seed=run.seed, at_once=run.at_once, kept=run.kept[number])
             count = _units(case)
-            assert case.images is not None
+            assert case.images is not None and case.view is not None
             like = np.broadcast_to(np.float32(0), (*case.images.shape[:-1], count))
             case.masks, case.others = (
                 None if given is None else masks_of(np.asarray(given)[part], like) for given in (run.masks, run.others)
@@ -217,6 +220,7 @@ def _values(run: _Run, row: Chosen, wanted: dict[str, Applied], images: int | No
             case.objects = part_of(run.objects, part)
             if maps is None:
                 maps = row.made(case, count, part.start, run.seed)
+            case.explain = row.explain(case, count, part.start, run.seed)
             yield np.stack([metric(case, maps_of(maps)).values for metric in wanted.values()])
 
 

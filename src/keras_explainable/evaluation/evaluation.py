@@ -32,7 +32,7 @@ class Evaluation:
     """The values of metrics for the maps of methods.
 
     Args:
-        values: (methods, metrics, N, K); NaN where a metric is not defined.
+        values: (methods, metrics, N, K); NaN where a metric is not defined, as for given maps if it needs the method.
         methods, metrics: the names on the first two axes. Baselines are methods, too.
         baselines: whether each method is a baseline.
         applied: the metrics with their parameters.
@@ -50,13 +50,18 @@ class Evaluation:
 
     def of(self, metric: str) -> np.ndarray:
         """The values (methods, N) of a metric, the mean over units. NaN, for all methods, where one of them is not
-        defined."""
-        values = self.values[:, self._number("metric", metric, self.metrics)]
-        return np.where(np.isnan(values).any(axis=0), np.nan, values).mean(axis=-1)
+        defined. Methods without any value do not count, such as given maps where a metric needs the method."""
+        values = self.values[:, self._number("metric", metric, self.metrics)].mean(axis=-1)
+        missing = np.isnan(values)
+        return np.where(missing[~missing.all(axis=1)].any(axis=0), np.nan, values)
+
+    def has(self, method: str, metric: str) -> bool:
+        """Whether a method has values of a metric that can be compared."""
+        return not np.isnan(self.of(metric)[self._number("method", method, self.methods)]).all()
 
     def undefined(self, metric: str) -> int:
-        """The number of images without a value of this metric of all methods."""
-        return int(np.isnan(self.of(metric)[0]).sum())
+        """The number of images without a value of this metric."""
+        return int(np.isnan(self.of(metric)).all(axis=0).sum())
 
     def summary(self) -> dict[str, dict[str, Cell]]:
         """By metric and method: the mean over images with its interval, and the interval of its rank among methods that
@@ -65,12 +70,13 @@ class Evaluation:
 
     def _column(self, metric: str) -> dict[str, Cell]:
         values, higher = self.of(metric).T, self._better(metric) != "lower"
-        kept = ~np.isnan(values[:, 0])
+        valued = ~np.isnan(values).all(axis=0)
+        kept = ~np.isnan(values[:, valued]).any(axis=1) & valued.any()
         if not kept.any():
             return {name: Cell(math.nan, math.nan, math.nan, None) for name in self.methods}
         values, groups = values[kept], None if self.groups is None else self.groups[kept]
         ends = interval(values, groups)
-        ours = [n for n, name in enumerate(self.methods) if not self.baselines[name]]
+        ours = [n for n, name in enumerate(self.methods) if not self.baselines[name] and valued[n]]
         ranks: dict[int, tuple[int, int]] = {}
         if self._better(metric) and len(ours) > 1:
             found = rank_intervals(values[:, ours], higher, groups)
@@ -83,7 +89,8 @@ class Evaluation:
     def margin(self, metric: str) -> float:
         """A difference that matters: 5 % of the difference between the best row, or the oracle if there is one, and
         random maps."""
-        means = dict(zip(self.methods, np.nanmean(self.of(metric), axis=1), strict=True))
+        valued = {n: v for n, v in zip(self.methods, self.of(metric), strict=True) if not np.isnan(v).all()}
+        means = {name: float(np.nanmean(values)) for name, values in valued.items()} or {"": math.nan}
         sign = -1 if self._better(metric) == "lower" else 1
         best = means.get("oracle", max(means.values(), key=lambda m: sign * m))
         chance = means.get("uniform_noise", min(means.values(), key=lambda m: sign * m))
@@ -103,15 +110,18 @@ class Evaluation:
         return compare(one, other, self.margin(metric), self._better(metric) == "higher", self.groups)
 
     def beats_baselines(self, method: str, metric: str) -> bool:
-        """Whether a method is better than each baseline but the oracle. True if there are none."""
+        """Whether a method is better than each baseline but the oracle. True if there are none, False if it has no
+        values."""
         others = [name for name, known in self.baselines.items() if known and name in self.methods and name != "oracle"]
-        return all(self.compare(method, name, metric).verdict == "better" for name in others)
+        others = [name for name in others if self.has(name, metric)]
+        better = (self.compare(method, name, metric).verdict == "better" for name in others)
+        return self.has(method, metric) and all(better)
 
     def conclusion(self, metric: str | None = None) -> str:
         """Which method to use, and whether it matters, in words."""
         metric = metric or next((m for m in (*HEADLINES, *self.metrics) if m in self.metrics and self._better(m)), None)
-        ours = [name for name in self.methods if not self.baselines[name]]
-        if metric is None or not ours or self.undefined(metric) == len(self.of(metric)[0]):
+        ours = [n for n in self.methods if not self.baselines[n] and metric is not None and self.has(n, metric)]
+        if metric is None or not ours:
             return "No metric here says which method is better."
         column, sign = self._column(metric), -1 if self._better(metric) == "lower" else 1
         ours.sort(key=lambda name: -sign * column[name].mean)
@@ -121,7 +131,7 @@ class Evaluation:
         sure = {n for n, f in found.items() if f.verdict == "better" and adjusted[n] <= 0.05}
         close = {n for n, f in found.items() if f.verdict == "equal"}
         open_ = [n for n in others if n not in sure | close]
-        images = int((~np.isnan(self.of(metric)[0])).sum())
+        images = self.values.shape[2] - self.undefined(metric)
         said = [f"By {metric} on {images} images, {best} has the best mean ({column[best].mean:.3g})."]
         if others and len(sure) == len(others):
             said.append("It is better than all other methods: use it.")
@@ -153,7 +163,8 @@ class Evaluation:
         for name in self.methods:
             grey = self.baselines[name] or (ranking is not None and not self.beats_baselines(name, ranking))
             cells = [summary[metric][name] for metric in self.metrics]
-            rows.append([f"({name})" if grey else name, *(f"{c.mean:.3f} [{c.low:.3f}, {c.high:.3f}]" for c in cells)])
+            shown = ("-" if math.isnan(c.mean) else f"{c.mean:.3f} [{c.low:.3f}, {c.high:.3f}]" for c in cells)
+            rows.append([f"({name})" if grey else name, *shown])
         return rows
 
     def __str__(self) -> str:

@@ -1,7 +1,7 @@
 """Which methods and metrics an evaluation has."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from keras_explainable import registry
 from keras_explainable.errors import InputError
 from keras_explainable.metrics.baselines import oracle
 from keras_explainable.metrics.case import Case
+from keras_explainable.metrics.explained import Explain, Unmodelled
 from keras_explainable.metrics.inputs import check_parameters, maps_of
 from keras_explainable.metrics.measuring import Measured
 from keras_explainable.metrics.record import METRICS, Need, Record
@@ -19,6 +20,7 @@ DEFAULT: dict[str, tuple[str, dict[str, Any]]] = {
     "srg": ("srg", {}),
     "srg (blur)": ("srg", {"fill": "blur"}),
     "faithfulness_correlation": ("faithfulness_correlation", {}),
+    "random_logit": ("random_logit", {}),
     "entropy": ("entropy", {}),
 }
 WITH_MASKS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -51,15 +53,29 @@ class Chosen:
             return self.baseline(case.images, units, start, seed)
         return oracle(case, units)
 
+    def explain(self, case: Case, units: int, start: int, seed: int) -> Callable | None:
+        """What makes maps of changed images or models of a case; None if only maps were given. See `made`."""
+        if self.method is not None:
+            return Explain(self.method, self.params)
+        if self.given is not None:
+            return None
+        assert case.view is not None
+        return Unmodelled(
+            lambda images, k, s: self.made(replace(case, images=images), k, start, s), case.view.indices, units, seed
+        )
+
 
 @dataclass(frozen=True)
 class Applied:
-    """A metric with parameters, as a function of a case and maps."""
+    """A metric with parameters, as a function of a case and maps. Maps that were given have no value of a metric that
+    needs the method."""
 
     record: Record
     params: dict[str, Any]
 
     def __call__(self, case: Any, maps: np.ndarray) -> Measured:
+        if Need.method in self.record.needs and case.explain is None:
+            return Measured(np.full((len(maps), maps.shape[-1]), np.nan))
         return self.record.of_case(case, maps, **self.params)
 
 
@@ -112,8 +128,6 @@ def chosen_metrics(metrics: Any, available: Collection[str]) -> dict[str, Applie
         for need in {Need.masks, Need.objects} & record.needs:
             if need not in available:
                 raise InputError(f"{known} needs {need}=, not given here.")
-        if Need.method in record.needs:
-            raise InputError(f"{known} needs a method, and cannot be part of an evaluation: call ke.metrics.{known}.")
         found[str(name)] = Applied(record, dict(params))
     return found
 

@@ -22,7 +22,8 @@ class Case:
             (B, O, *S, C), channels last; None if they were not given.
         seed: the seed of everything that is drawn.
         at_once: how many masked copies are evaluated together; None chooses.
-        explain: a function from a view to raw maps (B, *S, K) of the images' size; None if no method was given.
+        explain: a function from a view, and a seed or None, to raw maps (B, *S, K) of the images' size, such as an
+            `Explain`; None if no method is known.
     """
 
     view: models.View | None = None

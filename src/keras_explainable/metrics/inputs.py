@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_explainable import backend
+from keras_explainable import backend, models
 from keras_explainable.errors import InputError
 from keras_explainable.metrics.record import Record
 
@@ -15,7 +15,7 @@ from keras_explainable.metrics.record import Record
 def check_own(metric: Record, own: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """Raise if the metric does not take one of the parameters, or needs what was not given."""
     check_parameters(metric, own)
-    names = {"images": "x", "model": "model", "masks": "masks", "objects": "objects"}
+    names = {"images": "x", "model": "model", "masks": "masks", "objects": "objects", "method": "explain"}
     missing = [names[need] for need in metric.needs if given.get(need, ()) is None]
     missing += ["x"] if "model" in metric.needs and given["images"] is None and "x" not in missing else []
     if missing:
@@ -36,6 +36,15 @@ def check_parameters(metric: Record, own: Mapping[str, Any]) -> None:
 def parameters_of(metric: Record) -> list[str]:
     """The names of a metric's own parameters."""
     return list(inspect.signature(metric.of_case).parameters)[2:]
+
+
+def check_weights(metric: Record, model: Any) -> None:
+    """Raise if the metric changes weights, and the model is a function, which shows none."""
+    if "weights" in metric.needs and models.adapter(model).black_box:
+        raise InputError(
+            f"{metric.name} needs weights, which it makes random, and a function came, which shows none: give the "
+            "Keras model or the PyTorch module itself."
+        )
 
 
 def maps_of(maps: Any) -> np.ndarray:

@@ -14,6 +14,7 @@ class Need(StrEnum):
     masks = "masks"
     objects = "objects"
     method = "method"
+    weights = "weights"
 
 
 @dataclass(frozen=True)

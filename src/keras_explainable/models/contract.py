@@ -6,11 +6,26 @@ knows models only through them."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
 
 from keras_explainable.models.trace import Call, Deviation, Point, Trace
 
 Tap = Callable[[Point, Any], Any]
+
+
+class Parameter(NamedTuple):
+    """A weight of a layer that is no normalisation."""
+
+    path: str  # of the layer
+    variable: Any  # the backend's variable
+    value: np.ndarray  # its axes ordered as in Keras: a convolution's kernel is (*window, inputs, outputs)
+    axes: tuple[int, ...]  # the axes of the variable, in the order of those of `value`
+
+    def own(self, value: np.ndarray) -> np.ndarray:
+        """Another value, in the order of axes of the variable."""
+        return np.transpose(value, np.argsort(self.axes))
 
 
 class LayerMath(Protocol):
@@ -122,6 +137,13 @@ class Adapter(Protocol):
 
     def weights(self) -> list:
         """The variables and running statistics that only training or loading changes."""
+
+    def parameters(self) -> list[Parameter]:
+        """The weights of all layers but normalisations, layer by layer."""
+
+    def replacing(self, model: Any) -> AbstractContextManager[tuple[Any, Callable]]:
+        """A scope with a model like the given one and a function `put(pairs)`. After it, the model computes with other
+        values (arrays) of some variables, and with its own ones of the others. The given model is not changed."""
 
     def forget(self) -> None:
         """Drop what was found by running the model."""
