@@ -69,7 +69,7 @@ def test_a_seed_that_is_no_number_also_where_nothing_is_drawn(seed, model, x):
         if seed is None:
             assert raw(method, model, x, 1, seed=np.int64(3)).maps.shape[-1] == 1
         else:
-            with pytest.raises(InputError, match="seed=.*: a whole number or None was expected"):
+            with pytest.raises(InputError, match="seed=.* came, and a whole number or None was expected"):
                 raw(method, model, x, 1, seed=seed)
 
 
