@@ -48,7 +48,7 @@ def little(what):
     assert took < SECONDS and more < MEGABYTES, f"{what} took {took:.1f} s and {more:.0f} MB"
 
 
-def told(call):
+def error_of(call):
     """What an error of ours says; None where there is none, and no other error is let through."""
     try:
         call()
@@ -73,7 +73,7 @@ def test_every_number_of_a_method(name):
         for value in NUMBERS:
             params = {k: v for k, v in FEW.items() if k in own} | {key: value}
             with little(f"{name} by the {len(own)} numbers, {key}"):
-                told(lambda params=params: raw(name, model, x, 0, run_eagerly=True, **params))
+                error_of(lambda params=params: raw(name, model, x, 0, run_eagerly=True, **params))
 
 
 @very_slow_compiled
@@ -83,7 +83,7 @@ def test_every_number_of_explain(key):
     model, x = subject("gradcam")
     for value in [*NUMBERS, (0, 0), (1.5, 2), (True, 3), (2**62, 2**62), (1, 10**9)]:
         with little(key):
-            told(lambda value=value: ke.explain("gradcam", model, x, **{"y": 0, "verbose": 0, key: value}))
+            error_of(lambda value=value: ke.explain("gradcam", model, x, **{"y": 0, "verbose": 0, key: value}))
 
 
 METAS = {
@@ -103,7 +103,7 @@ def test_every_number_of_a_method_of_methods(of):
     model, x = subject("gradcam")
     for value in [*WHOLE, *REAL]:
         with little(of):
-            told(lambda value=value: raw(METAS[of](value), model, x, 0))
+            error_of(lambda value=value: raw(METAS[of](value), model, x, 0))
 
 
 @very_slow_compiled
@@ -290,7 +290,7 @@ def test_numbers_that_python_does_not_write(sign):
         lambda: ke.gradcam(model, x, score=ke.scores.margin(value, 1)): f"={many} came",
         lambda: ke.gradcam(model, x, score=ke.scores.top_k(value)): f"{many}",
     }.items():
-        assert re.search(reason, told(call) or "no error"), (reason, told(call))
+        assert re.search(reason, error_of(call) or "no error"), (reason, error_of(call))
 
 
 def test_memory_that_is_left_is_what_the_machine_has(tmp_path, monkeypatch):

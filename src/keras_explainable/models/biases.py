@@ -16,7 +16,7 @@ WITH_WEIGHTS = (*NORMS, *layer_roles.WEIGHTED, "addmm", "baddbmm")
 
 def points(view: Any) -> list[Point]:
     """The points after each bias of a view, in execution order: in the exposed layers if there are any, else in all."""
-    spatial.check_shown(view.operations, "its biases cannot be found")
+    spatial.check_visible(view.operations, "its biases cannot be found")
     calls = biased(view.operations, view.adapter.separator)
     if view.adapter.signals is not None:
         _, exposed = addresses.declared(view.trace, view.adapter, view.rank, lambda: view.operations)

@@ -24,7 +24,7 @@ MOVING, LINEAR = "moving", "linear"
 Key = tuple[str, int]  # the path and number of a call
 
 
-def tried(view: Scored, steps: Sequence[Step]) -> dict[Key, str]:
+def find_linear(view: Scored, steps: Sequence[Step]) -> dict[Key, str]:
     """Find which of some calls are linear, up to a constant, in the values that come from the images. "moving": each
     output is one of these values, or a constant; "linear": otherwise. The verdicts are kept with the trace.
 

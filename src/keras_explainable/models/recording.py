@@ -158,7 +158,7 @@ class Recorder:
         """The values of the model's inputs other than the images."""
         return frozenset(number for point, number, _ in self.events if not point.path) - {IMAGES}
 
-    def unmade(self, calls: Iterable[Call], constants: Container[int]) -> dict[Hashable, int]:
+    def without_producer(self, calls: Iterable[Call], constants: Container[int]) -> dict[Hashable, int]:
         """The keys and numbers of the values that no call made and that are neither inputs nor constants."""
         made = {IMAGES}.union(*(set(call.outputs).difference(call.inputs) for call in calls))
         return {key: number for key, number in self.numbers.items() if number not in made and number not in constants}

@@ -97,7 +97,7 @@ def _read_by(function: FunctionType, depth: int = 3) -> Iterator[tuple[Any, Any]
         yield "environ", tuple(sorted(os.environ.items()))
 
 
-def kept(model: Any, state: State) -> tuple:
+def stable(model: Any, state: State) -> tuple:
     """A state without what the model's own runs change."""
     return still(model, tuple(state.items()))
 

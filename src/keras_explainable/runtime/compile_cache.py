@@ -18,7 +18,7 @@ from keras_explainable.runtime.interruptible import heard
 KEPT = 64  # compiled functions per model
 
 _lock = threading.Lock()
-_kept: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+_programs: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 _options: ContextVar[tuple] = ContextVar("options", default=(None, None))
 _counts = {"hits": 0, "misses": 0}
 
@@ -35,13 +35,13 @@ class CacheInfo(NamedTuple):
 def cache_info() -> CacheInfo:
     """The state of the cache of compiled functions."""
     with _lock:
-        return CacheInfo(_counts["hits"], _counts["misses"], len(_kept), sum(map(len, _kept.values())))
+        return CacheInfo(_counts["hits"], _counts["misses"], len(_programs), sum(map(len, _programs.values())))
 
 
 def clear_cache() -> None:
     """Delete all compiled functions."""
     with _lock:
-        _kept.clear()
+        _programs.clear()
         _counts.update(hits=0, misses=0)
 
 
@@ -78,7 +78,7 @@ def compiled(step: Program, model: Any, spread: bool = False) -> Callable:
         return functools.partial(step, whole)
     key = frozen(step), jit_compile, models.current_precision(), models.adapter(model).structure(), inputs.form
     with _lock:
-        kept = _kept.setdefault(model, OrderedDict())
+        kept = _programs.setdefault(model, OrderedDict())
         _counts["hits" if key in kept else "misses"] += 1
         if key not in kept:
             kept[key] = _compile(step, weakref.ref(model), inputs, jit_compile, spread)

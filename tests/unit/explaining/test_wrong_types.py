@@ -58,8 +58,8 @@ def test_a_score_that_returns_no_scores(method, kind, model, x):
 
 @pytest.mark.parametrize("method", ["gradcam", "smoothgrad"])
 def test_postprocessing_that_returns_no_maps(method, model, x):
-    for made, told in ((None, "None"), ({}, "A dict")):
-        with pytest.raises(InputError, match=f"postprocessing=.*returned {told}, and the maps were expected"):
+    for made, described in ((None, "None"), ({}, "A dict")):
+        with pytest.raises(InputError, match=f"postprocessing=.*returned {described}, and the maps were expected"):
             ke.explain(method, model, x, 1, postprocessing=lambda maps, made=made: made, verbose=0)
 
 

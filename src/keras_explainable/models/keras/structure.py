@@ -74,7 +74,7 @@ class Structure:
     def value(self) -> tuple:
         """The settings as a value that compares, without what the model's own runs change."""
         if self.made_of is None:
-            self.made_of = state.kept(self.model, self.settings())
+            self.made_of = state.stable(self.model, self.settings())
         return self.made_of
 
     def ran(self, before: state.State) -> None:

@@ -128,7 +128,7 @@ _uncheckpointed = checkpoints.left_out(lambda: current.get() is not None)
 _hooking, _settling = recording.Shared(_hook), recording.Shared(_settle)
 
 
-def settled(module: nn.Module) -> AbstractContextManager:
+def evaluation_weights(module: nn.Module) -> AbstractContextManager:
     """A scope in which the weights that a module computes are those of evaluation mode, and reading them changes
     nothing. (In training mode, spectral normalisation updates its iteration when read.)"""
     return _settling(module.modules() if hasattr(module, "parametrizations") else ())

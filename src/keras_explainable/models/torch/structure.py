@@ -66,7 +66,7 @@ class Structure:
     def value(self) -> tuple:
         """The settings as a value that compares, without what the module's own runs change."""
         if self.made_of is None:
-            self.made_of = state.kept(self.module, self.settings())
+            self.made_of = state.stable(self.module, self.settings())
         return self.made_of
 
     def ran(self, before: state.State) -> None:
