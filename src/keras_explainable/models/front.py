@@ -62,15 +62,15 @@ class Front(NamedTuple):
             found = self.frames > 1 and rows and times
             yield replace(call, frames=self.frames, series=self.series) if found else call
 
-    def apart(self, value: Any) -> Any:
+    def split_frames(self, value: Any) -> Any:
         """Split (B T, ...) values of frames into (B, T, ...)."""
         shape = tuple(value.shape[1:])
         if self.turned:
             return ops.swapaxes(ops.reshape(value, (self.frames, -1, *shape)), 0, 1)
         return ops.reshape(value, (-1, self.frames, *shape))
 
-    def together(self, value: Any) -> Any:
-        """The inverse of `apart`."""
+    def merge_frames(self, value: Any) -> Any:
+        """The inverse of `split_frames`."""
         value = ops.swapaxes(value, 0, 1) if self.turned else value
         return ops.reshape(value, (-1, *value.shape[2:]))
 
@@ -207,8 +207,8 @@ def _read(adapter: Adapter, entry: Call, shape: tuple, number: int) -> Front | N
     at = {}
     for axis, count in enumerate(size):
         if count > 1:
-            grown = np.linspace(0, 1, count).reshape([-1 if a == axis else 1 for a in range(len(size))])
-            seen = _entering(adapter, np.broadcast_to(grown, size), point)
+            ramp = np.linspace(0, 1, count).reshape([-1 if a == axis else 1 for a in range(len(size))])
+            seen = _entering(adapter, np.broadcast_to(ramp, size), point)
             at[axis] = np.where(inside, (seen - low) / safe, np.nan)
     return _placed(adapter, entry, size, at)
 
@@ -263,7 +263,7 @@ def _in_series(adapter: Adapter, entry: Call, size: tuple, axis: int, rank: int)
     trace, count = adapter.trace((1, *size[1:])), size[axis]
     if rank != len(size) - 1 or sum(call.path == entry.path for call in trace.calls) != count or count < 2:
         return False
-    grown = np.linspace(0, 1, count).reshape([-1 if a == axis else 1 for a in range(len(size))])
+    ramp = np.linspace(0, 1, count).reshape([-1 if a == axis else 1 for a in range(len(size))])
 
     def mean(images, number):
         images = np.broadcast_to(images, size)
@@ -271,7 +271,7 @@ def _in_series(adapter: Adapter, entry: Call, size: tuple, axis: int, rank: int)
 
     for number in {0, count // 2, count - 1}:
         low, high = (mean(np.full(size, level), number) for level in (0.0, 1.0))
-        if high == low or abs((mean(grown, number) - low) / (high - low) - number / (count - 1)) > STILL:
+        if high == low or abs((mean(ramp, number) - low) / (high - low) - number / (count - 1)) > STILL:
             return False
     return True
 

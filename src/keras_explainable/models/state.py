@@ -99,10 +99,10 @@ def _read_by(function: FunctionType, depth: int = 3) -> Iterator[tuple[Any, Any]
 
 def stable(model: Any, state: State) -> tuple:
     """A state without what the model's own runs change."""
-    return still(model, tuple(state.items()))
+    return stable_pairs(model, tuple(state.items()))
 
 
-def still(model: Any, pairs: tuple) -> tuple:
+def stable_pairs(model: Any, pairs: tuple) -> tuple:
     """The same for a state as pairs, which may have been taken before these changes were known."""
     with _lock:
         volatile: Collection = _volatile.get(model, ())

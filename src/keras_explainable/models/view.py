@@ -216,8 +216,8 @@ class View(Scored):
             black_box.refuse()
         known, key = self.operations.known, ("steps", self.target, stop, self.roots)
         if key not in known:
-            still = functools.partial(linear.still, self)
-            known[key] = tuple(steps(self.adapter, self.operations, self.target, stop, self.roots, still))
+            is_constant = functools.partial(linear.is_constant, self)
+            known[key] = tuple(steps(self.adapter, self.operations, self.target, stop, self.roots, is_constant))
         return known[key]
 
     def runner(self, at: Sequence[Point], replace: dict | None = None, overrides: Overrides | None = None) -> Callable:

@@ -103,7 +103,7 @@ def _factors(steps: Sequence[Step], linear_calls: dict) -> dict[Point, factors.S
             value = factors.value_of_attention(step)
             found[step.call.output] = {point: float(point == value) for point in step.reached}
         elif factors.is_pair(step) and (step.role == "product" or factors.divides(step)):
-            found[step.call.output] = factors.weighed(step, known)
+            found[step.call.output] = factors.shares_of_factors(step, known)
     return found
 
 

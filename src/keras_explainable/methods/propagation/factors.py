@@ -45,7 +45,7 @@ def divides(step: Step) -> bool:
     return step.role == "quotient" and is_pair(step) and broadcast(step, step.reached[1])
 
 
-def weighed(step: Step, known: set[int]) -> Shares:
+def shares_of_factors(step: Step, known: set[int]) -> Shares:
     """The share of each factor of a product: 1 for a signal and 0 for a weight, or 1/2 each for two signals.
 
     Weights are the `known` ones, broadcast factors, and divisors."""

@@ -110,7 +110,7 @@ def _count(module: nn.Module, args: tuple) -> None:
         )
 
 
-def _even(module: nn.Module, args: tuple, output: Any) -> None:
+def _repair_gradient_of_one_image(module: nn.Module, args: tuple, output: Any) -> None:
     """Work around PyTorch 2.13, which computes a wrong gradient for batch normalisation of one image on a CPU if the
     arriving gradient is a transposed tensor, as after `flatten(2).transpose(1, 2)`."""
     one = isinstance(output, torch.Tensor) and output.requires_grad and output.shape[:1] == (1,)
@@ -119,7 +119,7 @@ def _even(module: nn.Module, args: tuple, output: Any) -> None:
 
 
 def _counted(_: Any) -> Callable[[], None]:
-    handles = register_module_forward_pre_hook(_count), register_module_forward_hook(_even)
+    handles = register_module_forward_pre_hook(_count), register_module_forward_hook(_repair_gradient_of_one_image)
     return lambda: [handle.remove() for handle in handles][0]
 
 
