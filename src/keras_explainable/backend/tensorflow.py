@@ -7,7 +7,7 @@ from contextvars import ContextVar
 import numpy as np
 import tensorflow as tf
 
-from keras_explainable.runtime.interruptible import aside, heard
+from keras_explainable.runtime.interruptible import interruptible, run_in_thread
 
 # More than UNROLLED columns become a loop: a graph of 1000 backward passes would take minutes to build. If backward
 # passes are short, a graph of at most OPERATIONS operations is quick to build, and runs faster than a loop.
@@ -33,8 +33,8 @@ def compile(step: Callable, variables: Callable, jit_compile: bool | None, sprea
     def run(images, *args):
         strategy = _strategy(variables()) if spread else None
         if strategy is None or len(images) < strategy.num_replicas_in_sync:
-            ready = functools.partial(aside, alone.get_concrete_function(images, *args)) if heard.get() else alone
-            return ready(images, *args)
+            concrete = alone.get_concrete_function(images, *args) if interruptible.get() else None
+            return run_in_thread(concrete, images, *args) if concrete else alone(images, *args)
         return shared(strategy, images, *args)
 
     return run

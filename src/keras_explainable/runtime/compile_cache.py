@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_explainable import backend, models, registry
-from keras_explainable.runtime.interruptible import heard
+from keras_explainable.runtime.interruptible import interruptible
 
 KEPT = 64  # compiled functions per model
 
@@ -49,12 +49,12 @@ def clear_cache() -> None:
 def options(run_eagerly: bool | None, jit_compile: bool | None) -> Iterator[None]:
     """A scope that sets how functions are compiled: not at all, with XLA, or (None) as the model and backend decide.
     Ctrl-C interrupts functions in this scope."""
-    tokens = _options.set((run_eagerly, jit_compile)), heard.set(True)
+    tokens = _options.set((run_eagerly, jit_compile)), interruptible.set(True)
     try:
         yield
     finally:
         _options.reset(tokens[0])
-        heard.reset(tokens[1])
+        interruptible.reset(tokens[1])
 
 
 class Program:
