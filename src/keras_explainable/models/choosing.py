@@ -98,7 +98,7 @@ def _is_plain(view: Any, call: Call, roots: Sequence[int]) -> bool:
 
 
 def chosen(view: Any) -> dict[Point, Reading | None]:
-    """The measured readings of the signals that were asked for, kept with the trace."""
+    """The measured readings of the requested signals, kept with the trace."""
     return view.trace.known.setdefault("readings", {})
 
 

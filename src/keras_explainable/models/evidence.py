@@ -148,8 +148,8 @@ class Evidence:
 
 
 def measured(adapter: Adapter, shape: tuple, calls: Sequence[Call], scale: Any, grids: Callable) -> Evidence:
-    """Measure the evidence of the signals of some calls, for images of a shape (B, ...). `grids(count)` gives the grids
-    that so many tokens can be."""
+    """Measure the evidence of the signals of some calls, for images of a shape (B, ...). `grids(count)` gives the
+    possible grids of so many tokens."""
     first, rank = adapter.channels_first, len(shape) - 2
     batch = probes.images(shape, first, scale, masks(spatial_size(shape, first)))
     front = adapter.inputs.front

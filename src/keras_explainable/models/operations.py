@@ -74,7 +74,8 @@ def _scores(
 def _before(
     adapter: Adapter, trace: Trace, waiting: list[tuple[int, str]], ends: set[int], is_constant: Callable
 ) -> set[Key]:
-    """The calls that the waiting values (each with the name of its user) are computed by, back to the values `ends`."""
+    """The calls that compute the waiting values, back to the values `ends`. Each waiting value comes with the name of
+    the call that uses it."""
     found: set[Key] = set()
     integers: set[int] = set().union(*(call.integers for call in trace.calls))
     while waiting:
@@ -98,7 +99,8 @@ def _before(
 
 
 def _described(adapter: Adapter, trace: Trace, found: set[Key], reached: set[int], bare: Key | None) -> list[Step]:
-    """The steps of the calls `found` that depend on the values `reached`. `bare` counts without its activation."""
+    """The steps of the calls `found` that depend on the values `reached`. The call `bare` is taken without its fused
+    activation."""
     made = []
     for c in trace.calls:
         if (c.path, c.call) not in found or reached.isdisjoint(c.inputs) or (role := adapter.layers.role(c)) == "blank":
@@ -142,7 +144,7 @@ def _reduces(call: Call) -> bool:
 
 
 def _maker(adapter: Adapter, trace: Trace, value: int) -> Call | None:
-    """The call that made a value. For attention this is the whole layer, which is known, not the last call inside
+    """The call that made a value. For attention this is the whole layer, which has a rule, not the last call inside
     it."""
     made = (c for c in trace.calls if c.holds_calls and value in c.outputs and value not in c.inputs)
     return next((c for c in made if adapter.layers.role(c) == "attention"), trace.producer(value))

@@ -30,7 +30,7 @@ MOVING = ("permute", "movedim", "moveaxis", "transpose", "swapaxes")
 
 
 class Watching(Protocol):
-    """What this file needs of a session."""
+    """The part of a session that this file uses."""
 
     open: list[tuple[str, int]]
     points: frozenset[Point] | None
@@ -112,8 +112,8 @@ class Operations(TorchFunctionMode):
     def _see_output(
         self, name: str, key: tuple[str, int], func: Callable, args: tuple, kwargs: dict, held: torch.Tensor | None
     ) -> Any:
-        """Run an operation and return what is seen of its output. `held` is the caller's first tensor: if the operation
-        writes to it, it gets what is seen as well."""
+        """Run an operation, and return its output as the session's tap returns it. `held` is the caller's first tensor:
+        if the operation writes to it, it gets the same values."""
         target = None if held is None else args[0]
         version = None if target is None else target._version
         output = func(*args, **kwargs)

@@ -135,7 +135,7 @@ def evaluation_weights(module: nn.Module) -> AbstractContextManager:
 
 
 def lowered(device: str) -> AbstractContextManager:
-    """A scope in which this thread computes in the precision that was asked for."""
+    """A scope in which this thread computes in the requested precision."""
     wanted = precision.current_precision()
     return nullcontext() if wanted is None else torch.autocast(device, getattr(torch, wanted))
 

@@ -123,7 +123,7 @@ def deviation(module: nn.Module) -> Deviation:
 
 
 def check_inference(module: nn.Module, error: RuntimeError) -> None:
-    """Raise, if PyTorch's error says that tensors of a module end the gradient, an error that names these tensors."""
+    """If PyTorch's error says that tensors of a module stop the gradient, raise an error that names these tensors."""
     if "nference tensor" not in str(error):
         return
     parts = ((path, name, value) for path, part in module.named_modules() for name, value in vars(part).items())
@@ -153,8 +153,8 @@ def reach(module: nn.Module, axis: int) -> float:
 
 
 def geometry(module: nn.Module, axis: int) -> tuple[float, float] | None:
-    """The step between the cells that a module makes of a spatial axis and the centre of the first one, both in input
-    cells; None if unknown."""
+    """The distance between the centres of a module's output cells along a spatial axis, and the centre of the first
+    one, both in input cells; None if unknown."""
     if isinstance(module, ZERO_PADDINGS):
         return 1.0, -float(module.padding[-2 - 2 * axis])  # PyTorch lists the last axis first, with both ends
     if not isinstance(module, (*CONVOLUTIONS, *POOLINGS)) or isinstance(module, TRANSPOSED):
