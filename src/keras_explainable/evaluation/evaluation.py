@@ -9,22 +9,35 @@ from typing import Any
 
 import numpy as np
 
-from keras_explainable.errors import InputError
+from keras_explainable.errors import BackendError, InputError
 from keras_explainable.evaluation.selection import Applied
-from keras_explainable.evaluation.statistics import Comparison, compare, holm, interval, rank_intervals
+from keras_explainable.evaluation.statistics import (
+    Comparison,
+    compare,
+    holm,
+    interval,
+    letters,
+    numbered,
+    rank_intervals,
+    told_apart,
+)
 
 HEADLINES = ("srg", "faithfulness_correlation")
 MATTERS = 0.05  # of the difference between the oracle and random maps
+SHARED = "Methods with the same letter cannot be told apart by that metric."
+COLUMNS = ["method", "metric", "image", "unit", "value", "group"]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A method's mean of a metric over images, its 95 % interval, and the interval of its rank among methods."""
+    """A method's mean of a metric over images, its 95 % interval, and, among methods that are no baselines, the interval
+    of its rank and its letters: methods that cannot be told apart share one."""
 
     mean: float
     low: float
     high: float
     rank: tuple[int, int] | None
+    letters: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,8 +72,8 @@ class Evaluation:
         return int(np.isnan(self.of(metric)[0]).sum())
 
     def summary(self) -> dict[str, dict[str, Cell]]:
-        """By metric and method: the mean over images with its interval, and the interval of its rank among methods that
-        are no baselines."""
+        """By metric and method: the mean over images with its interval, and the interval of its rank and its letters
+        among methods that are no baselines (see `Cell` and `evaluation.statistics.told_apart`)."""
         return {metric: self._column(metric) for metric in self.metrics}
 
     def _column(self, metric: str) -> dict[str, Cell]:
@@ -72,11 +85,16 @@ class Evaluation:
         ends = interval(values, groups)
         ours = [n for n, name in enumerate(self.methods) if not self.baselines[name]]
         ranks: dict[int, tuple[int, int]] = {}
+        groupings: dict[int, str] = {}
         if self._better(metric) and len(ours) > 1:
             found = rank_intervals(values[:, ours], higher, groups)
             ranks = {n: (int(low), int(high)) for n, (low, high) in zip(ours, found, strict=True)}
+            ours.sort(key=lambda n: values[:, n].mean() * (-1 if higher else 1))
+            groupings = dict(zip(ours, letters(told_apart(values[:, ours], groups)), strict=True))
         return {
-            name: Cell(float(values[:, n].mean()), float(ends[n, 0]), float(ends[n, 1]), ranks.get(n))
+            name: Cell(
+                float(values[:, n].mean()), float(ends[n, 0]), float(ends[n, 1]), ranks.get(n), groupings.get(n, "")
+            )
             for n, name in enumerate(self.methods)
         }
 
@@ -110,7 +128,7 @@ class Evaluation:
     def conclusion(self, metric: str | None = None) -> str:
         """Which method to use, and whether it matters, in words."""
         metric = metric or next((m for m in (*HEADLINES, *self.metrics) if m in self.metrics and self._better(m)), None)
-        ours = [name for name in self.methods if not self.baselines[name]]
+        ours = self._ours()
         if metric is None or not ours or self.undefined(metric) == len(self.of(metric)[0]):
             return "No metric here says which method is better."
         column, sign = self._column(metric), -1 if self._better(metric) == "lower" else 1
@@ -146,42 +164,58 @@ class Evaluation:
 
     def rows(self) -> list[list[str]]:
         """The table as text: the names of the metrics, then a row for each method. A method that is not better than
-        all baselines by the first metric that ranks is in brackets."""
+        all baselines by the first metric that ranks is in brackets. Letters follow intervals."""
         summary = self.summary()
         ranking = next((m for m in self.metrics if self._better(m)), None)
         rows = [["", *self.metrics]]
         for name in self.methods:
             grey = self.baselines[name] or (ranking is not None and not self.beats_baselines(name, ranking))
             cells = [summary[metric][name] for metric in self.metrics]
-            rows.append([f"({name})" if grey else name, *(f"{c.mean:.3f} [{c.low:.3f}, {c.high:.3f}]" for c in cells)])
+            texts = (f"{c.mean:.3f} [{c.low:.3f}, {c.high:.3f}] {c.letters}".rstrip() for c in cells)
+            rows.append([f"({name})" if grey else name, *texts])
         return rows
 
     def __str__(self) -> str:
         rows = self.rows()
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        notes = [f"{m}: {n} images without a value" for m in self.metrics if (n := self.undefined(m))]
+        notes = [SHARED] if len(self._ours()) > 1 and any(map(self._better, self.metrics)) else []
+        notes += [f"{m}: {n} images without a value" for m in self.metrics if (n := self.undefined(m))]
         notes += [f"Left out: {name} ({why})" for name, why in self.about.get("left_out", {}).items()]
         if "images" in self.about:
             notes.append(f"Cut to {self.about['images']} images by minutes=.")
         return "\n".join([*lines, *notes, self.conclusion()])
 
     def to_csv(self, path: Any) -> None:
-        """Write a line for each value: method, metric, image, unit, value."""
+        """Write a line for each value: method, metric, image, unit, value, group."""
         with Path(path).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(["method", "metric", "image", "unit", "value"])
+            writer.writerow(COLUMNS)
             writer.writerows(self._lines())
 
     def to_pandas(self) -> Any:
-        """A `pandas.DataFrame` with the columns method, metric, image, unit and value. It needs pandas."""
-        import pandas
+        """A `pandas.DataFrame` with a row for each value, and the columns method, metric, image, unit, value and group.
+        Without `groups=`, each image is a group, by its number.
 
-        return pandas.DataFrame(list(self._lines()), columns=["method", "metric", "image", "unit", "value"])
+        Raises:
+            BackendError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise BackendError(
+                'Tables need pandas, which is missing: pip install "keras-explainable[tables]"'
+            ) from None
+        return pandas.DataFrame(list(self._lines()), columns=COLUMNS)
 
     def _lines(self) -> Iterable[tuple]:
-        for index, value in np.ndenumerate(self.values):
-            yield self.methods[index[0]], self.metrics[index[1]], index[2], index[3], float(value)
+        groups = (numbered(None, self.values.shape[2]) if self.groups is None else self.groups).tolist()
+        for (row, column, image, unit), value in np.ndenumerate(self.values):
+            yield self.methods[row], self.metrics[column], image, unit, float(value), groups[image]
+
+    def _ours(self) -> list[str]:
+        """The methods that are no baselines."""
+        return [name for name in self.methods if not self.baselines[name]]
 
     def _better(self, metric: str) -> str:
         self._number("metric", metric, self.metrics)
