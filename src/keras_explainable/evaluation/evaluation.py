@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_explainable.errors import BackendError, InputError
+from keras_explainable.evaluation.curves import Curve
 from keras_explainable.evaluation.selection import Applied
 from keras_explainable.evaluation.statistics import (
     Comparison,
@@ -30,8 +31,8 @@ COLUMNS = ["method", "metric", "image", "unit", "value", "group"]
 
 @dataclass(frozen=True)
 class Cell:
-    """A method's mean of a metric over images, its 95 % interval, and, among methods that are no baselines, the interval
-    of its rank and its letters: methods that cannot be told apart share one."""
+    """A method's mean of a metric over images and its 95 % interval; among methods that are no baselines, also the
+    interval of its rank, and its letters: methods that cannot be told apart share one."""
 
     mean: float
     low: float
@@ -51,6 +52,9 @@ class Evaluation:
         applied: the metrics with their parameters.
         groups: (N,), which images are resampled together; None if each is alone.
         about: seed, seconds of each method, methods that were left out and why, and the number of images if it was cut.
+        curves: by metric, method and name, the mean over images of the curves that values were computed from, with its
+            spread (see `evaluation.curves.Curve`), for metrics with curves over the share of pixels. For `srg` these
+            are "deletion" and "insertion".
     """
 
     values: np.ndarray
@@ -60,6 +64,7 @@ class Evaluation:
     applied: dict[str, Applied]
     groups: np.ndarray | None = None
     about: dict[str, Any] = field(default_factory=dict)
+    curves: dict[str, dict[str, dict[str, Curve]]] = field(default_factory=dict)
 
     def of(self, metric: str) -> np.ndarray:
         """The values (methods, N) of a metric, the mean over units. NaN, for all methods, where one of them is not
