@@ -323,7 +323,7 @@ ARROWS = {
     "scores": {"backend", "models", "numerics"},
     "methods": {"backend", "costs", "filters", "models", "numerics", "registry", "runtime"},
     "metrics": {"backend", "data", "explaining", "methods", "models", "numerics", "registry", "runtime"},
-    "evaluation": {"data", "explaining", "metrics", "models", "numerics", "registry", "runtime"},
+    "evaluation": {"data", "explaining", "metrics", "models", "numerics", "registry", "runtime", "viz"},
     "torch_compat": {"data", "explaining", "methods", "models", "numerics"},
     "shortcuts": {"data", "explaining", "methods", "models", "registry", "runtime"},
     "inspection": {"backend", "filters", "models"},

@@ -5,11 +5,12 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_explainable.errors import BackendError, InputError
+from keras_explainable.evaluation import panels
 from keras_explainable.evaluation.curves import Curve
 from keras_explainable.evaluation.selection import Applied
 from keras_explainable.evaluation.statistics import (
@@ -22,6 +23,10 @@ from keras_explainable.evaluation.statistics import (
     rank_intervals,
     told_apart,
 )
+from keras_explainable.viz import charts
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 HEADLINES = ("srg", "faithfulness_correlation")
 MATTERS = 0.05  # of the difference between the oracle and random maps
@@ -79,9 +84,10 @@ class Evaluation:
     def summary(self) -> dict[str, dict[str, Cell]]:
         """By metric and method: the mean over images with its interval, and the interval of its rank and its letters
         among methods that are no baselines (see `Cell` and `evaluation.statistics.told_apart`)."""
-        return {metric: self._column(metric) for metric in self.metrics}
+        return {metric: self.column(metric) for metric in self.metrics}
 
-    def _column(self, metric: str) -> dict[str, Cell]:
+    def column(self, metric: str) -> dict[str, Cell]:
+        """One metric of `summary`, by method."""
         values, higher = self.of(metric).T, self._better(metric) != "lower"
         kept = ~np.isnan(values[:, 0])
         if not kept.any():
@@ -102,6 +108,23 @@ class Evaluation:
             )
             for n, name in enumerate(self.methods)
         }
+
+    def chance(self, metric: str) -> float | None:
+        """What random maps reach: as the metric states it; else the mean of "uniform_noise"; None if that was not
+        measured."""
+        try:
+            return float(self.applied[metric].record.chance)
+        except ValueError:
+            return self._mean("uniform_noise", metric)
+
+    def oracle(self, metric: str) -> float | None:
+        """What the oracle reaches on average; None if it was not measured."""
+        return self._mean("oracle", metric)
+
+    def _mean(self, name: str, metric: str) -> float | None:
+        if name not in self.methods or self.undefined(metric) == self.values.shape[2]:
+            return None
+        return float(np.nanmean(self.of(metric)[self.methods.index(name)]))
 
     def margin(self, metric: str) -> float:
         """A difference that matters: 5 % of the difference between the best row, or the oracle if there is one, and
@@ -130,13 +153,24 @@ class Evaluation:
         others = [name for name, known in self.baselines.items() if known and name in self.methods and name != "oracle"]
         return all(self.compare(method, name, metric).verdict == "better" for name in others)
 
+    def grey(self) -> set[str]:
+        """The baselines, and the methods that are not better than all of them by the first metric that ranks."""
+        ranking = next((m for m in self.metrics if self._better(m)), None)
+        grey = {n for n in self._ours() if ranking is not None and not self.beats_baselines(n, ranking)}
+        return grey | {name for name in self.methods if self.baselines[name]}
+
+    def headline(self) -> str | None:
+        """The metric that conclusions are drawn from: `srg`, `faithfulness_correlation`, or the first one that ranks;
+        None if none does."""
+        return next((m for m in (*HEADLINES, *self.metrics) if m in self.metrics and self._better(m)), None)
+
     def conclusion(self, metric: str | None = None) -> str:
         """Which method to use, and whether it matters, in words."""
-        metric = metric or next((m for m in (*HEADLINES, *self.metrics) if m in self.metrics and self._better(m)), None)
+        metric = metric or self.headline()
         ours = self._ours()
         if metric is None or not ours or self.undefined(metric) == len(self.of(metric)[0]):
             return "No metric here says which method is better."
-        column, sign = self._column(metric), -1 if self._better(metric) == "lower" else 1
+        column, sign = self.column(metric), -1 if self._better(metric) == "lower" else 1
         ours.sort(key=lambda name: -sign * column[name].mean)
         best, *others = ours
         found = {name: self.compare(best, name, metric) for name in others}
@@ -170,14 +204,12 @@ class Evaluation:
     def rows(self) -> list[list[str]]:
         """The table as text: the names of the metrics, then a row for each method. A method that is not better than
         all baselines by the first metric that ranks is in brackets. Letters follow intervals."""
-        summary = self.summary()
-        ranking = next((m for m in self.metrics if self._better(m)), None)
+        summary, grey = self.summary(), self.grey()
         rows = [["", *self.metrics]]
         for name in self.methods:
-            grey = self.baselines[name] or (ranking is not None and not self.beats_baselines(name, ranking))
             cells = [summary[metric][name] for metric in self.metrics]
             texts = (f"{c.mean:.3f} [{c.low:.3f}, {c.high:.3f}] {c.letters}".rstrip() for c in cells)
-            rows.append([f"({name})" if grey else name, *texts])
+            rows.append([f"({name})" if name in grey else name, *texts])
         return rows
 
     def __str__(self) -> str:
@@ -190,6 +222,31 @@ class Evaluation:
         if "images" in self.about:
             notes.append(f"Cut to {self.about['images']} images by minutes=.")
         return "\n".join([*lines, *notes, self.conclusion()])
+
+    def plot(self, kind: str = "intervals", metric: str | None = None) -> "Figure":
+        """A matplotlib figure.
+
+        Args:
+            kind: "intervals": for each metric the means of methods with their 95 % intervals as bars, and what chance
+                and the oracle reach. "curves": the mean curve of each method with the 95 % interval of the mean, and
+                that of random maps in grey. "cd": the mean ranks of methods, with a line through those that cannot be
+                told apart. What is not better than all baselines is grey (see `grey`).
+            metric: None takes all for intervals, the first one with curves, and the headline metric for ranks.
+
+        Raises:
+            InputError: there is no such kind or metric, or the metric has no curves or ranks.
+            BackendError: matplotlib is not installed.
+        """
+        if metric is not None:
+            self._number("metric", metric, self.metrics)
+        if kind == "intervals":
+            return charts.intervals(panels.intervals(self, self.metrics if metric is None else [metric]))
+        if kind == "curves":
+            first = next((name for name, found in self.curves.items() if found), self.metrics[0])
+            return charts.curves(panels.curves(self, metric or first))
+        if kind == "cd":
+            return charts.groups(panels.ranks(self, metric or self.headline() or self.metrics[0]))
+        raise InputError(f'No plot is named {kind!r}. There are: "intervals", "curves", "cd".')
 
     def to_csv(self, path: Any) -> None:
         """Write a line for each value: method, metric, image, unit, value, group."""
