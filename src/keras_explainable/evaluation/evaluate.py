@@ -166,6 +166,8 @@ def _measured(
     """The values of all methods that can explain the model."""
     found: dict[str, _Found] = {}
     about: dict[str, Any] = {"seed": run.seed, "left_out": {}, "seconds": {}}
+    about |= {"backend": keras.backend.backend(), "versions": {"keras": keras.__version__, "numpy": np.__version__}}
+    about["params"] = {name: row.params for name, row in rows.items() if row.params}
     images: int | None = None
     progress = keras.utils.Progbar(len(rows), verbose=1 if verbose == "auto" else int(verbose), unit_name="method")
     try:

@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_explainable.errors import BackendError, InputError
-from keras_explainable.evaluation import panels
+from keras_explainable.evaluation import panels, report
 from keras_explainable.evaluation.curves import Curve
 from keras_explainable.evaluation.selection import Applied
 from keras_explainable.evaluation.statistics import (
@@ -23,7 +23,7 @@ from keras_explainable.evaluation.statistics import (
     rank_intervals,
     told_apart,
 )
-from keras_explainable.viz import charts
+from keras_explainable.viz import charts, output
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -208,20 +208,22 @@ class Evaluation:
         rows = [["", *self.metrics]]
         for name in self.methods:
             cells = [summary[metric][name] for metric in self.metrics]
-            texts = (f"{c.mean:.3f} [{c.low:.3f}, {c.high:.3f}] {c.letters}".rstrip() for c in cells)
+            texts = (f"{c.mean:z.3f} [{c.low:z.3f}, {c.high:z.3f}] {c.letters}".rstrip() for c in cells)
             rows.append([f"({name})" if name in grey else name, *texts])
         return rows
+
+    def notes(self) -> list[str]:
+        """What the table does not say: what letters mean, values that are not defined, methods that were left out."""
+        notes = [SHARED] if len(self._ours()) > 1 and any(map(self._better, self.metrics)) else []
+        notes += [f"{m}: {n} images without a value" for m in self.metrics if (n := self.undefined(m))]
+        notes += [f"Left out: {name} ({why})" for name, why in self.about.get("left_out", {}).items()]
+        return notes + ([f"Cut to {self.about['images']} images by minutes=."] if "images" in self.about else [])
 
     def __str__(self) -> str:
         rows = self.rows()
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        notes = [SHARED] if len(self._ours()) > 1 and any(map(self._better, self.metrics)) else []
-        notes += [f"{m}: {n} images without a value" for m in self.metrics if (n := self.undefined(m))]
-        notes += [f"Left out: {name} ({why})" for name, why in self.about.get("left_out", {}).items()]
-        if "images" in self.about:
-            notes.append(f"Cut to {self.about['images']} images by minutes=.")
-        return "\n".join([*lines, *notes, self.conclusion()])
+        return "\n".join([*lines, *self.notes(), self.conclusion()])
 
     def plot(self, kind: str = "intervals", metric: str | None = None) -> "Figure":
         """A matplotlib figure.
@@ -247,6 +249,22 @@ class Evaluation:
         if kind == "cd":
             return charts.groups(panels.ranks(self, metric or self.headline() or self.metrics[0]))
         raise InputError(f'No plot is named {kind!r}. There are: "intervals", "curves", "cd".')
+
+    def to_html(self, path: Any, images: Any = None, names: Sequence[str] | None = None) -> Path:
+        """Write a report to one HTML file that loads nothing: the conclusion, a table that can be sorted, intervals as
+        bars, curves over the band of random maps, settings, and images.
+
+        Args:
+            images: (N, H, W, C), the images. The six on which methods disagree most by the headline metric are shown,
+                small; None shows none.
+            names: (N,), the images' names; None takes their numbers.
+
+        Raises:
+            InputError: images or names are too few.
+            BackendError: images came, and pillow is not installed. OutputError: the file cannot be written.
+        """
+        text = report.page_of(self, images, names)
+        return output.write(Path(path), lambda file: file.write(text.encode()))
 
     def to_csv(self, path: Any) -> None:
         """Write a line for each value: method, metric, image, unit, value, group."""

@@ -22,7 +22,10 @@ def intervals(result: "Evaluation", metrics: list[str]) -> list[Intervals]:
     order = [name for name in ordered(result) if name != "oracle"]
     for metric in metrics:
         cells = result.column(metric)
-        bars = [Bar(n, cells[n].mean, cells[n].low, cells[n].high, cells[n].letters, n in grey) for n in order]
+        bars = [
+            Bar(n, c.mean, c.low, c.high, c.letters, n in grey, result.baselines[n])
+            for n, c in ((name, cells[name]) for name in order)
+        ]
         better = result.applied[metric].record.better
         panels.append(Intervals(metric, bars, result.chance(metric), result.oracle(metric), better))
     return panels

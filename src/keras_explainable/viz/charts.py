@@ -20,7 +20,8 @@ ORACLE, CHANCE = "#009e73", "#555555"
 
 @dataclass(frozen=True)
 class Bar:
-    """A method's mean with its interval. `letters` group methods that cannot be told apart."""
+    """A method's mean with its interval. `letters` group methods that cannot be told apart. A method is grey if it is
+    not better than all baselines, or is one."""
 
     name: str
     mean: float
@@ -28,6 +29,7 @@ class Bar:
     high: float
     letters: str = ""
     grey: bool = False
+    baseline: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,8 @@ def curves(panels: Sequence[Curves]) -> "Figure":
         for line in panel.lines:
             color = chosen.get(line.name, GREY)
             axis.plot(panel.share, line.mean, color=color, label=line.name, linewidth=1 if line.grey else 1.8)
-            axis.fill_between(panel.share, line.low, line.high, color=color, alpha=FAINT, linewidth=0)
+            if color != GREY:
+                axis.fill_between(panel.share, line.low, line.high, color=color, alpha=FAINT, linewidth=0)
         axis.set_title(panel.title, fontsize="small")
         axis.set_xlabel("share of the pixels", fontsize="small")
         _plain(axis)
