@@ -70,12 +70,11 @@ def _kind(bar: Bar) -> str:
 
 def _head(panel: Intervals) -> str:
     known = [("chance", panel.chance), ("oracle", panel.oracle)]
-    facts = [f"{panel.better} is better"] if panel.better else ["describes maps"]
-    facts += [f"{name} {value:.3g}" for name, value in known if value is not None]
+    facts = " · ".join(f"{name} {value:.3g}" for name, value in known if value is not None)
     low = " low" if panel.better == "lower" else ""
     return (
         f'<th scope="col" class="number{low}"><button type="button">{escape(panel.metric)}</button>'
-        f"<small>{escape(' · '.join(facts))}</small></th>"
+        f"<small>{f'{panel.better} is better' if panel.better else 'describes maps'}</small><small>{facts}</small></th>"
     )
 
 

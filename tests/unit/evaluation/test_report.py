@@ -68,7 +68,7 @@ def test_the_table_holds_the_numbers_and_bars_are_as_long_as_intervals(found, tm
 def test_what_is_said(found, tmp_path):
     text = page(found, tmp_path)
     assert "By srg on 20 images, good has the best mean" in text.split('class="lead">')[1]
-    assert "higher is better · chance 0 · oracle" in text and 'class="number low"' in text
+    assert "<small>higher is better</small><small>chance 0 · oracle " in text and 'class="number low"' in text
     assert "srg(points=5): The symmetric relevance gain" in text and "good 1.5" in text
     assert "10, which are resampled as a whole" in text and "entropy: 20 images without a value" in text
     points = re.search(r"stroke=\"#0072b2\" points='([^']+)'", text)[1].split()
