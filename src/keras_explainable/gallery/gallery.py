@@ -212,7 +212,7 @@ def judged(model: Any, objects: Objects, maps: Mapping[str, np.ndarray]) -> dict
 def baselines(model: Any, objects: Objects) -> list[Row]:
     """Return the rows of two baselines that ignore the image: a random pixel and the centre pixel."""
     same, centre = np.ones(objects.masks.shape, "float32"), np.zeros(objects.masks.shape, "float32")
-    centre[:, centre.shape[1] // 2, centre.shape[2] // 2] = 1
+    centre[:, objects.masks.shape[1] // 2, objects.masks.shape[2] // 2] = 1
     found = judged(model, objects, {"random pixel": same, "centre pixel": centre})
     said = {
         "random pixel": "The share of the image that the object covers.",
