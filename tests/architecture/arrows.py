@@ -340,7 +340,7 @@ ARROWS = {
         "registry",
         "runtime",
     },
-    "evaluation": {"data", "demo", "explaining", "metrics", "models", "numerics", "registry", "runtime"},
+    "evaluation": {"data", "demo", "explaining", "metrics", "models", "numerics", "registry", "runtime", "viz"},
     "torch_compat": {"data", "explaining", "methods", "models", "numerics"},
     "shortcuts": {"data", "explaining", "methods", "models", "registry", "runtime"},
     "inspection": {"backend", "filters", "models"},

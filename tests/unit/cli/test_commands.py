@@ -226,19 +226,27 @@ def test_the_demo_writes_pictures_a_report_and_a_table(tmp_path, monkeypatch):
     assert "at most 16 times (gradient) or 200 times (black box)" in caption and "docs/methods.md" in caption
 
 
-def test_the_judge_counts_peaks_and_mass():
-    from keras_explainable.gallery.gallery import baselines, judge
+def test_maps_are_evaluated_by_their_peaks_and_mass():
+    from keras_explainable.gallery import gallery
 
-    masks = np.zeros((3, 4, 4), bool)
+    masks = np.zeros((4, 4, 4), bool)
     masks[:, :2, :2] = True
-    maps = np.zeros((3, 4, 4))
+    maps = np.zeros((4, 4, 4))
     maps[0, 0, 0], maps[0, 3, 3] = 3, 1  # peak on it, 3/4 of the mass
     maps[1, 1, 3], maps[1, 1, 1], maps[1, 2, 2] = 2, 1, -9  # peak beside it, 1/3 of the mass
-    points, mass = judge(maps, masks)  # the last is constant: a random pixel's 4/16 for both
-    assert points == pytest.approx((1 + 0 + 0.25) / 3)
-    assert mass == pytest.approx((0.75 + 1 / 3 + 0.25) / 3)
-    random, centre = baselines(masks)
-    assert (random.points, random.mass, centre.points) == (0.25, 0.25, 0.0)
+    maps[2] = 5  # constant: a random pixel's 4/16 for both
+    images = np.zeros((4, 4, 4, 3), "float32")
+    zero = np.zeros(4, int)
+    objects = gallery.Objects(zero, images, images, zero, masks, zero)
+
+    def model(x):
+        return np.asarray(x).sum(axis=(1, 2))
+
+    found = gallery.judged(model, objects, {"mine": maps})  # the last has no positive value: no mass
+    assert found["mine"] == pytest.approx([(1 + 0 + 0.25 + 0.25) / 4, (0.75 + 1 / 3 + 0.25) / 3])
+    assert gallery.judged(model, objects, {"none": 0 * maps})["none"] == [0.25, None]
+    random, centre = gallery.baselines(model, objects)
+    assert (random.points, random.mass, centre.points, centre.mass) == (0.25, 0.25, 0.0, 0.0)
 
 
 # Errors.

@@ -88,7 +88,7 @@ def test_it_looks_at_the_object(judged, name):
     models, objects, others = judged
     record = ke.registry.METHODS[name]
     row = gallery.run(name, models[ke.registry.Need.ATTENTION in record.needs], objects, 1, DRAWS, others)
-    chance = gallery.baselines(objects.masks)[0].points
+    chance = gallery.baselines(models[False], objects)[0].points
     floor = FLOORS.get(name, 0.0 if record.caveat else LEAST)
     assert row.points >= floor
     assert record.caveat or (floor > chance and row.mass > chance)
