@@ -5,6 +5,7 @@ from architecture.read_imports import ROOT
 FRAMEWORKS = {"tensorflow", "jax", "torch"}
 SEAM = {
     "backend.jax": "jax",
+    "backend.devices_tensorflow": "tensorflow",
     "backend.tensorflow": "tensorflow",
     "backend.signals_torch": "torch",
     "backend.torch": "torch",
