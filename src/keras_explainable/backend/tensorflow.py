@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_explainable.backend import replicas_tensorflow as replicas
 from keras_explainable.backend.read_only import overridden, read_only
-from keras_explainable.runtime.interruptible import aside, heard
+from keras_explainable.runtime.interruptible import interruptible, run_in_thread
 
 # More than UNROLLED columns become a loop: a graph of 1000 backward passes would take minutes to build. If backward
 # passes are short, a graph of at most OPERATIONS operations is quick to build, and runs faster than a loop.
@@ -43,7 +43,8 @@ def compile(step: Callable, variables: Callable, jit_compile: bool | None, sprea
         return shared(strategy, images, *args)
 
     def called(program, *args):
-        return (functools.partial(aside, program.get_concrete_function(*args)) if heard.get() else program)(*args)
+        concrete = program.get_concrete_function(*args) if interruptible.get() else None
+        return run_in_thread(concrete, *args) if concrete else program(*args)
 
     return run
 

@@ -47,6 +47,9 @@ def evaluate(
     ] = None,
     unit: Annotated[str, typer.Option(metavar="N|top-1", help="The unit to explain: its number or name.")] = "top-1",
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write all values to this file.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write a report with charts and images to this file.")
+    ] = None,
     overwrite: options.Overwrite = False,
     max_pixels: options.MaxPixels = viz.image_files.MAX_PIXELS,
     weights: options.Weights = "imagenet",
@@ -65,8 +68,9 @@ def evaluate(
     import keras_explainable as ke
 
     names = options.named_methods(methods, None) if methods else None
-    if csv is not None and csv.exists() and not overwrite:
-        raise errors.OutputError(f"{csv} exists: add --overwrite, or choose another file.")
+    for file in (csv, html):
+        if file is not None and file.exists() and not overwrite:
+            raise errors.OutputError(f"{file} exists: add --overwrite, or choose another file.")
     found = list(_files(images))
     alone = [] if masks is None else [path for path in found if not _mask_file(path, masks)]
     if len(alone) == len(found):
@@ -94,6 +98,8 @@ def evaluate(
     typer.echo("\n".join(map(errors.printable, str(result).splitlines())))
     if csv is not None:
         result.to_csv(csv)
+    if html is not None:
+        result.to_html(html, job.photos, [path.name for path, _ in job.named])
     options.print_left_out(sources)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_explainable import data, models, registry
 from keras_explainable.errors import ExplainError, InputError
+from keras_explainable.evaluation import curves
 from keras_explainable.evaluation.evaluation import Evaluation
 from keras_explainable.evaluation.selection import Applied, Chosen, chosen_methods, chosen_metrics
 from keras_explainable.explaining.arguments import check_seed
@@ -20,7 +21,7 @@ from keras_explainable.explaining.loop import run_steps, units_and_score
 from keras_explainable.metrics.baselines import BASELINES
 from keras_explainable.metrics.case import Case
 from keras_explainable.metrics.inputs import check_weights, maps_of, masks_of, objects_of, part_of
-from keras_explainable.metrics.measuring import check_maps
+from keras_explainable.metrics.measuring import Measured, check_maps
 from keras_explainable.metrics.statistics import numbered
 from keras_explainable.runtime.compile_cache import options
 
@@ -39,6 +40,7 @@ def evaluate(
     seed: int = 0,
     minutes: float | None = None,
     *,
+    others: Any = None,
     objects: Any = None,
     score: Any = None,
     batch_size: int | None = None,
@@ -70,11 +72,13 @@ def evaluate(
         seed: the seed of the methods, metrics, baselines and intervals.
         minutes: about how long this may take. The first batch is measured for each method, and the number of images is
             then cut to what is left of the time; `about` says to how many. None measures all images.
+        others: where all other objects are, as `masks`, for `class_selectivity`.
         objects: (masks, images redrawn without each object), for `single_deletion` (see `ke.metrics`).
         verbose: 0 shows no progress.
 
     Returns:
-        An `Evaluation`: `values` (methods, metrics, N, K), `summary()`, `compare(a, b, metric)`, `to_csv(path)`.
+        An `Evaluation`: `values` (methods, metrics, N, K), `summary()`, `compare(a, b, metric)`, `to_csv(path)`,
+        `to_pandas()`, `plot()`, `to_html(path)`.
 
     Raises:
         InputError: the arguments do not fit, or no method can explain this model. After Ctrl-C or an error, `.partial`
@@ -85,12 +89,12 @@ def evaluate(
         raise InputError(f"minutes={minutes!r} came, and a number above 0, or None, was expected.")
     y, score = units_and_score(y, score)
     rows = chosen_methods(methods, seed)
-    given = {"masks": masks, "objects": objects}
+    given = {"masks": masks, "others": others, "objects": objects}
     wanted = chosen_metrics(metrics, {name for name, rows in given.items() if rows is not None})
     model, leaf = models.with_channels(model, channels, False), models.Leaf.of(leaf, shared)
     for applied in wanted.values():
         check_weights(applied.record, model)
-    run = _Run(model, x, y, score, leaf, batch_size, masks, objects, seed, at_once)
+    run = _Run(model, x, y, score, leaf, batch_size, masks, others, objects, seed, at_once)
     _check(run, rows, groups)
     if baselines:
         rows |= {name: Chosen(name, baseline=function) for name, function in BASELINES.items()}
@@ -116,6 +120,7 @@ class _Run:
     leaf: Any
     batch_size: int | None
     masks: Any
+    others: Any
     objects: Any
     seed: int
     at_once: int | None
@@ -130,6 +135,24 @@ class _Run:
         return open_batches(self.model, x, y, self.batch_size, self.score, self.leaf)
 
 
+@dataclass(frozen=True)
+class _Found:
+    """What was measured of a method: values (metrics, N, K), and by metric the curves."""
+
+    values: np.ndarray
+    curves: dict[str, dict[str, curves.Curve]]
+
+    @classmethod
+    def of(cls, batches: Iterator[list[Measured]], wanted: dict[str, Applied]) -> "_Found":
+        """All batches together."""
+        parts, kept = [], {metric: dict[str, curves.Curve]() for metric in wanted}
+        for batch in batches:
+            parts.append(np.stack([measured.values for measured in batch]))
+            for metric, measured in zip(wanted, batch, strict=True):
+                curves.add(kept[metric], measured.curves)
+        return cls(np.concatenate(parts, axis=1), kept)
+
+
 def _check(run: _Run, rows: dict[str, Chosen], groups: Any) -> None:
     """Raise, before any work, if maps, masks or groups do not fit the images. Batches are checked as they come."""
     if not hasattr(run.x, "shape"):
@@ -142,10 +165,11 @@ def _check(run: _Run, rows: dict[str, Chosen], groups: Any) -> None:
         if row.given is not None:
             check_maps(run.model, run.x, run.y, run.score, row.given, number)
     size = tuple(models.size(*models.bind(run.model, run.x[:1])))
-    if run.masks is not None:
-        shape = np.shape(run.masks)
-        units = shape[-1] if len(shape) == len(size) + 2 else 1
-        masks_of(run.masks, np.broadcast_to(np.float32(0), (number, *size, units)))
+    for given in (run.masks, run.others):
+        if given is not None:
+            shape = np.shape(given)
+            units = shape[-1] if len(shape) == len(size) + 2 else 1
+            masks_of(given, np.broadcast_to(np.float32(0), (number, *size, units)))
     if run.objects is not None:
         like = np.broadcast_to(np.float32(0), (number, *size, 1))
         run.objects = objects_of(run.objects, like, models.adapter(run.model).channels_first)
@@ -155,8 +179,10 @@ def _measured(
     run: _Run, rows: dict[str, Chosen], wanted: dict[str, Applied], groups: Any, minutes: float | None, verbose: Any
 ) -> Evaluation:
     """The values of all methods that can explain the model."""
-    found: dict[str, np.ndarray] = {}
+    found: dict[str, _Found] = {}
     about: dict[str, Any] = {"seed": run.seed, "left_out": {}, "seconds": {}}
+    about |= {"backend": keras.backend.backend(), "versions": {"keras": keras.__version__, "numpy": np.__version__}}
+    about["params"] = {name: row.params for name, row in rows.items() if row.params}
     images: int | None = None
     progress = keras.utils.Progbar(len(rows), verbose=1 if verbose == "auto" else int(verbose), unit_name="method")
     try:
@@ -167,7 +193,7 @@ def _measured(
         for number, (name, row) in enumerate(rows.items(), 1):
             start = time.perf_counter()
             try:
-                found[name] = np.concatenate(list(_values(run, row, wanted, images)), axis=1)
+                found[name] = _Found.of(_values(run, row, wanted, images), wanted)
             except ExplainError as error:
                 if row.given is not None or row.is_baseline:
                     raise
@@ -188,15 +214,15 @@ def _evaluation(
     if not any(name in found for name, row in rows.items() if not row.is_baseline) and about["left_out"]:
         name, why = next(iter(about["left_out"].items()))
         raise InputError(f"No method can explain this model. {name}: {why}")
-    values = np.stack(list(found.values()))
+    values = np.stack([one.values for one in found.values()])
     groups = None if groups is None else np.asarray(groups)[: values.shape[2]]
-    return Evaluation(
-        values, list(found), list(wanted), {n: r.is_baseline for n, r in rows.items()}, wanted, groups, about
-    )
+    drawn = {m: {name: one.curves[m] for name, one in found.items() if one.curves[m]} for m in wanted}
+    known = {name: row.is_baseline for name, row in rows.items()}
+    return Evaluation(values, list(found), list(wanted), known, wanted, groups, about, drawn)
 
 
-def _values(run: _Run, row: Chosen, wanted: dict[str, Applied], images: int | None) -> Iterator[np.ndarray]:
-    """The values (metrics, B, K) of each batch."""
+def _values(run: _Run, row: Chosen, wanted: dict[str, Applied], images: int | None) -> Iterator[list[Measured]]:
+    """What each metric measures on each batch."""
     start = 0
     for number, (batch, indices, maps) in enumerate(_maps(run, row, images)):
         if len(run.kept) <= number:
@@ -210,13 +236,14 @@ def _values(run: _Run, row: Chosen, wanted: dict[str, Applied], images: int | No
             count = _units(case)
             assert case.images is not None and case.view is not None
             like = np.broadcast_to(np.float32(0), (*case.images.shape[:-1], count))
-            if run.masks is not None:
-                case.masks = masks_of(np.asarray(run.masks)[part], like)
+            case.masks, case.others = (
+                None if given is None else masks_of(np.asarray(given)[part], like) for given in (run.masks, run.others)
+            )
             case.objects = part_of(run.objects, part)
             if maps is None:
                 maps = row.made(case, count, part.start, run.seed)
             case.explain = row.explain(case, count, part.start, run.seed)
-            yield np.stack([metric(case, maps_of(maps)).values for metric in wanted.values()])
+            yield [metric(case, maps_of(maps)) for metric in wanted.values()]
 
 
 def _units(case: Case) -> int:

@@ -2,29 +2,48 @@
 
 import csv
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_explainable.errors import InputError
+from keras_explainable.errors import BackendError, InputError
+from keras_explainable.evaluation import panels, report
+from keras_explainable.evaluation.curves import Curve
 from keras_explainable.evaluation.selection import Applied
-from keras_explainable.metrics.statistics import Comparison, compare, holm, interval, rank_intervals
+from keras_explainable.metrics.statistics import (
+    Comparison,
+    compare,
+    holm,
+    interval,
+    letters,
+    numbered,
+    rank_intervals,
+    told_apart,
+)
+from keras_explainable.viz import charts, output
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 HEADLINES = ("srg", "faithfulness_correlation")
 MATTERS = 0.05  # of the difference between the oracle and random maps
+SHARED = "Methods with the same letter cannot be told apart by that metric."
+COLUMNS = ["method", "metric", "image", "unit", "value", "group"]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A method's mean of a metric over images, its 95 % interval, and the interval of its rank among methods."""
+    """A method's mean of a metric over images and its 95 % interval; among methods that are no baselines, also the
+    interval of its rank, and its letters: methods that cannot be told apart share one."""
 
     mean: float
     low: float
     high: float
     rank: tuple[int, int] | None
+    letters: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,6 +57,9 @@ class Evaluation:
         applied: the metrics with their parameters.
         groups: (N,), which images are resampled together; None if each is alone.
         about: seed, seconds of each method, methods that were left out and why, and the number of images if it was cut.
+        curves: by metric, method and name, the mean over images of the curves that values were computed from, with its
+            spread (see `evaluation.curves.Curve`), for metrics with curves over the share of pixels. For `srg` these
+            are "deletion" and "insertion".
     """
 
     values: np.ndarray
@@ -47,6 +69,7 @@ class Evaluation:
     applied: dict[str, Applied]
     groups: np.ndarray | None = None
     about: dict[str, Any] = field(default_factory=dict)
+    curves: dict[str, dict[str, dict[str, Curve]]] = field(default_factory=dict)
 
     def of(self, metric: str) -> np.ndarray:
         """The values (methods, N) of a metric, the mean over units. NaN, for all methods, where one of them is not
@@ -64,11 +87,12 @@ class Evaluation:
         return int(np.isnan(self.of(metric)).all(axis=0).sum())
 
     def summary(self) -> dict[str, dict[str, Cell]]:
-        """By metric and method: the mean over images with its interval, and the interval of its rank among methods that
-        are no baselines."""
-        return {metric: self._column(metric) for metric in self.metrics}
+        """By metric and method: the mean over images with its interval, and the interval of its rank and its letters
+        among methods that are no baselines (see `Cell` and `metrics.statistics.told_apart`)."""
+        return {metric: self.column(metric) for metric in self.metrics}
 
-    def _column(self, metric: str) -> dict[str, Cell]:
+    def column(self, metric: str) -> dict[str, Cell]:
+        """One metric of `summary`, by method."""
         values, higher = self.of(metric).T, self._better(metric) != "lower"
         valued = ~np.isnan(values).all(axis=0)
         kept = ~np.isnan(values[:, valued]).any(axis=1) & valued.any()
@@ -78,13 +102,35 @@ class Evaluation:
         ends = interval(values, groups)
         ours = [n for n, name in enumerate(self.methods) if not self.baselines[name] and valued[n]]
         ranks: dict[int, tuple[int, int]] = {}
+        groupings: dict[int, str] = {}
         if self._better(metric) and len(ours) > 1:
             found = rank_intervals(values[:, ours], higher, groups)
             ranks = {n: (int(low), int(high)) for n, (low, high) in zip(ours, found, strict=True)}
+            ours.sort(key=lambda n: values[:, n].mean() * (-1 if higher else 1))
+            groupings = dict(zip(ours, letters(told_apart(values[:, ours], groups)), strict=True))
         return {
-            name: Cell(float(values[:, n].mean()), float(ends[n, 0]), float(ends[n, 1]), ranks.get(n))
+            name: Cell(
+                float(values[:, n].mean()), float(ends[n, 0]), float(ends[n, 1]), ranks.get(n), groupings.get(n, "")
+            )
             for n, name in enumerate(self.methods)
         }
+
+    def chance(self, metric: str) -> float | None:
+        """What random maps reach: as the metric states it; else the mean of "uniform_noise"; None if that was not
+        measured."""
+        try:
+            return float(self.applied[metric].record.chance)
+        except ValueError:
+            return self._mean("uniform_noise", metric)
+
+    def oracle(self, metric: str) -> float | None:
+        """What the oracle reaches on average; None if it was not measured."""
+        return self._mean("oracle", metric)
+
+    def _mean(self, name: str, metric: str) -> float | None:
+        if name not in self.methods or self.undefined(metric) == self.values.shape[2]:
+            return None
+        return float(np.nanmean(self.of(metric)[self.methods.index(name)]))
 
     def margin(self, metric: str) -> float:
         """A difference that matters: 5 % of the difference between the best row, or the oracle if there is one, and
@@ -94,7 +140,7 @@ class Evaluation:
         sign = -1 if self._better(metric) == "lower" else 1
         best = means.get("oracle", max(means.values(), key=lambda m: sign * m))
         chance = means.get("uniform_noise", min(means.values(), key=lambda m: sign * m))
-        return MATTERS * abs(best - chance)
+        return float(MATTERS * abs(best - chance))
 
     def compare(self, a: str, b: str, metric: str) -> Comparison:
         """Whether method `a` is "better" or "worse" than `b` by a metric, "equal", or "cannot tell: about n images
@@ -117,13 +163,24 @@ class Evaluation:
         better = (self.compare(method, name, metric).verdict == "better" for name in others)
         return self.has(method, metric) and all(better)
 
+    def grey(self) -> set[str]:
+        """The baselines, and the methods that are not better than all of them by the first metric that ranks."""
+        ranking = next((m for m in self.metrics if self._better(m)), None)
+        grey = {n for n in self._ours() if ranking is not None and not self.beats_baselines(n, ranking)}
+        return grey | {name for name in self.methods if self.baselines[name]}
+
+    def headline(self) -> str | None:
+        """The metric that conclusions are drawn from: `srg`, `faithfulness_correlation`, or the first one that ranks;
+        None if none does."""
+        return next((m for m in (*HEADLINES, *self.metrics) if m in self.metrics and self._better(m)), None)
+
     def conclusion(self, metric: str | None = None) -> str:
         """Which method to use, and whether it matters, in words."""
-        metric = metric or next((m for m in (*HEADLINES, *self.metrics) if m in self.metrics and self._better(m)), None)
-        ours = [n for n in self.methods if not self.baselines[n] and metric is not None and self.has(n, metric)]
+        metric = metric or self.headline()
+        ours = [name for name in self._ours() if metric is not None and self.has(name, metric)]
         if metric is None or not ours:
             return "No metric here says which method is better."
-        column, sign = self._column(metric), -1 if self._better(metric) == "lower" else 1
+        column, sign = self.column(metric), -1 if self._better(metric) == "lower" else 1
         ours.sort(key=lambda name: -sign * column[name].mean)
         best, *others = ours
         found = {name: self.compare(best, name, metric) for name in others}
@@ -156,43 +213,99 @@ class Evaluation:
 
     def rows(self) -> list[list[str]]:
         """The table as text: the names of the metrics, then a row for each method. A method that is not better than
-        all baselines by the first metric that ranks is in brackets."""
-        summary = self.summary()
-        ranking = next((m for m in self.metrics if self._better(m)), None)
+        all baselines by the first metric that ranks is in brackets. Letters follow intervals."""
+        summary, grey = self.summary(), self.grey()
         rows = [["", *self.metrics]]
         for name in self.methods:
-            grey = self.baselines[name] or (ranking is not None and not self.beats_baselines(name, ranking))
             cells = [summary[metric][name] for metric in self.metrics]
-            shown = ("-" if math.isnan(c.mean) else f"{c.mean:.3f} [{c.low:.3f}, {c.high:.3f}]" for c in cells)
-            rows.append([f"({name})" if grey else name, *shown])
+            texts = ("-" if math.isnan(c.mean) else _text(c) for c in cells)
+            rows.append([f"({name})" if name in grey else name, *texts])
         return rows
+
+    def notes(self) -> list[str]:
+        """What the table does not say: what letters mean, values that are not defined, methods that were left out."""
+        notes = [SHARED] if len(self._ours()) > 1 and any(map(self._better, self.metrics)) else []
+        notes += [f"{m}: {n} images without a value" for m in self.metrics if (n := self.undefined(m))]
+        notes += [f"Left out: {name} ({why})" for name, why in self.about.get("left_out", {}).items()]
+        return notes + ([f"Cut to {self.about['images']} images by minutes=."] if "images" in self.about else [])
 
     def __str__(self) -> str:
         rows = self.rows()
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        notes = [f"{m}: {n} images without a value" for m in self.metrics if (n := self.undefined(m))]
-        notes += [f"Left out: {name} ({why})" for name, why in self.about.get("left_out", {}).items()]
-        if "images" in self.about:
-            notes.append(f"Cut to {self.about['images']} images by minutes=.")
-        return "\n".join([*lines, *notes, self.conclusion()])
+        return "\n".join([*lines, *self.notes(), self.conclusion()])
+
+    def plot(self, kind: str = "intervals", metric: str | None = None) -> "Figure":
+        """A matplotlib figure.
+
+        Args:
+            kind: "intervals": for each metric the means of methods with their 95 % intervals as bars, and what chance
+                and the oracle reach. "curves": the mean curve of each method with the 95 % interval of the mean, and
+                that of random maps in grey. "cd": the mean ranks of methods, with a line through those that cannot be
+                told apart. What is not better than all baselines is grey (see `grey`).
+            metric: None takes all for intervals, the first one with curves, and the headline metric for ranks.
+
+        Raises:
+            InputError: there is no such kind or metric, or the metric has no curves or ranks.
+            BackendError: matplotlib is not installed.
+        """
+        if metric is not None:
+            self._number("metric", metric, self.metrics)
+        if kind == "intervals":
+            return charts.intervals(panels.intervals(self, self.metrics if metric is None else [metric]))
+        if kind == "curves":
+            first = next((name for name, found in self.curves.items() if found), self.metrics[0])
+            return charts.curves(panels.curves(self, metric or first))
+        if kind == "cd":
+            return charts.groups(panels.ranks(self, metric or self.headline() or self.metrics[0]))
+        raise InputError(f'No plot is named {kind!r}. There are: "intervals", "curves", "cd".')
+
+    def to_html(self, path: Any, images: Any = None, names: Sequence[str] | None = None) -> Path:
+        """Write a report to one HTML file that loads nothing: the conclusion, a table that can be sorted, intervals as
+        bars, curves over the band of random maps, settings, and images.
+
+        Args:
+            images: (N, H, W, C), the images. The six on which methods disagree most by the headline metric are shown,
+                small; None shows none.
+            names: (N,), the images' names; None takes their numbers.
+
+        Raises:
+            InputError: images or names are too few.
+            BackendError: images came, and pillow is not installed. OutputError: the file cannot be written.
+        """
+        text = report.page_of(self, images, names)
+        return output.write(Path(path), lambda file: file.write(text.encode()))
 
     def to_csv(self, path: Any) -> None:
-        """Write a line for each value: method, metric, image, unit, value."""
+        """Write a line for each value: method, metric, image, unit, value, group."""
         with Path(path).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(["method", "metric", "image", "unit", "value"])
+            writer.writerow(COLUMNS)
             writer.writerows(self._lines())
 
     def to_pandas(self) -> Any:
-        """A `pandas.DataFrame` with the columns method, metric, image, unit and value. It needs pandas."""
-        import pandas
+        """A `pandas.DataFrame` with a row for each value, and the columns method, metric, image, unit, value and group.
+        Without `groups=`, each image is a group, by its number.
 
-        return pandas.DataFrame(list(self._lines()), columns=["method", "metric", "image", "unit", "value"])
+        Raises:
+            BackendError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise BackendError(
+                'Tables need pandas, which is missing: pip install "keras-explainable[tables]"'
+            ) from None
+        return pandas.DataFrame(list(self._lines()), columns=COLUMNS)
 
     def _lines(self) -> Iterable[tuple]:
-        for index, value in np.ndenumerate(self.values):
-            yield self.methods[index[0]], self.metrics[index[1]], index[2], index[3], float(value)
+        groups = (numbered(None, self.values.shape[2]) if self.groups is None else self.groups).tolist()
+        for (row, column, image, unit), value in np.ndenumerate(self.values):
+            yield self.methods[row], self.metrics[column], image, unit, float(value), groups[image]
+
+    def _ours(self) -> list[str]:
+        """The methods that are no baselines."""
+        return [name for name in self.methods if not self.baselines[name]]
 
     def _better(self, metric: str) -> str:
         self._number("metric", metric, self.metrics)
@@ -207,3 +320,7 @@ class Evaluation:
 def _listed(names: Iterable[str], order: list[str]) -> str:
     found = [name for name in order if name in set(names)]
     return found[0] if len(found) == 1 else f"{', '.join(found[:-1])} and {found[-1]}"
+
+
+def _text(cell: Cell) -> str:
+    return f"{cell.mean:z.3f} [{cell.low:z.3f}, {cell.high:z.3f}] {cell.letters}".rstrip()

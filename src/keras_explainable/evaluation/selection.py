@@ -11,11 +11,11 @@ from keras_explainable.errors import InputError
 from keras_explainable.metrics.baselines import oracle
 from keras_explainable.metrics.case import Case
 from keras_explainable.metrics.explained import Explain, Unmodelled
-from keras_explainable.metrics.inputs import maps_of
+from keras_explainable.metrics.inputs import check_parameters, maps_of
 from keras_explainable.metrics.measuring import Measured
 from keras_explainable.metrics.record import METRICS, Need, Record
 
-FEW = ("gradcam", "layercam", "input_x_gradient", "integrated_gradients", "fullgrad", "occlusion")
+FEW = ("gradcam", "layercam", "input_x_gradient", "integrated_gradients", "full_gradients", "occlusion")
 DEFAULT: dict[str, tuple[str, dict[str, Any]]] = {
     "srg": ("srg", {}),
     "srg (blur)": ("srg", {"fill": "blur"}),
@@ -86,7 +86,7 @@ def chosen_methods(methods: Any, seed: int) -> dict[str, Chosen]:
         InputError, MethodNameError: `methods` are not methods.
     """
     if methods is None:
-        methods = [name for name in FEW if name in registry.METHODS]
+        methods = FEW
     if isinstance(methods, str):
         methods = [r.name for r in registry.listed()] if methods == "all" else [methods]
     if not isinstance(methods, Mapping):
@@ -124,6 +124,7 @@ def chosen_metrics(metrics: Any, available: Collection[str]) -> dict[str, Applie
         if known not in METRICS:
             raise InputError(f"No metric is named {known!r}. There are: {', '.join(METRICS)}.")
         record = METRICS[known]
+        check_parameters(record, params)
         for need in {Need.masks, Need.objects} & record.needs:
             if need not in available:
                 raise InputError(f"{known} needs {need}=, not given here.")

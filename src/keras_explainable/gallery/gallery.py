@@ -1,4 +1,4 @@
-"""The demo: explain the sample scenes by every method, and judge the maps by the scenes' masks."""
+"""The demo: explain the sample scenes by every method, and evaluate the maps by the scenes' masks."""
 
 import inspect
 import time
@@ -21,6 +21,7 @@ BATCH = 16
 MOST = 1000  # the largest number of scenes: all maps are kept in memory, and a picture of each is written
 JUDGED = 48  # objects on which the embedded model's maps are judged, shown or not
 FEW = 16  # of these, for methods that repeat
+JUDGES = ("pointing_game", "mass_accuracy")  # where a map's largest value lies, and where its positive values do
 REFERENCES = 8  # other scenes: the baselines of methods that average over all of their `baselines`
 # The most repetitions, by what a method needs, to keep the demo short.
 DRAWS = {ke.registry.Need.GRADIENT: 16, ke.registry.Need.BLACK_BOX: 200}
@@ -95,7 +96,7 @@ def make(
     rows, left_out = run_all(loaded, objects, len(shown), progress, DRAWS, embedded)
     rows = [replace(row, maps=row.maps[: len(shown)]) for row in rows]
     pictures = [path for row in rows for path in save_pictures(row, shown, place)]
-    rows += baselines(objects.masks)
+    rows += baselines(loaded.model, objects)
     lead, notes = words(loaded.model, objects, shown, embedded)
     notes = [*notes, *tables.left_out(left_out)]
     page = report(TITLE, lead, subjects_of(loaded, shown), rows, notes)
@@ -191,33 +192,33 @@ def run(
             getattr(ke, name)(model, batch.inputs, batch.units, batch_size=BATCH, verbose=0, **params)[1][..., 0]
         )
         seconds.append((time.perf_counter() - before) / len(batch))
-    points, mass = judge(np.concatenate(maps), objects.masks)
+    found = np.concatenate(maps)
+    points, mass = judged(model, objects, {name: found})[name]
     per_map = float(np.mean(seconds[1:] or seconds))
-    return Row(name, about.family, about.summary, about.reference, per_map, points, mass, np.concatenate(maps))
+    return Row(name, about.family, about.summary, about.reference, per_map, points, mass, found)
 
 
-def judge(maps: np.ndarray, masks: np.ndarray) -> tuple[float, float]:
-    """Judge maps (M, H, W) by masks: return the mean share of maxima, and of positive values, inside the masks.
-
-    If several maxima are equal, each counts in part, so that a constant map scores like a random pixel.
-    """
-    space = (1, 2)
-    peaks = maps == maps.max(axis=space, keepdims=True)
-    points = (peaks & masks).sum(axis=space) / peaks.sum(axis=space)
-    positive = np.maximum(maps, 0)
-    positive = np.where(positive.any(axis=space, keepdims=True), positive, 1)
-    mass = (positive * masks).sum(axis=space) / positive.sum(axis=space)
-    return float(points.mean()), float(mass.mean())
+def judged(model: Any, objects: Objects, maps: Mapping[str, np.ndarray]) -> dict[str, list[float | None]]:
+    """Return, for each row of maps (M, H, W), the means of `JUDGES` over the objects; None where none has a value."""
+    rows = {name: found[..., None] for name, found in maps.items()}
+    found = ke.evaluate(
+        model, objects.inputs, objects.units, rows, JUDGES, objects.masks, baselines=False, batch_size=BATCH, verbose=0
+    )
+    cells = found.summary()
+    means = {name: [cells[metric][name].mean for metric in JUDGES] for name in rows}
+    return {name: [None if np.isnan(mean) else mean for mean in each] for name, each in means.items()}
 
 
-def baselines(masks: np.ndarray) -> list[Row]:
+def baselines(model: Any, objects: Objects) -> list[Row]:
     """Return the rows of two baselines that ignore the image: a random pixel and the centre pixel."""
-    area = float(masks.mean(axis=(1, 2)).mean())
-    centre = masks[:, masks.shape[1] // 2, masks.shape[2] // 2]
-    return [
-        Row("random pixel", "chance", "The share of the image that the object covers.", points=area, mass=area),
-        Row("centre pixel", "chance", "The pixel in the middle of every image.", points=float(centre.mean())),
-    ]
+    same, centre = np.ones(objects.masks.shape, "float32"), np.zeros(objects.masks.shape, "float32")
+    centre[:, objects.masks.shape[1] // 2, objects.masks.shape[2] // 2] = 1
+    found = judged(model, objects, {"random pixel": same, "centre pixel": centre})
+    said = {
+        "random pixel": "The share of the image that the object covers.",
+        "centre pixel": "The pixel in the middle of every image.",
+    }
+    return [Row(name, "chance", text, points=found[name][0], mass=found[name][1]) for name, text in said.items()]
 
 
 def subjects_of(loaded: loading.Loaded, objects: Objects) -> list[Subject]:
@@ -272,7 +273,8 @@ def words(model: Any, objects: Objects, shown: Objects, embedded: bool) -> tuple
         "(the highest 1 % of the values share one colour).",
         f"Each method is judged on {len(objects)} maps. Methods that repeat are judged on {FEW} and those shown, with "
         f"fewer repetitions than by default (at most {max(DRAWS.values())}). Peak on object: how often the map's "
-        "largest value lies on the object. Mass on object: the share of the map's positive values that lies there. "
+        "largest value lies on the object (pointing_game). Mass on object: the share of the map's positive values that "
+        "lies there (mass_accuracy). "
         f"deep_shap uses {REFERENCES} other scenes as baselines.",
         "A random pixel and the centre pixel show what is reached without looking at the image. " + timed,
     ]

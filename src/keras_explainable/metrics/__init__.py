@@ -81,4 +81,6 @@ from keras_explainable.metrics.subsets import mu_fidelity as mu_fidelity
 from keras_explainable.metrics.subsets import non_sensitivity as non_sensitivity
 from keras_explainable.metrics.subsets import sensitivity_n as sensitivity_n
 
+from keras_explainable.evaluation.check import check as check  # last: it evaluates by these  # isort: skip
+
 list = listed  # `ke.metrics.list()`

@@ -73,9 +73,13 @@ def oracle(case: Case, units: int) -> np.ndarray:
     if case.objects is None:
         assert case.masks is not None
         return case.masks.astype("float32")
-    masks, losses = case.objects[0], np.nan_to_num(effects(case, units))
+    return spread(case.objects[0], effects(case, units))
+
+
+def spread(masks: np.ndarray, losses: np.ndarray) -> np.ndarray:
+    """Maps (B, *S, K) of losses (B, K, O), each spread evenly over its object's pixels, masks (B, O, *S)."""
     areas = np.maximum(masks.reshape(*masks.shape[:2], -1).sum(axis=-1), 1)
-    return np.einsum("bko,bo...->b...k", losses / areas[:, None], masks).astype("float32")
+    return np.einsum("bko,bo...->b...k", np.nan_to_num(losses) / areas[:, None], masks).astype("float32")
 
 
 def blurred(maps: np.ndarray, sigma: float) -> np.ndarray:

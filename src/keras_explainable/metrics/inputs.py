@@ -14,18 +14,28 @@ from keras_explainable.metrics.record import Record
 
 def check_own(metric: Record, own: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """Raise if the metric does not take one of the parameters, or needs what was not given."""
-    known = list(inspect.signature(metric.of_case).parameters)[2:]
+    check_parameters(metric, own)
+    names = {"images": "x", "model": "model", "masks": "masks", "objects": "objects", "method": "explain"}
+    missing = [names[need] for need in metric.needs if given.get(need, ()) is None]
+    missing += ["x"] if "model" in metric.needs and given["images"] is None and "x" not in missing else []
+    if missing:
+        raise InputError(f"{metric.name} needs {' and '.join(f'{name}=' for name in sorted(missing))}, not given here.")
+
+
+def check_parameters(metric: Record, own: Mapping[str, Any]) -> None:
+    """Raise if the metric does not take one of the parameters."""
+    known = parameters_of(metric)
     unknown = [name for name in own if name not in known]
     if unknown:
         raise InputError(
             f"{metric.name} takes no {unknown[0]}=. Its parameters: {', '.join(known) or 'none'}; and those of "
             "ke.metrics."
         )
-    names = {"images": "x", "model": "model", "masks": "masks", "objects": "objects", "method": "explain"}
-    missing = [names[need] for need in metric.needs if given.get(need, ()) is None]
-    missing += ["x"] if "model" in metric.needs and given["images"] is None and "x" not in missing else []
-    if missing:
-        raise InputError(f"{metric.name} needs {' and '.join(f'{name}=' for name in sorted(missing))}, not given here.")
+
+
+def parameters_of(metric: Record) -> list[str]:
+    """The names of a metric's own parameters."""
+    return list(inspect.signature(metric.of_case).parameters)[2:]
 
 
 def check_weights(metric: Record, model: Any) -> None:

@@ -63,17 +63,31 @@ def sign_flip(differences: np.ndarray, groups: Any = None, resamples: int = RESA
 
     All sign changes are taken if there are at most `resamples`. Otherwise they are drawn, and the observed one counts
     as one of them."""
+    return float(sign_flips(differences[:, None], groups, resamples, seed)[0])
+
+
+def sign_flips(differences: np.ndarray, groups: Any = None, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+    """The p values (P,) of `sign_flip` for differences (N, P), all columns with the same sign changes."""
     of = numbered(groups, len(differences))
-    sums = np.bincount(of, differences)
-    number, observed = len(sums), abs(sums.sum()) * (1 - 1e-12)
+    number = of.max() + 1
+    sums = np.zeros((number, differences.shape[1]))
+    np.add.at(sums, of, differences)
+    observed = abs(sums.sum(axis=0)) * (1 - 1e-12)
     if number <= 40 and 2**number <= resamples:
         signs = 1 - 2.0 * (np.arange(2**number)[:, None] >> np.arange(number) & 1)
-        return float(np.mean(abs(signs @ sums) >= observed))
-    rng, count = np.random.default_rng(seed), 0
+        return _as_far(signs, sums, observed) / len(signs)
+    rng, count = np.random.default_rng(seed), np.zeros(len(observed))
     for start in range(0, resamples, step := max(1, TOGETHER // number)):
         signs = 1 - 2.0 * rng.integers(0, 2, (min(step, resamples - start), number))
-        count += int((abs(signs @ sums) >= observed).sum())
+        count += _as_far(signs, sums, observed)
     return (1 + count) / (1 + resamples)
+
+
+def _as_far(signs: np.ndarray, sums: np.ndarray, observed: np.ndarray) -> np.ndarray:
+    """How many sign changes (R, G) make each column (G, P) at least as far from 0 as observed (P,)."""
+    step = max(1, TOGETHER // len(signs))
+    parts = [slice(start, start + step) for start in range(0, sums.shape[1], step)]
+    return np.concatenate([(abs(signs @ sums[:, part]) >= observed[part]).sum(axis=0) for part in parts])
 
 
 def holm(p_values: Any) -> np.ndarray:
@@ -176,6 +190,27 @@ def _without_rounding(means: np.ndarray) -> np.ndarray:
     """Means that differ only by the order of a sum are made equal."""
     size = np.abs(means).max()
     return np.round(means / size, 12) if size > 0 else means
+
+
+def told_apart(values: np.ndarray, groups: Any = None, seed: int = 0) -> np.ndarray:
+    """Booleans (M, M): whether one of two methods with values (N, M) is better than the other.
+
+    It is if the interval of the mean difference excludes 0 and the p value of `sign_flip`, adjusted for the number of
+    pairs by `holm`, is at most .05. Fewer than six images or groups tell nothing apart. The number of sign changes
+    grows with the number of pairs, so that an adjusted p value can be small."""
+    of, count = numbered(groups, len(values)), values.shape[1]
+    apart = np.zeros((count, count), bool)
+    if count < 2 or of.max() + 1 < ENOUGH:
+        return apart
+    one, other = np.triu_indices(count, 1)
+    means = resampled_means(values, of, seed=seed)
+    parts = np.array_split(np.arange(len(one)), -(-len(one) * len(means) // TOGETHER))
+    low, high = np.concatenate(
+        [np.quantile(means[:, one[part]] - means[:, other[part]], [0.025, 0.975], axis=0) for part in parts], axis=1
+    )
+    p = holm(sign_flips(values[:, one] - values[:, other], of, max(RESAMPLES, 40 * len(one)), seed))
+    apart[one, other] = ((low > 0) | (high < 0)) & (p <= 0.05)
+    return apart | apart.T
 
 
 def letters(differ: Any) -> list[str]:

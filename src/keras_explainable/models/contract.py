@@ -66,8 +66,8 @@ class LayerMath(Protocol):
         """By how many places a convolution shrinks its input at each end of an axis."""
 
     def geometry(self, call: Call, axis: int, old: int, new: int) -> tuple[float, float] | None:
-        """For a spatial axis of size `old`, the step between the cells that a call makes of it and the centre of the
-        first one, both in input cells; None if unknown."""
+        """For a spatial axis of size `old`, the distance between the centres of a call's output cells, and the centre
+        of the first one, both in input cells; None if unknown."""
 
 
 class Adapter(Protocol):
@@ -149,7 +149,7 @@ class Adapter(Protocol):
         """Drop what was found by running the model."""
 
     def structure(self) -> tuple:
-        """What the model is made of, as far as a compiled run depends on it, as a value that compares."""
+        """The layers and settings that a compiled run depends on, as a value that can be compared."""
 
     def input_shape(self) -> tuple | None:
         """The shape of images that the model was built for, if it declares one."""

@@ -75,7 +75,9 @@ def figure(
     above = _colors([c for c in covers if c is not None], overlay_cmap, UNSIGNED, signed, shared)
 
     figsize = figsize or _figsize(rows, cols, pictures + covers, any(labels))
-    canvas, axes = _canvas(rows, cols, figsize, (subplots_ws, subplots_hs))
+    drawn, axes = canvas(rows, cols, figsize, (subplots_ws, subplots_hs))
+    for axis in axes.flat:
+        axis.set_axis_off()
     for axis, picture, cover, label in zip(axes.flat, pictures, covers, labels, strict=False):
         if picture is not None:
             _draw(axis, picture, alone, cmap)
@@ -84,16 +86,16 @@ def figure(
             extent = (-0.5, width - 0.5, height - 0.5, -0.5)  # a coarse map is stretched over the whole image
             axis.imshow(cover, alpha=overlay_alpha, extent=extent, interpolation="bilinear", **above.style(cover))
         axis.set_title(label, fontsize="small")
-    return canvas
+    return drawn
 
 
-def save(canvas: "Figure", to_file: str | Path | None = None, to_buffer: BinaryIO | None = None) -> None:
+def save(drawn: "Figure", to_file: str | Path | None = None, to_buffer: BinaryIO | None = None) -> None:
     """Write a figure to a file, in the format of its suffix, creating its folder; and as PNG to a binary buffer."""
     if to_file is not None:
         Path(to_file).parent.mkdir(parents=True, exist_ok=True)
-        canvas.savefig(to_file)
+        drawn.savefig(to_file)
     if to_buffer is not None:
-        canvas.savefig(to_buffer, format="png")
+        drawn.savefig(to_buffer, format="png")
 
 
 def _grid(count: int, rows: int | None, cols: int | None) -> tuple[int, int]:
@@ -139,23 +141,26 @@ def _figsize(rows: int, cols: int, pictures: list[Any], titled: bool) -> tuple[f
     return 2.0 * cols, rows * (2.0 * min(max(height / width, 0.25), 4) + 0.25 * titled)
 
 
-def _canvas(rows: int, cols: int, figsize: tuple, space: tuple) -> tuple["Figure", np.ndarray]:
-    """Return a figure and its axes without pyplot. Notebooks show it even if pyplot was never imported."""
+def canvas(
+    rows: int, cols: int, figsize: tuple[float, float], space: tuple[float, float] = (0, 0)
+) -> tuple["Figure", np.ndarray]:
+    """Return a figure and its axes without pyplot. Notebooks show it even if pyplot was never imported.
+
+    Raises: BackendError: matplotlib is not installed.
+    """
     try:
         from matplotlib.figure import Figure
         from matplotlib.layout_engine import ConstrainedLayoutEngine
     except ImportError:
         raise BackendError('Figures need matplotlib, which is missing: pip install "keras-explainable[viz]"') from None
     layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=space[0], hspace=space[1])
-    canvas: Any = Figure(figsize=figsize, layout=layout)
-    axes = canvas.subplots(rows, cols, squeeze=False)
-    for axis in axes.flat:
-        axis.set_axis_off()
-    canvas._repr_png_ = functools.partial(_png, canvas)
-    return canvas, axes
+    drawn: Any = Figure(figsize=figsize, layout=layout)
+    axes = drawn.subplots(rows, cols, squeeze=False)
+    drawn._repr_png_ = functools.partial(_png, drawn)
+    return drawn, axes
 
 
-def _png(canvas: "Figure") -> bytes:
+def _png(drawn: "Figure") -> bytes:
     buffer = io.BytesIO()
-    save(canvas, to_buffer=buffer)
+    save(drawn, to_buffer=buffer)
     return buffer.getvalue()

@@ -1,20 +1,15 @@
 """A report in one HTML file: the maps of methods x images, how often they point at the object, a table of methods."""
 
-import base64
-import html
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 from itertools import groupby
-from pathlib import Path
-from string import Template
 
 import numpy as np
 
-from keras_explainable.errors import InputError, printable
+from keras_explainable.errors import InputError
 from keras_explainable.viz import data_uris
 from keras_explainable.viz.image import as_map, peak, to_rgb
+from keras_explainable.viz.page import escape, page
 
 # The mark of a peak, around (0, 0): a ring if it is on the object or the object is unknown, else a cross.
 RING, CROSS = '<circle r="3.4"/>', '<path d="M-3 -3L3 3M3 -3L-3 3"/>'
@@ -79,19 +74,7 @@ def report(title: str, lead: str, subjects: Sequence[Subject], rows: Sequence[Ro
         "notes": "".join(f"<li>{escape(note)}</li>" for note in notes),
         "truth": "truth" if any(map(_known, subjects)) else "no-truth",
     }
-    template = Path(__file__).with_name("html_report.html").read_text(encoding="utf-8")
-    return Template(template).substitute(parts, script_hash=_hash_of_script(template))
-
-
-def escape(text: str) -> str:
-    """Escape foreign text, such as the name of a file, so that HTML shows it as it is."""
-    return html.escape(printable(text))
-
-
-def _hash_of_script(template: str) -> str:
-    """Return the hash of the report's script, the only one that its Content-Security-Policy lets the browser run."""
-    (script,) = re.findall(r"<script>(.*?)</script>", template, re.DOTALL)
-    return "sha256-" + base64.b64encode(sha256(script.encode()).digest()).decode()
+    return page("html_report", parts)
 
 
 def _known(subject: Subject) -> bool:

@@ -107,8 +107,8 @@ def test_a_unit_by_number_or_name(photo, tmp_path, unit, scenes):
 
 def test_the_predicted_unit_is_the_highest(photo, tmp_path):
     out = ["--out", tmp_path, "--overwrite"]
-    told = [run("explain", photo, "--unit", unit, *out).stdout for unit in ("predicted", "top-1", "top")]
-    assert told[0] == told[1] == told[2] and "photo_gradcam.png" in told[0]
+    printed = [run("explain", photo, "--unit", unit, *out).stdout for unit in ("predicted", "top-1", "top")]
+    assert printed[0] == printed[1] == printed[2] and "photo_gradcam.png" in printed[0]
     assert run("compare", photo, "-m", "gradcam", "--unit", "predicted", "--out", tmp_path).exit_code == 0
 
 
@@ -152,8 +152,10 @@ def test_layers_lists_what_can_be_explained_with_shapes():
 def test_layers_takes_its_model_as_the_others_do(tmp_path):
     images = keras.Input((8, 8, 3))
     keras.Model(images, keras.layers.Conv2D(2, 3, name="mine")(images)).save(tmp_path / "model.keras")
-    told, named = run("layers", "--model", tmp_path / "model.keras"), run("layers", tmp_path / "model.keras")
-    assert told.exit_code == 0 and told.stderr == "" and told.stdout == named.stdout and "mine" in told.stdout
+    printed, named = run("layers", "--model", tmp_path / "model.keras"), run("layers", tmp_path / "model.keras")
+    assert (
+        printed.exit_code == 0 and printed.stderr == "" and printed.stdout == named.stdout and "mine" in printed.stdout
+    )
     none = run("layers")
     assert none.stdout == run("layers", "demo").stdout and "embedded network" in none.stderr
     fails(run("layers", "demo", "--model", "VGG16"), 2, "MODEL and --model are the same", "'demo'", "'VGG16'")
@@ -196,8 +198,8 @@ def test_a_models_file_and_its_scale(photo, tmp_path):
     words = ["explain", photo, "--model", path, "--unit", 1, "--out", tmp_path, "--overwrite"]
     guessed = run(*words)
     assert guessed.exit_code == 0 and "guess" in guessed.stderr and "unit 1" in guessed.stdout
-    told = run(*words, "--scale", "unit")
-    assert told.exit_code == 0 and told.stderr == "" and told.stdout == guessed.stdout
+    printed = run(*words, "--scale", "unit")
+    assert printed.exit_code == 0 and printed.stderr == "" and printed.stdout == guessed.stdout
     raw = run(*words, "--scale", "raw")
     assert raw.stdout != guessed.stdout
 
@@ -212,8 +214,8 @@ def test_the_demo_writes_pictures_a_report_and_a_table(tmp_path, monkeypatch):
     monkeypatch.setattr(ke.registry, "METHODS", methods | {"refusing": refused})
     result = run("demo", "--out", tmp_path / "demo", "--images", 2)
     assert result.exit_code == 0, result.output
-    told = "Left out: refusing: Nothing fits."
-    assert told in result.stdout and f"<li>{told}</li>" in (tmp_path / "demo" / "report.html").read_text("utf-8")
+    printed = "Left out: refusing: Nothing fits."
+    assert printed in result.stdout and f"<li>{printed}</li>" in (tmp_path / "demo" / "report.html").read_text("utf-8")
     names = {path.name for path in (tmp_path / "demo").iterdir()}
     assert names == {f"scene-0{i}_{m}.png" for i in (1, 2) for m in methods} | {"report.html"}
     rows = {line.split("  ")[0]: line for line in result.stdout.splitlines()}
@@ -224,19 +226,27 @@ def test_the_demo_writes_pictures_a_report_and_a_table(tmp_path, monkeypatch):
     assert "at most 16 times (gradient) or 200 times (black box)" in caption and "docs/methods.md" in caption
 
 
-def test_the_judge_counts_peaks_and_mass():
-    from keras_explainable.gallery.gallery import baselines, judge
+def test_maps_are_evaluated_by_their_peaks_and_mass():
+    from keras_explainable.gallery import gallery
 
-    masks = np.zeros((3, 4, 4), bool)
+    masks = np.zeros((4, 4, 4), bool)
     masks[:, :2, :2] = True
-    maps = np.zeros((3, 4, 4))
+    maps = np.zeros((4, 4, 4))
     maps[0, 0, 0], maps[0, 3, 3] = 3, 1  # peak on it, 3/4 of the mass
     maps[1, 1, 3], maps[1, 1, 1], maps[1, 2, 2] = 2, 1, -9  # peak beside it, 1/3 of the mass
-    points, mass = judge(maps, masks)  # the last is constant: a random pixel's 4/16 for both
-    assert points == pytest.approx((1 + 0 + 0.25) / 3)
-    assert mass == pytest.approx((0.75 + 1 / 3 + 0.25) / 3)
-    random, centre = baselines(masks)
-    assert (random.points, random.mass, centre.points) == (0.25, 0.25, 0.0)
+    maps[2] = 5  # constant: a random pixel's 4/16 for both
+    images = np.zeros((4, 4, 4, 3), "float32")
+    zero = np.zeros(4, int)
+    objects = gallery.Objects(zero, images, images, zero, masks, zero)
+
+    def model(x):
+        return np.asarray(x).sum(axis=(1, 2))
+
+    found = gallery.judged(model, objects, {"mine": maps})  # the last has no positive value: no mass
+    assert found["mine"] == pytest.approx([(1 + 0 + 0.25 + 0.25) / 4, (0.75 + 1 / 3 + 0.25) / 3])
+    assert gallery.judged(model, objects, {"none": 0 * maps})["none"] == [0.25, None]
+    random, centre = gallery.baselines(model, objects)
+    assert (random.points, random.mass, centre.points, centre.mass) == (0.25, 0.25, 0.0, 0.0)
 
 
 # Errors.
@@ -326,13 +336,13 @@ def test_compare_puts_methods_side_by_side(photo, tmp_path):
 
 
 def test_compare_with_few_repetitions_tells_what_is_done(photo, tmp_path, monkeypatch):
-    asked = {}
+    called = {}
     for name in ("rise", "scorecam", "gradcam"):
         plain = getattr(ke, name)
         monkeypatch.setattr(
             ke,
             name,
-            lambda *args, name=name, plain=plain, **given: asked.setdefault(name, given) and plain(*args, **given),
+            lambda *args, name=name, plain=plain, **given: called.setdefault(name, given) and plain(*args, **given),
         )
     words = ["compare", photo, "-m", "gradcam", "-m", "rise", "-m", "scorecam", "--repetitions", 3]
     made = run(*words, "--out", tmp_path / "out")
@@ -342,15 +352,15 @@ def test_compare_with_few_repetitions_tells_what_is_done(photo, tmp_path, monkey
         ("2/3", "rise"),
         ("3/3", "scorecam"),
     ]
-    assert asked["rise"]["repetitions"] == asked["scorecam"]["max_channels"] == 3 and set(asked["gradcam"]) == {
+    assert called["rise"]["repetitions"] == called["scorecam"]["max_channels"] == 3 and set(called["gradcam"]) == {
         "verbose"
     }
 
 
 def test_scores_are_the_images_own_whatever_a_method_sees(photo, tmp_path):
     out = ["--out", tmp_path / "out", "--unit", "1"]
-    told = run("explain", photo, "-m", "gradients", "-m", "smoothgrad", *out).stdout.splitlines()
-    scores = {line.split()[1]: line.split()[-1] for line in told if "_" in line and ".png" in line}
+    printed = run("explain", photo, "-m", "gradients", "-m", "smoothgrad", *out).stdout.splitlines()
+    scores = {line.split()[1]: line.split()[-1] for line in printed if "_" in line and ".png" in line}
     assert scores["gradients"] == scores["smoothgrad"] and abs(float(scores["gradients"])) > 0.1
 
 

@@ -1,6 +1,8 @@
 """`keras-explainable evaluate` and `metrics`."""
 
 import csv
+import html
+import re
 
 import numpy as np
 import pytest
@@ -42,7 +44,8 @@ def test_metrics_are_listed_with_what_they_need():
 
 @slow
 def test_a_folder_without_masks_is_answered_in_words(folder, tmp_path):
-    result = run("evaluate", folder, *FEW, "--csv", tmp_path / "values.csv")
+    files = ["--csv", tmp_path / "values.csv", "--html", tmp_path / "report.html"]
+    result = run("evaluate", folder, *FEW, *files)
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[0].split() == ["srg"] and "gradcam" in lines[1]
@@ -54,6 +57,13 @@ def test_a_folder_without_masks_is_answered_in_words(folder, tmp_path):
     expected = ke.metrics.srg(model, x, "predicted", maps).values[:, 0]
     found = [float(r["value"]) for r in rows if r["method"] == "gradcam"]
     np.testing.assert_allclose(found, expected, atol=1e-4)
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert lines[-1] in html.unescape(page) and sorted(re.findall(r'alt="(.*?)"', page)) == ["0.png", "1.png", "2.png"]
+    assert f"{np.mean(found):.3f} <small>[" in page
+    (tmp_path / "values.csv").unlink()
+    again = run("evaluate", folder, *FEW, *files)
+    assert again.exit_code == 1 and "report.html exists: add --overwrite" in " ".join(again.stderr.split())
+    (tmp_path / "values.csv").touch()
     again = run("evaluate", folder, *FEW, "--csv", tmp_path / "values.csv")
     assert again.exit_code == 1 and "exists: add --overwrite" in again.stderr
 

@@ -1,6 +1,7 @@
 """`ke.evaluate`: the same values as metrics alone, once what is shared, and what it concludes."""
 
 import csv
+import sys
 
 import keras
 import numpy as np
@@ -103,6 +104,25 @@ def test_the_table_the_oracle_and_the_files(tmp_path):
     assert cell.mean == pytest.approx(found.values[sobel, 0].mean()) and cell.low <= cell.mean <= cell.high
 
 
+def test_a_data_frame_has_a_row_for_each_value():
+    pandas = pytest.importorskip("pandas")
+    groups = np.array(["x", "x", "y", "y", "z", "z"])
+    found = evaluate(groups=groups, baselines=False)
+    frame = found.to_pandas()
+    assert list(frame.columns) == ["method", "metric", "image", "unit", "value", "group"]
+    means = frame.pivot_table("value", "method", "metric")
+    assert means["srg"]["gradcam"] == pytest.approx(found.summary()["srg"]["gradcam"].mean)
+    assert frame[frame.group == "y"].image.unique().tolist() == [2, 3]
+    assert evaluate(["gradcam"], baselines=False).to_pandas().eval("group == image").all()
+    assert isinstance(frame, pandas.DataFrame) and len(frame) == found.values.size
+
+
+def test_without_pandas_its_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ke.errors.BackendError, match=r"pip install \"keras-explainable\[tables\]\""):
+        evaluate(["gradcam"], baselines=False).to_pandas()
+
+
 def test_verdicts_and_conclusion():
     rng = np.random.default_rng(0)
     base = rng.normal(0.5, 0.1, (40, 1))
@@ -126,6 +146,19 @@ def test_verdicts_and_conclusion():
     assert found.undefined("srg") == 1 and np.isnan(found.of("srg")[:, 3]).all()
     with pytest.raises(ke.errors.InputError, match="No method is named 'd' here"):
         found.compare("a", "d", "srg")
+
+
+def test_methods_that_cannot_be_told_apart_share_a_letter():
+    rng = np.random.default_rng(0)
+    base, few = rng.normal(0.5, 0.1, (40, 1)), rng.normal(0, 0.1, (40, 1))
+    values = np.stack([base - 0.3, base, base + 0.001 * rng.normal(size=base.shape), few])[:, None]
+    known = {"a": False, "b": False, "c": False, "uniform_noise": True}
+    applied = evaluate(["gradcam"]).applied
+    found = ke.evaluation.Evaluation(values, list(known), ["srg"], known, applied)
+    assert [cell.letters for cell in found.summary()["srg"].values()] == ["b", "a", "a", ""]
+    lines = str(found).splitlines()
+    assert [line.split("] ")[1:] for line in lines[1:5]] == [["b"], ["a"], ["a"], []]
+    assert lines[5] == "Methods with the same letter cannot be told apart by that metric."
 
 
 def test_minutes_cut_the_images():

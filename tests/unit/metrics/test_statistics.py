@@ -139,6 +139,29 @@ def test_letters_say_what_cannot_be_told_apart():
             assert bool(set(found[a]) & set(found[b])) != differ[a, b]
 
 
+def test_methods_are_told_apart_as_pairs_are_compared():
+    rng = np.random.default_rng(1)
+    base = rng.normal(size=(20, 1))
+    values = np.concatenate([base + 1, base + rng.normal(0, 0.1, (20, 1)), base, rng.normal(size=(20, 1))], axis=1)
+    groups = np.repeat(np.arange(10), 2)
+    pairs = [(a, b) for a in range(4) for b in range(a)]
+    each = [s.compare(values[:, a], values[:, b], 0, groups=groups) for a, b in pairs]
+    sure = [
+        f.verdict in ("better", "worse") and p <= 0.05 for f, p in zip(each, s.holm([f.p for f in each]), strict=True)
+    ]
+    found = s.told_apart(values, groups)
+    assert [bool(found[pair]) for pair in pairs] == sure and found[0, 1] and not found[1, 2]
+    assert not s.told_apart(values[:5]).any() and s.told_apart(values[:, :1]).tolist() == [[False]]
+    alone = [s.sign_flip(column, groups, 100) for column in values.T]
+    np.testing.assert_array_equal(s.sign_flips(values, groups, 100), alone)
+
+
+def test_many_methods_can_be_told_apart():
+    """Of 45 methods, 990 pairs, so that the least p value of 10 000 sign changes would be too large."""
+    values = np.arange(45) + np.random.default_rng(1).normal(0, 0.05, (30, 45))
+    assert s.told_apart(values).sum() == 45 * 44
+
+
 def test_ranks_have_intervals():
     values = RNG.normal([[0.0, 0.01, 3.0]], 1, (60, 3))
     ranks = s.rank_intervals(values)

@@ -76,6 +76,11 @@ def page(subjects, rows):
     return report("A title", "What <b>it</b> is", subjects, rows, ["First note"])
 
 
+def test_the_script_sorts_and_enlarges(page):
+    script = page.split("<script>")[1]
+    assert all(words in script for words in ("// Sort the methods", "// Enlarge", 'one("#theme")', 'one("#heat")'))
+
+
 def test_nothing_is_loaded_from_elsewhere(page):
     assert not re.search(r"https?://|@import|<link|<script[^>]+src|<iframe", page)
     for tag, attributes in Page(page).tags:

@@ -1,5 +1,5 @@
-"""The adapter of plain `torch.nn.Module`s. During a run, hooks on the modules concerned show their signals to the
-running thread (see `hooks`)."""
+"""The adapter of plain `torch.nn.Module`s. During a run, hooks on the modules concerned pass their signals to the
+thread that runs the model (see `hooks`)."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext

@@ -1,0 +1,39 @@
+"""A page in one HTML file: what all reports share, such as tables that can be sorted, around what is of one of them."""
+
+import base64
+import html
+import re
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from string import Template
+
+from keras_explainable.errors import printable
+
+
+def page(name: str, parts: Mapping[str, str]) -> str:
+    """Return the page `name`.html inside of page.html, with `parts`, which are HTML: "title", and those it names.
+
+    The Content-Security-Policy lets the browser run the page's script and no other, and load nothing."""
+    own = _file(name)
+    template = _file("page").replace("${body}", re.sub(r"<(style|script)>.*?</\1>\n", "", own, flags=re.DOTALL))
+    for tag in ("style", "script"):
+        template = template.replace(f"${{{tag}}}", _inside(tag, own))
+    script = _inside("script", template).encode()
+    digest = "sha256-" + base64.b64encode(sha256(b"\n" + script).digest()).decode()
+    return Template(template).substitute(parts, script_hash=digest)
+
+
+def escape(text: object) -> str:
+    """Escape foreign text, such as the name of a file, so that HTML shows it as it is."""
+    return html.escape(printable(text))
+
+
+def _file(name: str) -> str:
+    return Path(__file__).with_name(f"{name}.html").read_text(encoding="utf-8")
+
+
+def _inside(tag: str, text: str) -> str:
+    """What stands between the lines of a tag that is there once; nothing if it is not there."""
+    found = re.findall(rf"<{tag}>\n(.*?)</{tag}>", text, re.DOTALL)
+    return found[0] if found else ""
