@@ -128,7 +128,7 @@ class Evaluation:
         return self._mean("oracle", metric)
 
     def _mean(self, name: str, metric: str) -> float | None:
-        if name not in self.methods or self.undefined(metric) == self.values.shape[2]:
+        if name not in self.methods or not self.has(name, metric):
             return None
         return float(np.nanmean(self.of(metric)[self.methods.index(name)]))
 
