@@ -37,7 +37,7 @@ def drawn(value: np.ndarray, how: str, seed: int, number: int) -> np.ndarray:
 def random_weights(view: models.View, how: str, seed: int) -> list[list[tuple]]:
     """For each layer, from the input to the output, its weights and random values of them. The last ones are kept, and
     used again while the weights stay as they are."""
-    layers, model = models.parameters(view), getattr(view.model, "model", view.model)
+    layers, model = models.parameters(view), models.unbind(view.model)[0]
     digest = hashlib.blake2b()
     for layer in layers:
         for parameter in layer:

@@ -186,6 +186,40 @@ def test_random_weights_follow_the_models():
     assert np.array_equal(second, ke.metrics.emprt(network, X, Y, explain="gradients").values)
 
 
+@pytest.mark.parametrize(
+    ("metric", "params", "values"),
+    [
+        ("mprt", {}, [0.29368, 0.08581]),
+        ("emprt", {}, [0.02621, -0.00834]),
+        ("random_logit", {}, [0.11607, 0.02734]),
+        ("max_sensitivity", {}, [0.07516, 0.14264]),
+        ("local_lipschitz", {}, [0.01744, 0.01556]),
+        ("relative_stability", {"of": "signal"}, [0.95076, 2.04455]),
+    ],
+)
+def test_values_are_equal_on_every_backend(metric, params, values):
+    found = getattr(ke.metrics, metric)(model(), X, Y, explain="gradcam", **params)
+    np.testing.assert_allclose(found.values[:, 0], values, atol=1e-4)
+
+
+def test_models_of_several_inputs_and_scores():
+    image, age = keras.Input((8, 8, 3), name="image"), keras.Input((4,), name="age")
+    h = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, activation="relu")(image))
+    network = keras.Model([image, age], keras.layers.Dense(3)(keras.layers.Concatenate()([h, age])))
+    keras_models.randomize(network)
+    rng = np.random.default_rng(0)
+    x = {"image": rng.normal(size=(3, 8, 8, 3)).astype("float32"), "age": rng.normal(size=(3, 4)).astype("float32")}
+    for metric in ("mprt", "random_logit", "max_sensitivity"):
+        given = {"explain": "input_x_gradient", "leaf": "image"}
+        whole = getattr(ke.metrics, metric)(network, x, [0, 1, 2], **given).values
+        parts = getattr(ke.metrics, metric)(network, x, [0, 1, 2], **given, batch_size=2).values
+        assert np.isfinite(whole).all()
+        np.testing.assert_allclose(parts, whole, atol=1e-4)
+    margin = {"score": ke.scores.margin(1, 3), "explain": "gradcam"}
+    assert np.isfinite(ke.metrics.mprt(model(), X, **margin).values).all()
+    assert np.isnan(ke.metrics.random_logit(model(), X, **margin).values).all()  # of one column
+
+
 torch_only = pytest.mark.skipif(BACKEND != "torch", reason="modules are of PyTorch")
 
 
