@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from keras_explainable.viz import data_uris, framing
-from keras_explainable.viz.charts import GREY, Bar, Curves, Intervals, Line, colors
+from keras_explainable.viz.charts import GREY, NAMED, Bar, Curves, Intervals, Line, colors
 from keras_explainable.viz.image import to_rgb
 from keras_explainable.viz.page import escape, page
 
@@ -113,6 +113,8 @@ def _charts(panels: Sequence[Curves]) -> str:
     """The charts of one metric, side by side, and what their colours mean."""
     chosen = colors([line.name for line in panels[0].lines if not line.grey])
     keys = [(line.name, chosen.get(line.name, GREY)) for line in panels[0].lines]
+    if len(keys) > NAMED:
+        keys = [(name, color) for name, color in keys if color != GREY] + [("other methods", GREY)]
     keys += [(panels[0].random.name, "")] if panels[0].random else []
     items = "".join(
         '<li><svg viewBox="0 0 26 12" aria-hidden="true"><line x1="0" x2="26" y1="6" y2="6" '
@@ -140,7 +142,7 @@ def _chart(panel: Curves, chosen: Mapping[str, str]) -> str:
     def drawn(line: Line) -> str:
         known = line is panel.random
         color = chosen.get(line.name, GREY)
-        kind = ' class="random"' if known else ' class="thin"' if line.grey else ""
+        kind = ' class="random"' if known else ' class="thin"' if color == GREY else ""
         paint = "" if known else f' stroke="{color}"'
         return f"<polyline{kind}{paint} points='{points(line.mean)}'><title>{escape(line.name)}</title></polyline>"
 
