@@ -79,9 +79,10 @@ class Ranks:
     letters: dict[str, str] = field(default_factory=dict)
 
 
-def colors(names: Sequence[str]) -> dict[str, str]:
-    """A colour for each of the first names, grey for the others."""
-    return {name: COLORS[n] if n < len(COLORS) else GREY for n, name in enumerate(names)}
+def colors(lines: Sequence[Line]) -> dict[str, str]:
+    """A colour for each of the first lines that are not grey, or for the first ones if all are; grey for the others."""
+    names = [line.name for line in lines if not line.grey] or [line.name for line in lines]
+    return {line.name: GREY for line in lines} | dict(zip(names, COLORS, strict=False))
 
 
 def intervals(panels: Sequence[Intervals]) -> "Figure":
@@ -118,13 +119,13 @@ def curves(panels: Sequence[Curves]) -> "Figure":
     Raises: BackendError: matplotlib is not installed.
     """
     drawn, axes = canvas(1, len(panels), (1.6 + 3.6 * len(panels), 3.6), (0.04, 0))
-    chosen = colors([line.name for line in panels[0].lines if not line.grey])
+    chosen = colors(panels[0].lines)
     for axis, panel in zip(axes.flat, panels, strict=True):
         if panel.random is not None:
             axis.fill_between(panel.share, panel.random.low, panel.random.high, color=GREY, alpha=0.4, linewidth=0)
             axis.plot(panel.share, panel.random.mean, linestyle=":", color=CHANCE, label=panel.random.name)
         for line in panel.lines:
-            color = chosen.get(line.name, GREY)
+            color = chosen[line.name]
             if color == GREY:
                 label = line.name if len(panel.lines) <= NAMED else "_" + line.name
                 axis.plot(panel.share, line.mean, color=GREY, label=label, linewidth=0.9, alpha=0.7, zorder=1.5)

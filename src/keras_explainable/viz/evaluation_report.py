@@ -50,6 +50,7 @@ def report(
             + "</tr>"
             for bars in rows
         ),
+        "oracle_shown": "empty" if all(panel.oracle is None for panel in intervals) else "",
         "notes": "".join(f"<li>{escape(note)}</li>" for note in notes),
         "curves": "\n".join(map(_charts, curves)),
         "curves_shown": "" if curves else "empty",
@@ -111,8 +112,8 @@ def _cell(bar: Bar, panel: Intervals, low: float, high: float) -> str:
 
 def _charts(panels: Sequence[Curves]) -> str:
     """The charts of one metric, side by side, and what their colours mean."""
-    chosen = colors([line.name for line in panels[0].lines if not line.grey])
-    keys = [(line.name, chosen.get(line.name, GREY)) for line in panels[0].lines]
+    chosen = colors(panels[0].lines)
+    keys = list(chosen.items())
     if len(keys) > NAMED:
         keys = [(name, color) for name, color in keys if color != GREY] + [("other methods", GREY)]
     keys += [(panels[0].random.name, "")] if panels[0].random else []
@@ -164,7 +165,7 @@ def _chart(panel: Curves, chosen: Mapping[str, str]) -> str:
         for t in (0, 0.25, 0.5, 0.75, 1)
     )
     axes += f'<text x="{(LEFT + WIDTH) / 2:.0f}" y="{HEIGHT - 4}" text-anchor="middle">share of the pixels</text>'
-    own = [line for line in panel.lines if chosen.get(line.name, GREY) != GREY]  # others would hide that of random maps
+    own = [line for line in panel.lines if chosen[line.name] != GREY]  # others would hide that of random maps
     bands = "".join(map(band, [*([panel.random] if panel.random else []), *own]))
     return (
         f'<figure class="panel chart"><figcaption>{escape(panel.title)}</figcaption>'

@@ -6,6 +6,7 @@ import pytest
 import keras_explainable as ke
 from keras_explainable.evaluation.curves import Curve
 from keras_explainable.evaluation.selection import chosen_metrics
+from keras_explainable.viz import charts
 
 pytest.importorskip("matplotlib")
 KNOWN = {"good": False, "same": False, "poor": False, "uniform_noise": True, "oracle": True}
@@ -56,6 +57,15 @@ def test_curves_are_drawn_with_their_spread_over_the_band_of_random_maps():
         low, high = found.curves["srg"]["uniform_noise"][kind].band
         box = axis.collections[0].get_paths()[0].get_extents()
         np.testing.assert_allclose([box.ymin, box.ymax], [low.min(), high.max()])
+
+
+def test_colours_are_for_what_is_better_than_baselines_if_anything_is():
+    share = np.zeros(2)
+    lines = [charts.Line(name, share, share, share, grey) for name, grey in (("a", True), ("b", False), ("c", True))]
+    assert charts.colors(lines) == {"a": charts.GREY, "b": charts.COLORS[0], "c": charts.GREY}
+    assert charts.colors(lines[::2]) == {"a": charts.COLORS[0], "c": charts.COLORS[1]}
+    many = [charts.Line(str(n), share, share, share) for n in range(9)]
+    assert list(charts.colors(many).values()) == [*charts.COLORS, *[charts.GREY] * 3]
 
 
 def test_mean_ranks_are_joined_by_letters():
