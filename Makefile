@@ -1,5 +1,5 @@
 # make demo    install with one backend, explain the embedded images, write demo/report.html
-# make docs    write docs/methods.md, the page of all methods, anew
+# make docs    write docs/methods.md, the page of all methods, and the README's table of methods anew
 # make test    install all three backends, run the quick tests on each, every method among them (six minutes on two cores)
 # make test-all  the slow tests as well: what a change must pass
 # make test-peers  the tests beside other libraries: zennit, pytorch-grad-cam, scikit-learn, torchvision, KerasHub, tf-keras-vis,

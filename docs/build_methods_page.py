@@ -1,5 +1,7 @@
-"""Build docs/methods.md from the registry: what each method shows, needs and costs, and its maps of two scenes."""
+"""Build docs/methods.md from the registry: what each method shows, needs and costs, and its maps of two scenes. Also
+write the table of methods in the README."""
 
+from collections import Counter
 from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
@@ -21,6 +23,7 @@ FIRST = (
     "rise",
     "attention_relevance",
 )  # one of each family
+START, END = "<!-- methods: written by make docs -->", "<!-- end of methods -->"  # around the table in the README
 HEAD = """# Methods
 
 Written from the registry by `make docs`.
@@ -57,10 +60,18 @@ def write(folder: str | Path = "docs") -> Path:
         HEAD.format(
             judged=len(objects), few=gallery.FEW, references=gallery.REFERENCES, chance=float(objects.masks.mean())
         )
-        + _contents()
+        + f"\n{table()}\n"
     )
     text += "".join(_families(judged))
+    readme = folder.parent / "README.md"
+    readme.write_text(with_table(readme.read_text(encoding="utf-8")), encoding="utf-8")
     return output.write(folder / "methods.md", lambda file: file.write(text.encode()))
+
+
+def with_table(readme: str) -> str:
+    """Return the README with the table of methods that the registry gives."""
+    before, rest = readme.split(START)
+    return f"{before}{START}\n{table('docs/methods.md')}\n{END}{rest.split(END)[1]}"
 
 
 def _first(shown: Any, judged: dict[str, Any]) -> list[tuple[np.ndarray, str]]:
@@ -77,13 +88,23 @@ def _by_family() -> Iterable[tuple[str, list[Any]]]:
         yield heading, list(records)
 
 
-def _contents() -> str:
-    """Return a table with a row for each family and a link to each method."""
-    rows = ["\n| family | methods |", "|---|---|"]
+def table(page: str = "") -> str:
+    """Return a table with a row for each family: a link to each method on the page, and what the family needs and
+    costs."""
+    rows = ["| family | methods `ke.…` | most need | cost |", "|---|---|---|---|"]
     for heading, records in _by_family():
-        links = " ".join(f"[`{record.name}`](#ke{record.name})" for record in records)
-        rows.append(f"| [{heading.removesuffix(' family')}](#{heading.lower().replace(' ', '-')}) | {links} |")
-    return "\n".join(rows) + "\n"
+        links = " ".join(f"[`{record.name}`]({page}#ke{record.name})" for record in records)
+        counts = Counter(need for record in records for need in record.needs)
+        needs = ", ".join(need for need in ke.registry.Need if 2 * counts[need] > len(records))
+        costs = dict.fromkeys(f"`{record.cost}`" for record in sorted(records, key=_passes))
+        ends = dict.fromkeys([*costs][:: max(1, len(costs) - 1)])  # the lowest and the highest
+        family = f"[{heading.removesuffix(' family')}]({page}#{heading.lower().replace(' ', '-')})"
+        rows.append(f"| {family} | {links} | {needs} | {' to '.join(ends)} |")
+    return "\n".join(rows)
+
+
+def _passes(record: Any) -> float:
+    return record.cost.passes(**dict.fromkeys(record.cost.letters, 10) | {"forward": 1, "backward": 1})
 
 
 def _families(judged: dict[str, Any]) -> Iterable[str]:

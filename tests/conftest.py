@@ -54,10 +54,10 @@ def level(item: pytest.Item) -> int:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is slower than asked for."""
-    asked = config.getoption("level")
+    most = config.getoption("level")
     levels = [(item, level(item)) for item in items]
-    config.hook.pytest_deselected(items=[item for item, n in levels if n > asked])
-    items[:] = [item for item, n in levels if n <= asked]
+    config.hook.pytest_deselected(items=[item for item, n in levels if n > most])
+    items[:] = [item for item, n in levels if n <= most]
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """Train the demo networks from scratch: `python tools/train_demo.py`.
 
-Then train the two that build on it: `--transformer`, and `--mask-robust --steps 1000`, whose weights are not in the
-package. On two cores with TensorFlow, the network takes about ten minutes, the transformer's encoder a few, and the
-mask-robust network ten or more. Any backend works.
+Then train the two that build on it: `--transformer`, and `--mask-robust --steps 1000`.
+On two cores with TensorFlow, the network takes about ten minutes, the transformer's encoder a few, and the
+mask-robust network about five. Any backend works.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from keras_explainable.demo.network import (
+    MASK_ROBUST_FILE,
     MODEL_FILE,
     TRANSFORMER_FILE,
     build_encoder,
@@ -26,7 +27,6 @@ from keras_explainable.demo.shapes import CLASSES
 from keras_explainable.errors import InputError
 from keras_explainable.numerics.blur import blur
 
-MASK_ROBUST_FILE = MODEL_FILE.with_name("mask_robust.weights.h5")  # weights for `load_model()`
 BATCH = 64
 CELL = 8  # pixels along the side of a cell that is filled or not
 # Training draws its scenes from this seed upwards, so that `load_scenes` with a smaller seed draws unseen ones.

@@ -180,13 +180,13 @@ def of_layer(method: Callable) -> bool:
 def with_parameters_of(*methods: Callable, but: Sequence[str] = ()) -> Callable:
     """A decorator for a method that is built from other methods. In its signature, the parameters that all of the
     others take replace `**params`. `score` is removed if one of the others does not take it."""
-    lent = [parameters(method) for method in methods]
-    known = [own for own in lent if own is not None]
+    signatures = [parameters(method) for method in methods]
+    known = [own for own in signatures if own is not None]
 
     def enter(method: Callable) -> Callable:
         own = inspect.signature(method)
         mine = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
-        if len(known) == len(lent):
+        if len(known) == len(signatures):
             taken = set.intersection(*map(set, known))
             mine = [p for p in mine if p.name != "score" or "score" in taken]
             shared = taken - {*but, *(p.name for p in mine)}

@@ -44,7 +44,7 @@ FUNCTIONS = {
     "filters": "normalize positive negative absolute positive_normalize negative_normalize absolute_normalize",
     "scores": "unit top_k margin negated binary region value similarity output box detection instance depth",
     "utils": "visualize",
-    "demo": "load_model load_module load_transformer load_scenes load_counterfactuals",
+    "demo": "load_model load_module load_transformer load_scenes load_counterfactuals load_mask_robust",
 }
 MODULES = "demo errors filters inspection methods registry scores utils methods.cams methods.gradient methods.fullgrad "
 MODULES += "methods.perturbation methods.attention methods.meta methods.propagation methods.propagation.lrp "

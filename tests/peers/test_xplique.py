@@ -128,7 +128,7 @@ def test_rise(peer, monkeypatch):
     close([raw("rise", keras_models.build("functional"), x, UNITS, **params).maps], [theirs], 1e-4)
 
 
-def laid(values):
+def on_images(values):
     """Values of 4 x 4 segments (3, 16) over the images."""
     return np.asarray(values).reshape(3, 16)[:, grid_segments(keras_models.SIZE, (4, 4))[0]][..., None]
 
@@ -153,7 +153,7 @@ def test_sobol_with_the_variance_of_all_scores(peer):
     params = {"grid_size": 4, "nb_design": n, "sampler": Sampler(), "estimator": Estimator()}
     explained(peer.SobolAttributionMethod(keras_models.build("functional"), **params), x)
     params = {"repetitions": n, "segments": 4, "baseline": 0.0, "seed": 5}
-    close([raw("sobol", keras_models.build("functional"), x, UNITS, **params).maps], [laid(found)], 1e-4)
+    close([raw("sobol", keras_models.build("functional"), x, UNITS, **params).maps], [on_images(found)], 1e-4)
 
 
 def test_hsic_with_the_deviation_of_the_scores(peer):
@@ -179,4 +179,4 @@ def test_hsic_with_the_deviation_of_the_scores(peer):
     explained(peer.HsicAttributionMethod(keras_models.build("functional"), **params), x)
     params = {"repetitions": n, "segments": 4, "baseline": 0.0, "seed": 5}
     ours = raw("hsic", keras_models.build("functional"), x, UNITS, **params).maps
-    close([ours], [laid(found) * n / (n - 1) ** 2], 1e-4)
+    close([ours], [on_images(found) * n / (n - 1) ** 2], 1e-4)

@@ -236,8 +236,8 @@ def test_layers_of_keras_hub_read_no_file_by_a_files_word(path, tmp_path, name, 
     (tmp_path / "secret.txt").write_text("a b")
     layer = {**entry("keras_hub.tokenizers", name, **{key: str(tmp_path / "secret.txt")})}
     for registered in (None, f"keras_hub>{name}"):
-        told = {**layer, "registered_name": registered}
-        edited(path, lambda config, told=told: layers_of(config).append(told))
+        described = {**layer, "registered_name": registered}
+        edited(path, lambda config, described=described: layers_of(config).append(described))
         refused(path, f"makes {name} in 'sequential.*read a file .*secret.txt")
 
 

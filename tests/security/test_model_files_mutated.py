@@ -154,9 +154,9 @@ def outcome(number, folder):
         loading.scores(loaded, IMAGE)
         made = "scores"
     except ExplainError as error:
-        made, told = type(error).__name__, str(error)
-        if isinstance(error, ModelFileError) and str(path) not in told:
-            return made, f"does not name the file: {told[:200]}"
+        made, message = type(error).__name__, str(error)
+        if isinstance(error, ModelFileError) and str(path) not in message:
+            return made, f"does not name the file: {message[:200]}"
     except Exception as error:
         return "other", f"{type(error).__name__}: {error}"[:300]
     seconds = time.perf_counter() - start

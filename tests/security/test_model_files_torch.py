@@ -7,6 +7,8 @@ import pytest
 
 from keras_explainable import loading
 from keras_explainable.errors import ModelFileError
+from support import model_files
+from support.model_files import edited, function, layers_of
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "torch", reason="files of PyTorch need its backend")
@@ -62,3 +64,38 @@ def test_an_export_is_not_read(tmp_path, marker):
     refused(tmp_path / "evil.pt2", "an archive of torch.export")
     (tmp_path / "m.pt2").rename(tmp_path / "m.pt")  # a name makes it no safer
     refused(tmp_path / "m.pt", "an archive of torch.export")
+
+
+FAILS = ("linspace", {})  # Keras tries a function that fails again, on real values
+TABLE = {"class_name": "__numpy__", "config": {"value": [10**6] * 8, "dtype": "int32"}}
+
+
+@pytest.mark.parametrize(
+    "name, arguments, side",
+    [(*FAILS, 8192), ("repeat", {"repeats": 10**6, "axis": 1}, 8), ("repeat", {"repeats": TABLE, "axis": 1}, 8)],
+)
+def test_no_layer_is_computed_on_gigabytes_to_find_its_shape(tmp_path, name, arguments, side):
+    model_files.refused(
+        calling(tmp_path, name, arguments, side), "only to find the shape of its output: no known model"
+    )
+
+
+def test_layers_that_are_computed_on_little_to_find_their_shape_load(tmp_path):
+    model = loading.load(calling(tmp_path, "repeat", {"repeats": 2, "axis": 1}, 8)).model
+    assert model.get_layer("door").output.shape == (None, 16, 8, 1)
+
+
+def calling(tmp_path, name, arguments, side):
+    """A file with a Lambda that calls a function of Keras on images with sides of this length."""
+    path = tmp_path / "model.keras"
+    images = keras.Input((8, 8, 1))
+    door = keras.layers.Lambda(keras.ops.relu, name="door")(images)
+    keras.Model(images, keras.layers.GlobalAveragePooling2D()(door)).save(path)
+
+    def change(config):
+        first, layer = layers_of(config)[:2]
+        first["config"]["batch_shape"] = [None, side, side, 1]
+        layer["config"] |= {"function": function("keras.ops", name, name), "arguments": arguments}
+        layer.pop("build_config", None)
+
+    return edited(path, change)

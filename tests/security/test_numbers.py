@@ -48,7 +48,7 @@ def little(what):
     assert took < SECONDS and more < MEGABYTES, f"{what} took {took:.1f} s and {more:.0f} MB"
 
 
-def told(call):
+def error_of(call):
     """What an error of ours says; None where there is none, and no other error is let through."""
     try:
         call()
@@ -73,7 +73,7 @@ def test_every_number_of_a_method(name):
         for value in NUMBERS:
             params = {k: v for k, v in FEW.items() if k in own} | {key: value}
             with little(f"{name} by the {len(own)} numbers, {key}"):
-                told(lambda params=params: raw(name, model, x, 0, run_eagerly=True, **params))
+                error_of(lambda params=params: raw(name, model, x, 0, run_eagerly=True, **params))
 
 
 @very_slow_compiled
@@ -83,7 +83,7 @@ def test_every_number_of_explain(key):
     model, x = subject("gradcam")
     for value in [*NUMBERS, (0, 0), (1.5, 2), (True, 3), (2**62, 2**62), (1, 10**9)]:
         with little(key):
-            told(lambda value=value: ke.explain("gradcam", model, x, **{"y": 0, "verbose": 0, key: value}))
+            error_of(lambda value=value: ke.explain("gradcam", model, x, **{"y": 0, "verbose": 0, key: value}))
 
 
 METAS = {
@@ -103,22 +103,24 @@ def test_every_number_of_a_method_of_methods(of):
     model, x = subject("gradcam")
     for value in [*WHOLE, *REAL]:
         with little(of):
-            told(lambda value=value: raw(METAS[of](value), model, x, 0))
+            error_of(lambda value=value: raw(METAS[of](value), model, x, 0))
 
 
 @very_slow_compiled
 def test_what_is_no_number_of_them_is_refused_with_the_reason():
     model, x = subject("gradcam")
     for call, reason in {
-        lambda: raw("smoothgrad", model, x, 0, repetitions=10**9): "repetitions=1000000000: .* at most 1,000,000",
-        lambda: raw("smoothgrad", model, x, 0, repetitions=10**5000): "repetitions=a number of 16,610 bits: a whole",
-        lambda: raw("hsic", model, x, 0, repetitions=10**6): "repetitions=1000000: .* at most 100,000",
+        lambda: raw("smoothgrad", model, x, 0, repetitions=10**9): "repetitions=1000000000 came, .*at most 1,000,000",
+        lambda: raw(
+            "smoothgrad", model, x, 0, repetitions=10**5000
+        ): "repetitions=a number of 16,610 bits came, and a whole",
+        lambda: raw("hsic", model, x, 0, repetitions=10**6): "repetitions=1000000 came, .*at most 100,000",
         lambda: raw("blur_ig", model, x, 0, repetitions=2001): 'use quadrature="midpoint" for more',
         lambda: raw("sobol", model, x, 0, repetitions=10**6): "take 50,000,000 passes of the model for each image",
         lambda: raw(
             "smoothgrad", model, x, 0, noise=10**30
-        ): "noise=10.*: a number, 0 or more, was expected, of at most",
-        lambda: raw("lime", model, x, 0, ridge=float("inf")): "ridge=inf: a number, 0 or more, was expected",
+        ): "noise=10.* came, and a number of 0 or more was expected .at most",
+        lambda: raw("lime", model, x, 0, ridge=float("inf")): "ridge=inf came, and a number of 0 or more was expected",
         lambda: ke.methods.meta.ensemble(["gradcam"], [float("nan")]): "give one positive weight for each",
         lambda: ke.methods.meta.contrast("gradcam", 1.5): "1.5 among them, and integers were expected",
         lambda: ke.methods.meta.tta("gradcam", (1e308,)): "scales=",
@@ -277,7 +279,7 @@ def test_numbers_that_python_does_not_write(sign):
         lambda: ke.gradcam(model, x, 0, layer=[None, value]): "2 layers came",
         lambda: ke.gradcam(model, x, 0, channels=value): f"channels={many} came",
         lambda: ke.gradcam(model, x, 0, leaf=value): f"leaf={many} came",
-        lambda: ke.gradcam(model, x, 0, precision=value): f"precision={many}: use one of",
+        lambda: ke.gradcam(model, x, 0, precision=value): f"precision={many} came: use one of",
         lambda: ke.gradcam(model, x, 0, postprocessing=value): f"postprocessing={many} came",
         lambda: ke.gradcam(model, x, score=value): f"score={many} came",
         lambda: ke.gradcam(model, x, 0, callbacks=value): "callbacks=a list with a number of thousands",
@@ -288,7 +290,7 @@ def test_numbers_that_python_does_not_write(sign):
         lambda: ke.gradcam(model, x, score=ke.scores.margin(value, 1)): f"={many} came",
         lambda: ke.gradcam(model, x, score=ke.scores.top_k(value)): f"{many}",
     }.items():
-        assert re.search(reason, told(call) or "no error"), (reason, told(call))
+        assert re.search(reason, error_of(call) or "no error"), (reason, error_of(call))
 
 
 def test_memory_that_is_left_is_what_the_machine_has(tmp_path, monkeypatch):

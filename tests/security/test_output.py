@@ -194,10 +194,10 @@ def test_names_are_shown_as_text(put, tmp_path):
     bad.write_text("no image")
     put(HARMFUL + "3.png")
     for words in (["explain", bad], ["compare", bad, put("good.png")], ["dump", tmp_path / "in"]):
-        told = run(*words, "-m", "gradcam", "--out", tmp_path / words[0])
-        assert told.exit_code == 1 and HARMLESS + "2.png is not an image" in told.output, told.output
-        assert "\x1b" not in told.output and "\u202e" not in told.output
-        assert not [line for line in told.output.splitlines() if line.startswith(("\\u202e", "gnp"))]
+        printed = run(*words, "-m", "gradcam", "--out", tmp_path / words[0])
+        assert printed.exit_code == 1 and HARMLESS + "2.png is not an image" in printed.output, printed.output
+        assert "\x1b" not in printed.output and "\u202e" not in printed.output
+        assert not [line for line in printed.output.splitlines() if line.startswith(("\\u202e", "gnp"))]
 
 
 def test_names_that_are_not_utf_8_work_from_end_to_end(put, tmp_path):
@@ -244,8 +244,8 @@ def test_an_image_that_cannot_be_read_leaves_the_others_pictures(put, tmp_path, 
     made = run(command, *given, "-m", "gradcam", "--out", tmp_path / "out", "--max-pixels", 80_000)
     assert made.exit_code == 1, made.output
     assert len(listed(tmp_path / "out")) == 2
-    told = [line for line in made.output.splitlines() if line.startswith("Left out")]
-    assert [re.search(r"is not an image|--max-pixels|more memory", line)[0] for line in told] == [
+    printed = [line for line in made.output.splitlines() if line.startswith("Left out")]
+    assert [re.search(r"is not an image|--max-pixels|more memory", line)[0] for line in printed] == [
         "is not an image",
         "--max-pixels",
         "more memory",

@@ -280,7 +280,7 @@ def answer(request: Request) -> tuple[str, str | None]:
     return made, wrong
 
 
-def _flaw(found: Any, params: dict, told: list[str]) -> str | None:
+def _flaw(found: Any, params: dict, messages: list[str]) -> str | None:
     """What is wrong with an explanation."""
     scores, maps = (keras.ops.convert_to_numpy(value) for value in found)
     if scores.ndim != 2 or len(scores) != len(maps) or maps.ndim < 2:
@@ -288,6 +288,6 @@ def _flaw(found: Any, params: dict, told: list[str]) -> str | None:
     signed = params.get("reduce", "") is None
     if params.get("postprocessing") is None and maps.shape[1 if signed else -1] != scores.shape[1]:
         return f"scores of shape {scores.shape}, maps of shape {maps.shape}"
-    if not (np.isfinite(scores).all() and np.isfinite(maps).all()) and not any("NaN" in text for text in told):
-        return f"NaN or infinite numbers without a warning, and of those {told}"
+    if not (np.isfinite(scores).all() and np.isfinite(maps).all()) and not any("NaN" in text for text in messages):
+        return f"NaN or infinite numbers without a warning, and of those {messages}"
     return None

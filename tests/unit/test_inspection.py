@@ -260,7 +260,10 @@ REFUSED = {
         {"arguments": {"name": "relu", "nod": 1}},
         r"'nod': 1} came: use 'name' or 'layer', and only these keys: index, layer, link, name, node",
     ),
-    "link": ({"arguments": {"name": "relu", "link": "out"}}, "link='out' for layer 'relu': use 'input' or 'output'"),
+    "link": (
+        {"arguments": {"name": "relu", "link": "out"}},
+        "link='out' came for layer 'relu': use 'input' or 'output'",
+    ),
     "no name": ({"arguments": {"link": "input"}}, "came: use 'name' or 'layer'"),
     "two outputs": ({"outputs": ["logits", "relu"]}, "2 outputs came, and one is explained at a time"),
     "foreign layer": ({"arguments": L.ReLU(name="foreign")}, "not a layer of this model"),

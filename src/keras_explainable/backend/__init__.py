@@ -1,6 +1,7 @@
 """What Keras lacks. One module per framework provides the same names and signatures; this file selects one.
 
-- `compile(step, variables, jit_compile)`: compile `step` into a function that reads the variables' current values.
+- `compile(step, variables, jit_compile)`: compile `step` into a function that reads the variables' current values, or
+  those of an enclosing `read_only` scope.
 - `jacobian(run, x, at, reduce, keep)`: compute the gradient of each column of a score at the signals `at`, in one
   forward pass. Each gradient is passed to `reduce(key, gradient, value)`; `value` is the signal if `keep`. Also returns
   the set of signals that a gradient reaches.

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_explainable.backend.read_only import read_only
-from keras_explainable.runtime.interruptible import ready
+from keras_explainable.runtime.interruptible import wait_for
 
 AT_ONCE = 16  # units: memory grows with their number; the loop used for more units is slow on CPUs
 
@@ -168,7 +168,7 @@ def is_traced(value) -> bool:
 
 def to_host(value) -> np.ndarray:
     if isinstance(value, jax.Array) and not is_traced(value):
-        ready(value)
+        wait_for(value)
     return np.asarray(value)
 
 

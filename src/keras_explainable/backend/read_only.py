@@ -20,6 +20,13 @@ def read_only(values: tuple = ()) -> Iterator[None]:
             outer.state_mapping |= {k: value for k, value in scope.state_mapping.items() if k not in outer.others}
 
 
+def overridden(variables: Iterable) -> bool:
+    """Whether the enclosing scope gives one of the variables another value."""
+    with keras.StatelessScope() as scope:
+        outer = scope.original_scope
+    return outer is not None and any(id(variable) in outer.state_mapping for variable in variables)
+
+
 class Onward(keras.StatelessScope):
     """A scope in which each run continues from what the previous one wrote, such as seeds, except for some
     variables."""

@@ -4,10 +4,13 @@ import functools
 from collections.abc import Callable
 from contextvars import ContextVar
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_explainable.runtime.interruptible import aside, heard
+from keras_explainable.backend.devices_tensorflow import on_each, strategy_of
+from keras_explainable.backend.read_only import overridden, read_only
+from keras_explainable.runtime.interruptible import interruptible, run_in_thread
 
 # More than UNROLLED columns become a loop: a graph of 1000 backward passes would take minutes to build. If backward
 # passes are short, a graph of at most OPERATIONS operations is quick to build, and runs faster than a loop.
@@ -28,16 +31,28 @@ def compile(step: Callable, variables: Callable, jit_compile: bool | None, sprea
     # A partial has no code object. TensorFlow counts retracings by code object, and would count many methods as one.
     function = functools.partial(tf.function, jit_compile=bool(jit_compile), autograph=False)
     step = functools.partial(_forgetting, step if jit_compile else functools.partial(_plainly, step))
-    alone, shared = function(functools.partial(step)), function(functools.partial(_on_each, step))
+    alone, shared = function(functools.partial(step)), function(functools.partial(on_each, step))
+    given = function(functools.partial(_with_weights, step, variables))
 
     def run(images, *args):
-        strategy = _strategy(variables()) if spread else None
+        # A program keeps the variables that it captured. Values of an enclosing scope are arguments of another one.
+        if overridden(variables()):
+            return called(given, [keras.ops.convert_to_tensor(v) for v in variables()], images, *args)
+        strategy = strategy_of(variables()) if spread else None
         if strategy is None or len(images) < strategy.num_replicas_in_sync:
-            ready = functools.partial(aside, alone.get_concrete_function(images, *args)) if heard.get() else alone
-            return ready(images, *args)
+            return called(alone, images, *args)
         return shared(strategy, images, *args)
 
+    def called(program, *args):
+        concrete = program.get_concrete_function(*args) if interruptible.get() else None
+        return run_in_thread(concrete, *args) if concrete else program(*args)
+
     return run
+
+
+def _with_weights(step: Callable, variables: Callable, values: list, *args):
+    with read_only(tuple(zip(variables(), values, strict=True))):
+        return step(*args)
 
 
 def _plainly(step: Callable, *args):
@@ -61,27 +76,6 @@ def _forgetting(step: Callable, *args):
 
 def _no_gradient(operation, *grads):
     return [None] * len(operation.inputs)
-
-
-def _strategy(variables: list):
-    """The distribution strategy under which a model was made, if it has several devices."""
-    found = (getattr(v.value, "distribute_strategy", None) for v in variables)
-    return next((s for s in found if s is not None and s.num_replicas_in_sync > 1), None)
-
-
-def _on_each(step: Callable, strategy, *args):
-    """Run a step on every device of a strategy, with a share of the images each."""
-    devices = strategy.num_replicas_in_sync
-
-    def part(value, context):
-        i, rows = context.replica_id_in_sync_group, value.shape[0]
-        return value[i * rows // devices : (i + 1) * rows // devices]
-
-    def divided(value):
-        return strategy.experimental_distribute_values_from_function(functools.partial(part, value))
-
-    results = strategy.run(step, [None if value is None else divided(value) for value in args])
-    return tf.nest.map_structure(lambda value: strategy.gather(value, axis=0), results)
 
 
 def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:

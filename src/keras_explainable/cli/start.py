@@ -14,7 +14,7 @@ def main() -> None:
     from keras_explainable import ctrl_c
 
     try:
-        ctrl_c.raised()
+        ctrl_c.raise_again()
         restart(sys.argv[1:])
         if find_spec("typer") is None:
             sys.exit(f'The command line needs typer, which is missing: pip install "{NAME}[cli]"')

@@ -14,6 +14,7 @@ from keras_explainable.models import processes
 
 MODEL_FILE = Path(__file__).with_name("model.keras")
 TRANSFORMER_FILE = Path(__file__).with_name("transformer.weights.h5")
+MASK_ROBUST_FILE = Path(__file__).with_name("mask_robust.weights.h5")
 
 
 def load_model() -> keras.Model:
@@ -24,6 +25,20 @@ def load_model() -> keras.Model:
     """
     processes.check(runs=False)
     return keras.models.load_model(MODEL_FILE, compile=False, safe_mode=True)
+
+
+def load_mask_robust() -> keras.Model:
+    """Return the network of `load_model`, trained further on scenes of which random cells were filled.
+
+    For it, images with removed pixels are nothing unusual. It shows what a metric that fills pixels measures of an
+    explanation, and what it measures of unusual inputs.
+
+    Raises:
+        BackendError: this process was forked from one that had explained.
+    """
+    model = load_model()
+    model.load_weights(MASK_ROBUST_FILE)
+    return model
 
 
 def load_transformer() -> keras.Model:

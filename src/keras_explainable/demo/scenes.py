@@ -70,6 +70,18 @@ class Counterfactuals(NamedTuple):
     masks: Array
     redrawn: Array
 
+    def objects(self) -> tuple[Array, Array]:
+        """For each of the M objects, all objects of its scene: masks (M, O, 96, 96), and the scene redrawn without each
+        (M, O, 96, 96, 3). O is the largest number of objects; masks of missing ones are empty. It is what `objects=`
+        of `ke.evaluate` and of `ke.metrics.single_deletion` takes, for the images `images[scene]`."""
+        most = int(np.bincount(self.scene).max(initial=0))
+        masks = np.zeros((len(self.scene), most, *self.masks.shape[1:]), bool)
+        redrawn = np.repeat(self.images[self.scene][:, None], most, axis=1)
+        for row, scene in enumerate(self.scene):
+            there = np.flatnonzero(self.scene == scene)
+            masks[row, : len(there)], redrawn[row, : len(there)] = self.masks[there], self.redrawn[there]
+        return masks, redrawn
+
 
 def load_scenes(n: int, seed: int = 0, objects: int | None = None) -> tuple[Array, Array, Array]:
     """Draw `n` scenes of one to three objects (or of exactly `objects`) of different classes.

@@ -11,18 +11,18 @@ import numpy as np
 from keras_explainable import data, models, registry
 from keras_explainable.errors import ExplainError, InputError
 from keras_explainable.evaluation import curves
-from keras_explainable.evaluation.baselines import BASELINES
 from keras_explainable.evaluation.evaluation import Evaluation
 from keras_explainable.evaluation.selection import Applied, Chosen, chosen_methods, chosen_metrics
-from keras_explainable.evaluation.statistics import numbered
 from keras_explainable.explaining.arguments import check_seed
 from keras_explainable.explaining.checks import open_batches, recorded
 from keras_explainable.explaining.explain import Explaining
 from keras_explainable.explaining.frugal import unit_numbers
 from keras_explainable.explaining.loop import run_steps, units_and_score
+from keras_explainable.metrics.baselines import BASELINES
 from keras_explainable.metrics.case import Case
-from keras_explainable.metrics.inputs import maps_of, masks_of
+from keras_explainable.metrics.inputs import check_weights, maps_of, masks_of, objects_of, part_of
 from keras_explainable.metrics.measuring import Measured, check_maps
+from keras_explainable.metrics.statistics import numbered
 from keras_explainable.runtime.compile_cache import options
 
 PILOT = 4  # images whose time is taken before the work
@@ -40,6 +40,8 @@ def evaluate(
     seed: int = 0,
     minutes: float | None = None,
     *,
+    others: Any = None,
+    objects: Any = None,
     score: Any = None,
     batch_size: int | None = None,
     verbose: int | str = "auto",
@@ -60,14 +62,18 @@ def evaluate(
             (N, *S, K) of any library, by the name that the table shows. "all" takes each registered method, and None a
             few from different families. A method that cannot explain this model is left out, and `about` says why.
         metrics: names in a list; or a dictionary of these, or of (name, its parameters), by the name that the table
-            shows. "default" takes `srg` with two fills, `faithfulness_correlation` and `entropy`, and with masks
-            `mass_accuracy` and `pointing_game`.
+            shows. "default" takes `srg` with two fills, `faithfulness_correlation`, `random_logit` and `entropy`, and
+            with masks `mass_accuracy` and `pointing_game`. Metrics that need the method, such as `random_logit`, have
+            no value for maps of other libraries.
         masks: where the object is, (N, *S) or (N, *S, K).
         groups: (N,), the scene or photo of each image. Images of one group are resampled together.
-        baselines: also measure maps that know nothing of the model, and with masks the "oracle", the mask itself.
+        baselines: also measure maps that know nothing of the model, and the "oracle": with objects, what the score
+            loses without each, spread over its pixels; else with masks, the mask itself.
         seed: the seed of the methods, metrics, baselines and intervals.
         minutes: about how long this may take. The first batch is measured for each method, and the number of images is
             then cut to what is left of the time; `about` says to how many. None measures all images.
+        others: where all other objects are, as `masks`, for `class_selectivity`.
+        objects: (masks, images redrawn without each object), for `single_deletion` (see `ke.metrics`).
         verbose: 0 shows no progress.
 
     Returns:
@@ -83,13 +89,16 @@ def evaluate(
         raise InputError(f"minutes={minutes!r} came, and a number above 0, or None, was expected.")
     y, score = units_and_score(y, score)
     rows = chosen_methods(methods, seed)
-    wanted = chosen_metrics(metrics, masks is not None)
+    given = {"masks": masks, "others": others, "objects": objects}
+    wanted = chosen_metrics(metrics, {name for name, rows in given.items() if rows is not None})
     model, leaf = models.with_channels(model, channels, False), models.Leaf.of(leaf, shared)
-    run = _Run(model, x, y, score, leaf, batch_size, masks, seed, at_once)
+    for applied in wanted.values():
+        check_weights(applied.record, model)
+    run = _Run(model, x, y, score, leaf, batch_size, masks, others, objects, seed, at_once)
     _check(run, rows, groups)
     if baselines:
         rows |= {name: Chosen(name, baseline=function) for name, function in BASELINES.items()}
-        rows |= {"oracle": Chosen("oracle", baseline=None)} if masks is not None else {}
+        rows |= {"oracle": Chosen("oracle", baseline=None)} if masks is not None or objects is not None else {}
     with (
         models.unchanging(),
         models.reporting_changes(model),
@@ -111,6 +120,8 @@ class _Run:
     leaf: Any
     batch_size: int | None
     masks: Any
+    others: Any
+    objects: Any
     seed: int
     at_once: int | None
     kept: list[dict] = field(default_factory=list)
@@ -153,11 +164,15 @@ def _check(run: _Run, rows: dict[str, Chosen], groups: Any) -> None:
     for row in rows.values():
         if row.given is not None:
             check_maps(run.model, run.x, run.y, run.score, row.given, number)
-    if run.masks is not None:
-        size = tuple(models.size(*models.bind(run.model, run.x[:1])))
-        shape = np.shape(run.masks)
-        units = shape[-1] if len(shape) == len(size) + 2 else 1
-        masks_of(run.masks, np.broadcast_to(np.float32(0), (number, *size, units)))
+    size = tuple(models.size(*models.bind(run.model, run.x[:1])))
+    for given in (run.masks, run.others):
+        if given is not None:
+            shape = np.shape(given)
+            units = shape[-1] if len(shape) == len(size) + 2 else 1
+            masks_of(given, np.broadcast_to(np.float32(0), (number, *size, units)))
+    if run.objects is not None:
+        like = np.broadcast_to(np.float32(0), (number, *size, 1))
+        run.objects = objects_of(run.objects, like, models.adapter(run.model).channels_first)
 
 
 def _measured(
@@ -219,10 +234,15 @@ def _values(run: _Run, row: Chosen, wanted: dict[str, Applied], images: int | No
             start += len(batch)
             case = Case.of(view, seed=run.seed, at_once=run.at_once, kept=run.kept[number])
             count = _units(case)
+            assert case.images is not None and case.view is not None
+            like = np.broadcast_to(np.float32(0), (*case.images.shape[:-1], count))
+            case.masks, case.others = (
+                None if given is None else masks_of(np.asarray(given)[part], like) for given in (run.masks, run.others)
+            )
+            case.objects = part_of(run.objects, part)
             if maps is None:
-                maps = row.made(case.images, count, part, run.masks, run.seed)
-            if run.masks is not None:
-                case.masks = masks_of(np.asarray(run.masks)[part], maps_of(maps))
+                maps = row.made(case, count, part.start, run.seed)
+            case.explain = row.explain(case, count, part.start, run.seed)
             yield [metric(case, maps_of(maps)) for metric in wanted.values()]
 
 

@@ -13,7 +13,7 @@ from keras_explainable.errors import BackendError, InputError
 from keras_explainable.evaluation import panels, report
 from keras_explainable.evaluation.curves import Curve
 from keras_explainable.evaluation.selection import Applied
-from keras_explainable.evaluation.statistics import (
+from keras_explainable.metrics.statistics import (
     Comparison,
     better_than_all,
     compare,
@@ -52,7 +52,7 @@ class Evaluation:
     """The values of metrics for the maps of methods.
 
     Args:
-        values: (methods, metrics, N, K); NaN where a metric is not defined.
+        values: (methods, metrics, N, K); NaN where a metric is not defined, as for given maps if it needs the method.
         methods, metrics: the names on the first two axes. Baselines are methods, too.
         baselines: whether each method is a baseline.
         applied: the metrics with their parameters.
@@ -74,17 +74,22 @@ class Evaluation:
 
     def of(self, metric: str) -> np.ndarray:
         """The values (methods, N) of a metric, the mean over units. NaN, for all methods, where one of them is not
-        defined."""
-        values = self.values[:, self._number("metric", metric, self.metrics)]
-        return np.where(np.isnan(values).any(axis=0), np.nan, values).mean(axis=-1)
+        defined. Methods without any value do not count, such as given maps where a metric needs the method."""
+        values = self.values[:, self._number("metric", metric, self.metrics)].mean(axis=-1)
+        missing = np.isnan(values)
+        return np.where(missing[~missing.all(axis=1)].any(axis=0), np.nan, values)
+
+    def has(self, method: str, metric: str) -> bool:
+        """Whether a method has values of a metric that can be compared."""
+        return not np.isnan(self.of(metric)[self._number("method", method, self.methods)]).all()
 
     def undefined(self, metric: str) -> int:
-        """The number of images without a value of this metric of all methods."""
-        return int(np.isnan(self.of(metric)[0]).sum())
+        """The number of images without a value of this metric."""
+        return int(np.isnan(self.of(metric)).all(axis=0).sum())
 
     def summary(self) -> dict[str, dict[str, Cell]]:
         """By metric and method: the mean over images with its interval, and the interval of its rank and its letters
-        among methods that are no baselines (see `Cell` and `evaluation.statistics.told_apart`)."""
+        among methods that are no baselines (see `Cell` and `metrics.statistics.told_apart`)."""
         return {metric: self.column(metric) for metric in self.metrics}
 
     def column(self, metric: str) -> dict[str, Cell]:
@@ -93,7 +98,7 @@ class Evaluation:
         if not len(values):
             return {name: Cell(math.nan, math.nan, math.nan, None) for name in self.methods}
         ends = interval(values, groups)
-        ours = [n for n, name in enumerate(self.methods) if not self.baselines[name]]
+        ours = [n for n, name in enumerate(self.methods) if not self.baselines[name] and not np.isnan(values[0, n])]
         ranks: dict[int, tuple[int, int]] = {}
         groupings: dict[int, str] = {}
         if self._better(metric) and len(ours) > 1:
@@ -121,22 +126,23 @@ class Evaluation:
         return self._mean("oracle", metric)
 
     def _mean(self, name: str, metric: str) -> float | None:
-        if name not in self.methods or self.undefined(metric) == self.values.shape[2]:
+        if name not in self.methods or not self.has(name, metric):
             return None
         return float(np.nanmean(self.of(metric)[self.methods.index(name)]))
 
     def margin(self, metric: str) -> float:
         """A difference that matters: 5 % of the difference between the best row, or the oracle if there is one, and
         random maps."""
-        means = dict(zip(self.methods, np.nanmean(self.of(metric), axis=1), strict=True))
+        valued = {n: v for n, v in zip(self.methods, self.of(metric), strict=True) if not np.isnan(v).all()}
+        means = {name: float(np.nanmean(values)) for name, values in valued.items()} or {"": math.nan}
         sign = -1 if self._better(metric) == "lower" else 1
         best = means.get("oracle", max(means.values(), key=lambda m: sign * m))
         chance = means.get("uniform_noise", min(means.values(), key=lambda m: sign * m))
-        return MATTERS * abs(best - chance)
+        return float(MATTERS * abs(best - chance))
 
     def compare(self, a: str, b: str, metric: str) -> Comparison:
         """Whether method `a` is "better" or "worse" than `b` by a metric, "equal", or "cannot tell: about n images
-        needed" (see `evaluation.compare`).
+        needed" (see `metrics.statistics.compare`).
 
         Raises:
             InputError: there is no such method or metric, or the metric does not say which value is better.
@@ -148,22 +154,29 @@ class Evaluation:
         return compare(one, other, self.margin(metric), self._better(metric) == "higher", self.groups)
 
     def beats_baselines(self, method: str, metric: str) -> bool:
-        """Whether a method is better than each baseline but the oracle. True if there are none."""
+        """Whether a method is better than each baseline but the oracle. True if there are none, False if it has no
+        values."""
         self._number("method", method, self.methods)
         return method in self._beating(metric, [method])
 
     def _beating(self, metric: str, methods: list[str]) -> set[str]:
-        """Which of some methods are better than each baseline but the oracle; all if there are none."""
+        """Which of some methods have values and are better than each baseline but the oracle."""
         values, groups = self._defined(metric)
-        others = [n for n, name in enumerate(self.methods) if self.baselines[name] and name != "oracle"]
-        rows = [self.methods.index(name) for name in methods]
+        valued = dict(zip(self.methods, ~np.isnan(values).all(axis=0), strict=True))
+        others = [
+            n for n, name in enumerate(self.methods) if self.baselines[name] and name != "oracle" and valued[name]
+        ]
+        ours = [name for name in methods if valued[name]]
+        rows = [self.methods.index(name) for name in ours]
         found = better_than_all(values * (-1 if self._better(metric) == "lower" else 1), rows, others, groups)
-        return {name for name, better in zip(methods, found, strict=True) if better}
+        return {name for name, better in zip(ours, found, strict=True) if better}
 
     def _defined(self, metric: str) -> tuple[np.ndarray, np.ndarray | None]:
-        """The values (N', methods) of the images that have them, and these images' groups."""
+        """The values (N', methods) of the images that have them, and these images' groups. A method without any value
+        has NaN."""
         values = self.of(metric).T
-        kept = ~np.isnan(values[:, 0])
+        valued = ~np.isnan(values).all(axis=0)
+        kept = ~np.isnan(values[:, valued]).any(axis=1) & valued.any()
         return values[kept], None if self.groups is None else self.groups[kept]
 
     def grey(self) -> set[str]:
@@ -180,8 +193,8 @@ class Evaluation:
     def conclusion(self, metric: str | None = None) -> str:
         """Which method to use, and whether it matters, in words."""
         metric = metric or self.headline()
-        ours = self._ours()
-        if metric is None or not ours or self.undefined(metric) == len(self.of(metric)[0]):
+        ours = [name for name in self._ours() if metric is not None and self.has(name, metric)]
+        if metric is None or not ours:
             return "No metric here says which method is better."
         column, sign = self.column(metric), -1 if self._better(metric) == "lower" else 1
         ours.sort(key=lambda name: -sign * column[name].mean)
@@ -191,7 +204,7 @@ class Evaluation:
         sure = {n for n, f in found.items() if f.verdict == "better" and adjusted[n] <= 0.05}
         close = {n for n, f in found.items() if f.verdict == "equal"}
         open_ = [n for n in others if n not in sure | close]
-        images = int((~np.isnan(self.of(metric)[0])).sum())
+        images = self.values.shape[2] - self.undefined(metric)
         said = [f"By {metric} on {images} images, {best} has the best mean ({column[best].mean:.3g})."]
         if others and len(sure) == len(others):
             said.append("It is better than all other methods: use it.")
@@ -222,7 +235,7 @@ class Evaluation:
         rows = [["", *self.metrics]]
         for name in self.methods:
             cells = [summary[metric][name] for metric in self.metrics]
-            texts = (f"{c.mean:z.3f} [{c.low:z.3f}, {c.high:z.3f}] {c.letters}".rstrip() for c in cells)
+            texts = ("-" if math.isnan(c.mean) else _text(c) for c in cells)
             rows.append([f"({name})" if name in grey else name, *texts])
         return rows
 
@@ -324,3 +337,7 @@ class Evaluation:
 def _listed(names: Iterable[str], order: list[str]) -> str:
     found = [name for name in order if name in set(names)]
     return found[0] if len(found) == 1 else f"{', '.join(found[:-1])} and {found[-1]}"
+
+
+def _text(cell: Cell) -> str:
+    return f"{cell.mean:z.3f} [{cell.low:z.3f}, {cell.high:z.3f}] {cell.letters}".rstrip()

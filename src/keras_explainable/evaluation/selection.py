@@ -1,22 +1,26 @@
 """Which methods and metrics an evaluation has."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from keras_explainable import registry
 from keras_explainable.errors import InputError
-from keras_explainable.metrics.inputs import maps_of
+from keras_explainable.metrics.baselines import oracle
+from keras_explainable.metrics.case import Case
+from keras_explainable.metrics.explained import Explain, Unmodelled
+from keras_explainable.metrics.inputs import check_parameters, maps_of
 from keras_explainable.metrics.measuring import Measured
 from keras_explainable.metrics.record import METRICS, Need, Record
 
-FEW = ("gradcam", "layercam", "input_x_gradient", "integrated_gradients", "fullgrad", "occlusion")
+FEW = ("gradcam", "layercam", "input_x_gradient", "integrated_gradients", "full_gradients", "occlusion")
 DEFAULT: dict[str, tuple[str, dict[str, Any]]] = {
     "srg": ("srg", {}),
     "srg (blur)": ("srg", {"fill": "blur"}),
     "faithfulness_correlation": ("faithfulness_correlation", {}),
+    "random_logit": ("random_logit", {}),
     "entropy": ("entropy", {}),
 }
 WITH_MASKS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -40,24 +44,38 @@ class Chosen:
     def is_baseline(self) -> bool:
         return self.method is None and self.given is None
 
-    def made(self, images: Any, units: int, part: slice, masks: Any, seed: int) -> np.ndarray:
-        """The maps (B, *S, K) of a part of the images, where these need no model."""
+    def made(self, case: Case, units: int, start: int, seed: int) -> np.ndarray:
+        """The maps (B, *S, K) of a case whose first image has the number `start`, where no method makes them."""
+        assert case.images is not None
         if self.given is not None:
-            return self.given[part]
+            return self.given[start : start + len(case.images)]
         if self.baseline is not None:
-            return self.baseline(images, units, part.start, seed)
-        found = np.asarray(masks)[part].astype("float32")
-        return found if found.ndim == images.ndim else np.repeat(found[..., None], units, axis=-1)
+            return self.baseline(case.images, units, start, seed)
+        return oracle(case, units)
+
+    def explain(self, case: Case, units: int, start: int, seed: int) -> Callable | None:
+        """What makes maps of changed images or models of a case; None if only maps were given. See `made`."""
+        if self.method is not None:
+            return Explain(self.method, self.params)
+        if self.given is not None:
+            return None
+        assert case.view is not None
+        return Unmodelled(
+            lambda images, k, s: self.made(replace(case, images=images), k, start, s), case.view.indices, units, seed
+        )
 
 
 @dataclass(frozen=True)
 class Applied:
-    """A metric with parameters, as a function of a case and maps."""
+    """A metric with parameters, as a function of a case and maps. Maps that were given have no value of a metric that
+    needs the method."""
 
     record: Record
     params: dict[str, Any]
 
     def __call__(self, case: Any, maps: np.ndarray) -> Measured:
+        if Need.method in self.record.needs and case.explain is None:
+            return Measured(np.full((len(maps), maps.shape[-1]), np.nan))
         return self.record.of_case(case, maps, **self.params)
 
 
@@ -68,7 +86,7 @@ def chosen_methods(methods: Any, seed: int) -> dict[str, Chosen]:
         InputError, MethodNameError: `methods` are not methods.
     """
     if methods is None:
-        methods = [name for name in FEW if name in registry.METHODS]
+        methods = FEW
     if isinstance(methods, str):
         methods = [r.name for r in registry.listed()] if methods == "all" else [methods]
     if not isinstance(methods, Mapping):
@@ -87,14 +105,14 @@ def _row(name: str, given: Any, seed: int) -> Chosen:
     return Chosen(name, given=maps_of(given))
 
 
-def chosen_metrics(metrics: Any, masked: bool) -> dict[str, Applied]:
+def chosen_metrics(metrics: Any, available: Collection[str]) -> dict[str, Applied]:
     """The columns of the table by name.
 
     Raises:
         InputError: `metrics` are not metrics, or one needs masks that were not given.
     """
     if isinstance(metrics, str) and metrics == "default":
-        every = DEFAULT | (WITH_MASKS if masked else {})
+        every = DEFAULT | (WITH_MASKS if "masks" in available else {})
         metrics = {name: of for name, of in every.items() if of[0] in METRICS}
     if isinstance(metrics, str):
         metrics = [metrics]
@@ -106,10 +124,10 @@ def chosen_metrics(metrics: Any, masked: bool) -> dict[str, Applied]:
         if known not in METRICS:
             raise InputError(f"No metric is named {known!r}. There are: {', '.join(METRICS)}.")
         record = METRICS[known]
-        if Need.masks in record.needs and not masked:
-            raise InputError(f"{known} needs masks=, not given here.")
-        if Need.method in record.needs:
-            raise InputError(f"{known} needs a method, and cannot be part of an evaluation: call ke.metrics.{known}.")
+        check_parameters(record, params)
+        for need in {Need.masks, Need.objects} & record.needs:
+            if need not in available:
+                raise InputError(f"{known} needs {need}=, not given here.")
         found[str(name)] = Applied(record, dict(params))
     return found
 

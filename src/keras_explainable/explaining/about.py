@@ -32,7 +32,7 @@ def about_of(method: Callable, model: Any, image: Any, params: dict) -> dict[str
         about["placement"] = tuple(
             (round(w[0] * n, 1), round(w[1] * n, 1)) for w, n in zip(ends, view.size, strict=True)
         )
-    shown = [found for point in signals if (found := choosing.shown(view, point))]
+    shown = [found for point in signals if (found := choosing.evidence_at(view, point))]
     if shown:
         about |= {"reading": ", ".join(str(s.reading) for s in shown), "evidence": min(s.evidence for s in shown)}
     return about

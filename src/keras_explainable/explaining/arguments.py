@@ -23,7 +23,7 @@ def shared_arguments(method: Callable, model: Any, given: dict, seed: Any, batch
 def check_seed(seed: Any) -> None:
     """Raise if this is not a seed, even if nothing is drawn."""
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, numbers.Integral)):
-        raise InputError(f"seed={shortly(seed)}: a whole number or None was expected.")
+        raise InputError(f"seed={shortly(seed)} came, and a whole number or None was expected.")
 
 
 def check_arguments(postprocessing: Any, resizing: Any, channels: Any, flags: dict[str, Any], placement: Any) -> None:

@@ -116,7 +116,7 @@ def explain(
         source, batches = recorded(source)
         outputs = run_steps(step, whole, model, source, verbose, callbacks, fetch)
         with (
-            remarks.kept() as found,
+            remarks.collecting() as found,
             options(run_eagerly, jit_compile),
             models.computing_in(precision),
             models.adapter(model).device(),

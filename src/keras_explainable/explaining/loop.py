@@ -11,7 +11,7 @@ from keras_explainable import backend, data, models, registry, scores
 from keras_explainable.errors import InputError, shortly
 from keras_explainable.explaining.frugal import Frugal
 from keras_explainable.runtime.compile_cache import Program
-from keras_explainable.runtime.progress import shown
+from keras_explainable.runtime.progress import progress_bar
 
 
 def run_steps(
@@ -40,7 +40,7 @@ def run_steps(
     try:
         for i, batch in enumerate(source.iterator):
             progress.on_predict_batch_begin(i)
-            with shown(verbose in (1, "auto") and source.number == 1):
+            with progress_bar(verbose in (1, "auto") and source.number == 1):
                 outputs = frugal(*batch)
             if waiting is not None:
                 yield frugal.fetched(fetch, *waiting)

@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from keras_explainable.gallery import gallery
 
     try:
-        ctrl_c.raised()
+        ctrl_c.raise_again()
         made = gallery.make(options.out, options.model, options.images, overwrite=options.overwrite)
     except (ExplainError, OSError) as error:
         if options.debug:

@@ -12,4 +12,4 @@ from keras_explainable.loading.preprocessing import SCALES as SCALES
 from keras_explainable.loading.preprocessing import SIDE as SIDE
 from keras_explainable.loading.preprocessing import Loaded as Loaded
 from keras_explainable.loading.preprocessing import Preprocess as Preprocess
-from keras_explainable.loading.preprocessing import fed as fed
+from keras_explainable.loading.preprocessing import with_preprocessing as with_preprocessing

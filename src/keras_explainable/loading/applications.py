@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_explainable.errors import ModelFileError
-from keras_explainable.loading.preprocessing import Loaded, fed
+from keras_explainable.loading.preprocessing import Loaded, with_preprocessing
 from keras_explainable.loading.texts import first_line
 
 
@@ -40,7 +40,9 @@ def application(name: str, weights: str | None) -> Loaded:
     def preprocess(x: np.ndarray) -> np.ndarray:
         return module.preprocess_input(x, data_format="channels_last")
 
-    loaded = fed(model, preprocess, name, class_names=_imagenet_names() if weights == "imagenet" else None)
+    loaded = with_preprocessing(
+        model, preprocess, name, class_names=_imagenet_names() if weights == "imagenet" else None
+    )
     fit = "crop" if weights else "stretch"  # the accuracies published with the weights were measured on central crops
     return loaded._replace(preprocess=replace(loaded.preprocess, fit=fit))
 

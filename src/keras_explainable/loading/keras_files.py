@@ -53,7 +53,7 @@ def _check(path: Path, kind: str) -> str | None:
 
     text, source = limits.unpacked(path) if kind == "zip" else (None, path)
     named = _named(text)
-    if not probe.survived(path):
+    if not probe.attributes_can_be_read(path):
         raise configs.Refused(
             "is damaged: the HDF5 library hangs on it, or needs hundreds of megabytes to read its attributes",
             "Copy or download it again",

@@ -4,6 +4,7 @@ import io
 import itertools
 import math
 import threading
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ EXPANSION, FLOOR = 20, 64 << 20  # most bytes unpacked, per byte of the file; we
 MEMBERS, OBJECTS = 10_000, 200_000
 SPARE = 1_000_000  # declared weights beyond those that are stored
 SIGNAL = 1 << 28  # values in a layer's output for one image: one gigabyte
+TRIED = 1 << 27  # values on which a layer is computed to find the shape of its output: half a gigabyte
 SECONDS = 60  # to build a model without weights: 1,000 layers take 2 s
 PACKING = {1: "deflate", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}  # the filters of HDF5 that h5py writes
 # Layers that keep a value for each pair of places.
@@ -82,7 +84,8 @@ def check_weights(config: Any, own: dict[str, Any], values: int) -> None:
     def build() -> None:
         try:
             with keras.saving.custom_object_scope({**LEGACY, **own}):
-                with keras.StatelessScope(initialize_variables=False):  # weights have a shape but no values
+                # Weights have a shape but no values.
+                with keras.StatelessScope(initialize_variables=False), _shapes_within(TRIED):
                     model = keras.saving.deserialize_keras_object(config, safe_mode=True)
                 declared = sum(math.prod(weight.shape) for weight in model.variables)
             if declared > SPARE + 2 * values:
@@ -108,6 +111,15 @@ def check_weights(config: Any, own: dict[str, Any], values: int) -> None:
         raise Refused(f"creates weights that cannot be counted in advance{where}", f"Save it without them. {ALLOW}")
     if failed:
         raise failed[0]
+
+
+def _shapes_within(most: int) -> AbstractContextManager:
+    """A scope in which layers are computed on at most this many values to find shapes. Only PyTorch computes them."""
+    if keras.backend.backend() != "torch":
+        return nullcontext()
+    from keras_explainable.loading import torch_files
+
+    return torch_files.ShapesWithin(most)
 
 
 def _check_signals(model: Any) -> None:

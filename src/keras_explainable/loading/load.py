@@ -13,7 +13,13 @@ from keras_explainable import models
 from keras_explainable.errors import BackendError, InputError, ModelFileError
 from keras_explainable.loading import keras_files
 from keras_explainable.loading.applications import application, applications
-from keras_explainable.loading.preprocessing import SCALES, Loaded, fed, fed_as_told, sized
+from keras_explainable.loading.preprocessing import (
+    SCALES,
+    Loaded,
+    with_chosen_preprocessing,
+    with_image_size,
+    with_preprocessing,
+)
 from keras_explainable.loading.texts import first_line
 from keras_explainable.models import processes
 
@@ -57,16 +63,16 @@ def load(
         raise InputError(f"No scale is named {scale!r}. Expected one of: {', '.join(SCALES)}.")
     name = str(name_or_path or DEMO)
     if name == DEMO:
-        return sized(_demo(), size)
+        return with_image_size(_demo(), size)
     path = Path(name).expanduser()
     known = {n.lower(): n for n in applications()}
     if name.lower() in known and not path.is_file():
-        return sized(application(known[name.lower()], weights), size)
+        return with_image_size(application(known[name.lower()], weights), size)
     if FACTORY.fullmatch(name) and not path.exists():
-        return fed_as_told(_made(name), scale, size)
+        return with_chosen_preprocessing(_made(name), scale, size)
     if path.exists():
         file = _torch_file if path.suffix in TORCH_FILES and path.is_file() else keras_files.load
-        return fed_as_told(file(path, safe_mode), scale, size)
+        return with_chosen_preprocessing(file(path, safe_mode), scale, size)
     if path.suffix or path.parent != Path():
         raise ModelFileError(f"There is no model file at {path}. Check the path.")
     near = get_close_matches(name.lower(), known, 3, 0.5)
@@ -107,7 +113,7 @@ def unit_scores(loaded: Loaded, inputs: np.ndarray, units: np.ndarray | None = N
 def _demo() -> Loaded:
     from keras_explainable import demo
 
-    return fed(demo.load_model(), SCALES["raw"], "raw", class_names=list(demo.CLASSES))
+    return with_preprocessing(demo.load_model(), SCALES["raw"], "raw", class_names=list(demo.CLASSES))
 
 
 def _torch_file(path: Path, safe_mode: bool) -> Any:

@@ -55,11 +55,11 @@ class Loaded(NamedTuple):
     class_names: list[str] | None
 
 
-def fed_as_told(model: Any, scale: str | None, size: tuple[int, int] | None) -> Loaded:
+def with_chosen_preprocessing(model: Any, scale: str | None, size: tuple[int, int] | None) -> Loaded:
     """The model with the given scale and size of its images, or with a guess of these."""
     if isinstance(model, keras.Model):
         chosen = scale or ("raw" if _scales_itself(model) else "unit")
-        loaded = fed(model, SCALES[chosen], chosen, guessed=scale is None and chosen == "unit")
+        loaded = with_preprocessing(model, SCALES[chosen], chosen, guessed=scale is None and chosen == "unit")
     else:
         from keras_explainable.loading import torch_files
 
@@ -67,10 +67,10 @@ def fed_as_told(model: Any, scale: str | None, size: tuple[int, int] | None) -> 
         channels = torch_files.channels_of(model)
         preprocess = Preprocess(SCALES[chosen], chosen, scale is None, channels, channels_first=True)
         loaded = Loaded(model, preprocess, torch_files.size(model) or (SIDE, SIDE), None)
-    return sized(loaded, size)
+    return with_image_size(loaded, size)
 
 
-def sized(loaded: Loaded, size: tuple[int, int] | None) -> Loaded:
+def with_image_size(loaded: Loaded, size: tuple[int, int] | None) -> Loaded:
     """The model with images of this size. Raise an InputError if the model takes another size only."""
     if size is None:
         return loaded
@@ -91,7 +91,9 @@ def sized(loaded: Loaded, size: tuple[int, int] | None) -> Loaded:
     return loaded._replace(size=size)
 
 
-def fed(model: Any, scale: Callable, name: str, guessed: bool = False, class_names: Any = None) -> Loaded:
+def with_preprocessing(
+    model: Any, scale: Callable, name: str, guessed: bool = False, class_names: Any = None
+) -> Loaded:
     """The model with the size and the channel order of its images, which are read from its input shape."""
     shape = getattr(model, "input_shape", None)
     if not isinstance(shape, tuple) or len(shape) != 4:

@@ -15,7 +15,7 @@ MEGABYTES, SECONDS = 512, 5  # and one more second for each 50 MB of the file
 OPENED, EXHAUSTED = 0, 3  # exit codes
 
 
-def survived(path: Path) -> bool:
+def attributes_can_be_read(path: Path) -> bool:
     """Whether the attributes in a file can be read within the limits. True for files that cannot be opened."""
     if getattr(sys, "frozen", False) or not sys.executable:
         return True  # there is no Python interpreter to start

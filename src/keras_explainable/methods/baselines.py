@@ -61,7 +61,7 @@ def images_like(view: models.View, name: str, value: Any, expected: str) -> tupl
     except ValueError:  # lists of unequal lengths
         given = np.asarray(None)
     if not ops.is_tensor(given) and given.dtype.kind in "OSUmMc":
-        raise InputError(f"{name}={value!r}: {expected} was expected.")
+        raise InputError(f"{name}={value!r} came, and {expected} was expected.")
     if not ops.is_tensor(given) and given.dtype.kind == "u":  # unsigned: not every framework has 64 bits of it
         given = given.astype("float32")
     given, shape = ops.cast(ops.convert_to_tensor(given), "float32"), tuple(view.x.shape)

@@ -20,8 +20,8 @@ def check_noise(repetitions: int, noise_kind: str, aggregate: str = "mean", nois
     check_choice("noise_kind", noise_kind, NOISE_KINDS)
     check_choice("aggregate", aggregate, AGGREGATES)
     if aggregate == "variance" and repetitions < 2:
-        raise InputError(f"repetitions={repetitions}: a variance needs at least two.")
-    check_number("noise", noise, lambda sigma: 0 <= sigma < math.inf, "a number, 0 or more,")
+        raise InputError(f"repetitions={repetitions} came, and 2 or more were expected: a variance needs several.")
+    check_number("noise", noise, lambda sigma: 0 <= sigma < math.inf, "a number of 0 or more")
 
 
 def noisy(x: Any, noise: float, noise_kind: str, seed: int | None, step: Any, channels_first: bool = False) -> Any:

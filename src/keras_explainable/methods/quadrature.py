@@ -19,7 +19,7 @@ def quadrature_of(kind: str, number: int) -> tuple[np.ndarray, np.ndarray]:
     check_repetitions(number)
     if kind != "midpoint" and number > MOST_NODES:
         raise InputError(
-            f'repetitions={number}: at most {MOST_NODES:,} are possible with quadrature="gauss_legendre": use '
+            f'repetitions={number} came, and at most {MOST_NODES:,} are possible with quadrature="gauss_legendre": use '
             'quadrature="midpoint" for more.'
         )
     if kind == "midpoint":

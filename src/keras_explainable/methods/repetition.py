@@ -10,7 +10,7 @@ from keras import ops
 from keras_explainable import backend, models
 from keras_explainable.errors import InputError
 from keras_explainable.runtime.compile_cache import Program, repeated
-from keras_explainable.runtime.interruptible import ready
+from keras_explainable.runtime.interruptible import wait_for
 from keras_explainable.runtime.memory import check_array_fits
 from keras_explainable.runtime.progress import counted
 
@@ -75,7 +75,7 @@ def computed(values: Any) -> Any:
     """The results of a step, once they are computed. The wait can be interrupted by Ctrl-C."""
     if not any(map(backend.is_traced, values)):
         for value in values:
-            ready(value)
+            wait_for(value)
     return values
 
 

@@ -16,19 +16,19 @@ def check_number(name: str, value: Any, fits: Callable, expected: str, kind: typ
     known = isinstance(value, kind) and not isinstance(value, bool)
     large = kind is Real and isinstance(value, int) and value.bit_length() > 63
     if not known or large or not fits(value) or (most is not None and value > most):
-        limit = ", of at most 63 bits" if large else "" if most is None else f", and at most {most:,}"
-        raise InputError(f"{name}={shortly(value)}: {expected} was expected{limit}.")
+        limit = " (at most 63 bits)" if large else "" if most is None else f" (at most {most:,})"
+        raise InputError(f"{name}={shortly(value)} came, and {expected} was expected{limit}.")
 
 
 def check_choice(name: str, value: Any, choices: Iterable[str], otherwise: str = "") -> None:
     """Raise if the value is not one of the choices."""
     if not (isinstance(value, str) and value in choices):
-        raise InputError(f"{name}={value!r}: use one of {', '.join(map(repr, choices))}{otherwise}.")
+        raise InputError(f"{name}={value!r} came: use one of {', '.join(map(repr, choices))}{otherwise}.")
 
 
 def check_repetitions(repetitions: int, most: int = MOST) -> None:
     """Raise if the number of repetitions is not a whole number from 1 to `most`."""
-    check_number("repetitions", repetitions, lambda n: n >= 1, "a whole number, at least one,", Integral, most)
+    check_number("repetitions", repetitions, lambda n: n >= 1, "a whole number of 1 or more", Integral, most)
 
 
 def at_once_of(at_once: int | None, x: Any) -> int:

@@ -8,6 +8,11 @@ and size, and K the explained units.
 - `maps`: (N, *S, K), raw maps of the size of the images, by any method of any library.
 - `masks`: where the object is, (N, *S) or (N, *S, K), for metrics of localisation.
 - `others`: where all other objects are, of such shapes, for `class_selectivity`.
+- `explain`: the method that made the maps, for metrics that explain changed images or a changed model: a method, its
+  name, or one of these and its parameters, as in `("smoothgrad", {"repetitions": 5})`. `maps` may then be left out. If
+  they are given, they must be those of this method. A function must run the model that it is given.
+- `objects`: the pair (masks (N, O, *S) of each image's objects, images (N, O, ...) redrawn without each), for
+  `single_deletion`. An empty mask is no object.
 - `score`, `batch_size`, `verbose`, `steps`, `callbacks`, `run_eagerly`, `jit_compile`, `precision`, `leaf`, `shared`,
   `channels`: as in `ke.explain`. With `score=`, what the metric reads are the columns of the score as they are.
 - `seed`: the seed of what is drawn: the order of equal values, subsets, noise. None is 0.
@@ -35,6 +40,7 @@ from keras_explainable.metrics.complexity import gini as gini
 from keras_explainable.metrics.confidence import average_drop as average_drop
 from keras_explainable.metrics.confidence import average_gain as average_gain
 from keras_explainable.metrics.confidence import average_increase as average_increase
+from keras_explainable.metrics.counterfactual import single_deletion as single_deletion
 from keras_explainable.metrics.curves import deletion as deletion
 from keras_explainable.metrics.curves import insertion as insertion
 from keras_explainable.metrics.curves import irof as irof
@@ -56,14 +62,25 @@ from keras_explainable.metrics.pooled import best_threshold as best_threshold
 from keras_explainable.metrics.pooled import left_out_iou as left_out_iou
 from keras_explainable.metrics.pooled import max_box_accuracy as max_box_accuracy
 from keras_explainable.metrics.pooled import pixel_ap as pixel_ap
+from keras_explainable.metrics.randomisation import emprt as emprt
+from keras_explainable.metrics.randomisation import mprt as mprt
+from keras_explainable.metrics.randomisation import random_logit as random_logit
+from keras_explainable.metrics.randomisation import smprt as smprt
 from keras_explainable.metrics.record import METRICS as METRICS
 from keras_explainable.metrics.record import Need as Need
 from keras_explainable.metrics.record import Record as Record
 from keras_explainable.metrics.record import listed
+from keras_explainable.metrics.robustness import avg_sensitivity as avg_sensitivity
+from keras_explainable.metrics.robustness import local_lipschitz as local_lipschitz
+from keras_explainable.metrics.robustness import max_sensitivity as max_sensitivity
+from keras_explainable.metrics.robustness import relative_stability as relative_stability
+from keras_explainable.metrics.robustness import seed_stability as seed_stability
 from keras_explainable.metrics.subsets import faithfulness_correlation as faithfulness_correlation
 from keras_explainable.metrics.subsets import infidelity as infidelity
 from keras_explainable.metrics.subsets import mu_fidelity as mu_fidelity
 from keras_explainable.metrics.subsets import non_sensitivity as non_sensitivity
 from keras_explainable.metrics.subsets import sensitivity_n as sensitivity_n
+
+from keras_explainable.evaluation.check import check as check  # last: it evaluates by these  # isort: skip
 
 list = listed  # `ke.metrics.list()`

@@ -18,15 +18,19 @@ class Case:
         images: the images (B, *S, C), channels last; None if they were not given.
         masks: where the object of each image and unit is, booleans (B, *S, K); None if they were not given.
         others: where all other objects are, booleans (B, *S, K); None if they were not given.
+        objects: where each of an image's objects is, booleans (B, O, *S), and the images redrawn without each,
+            (B, O, *S, C), channels last; None if they were not given.
         seed: the seed of everything that is drawn.
         at_once: how many masked copies are evaluated together; None chooses.
-        explain: a function from a view to raw maps (B, *S, K) of the images' size; None if no method was given.
+        explain: a function from a view, and a seed or None, to raw maps (B, *S, K) of the images' size, such as an
+            `Explain`; None if no method is known.
     """
 
     view: models.View | None = None
     images: np.ndarray | None = None
     masks: np.ndarray | None = None
     others: np.ndarray | None = None
+    objects: tuple[np.ndarray, np.ndarray] | None = None
     seed: int = 0
     at_once: int | None = None
     explain: Callable | None = None

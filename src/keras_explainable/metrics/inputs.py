@@ -7,25 +7,44 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_explainable import backend
+from keras_explainable import backend, models
 from keras_explainable.errors import InputError
 from keras_explainable.metrics.record import Record
 
 
 def check_own(metric: Record, own: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """Raise if the metric does not take one of the parameters, or needs what was not given."""
-    known = list(inspect.signature(metric.of_case).parameters)[2:]
+    check_parameters(metric, own)
+    names = {"images": "x", "model": "model", "masks": "masks", "objects": "objects", "method": "explain"}
+    missing = [names[need] for need in metric.needs if given.get(need, ()) is None]
+    missing += ["x"] if "model" in metric.needs and given["images"] is None and "x" not in missing else []
+    if missing:
+        raise InputError(f"{metric.name} needs {' and '.join(f'{name}=' for name in sorted(missing))}, not given here.")
+
+
+def check_parameters(metric: Record, own: Mapping[str, Any]) -> None:
+    """Raise if the metric does not take one of the parameters."""
+    known = parameters_of(metric)
     unknown = [name for name in own if name not in known]
     if unknown:
         raise InputError(
             f"{metric.name} takes no {unknown[0]}=. Its parameters: {', '.join(known) or 'none'}; and those of "
             "ke.metrics."
         )
-    names = {"images": "x", "model": "model", "masks": "masks"}
-    missing = [names[need] for need in metric.needs if given.get(need, ()) is None]
-    missing += ["x"] if "model" in metric.needs and given["images"] is None and "x" not in missing else []
-    if missing:
-        raise InputError(f"{metric.name} needs {' and '.join(f'{name}=' for name in sorted(missing))}, not given here.")
+
+
+def parameters_of(metric: Record) -> list[str]:
+    """The names of a metric's own parameters."""
+    return list(inspect.signature(metric.of_case).parameters)[2:]
+
+
+def check_weights(metric: Record, model: Any) -> None:
+    """Raise if the metric changes weights, and the model is a function, which shows none."""
+    if "weights" in metric.needs and models.adapter(model).black_box:
+        raise InputError(
+            f"{metric.name} needs weights, which it makes random, and a function came, which shows none: give the "
+            "Keras model or the PyTorch module itself."
+        )
 
 
 def maps_of(maps: Any) -> np.ndarray:
@@ -61,9 +80,14 @@ def masks_of(masks: Any, maps: np.ndarray) -> np.ndarray:
             f"Masks of shape {found.shape} came for maps of shape {shape}: {shape[:-1]} was expected, a mask for each "
             f"image, or {shape}, one for each image and unit."
         )
-    if found.dtype != bool and not np.isin(found, (0, 1)).all():
+    return checked_masks(found)
+
+
+def checked_masks(masks: np.ndarray) -> np.ndarray:
+    """Masks as booleans. Raises InputError if they have values other than 0 and 1."""
+    if masks.dtype != bool and not np.isin(masks, (0, 1)).all():
         raise InputError("Masks with values other than 0 and 1 came: give booleans, as in masks > 0.5.")
-    return found.astype(bool)
+    return masks.astype(bool)
 
 
 def spatial_last(x: Any, maps: np.ndarray) -> np.ndarray:
@@ -79,3 +103,31 @@ def spatial_last(x: Any, maps: np.ndarray) -> np.ndarray:
         f"Images of shape {found.shape} came for maps of shape {maps.shape}: {number} images of size {size} were "
         "expected."
     )
+
+
+def objects_of(objects: Any, maps: np.ndarray, channels_first: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Objects as booleans (N, O, *S), and the images without each as (N, O, *S, C), channels last.
+
+    Raises:
+        InputError: they are not a pair of such arrays for these maps (N, *S, K).
+    """
+    if not isinstance(objects, (tuple, list)) or len(objects) != 2:
+        raise InputError("objects= takes two arrays: masks (N, O, *S) of objects, and images (N, O, ...) without each.")
+    masks, images = (np.asarray(backend.to_host(a) if ops.is_tensor(a) else a) for a in objects)
+    if channels_first and images.ndim > 3:
+        images = np.moveaxis(images, 2, -1)
+    number, size = len(maps), maps.shape[1:-1]
+    fits = masks.ndim == maps.ndim and masks.shape[0] == number and masks.shape[2:] == size
+    if not fits or images.shape[:-1] != masks.shape:
+        raise InputError(
+            f"objects= with masks of shape {masks.shape} and images of shape {images.shape}, channels last, came. For "
+            f"these maps, masks {(number, 'O', *size)} and images {(number, 'O', *size, 'C')} were expected."
+        )
+    return checked_masks(masks), images
+
+
+def part_of(rows: Any, part: slice) -> Any:
+    """The part of an array, or of each array of a tuple; None of None."""
+    if isinstance(rows, tuple):
+        return tuple(array[part] for array in rows)
+    return None if rows is None else rows[part]

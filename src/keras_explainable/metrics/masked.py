@@ -75,6 +75,26 @@ def masked(case: Case, masks: Callable, fill: Any, quantity: str, noise: float =
     return evaluated
 
 
+def read(case: Case, copies: np.ndarray, units: np.ndarray, quantity: str) -> np.ndarray:
+    """The quantity (B, M, K) of M other images for each image of a case, (B, M, *S, C).
+
+    Raises:
+        InputError: `quantity` is none.
+    """
+    check_quantity(quantity)
+    view = case.view
+    assert view is not None
+    run = repeated(Read(quantity, link_of(view)), view.of(view.inputs, None))
+    of = ops.convert_to_tensor(units)
+    steps, together = copies_of(copies.shape[1], view.x, at_once_of(case.at_once, view.x))
+    parts = []
+    for i in range(steps):
+        some = np.moveaxis(copies[:, i * together : (i + 1) * together], 1, 0)
+        (part,) = computed([run(ops.convert_to_tensor(some.astype("float32")), of)])
+        parts.append(backend.to_host(part))
+    return np.concatenate(parts, axis=1)
+
+
 def units_of(case: Case, number: int) -> np.ndarray:
     """The units of a case as integers (B, K); every one of `number` units if none were chosen."""
     view = case.view

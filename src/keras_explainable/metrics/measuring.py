@@ -1,9 +1,10 @@
 """Apply a metric to many images and their maps, batch by batch."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import keras
 import numpy as np
 
 from keras_explainable import models
@@ -12,7 +13,16 @@ from keras_explainable.explaining.arguments import check_seed
 from keras_explainable.explaining.checks import counted_units, number_of, open_batches
 from keras_explainable.explaining.loop import run_steps, units_and_score
 from keras_explainable.metrics.case import Case
-from keras_explainable.metrics.inputs import check_own, maps_of, masks_of, spatial_last
+from keras_explainable.metrics.explained import Explain, check_same
+from keras_explainable.metrics.inputs import (
+    check_own,
+    check_weights,
+    maps_of,
+    masks_of,
+    objects_of,
+    part_of,
+    spatial_last,
+)
 from keras_explainable.metrics.record import Record
 from keras_explainable.runtime.compile_cache import Program, options
 
@@ -26,7 +36,8 @@ class Measured:
     Args:
         values: a value for each image and unit, (N, K). NaN where the metric is not defined.
         curves: what the values were computed from, if there is such a thing: arrays (N, K, T) by name.
-        about: the metric, its parameters, and how many values are not defined.
+        about: the metric, its parameters, how many values are not defined, and means over images of what the metric
+            reports of its own. The metric itself returns these as arrays with a value for each image.
     """
 
     values: np.ndarray
@@ -43,6 +54,8 @@ def measure(
     score: Any = None,
     masks: Any = None,
     others: Any = None,
+    objects: Any = None,
+    explain: Any = None,
     batch_size: int | None = None,
     verbose: int | str = 0,
     steps: int | None = None,
@@ -64,22 +77,28 @@ def measure(
             arrays this is raised before any computation.
     """
     check_seed(seed)
-    check_own(metric, own, {"model": model, "images": x, "masks": masks})
-    maps = maps_of(maps)
-    masks, others = (None if given is None else masks_of(given, maps) for given in (masks, others))
+    check_own(metric, own, {"model": model, "images": x, "masks": masks, "objects": objects, "method": explain})
+    check_weights(metric, model)
+    made = maps is None and explain is not None and "model" in metric.needs
+    maps = None if made else maps_of(maps)
+    masks, others = (None if given is None else masks_of(given, maps_of(maps)) for given in (masks, others))
     step = Measuring(metric.of_case, own, score, seed or 0, at_once)
     if "model" not in metric.needs:
         found = _without_model(step, None if x is None else spatial_last(x, maps), maps, masks, others)
         return _joined(metric, own, list(found))
 
     y, step_score = units_and_score(y, score)
-    step = Measuring(metric.of_case, own, step_score, seed or 0, at_once)
+    again = None if explain is None else Explain.of(explain, seed or 0)
+    step = Measuring(metric.of_case, own, step_score, seed or 0, at_once, again)
     model, leaf = models.with_channels(model, channels, False), models.Leaf.of(leaf, shared)
     with models.unchanging(), models.reporting_changes(model):
         source, total = open_batches(model, x, y, batch_size, step_score, leaf, steps)
-        if total is not None:
+        if total is not None and maps is not None:
             check_maps(model, x, y, step_score, maps, total)
-        source = source._replace(iterator=_with_rows(source.iterator, maps, masks))
+        if objects is not None:
+            objects = objects_of(objects, maps_of(maps), models.adapter(model).channels_first)
+        given = {"masks": masks, "objects": objects}
+        source = source._replace(iterator=_with_rows(source.iterator, maps, given))
         parts: list[dict] = []
         with options(run_eagerly, jit_compile), models.computing_in(precision), models.adapter(model).device():
             try:
@@ -98,23 +117,31 @@ def measure(
 
 @dataclass(frozen=True)
 class Measuring(Program):
-    """A metric on a batch of images, units, maps and masks."""
+    """A metric on a batch of images, units, maps and masks. Without maps, `explain` makes them."""
 
     metric: Callable
     params: dict[str, Any]
     score: Any
     seed: int
     at_once: int | None
+    explain: Explain | None = None
 
-    def __call__(self, model: Any, images: Any, indices: Any, maps: np.ndarray, masks: Any = None) -> dict:
+    def __call__(
+        self, model: Any, images: Any, indices: Any, maps: np.ndarray | None, given: Mapping[str, Any]
+    ) -> dict:
         view = models.view(model, images, indices, self.score)
-        case = Case.of(view, masks=masks, seed=self.seed, at_once=self.at_once)
-        return self.of_case(case, maps)
+        case = Case.of(view, **given, seed=self.seed, at_once=self.at_once, explain=self.explain)
+        if self.explain is not None and case.view is not None:
+            own = self.explain(case.view)
+            if maps is not None:
+                check_same(maps, own, self.explain)
+            maps = maps_of(own)
+        return self.of_case(case, maps_of(maps))
 
     def of_case(self, case: Case, maps: np.ndarray) -> dict:
-        """The values and curves of a case."""
+        """The values and curves of a case, and what it reports of each image."""
         found = self.metric(case, maps, **self.params)
-        return {"values": found.values, **found.curves}
+        return {"values": found.values, "curves": found.curves, "about": found.about}
 
 
 def _without_model(step: Measuring, images: Any, maps: np.ndarray, *given: Any) -> Iterator[dict]:
@@ -125,16 +152,19 @@ def _without_model(step: Measuring, images: Any, maps: np.ndarray, *given: Any) 
         yield step.of_case(case, maps[part])
 
 
-def _with_rows(batches: Iterator[tuple], maps: np.ndarray, masks: np.ndarray | None) -> Iterator[tuple]:
-    """Each batch with its maps and masks."""
+def _with_rows(batches: Iterator[tuple], maps: np.ndarray | None, given: Mapping[str, Any]) -> Iterator[tuple]:
+    """Each batch with its maps, None if they are not known, and its part of what else was given."""
     start = 0
     for images, indices in batches:
         part = slice(start, start + len(images))
         start += len(images)
+        if maps is None:
+            yield images, indices, None, {}
+            continue
         if start > len(maps):
             raise InputError(f"{len(maps)} maps came, and images {start} or more: give a map for each image.")
-        yield images, indices, maps[part], None if masks is None else masks[part]
-    if start < len(maps):
+        yield images, indices, maps[part], {name: part_of(rows, part) for name, rows in given.items()}
+    if maps is not None and start < len(maps):
         raise InputError(f"{len(maps)} maps came for {start} images: give a map for each image, and no more.")
 
 
@@ -153,7 +183,9 @@ def check_maps(model: Any, x: Any, y: Any, score: Any, maps: np.ndarray, total: 
 
 def _joined(metric: Record, own: dict[str, Any], parts: list[dict]) -> Measured:
     """The values of all batches."""
-    whole = {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]}
-    values = whole.pop("values").astype("float64")
-    about = {"metric": metric.name, **own, "undefined": int(np.isnan(values).sum())}
-    return Measured(values, whole, about)
+    whole = keras.tree.map_structure(lambda *rows: np.concatenate([np.asarray(row) for row in rows]), *parts)
+    values = whole["values"].astype("float64")
+    found = {name: float(rows.mean()) for name, rows in whole["about"].items()}
+    return Measured(
+        values, whole["curves"], {"metric": metric.name, **own, "undefined": int(np.isnan(values).sum()), **found}
+    )

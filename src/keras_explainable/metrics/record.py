@@ -12,7 +12,9 @@ class Need(StrEnum):
     model = "model"
     images = "images"
     masks = "masks"
+    objects = "objects"
     method = "method"
+    weights = "weights"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from keras_explainable.models.adapters import with_others as with_others
 from keras_explainable.models.black_box import BlackBox as BlackBox
 from keras_explainable.models.black_box import BlackBoxAdapter as BlackBoxAdapter
 from keras_explainable.models.contract import Adapter as Adapter
+from keras_explainable.models.contract import Parameter as Parameter
 from keras_explainable.models.evidence import POOR as POOR
 from keras_explainable.models.front import front as front
 from keras_explainable.models.front import placed as placed
@@ -31,6 +32,8 @@ from keras_explainable.models.opening import opens_view as opens_view
 from keras_explainable.models.operations import Step as Step
 from keras_explainable.models.overrides import Override as Override
 from keras_explainable.models.overrides import Overrides as Overrides
+from keras_explainable.models.parameters import parameters as parameters
+from keras_explainable.models.parameters import replacing as replacing
 from keras_explainable.models.precision import computing_in as computing_in
 from keras_explainable.models.precision import current_precision as current_precision
 from keras_explainable.models.randomness import is_random as is_random

@@ -141,9 +141,9 @@ def bias(layer: Any) -> Any:
 
     if _is_module(layer) and not isinstance(layer, keras.Layer):
         from keras_explainable.models.torch import layer_math as modules
-        from keras_explainable.models.torch.hooks import settled
+        from keras_explainable.models.torch.hooks import evaluation_weights
 
-        with settled(layer):
+        with evaluation_weights(layer):
             return modules.effective_bias(layer) if modules.has_bias(layer) else None
     from keras_explainable.models.keras import layer_math as layers
 

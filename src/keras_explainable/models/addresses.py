@@ -98,7 +98,7 @@ def parts(address: Any) -> tuple[Any, str, Any]:
         )
     name, link = address.get("layer", address.get("name")), address.get("link", "output")
     if link not in ("input", "output", "linear"):
-        raise LayerError(f"link={link!r} for layer {name!r}: use 'input' or 'output'.")
+        raise LayerError(f"link={link!r} came for layer {name!r}: use 'input' or 'output'.")
     return name, link, address.get("index", address.get("node", "last"))
 
 

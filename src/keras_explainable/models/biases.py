@@ -16,7 +16,7 @@ WITH_WEIGHTS = (*NORMS, *layer_roles.WEIGHTED, "addmm", "baddbmm")
 
 def points(view: Any) -> list[Point]:
     """The points after each bias of a view, in execution order: in the exposed layers if there are any, else in all."""
-    spatial.check_shown(view.operations, "its biases cannot be found")
+    spatial.check_visible(view.operations, "its biases cannot be found")
     calls = biased(view.operations, view.adapter.separator)
     if view.adapter.signals is not None:
         _, exposed = addresses.declared(view.trace, view.adapter, view.rank, lambda: view.operations)
@@ -36,8 +36,8 @@ def current(view: Any, at: Iterable[Point]) -> dict[Point, Any]:
 def biased(trace: Trace, separator: str) -> list[Call]:
     """The calls of layers and operations that add a bias, in execution order.
 
-    A function that runs inside a user's own layer may add that layer's bias, which must count once: at the end of the
-    layer if values are only moved between the two, else at the function."""
+    A function that runs inside a user's own layer may add that layer's bias, which must count once. It counts at the
+    end of the layer if values are only moved between the function and that end, else at the function."""
     layers = {call.output[:2]: call for call in spatial.biased(trace)}
     inside: dict[tuple[str, int], list[Call]] = {}
     kept = set()
@@ -92,7 +92,8 @@ def per_channel(shape: tuple[int, ...], call: Call) -> bool:
 
 
 def _is_end(trace: Trace, owner: Call, call: Call) -> bool:
-    """Whether a layer's output is that of an operation inside it, moved at most, before its fused activation if any."""
+    """Whether a layer's output, before its fused activation, is that of an operation inside it, or the same values
+    moved."""
     value: int | None = owner.outputs[0]
     while value is not None and value not in call.outputs:
         last = trace.producer(value)

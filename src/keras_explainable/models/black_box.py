@@ -151,6 +151,12 @@ class BlackBoxAdapter:
     def weights(self) -> list:
         return []
 
+    def parameters(self) -> NoReturn:
+        refuse()
+
+    def replacing(self, model: Any) -> NoReturn:
+        refuse()
+
     def forget(self) -> None:
         pass
 

@@ -12,7 +12,7 @@ from keras import ops
 from keras_explainable import backend
 from keras_explainable.errors import LayerError
 from keras_explainable.models import addresses, dependencies, evidence, probes, spatial, state, tokens, windows
-from keras_explainable.models.evidence import Evidence, Shown
+from keras_explainable.models.evidence import BestReading, Evidence
 from keras_explainable.models.front import front, scale
 from keras_explainable.models.inputs import sampled
 from keras_explainable.models.signal_layout import Reading, SignalPoint, reading_of
@@ -81,7 +81,7 @@ def _read(view: Any, call: Call) -> Reading | None:
     return known[call.output]
 
 
-def _best(view: Any, call: Call, seen: Evidence) -> Shown | None:
+def _best(view: Any, call: Call, seen: Evidence) -> BestReading | None:
     """The reading with which a signal shows the image best, with its tokens in any order."""
     adapter, shape = sampled(view.adapter), tuple(view.inputs.shape)
     probes.in_thread(lambda: seen.try_orders(call, adapter, shape, scale(adapter, shape)))
@@ -98,7 +98,7 @@ def _is_plain(view: Any, call: Call, roots: Sequence[int]) -> bool:
 
 
 def chosen(view: Any) -> dict[Point, Reading | None]:
-    """The measured readings of the signals that were asked for, kept with the trace."""
+    """The measured readings of the requested signals, kept with the trace."""
     return view.trace.known.setdefault("readings", {})
 
 
@@ -176,7 +176,7 @@ def _shown(view: Any, point: Point | None, candidates: list[Call], seen: Evidenc
     return point
 
 
-def _passes(shown: Shown, call: Call, suggested: bool) -> bool:
+def _passes(shown: BestReading, call: Call, suggested: bool) -> bool:
     return shown.evidence >= _enough(shown, suggested, shown.reading.size(call.shape))
 
 
@@ -190,7 +190,7 @@ def _trunk(view: Any, calls: list[Call]) -> list[Call]:
     return features or [c for c in found if spatial.is_spatial(c, view.rank)]
 
 
-def _enough(shown: Shown, suggested: bool, size: tuple) -> float:
+def _enough(shown: BestReading, suggested: bool, size: tuple) -> float:
     """The evidence that a signal needs. It is higher for a signal of few cells, some of which change most by chance."""
     if suggested and shown.usual:
         return evidence.LIKELY
@@ -298,11 +298,11 @@ def _of_mixture(view: Any, at: Sequence[Point], reduce: Callable) -> dict[Point,
         scores = run(x, tap)
         return ops.sum(scores * ops.cos(1.0 + ops.arange(scores.shape[-1], dtype="float32")), -1, keepdims=True)
 
-    gradients, lit = backend.jacobian(mixture, view.inputs, [*at], lambda p, g, _: reduce(p, g), False)[2:]
-    return gradients if lit else {}
+    gradients, with_gradient = backend.jacobian(mixture, view.inputs, [*at], lambda p, g, _: reduce(p, g), False)[2:]
+    return gradients if with_gradient else {}
 
 
-def _raise_none(seen: dict[Point, Shown]) -> None:
+def _raise_none(seen: dict[Point, BestReading]) -> None:
     """Raise: no signal shows the image and affects the score. Name the best ones."""
     best = sorted(seen.items(), key=lambda pair: -pair[1].evidence)[:NAMED]
     names = "; ".join(f"{point}: {shown.evidence:.2f} as {shown.reading}" for point, shown in best)
@@ -338,7 +338,7 @@ def signals(view: Any) -> list[Signal]:
     return made
 
 
-def shown(view: Any, point: Point) -> Shown | None:
+def evidence_at(view: Any, point: Point) -> BestReading | None:
     """What was measured of the signal at a point; None if nothing was."""
     seen = view.trace.known.get("evidence")
     found = seen.of(view.call(point)) if seen and point != INPUT else []

@@ -6,11 +6,26 @@ knows models only through them."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
 
 from keras_explainable.models.trace import Call, Deviation, Point, Trace
 
 Tap = Callable[[Point, Any], Any]
+
+
+class Parameter(NamedTuple):
+    """A weight of a layer that is no normalisation."""
+
+    path: str  # of the layer
+    variable: Any  # the backend's variable
+    value: np.ndarray  # its axes ordered as in Keras: a convolution's kernel is (*window, inputs, outputs)
+    axes: tuple[int, ...]  # the axes of the variable, in the order of those of `value`
+
+    def own(self, value: np.ndarray) -> np.ndarray:
+        """Another value, in the order of axes of the variable."""
+        return np.transpose(value, np.argsort(self.axes))
 
 
 class LayerMath(Protocol):
@@ -51,8 +66,8 @@ class LayerMath(Protocol):
         """By how many places a convolution shrinks its input at each end of an axis."""
 
     def geometry(self, call: Call, axis: int, old: int, new: int) -> tuple[float, float] | None:
-        """For a spatial axis of size `old`, the step between the cells that a call makes of it and the centre of the
-        first one, both in input cells; None if unknown."""
+        """For a spatial axis of size `old`, the distance between the centres of a call's output cells, and the centre
+        of the first one, both in input cells; None if unknown."""
 
 
 class Adapter(Protocol):
@@ -123,11 +138,18 @@ class Adapter(Protocol):
     def weights(self) -> list:
         """The variables and running statistics that only training or loading changes."""
 
+    def parameters(self) -> list[Parameter]:
+        """The weights of all layers but normalisations, layer by layer."""
+
+    def replacing(self, model: Any) -> AbstractContextManager[tuple[Any, Callable]]:
+        """A scope with a model like the given one and a function `put(pairs)`. After it, the model computes with other
+        values (arrays) of some variables, and with its own ones of the others. The given model is not changed."""
+
     def forget(self) -> None:
         """Drop what was found by running the model."""
 
     def structure(self) -> tuple:
-        """What the model is made of, as far as a compiled run depends on it, as a value that compares."""
+        """The layers and settings that a compiled run depends on, as a value that can be compared."""
 
     def input_shape(self) -> tuple | None:
         """The shape of images that the model was built for, if it declares one."""

@@ -28,7 +28,7 @@ BLOCKS = {1: 8, 2: 4, 3: 2}  # along each axis
 PREFIXES = 12  # how many tokens may come before those of the image
 
 
-class Shown(NamedTuple):
+class BestReading(NamedTuple):
     """The best reading of a signal, and how well the signal shows the image with it."""
 
     reading: Reading
@@ -95,20 +95,20 @@ class Evidence:
     ) -> None:
         self.changes, self.rank, self.windows, self.grids = changes, rank, windows, grids
         self.points = {c.outputs[0]: c.output for c in calls if c.output in changes and not c.operation}
-        self.known: dict[Point, list[Shown]] = {}
+        self.known: dict[Point, list[BestReading]] = {}
         self.tried: set[Point] = set()  # signals for which other orders of tokens were tried
 
     def has(self, call: Call) -> bool:
         """Whether a call's signal was measured, as its own output or as that of a call inside it."""
         return call.output in self.changes or call.outputs[0] in self.points
 
-    def of(self, call: Call) -> list[Shown]:
+    def of(self, call: Call) -> list[BestReading]:
         """How a signal shows the image with each reading, the best first; empty if it was not measured."""
         if call.output not in self.known:
             self.known[call.output] = self._ranked(call)
         return self.known[call.output]
 
-    def best(self, call: Call) -> Shown | None:
+    def best(self, call: Call) -> BestReading | None:
         return next(iter(self.of(call)), None)
 
     def try_orders(self, call: Call, adapter: Adapter, shape: tuple, scale: Any) -> None:
@@ -125,10 +125,10 @@ class Evidence:
             cells = inside(reading.grid, self.rank, self.windows)
             value = area(changes[:, reading.prefix :][:, list(order)], cells)  # type: ignore[index]
             if value >= ENOUGH:
-                self.known[call.output].insert(0, Shown(reading._replace(order=order), value, False))
+                self.known[call.output].insert(0, BestReading(reading._replace(order=order), value, False))
                 return
 
-    def _ranked(self, call: Call) -> list[Shown]:
+    def _ranked(self, call: Call) -> list[BestReading]:
         seen = self.changes.get(self.points.get(call.outputs[0], call.output))
         if seen is None:
             return []
@@ -143,13 +143,13 @@ class Evidence:
             value = area(changes, inside(reading.size(call.shape), self.rank, self.windows))
             if not math.isnan(value):
                 missing = (1 - value + LEAST) * (TWICE if usual else 1)
-                found.append((missing, Shown(reading, value, usual)))
+                found.append((missing, BestReading(reading, value, usual)))
         return [shown for _, shown in sorted(found, key=lambda pair: pair[0])]
 
 
 def measured(adapter: Adapter, shape: tuple, calls: Sequence[Call], scale: Any, grids: Callable) -> Evidence:
-    """Measure the evidence of the signals of some calls, for images of a shape (B, ...). `grids(count)` gives the grids
-    that so many tokens can be."""
+    """Measure the evidence of the signals of some calls, for images of a shape (B, ...). `grids(count)` gives the
+    possible grids of so many tokens."""
     first, rank = adapter.channels_first, len(shape) - 2
     batch = probes.images(shape, first, scale, masks(spatial_size(shape, first)))
     front = adapter.inputs.front

@@ -53,7 +53,7 @@ class Front(NamedTuple):
         return tuple((round(a * n, 1), round(b * n, 1)) for (a, b), n in zip(windows, size, strict=True))
 
     def marked(self, calls: Iterable[Call], images: int) -> Iterator[Call]:
-        """The calls of a run on so many images; those of frames get the number of frames."""
+        """The calls of a run on so many images. Calls on frames are given the number of frames."""
         calls = list(calls)
         numbers = Counter(call.path for call in calls)
         for call in calls:
@@ -62,15 +62,15 @@ class Front(NamedTuple):
             found = self.frames > 1 and rows and times
             yield replace(call, frames=self.frames, series=self.series) if found else call
 
-    def apart(self, value: Any) -> Any:
+    def split_frames(self, value: Any) -> Any:
         """Split (B T, ...) values of frames into (B, T, ...)."""
         shape = tuple(value.shape[1:])
         if self.turned:
             return ops.swapaxes(ops.reshape(value, (self.frames, -1, *shape)), 0, 1)
         return ops.reshape(value, (-1, self.frames, *shape))
 
-    def together(self, value: Any) -> Any:
-        """The inverse of `apart`."""
+    def merge_frames(self, value: Any) -> Any:
+        """The inverse of `split_frames`."""
         value = ops.swapaxes(value, 0, 1) if self.turned else value
         return ops.reshape(value, (-1, *value.shape[2:]))
 
@@ -114,7 +114,7 @@ def front(adapter: Adapter, shape: tuple, channels: Any = None) -> Front:
     """The front of a model for images of a shape (B, ...). `channels` is the user's argument.
 
     Raises:
-        InputError: neither the model nor the images' shape tells the channels' axis.
+        InputError: neither the model nor the images' shape determines the channels' axis.
     """
     first, rank = adapter.channels_first, len(shape)
     usual = 1 if first else rank - 1
@@ -132,8 +132,8 @@ def front(adapter: Adapter, shape: tuple, channels: Any = None) -> Front:
 
 
 def scale(adapter: Adapter, shape: tuple) -> tuple[float, float] | None:
-    """The factor that images (B, ...) are multiplied by before the first weights, and what is subtracted before; None
-    if that was not measured (see `front`)."""
+    """(factor, shift) for images (B, ...): before its first weights, the model subtracts the shift and multiplies by
+    the factor. None if this was not measured (see `front`)."""
     return None if adapter.black_box else adapter.trace((1, *shape[1:])).known.get("scale")
 
 
@@ -150,7 +150,7 @@ def _given(channels: Any, rank: int) -> int | None:
 
 
 def _guessed(shape: tuple, usual: int) -> int | None:
-    """The channels' axis by the images' shape, if the model does not tell it."""
+    """Guess the channels' axis from the images' shape, for a model that does not determine it."""
     if len(shape) <= 3 and shape[usual] not in IMAGE_CHANNELS:
         return None if len(shape) == 2 or shape[-1] > 4 else usual  # then every axis is spatial
     others = [axis for axis in range(1, len(shape)) if axis != usual and shape[axis] in IMAGE_CHANNELS]
@@ -207,8 +207,8 @@ def _read(adapter: Adapter, entry: Call, shape: tuple, number: int) -> Front | N
     at = {}
     for axis, count in enumerate(size):
         if count > 1:
-            grown = np.linspace(0, 1, count).reshape([-1 if a == axis else 1 for a in range(len(size))])
-            seen = _entering(adapter, np.broadcast_to(grown, size), point)
+            ramp = np.linspace(0, 1, count).reshape([-1 if a == axis else 1 for a in range(len(size))])
+            seen = _entering(adapter, np.broadcast_to(ramp, size), point)
             at[axis] = np.where(inside, (seen - low) / safe, np.nan)
     return _placed(adapter, entry, size, at)
 
@@ -263,7 +263,7 @@ def _in_series(adapter: Adapter, entry: Call, size: tuple, axis: int, rank: int)
     trace, count = adapter.trace((1, *size[1:])), size[axis]
     if rank != len(size) - 1 or sum(call.path == entry.path for call in trace.calls) != count or count < 2:
         return False
-    grown = np.linspace(0, 1, count).reshape([-1 if a == axis else 1 for a in range(len(size))])
+    ramp = np.linspace(0, 1, count).reshape([-1 if a == axis else 1 for a in range(len(size))])
 
     def mean(images, number):
         images = np.broadcast_to(images, size)
@@ -271,7 +271,7 @@ def _in_series(adapter: Adapter, entry: Call, size: tuple, axis: int, rank: int)
 
     for number in {0, count // 2, count - 1}:
         low, high = (mean(np.full(size, level), number) for level in (0.0, 1.0))
-        if high == low or abs((mean(grown, number) - low) / (high - low) - number / (count - 1)) > STILL:
+        if high == low or abs((mean(ramp, number) - low) / (high - low) - number / (count - 1)) > STILL:
             return False
     return True
 
@@ -283,8 +283,8 @@ def _varies(seen: np.ndarray) -> set[int]:
 
 
 def _window(adapter: Adapter, entry: Call, seen: np.ndarray | None, ends: set[int], count: int) -> Window | None | bool:
-    """The visible part along an axis, as fractions of the image. None for all of it, False if it is not one stretch of
-    it."""
+    """The visible part along an axis, as fractions of the image. None if it is the whole axis, False if it is not
+    contiguous."""
     if seen is None or len(ends) != 1 or 0 in ends:
         return None
     (axis,) = ends
@@ -299,7 +299,7 @@ def _window(adapter: Adapter, entry: Call, seen: np.ndarray | None, ends: set[in
     start = places[0] - step * (inside[0] + 0.5) + 0.5
     stop = places[-1] + step * (len(along) - 1 - inside[-1] + 0.5) + 0.5
     reach = adapter.layers.reach(entry, axis) * step
-    start = min(0.0, start + reach) if start < 0 else start  # padding that a convolution takes off again does not count
+    start = min(0.0, start + reach) if start < 0 else start  # padding that a convolution removes does not count
     stop = max(float(count), stop - reach) if stop > count else stop
     if abs(start) < max(0.75, step / 2) and abs(stop - count) < max(0.75, step / 2):
         return None

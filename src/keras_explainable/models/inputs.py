@@ -1,4 +1,4 @@
-"""Models of several inputs, one of which is the images. The others are passed along as they are.
+"""Models with several inputs, one of which holds the images. The others are passed on unchanged.
 
 `Several` is what the user gave. `Bound` is a model with the other inputs attached; it is explained as if it took images
 alone. When P copies of a batch run at once, they follow each other batch by batch, and row i uses row i mod B of the

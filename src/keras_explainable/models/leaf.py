@@ -1,4 +1,4 @@
-"""Which of several inputs is the images, as the user says it."""
+"""The user's choice of the input that holds the images."""
 
 from typing import Any, NamedTuple
 
@@ -6,14 +6,14 @@ from keras_explainable.errors import InputError
 
 
 class Leaf(NamedTuple):
-    """Which of several inputs is the images, and which are the same for all of them."""
+    """Which of several inputs holds the images, and which inputs are the same for all images."""
 
     at: Any
     shared: tuple[tuple, ...] = ()
 
     @classmethod
     def of(cls, leaf: Any, shared: Any) -> Any:
-        """The leaf as it came if nothing is shared."""
+        """Combine `leaf` and `shared`. If nothing is shared, return the leaf as it came."""
         if shared is None:
             return leaf
         if leaf is None:

@@ -24,7 +24,7 @@ MOVING, LINEAR = "moving", "linear"
 Key = tuple[str, int]  # the path and number of a call
 
 
-def tried(view: Scored, steps: Sequence[Step]) -> dict[Key, str]:
+def find_linear(view: Scored, steps: Sequence[Step]) -> dict[Key, str]:
     """Find which of some calls are linear, up to a constant, in the values that come from the images. "moving": each
     output is one of these values, or a constant; "linear": otherwise. The verdicts are kept with the trace.
 
@@ -34,10 +34,10 @@ def tried(view: Scored, steps: Sequence[Step]) -> dict[Key, str]:
     verdicts = view.operations.known.setdefault("linear", {})
     new = [step for step in steps if step.call.output[:2] not in verdicts]
     verdicts.update(dict.fromkeys([step.call.output[:2] for step in new]))
-    able = {step.call.output[:2]: step.reached for step in new if step.reached and not step.indexed}
-    if able:
+    testable = {step.call.output[:2]: step.reached for step in new if step.reached and not step.indexed}
+    if testable:
         shape = _shape(view)
-        _with_numbers(lambda: _run(sampled(view.adapter), shape, able, verdicts, _verdict))
+        _with_numbers(lambda: _run(sampled(view.adapter), shape, testable, verdicts, _verdict))
     return {key: kind for key, kind in verdicts.items() if kind}
 
 
@@ -55,9 +55,9 @@ def summing(view: Scored, steps: Sequence[Step]) -> dict[Key, int | None]:
     return axes
 
 
-def still(view: Scored, points: Sequence[Point]) -> bool:
+def is_constant(view: Scored, points: Sequence[Point]) -> bool:
     """Whether signals are the same for all images, tested on two batches of random ones. Kept with the trace."""
-    known = view.operations.known.setdefault("still", {})
+    known = view.operations.known.setdefault("constant", {})
     key = tuple(points)
     if key not in known:
         known[key], shape = False, _shape(view)
@@ -99,18 +99,20 @@ def _random(shape: tuple, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape).astype("float32")
 
 
-def _run(adapter: Adapter, shape: tuple, able: dict[Key, tuple[Point, ...]], verdicts: dict, judge: Callable) -> None:
+def _run(
+    adapter: Adapter, shape: tuple, testable: dict[Key, tuple[Point, ...]], verdicts: dict, judge: Callable
+) -> None:
     """Run the model, and store the verdict on each call."""
     seen: dict[Point, Any] = {}
 
     def tap(point, value):
         if point.link == "again":
-            verdicts[point[:2]] = judge(value, {p.part: seen[p] for p in able[point[:2]]})
+            verdicts[point[:2]] = judge(value, {p.part: seen[p] for p in testable[point[:2]]})
         else:
             seen[point] = value
         return value
 
-    points = frozenset([Point(*key, "again") for key in able]).union(*able.values())
+    points = frozenset([Point(*key, "again") for key in testable]).union(*testable.values())
     try:
         with adapter.device():
             adapter.run(adapter.images(_random(shape)), tap, points)
@@ -134,14 +136,14 @@ def _verdict(again: Callable, values: dict[int, Any]) -> str | None:
         return [size * random.normal(size=value.shape) for value in values.values()]
 
     try:
-        still = call(draw(0))
-        if not np.isfinite(still).all():  # such as x / 0
+        at_zero = call(draw(0))
+        if not np.isfinite(at_zero).all():  # such as x / 0
             return None
         for size in SIZES:
             a, b = draw(size), draw(size)
             both, back = [x + y for x, y in zip(a, b, strict=True)], [-x for x in a]
-            at, other, sum_of, opposite = (call(parts) - still for parts in (a, b, both, back))
-            tolerance = (EXACT if all(exact) else LOWER) * abs(at).max() + 1e-5 * abs(still).max()
+            at, other, sum_of, opposite = (call(parts) - at_zero for parts in (a, b, both, back))
+            tolerance = (EXACT if all(exact) else LOWER) * abs(at).max() + 1e-5 * abs(at_zero).max()
             if not max(abs(at + other - sum_of).max(), abs(at + opposite).max()) <= tolerance:
                 return None
         if not _has_gradient(again, values, draw(1), draw(1), random, EXACT if all(exact) else LOWER):
@@ -149,7 +151,7 @@ def _verdict(again: Callable, values: dict[int, Any]) -> str | None:
         a = [numbers.astype("float32") for numbers in draw(1)]
         y = call(a)
         known = np.concatenate([np.ravel(_numbers(_like(n, v))) for n, v in zip(a, values.values(), strict=True)])
-        return MOVING if bool(np.all(np.isin(y, known) | (y == still))) else LINEAR
+        return MOVING if bool(np.all(np.isin(y, known) | (y == at_zero))) else LINEAR
     except Exception:  # it needs other values, or returns no tensor
         return None
 

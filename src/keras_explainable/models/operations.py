@@ -37,14 +37,14 @@ def steps(
     target: Point | None,
     stop: Point | None = None,
     roots: Sequence[int] | None = None,
-    still: Callable[[Sequence[Point]], bool] = lambda points: False,
+    is_constant: Callable[[Sequence[Point]], bool] = lambda points: False,
 ) -> list[Step]:
     """The calls between the images, or the signal at `stop`, and the scores, in execution order.
 
     Args:
         target: where the scores are; without it they are the values `roots`, or all outputs.
-        still: `still(points)` tests whether the signals at some points do not depend on the images. It is asked for
-            values of unknown origin.
+        is_constant: `is_constant(points)` tests whether the signals at some points do not depend on the images. It is
+            called for values of unknown origin.
 
     Raises:
         LayerError: an operation that is not a layer lies on the way.
@@ -52,7 +52,7 @@ def steps(
     start = trace.at(stop) if stop else None
     ends = {IMAGES, *(start.outputs if start else ())}
     waiting, bare = _scores(trace, target, roots)
-    return _described(adapter, trace, _before(adapter, trace, waiting, ends, still), ends, bare)
+    return _described(adapter, trace, _before(adapter, trace, waiting, ends, is_constant), ends, bare)
 
 
 Key = tuple[str, int]  # the path and number of a call
@@ -72,9 +72,10 @@ def _scores(
 
 
 def _before(
-    adapter: Adapter, trace: Trace, waiting: list[tuple[int, str]], ends: set[int], still: Callable
+    adapter: Adapter, trace: Trace, waiting: list[tuple[int, str]], ends: set[int], is_constant: Callable
 ) -> set[Key]:
-    """The calls that the waiting values (each with the name of its user) are computed by, back to the values `ends`."""
+    """The calls that compute the waiting values, back to the values `ends`. Each waiting value comes with the name of
+    the call that uses it."""
     found: set[Key] = set()
     integers: set[int] = set().union(*(call.integers for call in trace.calls))
     while waiting:
@@ -84,7 +85,7 @@ def _before(
         call = _maker(adapter, trace, value)
         if call is None and value in integers:
             continue  # row numbers of a table, made before the model ran: they get no gradient
-        if call is None and (taken := _taking(trace, value)) and still(taken):
+        if call is None and (taken := _taking(trace, value)) and is_constant(taken):
             continue  # a table that was kept, or written into
         if call is None:
             raise LayerError(
@@ -98,7 +99,8 @@ def _before(
 
 
 def _described(adapter: Adapter, trace: Trace, found: set[Key], reached: set[int], bare: Key | None) -> list[Step]:
-    """The steps of the calls `found` that depend on the values `reached`. `bare` counts without its activation."""
+    """The steps of the calls `found` that depend on the values `reached`. The call `bare` is taken without its fused
+    activation."""
     made = []
     for c in trace.calls:
         if (c.path, c.call) not in found or reached.isdisjoint(c.inputs) or (role := adapter.layers.role(c)) == "blank":
@@ -142,7 +144,7 @@ def _reduces(call: Call) -> bool:
 
 
 def _maker(adapter: Adapter, trace: Trace, value: int) -> Call | None:
-    """The call that made a value. For attention this is the whole layer, which is known, not the last call inside
+    """The call that made a value. For attention this is the whole layer, which has a rule, not the last call inside
     it."""
     made = (c for c in trace.calls if c.holds_calls and value in c.outputs and value not in c.inputs)
     return next((c for c in made if adapter.layers.role(c) == "attention"), trace.producer(value))

@@ -29,7 +29,7 @@ def computing_in(name: str | None) -> Iterator[None]:
     """
     if not (name is None or (isinstance(name, str) and name in ("float32", *LOWER))):
         raise InputError(
-            f"precision={shortly(name)}: use one of {', '.join(map(repr, LOWER))}, or None for the model's own."
+            f"precision={shortly(name)} came: use one of {', '.join(map(repr, LOWER))}, or None for the model's own."
         )
     token = _current.set(None if name == "float32" else name)
     try:

@@ -26,7 +26,8 @@ class Changes(NamedTuple):
 
 def images(shape: tuple, first: bool, scale: tuple[float, float] | None, masks: np.ndarray) -> np.ndarray:
     """A probe image of shape (B, ...) with coarse and fine structure, and a copy for each mask (copies, *S), with
-    another image inside the mask. `scale` is (factor, shift): what the model multiplies by, and subtracts before."""
+    another image inside the mask. `scale` is (factor, shift): the model subtracts the shift, then multiplies by the
+    factor."""
     size, channels = spatial_size(shape, first), shape[1] if first else shape[-1]
     rng = np.random.default_rng(0)
     coarse = rng.normal(size=(2, *(-(-s // 8) for s in size), channels))

@@ -1,4 +1,5 @@
-"""The process that runs models: one that was forked from it lacks the threads in which its framework computes."""
+"""Detect forked processes: one that was forked from a process that has run models lacks the threads in which its
+framework computes."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Detect a model that draws random numbers when it runs: it has another explanation each time."""
+"""Detect a model that draws random numbers when it runs: its explanation differs each time."""
 
 import functools
 from collections.abc import Callable

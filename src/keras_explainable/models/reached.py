@@ -20,14 +20,16 @@ def check_seen(view: Any, at: Iterable[Point], seen: Container[Point]) -> None:
         )
 
 
-def check_reached(view: Any, at: Sequence[Point], lit: Container[Point]) -> None:
-    """Raise if no gradient reaches the images, or any of the signals, from the scores. It reaches the points `lit`."""
-    dark = view.trace.known.get("dark", ())
-    if (INPUT in lit if INPUT in at else any(p in lit for p in at)) and not any(p[:2] in dark for p in at):
+def check_reached(view: Any, at: Sequence[Point], with_gradient: Container[Point]) -> None:
+    """Raise if no gradient reaches the images, or any of the signals, from the scores. `with_gradient` are the points
+    that it reaches."""
+    no_grad = view.trace.known.get("no_grad", ())
+    wanted = [INPUT] if INPUT in at else at
+    if any(p in with_gradient for p in wanted) and not any(p[:2] in no_grad for p in at):
         return
-    asked = "the images" if INPUT in at else ", ".join(map(str, at))
+    targets = "the images" if INPUT in at else ", ".join(map(str, at))
     raise LayerError(
-        f"No gradient goes from the score to {asked}: it ends at {_cut(view)}. Use a method without gradients "
+        f"No gradient goes from the score to {targets}: it ends at {_cut(view)}. Use a method without gradients "
         "(such as `occlusion`, `rise` or `scorecam`), or change the model so that all operations from the images "
         "to the score have a gradient."
     )
@@ -36,13 +38,15 @@ def check_reached(view: Any, at: Sequence[Point], lit: Container[Point]) -> None
 def _cut(view: Any) -> str:
     """Where the gradient ends."""
     leads = spatial.leading(view.operations, view.roots) or frozenset()
-    dark = view.operations.known.get("dark", ())
+    no_grad = view.operations.known.get("no_grad", ())
     calls = [c for c in view.operations.calls if not c.holds_calls]
     for call in calls:
-        if call.output[:2] in dark:
+        if call.output[:2] in no_grad:
             return f"{call.path} ({call.kind}), which runs where gradients are switched off (as by torch.no_grad)"
     calls = [c for c in calls if c.output[:2] in leads] + [c for c in calls if set(c.outputs) & set(view.roots)]
     at = [c.output for c in calls if c.output in dict(c.signals)]
-    lit = backend.jacobian(view.runner(at), view.inputs, at, lambda *_: ops.zeros((1,)), False)[3] if at else ()
-    first = next((c for c in calls if c.output in lit), calls[-1] if calls else None)
+    with_gradient: Container[Point] = ()
+    if at:
+        with_gradient = backend.jacobian(view.runner(at), view.inputs, at, lambda *_: ops.zeros((1,)), False)[3]
+    first = next((c for c in calls if c.output in with_gradient), calls[-1] if calls else None)
     return f"{first.path} ({first.kind})" if first else "an operation that cannot be seen"

@@ -14,7 +14,7 @@ import keras
 from keras import ops
 
 from keras_explainable.models.contract import Tap
-from keras_explainable.models.state import still
+from keras_explainable.models.state import stable_pairs
 from keras_explainable.models.trace import IMAGES, Call, Point
 
 Found = TypeVar("Found")
@@ -26,7 +26,7 @@ class Shared:
 
     def __init__(self, make: Callable[[Any], Callable[[], None]]) -> None:
         self.make, self.lock = make, threading.RLock()
-        self.held: dict[int, list] = {}  # id of an object -> [how many scopes hold it, how to undo the change]
+        self.active: dict[int, list] = {}  # id of an object -> [how many scopes hold it, how to undo the change]
 
     @contextmanager
     def __call__(self, objects: Iterable[Any]) -> Iterator[None]:
@@ -34,19 +34,19 @@ class Shared:
         try:
             for one in objects:
                 with self.lock:
-                    entry = self.held.get(id(one))
+                    entry = self.active.get(id(one))
                     if entry is None:
-                        entry = self.held[id(one)] = [0, self.make(one)]
+                        entry = self.active[id(one)] = [0, self.make(one)]
                     entry[0] += 1
                     inside.append(one)
             yield
         finally:
             for one in reversed(inside):
                 with self.lock:
-                    entry = self.held[id(one)]
+                    entry = self.active[id(one)]
                     entry[0] -= 1
                     if not entry[0]:
-                        del self.held[id(one)]
+                        del self.active[id(one)]
                         entry[1]()
 
 
@@ -158,7 +158,7 @@ class Recorder:
         """The values of the model's inputs other than the images."""
         return frozenset(number for point, number, _ in self.events if not point.path) - {IMAGES}
 
-    def unmade(self, calls: Iterable[Call], constants: Container[int]) -> dict[Hashable, int]:
+    def without_producer(self, calls: Iterable[Call], constants: Container[int]) -> dict[Hashable, int]:
         """The keys and numbers of the values that no call made and that are neither inputs nor constants."""
         made = {IMAGES}.union(*(set(call.outputs).difference(call.inputs) for call in calls))
         return {key: number for key, number in self.numbers.items() if number not in made and number not in constants}
@@ -234,7 +234,7 @@ class Traces:
         self.known: WeakKeyDictionary = WeakKeyDictionary()
 
     def get(self, model: Any, structure: tuple, key: Hashable, make: Callable[[], Found]) -> Found:
-        structure = still(model, structure)
+        structure = stable_pairs(model, structure)
         with self.lock:
             old, found = self.known.get(model, (None, {}))
             if old != structure:
@@ -242,7 +242,7 @@ class Traces:
         if key not in found:
             found[key] = made = make()
             with self.lock:  # `make` may have found that runs of the model change a part of its state
-                kept, (old, now) = still(model, structure), self.known.get(model, (None, found))
+                kept, (old, now) = stable_pairs(model, structure), self.known.get(model, (None, found))
                 if now is found or old == kept:
                     now[key] = made
                     self.known[model] = kept, now

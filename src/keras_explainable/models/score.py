@@ -11,7 +11,7 @@ Score = Callable[[Any], Any]
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreTraits:
-    """What a score says of itself."""
+    """The properties of a score that methods need to know."""
 
     before_activation: bool = False  # whether it takes the values before the model's last softmax or sigmoid
     linear: bool = False  # whether it is linear in the units

@@ -91,17 +91,17 @@ def channels_last(view: Any, point: Point, value: Any, readings: Readings = NONE
     if point in readings:
         return readings[point].channels_last(value)
     value = ops.moveaxis(value, 1, -1) if _is_first(view, point) else value
-    return view.adapter.inputs.front.apart(value) if _has_rows_of_frames(view.trace, point) else value
+    return view.adapter.inputs.front.split_frames(value) if _has_rows_of_frames(view.trace, point) else value
 
 
 def in_layout(view: Any, point: Point, value: Any) -> Any:
     """A signal (B, *S', C) in the model's own layout."""
-    value = view.adapter.inputs.front.together(value) if _has_rows_of_frames(view.trace, point) else value
+    value = view.adapter.inputs.front.merge_frames(value) if _has_rows_of_frames(view.trace, point) else value
     return ops.moveaxis(value, -1, 1) if _is_first(view, point) else value
 
 
 def replaced(view: Any, point: Point, value: Any, function: Callable, readings: Readings) -> Any:
-    """The signal that takes the place of `value`: `function` of it as (B, *S', C), in the model's own layout."""
+    """Apply `function` to a signal as (B, *S', C). Return the result in the model's own layout, in place of `value`."""
     new = ops.cast(function(channels_last(view, point, value, readings)), value.dtype)
     reading = readings.get(point)
     return reading.restored(new, value) if reading else in_layout(view, point, new)
@@ -121,8 +121,8 @@ def _has_rows_of_frames(trace: Trace, point: Point) -> bool:
 
 
 def parts(trace: Trace, point: Point, at: Sequence[Point]) -> tuple[Point, ...]:
-    """The points that one of the points `at` stands for: those of all frames, if it belongs to one frame and `at` has
-    none of the other frames. Empty otherwise."""
+    """The points that `point`, one of the points `at`, stands for. If it belongs to one frame and `at` has no point of
+    the other frames, these are the points of all frames; else there are none."""
     call = trace.at(point) if point != INPUT else None
     if call is None or not call.series or any(p[::2] == point[::2] and p != point for p in at):
         return ()

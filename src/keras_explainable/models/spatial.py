@@ -53,7 +53,7 @@ def spatial_calls(trace: Trace, rank: int, leads: frozenset | None = None) -> li
     return found
 
 
-def check_shown(trace: Trace, so: str) -> None:
+def check_visible(trace: Trace, so: str) -> None:
     """Raise if no layer of the model can be seen."""
     if not trace.calls:
         raise LayerError(
@@ -77,7 +77,7 @@ def last_spatial(trace: Trace, rank: int, leads: frozenset | None = None) -> Poi
     found = spatial_calls(trace, rank, leads)
     if found:
         return found[-1].output
-    check_shown(trace, "there is no signal to explain")
+    check_visible(trace, "there is no signal to explain")
     shapes = ", ".join(f"{c.path} {c.shape}" for c in trace.calls if c.leaf) or "none"
     raise LayerError(
         f"No layer of this model gives a spatial signal with {rank} spatial axes of more than one pixel, which this "

@@ -1,4 +1,5 @@
-"""What a model's forward pass may depend on besides its weights (flags, settings, functions), as values that compare.
+"""What a model's forward pass may depend on besides its weights (flags, settings, functions), as values that can be
+compared.
 
 What is cached for a model (a trace, a compiled program) is valid as long as this state stays the same. What a run
 itself changes, such as a counter, is left out: it would never stay the same."""
@@ -35,8 +36,8 @@ def same_object(value: Any) -> Any:
 
 
 def token(value: Any, depth: int = 2) -> Any:
-    """A value that stays equal while the argument stays as it is. Arrays and layers, whose content is no setting, give
-    None."""
+    """A value that compares equal as long as the argument does not change. None for arrays and layers, whose content is
+    not a setting."""
     if isinstance(value, PLAIN):
         return value
     if isinstance(value, FunctionType):
@@ -60,7 +61,7 @@ def _is_settings(value: Any) -> bool:
 
 
 def settings(path: str, values: dict[str, Any]) -> State:
-    """An object's attributes as values that compare."""
+    """An object's attributes as values that can be compared."""
     return {(path, name): value if type(value) in QUICK else token(value) for name, value in values.items()}
 
 
@@ -97,12 +98,12 @@ def _read_by(function: FunctionType, depth: int = 3) -> Iterator[tuple[Any, Any]
         yield "environ", tuple(sorted(os.environ.items()))
 
 
-def kept(model: Any, state: State) -> tuple:
-    """A state without what the model's own runs change."""
-    return still(model, tuple(state.items()))
+def stable(model: Any, state: State) -> tuple:
+    """A state without the attributes that the model's own runs change."""
+    return stable_pairs(model, tuple(state.items()))
 
 
-def still(model: Any, pairs: tuple) -> tuple:
+def stable_pairs(model: Any, pairs: tuple) -> tuple:
     """The same for a state as pairs, which may have been taken before these changes were known."""
     with _lock:
         volatile: Collection = _volatile.get(model, ())

@@ -1,4 +1,4 @@
-"""Signals of tokens (batch, tokens, channels), read as the grids of image patches that they are."""
+"""Signals of tokens (batch, tokens, channels), read as grids of image patches."""
 
 import functools
 import math
@@ -162,8 +162,8 @@ def _before_attention(trace: Trace, operations: Callable[[], Trace], shapes: dic
 
 
 def _last_mixed(trace: Trace, rank: int, calls: list[Call], leads: frozenset | None, common: Callable) -> Call | None:
-    """The same for models without attention, if most layers with weights come after the last spatial signal: on the
-    tokens made of that signal."""
+    """`last_tokens` for models without attention, if most layers with weights come after the last spatial signal, so
+    that they work on tokens made from it."""
     spatial = spatial_calls(trace, rank, leads)
     if not spatial:
         return None

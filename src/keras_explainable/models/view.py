@@ -84,7 +84,7 @@ class View(Scored):
         return tuple(spatial.spatial_size(ops.shape(self.inputs), self.adapter.channels_first))
 
     def resized(self, maps: Any, *at: Point, axis: int = 1, align_corners: bool = False) -> Any:
-        """Resize maps (..., *S', ...) of a hidden signal to the images' size (see `laid`)."""
+        """Resize maps (..., *S', ...) of a hidden signal to the images' size (see `to_image_size`)."""
         return placed(self.adapter.inputs.front, self.size, maps, None, axis, self.windows(*at), align_corners)
 
     def to_image_size(self, maps: Any, size: Any = None, axis: int = 1, windows: Any = None) -> Any:
@@ -173,9 +173,9 @@ class View(Scored):
 
         every = [q for p in at for q in signal_layout.parts(self.trace, p, at) or (p,)]
         run = self.runner(every, overrides=overrides)
-        scores, values, gradients, lit = backend.jacobian(run, self.inputs, every, last, keep)
+        scores, values, gradients, with_gradient = backend.jacobian(run, self.inputs, every, last, keep)
         reached.check_seen(self, every, gradients)
-        reached.check_reached(self, every, lit)
+        reached.check_reached(self, every, with_gradient)
         seen = signal_layout.signals(self, at, values) if keep else {}
         found = signal_layout.joined(self.trace, at, gradients, 2)
         for point in set(at) - whole if reduce is not None else ():
@@ -194,9 +194,9 @@ class View(Scored):
                 return combine(*(signal_layout.as_float(self, point, v, readings) for v in (gradient, value)))
             return ops.sum(ops.reshape(gradient * ops.cast(value, "float32"), (self.batch, -1)), axis=-1)
 
-        scores, _, products, lit = backend.jacobian(self.runner(at), self.inputs, list(at), inner, True)
+        scores, _, products, with_gradient = backend.jacobian(self.runner(at), self.inputs, list(at), inner, True)
         reached.check_seen(self, at, products)
-        reached.check_reached(self, at, lit)
+        reached.check_reached(self, at, with_gradient)
         return scores, products
 
     def evaluate(self, at: Sequence[Point] = (), inputs: Any = None, replace: dict | None = None) -> tuple:
@@ -216,8 +216,8 @@ class View(Scored):
             black_box.refuse()
         known, key = self.operations.known, ("steps", self.target, stop, self.roots)
         if key not in known:
-            still = functools.partial(linear.still, self)
-            known[key] = tuple(steps(self.adapter, self.operations, self.target, stop, self.roots, still))
+            is_constant = functools.partial(linear.is_constant, self)
+            known[key] = tuple(steps(self.adapter, self.operations, self.target, stop, self.roots, is_constant))
         return known[key]
 
     def runner(self, at: Sequence[Point], replace: dict | None = None, overrides: Overrides | None = None) -> Callable:

@@ -48,13 +48,13 @@ def _by_gradients(view: Any, point: Point, ends: Sequence) -> tuple:
     reading = reading_of(point) or Reading(call.channels_first)
     size = reading.size(call.shape)
     mixtures = placement.mixtures(size, call.shape[1 if reading.first else -1])
-    tried = probe(view, len(mixtures))
-    gradients = backend.to_host(_looked_at(tried, point, ops.convert_to_tensor(mixtures)))
+    probing = probe(view, len(mixtures))
+    gradients = backend.to_host(_gradients_at(probing, point, ops.convert_to_tensor(mixtures)))
     found = placement.windows(np.square(gradients).sum(axis=-1), size, ends)
     return found if any(found) else ()
 
 
-def _looked_at(view: Any, point: Point, mixtures: Any) -> Any:
+def _gradients_at(view: Any, point: Point, mixtures: Any) -> Any:
     """The gradients (P, *image) of sum(signal * mixture), with `mixtures` (P, *S', C), one for each of P images."""
 
     def run(x: Any, tap: Callable) -> Any:

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_explainable import backend, models, registry
-from keras_explainable.runtime.interruptible import heard
+from keras_explainable.runtime.interruptible import interruptible
 
 KEPT = 64  # compiled functions per model
 
 _lock = threading.Lock()
-_kept: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+_programs: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 _options: ContextVar[tuple] = ContextVar("options", default=(None, None))
 _counts = {"hits": 0, "misses": 0}
 
@@ -35,13 +35,13 @@ class CacheInfo(NamedTuple):
 def cache_info() -> CacheInfo:
     """The state of the cache of compiled functions."""
     with _lock:
-        return CacheInfo(_counts["hits"], _counts["misses"], len(_kept), sum(map(len, _kept.values())))
+        return CacheInfo(_counts["hits"], _counts["misses"], len(_programs), sum(map(len, _programs.values())))
 
 
 def clear_cache() -> None:
     """Delete all compiled functions."""
     with _lock:
-        _kept.clear()
+        _programs.clear()
         _counts.update(hits=0, misses=0)
 
 
@@ -49,12 +49,12 @@ def clear_cache() -> None:
 def options(run_eagerly: bool | None, jit_compile: bool | None) -> Iterator[None]:
     """A scope that sets how functions are compiled: not at all, with XLA, or (None) as the model and backend decide.
     Ctrl-C interrupts functions in this scope."""
-    tokens = _options.set((run_eagerly, jit_compile)), heard.set(True)
+    tokens = _options.set((run_eagerly, jit_compile)), interruptible.set(True)
     try:
         yield
     finally:
         _options.reset(tokens[0])
-        heard.reset(tokens[1])
+        interruptible.reset(tokens[1])
 
 
 class Program:
@@ -78,7 +78,7 @@ def compiled(step: Program, model: Any, spread: bool = False) -> Callable:
         return functools.partial(step, whole)
     key = frozen(step), jit_compile, models.current_precision(), models.adapter(model).structure(), inputs.form
     with _lock:
-        kept = _kept.setdefault(model, OrderedDict())
+        kept = _programs.setdefault(model, OrderedDict())
         _counts["hits" if key in kept else "misses"] += 1
         if key not in kept:
             kept[key] = _compile(step, weakref.ref(model), inputs, jit_compile, spread)

@@ -12,7 +12,7 @@ HOME = __name__.partition(".")[0]
 STOPPED = 130  # the exit code after Ctrl-C
 
 
-def commanded() -> bool:
+def is_command() -> bool:
     """Whether this process is one of our commands: `keras-explainable`, or `python -m` with a module of this
     package."""
     script = Path(sys.argv[0]).name if getattr(sys, "argv", None) else ""
@@ -25,9 +25,9 @@ def _exchange(known: object, new: object) -> None:
         signal.signal(signal.SIGINT, new)  # type: ignore[arg-type]
 
 
-def raised() -> None:
+def raise_again() -> None:
     """Make Ctrl-C raise `KeyboardInterrupt` again, so that commands can clean up."""
-    if commanded():
+    if is_command():
         _exchange(signal.SIG_DFL, signal.default_int_handler)
 
 
@@ -38,5 +38,5 @@ def leave() -> None:
     os._exit(STOPPED)
 
 
-if commanded():  # an exception would print a traceback, and imported code might swallow it
+if is_command():  # an exception would print a traceback, and imported code might swallow it
     _exchange(signal.default_int_handler, signal.SIG_DFL)

@@ -11,7 +11,7 @@ from pathlib import Path
 from keras_explainable.errors import InputError
 
 LIMIT = Path("/sys/fs/cgroup/memory.max")  # the limit of a container
-SOME = "or explain a few images at a time, and keep of each only what is needed"  # advice if maps do not fit
+SOME = "or explain a few images at a time, and keep only what you need of each"  # advice if maps do not fit
 SMALL = 1e8  # bytes: less is not checked
 UNITS = ((1e18, "EB"), (1e15, "PB"), (1e12, "TB"), (1e9, "GB"))
 
@@ -36,7 +36,7 @@ def check_fits(what: str, size: float, instead: str) -> None:
     """Raise if something takes more memory than is available.
 
     Args:
-        what: what takes the memory, and how many of it, as the subject of "take".
+        what: what takes the memory, and how much of it there is: the subject of "take" in the message.
         size: bytes.
         instead: what the user can do.
 

@@ -7,24 +7,24 @@ from contextvars import ContextVar
 
 import keras
 
-_shown: ContextVar[bool] = ContextVar("shown", default=False)
+_wanted: ContextVar[bool] = ContextVar("wanted", default=False)
 
 
 @contextmanager
-def shown(on: bool) -> Iterator[None]:
+def progress_bar(on: bool) -> Iterator[None]:
     """A scope in which a loop on the host shows a progress bar of its own."""
-    token = _shown.set(on)
+    token = _wanted.set(on)
     try:
         yield
     finally:
-        _shown.reset(token)
+        _wanted.reset(token)
 
 
 def counted(steps: range) -> Iterator[int]:
     """Iterate over the steps of a loop, with a progress bar if one is wanted. Only the outermost loop shows one."""
     bar = None
-    if _shown.get() and len(steps) > 1:
-        _shown.set(False)  # until the scope ends
+    if _wanted.get() and len(steps) > 1:
+        _wanted.set(False)  # until the scope ends
         bar = keras.utils.Progbar(len(steps), unit_name="repetition")
     for i in steps:
         yield i

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_explainable import backend
 
-_kept: ContextVar[dict | None] = ContextVar("kept", default=None)
+_collected: ContextVar[dict | None] = ContextVar("collected", default=None)
 
 
 class Remark(NamedTuple):
@@ -20,34 +20,34 @@ class Remark(NamedTuple):
 
 
 @contextmanager
-def kept() -> Iterator[dict]:
+def collecting() -> Iterator[dict]:
     """A scope that collects remarks. It yields what `collect` takes."""
     found: dict = {}
-    token = _kept.set(found)
+    token = _collected.set(found)
     try:
         yield found
     finally:
-        _kept.reset(token)
+        _collected.reset(token)
 
 
 @contextmanager
 def unwanted() -> Iterator[None]:
     """A scope without remarks, for a method inside another one: the user does not get its maps."""
-    token = _kept.set(None)
+    token = _collected.set(None)
     try:
         yield
     finally:
-        _kept.reset(token)
+        _collected.reset(token)
 
 
 def wanted(x: Any) -> bool:
     """Whether remarks are collected, and `x` is not part of a program being built, where nothing can be kept."""
-    return _kept.get() is not None and not backend.is_traced(x)
+    return _collected.get() is not None and not backend.is_traced(x)
 
 
 def keep(remark: Callable, values: tuple, **facts: Any) -> None:
     """Keep the tensors of some images for `remark(*values of all images, **facts)`, which returns a `Remark`."""
-    found = _kept.get()
+    found = _collected.get()
     if found is not None:
         found.setdefault(remark, []).append((values, facts))
 

@@ -65,12 +65,12 @@ def box(
     if array.shape[-1:] != (4,) or len(array.shape) > 2:
         raise InputError(f"box: shape {array.shape} came, and (4,) or (M, 4) was expected.")
     if layout not in (None, *LAYOUTS):
-        raise InputError(f"layout={layout!r}: use one of {', '.join(map(repr, LAYOUTS))}.")
+        raise InputError(f"layout={layout!r} came: use one of {', '.join(map(repr, LAYOUTS))}.")
     if activation not in (None, "sigmoid", "softmax"):
-        raise InputError(f"activation={activation!r}: use 'sigmoid', 'softmax' or None.")
+        raise InputError(f"activation={activation!r} came: use 'sigmoid', 'softmax' or None.")
     units, several = None if unit is None else numbers("unit", unit), array.shape[0] if len(array.shape) == 2 else 1
     if units is not None and len(units) not in (1, several):
-        raise InputError(f"box: {several} boxes and {len(units)} units came; give one unit, or one for each box.")
+        raise InputError(f"box: {several} boxes and {len(units)} units came: give one unit, or one for each box.")
     scale = None if size is None else (float(size[0]), float(size[1]))
     return Score(_box, (array, units, float(iou), (boxes, scores, classes), layout, activation, scale))
 

@@ -46,7 +46,7 @@ def instance(mask: Any, unit: int | Sequence[int] | None = None, iou: float = 0.
         raise InputError(f"instance: a mask of shape {array.shape} came, and (H, W) or (M, H, W) was expected.")
     units, several = None if unit is None else numbers("unit", unit), array.shape[0] if len(array.shape) == 3 else 1
     if units is not None and len(units) not in (1, several):
-        raise InputError(f"instance: {several} masks and {len(units)} units came; give one unit, or one for each mask.")
+        raise InputError(f"instance: {several} masks and {len(units)} units came: give one unit, or one for each mask.")
     return Score(_instance, (array, units, float(iou)))
 
 

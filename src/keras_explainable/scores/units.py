@@ -32,7 +32,7 @@ def top_k(k: int = 1) -> Chosen:
     The units are chosen on the original images and stay the same on perturbed copies. If `y` is given, its units are
     explained instead."""
     if not is_count(k):
-        raise InputError(f"top_k({shortly(k)}): a number of units, 1 or more, was expected.")
+        raise InputError(f"top_k: k={shortly(k)} came, and a number of units, 1 or more, was expected.")
     return Chosen(_top_k, (int(k),), before_activation=True)
 
 
@@ -46,7 +46,7 @@ def margin(unit: int | Sequence[int], other: int | Sequence[int] | None = None) 
     if others is not None and len(others) == 1:
         others *= len(units)
     if others is not None and len(others) != len(units):
-        raise InputError(f"margin: {len(units)} units and {len(others)} others came; give one other, or one for each.")
+        raise InputError(f"margin: {len(units)} units and {len(others)} others came: give one other, or one for each.")
     return Score(_margin, (units, others), before_activation=True, linear=others is not None)
 
 

@@ -104,13 +104,15 @@ def test_completeness_is_reported_and_never_asserted(capsys):
     module = randomized(Curved())
     x, y = images(1), torch.tensor([2])
     report = FullGrad(module, SIZE).checkCompleteness(x, y)
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     score, gradient = module(x)[0, 2].item(), plain_gradient(module, x, y)
     parts = FullGrad(module).fullGradientDecompose(x, y)[1]
     total = float((gradient * x).sum() + sum(part.sum() for part in parts))
     np.testing.assert_allclose([report.scores[0, 0], report.total[0, 0]], [score, total], rtol=1e-5)
     assert report.absolute_gap[0, 0] == pytest.approx(abs(score - total), rel=1e-3)
-    assert told.startswith("FullGrad is not complete here") and f"{total:.3g}" in told and f"{score:.3g}" in told
+    assert (
+        printed.startswith("FullGrad is not complete here") and f"{total:.3g}" in printed and f"{score:.3g}" in printed
+    )
 
 
 def test_completeness_of_a_score_that_is_nearly_zero(capsys):

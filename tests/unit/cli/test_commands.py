@@ -107,8 +107,8 @@ def test_a_unit_by_number_or_name(photo, tmp_path, unit, scenes):
 
 def test_the_predicted_unit_is_the_highest(photo, tmp_path):
     out = ["--out", tmp_path, "--overwrite"]
-    told = [run("explain", photo, "--unit", unit, *out).stdout for unit in ("predicted", "top-1", "top")]
-    assert told[0] == told[1] == told[2] and "photo_gradcam.png" in told[0]
+    printed = [run("explain", photo, "--unit", unit, *out).stdout for unit in ("predicted", "top-1", "top")]
+    assert printed[0] == printed[1] == printed[2] and "photo_gradcam.png" in printed[0]
     assert run("compare", photo, "-m", "gradcam", "--unit", "predicted", "--out", tmp_path).exit_code == 0
 
 
@@ -152,8 +152,10 @@ def test_layers_lists_what_can_be_explained_with_shapes():
 def test_layers_takes_its_model_as_the_others_do(tmp_path):
     images = keras.Input((8, 8, 3))
     keras.Model(images, keras.layers.Conv2D(2, 3, name="mine")(images)).save(tmp_path / "model.keras")
-    told, named = run("layers", "--model", tmp_path / "model.keras"), run("layers", tmp_path / "model.keras")
-    assert told.exit_code == 0 and told.stderr == "" and told.stdout == named.stdout and "mine" in told.stdout
+    printed, named = run("layers", "--model", tmp_path / "model.keras"), run("layers", tmp_path / "model.keras")
+    assert (
+        printed.exit_code == 0 and printed.stderr == "" and printed.stdout == named.stdout and "mine" in printed.stdout
+    )
     none = run("layers")
     assert none.stdout == run("layers", "demo").stdout and "embedded network" in none.stderr
     fails(run("layers", "demo", "--model", "VGG16"), 2, "MODEL and --model are the same", "'demo'", "'VGG16'")
@@ -196,8 +198,8 @@ def test_a_models_file_and_its_scale(photo, tmp_path):
     words = ["explain", photo, "--model", path, "--unit", 1, "--out", tmp_path, "--overwrite"]
     guessed = run(*words)
     assert guessed.exit_code == 0 and "guess" in guessed.stderr and "unit 1" in guessed.stdout
-    told = run(*words, "--scale", "unit")
-    assert told.exit_code == 0 and told.stderr == "" and told.stdout == guessed.stdout
+    printed = run(*words, "--scale", "unit")
+    assert printed.exit_code == 0 and printed.stderr == "" and printed.stdout == guessed.stdout
     raw = run(*words, "--scale", "raw")
     assert raw.stdout != guessed.stdout
 
@@ -212,8 +214,8 @@ def test_the_demo_writes_pictures_a_report_and_a_table(tmp_path, monkeypatch):
     monkeypatch.setattr(ke.registry, "METHODS", methods | {"refusing": refused})
     result = run("demo", "--out", tmp_path / "demo", "--images", 2)
     assert result.exit_code == 0, result.output
-    told = "Left out: refusing: Nothing fits."
-    assert told in result.stdout and f"<li>{told}</li>" in (tmp_path / "demo" / "report.html").read_text("utf-8")
+    printed = "Left out: refusing: Nothing fits."
+    assert printed in result.stdout and f"<li>{printed}</li>" in (tmp_path / "demo" / "report.html").read_text("utf-8")
     names = {path.name for path in (tmp_path / "demo").iterdir()}
     assert names == {f"scene-0{i}_{m}.png" for i in (1, 2) for m in methods} | {"report.html"}
     rows = {line.split("  ")[0]: line for line in result.stdout.splitlines()}
@@ -334,13 +336,13 @@ def test_compare_puts_methods_side_by_side(photo, tmp_path):
 
 
 def test_compare_with_few_repetitions_tells_what_is_done(photo, tmp_path, monkeypatch):
-    asked = {}
+    called = {}
     for name in ("rise", "scorecam", "gradcam"):
         plain = getattr(ke, name)
         monkeypatch.setattr(
             ke,
             name,
-            lambda *args, name=name, plain=plain, **given: asked.setdefault(name, given) and plain(*args, **given),
+            lambda *args, name=name, plain=plain, **given: called.setdefault(name, given) and plain(*args, **given),
         )
     words = ["compare", photo, "-m", "gradcam", "-m", "rise", "-m", "scorecam", "--repetitions", 3]
     made = run(*words, "--out", tmp_path / "out")
@@ -350,15 +352,15 @@ def test_compare_with_few_repetitions_tells_what_is_done(photo, tmp_path, monkey
         ("2/3", "rise"),
         ("3/3", "scorecam"),
     ]
-    assert asked["rise"]["repetitions"] == asked["scorecam"]["max_channels"] == 3 and set(asked["gradcam"]) == {
+    assert called["rise"]["repetitions"] == called["scorecam"]["max_channels"] == 3 and set(called["gradcam"]) == {
         "verbose"
     }
 
 
 def test_scores_are_the_images_own_whatever_a_method_sees(photo, tmp_path):
     out = ["--out", tmp_path / "out", "--unit", "1"]
-    told = run("explain", photo, "-m", "gradients", "-m", "smoothgrad", *out).stdout.splitlines()
-    scores = {line.split()[1]: line.split()[-1] for line in told if "_" in line and ".png" in line}
+    printed = run("explain", photo, "-m", "gradients", "-m", "smoothgrad", *out).stdout.splitlines()
+    scores = {line.split()[1]: line.split()[-1] for line in printed if "_" in line and ".png" in line}
     assert scores["gradients"] == scores["smoothgrad"] and abs(float(scores["gradients"])) > 0.1
 
 

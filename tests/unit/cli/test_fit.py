@@ -58,7 +58,7 @@ def panels(path, width, count=2, height=TALL):
 
 
 @pytest.mark.parametrize(
-    ("fit", "width", "place", "told"),
+    ("fit", "width", "place", "printed"),
     [
         (None, 2 * TALL, (1 / 3, 2 / 3, 1 / 30, 1 / 5), "photo.png: 120 x 60 stretched to 24 x 24"),
         ("stretch", 2 * TALL, (1 / 3, 2 / 3, 1 / 30, 1 / 5), "photo.png: 120 x 60 stretched to 24 x 24"),
@@ -66,10 +66,10 @@ def panels(path, width, count=2, height=TALL):
         ("crop", TALL, None, "photo.png: 120 x 60 cropped to its middle 60 x 60, scaled to 24 x 24 (--fit"),
     ],
 )
-def test_the_map_lies_where_the_object_is_drawn(files, tmp_path, fit, width, place, told):
+def test_the_map_lies_where_the_object_is_drawn(files, tmp_path, fit, width, place, printed):
     made = run("explain", *files, "--out", tmp_path / "out", *(["--fit", fit] if fit else []))
     (line,) = made.stderr.splitlines()
-    assert line.startswith(told)
+    assert line.startswith(printed)
     photo, heat = panels(tmp_path / "out" / "photo_gradcam.png", width)
     assert photo.shape == heat.shape == (TALL, width, 3)
     if place is None:  # the middle of the photo has none of it
@@ -110,8 +110,8 @@ def test_dump_draws_on_what_the_model_saw_in_the_photos_own_pixels(files, tmp_pa
     shapes = {}
     for fit in ("stretch", "crop", "pad"):
         made = run("dump", tmp_path / "in", *words, "-m", "gradcam", "--fit", fit, "--out", tmp_path / fit)
-        told = [line for line in made.stdout.splitlines() if line.startswith("a.png and 1 more: 120 x 60 ")]
-        assert len(told) == 1
+        printed = [line for line in made.stdout.splitlines() if line.startswith("a.png and 1 more: 120 x 60 ")]
+        assert len(printed) == 1
         picture = np.asarray(Image.open(tmp_path / fit / "a.png.gradcam.png"))
         shapes[fit] = picture.shape[:2]
         if fit != "crop":

@@ -221,7 +221,7 @@ def many():
     return head(L.Dense(60, activation="softmax"))
 
 
-def told(call):
+def warnings_of(call):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         call()
@@ -249,10 +249,10 @@ def test_very_many_maps_are_announced_before_the_work(many, x):
         lambda: ke.full_gradient_decomposition(many, x[:1]),
         lambda: ke.integrated_gradients_gap(many, x[:1], repetitions=1),
     ):
-        (warning,) = told(call)
+        (warning,) = warnings_of(call)
         assert warning.filename == __file__
     for source in sources(x).values():
-        (warning,) = told(lambda source=source: raw("gradcam", many, source))
+        (warning,) = warnings_of(lambda source=source: raw("gradcam", many, source))
         assert f"60 maps of each image, 60 each, or {size:.0f} MB" in str(warning.message)
 
 
@@ -265,4 +265,4 @@ def test_few_maps_and_those_that_were_asked_for_are_not(many, model, x):
         lambda: raw("gradcam", many, x, score=lambda outputs: outputs[:, :50]),
         lambda: [raw("gradcam", many, source) for source in sources(x, LABELS).values()],
     ):
-        assert not told(call)
+        assert not warnings_of(call)

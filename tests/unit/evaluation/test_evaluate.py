@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import keras_explainable as ke
-from keras_explainable.evaluation.baselines import BASELINES, edges
+from keras_explainable.metrics.baselines import BASELINES, edges
 from support import keras_models
 from support.left_as_found import same, state
 

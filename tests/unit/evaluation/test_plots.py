@@ -79,6 +79,20 @@ def test_mean_ranks_are_joined_by_letters():
     assert joined == [tuple(sorted((expected["good"], expected["same"]))), (expected["poor"], expected["poor"])]
 
 
+@pytest.mark.filterwarnings("error")
+def test_rows_without_values_are_left_blank(tmp_path):
+    found = evaluation()
+    found.values[[1, 4], 0] = np.nan  # such as maps and masks, by a metric that needs the method
+    assert found.oracle("srg") is None and found.summary()["srg"]["good"].letters == "a"
+    assert found.grey() == {"same", "poor", "uniform_noise", "oracle"}
+    (axis,) = found.plot("intervals", "srg").axes
+    bars = {label.get_text(): bar for label, bar in zip(axis.get_yticklabels(), axis.patches, strict=True)}
+    assert list(bars) == ["good", "uniform_noise", "poor", "same"] and np.isnan(bars["same"].get_width())
+    assert "same" not in [label.get_text().split()[0] for label in found.plot("cd").axes[0].get_yticklabels()]
+    page = found.to_html(tmp_path / "page.html", np.zeros((30, 4, 4, 3), "uint8")).read_text("utf-8")
+    assert 'same</th><td class="number" data-value="-Infinity">–' in page and "nan" not in page.split("<main>")[1]
+
+
 def test_what_cannot_be_drawn_is_refused(monkeypatch):
     found = evaluation()
     for words, said in (

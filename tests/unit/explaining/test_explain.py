@@ -81,10 +81,10 @@ def test_maps_are_postprocessed_then_resized(model, x):
         [slow_resize(signed[:, 1], (7, 8))],
     )
 
-    def told(maps, axis):
+    def divided(maps, axis):
         return maps / ops.sum(ops.abs(maps), axis=axis, keepdims=True)
 
-    close(raw("gradcam", model, x, 1, postprocessing=told), (scores, maps / abs(maps).sum((1, 2), keepdims=True)))
+    close(raw("gradcam", model, x, 1, postprocessing=divided), (scores, maps / abs(maps).sum((1, 2), keepdims=True)))
 
 
 @pytest.mark.parametrize("method", every_method(n for n in ke.registry.METHODS if subject(n) == "functional"))

@@ -198,8 +198,8 @@ def test_layers_that_are_not_there_and_methods_that_do_not_fit():
     with pytest.raises(InputError, match=r"composites, epsilon_everywhere\(.*EXCITATION; or your own, .*Composite\("):
         ke.explain(ke.methods.propagation.lrp.lrp, model, X, 1, verbose=0)
     for name, params, message in (
-        ("gradients", {"reduce": "median"}, "reduce='median': use one of 'mean', 'max', 'sum'"),
-        ("full_gradients", {"aggregation": "max"}, "aggregation='max': use one of 'sum', 'mean'"),
+        ("gradients", {"reduce": "median"}, "reduce='median' came: use one of 'mean', 'max', 'sum'"),
+        ("full_gradients", {"aggregation": "max"}, "aggregation='max' came: use one of 'sum', 'mean'"),
         ("full_gradients", {"biases": [np.zeros(3)]}, "1 biases came for the 5 calls"),
         ("smoothgrad", {"repetitions": 0}, "repetitions=0"),
         ("smoothgrad", {"reduce": "median"}, "reduce='median'"),

@@ -55,10 +55,10 @@ NEGATIVE = (
 @pytest.mark.parametrize("as_numpy", [True, False])
 def test_why_maps_are_the_same_everywhere_is_counted(as_numpy, x):
     model = changed("functional", "logits", without_two_units)
-    told, (_, maps) = said(ke.gradcam, model, x, [[1, 2, 3]] * N, batch_size=2, as_numpy=as_numpy)
-    assert len(told) == 1 and told[0].startswith("6 maps are the same everywhere, so they show nothing. ")
-    assert NEGATIVE in told[0]
-    assert (NONE if as_numpy else "Of 3, nothing in the layer (relu3) contributes to the score there") in told[0]
+    messages, (_, maps) = said(ke.gradcam, model, x, [[1, 2, 3]] * N, batch_size=2, as_numpy=as_numpy)
+    assert len(messages) == 1 and messages[0].startswith("6 maps are the same everywhere, so they show nothing. ")
+    assert NEGATIVE in messages[0]
+    assert (NONE if as_numpy else "Of 3, nothing in the layer (relu3) contributes to the score there") in messages[0]
     maps = keras.ops.convert_to_numpy(maps)
     assert (maps[..., 1:] == 0).all() and (maps[..., 0].max(axis=(1, 2)) > 0.5).all()
     for unit, cause in ((2, NONE), (3, NEGATIVE)):
@@ -122,10 +122,10 @@ def test_one_pixel_that_is_no_number_is_told(x):
 
 
 def test_a_pixel_that_no_mask_of_rise_shows_has_the_score_of_the_image(x):
-    told, (scores, maps) = said(
+    messages, (scores, maps) = said(
         ke.explain, "rise", keras_models.build("functional"), x, 1, repetitions=2, grid=4, p=0.05
     )
-    assert told == [] and np.isfinite(maps).all()
+    assert messages == [] and np.isfinite(maps).all()
     assert (maps == scores[:, None, None]).any(axis=(1, 2)).all()
 
 
@@ -141,8 +141,8 @@ def test_images_from_0_to_1_for_a_model_that_scales_them_itself(front):
     layer, measured = FRONTS[front]
     model = keras_models.stack(0, "scaling", front=(layer(),), head=keras_models.logits())
     x = np.random.default_rng(0).random((N, *SHAPE)).astype("float32")
-    told = said(ke.gradients, model, x, 1)[0]
-    assert len(told) == 1 and measured in told[0] and told[0].endswith("Give images from 0 to 255.")
+    messages = said(ke.gradients, model, x, 1)[0]
+    assert len(messages) == 1 and measured in messages[0] and messages[0].endswith("Give images from 0 to 255.")
     for images in (255 * x, (255 * x).astype("uint8"), x - 0.5, np.zeros_like(x)):
         assert not [text for text in said(ke.gradients, model, images, 1)[0] if "Give images" in text]
 
@@ -172,21 +172,21 @@ MASK = "mask", lambda pooled, signal: L.Conv2D(1, 3, name="mask")(signal)
 
 def test_an_output_that_nobody_chose_is_told(x):
     model = several(CLASS, BOX)
-    told, found = said(ke.gradcam, model, x, 1, postprocessing=None)
-    assert told == [
+    messages, found = said(ke.gradcam, model, x, 1, postprocessing=None)
+    assert messages == [
         "The model returns several outputs, and the first of the model's 2 outputs is explained. Output 1 could be "
         "meant as well: choose it with score=ke.scores.output(1), or the explained one with score=ke.scores.output(0)."
     ]
     for which, units in ((0, model.outputs[0]), (1, model.outputs[1])):
-        told, chosen = said(ke.gradcam, model, x, 1, score=ke.scores.output(which), postprocessing=None)
-        assert told == []
+        messages, chosen = said(ke.gradcam, model, x, 1, score=ke.scores.output(which), postprocessing=None)
+        assert messages == []
         alone = keras.Model(model.inputs, units)
         scores = alone.predict(x, verbose=0)[:, 1:2]
         np.testing.assert_allclose(chosen.scores, scores, rtol=1e-4, atol=1e-5)
     assert said(ke.gradcam, several(CLASS, MASK), x, 1, postprocessing=None)[0] == []
-    told = said(ke.gradcam, several(CLASS, BOX, named=True), x, 1, postprocessing=None)[0]
-    assert len(told) == 1 and "'class' is explained. Output 'box' could be meant as well" in told[0]
-    assert told[0].endswith("or the explained one with score=ke.scores.output('class').")
+    messages = said(ke.gradcam, several(CLASS, BOX, named=True), x, 1, postprocessing=None)[0]
+    assert len(messages) == 1 and "'class' is explained. Output 'box' could be meant as well" in messages[0]
+    assert messages[0].endswith("or the explained one with score=ke.scores.output('class').")
     with pytest.raises(ke.errors.InputError, match=r"\(batch, units\) scores, such as ke.scores.output\(1\)"):
         ke.gradcam(several(MASK, BOX), x, 0, verbose=0)
 
@@ -233,10 +233,10 @@ if BACKEND == "torch":
     def test_features_before_logits_are_told():
         x = torch_models.images()
         module = torch_models.drawn(Both("pair"))
-        told, found = said(ke.gradcam, module, x, 1)
-        assert len(told) == 1 and "Output 1 could be meant as well" in told[0]
-        told, chosen = said(ke.gradcam, module, x, 1, score=ke.scores.output(1))
-        assert told == []
+        messages, found = said(ke.gradcam, module, x, 1)
+        assert len(messages) == 1 and "Output 1 could be meant as well" in messages[0]
+        messages, chosen = said(ke.gradcam, module, x, 1, score=ke.scores.output(1))
+        assert messages == []
         named, logits = said(ke.gradcam, torch_models.drawn(Both("named")), x, 1)
         assert named == []
         np.testing.assert_allclose(chosen.scores, logits.scores, atol=1e-6)

@@ -58,8 +58,8 @@ def test_a_score_that_returns_no_scores(method, kind, model, x):
 
 @pytest.mark.parametrize("method", ["gradcam", "smoothgrad"])
 def test_postprocessing_that_returns_no_maps(method, model, x):
-    for made, told in ((None, "None"), ({}, "A dict")):
-        with pytest.raises(InputError, match=f"postprocessing=.*returned {told}, and the maps were expected"):
+    for made, described in ((None, "None"), ({}, "A dict")):
+        with pytest.raises(InputError, match=f"postprocessing=.*returned {described}, and the maps were expected"):
             ke.explain(method, model, x, 1, postprocessing=lambda maps, made=made: made, verbose=0)
 
 
@@ -69,7 +69,7 @@ def test_a_seed_that_is_no_number_also_where_nothing_is_drawn(seed, model, x):
         if seed is None:
             assert raw(method, model, x, 1, seed=np.int64(3)).maps.shape[-1] == 1
         else:
-            with pytest.raises(InputError, match="seed=.*: a whole number or None was expected"):
+            with pytest.raises(InputError, match="seed=.* came, and a whole number or None was expected"):
                 raw(method, model, x, 1, seed=seed)
 
 

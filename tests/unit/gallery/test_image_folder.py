@@ -121,8 +121,8 @@ def test_what_cannot_be_read_or_explained_is_left_out_and_told(loaded, tmp_path)
     )
     assert [path.name for path in made.pictures] == ["good.png.gradients.png"]
     assert set(made.left_out) == {"broken.png", "cam"}
-    told = str(made)
-    assert "Left out: broken.png" in told and "Left out: cam" in told and "Pictures: 1, such as" in told
+    printed = str(made)
+    assert "Left out: broken.png" in printed and "Left out: cam" in printed and "Pictures: 1, such as" in printed
 
 
 def test_folders_that_will_not_do(loaded, tmp_path):

@@ -1,5 +1,6 @@
 """Where each method looks on the demo scenes: a method that finds no objects is broken, or says so in the registry."""
 
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -122,3 +123,11 @@ def test_the_page_of_methods_has_every_method():
     for name, record in ke.registry.METHODS.items():
         assert f"### `ke.{name}`\n\n{record.summary}" in page, "make docs"
         assert (DOCS / "methods" / f"{name}.jpg").exists()
+
+
+@pytest.mark.skipif(not (DOCS / "build_methods_page.py").exists(), reason="the documents are not installed")
+def test_the_tables_of_methods_are_up_to_date():
+    pages = runpy.run_path(str(DOCS / "build_methods_page.py"))
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    assert readme == pages["with_table"](readme), "out of date: run make docs"
+    assert pages["table"]() in (DOCS / "methods.md").read_text(encoding="utf-8"), "out of date: run make docs"

@@ -49,9 +49,9 @@ def test_a_file_is_fed_in_0_to_1_or_raw_if_it_scales_itself_or_as_told(tmp_path)
     np.testing.assert_allclose(unit.preprocess(PIXELS), PIXELS / 255)
     np.testing.assert_array_equal(raw.preprocess(PIXELS), PIXELS)
     assert unit.preprocess.guessed and not raw.preprocess.guessed
-    told = loading.load(tmp_path / "unit.keras", scale="tf").preprocess
-    np.testing.assert_allclose(told(PIXELS), [[[[-1, -0.6, 1]]]], atol=1e-6)
-    assert told(PIXELS).dtype == np.float32 and not told.guessed
+    chosen = loading.load(tmp_path / "unit.keras", scale="tf").preprocess
+    np.testing.assert_allclose(chosen(PIXELS), [[[[-1, -0.6, 1]]]], atol=1e-6)
+    assert chosen(PIXELS).dtype == np.float32 and not chosen.guessed
     caffe = loading.load(tmp_path / "unit.keras", scale="caffe").preprocess
     np.testing.assert_allclose(caffe(PIXELS), [[[[255 - 103.939, 51 - 116.779, -123.68]]]], rtol=1e-5)
     np.testing.assert_array_equal(PIXELS, [[[[0, 51, 255]]]])  # untouched
@@ -68,7 +68,9 @@ def test_grey_and_channels_first_models_get_what_they_take(tmp_path):
 
 
 def test_a_model_of_any_size_gets_224():
-    loaded = loading.fed(keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(1, 1)]), None, "raw")
+    loaded = loading.with_preprocessing(
+        keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(1, 1)]), None, "raw"
+    )
     assert loaded.size == (224, 224)
 
 

@@ -215,9 +215,9 @@ def test_every_method_is_dumped_or_says_why_not(module, factory, tmp_path):
         loading.load(factory(), size=(32, 32)), None, tmp_path / "all", ["gradcam", "gradients"], False
     )
     assert len(made.pictures) == 2 * image_folder.SCENES and not made.left_out
-    asked = ["gradients", "occlusion", "gradcam", "lrp_epsilon_plus"]
+    methods = ["gradients", "occlusion", "gradcam", "lrp_epsilon_plus"]
     opaque = loading.load(save(module, tmp_path / "scripted.pt"), safe_mode=False, size=(32, 32))
-    some = image_folder.make(opaque, None, tmp_path / "some", asked, False)
+    some = image_folder.make(opaque, None, tmp_path / "some", methods, False)
     assert {p.name.split(".")[-2] for p in some.pictures} == {"gradients", "occlusion"}
     assert set(some.left_out) == {"gradcam", "lrp_epsilon_plus"}
 

@@ -66,10 +66,10 @@ def test_dropout_that_is_always_on_is_told(always):
 
 
 def said(model):
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         ke.gradients(model, X, 1, verbose=0)
-    return any("Two runs" in str(w.message) for w in told)
+    return any("Two runs" in str(w.message) for w in caught)
 
 
 class Draws(L.Layer):

@@ -72,7 +72,9 @@ def nearest(scores: Any, chosen: Any, others: int | Sequence[int]) -> Any:
     units, n = scores.shape[-1], ops.shape(scores)[0]
     if isinstance(others, (int, np.integer)):
         if others < 1:
-            raise InputError(f"others={others}: a number of units to compare with, 1 or more, or indices was expected.")
+            raise InputError(
+                f"others={others} came, and a number of units to compare with, 1 or more, or indices was expected."
+            )
         distance = ops.abs(scores[:, None] - ops.take_along_axis(scores, chosen, axis=-1)[..., None])
         itself = ops.arange(units) == ops.cast(chosen, "int32")[..., None]
         distance = ops.where(itself, ops.full_like(distance, -1.0), distance)  # comes first, and is left out

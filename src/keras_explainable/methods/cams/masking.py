@@ -44,7 +44,7 @@ def scorecam(
     """
     if max_channels is not None:
         check_number(
-            "max_channels", max_channels, lambda n: n >= 1, "a whole number, 1 or more, or None for all,", Integral
+            "max_channels", max_channels, lambda n: n >= 1, "a whole number of 1 or more, or None for all,", Integral
         )
     start = baseline_inputs(view, baseline)
     point = view.signal(layer)

@@ -48,10 +48,10 @@ def _maps(view: View, psi: Any, factor: Callable) -> tuple:
         return backend.by_image(lambda part: psi(part * factors[point] if point in factors else part), g)
 
     scores, _, terms = view.jacobian([INPUT, *points], reduce, keep=False)
-    return scores, laid_over(view, terms[INPUT], [terms[p] for p in points])
+    return scores, sum_at_image_size(view, terms[INPUT], [terms[p] for p in points])
 
 
-def laid_over(view: View, total: Any, terms: Iterable) -> Any:
+def sum_at_image_size(view: View, total: Any, terms: Iterable) -> Any:
     """The sum (B, *S, K) of maps (B, K, *S) and terms (B, K, *S') resized to them; each size is resized once."""
     by_size: dict[tuple, Any] = {}
     for term in terms:

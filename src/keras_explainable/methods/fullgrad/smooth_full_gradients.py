@@ -8,10 +8,10 @@ from keras_explainable import backend, filters
 from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.fullgrad.full_gradients import (
     biases_at,
-    laid_over,
     psi_sum,
     shown_biases,
     spatially_biased,
+    sum_at_image_size,
 )
 from keras_explainable.methods.meta.smooth import smooth
 from keras_explainable.models import INPUT, View, on_view, opens_view
@@ -67,4 +67,4 @@ def smooth_full_gradients(
     mean = smooth(_gradients, repetitions, noise, noise_kind)
     scores, first, *terms = on_view(mean, view, seed=seed)
     biases = biases_at(view, spatially_biased(view)).values()
-    return scores, laid_over(view, _psi(first), map(_psi, terms, biases))
+    return scores, sum_at_image_size(view, _psi(first), map(_psi, terms, biases))

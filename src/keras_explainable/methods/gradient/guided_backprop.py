@@ -10,7 +10,7 @@ from keras_explainable.errors import LayerError
 from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.gradient.reduction import channel_reducer
 from keras_explainable.models import INPUT, Override, Overrides, Step, View
-from keras_explainable.models.linear import tried as tried_linear
+from keras_explainable.models.linear import find_linear
 
 
 def _positive(g: Any, inputs: tuple, output: Any) -> tuple:
@@ -21,8 +21,8 @@ def _relus(view: View) -> list[Step]:
     """Every ReLU, fused or not, that the scores depend on, by call."""
     steps = view.steps()
     hidden = [step for step in steps if step.role is None]
-    tried = tried_linear(view, hidden)
-    unknown = [step.name for step in hidden if step.call.output[:2] not in tried]
+    linear_calls = find_linear(view, hidden)
+    unknown = [step.name for step in hidden if step.call.output[:2] not in linear_calls]
     if unknown:
         raise LayerError(
             f"{', '.join(unknown)} may contain a ReLU that cannot be seen: build such a layer from layers, one for "

@@ -73,7 +73,7 @@ def guided_ig(
     """
     check_repetitions(repetitions)
     check_number("fraction", fraction, lambda f: 0 < f <= 1, "a part of the values, above 0 and at most 1,")
-    check_number("max_distance", max_distance, lambda d: d >= 0, "a number, 0 or more,")
+    check_number("max_distance", max_distance, lambda d: d >= 0, "a number of 0 or more")
     reduced = part_reducer(reduce)
     first, units = view.adapter.channels_first, view.chosen()
     scores = scores_of(view)

@@ -14,7 +14,8 @@ from keras_explainable.registry import Method
 
 @dataclass(frozen=True)
 class Contrast(models.ScoreTraits):
-    """The score of each unit minus the mean of the others. Equal `others` are equal, so compiled programs are kept."""
+    """The score of each unit minus the mean of the others. Contrasts with the same `others` are equal, so that compiled
+    programs are reused."""
 
     others: tuple[int, ...] | None
     before_activation: bool = field(default=True, kw_only=True)

@@ -35,7 +35,9 @@ def tta(method: Method, scales: Sequence[float] = (0.5, 1.5, 2.0), hflip: bool =
         InputError: scales are not factors above 0, or the model does not run on images of such a size.
     """
     if np.ndim(scales) != 1 or not all(isinstance(s, numbers.Real) and 0 < s < LARGEST for s in scales):
-        raise InputError(f"scales={scales!r}: factors of the images' size, each above 0, were expected: (0.5, 1.5).")
+        raise InputError(
+            f"scales={scales!r} came, and factors of the images' size, each above 0, were expected, as in (0.5, 1.5)."
+        )
     return _tta(registry.method_of(method), tuple(map(float, scales)), bool(hflip))
 
 

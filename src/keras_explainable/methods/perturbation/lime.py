@@ -56,7 +56,7 @@ def lime(
     """
     check_repetitions(repetitions)
     check_number("width", width, lambda w: w > 0, "a positive width")
-    check_number("ridge", ridge, lambda r: 0 <= r < math.inf, "a number, 0 or more,")
+    check_number("ridge", ridge, lambda r: 0 <= r < math.inf, "a number of 0 or more")
     seed = seed_of(seed)
     probe = Probe(view, baseline, at_once)
 

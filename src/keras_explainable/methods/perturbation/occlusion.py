@@ -33,7 +33,7 @@ class Window:
 
 
 def where_covered(change: Any, seen: Any, live: Any, start: Any) -> tuple:
-    """The sum of the falls of scores times the covered windows, and the sum of the covered windows (see `laid`)."""
+    """The sum of the falls of the score times the covered windows, and the sum of the covered windows."""
     return spread(-change, (1 - seen) * ops.reshape(live, (-1, *(1,) * (len(seen.shape) - 1))))
 
 

@@ -106,7 +106,9 @@ def sizes(name: str, value: Any, size: tuple) -> tuple[int, ...]:
         raise InputError("The size of the images is not known, and masks need it: give images of a known size.")
     given = tuple(value) if isinstance(value, (tuple, list)) else (value,) * len(size)
     if len(given) != len(size) or not all(isinstance(v, (int, np.integer)) and v > 0 for v in given):
-        raise InputError(f"{name}={value!r}: a whole number, 1 or more, or {len(size)} of them was expected.")
+        raise InputError(
+            f"{name}={value!r} came, and a whole number of 1 or more, or {len(size)} of them, was expected."
+        )
     return tuple(min(int(v), s) for v, s in zip(given, size, strict=True))
 
 

@@ -9,7 +9,7 @@ from keras import ops
 from keras_explainable.methods.perturbation.probe import Probe
 from keras_explainable.methods.perturbation.segments import each_image, seen, segment, spread
 from keras_explainable.methods.repetition import Rows
-from keras_explainable.runtime.interruptible import aside
+from keras_explainable.runtime.interruptible import run_in_thread
 
 TOGETHER = 256  # coalitions that are summed together
 
@@ -45,4 +45,4 @@ def parts(rows: Rows) -> Iterator[list[np.ndarray]]:
 
 def pseudo_inverse(a: np.ndarray) -> np.ndarray:
     """The Moore-Penrose inverse of a symmetric matrix, which gives solutions of least norm if it is singular."""
-    return aside(np.linalg.pinv, a, rcond=len(a) * EPSILON, hermitian=True)
+    return run_in_thread(np.linalg.pinv, a, rcond=len(a) * EPSILON, hermitian=True)

@@ -70,7 +70,7 @@ class Soft:
 
 
 def where_seen(change: Any, seen: Any, live: Any, *rows: Any) -> tuple:
-    """The sum of the changes times the masks, and the sum of the masks (see `laid`)."""
+    """The sum of the changes times the masks, and the sum of the masks."""
     return spread(change, seen * ops.reshape(live, (-1, *(1,) * (len(seen.shape) - 1))))
 
 

@@ -35,7 +35,9 @@ def segment(view: models.View, segments: Any) -> tuple[Any, tuple[int, ...]]:
             raise InputError("Superpixels are found on the host: call the method outside of tf.function and jax.jit.")
         images = backend.to_host(view.x)
         if isinstance(segments, str) and segments != "slic":
-            raise InputError(f"segments={segments!r}: a number of cells, 'slic', labels or a function was expected.")
+            raise InputError(
+                f"segments={segments!r} came, and a number of cells, 'slic', labels or a function was expected."
+            )
         segments = np.stack([slic(image) for image in images]) if isinstance(segments, str) else segments(images)
     try:
         labels = np.asarray(backend.to_host(segments) if ops.is_tensor(segments) else segments)

@@ -70,8 +70,8 @@ def sobol(
         a, b = rows.drawn(i, i + 1)
         f = changes(Rows.of([np.concatenate([a, np.where(np.eye(n, dtype=bool)[:, None], b, a)])]))
         shift = f[:, :1] if shift is None else shift
-        apart = own * (f - shift)
-        new = (ops.sum(apart, axis=1), ops.sum(ops.square(apart), axis=1), ops.square(f[:, :1] - f[:, 1:]))
+        centred = own * (f - shift)
+        new = (ops.sum(centred, axis=1), ops.sum(ops.square(centred), axis=1), ops.square(f[:, :1] - f[:, 1:]))
         sums = [total + part for total, part in zip(sums, new, strict=True)]
     count = ops.convert_to_tensor((repetitions * (number + 1)).astype("float32"))
     variance = (sums[1] / count - ops.square(sums[0] / count))[:, None]

@@ -12,7 +12,7 @@ from keras_explainable.methods.gradient.reduction import units_last
 from keras_explainable.methods.propagation import canonizers, factors, normalised, rules
 from keras_explainable.models import INPUT, Adapter, Call, Override, Overrides, Point, Step, View
 from keras_explainable.models.layer_roles import ELEMENTWISE, LINEAR, TIMES
-from keras_explainable.models.linear import tried as tried_linear
+from keras_explainable.models.linear import find_linear
 
 # Roles whose relevance is x times the gradient: for linear ones, what each input adds; for a softmax, the first term of
 # its Taylor series.
@@ -33,7 +33,7 @@ def _normalisation(adapter: Adapter, call: Call) -> Override:
         return factors.stopped(call.output._replace(link="deviation"))
 
     def backward(g, inputs, output):
-        return (normalised.held(adapter.layers.deviation(call.path), inputs[0], g),)
+        return (normalised.gradient_at_fixed_deviation(adapter.layers.deviation(call.path), inputs[0], g),)
 
     return Override(call.output, (call.output._replace(link="input"),), backward)
 
@@ -104,8 +104,8 @@ def _rules(view: View, gamma: float) -> list[Override]:
     of_convolutions, steps = rules.gamma(gamma), view.steps()
     merged = canonizers.merged(steps)
     nonnegative, of_convolutions = canonizers.nonnegative(view.adapter, steps), _as_gradient(of_convolutions)
-    tried = tried_linear(view, [step for step in steps if not _is_covered(step)])
-    inverse = factors.weights(steps, tried, (), factors.INVERSE)
+    linear_calls = find_linear(view, [step for step in steps if not _is_covered(step)])
+    inverse = factors.weights(steps, linear_calls, (), factors.INVERSE)
     stopped = {point: step for step in steps for point in _deviations(step, inverse)}
     found += map(factors.stopped, stopped)
     for step in factors.live(steps, view.made_of, stopped):
@@ -115,7 +115,9 @@ def _rules(view: View, gamma: float) -> list[Override]:
         if role == "convolution" and gamma:
             known = call.inputs[step.reached[0].part] in nonnegative
             more = merged.get(call.output[:2], canonizers.Merged())._replace(norm=None)
-            found.append(canonizers.sending(view.adapter, step, more, known, of_convolutions, ("inputs", "output")))
+            found.append(
+                canonizers.linear_override(view.adapter, step, more, known, of_convolutions, ("inputs", "output"))
+            )
         elif role in ELEMENTWISE or (role == "quotient" and _of_numbers(call)):
             found.append(Override(call.output, step.inputs[:1], _identity))
         elif role == "layernorm":
@@ -124,7 +126,7 @@ def _rules(view: View, gamma: float) -> list[Override]:
             found += _product(step)
         elif role == "attention":
             found += _attention(view, step)
-        elif role not in GRADIENT and call.output[:2] not in tried and not _is_covered(step):
+        elif role not in GRADIENT and call.output[:2] not in linear_calls and not _is_covered(step):
             raise LayerError(f"No rule covers {step.name}, so relevance cannot be sent through it. Use a gradient.")
         if step.fused in ELEMENTWISE:
             found.append(Override(call.output, (call.linear,), _identity))

@@ -85,7 +85,9 @@ def linear(adapter: Adapter, call: Call, norm: Call | None, nonnegative: bool = 
     return Linear(lambda x, kernel: adapter.layers.apply(call.path, x, kernel), kernel, bias, nonnegative)
 
 
-def sending(adapter: Adapter, step: Step, more: Merged, nonnegative: bool, rule: Callable, keeps: tuple) -> Override:
+def linear_override(
+    adapter: Adapter, step: Step, more: Merged, nonnegative: bool, rule: Callable, keeps: tuple
+) -> Override:
     """The override that applies `rule(linear, x, g, output)` to a linear call and what is merged with it.
 
     The call is that of a layer, or of a function that takes its weights as inputs."""

@@ -47,19 +47,19 @@ def _have_rows(view: View, steps: Sequence[Step]) -> bool:
     return all(shape[:1] == (view.operations.images,) for shape in shapes)
 
 
-def _apart(x: Any, x0: Any) -> tuple[Any, Any]:
+def _difference(x: Any, x0: Any) -> tuple[Any, Any]:
     """Where two signals differ, and their difference, which is set to 1 where they do not."""
     run = x - x0
-    apart = ops.abs(run) > SAME
-    return apart, ops.where(apart, run, 1.0)
+    differs = ops.abs(run) > SAME
+    return differs, ops.where(differs, run, 1.0)
 
 
-def _chord(before: Point, after: Point, x0: Any, y0: Any) -> list[Override]:
+def _slope(before: Point, after: Point, x0: Any, y0: Any) -> list[Override]:
     """The slope of an activation from the baseline to the image, or its gradient where both have the same input."""
 
     def backward(g, inputs, output):
-        apart, run = _apart(inputs[0], x0)
-        return g * ops.where(apart, (output - y0) / run, 0.0), ops.where(apart, 0.0, g)
+        differs, run = _difference(inputs[0], x0)
+        return g * ops.where(differs, (output - y0) / run, 0.0), ops.where(differs, 0.0, g)
 
     return [Override(after, (before, after), backward)]
 
@@ -73,8 +73,8 @@ def _change(before: Point, after: Point, x0: Any, y0: Any) -> list[Override]:
         return (ops.concatenate([g * ops.relu(y - y0), -g * ops.relu(y0 - y)]),)
 
     def per_difference(g, inputs, output):
-        apart, run = _apart(inputs[0], x0)
-        return (ops.where(apart, ops.add(*ops.split(g, 2)) / run, 0.0),)
+        differs, run = _difference(inputs[0], x0)
+        return (ops.where(differs, ops.add(*ops.split(g, 2)) / run, 0.0),)
 
     def both(x):
         return ops.concatenate([x, ops.cast(ops.broadcast_to(x0, ops.shape(x)), x.dtype)])
@@ -108,15 +108,15 @@ def _rules(view: View, steps: Sequence[Step], at_baseline: dict[Point, Any]) -> 
     """The rules of all nonlinear calls, from their signals for the baseline; other calls keep their gradient."""
     joint = [step for step in steps if _is_joint(step)]
     plain = [step for step in steps if step not in joint]
-    tried = linear.tried(view, [step for step in plain if step.role not in (*CURVED, *LINEARLY)])
+    linear_calls = linear.find_linear(view, [step for step in plain if step.role not in (*CURVED, *LINEARLY)])
     axes = linear.summing(view, [step for step in joint if step.role == "softmax"])
     found = [rule for step in joint for rule in _joint(view, step, at_baseline, axes)]
     for step in plain:
-        if step.role not in (*CURVED, *LINEARLY) and step.call.output[:2] not in tried:
+        if step.role not in (*CURVED, *LINEARLY) and step.call.output[:2] not in linear_calls:
             raise LayerError(f"No rule covers {step.name}, so DeepLIFT cannot propagate through it. Use a gradient.")
         if step.fused not in (*ELEMENTWISE, None, "moving"):
             raise LayerError(f"No rule covers {step.call.activation}, the activation of {step.name}. Use a gradient.")
-        rule = _change if step.role == "maximum" else _chord
+        rule = _change if step.role == "maximum" else _slope
         for before, after in _compared(step):
             found += rule(before, after, at_baseline[before], at_baseline[after])
     return found

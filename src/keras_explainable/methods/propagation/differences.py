@@ -54,7 +54,7 @@ def normalisation(adapter: Adapter, step: Step, at_baseline: Baseline) -> Overri
     if not call.operation:
 
         def of_layer(g, inputs, output):
-            return (normalised.changed(adapter.layers.deviation(call.path), inputs[0], at_baseline[point], g),)
+            return (normalised.multiplier(adapter.layers.deviation(call.path), inputs[0], at_baseline[point], g),)
 
         return Override(call.output, (point,), of_layer, keeps=("inputs",))
     deviation = call.output._replace(link="deviation")
@@ -66,7 +66,9 @@ def normalisation(adapter: Adapter, step: Step, at_baseline: Baseline) -> Overri
         for weight in rest:
             g = g * (ops.reshape(weight, (-1, *(1,) * (len(x.shape) - 2))) if groups else weight)
         centred = not (length or call.kind == "rms_norm")
-        found = normalised.changed_by(x, at_baseline[point], d, at_baseline[deviation], g, centred, not length, groups)
+        found = normalised.multiplier_by_deviations(
+            x, at_baseline[point], d, at_baseline[deviation], g, centred, not length, groups
+        )
         return found, *map(ops.zeros_like, (d, *rest))
 
     return Override(call.output, (point, deviation, *weights), of_function, keeps=("inputs",))

@@ -10,7 +10,7 @@ from keras_explainable.methods.propagation import canonizers, factors, normalise
 from keras_explainable.methods.propagation.composites import Composite
 from keras_explainable.models import Override, Point, Step, View
 from keras_explainable.models.layer_roles import ELEMENTWISE, LINEAR
-from keras_explainable.models.linear import tried as tried_linear
+from keras_explainable.models.linear import find_linear
 
 
 def _pass(g: Any, inputs: tuple, output: Any) -> tuple:
@@ -26,8 +26,10 @@ def rules_of(view: View, composite: Composite, steps: Sequence[Step]) -> list[Ov
     merged, nonnegative = canonizers.merged(steps), canonizers.nonnegative(view.adapter, steps)
     shifts = {more.end for more in merged.values()}
     first = canonizers.first(steps) if composite.first else []
-    tried = tried_linear(view, [step for step in steps if not _is_covered(step) and step.call.output not in shifts])
-    shares = _factors(steps, tried)
+    linear_calls = find_linear(
+        view, [step for step in steps if not _is_covered(step) and step.call.output not in shifts]
+    )
+    shares = _factors(steps, linear_calls)
     nothing = [point for one in shares.values() for point, share in one.items() if not share]
     found = []
     for step in factors.live(steps, view.made_of, nothing):
@@ -36,7 +38,7 @@ def rules_of(view: View, composite: Composite, steps: Sequence[Step]) -> list[Ov
             rule = getattr(composite, "first" if step in first else str(step.role))
             more = merged.get(call.output[:2], canonizers.Merged())
             known = call.inputs[step.reached[0].part] in nonnegative
-            found.append(canonizers.sending(view.adapter, step, more, known, _by(rule), ("inputs",)))
+            found.append(canonizers.linear_override(view.adapter, step, more, known, _by(rule), ("inputs",)))
         elif call.output in shifts:
             continue
         elif step.role in ("norm", "scaling", *ELEMENTWISE):
@@ -49,9 +51,9 @@ def rules_of(view: View, composite: Composite, steps: Sequence[Step]) -> list[Ov
             found += _average(view.adapter, step)
         elif step.role == "sum" and _is_covered(step):
             found.append(Override(call.output, inputs, _sum, keeps=("inputs",)))
-        elif tried.get(call.output[:2]) == "linear":
+        elif linear_calls.get(call.output[:2]) == "linear":
             found += _shares(step)
-        elif step.role not in ("maximum", "moving") and call.output[:2] not in tried:
+        elif step.role not in ("maximum", "moving") and call.output[:2] not in linear_calls:
             raise LayerError(
                 f"No rule covers {step.name}, so relevance cannot be sent through it. Use a gradient, or `attnlrp`, "
                 "which also has a rule for softmax."
@@ -93,15 +95,15 @@ def _is_covered(step: Step) -> bool:
     return step.role in known or (step.role == "product" and factors.is_pair(step)) or factors.divides(step)
 
 
-def _factors(steps: Sequence[Step], tried: dict) -> dict[Point, factors.Shares]:
+def _factors(steps: Sequence[Step], linear_calls: dict) -> dict[Point, factors.Shares]:
     """The share of each factor of each product. In attention the values get all, because probabilities are weights."""
-    known, found = factors.weights(steps, tried), {}
+    known, found = factors.weights(steps, linear_calls), {}
     for step in steps:
         if step.role == "attention":
             value = factors.value_of_attention(step)
             found[step.call.output] = {point: float(point == value) for point in step.reached}
         elif factors.is_pair(step) and (step.role == "product" or factors.divides(step)):
-            found[step.call.output] = factors.weighed(step, known)
+            found[step.call.output] = factors.shares_of_factors(step, known)
     return found
 
 
@@ -125,7 +127,10 @@ def _normalisation(adapter: Any, step: Step) -> list[Override]:
 
     def backward(g, inputs, y):
         return (
-            inputs[0] * normalised.held(adapter.layers.deviation(step.call.path), inputs[0], g / rules.stabilized(y)),
+            inputs[0]
+            * normalised.gradient_at_fixed_deviation(
+                adapter.layers.deviation(step.call.path), inputs[0], g / rules.stabilized(y)
+            ),
         )
 
     return [Override(step.call.output, step.reached, backward)]

@@ -17,13 +17,13 @@ INVERSE = ("rsqrt", "Rsqrt", "reciprocal", "Reciprocal")  # what a signal is mul
 Shares = dict[Point, float]
 
 
-def weights(steps: Sequence[Step], tried: dict, roles: tuple = GATES, kinds: tuple = ()) -> set[int]:
+def weights(steps: Sequence[Step], linear_calls: dict, roles: tuple = GATES, kinds: tuple = ()) -> set[int]:
     """The values that count as weights: outputs of sigmoids and softmaxes (or of the given roles or kinds), and
     outputs of linear calls and products whose inputs are all such values."""
     found: set[int] = set()
     for step in steps:
         made = step.role in roles or step.fused in roles or step.call.kind in kinds
-        plain = step.fused in (None, "moving") and (step.role in COMBINING or step.call.output[:2] in tried)
+        plain = step.fused in (None, "moving") and (step.role in COMBINING or step.call.output[:2] in linear_calls)
         if made or (plain and step.reached and all(step.call.inputs[p.part] in found for p in step.reached)):
             found.update(step.call.outputs)
     return found
@@ -45,7 +45,7 @@ def divides(step: Step) -> bool:
     return step.role == "quotient" and is_pair(step) and broadcast(step, step.reached[1])
 
 
-def weighed(step: Step, known: set[int]) -> Shares:
+def shares_of_factors(step: Step, known: set[int]) -> Shares:
     """The share of each factor of a product: 1 for a signal and 0 for a weight, or 1/2 each for two signals.
 
     Weights are the `known` ones, broadcast factors, and divisors."""

@@ -59,7 +59,7 @@ def negative(value: Any) -> Any:
     return ops.minimum(value, 0.0)
 
 
-def pulled(linear: Linear, parts: Sequence[tuple], bias: Any = None) -> tuple[Any, Callable]:
+def with_pullback(linear: Linear, parts: Sequence[tuple], bias: Any = None) -> tuple[Any, Callable]:
     """z = sum_i W_i x_i + bias for the pairs (x_i, W_i) in `parts`, and the function v -> sum_i x_i * W_i^T v."""
     pulls = [(x, *backend.vjp(lambda v, kernel=kernel: linear.run(v, kernel), x)) for x, kernel in parts]
     z = reduce(add, [z for _, z, _ in pulls] + ([] if bias is None else [bias]))
@@ -68,7 +68,7 @@ def pulled(linear: Linear, parts: Sequence[tuple], bias: Any = None) -> tuple[An
 
 def shares(linear: Linear, parts: Sequence[tuple], bias: Any, r: Any, epsilon: float = EPSILON) -> Any:
     """sum_i x_i * W_i^T (r / (sum_i W_i x_i + bias)), for the pairs (x_i, W_i) in `parts`."""
-    z, give = pulled(linear, parts, bias)
+    z, give = with_pullback(linear, parts, bias)
     return give(r / stabilized(z, epsilon))
 
 
@@ -125,8 +125,8 @@ def gamma(gamma: float = 0.25) -> Callable:
         kernel, bias = linear.kernel, linear.bias
         up, down = kernel + gamma * positive(kernel), kernel + gamma * negative(kernel)
         # With positive inputs and outputs, which most layers have, only the first is needed.
-        raised, give_raised = pulled(linear, signed(linear, x, up, down))
-        lowered, give_lowered = pulled(linear, signed(linear, x, down, up))
+        raised, give_raised = with_pullback(linear, signed(linear, x, up, down))
+        lowered, give_lowered = with_pullback(linear, signed(linear, x, down, up))
         y = (raised + lowered) / (2 + gamma) + bias  # W^+ + W^- is W
         raised, lowered = raised + bias + gamma * positive(bias), lowered + bias + gamma * negative(bias)
         part = r / stabilized(ops.where(y > 0, raised, lowered))

@@ -2,8 +2,8 @@
 routed through a tap (see `routing`)."""
 
 import functools
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -12,10 +12,11 @@ from keras import ops
 
 from keras_explainable import backend
 from keras_explainable.models import addresses, precision, recording
-from keras_explainable.models.contract import Tap
+from keras_explainable.models.contract import Parameter, Tap
 from keras_explainable.models.inputs import Inputs, as_declared, check_alone, sampled
 from keras_explainable.models.keras import attention, layer_math, routing, unfolding
 from keras_explainable.models.keras.layers import KerasLayers
+from keras_explainable.models.keras.parameters import parameters
 from keras_explainable.models.keras.structure import Structure, children
 from keras_explainable.models.structures import leaves
 from keras_explainable.models.trace import IMAGES, INPUT, Call, Point, Trace
@@ -73,6 +74,20 @@ class KerasAdapter:
 
     def weights(self) -> list:
         return self.model.weights
+
+    def parameters(self) -> list[Parameter]:
+        return parameters({"": self.model, **self.paths()})
+
+    @contextmanager
+    def replacing(self, model: Any) -> Iterator[tuple[Any, Callable]]:
+        with ExitStack() as stack:
+
+            def put(pairs: list) -> None:
+                stack.close()
+                values = tuple((v, ops.convert_to_tensor(value, v.dtype)) for v, value in pairs)
+                stack.enter_context(backend.read_only(values))
+
+            yield model, put
 
     def forget(self) -> None:
         _traces.forget(self.model)

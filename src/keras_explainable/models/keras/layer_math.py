@@ -103,8 +103,8 @@ def reach(layer: Any, axis: int) -> float:
 
 
 def geometry(layer: Any, axis: int, old: int, new: int) -> tuple[float, float] | None:
-    """For a spatial axis of size `old`, the step between the cells that a layer makes of it and the centre of the first
-    one, both in input cells; None if unknown."""
+    """For a spatial axis of size `old`, the distance between the centres of a layer's output cells, and the centre of
+    the first one, both in input cells; None if unknown."""
     kind = type(layer).__name__
     if kind.startswith("ZeroPadding"):
         return 1.0, -float(_ends(layer.padding, axis))

@@ -57,7 +57,7 @@ class Structure:
         return found
 
     def settings(self) -> state.State:
-        """The settings of the model's layers now."""
+        """The current settings of the model's layers."""
         found: state.State = {}
         classes = set()
         for path, layer in (("", self.model), *self.paths().items()):
@@ -72,13 +72,13 @@ class Structure:
         return found
 
     def value(self) -> tuple:
-        """The settings as a value that compares, without what the model's own runs change."""
+        """The settings as a value that can be compared, without those that the model's own runs change."""
         if self.made_of is None:
-            self.made_of = state.kept(self.model, self.settings())
+            self.made_of = state.stable(self.model, self.settings())
         return self.made_of
 
     def ran(self, before: state.State) -> None:
-        """Record what a run changed in the settings from before."""
+        """Record which of the settings `before` a run changed."""
         state.ran(self.model, before, self.settings())
         self.made_of = None
 

@@ -1,6 +1,7 @@
-"""The adapter of plain `torch.nn.Module`s. During a run, hooks on the modules concerned show their signals to the
-running thread (see `hooks`)."""
+"""The adapter of plain `torch.nn.Module`s. During a run, hooks on the modules concerned pass their signals to the
+thread that runs the model (see `hooks`)."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from typing import Any
@@ -13,13 +14,14 @@ from torch import nn
 
 from keras_explainable.errors import ChangedError, InputError
 from keras_explainable.models import addresses, changes, recording
-from keras_explainable.models.contract import Tap
+from keras_explainable.models.contract import Parameter, Tap
 from keras_explainable.models.inputs import Inputs, check_alone, sampled, tensor
 from keras_explainable.models.torch import function_mode, functional, placing
 from keras_explainable.models.torch import hooks as routing
 from keras_explainable.models.torch import layer_math as kinds
 from keras_explainable.models.torch.describe import children, first_tensor, unwrap
 from keras_explainable.models.torch.layers import TorchLayers
+from keras_explainable.models.torch.parameters import parameters, replacing
 from keras_explainable.models.torch.structure import Structure
 from keras_explainable.models.torch.tracing import traced
 from keras_explainable.models.trace import INPUT, Point, Trace
@@ -69,6 +71,12 @@ class TorchAdapter:
         # Other modules may write their buffers in a run.
         norms = (m for m in self.module.modules() if isinstance(m, kinds.BATCH_NORMS))
         return [*self.module.parameters(), *chain.from_iterable(norm.buffers() for norm in norms)]
+
+    def parameters(self) -> list[Parameter]:
+        return parameters(self.module)
+
+    def replacing(self, model: Any) -> AbstractContextManager[tuple[Any, Callable]]:
+        return replacing(unwrap(model))
 
     def forget(self) -> None:
         _traces.forget(self.module)

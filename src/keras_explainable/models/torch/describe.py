@@ -10,7 +10,7 @@ from torch.nn.utils import parametrize
 
 from keras_explainable.models.torch import function_mode
 from keras_explainable.models.torch import layer_math as kinds
-from keras_explainable.models.torch.hooks import settled
+from keras_explainable.models.torch.hooks import evaluation_weights
 from keras_explainable.models.trace import Call
 
 
@@ -41,7 +41,7 @@ def describe(paths: dict[str, nn.Module], ndim: int, layouts: dict, call: Call, 
         first = same[0] if same else len(call.shape) == ndim
     layouts.update(dict.fromkeys(call.outputs[:1], (call.shape, first)))
     per_channel = not isinstance(module, nn.LayerNorm) or len(module.normalized_shape) in (1, ndim - 1)
-    with settled(module):
+    with evaluation_weights(module):
         has_bias = kinds.has_bias(module) and per_channel
     return replace(
         call,

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
-from keras_explainable.models.torch.functional import NORMALISED, apart, showing
+from keras_explainable.models.torch.functional import NORMALISED, observable, out_of_place
 from keras_explainable.models.trace import Point
 
 PROPERTIES = {"T": "t", "mT": "transpose", "H": "adjoint", "mH": "adjoint", "real": "real", "imag": "imag"}
@@ -30,7 +30,7 @@ MOVING = ("permute", "movedim", "moveaxis", "transpose", "swapaxes")
 
 
 class Watching(Protocol):
-    """What this file needs of a session."""
+    """The part of a session that this file uses."""
 
     open: list[tuple[str, int]]
     points: frozenset[Point] | None
@@ -84,8 +84,8 @@ class Operations(TorchFunctionMode):
         session, key = self.session, point[:2]
         args, kwargs = self._see_inputs(name, key, args, kwargs)
         writes = _may_write(func, args, kwargs) and bool(args) and isinstance(args[0], torch.Tensor)
-        session.see_again(*key, functools.partial(apart, func) if writes else func, args, kwargs)
-        func = self._showing(name, point, func)
+        session.see_again(*key, functools.partial(out_of_place, func) if writes else func, args, kwargs)
+        func = self._observable(name, point, func)
         held = args[0] if args and isinstance(args[0], torch.Tensor) else None
         replaced = session.points is not None and any(p[:3] == (*key, "output") for p in session.points)
         # Write to a copy: the value before is kept for its gradient, and the output is replaced.
@@ -100,10 +100,10 @@ class Operations(TorchFunctionMode):
             return (*self.session.see_all(*key, "input", args[:1]), *args[1:]), kwargs
         return self.session.see_all(*key, "input", (args, kwargs))
 
-    def _showing(self, name: str, point: Point, func: Callable) -> Callable:
-        """The operation, which shows its attention or its deviation if they are asked for."""
+    def _observable(self, name: str, point: Point, func: Callable) -> Callable:
+        """The operation. If its attention or its deviation is requested, the session sees it."""
         if name in ATTENTION:
-            func = self._attending(name, point, func)
+            func = self._observable_attention(name, point, func)
         deviation = point._replace(link="deviation")
         if name in NORMS and self.session.points is not None and deviation in self.session.points:
             func = functools.partial(NORMALISED[name], functools.partial(self.session.see, deviation))
@@ -112,8 +112,8 @@ class Operations(TorchFunctionMode):
     def _see_output(
         self, name: str, key: tuple[str, int], func: Callable, args: tuple, kwargs: dict, held: torch.Tensor | None
     ) -> Any:
-        """Run an operation and return what is seen of its output. `held` is the caller's first tensor: if the operation
-        writes to it, it gets what is seen as well."""
+        """Run an operation, and return its output as the session's tap returns it. `held` is the caller's first tensor:
+        if the operation writes to it, it gets the same values."""
         target = None if held is None else args[0]
         version = None if target is None else target._version
         output = func(*args, **kwargs)
@@ -127,17 +127,17 @@ class Operations(TorchFunctionMode):
             held.detach_()  # how the value before was computed no longer matters
         return held.copy_(seen)
 
-    def _attending(self, name: str, point: Point, func: Callable) -> Callable:
-        """An operation with attention in it that shows what is asked for: in a trace, its probabilities."""
+    def _observable_attention(self, name: str, point: Point, func: Callable) -> Callable:
+        """An operation that computes attention. The session sees the requested parts; in a trace, the probabilities."""
         session, attention = self.session, point._replace(link="attention")
         inside = {p for p in session.points or () if p[:2] == point[:2] and p.link in INSIDE}
         if session.points is not None and attention not in session.points and not inside:
             return func
 
-        def show(link, value):
+        def see_part(link, value):
             return session.see(point._replace(link=link), value)
 
-        return showing(name, func, functools.partial(session.see, attention), show if inside else None)
+        return observable(name, func, functools.partial(session.see, attention), see_part if inside else None)
 
 
 def _in_order(args: tuple, kwargs: dict) -> tuple[tuple, dict]:

@@ -11,12 +11,13 @@ import torch
 from torch.nn import functional as F
 
 
-def showing(name: str, func: Callable, see: Callable, show: Callable | None) -> Callable:
-    """An operation that shows its attention probabilities (B, H, T, T). A fused operation is replaced by its steps."""
+def observable(name: str, func: Callable, see: Callable, see_part: Callable | None) -> Callable:
+    """An operation whose attention probabilities (B, H, T, T) pass through `see`, and its other parts through
+    `see_part(link, value)`. A fused operation is replaced by its steps."""
     if name == "scaled_dot_product_attention":
-        return functools.partial(attend, see, show=show or (lambda _, value: value))
+        return functools.partial(attend, see, see_part=see_part or (lambda _, value: value))
     if name == "multi_head_attention_forward":
-        return functools.partial(_attend_with_heads, see, show)
+        return functools.partial(_attend_with_heads, see, see_part)
     return functools.partial(_softmax, see, func)
 
 
@@ -42,25 +43,25 @@ def attend(
     *,
     scale: float | None = None,
     enable_gqa: bool = False,
-    show: Callable = lambda link, value: value,
+    see_part: Callable = lambda link, value: value,
 ) -> torch.Tensor:
     """`F.scaled_dot_product_attention`, step by step: softmax(Q K^T scale + mask) V."""
     if enable_gqa:
         repeats = query.shape[-3] // key.shape[-3]
         key, value = (v.repeat_interleave(repeats, dim=-3) for v in (key, value))
-    query = show("queries", query * (1 / math.sqrt(query.shape[-1]) if scale is None else scale))
-    scores = show("products", query @ show("keys", key).transpose(-2, -1))
+    query = see_part("queries", query * (1 / math.sqrt(query.shape[-1]) if scale is None else scale))
+    scores = see_part("products", query @ see_part("keys", key).transpose(-2, -1))
     if is_causal:
         attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
     if attn_mask is not None and attn_mask.dtype == torch.bool:
         scores = scores.masked_fill(~attn_mask, -math.inf)
     elif attn_mask is not None:
         scores = scores + attn_mask
-    probabilities = F.dropout(see(torch.softmax(show("logits", scores), dim=-1)), dropout_p, dropout_p > 0)
-    return show("mixed", probabilities @ show("values", value))
+    probabilities = F.dropout(see(torch.softmax(see_part("logits", scores), dim=-1)), dropout_p, dropout_p > 0)
+    return see_part("mixed", probabilities @ see_part("values", value))
 
 
-def apart(func: Callable, tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+def out_of_place(func: Callable, tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
     """The result of an in-place operation as a new tensor."""
     new = tensor.clone()
     output = func(new, *args, **kwargs)
@@ -68,7 +69,7 @@ def apart(func: Callable, tensor: torch.Tensor, *args: Any, **kwargs: Any) -> to
 
 
 def _divided(see: Callable, x: torch.Tensor, axes: tuple, eps: float) -> torch.Tensor:
-    """x divided by its deviation, which is shown."""
+    """x divided by its deviation, which passes through `see`."""
     return x / see(torch.sqrt(x.square().mean(axes, keepdim=True) + eps))
 
 
@@ -126,7 +127,7 @@ def _of_length_1(
     return input / (see(length) if p == 2 else length)
 
 
-# Functions by the names in `NORMS`; their deviations are shown.
+# Functions by the names in `NORMS`; their deviations pass through `see`.
 NORMALISED: dict[str, Callable] = {
     "layer_norm": _layer_norm,
     "rms_norm": _rms_norm,
@@ -135,11 +136,13 @@ NORMALISED: dict[str, Callable] = {
 }
 
 
-def _attend_with_heads(see: Callable, show: Callable | None, query: torch.Tensor, *args: Any, **kwargs: Any) -> tuple:
-    """`F.multi_head_attention_forward`, with its probabilities shown.
+def _attend_with_heads(
+    see: Callable, see_part: Callable | None, query: torch.Tensor, *args: Any, **kwargs: Any
+) -> tuple:
+    """`F.multi_head_attention_forward`, with its probabilities passed through `see`.
 
     A function mode gets this function as a whole and cannot look inside. So a copy of it runs here, in which the two
-    operations that compute the probabilities are replaced. If more parts are to be shown, attention is computed step by
+    operations that compute the probabilities are replaced. If `see_part` is given, attention is computed step by
     step, and the returned weights are the probabilities that were seen."""
     batch = query.shape[1] if query.ndim == 3 else 1
 
@@ -154,12 +157,12 @@ def _attend_with_heads(see: Callable, show: Callable | None, query: torch.Tensor
     own = {
         "has_torch_function": lambda _: False,
         "softmax": softmax,
-        "scaled_dot_product_attention": functools.partial(attend, probabilities, show=show or (lambda _, v: v)),
+        "scaled_dot_product_attention": functools.partial(attend, probabilities, see_part=see_part or (lambda _, v: v)),
     }
     seen: list[torch.Tensor] = []
     plain = F.multi_head_attention_forward
     copy = types.FunctionType(plain.__code__, plain.__globals__ | own, plain.__name__, plain.__defaults__)
-    if show is None or not kwargs.get("need_weights"):
+    if see_part is None or not kwargs.get("need_weights"):
         return copy(query, *args, **kwargs)
     output, _ = copy(query, *args, **kwargs | {"need_weights": False})
     weights = seen[0].mean(1) if kwargs.get("average_attn_weights", True) else seen[0]

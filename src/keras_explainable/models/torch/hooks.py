@@ -110,7 +110,7 @@ def _count(module: nn.Module, args: tuple) -> None:
         )
 
 
-def _even(module: nn.Module, args: tuple, output: Any) -> None:
+def _repair_gradient_of_one_image(module: nn.Module, args: tuple, output: Any) -> None:
     """Work around PyTorch 2.13, which computes a wrong gradient for batch normalisation of one image on a CPU if the
     arriving gradient is a transposed tensor, as after `flatten(2).transpose(1, 2)`."""
     one = isinstance(output, torch.Tensor) and output.requires_grad and output.shape[:1] == (1,)
@@ -119,7 +119,7 @@ def _even(module: nn.Module, args: tuple, output: Any) -> None:
 
 
 def _counted(_: Any) -> Callable[[], None]:
-    handles = register_module_forward_pre_hook(_count), register_module_forward_hook(_even)
+    handles = register_module_forward_pre_hook(_count), register_module_forward_hook(_repair_gradient_of_one_image)
     return lambda: [handle.remove() for handle in handles][0]
 
 
@@ -128,14 +128,14 @@ _uncheckpointed = checkpoints.left_out(lambda: current.get() is not None)
 _hooking, _settling = recording.Shared(_hook), recording.Shared(_settle)
 
 
-def settled(module: nn.Module) -> AbstractContextManager:
+def evaluation_weights(module: nn.Module) -> AbstractContextManager:
     """A scope in which the weights that a module computes are those of evaluation mode, and reading them changes
     nothing. (In training mode, spectral normalisation updates its iteration when read.)"""
     return _settling(module.modules() if hasattr(module, "parametrizations") else ())
 
 
 def lowered(device: str) -> AbstractContextManager:
-    """A scope in which this thread computes in the precision that was asked for."""
+    """A scope in which this thread computes in the requested precision."""
     wanted = precision.current_precision()
     return nullcontext() if wanted is None else torch.autocast(device, getattr(torch, wanted))
 

@@ -36,7 +36,7 @@ def check_tracked(module: nn.Module) -> None:
         )
 
 
-def held(module: nn.Module, name: str) -> torch.Tensor | None:
+def current_weight(module: nn.Module, name: str) -> torch.Tensor | None:
     """A weight as the module's next call will use it, wherever it comes from. Call this in evaluation mode, since some
     weights are computed.
 
@@ -62,7 +62,7 @@ def has_bias(module: nn.Module) -> bool:
     """Whether a module adds a constant to each channel of its output."""
     if _owns(module, "running_mean"):
         return True
-    bias = held(module, "bias") if _owns(module, "bias") else None
+    bias = current_weight(module, "bias") if _owns(module, "bias") else None
     return bias is not None and (bias.ndim == 1 or isinstance(module, nn.LayerNorm))
 
 
@@ -73,7 +73,7 @@ def effective_bias(module: nn.Module) -> torch.Tensor | None:
     without, beta."""
     if not has_bias(module):
         return None
-    found = (held(module, name) for name in ("running_mean", "weight", "bias"))
+    found = (current_weight(module, name) for name in ("running_mean", "weight", "bias"))
     mean, gamma, beta = (None if value is None else value.float() for value in found)
     if mean is None:
         return beta if beta is None or beta.ndim == 1 else beta.movedim(0, -1)  # layer normalisation over (C, *S)
@@ -98,19 +98,19 @@ def kernel(module: nn.Module) -> torch.Tensor | None:
     """The weights (channels, units) of a linear layer or a 1 x 1 convolution, else None."""
     if not isinstance(module, KERNELS) or getattr(module, "groups", 1) > 1 or isinstance(module, TRANSPOSED):
         return None
-    weight: torch.Tensor = held(module, "weight")
+    weight: torch.Tensor = current_weight(module, "weight")
     return weight.flatten(1).T if weight[0, 0].numel() == 1 else None
 
 
 def scale(module: nn.Module) -> torch.Tensor:
     """The factor of a batch normalisation for each channel: gamma / sqrt(variance + eps)."""
-    factor, gamma = 1 / torch.sqrt(module.running_var.float() + module.eps), held(module, "weight")
+    factor, gamma = 1 / torch.sqrt(module.running_var.float() + module.eps), current_weight(module, "weight")
     return factor if gamma is None else factor * gamma.float()
 
 
 def deviation(module: nn.Module) -> Deviation:
     """The deviation that a layer normalisation divides by."""
-    gain, epsilon = held(module, "weight"), module.eps
+    gain, epsilon = current_weight(module, "weight"), module.eps
     if isinstance(module, nn.GroupNorm):
         shaped = (lambda rank: 1.0) if gain is None else (lambda rank: gain.float().reshape(-1, *(1,) * (rank - 2)))
         return Deviation((-1,), epsilon, True, shaped, module.num_groups, 1)
@@ -123,7 +123,7 @@ def deviation(module: nn.Module) -> Deviation:
 
 
 def check_inference(module: nn.Module, error: RuntimeError) -> None:
-    """Raise, if PyTorch's error says that tensors of a module end the gradient, an error that names these tensors."""
+    """If PyTorch's error says that tensors of a module stop the gradient, raise an error that names these tensors."""
     if "nference tensor" not in str(error):
         return
     parts = ((path, name, value) for path, part in module.named_modules() for name, value in vars(part).items())
@@ -153,8 +153,8 @@ def reach(module: nn.Module, axis: int) -> float:
 
 
 def geometry(module: nn.Module, axis: int) -> tuple[float, float] | None:
-    """The step between the cells that a module makes of a spatial axis and the centre of the first one, both in input
-    cells; None if unknown."""
+    """The distance between the centres of a module's output cells along a spatial axis, and the centre of the first
+    one, both in input cells; None if unknown."""
     if isinstance(module, ZERO_PADDINGS):
         return 1.0, -float(module.padding[-2 - 2 * axis])  # PyTorch lists the last axis first, with both ends
     if not isinstance(module, (*CONVOLUTIONS, *POOLINGS)) or isinstance(module, TRANSPOSED):
@@ -172,7 +172,7 @@ def _along(value: Any, axis: int) -> Any:
 
 def weight(module: nn.Module, factor: torch.Tensor | None = None) -> torch.Tensor:
     """The weight of a linear layer or convolution, with its outputs scaled by `factor`."""
-    found = held(module, "weight").float()  # type: ignore[union-attr]
+    found = current_weight(module, "weight").float()  # type: ignore[union-attr]
     if factor is None:
         return found
     if not isinstance(module, TRANSPOSED):  # (outputs, ...)

@@ -8,7 +8,7 @@ from torch import nn
 
 from keras_explainable.models.layer_roles import of_layer, of_operation
 from keras_explainable.models.torch import layer_math
-from keras_explainable.models.torch.hooks import settled
+from keras_explainable.models.torch.hooks import evaluation_weights
 from keras_explainable.models.torch.structure import Structure
 from keras_explainable.models.trace import Call, Deviation
 
@@ -21,7 +21,7 @@ class TorchLayers:
 
     def _of(self, path: str, function: Callable, *args: Any) -> Any:
         layer = self.structure.at(path)
-        with settled(layer):
+        with evaluation_weights(layer):
             return function(layer, *args)
 
     def has_kernel(self, layer: Any) -> bool:

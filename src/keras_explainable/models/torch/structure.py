@@ -45,7 +45,7 @@ class Structure:
         return module if isinstance(module, BATCH_NORMS) else None
 
     def settings(self) -> state.State:
-        """The settings of the modules now."""
+        """The current settings of the modules."""
         found: state.State = {}
         classes = set()
         for path, module in (("", self.module), *self.paths().items()):
@@ -64,13 +64,13 @@ class Structure:
         return found
 
     def value(self) -> tuple:
-        """The settings as a value that compares, without what the module's own runs change."""
+        """The settings as a value that can be compared, without those that the module's own runs change."""
         if self.made_of is None:
-            self.made_of = state.kept(self.module, self.settings())
+            self.made_of = state.stable(self.module, self.settings())
         return self.made_of
 
     def ran(self, before: state.State) -> None:
-        """Record what a run changed in the settings from before. The first run may also have created modules."""
+        """Record which of the settings `before` a run changed. The first run may also have created modules."""
         self.reset()
         state.ran(self.module, before, self.settings())
 

@@ -30,13 +30,13 @@ def traced(adapter: Any, shape: tuple, operations: bool) -> Trace:
 def _traced(adapter: Any, shape: tuple, operations: bool, graded: bool) -> Trace:
     module = adapter.module
     recorder = recording.Recorder(_identity)  # in-place results are new values
-    dark: set[tuple[str, int]] = set()
+    no_grad: set[tuple[str, int]] = set()
     heads: list[tuple[tuple, int, tuple]] = []
     scores: list[tuple[int, tuple]] = []
 
     def note(point, value):
         if point.link == "output" and graded and not torch.is_grad_enabled():
-            dark.add(point[:2])
+            no_grad.add(point[:2])
         return recorder(point, value)
 
     def run(x):
@@ -66,14 +66,14 @@ def _traced(adapter: Any, shape: tuple, operations: bool, graded: bool) -> Trace
     calls = calls if adapter.inputs.front is None else tuple(adapter.inputs.front.marked(calls, images))
     weights = ((id(w), w._version) for w in chain(module.parameters(), module.buffers()))
     constants = recorder.others.union(recorder.numbers[key] for key in weights if key in recorder.numbers)
-    if operations and (strange := recorder.unmade(calls, constants)):
+    if operations and (strange := recorder.without_producer(calls, constants)):
         again: set = set()
         note = recording.watcher(lambda value: again.add(recorder.key(value)))
         backend.trace(lambda x: adapter.run(x, note, None, operations), (images, *shape[1:]), "float32")
         # Existed before this run, so not made of its images.
         constants |= {strange[key] for key in again & strange.keys()}
     outputs, shapes = (tuple(of) for of in zip(*scores, strict=True)) if scores else ((), ())
-    known = {"ran": adapter.ran, "dark": dark}
+    known = {"ran": adapter.ran, "no_grad": no_grad}
     return Trace(calls, outputs, shapes, (), tuple(heads), constants, images, known, recorder.others)
 
 

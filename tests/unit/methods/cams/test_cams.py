@@ -210,7 +210,7 @@ def test_smooth_gradcampp_without_noise_is_gradcampp():
     model, x = pooled()
     smooth = raw("smooth_gradcampp", model, x, UNITS, repetitions=2, noise=0.0)
     close(smooth, raw("gradcampp", model, x, UNITS), 1e-4)
-    with pytest.raises(ke.errors.InputError, match="at least one"):
+    with pytest.raises(ke.errors.InputError, match="a whole number of 1 or more"):
         raw("smooth_gradcampp", model, x, UNITS, repetitions=0)
 
 

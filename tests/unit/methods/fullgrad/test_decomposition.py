@@ -26,12 +26,12 @@ def line():
 def test_a_printed_decomposition_is_a_summary_of_its_numbers(capsys):
     parts = ke.full_gradient_decomposition(line(), np.ones((2, 4, 4, 1)), [[0], [0]])
     print(parts)
-    told = capsys.readouterr().out.splitlines()
-    assert told == str(parts).splitlines() == repr(parts).splitlines()
-    assert told[1:3] == ["input_gradient: 2 x 1 x 4 x 4 x 1", "bias_gradients: of 2 calls of layers with a bias"]
-    assert told[3].startswith("Completeness of 3 contributions, relative gap at most 0.0e+00")
-    assert told[4:6] == ["scores: 2 x 1: 10, 10", "total:  2 x 1: 10, 10"]
-    assert told[6:] == [
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == str(parts).splitlines() == repr(parts).splitlines()
+    assert printed[1:3] == ["input_gradient: 2 x 1 x 4 x 4 x 1", "bias_gradients: of 2 calls of layers with a bias"]
+    assert printed[3].startswith("Completeness of 3 contributions, relative gap at most 0.0e+00")
+    assert printed[4:6] == ["scores: 2 x 1: 10, 10", "total:  2 x 1: 10, 10"]
+    assert printed[6:] == [
         "largest contributions, mean |value| over 2 x 1:",
         "  last, call 0: 5",
         "  first, call 0: 3",
@@ -51,10 +51,10 @@ def test_it_is_the_same_named_tuple():
 def test_what_biases_leave_out_is_named_and_many_calls_stay_a_few_lines():
     model, x = ke.demo.load_model(), ke.demo.load_scenes(2, seed=7)[0].astype("float32")
     parts = ke.full_gradient_decomposition(model, x, [[0, 1], [2, 3]], implicit=True)
-    told = str(parts).splitlines()
-    assert len(told) == 6 + 6 + 6
+    printed = str(parts).splitlines()
+    assert len(printed) == 6 + 6 + 6
     contributions = {k: float(abs(v).mean()) for k, v in parts.completeness.contributions.items()}
     key = max(contributions, key=contributions.get)
-    assert told[7] == f"  {key[0]}, call {key[1]}: {contributions[key]:.4g}"
-    assert told[12].startswith("largest unexplained by biases")
-    assert told[4].startswith("scores: 2 x 2: ") and told[4].count(",") == 3
+    assert printed[7] == f"  {key[0]}, call {key[1]}: {contributions[key]:.4g}"
+    assert printed[12].startswith("largest unexplained by biases")
+    assert printed[4].startswith("scores: 2 x 2: ") and printed[4].count(",") == 3

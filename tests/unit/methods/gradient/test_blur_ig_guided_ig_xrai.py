@@ -156,8 +156,8 @@ def test_segments_of_scikit_image_follow_the_image():
     [
         ("guided_ig", {"fraction": 0.0}, "fraction"),
         ("guided_ig", {"fraction": "all"}, "fraction='all'"),
-        ("guided_ig", {"max_distance": -0.1}, "max_distance=-0.1: a number, 0 or more"),
-        ("guided_ig", {"repetitions": 0}, "at least one"),
+        ("guided_ig", {"max_distance": -0.1}, "max_distance=-0.1 came, and a number of 0 or more"),
+        ("guided_ig", {"repetitions": 0}, "a whole number of 1 or more"),
         ("guided_ig", {"repetitions": 2.0}, "a whole number"),
         ("blur_ig", {"max_sigma": 0.0}, "positive"),
         ("blur_ig", {"max_sigma": "wide"}, "max_sigma='wide'"),

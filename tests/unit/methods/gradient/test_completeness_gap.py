@@ -42,11 +42,13 @@ def test_the_gap_of_a_cube():
     """One gradient, at the middle of the path, is 3/4 of the mean one; two of Gauss and Legendre are exact."""
     model, x = linear()
     for params in ({}, {"batch_size": 2}, {"reduce": None}, {"reduce": "absolute"}, {"run_eagerly": True}):
-        found, told = explained("integrated_gradients", model, x, 1, score=cubed, repetitions=1, **params)
-        assert found.about["gap"] == pytest.approx(0.25, rel=1e-4) and len(told) == 1
-        assert "repetitions=1 miss" in told[0] and "up to 25%: for less than 5% give repetitions=160." in told[0]
-    found, told = explained("integrated_gradients", model, x, 1, score=cubed, repetitions=2)
-    assert found.about["gap"] < 1e-3 and not told
+        found, messages = explained("integrated_gradients", model, x, 1, score=cubed, repetitions=1, **params)
+        assert found.about["gap"] == pytest.approx(0.25, rel=1e-4) and len(messages) == 1
+        assert (
+            "repetitions=1 miss" in messages[0] and "up to 25%: for less than 5% give repetitions=160." in messages[0]
+        )
+    found, messages = explained("integrated_gradients", model, x, 1, score=cubed, repetitions=2)
+    assert found.about["gap"] < 1e-3 and not messages
 
 
 @slow_compiled
@@ -78,13 +80,13 @@ def test_the_repetitions_that_a_warning_names_do(activation, quadrature):
     for seed in range(3):
         model = keras_models.randomize(keras.Sequential([keras.Input(SHAPE), *stack, *head]), seed)
         x, params = 5 * keras_models.images("functional", 2, seed=seed), {"quadrature": quadrature}
-        found, told = explained("integrated_gradients", model, x, repetitions=4, **params)
-        assert bool(told) == (found.about["gap"] > 0.05)
-        if told:
+        found, messages = explained("integrated_gradients", model, x, repetitions=4, **params)
+        assert bool(messages) == (found.about["gap"] > 0.05)
+        if messages:
             warned += 1
-            enough = int(re.search(r"give repetitions=(\d+)", told[0])[1])
-            found, told = explained("integrated_gradients", model, x, repetitions=enough, **params)
-            assert found.about["gap"] < 0.05 and not told
+            enough = int(re.search(r"give repetitions=(\d+)", messages[0])[1])
+            found, messages = explained("integrated_gradients", model, x, repetitions=enough, **params)
+            assert found.about["gap"] < 0.05 and not messages
     assert warned
 
 
@@ -100,8 +102,8 @@ def test_it_costs_one_more_forward_pass_of_the_baseline():
         with ke.runtime.compile_cache.options(True, None):
             explain(model, x, [[1], [2]], repetitions=3)
         runs.append(sum(n == 2 for n in calls))
-    plain, told = runs
-    assert told <= plain + 1
+    plain, messages = runs
+    assert messages <= plain + 1
 
 
 @slow_compiled
@@ -120,5 +122,5 @@ def test_who_warns_and_of_what():
 
 def test_many_repetitions_are_of_the_rule_whose_places_are_found_at_once():
     one = np.ones((1, 1))
-    told = completeness(one, 0 * one, one * 2, 50).warning
-    assert 'up to 100%: for less than 5% give repetitions=4000, quadrature="midpoint".' in told
+    messages = completeness(one, 0 * one, one * 2, 50).warning
+    assert 'up to 100%: for less than 5% give repetitions=4000, quadrature="midpoint".' in messages

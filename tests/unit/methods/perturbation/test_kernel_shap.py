@@ -85,6 +85,6 @@ def test_kernel_shap_warns_where_it_is_hardly_determined(recwarn):
     model = ke.BlackBox(lambda images: images.mean((1, 2, 3))[:, None])
     for cells, repetitions, warned in ((4, 63, True), (4, 64, False), (2, 14, False)):  # 16, 16, and all of 4
         raw("kernel_shap", model, x, 0, segments=cells, repetitions=repetitions)
-        told = [w for w in recwarn if "(worst near 32): give repetitions=64" in str(w.message)]
-        assert bool(told) == warned
+        messages = [w for w in recwarn if "(worst near 32): give repetitions=64" in str(w.message)]
+        assert bool(messages) == warned
         recwarn.clear()

@@ -37,7 +37,7 @@ def test_channels_are_kept_or_reduced(name):
     for reduce, values in [("sum", parts), ("absolute", abs(parts))]:
         expected = np.moveaxis(values.sum(-1), 1, -1)
         close(raw("deeplift", model, x, y, reduce=reduce, baseline=0.3), [scores, expected])
-    with pytest.raises(InputError, match="reduce='mean': use one of 'sum', 'absolute', or None"):
+    with pytest.raises(InputError, match="reduce='mean' came: use one of 'sum', 'absolute', or None"):
         raw("deeplift", model, x, y, reduce="mean")
 
 

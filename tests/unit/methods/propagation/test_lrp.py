@@ -83,17 +83,17 @@ def test_what_is_no_composite_is_refused(composite, message):
 
 
 PARAMETERS = [
-    ("lrp_epsilon", {"epsilon": 0.0}, "epsilon=0.0: a number above 0"),
-    ("lrp_epsilon_plus", {"epsilon": float("nan")}, "epsilon=nan: a number"),
-    ("lrp_epsilon_plus_flat", {"epsilon": -1.0}, "epsilon=-1.0: a number"),
-    ("lrp_epsilon_alpha2_beta1", {"epsilon": None}, "epsilon=None: a number"),
-    ("lrp_epsilon_gamma_box", {"gamma": -0.5}, "gamma=-0.5: a number of 0 or more"),
-    ("attnlrp", {"gamma": -0.5}, "gamma=-0.5: a number"),
+    ("lrp_epsilon", {"epsilon": 0.0}, "epsilon=0.0 came, and a number above 0"),
+    ("lrp_epsilon_plus", {"epsilon": float("nan")}, "epsilon=nan came, and a number"),
+    ("lrp_epsilon_plus_flat", {"epsilon": -1.0}, "epsilon=-1.0 came, and a number"),
+    ("lrp_epsilon_alpha2_beta1", {"epsilon": None}, "epsilon=None came, and a number"),
+    ("lrp_epsilon_gamma_box", {"gamma": -0.5}, "gamma=-0.5 came, and a number of 0 or more"),
+    ("attnlrp", {"gamma": -0.5}, "gamma=-0.5 came, and a number"),
     ("lrp_epsilon_gamma_box", {"low": np.zeros((3, 4))}, r"low: .* shape \(3, 4\) came for images of shape \(., 20"),
     ("lrp_epsilon_gamma_box", {"high": np.zeros(2)}, r"high: .* shape \(2,\) came for images"),
-    ("deeplift", {"baseline": "black"}, "baseline='black': a number, a colour, images or 'mean'"),
+    ("deeplift", {"baseline": "black"}, "baseline='black' came, and a number, a colour, images or 'mean'"),
     ("deeplift", {"baseline": []}, r"shape \(0,\) came for images"),
-    ("deep_shap", {"baselines": "mean"}, "baselines='mean': a number, a colour or reference images"),
+    ("deep_shap", {"baselines": "mean"}, "baselines='mean' came, and a number, a colour or reference images"),
     ("deep_shap", {"baselines": np.zeros((0, 20, 24, 3))}, r"shape \(0, 20, 24, 3\) came for images"),
 ]
 

@@ -137,14 +137,14 @@ def test_equal_parameters_make_the_same_rule():
 @pytest.mark.parametrize(
     ("make", "params", "message"),
     [
-        (rules.epsilon, (0,), "epsilon=0: a number above 0 was expected"),
-        (rules.epsilon, (-0.1,), "epsilon=-0.1: a number"),
-        (rules.epsilon, (float("nan"),), "epsilon=nan: a number"),
-        (rules.epsilon, (float("inf"),), "epsilon=inf: a number"),
-        (rules.epsilon, ("a",), "epsilon='a': a number"),
-        (rules.gamma, (-1,), "gamma=-1: a number of 0 or more was expected"),
+        (rules.epsilon, (0,), "epsilon=0 came, and a number above 0 was expected"),
+        (rules.epsilon, (-0.1,), "epsilon=-0.1 came, and a number"),
+        (rules.epsilon, (float("nan"),), "epsilon=nan came, and a number"),
+        (rules.epsilon, (float("inf"),), "epsilon=inf came, and a number"),
+        (rules.epsilon, ("a",), "epsilon='a' came, and a number"),
+        (rules.gamma, (-1,), "gamma=-1 came, and a number of 0 or more was expected"),
         (rules.alpha_beta, (2, 2), "alpha=2 and beta=2 came: relevance is conserved only if alpha - beta is 1"),
-        (rules.alpha_beta, (0.5, -0.5), "beta=-0.5: a number"),
+        (rules.alpha_beta, (0.5, -0.5), "beta=-0.5 came, and a number"),
     ],
 )
 def test_parameters_that_make_no_rule_are_refused(make, params, message):

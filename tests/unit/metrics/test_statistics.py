@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_explainable.errors import InputError
-from keras_explainable.evaluation import statistics as s
+from keras_explainable.metrics import statistics as s
 from keras_explainable.metrics.ranks import spearman
 
 RNG = np.random.default_rng(0)

@@ -4,7 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from keras_explainable.metrics.case import Case
 from keras_explainable.metrics.complexity import edges
+from keras_explainable.metrics.counterfactual import effects
 from keras_explainable.numerics import random
 
 # Each is a function of images (N, *S, C), the number of units K, the number `first` of the first image, and a seed, and
@@ -63,6 +65,21 @@ def uniform_but_one(images: np.ndarray, units: int, first: int, seed: int) -> np
     maps = np.ones((len(images), int(np.prod(images.shape[1:-1])), units), "float32")
     maps[:, 0] = 0
     return maps.reshape(*images.shape[:-1], units)
+
+
+def oracle(case: Case, units: int) -> np.ndarray:
+    """Maps (B, *S, K) of what is known: with objects, what the score of each unit loses without each object, spread
+    evenly over its pixels; else the masks."""
+    if case.objects is None:
+        assert case.masks is not None
+        return case.masks.astype("float32")
+    return spread(case.objects[0], effects(case, units))
+
+
+def spread(masks: np.ndarray, losses: np.ndarray) -> np.ndarray:
+    """Maps (B, *S, K) of losses (B, K, O), each spread evenly over its object's pixels, masks (B, O, *S)."""
+    areas = np.maximum(masks.reshape(*masks.shape[:2], -1).sum(axis=-1), 1)
+    return np.einsum("bko,bo...->b...k", np.nan_to_num(losses) / areas[:, None], masks).astype("float32")
 
 
 def blurred(maps: np.ndarray, sigma: float) -> np.ndarray:
