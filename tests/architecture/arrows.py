@@ -5,8 +5,8 @@ from architecture.read_imports import ROOT
 FRAMEWORKS = {"tensorflow", "jax", "torch"}
 SEAM = {
     "backend.jax": "jax",
-    "backend.devices_tensorflow": "tensorflow",
     "backend.tensorflow": "tensorflow",
+    "backend.replicas_tensorflow": "tensorflow",
     "backend.signals_torch": "torch",
     "backend.torch": "torch",
     "backend.weights_tensorflow": "tensorflow",
@@ -308,7 +308,8 @@ ARROWS = {
     "backend.jax": {"backend.read_only", "runtime.interruptible"},
     "backend.read_only": set(),
     "backend.selection": set(),
-    "backend.tensorflow": {"backend.read_only", "runtime.interruptible"},
+    "backend.replicas_tensorflow": set(),
+    "backend.tensorflow": {"backend.read_only", "backend.replicas_tensorflow", "runtime.interruptible"},
     "backend.signals_torch": set(),
     "backend.torch": {"backend.read_only", "backend.signals_torch"},
     "backend.weights_jax": {"backend.read_only"},

@@ -4,11 +4,10 @@ import functools
 from collections.abc import Callable
 from contextvars import ContextVar
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_explainable.backend.devices_tensorflow import on_each, strategy_of
+from keras_explainable.backend import replicas_tensorflow as replicas
 from keras_explainable.backend.read_only import overridden, read_only
 from keras_explainable.runtime.interruptible import interruptible, run_in_thread
 
@@ -31,14 +30,14 @@ def compile(step: Callable, variables: Callable, jit_compile: bool | None, sprea
     # A partial has no code object. TensorFlow counts retracings by code object, and would count many methods as one.
     function = functools.partial(tf.function, jit_compile=bool(jit_compile), autograph=False)
     step = functools.partial(_forgetting, step if jit_compile else functools.partial(_plainly, step))
-    alone, shared = function(functools.partial(step)), function(functools.partial(on_each, step))
+    alone, shared = function(functools.partial(step)), function(functools.partial(replicas.on_each, step))
     given = function(functools.partial(_with_weights, step, variables))
 
     def run(images, *args):
         # A program keeps the variables that it captured. Values of an enclosing scope are arguments of another one.
         if overridden(variables()):
-            return called(given, [keras.ops.convert_to_tensor(v) for v in variables()], images, *args)
-        strategy = strategy_of(variables()) if spread else None
+            return called(given, [tf.convert_to_tensor(v.value) for v in variables()], images, *args)
+        strategy = replicas.strategy(variables()) if spread else None
         if strategy is None or len(images) < strategy.num_replicas_in_sync:
             return called(alone, images, *args)
         return shared(strategy, images, *args)

@@ -43,7 +43,7 @@ from keras_explainable.backend import tensorflow as seam
 expected = explained(models.build("nested_sequential"))
 with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
     model = models.build("nested_sequential")
-assert seam._strategy(model.variables).num_replicas_in_sync == 2
+assert seam.replicas.strategy(model.variables).num_replicas_in_sync == 2
 equal(explained(model), expected)
 seen = []
 def method(model, images, indices=None):

@@ -221,3 +221,36 @@ def test_baselines():
         np.exp(-((0.5 / 2.5) ** 2) / 2 - (0.5 / 3) ** 2 / 2)
     )
     assert keras.config.floatx() == "float32"
+
+
+def test_metrics_that_need_the_method():
+    maps = ke.explain("gradcam", model(), X, Y, verbose=0).maps
+    few = {"sensitivity": ("max_sensitivity", {"repetitions": 2}), "mprt": ("mprt", {"stages": 2})}
+    few |= {"logit": "random_logit", "entropy": "entropy"}
+    masks = np.zeros(X.shape[:-1], bool)
+    masks[:, 5:12, 4:14] = True
+    found = evaluate({"gradcam": "gradcam", "rise": ("rise", {"repetitions": 4}), "given": maps}, few, masks=masks)
+    for row, method in enumerate(("gradcam", ("rise", {"repetitions": 4}))):
+        for column, (metric, params) in enumerate(
+            [("max_sensitivity", {"repetitions": 2}), ("mprt", {"stages": 2}), ("random_logit", {})]
+        ):
+            alone = getattr(ke.metrics, metric)(model(), X, Y, explain=method, **params).values
+            np.testing.assert_allclose(found.values[row, column], alone, atol=1e-4)
+    rows = dict(zip(found.methods, found.values[..., 0], strict=True))
+    assert np.isnan(rows["given"][:3]).all() and (rows["given"][3] == rows["gradcam"][3]).all()
+    assert (rows["sobel"][1:3] == 1).all() and (rows["oracle"][1:3] == 1).all()
+    assert (rows["uniform_noise"][0] == 0).all() and (rows["uniform_noise"][1] == 1).all()
+    assert abs(rows["uniform_noise"][2]).max() < 0.2  # independent for each unit
+    assert not found.has("given", "mprt") and found.undefined("mprt") == 0
+    assert np.isfinite(found.summary()["mprt"]["gradcam"].mean) and np.isnan(found.summary()["mprt"]["given"].mean)
+    assert found.compare("gradcam", "rise", "mprt").images == 6
+    line = next(line for line in str(found).splitlines() if "given" in line)
+    assert line.split()[:4] == ["(given)", "-", "-", "-"]
+    assert "given" not in found.conclusion("mprt")
+
+
+def test_the_default_metrics():
+    found = evaluate(["gradcam"], "default", baselines=False)
+    assert found.metrics == ["srg", "srg (blur)", "faithfulness_correlation", "random_logit", "entropy"]
+    given = {"given": ke.explain("gradcam", model(), X, Y, verbose=0).maps}
+    assert np.isnan(evaluate(given, "default", baselines=False).values[0, 3]).all()

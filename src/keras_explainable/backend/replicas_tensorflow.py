@@ -1,4 +1,4 @@
-"""Models on several devices, under a distribution strategy of TensorFlow."""
+"""Several devices of TensorFlow: a model made under a distribution strategy runs on each with a share of the images."""
 
 import functools
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 
-def strategy_of(variables: list):
+def strategy(variables: list):
     """The distribution strategy under which a model was made, if it has several devices."""
     found = (getattr(v.value, "distribute_strategy", None) for v in variables)
     return next((s for s in found if s is not None and s.num_replicas_in_sync > 1), None)
