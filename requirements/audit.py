@@ -29,10 +29,15 @@ def main() -> int:
         for one in found
         for hole in one.get("vulns", ())
     ]
-    print(
-        f"Looked up {sum('vulns' in one for one in found)} of {len(pinned)} pinned versions. Known holes: {len(holes)}"
-    )
-    print("\n".join(holes))
+    audited = [one for one in found if "vulns" in one]
+    if not audited:
+        print("The advisories of none of the pinned versions could be found, so nothing was audited.")
+        return 0
+    print(f"Looked up {len(audited)} of {len(pinned)} pinned versions. Known holes: {len(holes)}")
+    if skipped := [one["name"] for one in found if "vulns" not in one]:
+        print(f"Not looked up: {', '.join(skipped)}")
+    if holes:
+        print("\n".join(holes))
     return bool(holes)
 
 

@@ -14,6 +14,7 @@ from keras_explainable import scores as scores
 from keras_explainable import utils as utils
 from keras_explainable import viz as viz
 from keras_explainable.evaluation import evaluate as evaluate
+from keras_explainable.evaluation import trust as trust
 from keras_explainable.explaining.explain import explain as explain
 from keras_explainable.explaining.explain import partial_explain as partial_explain
 from keras_explainable.explaining.results import Explanation as Explanation

@@ -31,11 +31,12 @@ PERMUTED = ("gradcam", "layercam", "input_x_gradient")
 
 @dataclass(frozen=True)
 class Check:
-    """One check of a metric: whether it passed (None if it does not apply), and what was found, in words."""
+    """One check: whether it passed (None if it does not apply), what was found in words, and the number it is about."""
 
     name: str
     passed: bool | None
     said: str
+    value: float | None = None
 
     def __str__(self) -> str:
         return f"{ {True: 'passed', False: 'FAILED', None: 'not applicable'}[self.passed] }: {self.said}"

@@ -15,6 +15,7 @@ from keras_explainable.evaluation.curves import Curve
 from keras_explainable.evaluation.selection import Applied
 from keras_explainable.metrics.statistics import (
     Comparison,
+    better_than_all,
     compare,
     holm,
     interval,
@@ -93,14 +94,11 @@ class Evaluation:
 
     def column(self, metric: str) -> dict[str, Cell]:
         """One metric of `summary`, by method."""
-        values, higher = self.of(metric).T, self._better(metric) != "lower"
-        valued = ~np.isnan(values).all(axis=0)
-        kept = ~np.isnan(values[:, valued]).any(axis=1) & valued.any()
-        if not kept.any():
+        (values, groups), higher = self._defined(metric), self._better(metric) != "lower"
+        if not len(values):
             return {name: Cell(math.nan, math.nan, math.nan, None) for name in self.methods}
-        values, groups = values[kept], None if self.groups is None else self.groups[kept]
         ends = interval(values, groups)
-        ours = [n for n, name in enumerate(self.methods) if not self.baselines[name] and valued[n]]
+        ours = [n for n, name in enumerate(self.methods) if not self.baselines[name] and not np.isnan(values[0, n])]
         ranks: dict[int, tuple[int, int]] = {}
         groupings: dict[int, str] = {}
         if self._better(metric) and len(ours) > 1:
@@ -158,16 +156,34 @@ class Evaluation:
     def beats_baselines(self, method: str, metric: str) -> bool:
         """Whether a method is better than each baseline but the oracle. True if there are none, False if it has no
         values."""
-        others = [name for name, known in self.baselines.items() if known and name in self.methods and name != "oracle"]
-        others = [name for name in others if self.has(name, metric)]
-        better = (self.compare(method, name, metric).verdict == "better" for name in others)
-        return self.has(method, metric) and all(better)
+        self._number("method", method, self.methods)
+        return method in self._beating(metric, [method])
+
+    def _beating(self, metric: str, methods: list[str]) -> set[str]:
+        """Which of some methods have values and are better than each baseline but the oracle."""
+        values, groups = self._defined(metric)
+        valued = dict(zip(self.methods, ~np.isnan(values).all(axis=0), strict=True))
+        others = [
+            n for n, name in enumerate(self.methods) if self.baselines[name] and name != "oracle" and valued[name]
+        ]
+        ours = [name for name in methods if valued[name]]
+        rows = [self.methods.index(name) for name in ours]
+        found = better_than_all(values * (-1 if self._better(metric) == "lower" else 1), rows, others, groups)
+        return {name for name, better in zip(ours, found, strict=True) if better}
+
+    def _defined(self, metric: str) -> tuple[np.ndarray, np.ndarray | None]:
+        """The values (N', methods) of the images that have them, and these images' groups. A method without any value
+        has NaN."""
+        values = self.of(metric).T
+        valued = ~np.isnan(values).all(axis=0)
+        kept = ~np.isnan(values[:, valued]).any(axis=1) & valued.any()
+        return values[kept], None if self.groups is None else self.groups[kept]
 
     def grey(self) -> set[str]:
         """The baselines, and the methods that are not better than all of them by the first metric that ranks."""
         ranking = next((m for m in self.metrics if self._better(m)), None)
-        grey = {n for n in self._ours() if ranking is not None and not self.beats_baselines(n, ranking)}
-        return grey | {name for name in self.methods if self.baselines[name]}
+        above = self._ours() if ranking is None else self._beating(ranking, self._ours())
+        return set(self.methods) - set(above)
 
     def headline(self) -> str | None:
         """The metric that conclusions are drawn from: `srg`, `faithfulness_correlation`, or the first one that ranks;
@@ -202,7 +218,8 @@ class Evaluation:
             more = f": about {needed[most]:,} would" if needed[most] > images else ""
             of = f" for {most}" if more and len(open_) > 1 else ""
             said.append(f"These images cannot tell it from {_listed(open_, others)}{more}{of}.")
-        grey = [name for name in ours if not self.beats_baselines(name, metric)]
+        above = self._beating(metric, ours)
+        grey = [name for name in ours if name not in above]
         if any(self.baselines.get(n) and n != "oracle" for n in self.methods) and grey:
             whom = "None of them" if len(grey) == len(ours) else _listed(grey, ours)
             said.append(

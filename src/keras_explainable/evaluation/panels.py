@@ -32,13 +32,13 @@ def intervals(result: "Evaluation", metrics: list[str]) -> list[Intervals]:
 
 
 def ordered(result: "Evaluation") -> list[str]:
-    """The methods by their means of the headline metric, the best first; as they are if no metric ranks."""
+    """The methods by their means of the headline metric, the best first, those without values last; as they are if no
+    metric ranks."""
     metric = result.headline()
-    if metric is None or result.undefined(metric) == result.values.shape[2]:
+    if metric is None:
         return list(result.methods)
-    means = dict(zip(result.methods, np.nanmean(result.of(metric), axis=1), strict=True))
-    sign = 1 if result.applied[metric].record.better == "lower" else -1
-    return sorted(means, key=lambda name: sign * means[name])
+    column, sign = result.column(metric), 1 if result.applied[metric].record.better == "lower" else -1
+    return sorted(column, key=lambda name: (np.isnan(column[name].mean), sign * column[name].mean))
 
 
 def curves(result: "Evaluation", metric: str) -> list[Curves]:
@@ -75,11 +75,11 @@ def ranks(result: "Evaluation", metric: str) -> Ranks:
         InputError: the metric does not rank, or has no values.
     """
     better = result.applied[metric].record.better
-    ours = [n for n, name in enumerate(result.methods) if not result.baselines[name]]
+    ours = [n for n, name in enumerate(result.methods) if not result.baselines[name] and result.has(name, metric)]
     values = result.of(metric).T[:, ours]
-    values = values[~np.isnan(values[:, 0])]
-    if not better or not len(values):
-        raise InputError(f"{metric} ranks no methods here: it describes maps, or has no value of all methods.")
+    values = values[~np.isnan(values).any(axis=1)]
+    if not better or not ours:
+        raise InputError(f"{metric} ranks no methods here: it describes maps, or no method has a value.")
     found = average_ranks(values * (-1 if better == "higher" else 1)) + 1
     means = found.mean(axis=0)
     cells = result.column(metric)

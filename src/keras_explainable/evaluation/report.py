@@ -46,7 +46,8 @@ def page_of(result: "Evaluation", images: Any = None, names: Sequence[str] | Non
 def disagreements(result: "Evaluation", count: int = SHOWN) -> dict[int, dict[str, float]]:
     """The images on which methods that are no baselines disagree most: those with the largest standard deviation of the
     headline metric over methods. For each, the largest and the smallest values by method."""
-    metric, rows = result.headline(), [n for n, name in enumerate(result.methods) if not result.baselines[name]]
+    metric, known = result.headline(), result.baselines
+    rows = [n for n, name in enumerate(result.methods) if metric and not known[name] and result.has(name, metric)]
     if metric is None or len(rows) < 2:
         return {}
     values = result.of(metric)[rows]

@@ -108,7 +108,7 @@ def _predictions(case: Case, scores: np.ndarray) -> np.ndarray:
     return scores[..., 0] > 0 if link_of(case.view) == "sigmoid" else np.zeros(scores.shape[:-1], bool)
 
 
-def _kept(case: Case, noise: Noise) -> np.ndarray:
+def kept(case: Case, noise: Noise) -> np.ndarray:
     """Whether each draw keeps the prediction of each image: (B, 1, J)."""
     before, after = (_predictions(case, scores) for scores in _scores(case, noise))
     return (after == before).T[:, None]
@@ -121,12 +121,12 @@ def _changes(case: Case, maps: np.ndarray, repetitions: int, noise: float, least
     check_number("least", least, lambda e: 0 < e < 1, "a number between 0 and 1")
     view, explain = case.view, case.explain
     assert view is not None and explain is not None
-    kept, before = _kept(case, drawn), flat(maps).astype("float64")
+    stays, before = kept(case, drawn), flat(maps).astype("float64")
 
     def made() -> tuple[np.ndarray, np.ndarray]:
         found = np.zeros((2, *before.shape[:2], repetitions))
         for j, images in enumerate(drawn.copies(case)):
-            if kept[..., j].any():
+            if stays[..., j].any():
                 after = explain(view.of(as_inputs(images, view.adapter.channels_first), view.indices))
                 change = flat(after) - before
                 found[..., j] = norm(change), norm(by_value(change, before, least))
@@ -135,7 +135,7 @@ def _changes(case: Case, maps: np.ndarray, repetitions: int, noise: float, least
     digest = hashlib.blake2b(np.ascontiguousarray(maps).tobytes()).digest()
     key = "noisy maps", getattr(explain, "key", explain), digest, drawn, least
     difference, of_values = case.once(key, made)
-    return Changes(difference, of_values, norm(before)[..., None], kept)
+    return Changes(difference, of_values, norm(before)[..., None], stays)
 
 
 @metric("robustness", {"model", "method"}, "", COST, STILL, YEH)

@@ -192,6 +192,18 @@ def _without_rounding(means: np.ndarray) -> np.ndarray:
     return np.round(means / size, 12) if size > 0 else means
 
 
+def intervals_between(
+    values: np.ndarray, one: np.ndarray, other: np.ndarray, groups: Any = None, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """The ends (P,) of the 95 % bootstrap intervals of the mean differences of P pairs of columns of values (N, M): of
+    each column in `one` minus that in `other`. They are those of `compare`."""
+    means = resampled_means(values, groups, seed=seed)
+    parts = np.array_split(np.arange(len(one)), -(-len(one) * len(means) // TOGETHER))
+    ends = [np.quantile(means[:, one[part]] - means[:, other[part]], [0.025, 0.975], axis=0) for part in parts]
+    low, high = np.concatenate(ends, axis=1)
+    return low, high
+
+
 def told_apart(values: np.ndarray, groups: Any = None, seed: int = 0) -> np.ndarray:
     """Booleans (M, M): whether one of two methods with values (N, M) is better than the other.
 
@@ -203,14 +215,22 @@ def told_apart(values: np.ndarray, groups: Any = None, seed: int = 0) -> np.ndar
     if count < 2 or of.max() + 1 < ENOUGH:
         return apart
     one, other = np.triu_indices(count, 1)
-    means = resampled_means(values, of, seed=seed)
-    parts = np.array_split(np.arange(len(one)), -(-len(one) * len(means) // TOGETHER))
-    low, high = np.concatenate(
-        [np.quantile(means[:, one[part]] - means[:, other[part]], [0.025, 0.975], axis=0) for part in parts], axis=1
-    )
+    low, high = intervals_between(values, one, other, of, seed)
     p = holm(sign_flips(values[:, one] - values[:, other], of, max(RESAMPLES, 40 * len(one)), seed))
     apart[one, other] = ((low > 0) | (high < 0)) & (p <= 0.05)
     return apart | apart.T
+
+
+def better_than_all(
+    values: np.ndarray, rows: list[int], others: list[int], groups: Any = None, seed: int = 0
+) -> np.ndarray:
+    """Booleans (R,): whether each of some columns of values (N, M), of which higher ones are better, is "better" by
+    `compare` than all others."""
+    of = numbered(groups, len(values))
+    if not rows or not others or len(np.unique(of)) < ENOUGH:
+        return np.full(len(rows), not others)
+    low, _ = intervals_between(values, np.repeat(rows, len(others)), np.tile(others, len(rows)), of, seed)
+    return np.asarray(low.reshape(len(rows), len(others)).min(axis=1) > 0)
 
 
 def letters(differ: Any) -> list[str]:

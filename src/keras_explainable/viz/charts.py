@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 GREY = "#9a9a9a"
 FAINT = 0.18  # the opacity of bands
+NAMED = 10  # lines that are all named; of more, those in colour are
 ORACLE, CHANCE = "#009e73", "#555555"
 
 
@@ -78,9 +79,10 @@ class Ranks:
     letters: dict[str, str] = field(default_factory=dict)
 
 
-def colors(names: Sequence[str]) -> dict[str, str]:
-    """A colour for each of the first names, grey for the others."""
-    return {name: COLORS[n] if n < len(COLORS) else GREY for n, name in enumerate(names)}
+def colors(lines: Sequence[Line]) -> dict[str, str]:
+    """A colour for each of the first lines that are not grey, or for the first ones if all are; grey for the others."""
+    names = [line.name for line in lines if not line.grey] or [line.name for line in lines]
+    return {line.name: GREY for line in lines} | dict(zip(names, COLORS, strict=False))
 
 
 def intervals(panels: Sequence[Intervals]) -> "Figure":
@@ -112,18 +114,23 @@ def intervals(panels: Sequence[Intervals]) -> "Figure":
 def curves(panels: Sequence[Curves]) -> "Figure":
     """Draw a panel for each kind of curve: each method's mean and its interval, and the band of random maps in grey.
 
+    The first methods that are better than all baselines have colours; the others are thin lines without interval.
+
     Raises: BackendError: matplotlib is not installed.
     """
     drawn, axes = canvas(1, len(panels), (1.6 + 3.6 * len(panels), 3.6), (0.04, 0))
-    chosen = colors([line.name for line in panels[0].lines if not line.grey])
+    chosen = colors(panels[0].lines)
     for axis, panel in zip(axes.flat, panels, strict=True):
         if panel.random is not None:
             axis.fill_between(panel.share, panel.random.low, panel.random.high, color=GREY, alpha=0.4, linewidth=0)
             axis.plot(panel.share, panel.random.mean, linestyle=":", color=CHANCE, label=panel.random.name)
         for line in panel.lines:
-            color = chosen.get(line.name, GREY)
-            axis.plot(panel.share, line.mean, color=color, label=line.name, linewidth=1 if line.grey else 1.8)
-            if color != GREY:
+            color = chosen[line.name]
+            if color == GREY:
+                label = line.name if len(panel.lines) <= NAMED else "_" + line.name
+                axis.plot(panel.share, line.mean, color=GREY, label=label, linewidth=0.9, alpha=0.7, zorder=1.5)
+            else:
+                axis.plot(panel.share, line.mean, color=color, label=line.name, linewidth=1.8)
                 axis.fill_between(panel.share, line.low, line.high, color=color, alpha=FAINT, linewidth=0)
         axis.set_title(panel.title, fontsize="small")
         axis.set_xlabel("share of the pixels", fontsize="small")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from keras_explainable.viz import data_uris, framing
-from keras_explainable.viz.charts import GREY, Bar, Curves, Intervals, Line, colors
+from keras_explainable.viz.charts import GREY, NAMED, Bar, Curves, Intervals, Line, colors
 from keras_explainable.viz.image import to_rgb
 from keras_explainable.viz.page import escape, page
 
@@ -50,6 +50,7 @@ def report(
             + "</tr>"
             for bars in rows
         ),
+        "oracle_shown": "empty" if all(panel.oracle is None for panel in intervals) else "",
         "notes": "".join(f"<li>{escape(note)}</li>" for note in notes),
         "curves": "\n".join(map(_charts, curves)),
         "curves_shown": "" if curves else "empty",
@@ -111,8 +112,10 @@ def _cell(bar: Bar, panel: Intervals, low: float, high: float) -> str:
 
 def _charts(panels: Sequence[Curves]) -> str:
     """The charts of one metric, side by side, and what their colours mean."""
-    chosen = colors([line.name for line in panels[0].lines if not line.grey])
-    keys = [(line.name, chosen.get(line.name, GREY)) for line in panels[0].lines]
+    chosen = colors(panels[0].lines)
+    keys = list(chosen.items())
+    if len(keys) > NAMED:
+        keys = [(name, color) for name, color in keys if color != GREY] + [("other methods", GREY)]
     keys += [(panels[0].random.name, "")] if panels[0].random else []
     items = "".join(
         '<li><svg viewBox="0 0 26 12" aria-hidden="true"><line x1="0" x2="26" y1="6" y2="6" '
@@ -140,7 +143,7 @@ def _chart(panel: Curves, chosen: Mapping[str, str]) -> str:
     def drawn(line: Line) -> str:
         known = line is panel.random
         color = chosen.get(line.name, GREY)
-        kind = ' class="random"' if known else ' class="thin"' if line.grey else ""
+        kind = ' class="random"' if known else ' class="thin"' if color == GREY else ""
         paint = "" if known else f' stroke="{color}"'
         return f"<polyline{kind}{paint} points='{points(line.mean)}'><title>{escape(line.name)}</title></polyline>"
 
@@ -162,7 +165,7 @@ def _chart(panel: Curves, chosen: Mapping[str, str]) -> str:
         for t in (0, 0.25, 0.5, 0.75, 1)
     )
     axes += f'<text x="{(LEFT + WIDTH) / 2:.0f}" y="{HEIGHT - 4}" text-anchor="middle">share of the pixels</text>'
-    own = [line for line in panel.lines if chosen.get(line.name, GREY) != GREY]  # others would hide that of random maps
+    own = [line for line in panel.lines if chosen[line.name] != GREY]  # others would hide that of random maps
     bands = "".join(map(band, [*([panel.random] if panel.random else []), *own]))
     return (
         f'<figure class="panel chart"><figcaption>{escape(panel.title)}</figcaption>'

@@ -52,3 +52,15 @@ def test_an_evaluation_keeps_the_mean_curves_of_its_metrics():
     one, other = (found.curves["area"]["gradcam"][name] for name in ("insertion", "deletion"))
     between = area(one.mean - other.mean, one.share)
     assert between == pytest.approx(found.summary()["area"]["gradcam"].mean, abs=1e-6)
+
+
+def test_curves_of_segments_are_kept_although_images_differ_in_their_number(rng):
+    model = keras_models.build_once("functional")
+    labels = np.stack([np.arange(X[0, ..., 0].size).reshape(X.shape[1:3]) % (3 + n) for n in range(6)])
+    metrics = {"irof": ("irof", {"segments": labels})}
+    maps = rng.normal(size=(*X.shape[:-1], 1)).astype("float32")
+    found = ke.evaluate(model, X, Y, {"mine": maps}, metrics, baselines=False, verbose=0)
+    curve = found.curves["irof"]["mine"]["deletion"]
+    alone = ke.metrics.irof(model, X, Y, maps, segments=labels).curves
+    expected = [np.interp(curve.share, alone["share"][n, 0], alone["deletion"][n, 0]) for n in range(6)]
+    np.testing.assert_allclose(curve.mean, np.mean(expected, axis=0), atol=1e-6)

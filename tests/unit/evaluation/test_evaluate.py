@@ -161,6 +161,13 @@ def test_methods_that_cannot_be_told_apart_share_a_letter():
     assert lines[5] == "Methods with the same letter cannot be told apart by that metric."
 
 
+def test_a_metric_without_values_leaves_all_methods_grey():
+    found = evaluate(["gradcam"])
+    found.values[:, 0] = np.nan
+    assert "(gradcam)" in str(found) and "srg: 6 images without a value" in str(found)
+    assert found.chance("srg") == 0 and found.oracle("srg") is None
+
+
 def test_minutes_cut_the_images():
     found = evaluate(["gradcam"], {"srg": ("srg", {"points": 3})}, minutes=1e-6, baselines=False)
     assert found.about["images"] == found.values.shape[2] == 4

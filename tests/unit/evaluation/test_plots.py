@@ -6,6 +6,7 @@ import pytest
 import keras_explainable as ke
 from keras_explainable.evaluation.curves import Curve
 from keras_explainable.evaluation.selection import chosen_metrics
+from keras_explainable.viz import charts
 
 pytest.importorskip("matplotlib")
 KNOWN = {"good": False, "same": False, "poor": False, "uniform_noise": True, "oracle": True}
@@ -58,6 +59,15 @@ def test_curves_are_drawn_with_their_spread_over_the_band_of_random_maps():
         np.testing.assert_allclose([box.ymin, box.ymax], [low.min(), high.max()])
 
 
+def test_colours_are_for_what_is_better_than_baselines_if_anything_is():
+    share = np.zeros(2)
+    lines = [charts.Line(name, share, share, share, grey) for name, grey in (("a", True), ("b", False), ("c", True))]
+    assert charts.colors(lines) == {"a": charts.GREY, "b": charts.COLORS[0], "c": charts.GREY}
+    assert charts.colors(lines[::2]) == {"a": charts.COLORS[0], "c": charts.COLORS[1]}
+    many = [charts.Line(str(n), share, share, share) for n in range(9)]
+    assert list(charts.colors(many).values()) == [*charts.COLORS, *[charts.GREY] * 3]
+
+
 def test_mean_ranks_are_joined_by_letters():
     found = evaluation()
     values = found.values[:3, 0, :, 0]
@@ -67,6 +77,20 @@ def test_mean_ranks_are_joined_by_letters():
     np.testing.assert_allclose(dots[-3:], sorted(expected.values()))
     joined = [tuple(line.get_xdata()) for line in axis.lines if line.get_linewidth() == 3]
     assert joined == [tuple(sorted((expected["good"], expected["same"]))), (expected["poor"], expected["poor"])]
+
+
+@pytest.mark.filterwarnings("error")
+def test_rows_without_values_are_left_blank(tmp_path):
+    found = evaluation()
+    found.values[[1, 4], 0] = np.nan  # such as maps and masks, by a metric that needs the method
+    assert found.oracle("srg") is None and found.summary()["srg"]["good"].letters == "a"
+    assert found.grey() == {"same", "poor", "uniform_noise", "oracle"}
+    (axis,) = found.plot("intervals", "srg").axes
+    bars = {label.get_text(): bar for label, bar in zip(axis.get_yticklabels(), axis.patches, strict=True)}
+    assert list(bars) == ["good", "uniform_noise", "poor", "same"] and np.isnan(bars["same"].get_width())
+    assert "same" not in [label.get_text().split()[0] for label in found.plot("cd").axes[0].get_yticklabels()]
+    page = found.to_html(tmp_path / "page.html", np.zeros((30, 4, 4, 3), "uint8")).read_text("utf-8")
+    assert 'same</th><td class="number" data-value="-Infinity">–' in page and "nan" not in page.split("<main>")[1]
 
 
 def test_what_cannot_be_drawn_is_refused(monkeypatch):

@@ -156,6 +156,16 @@ def test_methods_are_told_apart_as_pairs_are_compared():
     np.testing.assert_array_equal(s.sign_flips(values, groups, 100), alone)
 
 
+def test_what_is_better_than_all_others_is_better_than_each():
+    values = np.random.default_rng(2).normal([0.9, 0.3, 0, 0, 0.1], 0.5, (24, 5))
+    for groups in (None, np.arange(24) // 2, np.arange(24) // 6):
+        each = [[s.compare(values[:, a], values[:, b], 0.1, groups=groups).verdict for b in (2, 3, 4)] for a in (0, 1)]
+        found = s.better_than_all(values, [0, 1], [2, 3, 4], groups)
+        assert found.tolist() == [set(verdicts) == {"better"} for verdicts in each]
+    assert found.tolist() == [False, False]  # four groups
+    assert s.better_than_all(values, [0], []).all() and not s.better_than_all(values[:0], [0], [1]).any()
+
+
 def test_many_methods_can_be_told_apart():
     """Of 45 methods, 990 pairs, so that the least p value of 10 000 sign changes would be too large."""
     values = np.arange(45) + np.random.default_rng(1).normal(0, 0.05, (30, 45))

@@ -1,0 +1,101 @@
+"""The card of one map: a verdict, a sentence for each check, and what they cannot say."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_explainable.evaluation.check import Check
+from keras_explainable.viz import output, trust_card
+
+DECISIVE = ("chance", "model", "class")
+CAVEATS = (
+    "The checks are necessary, not sufficient: a map that passes them can still be wrong.",
+    "It is about the model, not about the world: a model may look at the right place for a wrong reason.",
+    "It is about this image and this unit only.",
+    "Images with filled pixels are unusual inputs for a model.",
+    "Methods that agree may share the same bias.",
+)
+QUESTIONS = {
+    "prediction": "What does the model say?",
+    "chance": "Better than chance?",
+    "model": "Depends on the model?",
+    "class": "Depends on the class?",
+    "noise": "Withstands noise?",
+    "agreement": "Agrees with other methods?",
+    "completeness": "Adds up?",
+    "edges": "No edge detector?",
+}
+ANSWERS = {True: "yes", False: "no", None: "-"}
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Whether a map can be trusted (see `ke.trust`).
+
+    Args:
+        method: its name.
+        unit: the explained unit.
+        checks: by name; `passed` is True, False, or None if the check does not apply.
+        image: (*S, C).
+        map: (*S), raw.
+        about: as in an explanation.
+    """
+
+    method: str
+    unit: int
+    checks: dict[str, Check]
+    image: np.ndarray = field(repr=False)
+    map: np.ndarray = field(repr=False)
+    about: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def verdict(self) -> str:
+        """ "contradicted" if the map is not better than chance, does not depend on the model or not on the class;
+        "supported" if all checks that apply pass, chance among them; "undecided" otherwise."""
+        if any(self.checks[name].passed is False for name in DECISIVE):
+            return "contradicted"
+        judged = [check.passed for check in self.checks.values() if check.passed is not None]
+        return "supported" if all(judged) and self.checks["chance"].passed else "undecided"
+
+    @property
+    def lead(self) -> str:
+        """The verdict in a sentence."""
+        failed = [QUESTIONS[name].rstrip("?").lower() for name, check in self.checks.items() if check.passed is False]
+        why = f" It fails: {', '.join(failed)}." if failed else ""
+        return f"The map of {self.method} for unit {self.unit} is {self.verdict}.{why}"
+
+    def text(self) -> str:
+        """The card as text."""
+        width = max(map(len, QUESTIONS.values()))
+        lines = [
+            f"  {QUESTIONS[n]:<{width}}  {ANSWERS[c.passed]:<3}  {_sentence(c.said)}" for n, c in self.checks.items()
+        ]
+        return "\n".join([self.lead, *lines, *(f"* {caveat}" for caveat in (CALIBRATED, *CAVEATS))])
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def to_html(self, path: Any) -> Path:
+        """Write the card to one HTML file that loads nothing.
+
+        Raises:
+            BackendError: pillow is not installed. OutputError: the file cannot be written.
+        """
+        page = trust_card.report(*self._parts())
+        return output.write(Path(path), lambda file: file.write(page.encode()))
+
+    def _repr_html_(self) -> str:
+        return trust_card.fragment(*self._parts())
+
+    def _parts(self) -> tuple:
+        rows = [trust_card.Row(QUESTIONS[n], check.passed, _sentence(check.said)) for n, check in self.checks.items()]
+        return self.lead, self.verdict, rows, (CALIBRATED, *CAVEATS), self.image, self.map
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + "."
+
+
+CALIBRATED = "On scenes of which the truth is known, ... of the supported maps are right."
