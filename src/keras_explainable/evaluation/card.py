@@ -41,6 +41,7 @@ class Trust:
         image: (*S, C).
         map: (*S), raw.
         about: as in an explanation.
+        label: the name of the unit, if it has one.
     """
 
     method: str
@@ -49,6 +50,7 @@ class Trust:
     image: np.ndarray = field(repr=False)
     map: np.ndarray = field(repr=False)
     about: dict[str, Any] = field(default_factory=dict, repr=False)
+    label: str = ""
 
     @property
     def verdict(self) -> str:
@@ -64,7 +66,7 @@ class Trust:
         """The verdict in a sentence."""
         failed = [QUESTIONS[name].rstrip("?").lower() for name, check in self.checks.items() if check.passed is False]
         why = f" It fails: {', '.join(failed)}." if failed else ""
-        return f"The map of {self.method} for unit {self.unit} is {self.verdict}.{why}"
+        return f"The map of {self.method} for {self.label or f'unit {self.unit}'} is {self.verdict}.{why}"
 
     def text(self) -> str:
         """The card as text."""
