@@ -9,7 +9,8 @@ import numpy as np
 from keras_explainable.evaluation.check import Check
 from keras_explainable.viz import output, trust_card
 
-DECISIVE = ("chance", "model", "class")
+DECISIVE = ("model", "class")
+NO_BETTER = 0.5  # p above which a map is no better than the same map elsewhere in the image
 CAVEATS = (
     "The checks are necessary, not sufficient: a map that passes them can still be wrong.",
     "It is about the model, not about the world: a model may look at the right place for a wrong reason.",
@@ -54,9 +55,10 @@ class Trust:
 
     @property
     def verdict(self) -> str:
-        """ "contradicted" if the map is not better than chance, does not depend on the model or not on the class;
-        "supported" if all checks that apply pass, chance among them; "undecided" otherwise."""
-        if any(self.checks[name].passed is False for name in DECISIVE):
+        """ "contradicted" if the map is no better than chance (p above .5), or does not depend on the model or not on
+        the class; "supported" if all checks that apply pass, chance among them; "undecided" otherwise."""
+        p = self.checks["chance"].value
+        if any(self.checks[name].passed is False for name in DECISIVE) or (p is not None and p > NO_BETTER):
             return "contradicted"
         judged = [check.passed for check in self.checks.values() if check.passed is not None]
         return "supported" if all(judged) and self.checks["chance"].passed else "undecided"

@@ -85,8 +85,9 @@ def trust(
     7. completeness: the map adds up to the change of the score up to 5 %, for methods that promise this.
     8. edges: the correlation of the map with the edges of the image is below .7.
 
-    "contradicted" if chance, model or class fails; "supported" if all that apply pass; "undecided" otherwise. What is
-    supported need not be true: see the caveats of the card.
+    "contradicted" if model or class fails, or p is above .5; "supported" if all that apply pass; "undecided" otherwise.
+    A p of .05 to .5 decides nothing: 40 copies cannot tell. What is supported need not be true: see the caveats of the
+    card.
 
     Args:
         model: as in `ke.explain`. A black box has no weights to permute: that check does not apply.
