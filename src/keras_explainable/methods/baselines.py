@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_explainable import models
 from keras_explainable.errors import InputError
-from keras_explainable.methods.repetition import as_inputs
+from keras_explainable.runtime.repetition import as_inputs
 
 
 def references(view: models.View, baselines: Any) -> Any:

@@ -10,7 +10,7 @@ from keras import ops
 from keras_explainable import backend, models, registry
 from keras_explainable.errors import InputError, shortly
 from keras_explainable.methods.perturbation.probe import sizes
-from keras_explainable.methods.repetition import Rows
+from keras_explainable.runtime.repetition import Rows
 
 MOST = 2048  # segments of an image: solving for n segments takes time in proportion to n^3, about 2 s for this many
 
