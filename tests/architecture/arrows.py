@@ -330,6 +330,7 @@ ARROWS = {
         "runtime.memory",
         "runtime.progress",
     },
+    "runtime.validation": {"backend", "runtime.repetition"},
     "numerics": set(),
     "numerics.arithmetic": set(),
     "numerics.arrays": {"backend"},

@@ -10,7 +10,6 @@ from keras import ops
 
 from keras_explainable import backend
 from keras_explainable.errors import InputError
-from keras_explainable.methods.validation import at_once_of
 from keras_explainable.metrics.case import Case
 from keras_explainable.metrics.confidence import ends
 from keras_explainable.metrics.curves import area, last, ranked
@@ -24,6 +23,7 @@ from keras_explainable.metrics.quantities import link_of
 from keras_explainable.runtime.compile_cache import frozen, repeated
 from keras_explainable.runtime.progress import counted
 from keras_explainable.runtime.repetition import computed, copies_of
+from keras_explainable.runtime.validation import at_once_of
 
 SHOWN = (0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1, 0.13, 0.21, 0.34, 0.5, 0.75)
 

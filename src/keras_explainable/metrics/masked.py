@@ -8,12 +8,12 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import backend, models
-from keras_explainable.methods.validation import at_once_of
 from keras_explainable.metrics.case import Case
 from keras_explainable.metrics.fill import filling
 from keras_explainable.metrics.quantities import check_quantity, link_of, of_scores
 from keras_explainable.runtime.compile_cache import Program, repeated
 from keras_explainable.runtime.repetition import as_inputs, computed, copies_of
+from keras_explainable.runtime.validation import at_once_of
 
 
 @dataclass(frozen=True)

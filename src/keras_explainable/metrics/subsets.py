@@ -11,7 +11,6 @@ from keras import ops
 
 from keras_explainable.methods.perturbation.probe import sizes
 from keras_explainable.methods.perturbation.segments import grid
-from keras_explainable.methods.validation import check_choice, check_number
 from keras_explainable.metrics.case import Case
 from keras_explainable.metrics.masked import masked, units_of
 from keras_explainable.metrics.measuring import Measured
@@ -21,6 +20,7 @@ from keras_explainable.metrics.ranks import pearson, residual, spearman
 from keras_explainable.numerics import random
 from keras_explainable.runtime.compile_cache import frozen
 from keras_explainable.runtime.repetition import check_passes
+from keras_explainable.runtime.validation import check_choice, check_number
 
 SHARED = "n forward, shared by all maps"
 CORRELATIONS = {"pearson": pearson, "spearman": spearman}

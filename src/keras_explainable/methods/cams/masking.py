@@ -10,9 +10,9 @@ from keras_explainable import filters
 from keras_explainable.methods.baselines import baseline_inputs
 from keras_explainable.methods.cams.weighting import space_of, weighted
 from keras_explainable.methods.explainer import explainer
-from keras_explainable.methods.validation import at_once_of, check_number
 from keras_explainable.models import View
 from keras_explainable.runtime.repetition import copies_of, evaluated
+from keras_explainable.runtime.validation import at_once_of, check_number
 
 
 @explainer("cam", "hidden signal", "(2 + C) forward", "arXiv:1910.01279", postprocessing=filters.positive_normalize)

@@ -10,12 +10,12 @@ from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.perturbation.probe import Probe
 from keras_explainable.methods.perturbation.segments import each_image, seen, segment, spread
 from keras_explainable.methods.perturbation.sobol import MOST_COMPARED
-from keras_explainable.methods.validation import check_repetitions, seed_of
 from keras_explainable.models import View
 from keras_explainable.numerics import random
 from keras_explainable.numerics.arithmetic import divide
 from keras_explainable.runtime.memory import check_fits
 from keras_explainable.runtime.repetition import Rows, steps_of, total_of
+from keras_explainable.runtime.validation import check_repetitions, seed_of
 
 KERNEL_AT_ONCE = 1 << 20  # values of the kernel of scores that are computed together
 

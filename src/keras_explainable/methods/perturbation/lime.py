@@ -14,10 +14,10 @@ from keras_explainable import filters
 from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.perturbation.probe import Probe
 from keras_explainable.methods.perturbation.regression import parts, pseudo_inverse, weigh
-from keras_explainable.methods.validation import check_number, check_repetitions, seed_of
 from keras_explainable.models import View
 from keras_explainable.numerics import random
 from keras_explainable.runtime.repetition import Rows
+from keras_explainable.runtime.validation import check_number, check_repetitions, seed_of
 
 
 @explainer(

@@ -11,11 +11,11 @@ from keras import ops
 
 from keras_explainable.errors import InputError
 from keras_explainable.methods.baselines import baseline_images
-from keras_explainable.methods.validation import at_once_of
 from keras_explainable.models import View
 from keras_explainable.runtime.compile_cache import Program, repeated
 from keras_explainable.runtime.progress import counted
 from keras_explainable.runtime.repetition import Rows, computed, copies_of, evaluated, scores_of, total_of
+from keras_explainable.runtime.validation import at_once_of
 
 
 @dataclass(frozen=True)
