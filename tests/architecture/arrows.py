@@ -338,14 +338,16 @@ ARROWS = {
     "numerics.random": set(),
     "numerics.resize": {"runtime.memory"},
     "scores": {"backend", "models", "numerics"},
-    "methods": {"backend", "costs", "filters", "models", "numerics", "registry", "runtime"},
+    "masking": {"backend", "models", "numerics", "registry", "runtime"},
+    "methods": {"backend", "costs", "filters", "masking", "models", "numerics", "registry", "runtime"},
     # ke.metrics shows `check`, which evaluates.
     "metrics": {
         "backend",
         "data",
         "evaluation.check",
         "explaining",
-        "methods",
+        "masking",
+        "methods.meta.smooth",
         "models",
         "numerics",
         "registry",
@@ -367,6 +369,7 @@ ARROWS = {
 # What a longer arrow does not reach: methods see a model through `models`, never through one of its two adapters.
 BARRED = {
     "methods": {"models.keras", "models.torch"},
+    "masking": {"models.keras", "models.torch"},
     "metrics": {"models.keras", "models.torch"},
 }
 STANDARD_LIBRARY_ONLY = {"costs", "errors", "registry"}

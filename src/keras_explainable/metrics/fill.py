@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_explainable import backend, registry
 from keras_explainable.errors import InputError
-from keras_explainable.methods.baselines import baseline_images
+from keras_explainable.masking.baselines import baseline_images
 from keras_explainable.metrics.case import Case
 from keras_explainable.numerics import random
 from keras_explainable.numerics.blur import blur

@@ -7,7 +7,7 @@ from typing import Any
 from keras import ops
 
 from keras_explainable import filters
-from keras_explainable.methods.baselines import baseline_inputs
+from keras_explainable.masking.baselines import baseline_inputs
 from keras_explainable.methods.cams.weighting import space_of, weighted
 from keras_explainable.methods.explainer import explainer
 from keras_explainable.models import View

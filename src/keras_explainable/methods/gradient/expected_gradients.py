@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import filters
-from keras_explainable.methods.baselines import references
+from keras_explainable.masking.baselines import references
 from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.gradient.gradients import signed_gradients
 from keras_explainable.methods.gradient.reduction import part_reducer

@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_explainable.errors import InputError
-from keras_explainable.methods.baselines import baseline_images
+from keras_explainable.masking.baselines import baseline_images
 from keras_explainable.models import View
 from keras_explainable.runtime.compile_cache import Program, repeated
 from keras_explainable.runtime.progress import counted
