@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import backend
-from keras_explainable.methods.perturbation.segments import segment
+from keras_explainable.masking.segments import segment
 from keras_explainable.metrics.case import Case
 from keras_explainable.metrics.masked import masked, units_of
 from keras_explainable.metrics.measuring import Measured

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from keras_explainable.methods.perturbation.probe import sizes
-from keras_explainable.methods.perturbation.segments import grid
+from keras_explainable.masking.segments import grid, sizes
 from keras_explainable.metrics.case import Case
 from keras_explainable.metrics.masked import masked, units_of
 from keras_explainable.metrics.measuring import Measured

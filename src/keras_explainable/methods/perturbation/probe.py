@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_explainable.errors import InputError
 from keras_explainable.masking.baselines import baseline_images
 from keras_explainable.models import View
 from keras_explainable.runtime.compile_cache import Program, repeated
@@ -98,18 +97,6 @@ def changed(view: View, start: Any, scores: Any, masks: Any) -> Any:
     copies = x[None] * seen + start[None] * (1 - seen)
     found = evaluated(view, ops.moveaxis(copies, -1, 2) if first else copies)
     return ops.moveaxis(found, 0, 1) - scores[:, None]
-
-
-def sizes(name: str, value: Any, size: tuple) -> tuple[int, ...]:
-    """A number for each spatial axis, from one number or one for each axis, limited to the size of the axis."""
-    if not all(isinstance(s, int) for s in size):
-        raise InputError("The size of the images is not known, and masks need it: give images of a known size.")
-    given = tuple(value) if isinstance(value, (tuple, list)) else (value,) * len(size)
-    if len(given) != len(size) or not all(isinstance(v, (int, np.integer)) and v > 0 for v in given):
-        raise InputError(
-            f"{name}={value!r} came, and a whole number of 1 or more, or {len(size)} of them, was expected."
-        )
-    return tuple(min(int(v), s) for v, s in zip(given, size, strict=True))
 
 
 def spread(change: Any, masks: Any) -> tuple:

@@ -9,8 +9,9 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import filters
+from keras_explainable.masking.segments import sizes
 from keras_explainable.methods.explainer import explainer
-from keras_explainable.methods.perturbation.probe import Probe, sizes, spread
+from keras_explainable.methods.perturbation.probe import Probe, spread
 from keras_explainable.models import View
 from keras_explainable.numerics import random
 from keras_explainable.runtime.repetition import Rows

@@ -6,9 +6,9 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import filters
+from keras_explainable.masking.segments import each_image, seen, segment, spread
 from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.perturbation.probe import Probe
-from keras_explainable.methods.perturbation.segments import each_image, seen, segment, spread
 from keras_explainable.models import View
 from keras_explainable.numerics import random
 from keras_explainable.numerics.arithmetic import divide
