@@ -10,10 +10,10 @@ from keras import ops
 
 from keras_explainable import backend
 from keras_explainable.errors import InputError
+from keras_explainable.masking.fill import filling
 from keras_explainable.metrics.case import Case
 from keras_explainable.metrics.confidence import ends
 from keras_explainable.metrics.curves import area, last, ranked
-from keras_explainable.metrics.fill import filling
 from keras_explainable.metrics.localisation import where_defined
 from keras_explainable.metrics.masked import Read, units_of
 from keras_explainable.metrics.measuring import Measured
@@ -89,7 +89,7 @@ def _evaluated(case: Case, maps: np.ndarray, shares: np.ndarray, fill: Any, quan
     assert view is not None
     number = math.prod(maps.shape[1:-1])
     bounds = np.array(last(removed(number, shares), number), "int32")
-    program, start = filling(case, fill)
+    program, start = filling(view, fill, case.seed)
     read = repeated(Read(quantity, link_of(view)), view.of(view.inputs, None))
     units, ranks = units_of(case, maps.shape[-1]), order(maps, case.seed).astype("int32")
     images = backend.to_host(view.x)
@@ -113,7 +113,7 @@ def _end_sizes(case: Case, fill: Any) -> np.ndarray:
     def evaluated() -> np.ndarray:
         assert case.view is not None
         x = case.view.x
-        program, start = filling(case, fill)
+        program, start = filling(case.view, fill, case.seed)
         everywhere = ops.ones((1, *x.shape[:-1]), "float32")
         images = backend.to_host(x)
         return _sizes(np.stack([backend.to_host(program(x, start, everywhere))[0], images]), images).T

@@ -8,8 +8,8 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import backend, models
+from keras_explainable.masking.fill import filling
 from keras_explainable.metrics.case import Case
-from keras_explainable.metrics.fill import filling
 from keras_explainable.metrics.quantities import check_quantity, link_of, of_scores
 from keras_explainable.runtime.compile_cache import Program, repeated
 from keras_explainable.runtime.repetition import as_inputs, computed, copies_of
@@ -57,7 +57,7 @@ def masked(case: Case, masks: Callable, fill: Any, quantity: str, noise: float =
     check_quantity(quantity)
     view = case.view
     assert view is not None
-    program, start = filling(case, fill, noise)
+    program, start = filling(view, fill, case.seed, noise)
     run = repeated(Masked(masks, program, quantity, link_of(view)), view.of(view.inputs, None))
 
     def evaluated(places: np.ndarray, rows: Sequence[np.ndarray], units: np.ndarray) -> np.ndarray:

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_explainable import backend, registry
+from keras_explainable import backend, models, registry
 from keras_explainable.errors import InputError
 from keras_explainable.masking.baselines import baseline_images
-from keras_explainable.metrics.case import Case
 from keras_explainable.numerics import random
 from keras_explainable.numerics.blur import blur
 from keras_explainable.runtime.compile_cache import Program
@@ -70,8 +69,8 @@ class Custom(Program):
         return ops.reshape(ops.cast(filled, "float32"), (number, *x.shape))
 
 
-def filling(case: Case, fill: Any, noise: float = 0.0) -> tuple[Program, Any]:
-    """How removed pixels of a case are filled, and the images that this starts from: a program of (x, start, masks),
+def filling(view: models.View, fill: Any, seed: int, noise: float = 0.0) -> tuple[Program, Any]:
+    """How removed pixels of a view's images are filled, and the images that this starts from: a program of (x, start, masks),
     with masks (P, B, *S) that are 1 where pixels are removed, which returns (P, B, *S, C).
 
     Args:
@@ -83,10 +82,8 @@ def filling(case: Case, fill: Any, noise: float = 0.0) -> tuple[Program, Any]:
     Raises:
         InputError: `fill` is none of these.
     """
-    view = case.view
-    assert view is not None
     if isinstance(fill, str) and fill in ("blur", "noise", "linear"):
-        return _named(view.x, fill, case.seed, noise)
+        return _named(view.x, fill, seed, noise)
     if isinstance(fill, str) and fill != "mean":
         raise InputError(f"fill={fill!r} came, and one of {', '.join(map(repr, NAMES))} was expected.")
     if registry.accepts(fill, "images", "masks"):

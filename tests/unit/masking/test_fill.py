@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_explainable as ke
-from keras_explainable.metrics.fill import Linear, solve
+from keras_explainable.masking.fill import Linear, solve
 from reference import metrics as twins
 from support.compare import as_numpy, close
 
