@@ -100,7 +100,7 @@ def _evaluated(case: Case, maps: np.ndarray, shares: np.ndarray, fill: Any, quan
         of, places = ops.convert_to_tensor(units[:, k : k + 1]), ops.convert_to_tensor(ranks[..., k])
         for some in np.split(at, steps):
             low, high = map(ops.convert_to_tensor, bounds[some].T)
-            copies = program(view.x, start, ranked(places, low, high))
+            copies = program(view.x, start, 1 - ranked(places, low, high))
             (found,) = computed([read(copies, of)])
             scores[:, k, some] = backend.to_host(found)[..., 0]
             sizes[:, k, some] = _sizes(backend.to_host(copies), images).T
@@ -114,9 +114,9 @@ def _end_sizes(case: Case, fill: Any) -> np.ndarray:
         assert case.view is not None
         x = case.view.x
         program, start = filling(case.view, fill, case.seed)
-        everywhere = ops.ones((1, *x.shape[:-1]), "float32")
+        nowhere = ops.zeros((1, *x.shape[:-1]), "float32")
         images = backend.to_host(x)
-        return _sizes(np.stack([backend.to_host(program(x, start, everywhere))[0], images]), images).T
+        return _sizes(np.stack([backend.to_host(program(x, start, nowhere))[0], images]), images).T
 
     return case.once(("sizes", frozen(fill)), evaluated)
 

@@ -28,7 +28,7 @@ class Masked(Program):
     link: str
 
     def __call__(self, view: models.View, start: Any, units: Any, places: Any, *rows: Any) -> Any:
-        copies = self.fill(view.x, start, self.masks(places, *rows))
+        copies = self.fill(view.x, start, 1 - self.masks(places, *rows))
         return Read(self.quantity, self.link)(view, copies, units)
 
 

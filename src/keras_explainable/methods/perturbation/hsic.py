@@ -49,7 +49,7 @@ def hsic(
     """
     check_repetitions(repetitions, MOST_COMPARED)
     seed = seed_of(seed)
-    probe = Probe(view, baseline, at_once)
+    probe = Probe(view, baseline, at_once, seed)
     labels, counts = segment(view, segments)
     kept = 16.0 * repetitions * len(counts) * max(counts)
     check_fits(f"{repetitions:,} masks of {max(counts)} segments", kept, "give fewer repetitions= or segments=")

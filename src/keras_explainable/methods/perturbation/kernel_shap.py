@@ -55,7 +55,7 @@ def kernel_shap(
     """
     check_repetitions(repetitions)
     seed = seed_of(seed)
-    probe = Probe(view, baseline, at_once)
+    probe = Probe(view, baseline, at_once, seed)
 
     def drawn(n):
         if repetitions < min(ENOUGH * n, 2**n - 2):

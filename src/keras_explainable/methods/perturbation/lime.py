@@ -58,7 +58,7 @@ def lime(
     check_number("width", width, lambda w: w > 0, "a positive width")
     check_number("ridge", ridge, lambda r: 0 <= r < math.inf, "a number of 0 or more")
     seed = seed_of(seed)
-    probe = Probe(view, baseline, at_once)
+    probe = Probe(view, baseline, at_once, seed)
 
     def drawn(n):
         some = Rows(repetitions, lambda start, stop: [lime_rows(stop - start, n, seed, start)])

@@ -50,7 +50,7 @@ def rise(
     check_repetitions(repetitions)
     check_number("p", p, lambda p: 0 < p < 1, "a probability between 0 and 1")
     seed = seed_of(seed)
-    probe = Probe(view, baseline, at_once)
+    probe = Probe(view, baseline, at_once, seed)
     size, cells = probe.size, sizes("grid", grid, probe.size)
     rows = Rows(repetitions, lambda start, stop: rise_rows(stop - start, cells, size, p, seed, start))
 

@@ -52,7 +52,7 @@ def sobol(
     """
     check_repetitions(repetitions)
     seed = seed_of(seed)
-    probe = Probe(view, baseline, at_once)
+    probe = Probe(view, baseline, at_once, seed)
     labels, counts = segment(view, segments)
     changes = probe.changes(seen, labels)
     n, number = max(counts), np.array(counts)[:, None]
