@@ -32,7 +32,8 @@ def scorecam(
 
     Args:
         layer: see `ke.methods.cams`.
-        baseline: what replaces the image where it is masked, see `ke.methods.perturbation`.
+        baseline: what replaces the image where it is masked: all of `ke.methods.perturbation` but "linear" and
+            functions, which depend on the mask.
         max_channels: use only this number of channels of each image: those with the largest mean square over space
             (tf-keras-vis takes those with the largest standard deviation). Time is in proportion to it. With a twelfth
             of the channels, the rank correlation with the full map was 0.998 for 106 of 1280 channels of MobileNetV2
