@@ -323,6 +323,15 @@ ARROWS = {
     "runtime.memory": set(),
     "runtime.progress": set(),
     "runtime.remarks": {"backend"},
+    "runtime.repetition": {
+        "backend",
+        "models",
+        "runtime.compile_cache",
+        "runtime.interruptible",
+        "runtime.memory",
+        "runtime.progress",
+    },
+    "runtime.validation": {"backend", "runtime.repetition"},
     "numerics": set(),
     "numerics.arithmetic": set(),
     "numerics.arrays": {"backend"},
@@ -330,14 +339,16 @@ ARROWS = {
     "numerics.random": set(),
     "numerics.resize": {"runtime.memory"},
     "scores": {"backend", "models", "numerics"},
-    "methods": {"backend", "costs", "filters", "models", "numerics", "registry", "runtime"},
+    "masking": {"backend", "models", "numerics", "registry", "runtime"},
+    "methods": {"backend", "costs", "filters", "masking", "models", "numerics", "registry", "runtime"},
     # ke.metrics shows `check`, which evaluates.
     "metrics": {
         "backend",
         "data",
         "evaluation.check",
         "explaining",
-        "methods",
+        "masking",
+        "methods.meta.smooth",
         "models",
         "numerics",
         "registry",
@@ -370,6 +381,7 @@ ARROWS = {
 # What a longer arrow does not reach: methods see a model through `models`, never through one of its two adapters.
 BARRED = {
     "methods": {"models.keras", "models.torch"},
+    "masking": {"models.keras", "models.torch"},
     "metrics": {"models.keras", "models.torch"},
 }
 STANDARD_LIBRARY_ONLY = {"costs", "errors", "registry"}

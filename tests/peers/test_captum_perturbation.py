@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from keras_explainable.masking.segments import grid as grid_segments
 from keras_explainable.methods.perturbation.lime import lime_rows
-from keras_explainable.methods.perturbation.segments import grid as grid_segments
 from support import keras_models
 from support.calls import raw
 from support.compare import close

@@ -12,8 +12,8 @@ import keras
 import numpy as np
 import pytest
 
+from keras_explainable.masking.segments import grid as grid_segments
 from keras_explainable.methods.perturbation.rise import rise_rows
-from keras_explainable.methods.perturbation.segments import grid as grid_segments
 from keras_explainable.numerics import random
 from support import keras_models
 from support.calls import raw

@@ -13,8 +13,9 @@ from reference.resize import bilinear
 
 
 def _score(net: Net, x: np.ndarray, y: Any, mask: np.ndarray, baseline: Any = 0.0) -> np.ndarray:
-    """The scores (B, K) of images seen through a mask (*S)."""
-    copies = x * mask[..., None] + baseline * (1 - mask[..., None])
+    """The scores (B, K) of images seen through a mask (*S), before a baseline, or filled by a function of both."""
+    seen = mask[..., None]
+    copies = baseline(x, mask) if callable(baseline) else x * seen + baseline * (1 - seen)
     return scores_of(net, forward(net, copies), y)
 
 

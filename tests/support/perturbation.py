@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_explainable.methods.perturbation.segments import grid as grid_segments
+from keras_explainable.masking.segments import grid as grid_segments
 from support import keras_models
 from support.calls import UNITS
 from support.keras_models import SHAPE
@@ -13,6 +13,11 @@ from support.to_reference import as_reference
 KINDS = first_fast("one_dimensional", "functional", "channels_first", "three_dimensional")
 numpy_only = pytest.mark.skipif(BACKEND != "torch", reason="about NumPy alone, which is quickest on PyTorch")
 SEED, SPACE = 5, keras_models.SIZE
+
+
+@pytest.fixture
+def x():
+    return keras_models.images("functional")
 
 
 def subject(kind):

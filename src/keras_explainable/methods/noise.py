@@ -6,9 +6,9 @@ from typing import Any
 from keras import ops
 
 from keras_explainable.errors import InputError
-from keras_explainable.methods.repetition import as_inputs
-from keras_explainable.methods.validation import check_choice, check_number, check_repetitions, seed_of
 from keras_explainable.numerics import random
+from keras_explainable.runtime.repetition import as_inputs
+from keras_explainable.runtime.validation import check_choice, check_number, check_repetitions, seed_of
 
 NOISE_KINDS = ("absolute", "range")
 AGGREGATES = ("mean", "variance", "square")

@@ -3,8 +3,8 @@
 import numpy as np
 
 from keras_explainable.errors import InputError
-from keras_explainable.methods.repetition import MOST_NODES
-from keras_explainable.methods.validation import check_choice, check_repetitions
+from keras_explainable.runtime.repetition import MOST_NODES
+from keras_explainable.runtime.validation import check_choice, check_repetitions
 
 QUADRATURES = ("gauss_legendre", "midpoint")
 

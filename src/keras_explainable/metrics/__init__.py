@@ -24,7 +24,7 @@ and size, and K the explained units.
 What is put in place of removed pixels is `fill`: "mean" (the mean colour of each image), "blur" (a Gaussian blur with a
 sigma of a 22nd of the shortest side), "noise" (uniform over the range of each image), "linear" (the weighted mean of
 the neighbours of each removed pixel), a number, a colour, images, or a function of (images, masks), with masks (M, *S)
-that are 1 where pixels are removed.
+that are 1 where pixels are removed. These are also the values of `baseline` in `ke.methods.perturbation`.
 
 What is read from the model, `quantity`, is a unit's "probability" (of all units' softmax, or of the sigmoid that the
 model ends with), its "logit" (the score before that), its "margin" (its logit minus the largest other one) or its

@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from keras_explainable.methods.validation import check_number
 from keras_explainable.metrics.case import Case
 from keras_explainable.metrics.confidence import ends
 from keras_explainable.metrics.localisation import flat
 from keras_explainable.metrics.measuring import Measured
 from keras_explainable.metrics.metric import metric
+from keras_explainable.runtime.validation import check_number
 
 
 @metric("axioms", {"model"}, "lower", "2 forward, shared by all maps", "depends on the map's scale", "arXiv:1703.01365")

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from keras_explainable.methods.validation import check_number
 from keras_explainable.metrics.case import Case
 from keras_explainable.metrics.localisation import flat, where_defined
 from keras_explainable.metrics.measuring import Measured
 from keras_explainable.metrics.metric import metric
 from keras_explainable.metrics.ranks import spearman
+from keras_explainable.runtime.validation import check_number
 
 
 def _magnitudes(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_explainable.methods.validation import check_number
 from keras_explainable.metrics.case import Case
 from keras_explainable.metrics.curves import NOTHING, quantities
 from keras_explainable.metrics.localisation import where_defined
@@ -16,6 +15,7 @@ from keras_explainable.metrics.measuring import Measured
 from keras_explainable.metrics.metric import metric
 from keras_explainable.metrics.order import order, removed
 from keras_explainable.runtime.compile_cache import frozen
+from keras_explainable.runtime.validation import check_number
 
 ROUNDING = 1e-5  # relative: the same image in another batch may have a score that differs by this much
 COVERAGE = "by the map's coverage"

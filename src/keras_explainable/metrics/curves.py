@@ -8,8 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import backend
-from keras_explainable.methods.perturbation.segments import segment
-from keras_explainable.methods.validation import check_number
+from keras_explainable.masking.segments import segment
 from keras_explainable.metrics.case import Case
 from keras_explainable.metrics.masked import masked, units_of
 from keras_explainable.metrics.measuring import Measured
@@ -17,6 +16,7 @@ from keras_explainable.metrics.metric import metric
 from keras_explainable.metrics.order import order, removed
 from keras_explainable.runtime.compile_cache import frozen
 from keras_explainable.runtime.progress import counted
+from keras_explainable.runtime.validation import check_number
 
 NOTHING = (0, 0)  # the part without a pixel
 CURVE = "arXiv:1806.07421"

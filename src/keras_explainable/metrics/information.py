@@ -10,12 +10,10 @@ from keras import ops
 
 from keras_explainable import backend
 from keras_explainable.errors import InputError
-from keras_explainable.methods.repetition import computed, copies_of
-from keras_explainable.methods.validation import at_once_of
+from keras_explainable.masking.fill import filling
 from keras_explainable.metrics.case import Case
 from keras_explainable.metrics.confidence import ends
 from keras_explainable.metrics.curves import area, last, ranked
-from keras_explainable.metrics.fill import filling
 from keras_explainable.metrics.localisation import where_defined
 from keras_explainable.metrics.masked import Read, units_of
 from keras_explainable.metrics.measuring import Measured
@@ -24,6 +22,8 @@ from keras_explainable.metrics.order import order, removed
 from keras_explainable.metrics.quantities import link_of
 from keras_explainable.runtime.compile_cache import frozen, repeated
 from keras_explainable.runtime.progress import counted
+from keras_explainable.runtime.repetition import computed, copies_of
+from keras_explainable.runtime.validation import at_once_of
 
 SHOWN = (0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1, 0.13, 0.21, 0.34, 0.5, 0.75)
 
@@ -89,7 +89,7 @@ def _evaluated(case: Case, maps: np.ndarray, shares: np.ndarray, fill: Any, quan
     assert view is not None
     number = math.prod(maps.shape[1:-1])
     bounds = np.array(last(removed(number, shares), number), "int32")
-    program, start = filling(case, fill)
+    program, start = filling(view, fill, case.seed)
     read = repeated(Read(quantity, link_of(view)), view.of(view.inputs, None))
     units, ranks = units_of(case, maps.shape[-1]), order(maps, case.seed).astype("int32")
     images = backend.to_host(view.x)
@@ -100,7 +100,7 @@ def _evaluated(case: Case, maps: np.ndarray, shares: np.ndarray, fill: Any, quan
         of, places = ops.convert_to_tensor(units[:, k : k + 1]), ops.convert_to_tensor(ranks[..., k])
         for some in np.split(at, steps):
             low, high = map(ops.convert_to_tensor, bounds[some].T)
-            copies = program(view.x, start, ranked(places, low, high))
+            copies = program(view.x, start, 1 - ranked(places, low, high))
             (found,) = computed([read(copies, of)])
             scores[:, k, some] = backend.to_host(found)[..., 0]
             sizes[:, k, some] = _sizes(backend.to_host(copies), images).T
@@ -113,10 +113,10 @@ def _end_sizes(case: Case, fill: Any) -> np.ndarray:
     def evaluated() -> np.ndarray:
         assert case.view is not None
         x = case.view.x
-        program, start = filling(case, fill)
-        everywhere = ops.ones((1, *x.shape[:-1]), "float32")
+        program, start = filling(case.view, fill, case.seed)
+        nowhere = ops.zeros((1, *x.shape[:-1]), "float32")
         images = backend.to_host(x)
-        return _sizes(np.stack([backend.to_host(program(x, start, everywhere))[0], images]), images).T
+        return _sizes(np.stack([backend.to_host(program(x, start, nowhere))[0], images]), images).T
 
     return case.once(("sizes", frozen(fill)), evaluated)
 

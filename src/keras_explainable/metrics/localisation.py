@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from keras_explainable.errors import InputError
-from keras_explainable.methods.validation import check_number
 from keras_explainable.metrics.case import Case
 from keras_explainable.metrics.measuring import Measured
 from keras_explainable.metrics.metric import metric
 from keras_explainable.metrics.order import order
 from keras_explainable.metrics.ranks import average_ranks, rank_range
+from keras_explainable.runtime.validation import check_number
 
 AREA = "the mask's share of the pixels"
 

@@ -8,12 +8,12 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import backend, models
-from keras_explainable.methods.repetition import as_inputs, computed, copies_of
-from keras_explainable.methods.validation import at_once_of
+from keras_explainable.masking.fill import filling
 from keras_explainable.metrics.case import Case
-from keras_explainable.metrics.fill import filling
 from keras_explainable.metrics.quantities import check_quantity, link_of, of_scores
 from keras_explainable.runtime.compile_cache import Program, repeated
+from keras_explainable.runtime.repetition import as_inputs, computed, copies_of
+from keras_explainable.runtime.validation import at_once_of
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Masked(Program):
     link: str
 
     def __call__(self, view: models.View, start: Any, units: Any, places: Any, *rows: Any) -> Any:
-        copies = self.fill(view.x, start, self.masks(places, *rows))
+        copies = self.fill(view.x, start, 1 - self.masks(places, *rows))
         return Read(self.quantity, self.link)(view, copies, units)
 
 
@@ -57,7 +57,7 @@ def masked(case: Case, masks: Callable, fill: Any, quantity: str, noise: float =
     check_quantity(quantity)
     view = case.view
     assert view is not None
-    program, start = filling(case, fill, noise)
+    program, start = filling(view, fill, case.seed, noise)
     run = repeated(Masked(masks, program, quantity, link_of(view)), view.of(view.inputs, None))
 
     def evaluated(places: np.ndarray, rows: Sequence[np.ndarray], units: np.ndarray) -> np.ndarray:

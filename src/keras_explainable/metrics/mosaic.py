@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from keras_explainable.errors import InputError
-from keras_explainable.methods.validation import check_number
+from keras_explainable.runtime.validation import check_number
 
 
 def mosaics(

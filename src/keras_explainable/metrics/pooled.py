@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from keras_explainable.errors import InputError
-from keras_explainable.methods.perturbation.segments import scikit_image
-from keras_explainable.methods.validation import check_number
+from keras_explainable.masking.segments import scikit_image
 from keras_explainable.metrics.inputs import maps_of, masks_of
 from keras_explainable.metrics.localisation import flat, overlaps
+from keras_explainable.runtime.validation import check_number
 
 BINS = 1000  # of a map's range
 GRID = tuple(n / 20 for n in range(1, 20))

@@ -7,7 +7,6 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import backend
-from keras_explainable.methods.validation import check_choice, check_number
 from keras_explainable.metrics.case import Case
 from keras_explainable.metrics.localisation import flat, where_defined
 from keras_explainable.metrics.masked import units_of
@@ -16,6 +15,7 @@ from keras_explainable.metrics.metric import metric
 from keras_explainable.metrics.other_weights import HOW, randomised
 from keras_explainable.metrics.ranks import spearman
 from keras_explainable.numerics import random
+from keras_explainable.runtime.validation import check_choice, check_number
 
 NEEDS = {"model", "method", "weights"}
 IGNORANT = "1 for maps that do not depend on the model"

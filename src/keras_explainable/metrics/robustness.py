@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_explainable import backend, models
-from keras_explainable.methods.repetition import as_inputs, scores_of
-from keras_explainable.methods.validation import check_choice, check_number, check_repetitions
 from keras_explainable.metrics.case import Case
 from keras_explainable.metrics.localisation import flat, where_defined
 from keras_explainable.metrics.measuring import Measured
@@ -19,6 +17,8 @@ from keras_explainable.metrics.quantities import link_of
 from keras_explainable.metrics.ranks import spearman
 from keras_explainable.numerics import random
 from keras_explainable.runtime.compile_cache import Program, repeated
+from keras_explainable.runtime.repetition import as_inputs, scores_of
+from keras_explainable.runtime.validation import check_choice, check_number, check_repetitions
 
 COST = "n x the method, and n forward"
 STILL = "0 for maps that do not depend on the image"

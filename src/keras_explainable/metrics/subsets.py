@@ -9,10 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from keras_explainable.methods.perturbation.probe import sizes
-from keras_explainable.methods.perturbation.segments import grid
-from keras_explainable.methods.repetition import check_passes
-from keras_explainable.methods.validation import check_choice, check_number
+from keras_explainable.masking.segments import grid, sizes
 from keras_explainable.metrics.case import Case
 from keras_explainable.metrics.masked import masked, units_of
 from keras_explainable.metrics.measuring import Measured
@@ -21,6 +18,8 @@ from keras_explainable.metrics.order import order
 from keras_explainable.metrics.ranks import pearson, residual, spearman
 from keras_explainable.numerics import random
 from keras_explainable.runtime.compile_cache import frozen
+from keras_explainable.runtime.repetition import check_passes
+from keras_explainable.runtime.validation import check_choice, check_number
 
 SHARED = "n forward, shared by all maps"
 CORRELATIONS = {"pearson": pearson, "spearman": spearman}

@@ -10,6 +10,7 @@ from keras_explainable import models
 from keras_explainable.metrics import Case
 from keras_explainable.metrics.information import under
 from keras_explainable.numerics.random import on_host
+from reference import fills
 from reference import metrics as curves
 from reference import metrics_confidence as twins
 from support import keras_models
@@ -52,6 +53,16 @@ def test_drop_gain_and_increase_equal_their_twins(subject, area, baseline):
     for i, name in enumerate(NAMES):
         np.testing.assert_allclose(value(subject, name, baseline=baseline, area=area), expected[..., i], atol=1e-5)
     assert expected[..., :2].max() > 0.01
+
+
+def test_linear_fills_what_is_mostly_hidden(subject):
+    def twin(image, unit, map_):
+        seen = np.maximum(map_, 0) / map_.max()
+        return twins.drop_gain_increase(subject.logits, image, unit, fills.linear(image[None], seen)[0])
+
+    expected = each(subject, twin)
+    for i, name in enumerate(NAMES[:2]):
+        np.testing.assert_allclose(value(subject, name, baseline="linear"), expected[..., i], atol=2e-3)
 
 
 def test_coverage_is_the_mean_of_the_mask(subject):

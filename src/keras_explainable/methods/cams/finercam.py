@@ -13,8 +13,8 @@ from keras_explainable.methods.cams.masking import ablationcam as ablationcam
 from keras_explainable.methods.cams.masking import scorecam as scorecam
 from keras_explainable.methods.cams.weighting import space_of, weighted
 from keras_explainable.methods.explainer import explainer
-from keras_explainable.methods.validation import check_number
 from keras_explainable.models import View
+from keras_explainable.runtime.validation import check_number
 
 
 @explainer("cam", "hidden signal, gradient", "2 forward", "arXiv:2501.11309", postprocessing=filters.positive_normalize)

@@ -7,12 +7,12 @@ from typing import Any
 from keras import ops
 
 from keras_explainable import filters
-from keras_explainable.methods.baselines import baseline_inputs
+from keras_explainable.masking.baselines import baseline_inputs
 from keras_explainable.methods.cams.weighting import space_of, weighted
 from keras_explainable.methods.explainer import explainer
-from keras_explainable.methods.repetition import copies_of, evaluated
-from keras_explainable.methods.validation import at_once_of, check_number
 from keras_explainable.models import View
+from keras_explainable.runtime.repetition import copies_of, evaluated
+from keras_explainable.runtime.validation import at_once_of, check_number
 
 
 @explainer("cam", "hidden signal", "(2 + C) forward", "arXiv:1910.01279", postprocessing=filters.positive_normalize)
@@ -32,7 +32,8 @@ def scorecam(
 
     Args:
         layer: see `ke.methods.cams`.
-        baseline: what replaces the image where it is masked, see `ke.methods.perturbation`.
+        baseline: what replaces the image where it is masked: all of `ke.methods.perturbation` but "linear" and
+            functions, which depend on the mask.
         max_channels: use only this number of channels of each image: those with the largest mean square over space
             (tf-keras-vis takes those with the largest standard deviation). Time is in proportion to it. With a twelfth
             of the channels, the rank correlation with the full map was 0.998 for 106 of 1280 channels of MobileNetV2

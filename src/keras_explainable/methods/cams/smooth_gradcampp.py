@@ -9,10 +9,10 @@ from keras_explainable import filters
 from keras_explainable.methods.cams.weighting import space_of, weighted
 from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.noise import check_noise, noisy
-from keras_explainable.methods.repetition import means
 from keras_explainable.models import Point, View
 from keras_explainable.numerics.arithmetic import quotient
 from keras_explainable.runtime.compile_cache import Program, repeated
+from keras_explainable.runtime.repetition import means
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from keras import ops
 from keras_explainable import backend, filters
 from keras_explainable.errors import InputError
 from keras_explainable.methods.explainer import explainer
-from keras_explainable.methods.validation import check_choice
 from keras_explainable.models import INPUT, Point, View, spatial
 from keras_explainable.models.signal_layout import parts
+from keras_explainable.runtime.validation import check_choice
 
 EPSILON = 1e-6
 

@@ -8,8 +8,8 @@ are (B, *S, K). Common parameters:
   None keeps channels. With None, maps are (B, K, *S, C).
 - `repetitions`: n, the number of gradients that are computed: points on the path, or noisy copies. Time grows with n,
   memory does not.
-- `baseline`: where a path begins, in the range of the images: a number, a colour (C,), images, or "mean" for each
-  image's own mean colour.
+- `baseline`: where a path begins, in the range of the images: a number, a colour (C,), images, "mean" for each
+  image's own mean colour, or its "blur" or "noise" (see `ke.methods.perturbation`).
 - `quadrature`: the rule for the integral along the path. "gauss_legendre" has an error that falls quickly if the
   gradients change smoothly; "midpoint" takes evenly spaced points.
 - `noise`, `noise_kind`: the standard deviation of normal noise added to the image, in the units of the image if

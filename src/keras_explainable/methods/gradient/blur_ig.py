@@ -12,11 +12,11 @@ from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.gradient.gradients import signed_gradients
 from keras_explainable.methods.gradient.reduction import part_reducer
 from keras_explainable.methods.quadrature import quadrature_of
-from keras_explainable.methods.repetition import scores_of, total_of
-from keras_explainable.methods.validation import check_number
 from keras_explainable.models import View, on_view
 from keras_explainable.numerics.blur import blur
 from keras_explainable.runtime.compile_cache import Program, repeated
+from keras_explainable.runtime.repetition import scores_of, total_of
+from keras_explainable.runtime.validation import check_number
 
 
 @dataclass(frozen=True)

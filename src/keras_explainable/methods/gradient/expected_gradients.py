@@ -8,16 +8,16 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import filters
-from keras_explainable.methods.baselines import references
+from keras_explainable.masking.baselines import references
 from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.gradient.gradients import signed_gradients
 from keras_explainable.methods.gradient.reduction import part_reducer
 from keras_explainable.methods.noise import check_noise, noisy
-from keras_explainable.methods.repetition import scores_of, total_of
-from keras_explainable.methods.validation import seed_of
 from keras_explainable.models import View, on_view
 from keras_explainable.numerics import random
 from keras_explainable.runtime.compile_cache import Program, repeated
+from keras_explainable.runtime.repetition import scores_of, total_of
+from keras_explainable.runtime.validation import seed_of
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,15 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import backend, filters
-from keras_explainable.methods.baselines import baseline_inputs
+from keras_explainable.masking.baselines import baseline_inputs
 from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.gradient.gradients import signed_gradients
 from keras_explainable.methods.gradient.reduction import part_reducer
-from keras_explainable.methods.repetition import loop, scores_of
-from keras_explainable.methods.validation import at_once_of, check_number, check_repetitions
 from keras_explainable.models import View, on_view
 from keras_explainable.runtime.compile_cache import Program, repeated
 from keras_explainable.runtime.progress import counted
+from keras_explainable.runtime.repetition import loop, scores_of
+from keras_explainable.runtime.validation import at_once_of, check_number, check_repetitions
 
 
 @dataclass(frozen=True)

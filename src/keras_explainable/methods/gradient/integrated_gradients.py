@@ -7,14 +7,14 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import filters
-from keras_explainable.methods.baselines import baseline_images, baseline_inputs
+from keras_explainable.masking.baselines import baseline_images, baseline_inputs
 from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.gradient.gradients import signed_gradients
 from keras_explainable.methods.gradient.reduction import part_reducer
 from keras_explainable.methods.meta.integrate import integrate
-from keras_explainable.methods.repetition import scores_of
 from keras_explainable.models import View, on_view, opens_view
 from keras_explainable.runtime import remarks
+from keras_explainable.runtime.repetition import scores_of
 
 GAP = 0.05  # relative gap above which a warning is given
 SMALL = 0.1  # of the largest change of a score: gaps of smaller changes are relative to this

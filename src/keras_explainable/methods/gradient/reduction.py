@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_explainable.methods.fullgrad.full_gradients import full_gradients as full_gradients
 from keras_explainable.methods.fullgrad.full_gradients import simple_full_gradients as simple_full_gradients
-from keras_explainable.methods.validation import check_choice
+from keras_explainable.runtime.validation import check_choice
 
 REDUCE = {
     "mean": lambda g: ops.mean(ops.abs(g), axis=-1),

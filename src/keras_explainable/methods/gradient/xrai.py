@@ -8,9 +8,9 @@ from keras import ops
 
 from keras_explainable import backend, filters, registry
 from keras_explainable.errors import InputError
+from keras_explainable.masking.segments import scaled, scikit_image
 from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.gradient.integrated_gradients import integrated_gradients
-from keras_explainable.methods.perturbation.segments import scaled, scikit_image
 from keras_explainable.models import View, on_view
 from keras_explainable.runtime import remarks
 

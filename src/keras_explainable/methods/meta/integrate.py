@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_explainable import registry
-from keras_explainable.methods.baselines import baseline_inputs
+from keras_explainable.masking.baselines import baseline_inputs
 from keras_explainable.methods.quadrature import quadrature_of
-from keras_explainable.methods.repetition import scores_of, total_of
 from keras_explainable.models import View, on_view, opens_view
 from keras_explainable.registry import Method
 from keras_explainable.runtime.compile_cache import Program, repeated
+from keras_explainable.runtime.repetition import scores_of, total_of
 
 
 @dataclass(frozen=True)

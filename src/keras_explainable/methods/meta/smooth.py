@@ -10,10 +10,10 @@ from keras import ops
 from keras_explainable import registry
 from keras_explainable.errors import InputError
 from keras_explainable.methods.noise import check_noise, noisy
-from keras_explainable.methods.repetition import means, moments
 from keras_explainable.models import View, on_view, opens_view
 from keras_explainable.registry import Method
 from keras_explainable.runtime.compile_cache import Program, repeated
+from keras_explainable.runtime.repetition import means, moments
 
 LARGEST = 2**31  # factors of image sizes, and weights, must be below this
 

@@ -4,7 +4,13 @@ They need only the scores of a model. They evaluate copies x o m + baseline o (1
 elementwise product and the mask m is 1 where the image is visible. Maps are (B, *S, K). Common parameters:
 
 - `baseline`: what replaces the image where it is covered: "mean" for each image's own mean colour, which fits any range
-  of values; or, in the range of the images, a number, a colour (C,), or images.
+  of values; "blur" for a Gaussian blur with a sigma of a 22nd of the shortest side; "noise", uniform over each image's
+  range; "linear" for the weighted mean of each covered pixel's neighbours, which continues colours and leaves no edges
+  of its own; in the range of the images, a number, a colour (C,), or images; or a function of (images, masks) that
+  returns what the model sees.
+  The function gets tensors (M, *S, C) and (M, *S), channels last, and may be compiled: write it with `keras.ops`, or
+  give `run_eagerly=True` too. Its masks are 1 where pixels are covered, and lie between 0 and 1 where `rise` and
+  `sobol` cover them in part. For "linear", pixels are covered if at most half of them is visible.
 - `segments`: the parts that are covered together: the number of cells of a grid, for all axes or for each; "slic" for
   superpixels, which need scikit-image; labels (*S) or (B, *S) of pixels; or a function from images (B, *S, C) to such
   labels.

@@ -6,16 +6,16 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import filters
+from keras_explainable.masking.segments import each_image, seen, segment, spread
 from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.perturbation.probe import Probe
-from keras_explainable.methods.perturbation.segments import each_image, seen, segment, spread
 from keras_explainable.methods.perturbation.sobol import MOST_COMPARED
-from keras_explainable.methods.repetition import Rows, steps_of, total_of
-from keras_explainable.methods.validation import check_repetitions, seed_of
 from keras_explainable.models import View
 from keras_explainable.numerics import random
 from keras_explainable.numerics.arithmetic import divide
 from keras_explainable.runtime.memory import check_fits
+from keras_explainable.runtime.repetition import Rows, steps_of, total_of
+from keras_explainable.runtime.validation import check_repetitions, seed_of
 
 KERNEL_AT_ONCE = 1 << 20  # values of the kernel of scores that are computed together
 
@@ -49,7 +49,7 @@ def hsic(
     """
     check_repetitions(repetitions, MOST_COMPARED)
     seed = seed_of(seed)
-    probe = Probe(view, baseline, at_once)
+    probe = Probe(view, baseline, at_once, seed)
     labels, counts = segment(view, segments)
     kept = 16.0 * repetitions * len(counts) * max(counts)
     check_fits(f"{repetitions:,} masks of {max(counts)} segments", kept, "give fewer repetitions= or segments=")

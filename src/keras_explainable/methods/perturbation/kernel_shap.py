@@ -12,10 +12,10 @@ from keras_explainable import filters
 from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.perturbation.probe import Probe
 from keras_explainable.methods.perturbation.regression import parts, pseudo_inverse, weigh
-from keras_explainable.methods.repetition import Rows
-from keras_explainable.methods.validation import check_repetitions, seed_of
 from keras_explainable.models import View
 from keras_explainable.numerics import random
+from keras_explainable.runtime.repetition import Rows
+from keras_explainable.runtime.validation import check_repetitions, seed_of
 
 ENOUGH = 4  # coalitions for each segment: with as many, the values correlate by 0.9 with those of very many
 
@@ -55,7 +55,7 @@ def kernel_shap(
     """
     check_repetitions(repetitions)
     seed = seed_of(seed)
-    probe = Probe(view, baseline, at_once)
+    probe = Probe(view, baseline, at_once, seed)
 
     def drawn(n):
         if repetitions < min(ENOUGH * n, 2**n - 2):

@@ -14,10 +14,10 @@ from keras_explainable import filters
 from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.perturbation.probe import Probe
 from keras_explainable.methods.perturbation.regression import parts, pseudo_inverse, weigh
-from keras_explainable.methods.repetition import Rows
-from keras_explainable.methods.validation import check_number, check_repetitions, seed_of
 from keras_explainable.models import View
 from keras_explainable.numerics import random
+from keras_explainable.runtime.repetition import Rows
+from keras_explainable.runtime.validation import check_number, check_repetitions, seed_of
 
 
 @explainer(
@@ -58,7 +58,7 @@ def lime(
     check_number("width", width, lambda w: w > 0, "a positive width")
     check_number("ridge", ridge, lambda r: 0 <= r < math.inf, "a number of 0 or more")
     seed = seed_of(seed)
-    probe = Probe(view, baseline, at_once)
+    probe = Probe(view, baseline, at_once, seed)
 
     def drawn(n):
         some = Rows(repetitions, lambda start, stop: [lime_rows(stop - start, n, seed, start)])

@@ -10,10 +10,11 @@ from keras import ops
 
 from keras_explainable import filters
 from keras_explainable.errors import InputError
+from keras_explainable.masking.segments import sizes
 from keras_explainable.methods.explainer import explainer
-from keras_explainable.methods.perturbation.probe import Probe, sizes, spread
-from keras_explainable.methods.repetition import Rows, check_passes
+from keras_explainable.methods.perturbation.probe import Probe, spread
 from keras_explainable.models import View
+from keras_explainable.runtime.repetition import Rows, check_passes
 
 
 @dataclass(frozen=True)

@@ -9,38 +9,40 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_explainable.errors import InputError
-from keras_explainable.methods.baselines import baseline_images
-from keras_explainable.methods.repetition import Rows, computed, copies_of, evaluated, scores_of, total_of
-from keras_explainable.methods.validation import at_once_of
+from keras_explainable.masking.fill import filling
 from keras_explainable.models import View
 from keras_explainable.runtime.compile_cache import Program, repeated
 from keras_explainable.runtime.progress import counted
+from keras_explainable.runtime.repetition import Rows, computed, copies_of, evaluated, scores_of, total_of
+from keras_explainable.runtime.validation import at_once_of
 
 
 @dataclass(frozen=True)
 class Change(Program):
-    """The change of the scores (B, P, K) caused by P masks, from the images, the baseline and the images' scores.
+    """The change of the scores (B, P, K) caused by P masks, from the images, what `fill` starts from, and the images'
+    scores.
 
     `masks` is a frozen dataclass or a function of a module. It makes masks (P, *S) or (B, P, *S) from `rows`, each
     (P, ...), and from `places`, a tensor or None."""
 
+    fill: Program
     masks: Callable
 
     def __call__(self, view: View, start: Any, scores: Any, places: Any, *rows: Any) -> Any:
-        return changed(view, start, scores, self.masks(*rows, places))
+        return changed(view, self.fill, start, scores, self.masks(*rows, places))
 
 
 @dataclass(frozen=True)
 class Term(Program):
     """`combine(change, masks, live, *rows)` of the change of the scores caused by P masks (see `Change`)."""
 
+    fill: Program
     masks: Callable
     combine: Callable
 
     def __call__(self, view: View, start: Any, scores: Any, places: Any, live: Any, *rows: Any) -> tuple:
         seen = self.masks(*rows, places)
-        return self.combine(changed(view, start, scores, seen), seen, live, *rows)
+        return self.combine(changed(view, self.fill, start, scores, seen), seen, live, *rows)
 
 
 class Probe:
@@ -48,9 +50,10 @@ class Probe:
 
     The functions that make masks and combine scores are compiled, so they must hold no model and no view."""
 
-    def __init__(self, view: View, baseline: Any, at_once: int | None) -> None:
+    def __init__(self, view: View, baseline: Any, at_once: int | None, seed: int = 0) -> None:
         self.view = view.of(view.inputs, view.chosen())
-        self.at_once, self.start = at_once_of(at_once, view.x), baseline_images(view, baseline)
+        self.at_once = at_once_of(at_once, view.x)
+        self.fill, self.start = filling(view, baseline, seed, name="baseline")
         self.size = view.size
         self.scores = scores_of(self.view)  # of the images themselves
 
@@ -59,12 +62,12 @@ class Probe:
 
         `change` (B, P, K) is the change of the scores caused by P masks. The last P rows are padded with zeros;
         `live` (P,) is 0 for these and 1 for all others."""
-        run = functools.partial(repeated(Term(masks, combine), self.view), self.start, self.scores, places)
+        run = functools.partial(repeated(Term(self.fill, masks, combine), self.view), self.start, self.scores, places)
         return total_of(run, self._chunks(rows), self.view.inputs)
 
     def changes(self, masks: Callable, places: Any = None) -> Callable:
         """A function from M rows to the change of the scores (B, M, K) caused by the mask of each."""
-        run = functools.partial(repeated(Change(masks), self.view), self.start, self.scores, places)
+        run = functools.partial(repeated(Change(self.fill, masks), self.view), self.start, self.scores, places)
 
         def evaluated(rows):
             steps = self._chunks(rows)
@@ -90,26 +93,13 @@ class Probe:
         return Rows(steps, drawn)
 
 
-def changed(view: View, start: Any, scores: Any, masks: Any) -> Any:
+def changed(view: View, fill: Program, start: Any, scores: Any, masks: Any) -> Any:
     """The scores (B, P, K) of masked images minus those of the images themselves."""
     x, first = view.x, view.adapter.channels_first
-    masks = masks[:, None] if len(masks.shape) == len(x.shape) - 1 else ops.moveaxis(masks, 1, 0)
-    seen = masks[..., None]  # (P, B or 1, *S, 1)
-    copies = x[None] * seen + start[None] * (1 - seen)
+    masks = masks[:, None] if len(masks.shape) == len(x.shape) - 1 else ops.moveaxis(masks, 1, 0)  # (P, B or 1, *S)
+    copies = fill(x, start, masks)
     found = evaluated(view, ops.moveaxis(copies, -1, 2) if first else copies)
     return ops.moveaxis(found, 0, 1) - scores[:, None]
-
-
-def sizes(name: str, value: Any, size: tuple) -> tuple[int, ...]:
-    """A number for each spatial axis, from one number or one for each axis, limited to the size of the axis."""
-    if not all(isinstance(s, int) for s in size):
-        raise InputError("The size of the images is not known, and masks need it: give images of a known size.")
-    given = tuple(value) if isinstance(value, (tuple, list)) else (value,) * len(size)
-    if len(given) != len(size) or not all(isinstance(v, (int, np.integer)) and v > 0 for v in given):
-        raise InputError(
-            f"{name}={value!r} came, and a whole number of 1 or more, or {len(size)} of them, was expected."
-        )
-    return tuple(min(int(v), s) for v, s in zip(given, size, strict=True))
 
 
 def spread(change: Any, masks: Any) -> tuple:

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from keras_explainable.masking.segments import each_image, seen, segment, spread
 from keras_explainable.methods.perturbation.probe import Probe
-from keras_explainable.methods.perturbation.segments import each_image, seen, segment, spread
-from keras_explainable.methods.repetition import Rows
 from keras_explainable.runtime.interruptible import run_in_thread
+from keras_explainable.runtime.repetition import Rows
 
 TOGETHER = 256  # coalitions that are summed together
 

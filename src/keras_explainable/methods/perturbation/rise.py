@@ -9,12 +9,13 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import filters
+from keras_explainable.masking.segments import sizes
 from keras_explainable.methods.explainer import explainer
-from keras_explainable.methods.perturbation.probe import Probe, sizes, spread
-from keras_explainable.methods.repetition import Rows
-from keras_explainable.methods.validation import check_number, check_repetitions, seed_of
+from keras_explainable.methods.perturbation.probe import Probe, spread
 from keras_explainable.models import View
 from keras_explainable.numerics import random
+from keras_explainable.runtime.repetition import Rows
+from keras_explainable.runtime.validation import check_number, check_repetitions, seed_of
 
 
 @explainer(
@@ -49,7 +50,7 @@ def rise(
     check_repetitions(repetitions)
     check_number("p", p, lambda p: 0 < p < 1, "a probability between 0 and 1")
     seed = seed_of(seed)
-    probe = Probe(view, baseline, at_once)
+    probe = Probe(view, baseline, at_once, seed)
     size, cells = probe.size, sizes("grid", grid, probe.size)
     rows = Rows(repetitions, lambda start, stop: rise_rows(stop - start, cells, size, p, seed, start))
 

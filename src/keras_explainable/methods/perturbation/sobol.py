@@ -6,15 +6,15 @@ import numpy as np
 from keras import ops
 
 from keras_explainable import filters
+from keras_explainable.masking.segments import each_image, seen, segment, spread
 from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.perturbation.probe import Probe
-from keras_explainable.methods.perturbation.segments import each_image, seen, segment, spread
-from keras_explainable.methods.repetition import Rows, check_passes
-from keras_explainable.methods.validation import check_repetitions, seed_of
 from keras_explainable.models import View
 from keras_explainable.numerics import random
 from keras_explainable.numerics.arithmetic import divide
 from keras_explainable.runtime.progress import counted
+from keras_explainable.runtime.repetition import Rows, check_passes
+from keras_explainable.runtime.validation import check_repetitions, seed_of
 
 MOST_COMPARED = 100_000  # masks of which all pairs are compared: a minute for each image and unit
 
@@ -52,7 +52,7 @@ def sobol(
     """
     check_repetitions(repetitions)
     seed = seed_of(seed)
-    probe = Probe(view, baseline, at_once)
+    probe = Probe(view, baseline, at_once, seed)
     labels, counts = segment(view, segments)
     changes = probe.changes(seen, labels)
     n, number = max(counts), np.array(counts)[:, None]

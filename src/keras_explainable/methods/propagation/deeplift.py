@@ -13,7 +13,7 @@ from keras import ops
 
 from keras_explainable import filters, models
 from keras_explainable.errors import LayerError
-from keras_explainable.methods.baselines import baseline_inputs, references
+from keras_explainable.masking.baselines import baseline_inputs, references
 from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.gradient.integrated_gradients import GAP, largest_gap
 from keras_explainable.methods.gradient.reduction import PARTS, part_reducer, units_last

@@ -28,7 +28,7 @@ from keras import ops
 
 from keras_explainable import filters
 from keras_explainable.errors import InputError, LayerError
-from keras_explainable.methods.baselines import baseline_inputs
+from keras_explainable.masking.baselines import baseline_inputs
 from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.gradient.reduction import units_last
 from keras_explainable.methods.propagation import canonizers, composites, rules

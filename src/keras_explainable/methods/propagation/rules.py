@@ -16,7 +16,7 @@ from keras import ops
 
 from keras_explainable import backend
 from keras_explainable.errors import InputError
-from keras_explainable.methods.validation import check_number
+from keras_explainable.runtime.validation import check_number
 
 EPSILON = 1e-6
 

@@ -8,10 +8,11 @@ from keras import ops
 
 import keras_explainable as ke
 from keras_explainable.errors import InputError
-from keras_explainable.methods import quadrature, validation
+from keras_explainable.methods import quadrature
 from keras_explainable.methods.gradient.guided_ig import guided_step
 from keras_explainable.methods.gradient.xrai import felzenszwalb, ranked
 from keras_explainable.numerics import blur
+from keras_explainable.runtime import validation
 from reference import blur_ig_guided_ig_xrai as twins
 from support import keras_models
 from support.calls import raw

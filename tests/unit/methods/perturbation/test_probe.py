@@ -8,8 +8,8 @@ from keras import layers as L
 
 import keras_explainable as ke
 from keras_explainable.errors import InputError
+from keras_explainable.masking.segments import grid as grid_segments
 from keras_explainable.methods import meta
-from keras_explainable.methods.perturbation.segments import grid as grid_segments
 from keras_explainable.numerics.resize import resize
 from support import keras_models
 from support.calls import UNITS, raw

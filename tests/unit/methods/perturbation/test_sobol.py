@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_explainable.methods.perturbation.segments import grid as grid_segments
+from keras_explainable.masking.segments import grid as grid_segments
 from keras_explainable.numerics import random
 from reference import perturbation as twins
 from support.calls import raw

@@ -7,7 +7,12 @@ from keras import ops
 
 from keras_explainable import models
 from keras_explainable.errors import InputError
-from keras_explainable.methods.repetition import as_inputs
+from keras_explainable.masking.segments import sizes
+from keras_explainable.numerics import random
+from keras_explainable.numerics.blur import blur
+from keras_explainable.runtime.repetition import as_inputs
+
+EXPECTED = "a number, a colour, images, 'mean', 'blur' or 'noise'"
 
 
 def references(view: models.View, baselines: Any) -> Any:
@@ -26,26 +31,53 @@ def references(view: models.View, baselines: Any) -> Any:
     return as_inputs(given, view.adapter.channels_first)
 
 
-def baseline_images(view: models.View, baseline: Any) -> Any:
+def baseline_images(
+    view: models.View, baseline: Any, seed: int = 0, name: str = "baseline", expected: str = EXPECTED
+) -> Any:
     """A baseline as images (B or 1, *S or 1s, C or 1), channels-last.
 
+    Args:
+        baseline: "mean" (each image's mean colour), "blur" (a Gaussian blur of a 22nd of the shortest side), "noise"
+            (uniform over each image's range), a number, a colour, or images.
+        seed: of the noise.
+        name, expected: of the parameter, for messages.
+
     Raises:
-        InputError: it does not fit the images.
+        InputError: it is none of these, does not fit the images, or needs the size of images and it is not known.
     """
-    if isinstance(baseline, str) and baseline == "mean":
-        return ops.mean(view.x, axis=tuple(range(1, len(view.x.shape) - 1)), keepdims=True)
-    given, fits = images_like(view, "baseline", baseline, "a number, a colour, images or 'mean'")
+    if isinstance(baseline, str) and baseline in NAMED:
+        return NAMED[baseline](view, seed)
+    given, fits = images_like(view, name, baseline, expected)
     number, batch = given.shape[0], view.x.shape[0]
     if fits and (number in (1, batch) or None in (number, batch)):
         return given
     hint = (
-        f" The batch has {batch} images: give one baseline for all images, or one for each image with all images in "
+        f" The batch has {batch} images: give one {name} for all images, or one for each image with all images in "
         f"one batch, for example by batch_size={number}."
     )
     raise InputError(
-        f"A baseline of shape {tuple(np.shape(baseline))} came for images of shape {tuple(view.inputs.shape)}: give a "
+        f"A {name} of shape {tuple(np.shape(baseline))} came for images of shape {tuple(view.inputs.shape)}: give a "
         f"number, a colour with a value for each channel, or images of their shape.{hint if fits else ''}"
     )
+
+
+def _mean(view: models.View, seed: int) -> Any:
+    return ops.mean(view.x, axis=tuple(range(1, len(view.x.shape) - 1)), keepdims=True)
+
+
+def _blurred(view: models.View, seed: int) -> Any:
+    size = sizes("size", view.size, view.size)
+    return blur(view.x, min(size) / 22, tuple(range(1, 1 + len(size))))[0]
+
+
+def _noise(view: models.View, seed: int) -> Any:
+    shape = (*sizes("size", view.size, view.size), view.x.shape[-1])
+    axes = tuple(range(1, len(view.x.shape)))
+    low, high = (extreme(view.x, axis=axes, keepdims=True) for extreme in (ops.min, ops.max))
+    return low + (high - low) * random.on_host(shape, seed, 0, 8)
+
+
+NAMED = {"mean": _mean, "blur": _blurred, "noise": _noise}
 
 
 def baseline_inputs(view: models.View, baseline: Any) -> Any:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from keras_explainable.errors import InputError
+from keras_explainable.masking.segments import grid as grid_segments
 from keras_explainable.methods.perturbation.lime import lime_rows
-from keras_explainable.methods.perturbation.segments import grid as grid_segments
 from keras_explainable.numerics import random
 from reference import perturbation as twins
 from support import keras_models

@@ -9,8 +9,7 @@ from keras import ops
 
 from keras_explainable import backend, models, registry
 from keras_explainable.errors import InputError, shortly
-from keras_explainable.methods.perturbation.probe import sizes
-from keras_explainable.methods.repetition import Rows
+from keras_explainable.runtime.repetition import Rows
 
 MOST = 2048  # segments of an image: solving for n segments takes time in proportion to n^3, about 2 s for this many
 
@@ -63,6 +62,18 @@ def _check_number(number: int, segments: Any) -> None:
             f"segments={shortly(segments)} makes {number:,} segments of an image, and at most {MOST:,} are possible: "
             "give fewer, such as segments=7 for a grid of 7 by 7."
         )
+
+
+def sizes(name: str, value: Any, size: tuple) -> tuple[int, ...]:
+    """A number for each spatial axis, from one number or one for each axis, limited to the size of the axis."""
+    if not all(isinstance(s, int) for s in size):
+        raise InputError("The size of the images is not known, and masks need it: give images of a known size.")
+    given = tuple(value) if isinstance(value, (tuple, list)) else (value,) * len(size)
+    if len(given) != len(size) or not all(isinstance(v, (int, np.integer)) and v > 0 for v in given):
+        raise InputError(
+            f"{name}={value!r} came, and a whole number of 1 or more, or {len(size)} of them, was expected."
+        )
+    return tuple(min(int(v), s) for v, s in zip(given, size, strict=True))
 
 
 def grid(size: tuple, cells: tuple) -> tuple[np.ndarray, int]:

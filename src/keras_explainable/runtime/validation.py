@@ -6,7 +6,7 @@ from typing import Any
 
 from keras_explainable import backend
 from keras_explainable.errors import InputError, shortly
-from keras_explainable.methods.repetition import MOST
+from keras_explainable.runtime.repetition import MOST
 
 AT_ONCE = 32  # images that are evaluated together
 

@@ -9,104 +9,105 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_explainable import backend, registry
+from keras_explainable import backend, models, registry
 from keras_explainable.errors import InputError
-from keras_explainable.methods.baselines import baseline_images
-from keras_explainable.metrics.case import Case
+from keras_explainable.masking.baselines import baseline_images
 from keras_explainable.numerics import random
-from keras_explainable.numerics.blur import blur
 from keras_explainable.runtime.compile_cache import Program
 
-NAMES = ("mean", "blur", "noise", "linear")
+EXPECTED = "a number, a colour, images, 'mean', 'blur', 'noise', 'linear' or a function of (images, masks)"
 STEPS = 25  # of conjugate gradients on each scale: at 90 % removed, the error is .013 of the range
 SMALLEST = 8  # pixels along an axis of the coarsest scale
 
 
 @dataclass(frozen=True)
 class Blend(Program):
-    """Images with removed pixels replaced by those of other images: x (1 - m) + start m."""
+    """Other images where masks are 0: x m + start (1 - m)."""
 
     def __call__(self, x: Any, start: Any, masks: Any) -> Any:
-        seen = masks[..., None]
-        return x[None] * (1 - seen) + start[None] * seen
+        return blended(x, start[None], masks)
 
 
 @dataclass(frozen=True)
 class Linear(Program):
-    """Images with removed pixels replaced by the weighted mean of their neighbours, plus noise.
+    """The weighted mean of the neighbours where masks are 0, plus noise.
 
-    The values v of removed pixels solve sum_n w_n v = sum_n w_n v_n over the neighbours n inside of the image. In two
-    dimensions, w is 1/6 for neighbours along an axis and 1/12 for diagonal ones. The system is symmetric and positive
-    definite, and is solved by conjugate gradients from coarse to fine, for all images at once."""
+    The values v of removed pixels, those of which at most half is seen, solve sum_n w_n v = sum_n w_n v_n over the
+    neighbours n inside of the image. In two dimensions, w is 1/6 for neighbours along an axis and 1/12 for diagonal
+    ones. The system is symmetric and positive definite, and is solved by conjugate gradients from coarse to fine, for
+    all images at once."""
 
-    steps: int = STEPS
+    steps: int
 
     def __call__(self, x: Any, start: Any, masks: Any) -> Any:
-        masks = ops.broadcast_to(masks, (masks.shape[0], x.shape[0], *masks.shape[2:]))
-        number, _, *size = masks.shape
-        images = ops.reshape(ops.broadcast_to(x[None], (number, *x.shape)), (-1, *x.shape[1:]))
-        missing = ops.reshape(masks, (-1, *size, 1))
-        solved = solve(images, missing, self.steps)
-        return ops.reshape(solved, (number, -1, *x.shape[1:])) + start[None] * masks[..., None]
+        images, seen = copied(x, masks)
+        solved = solve(images, ops.cast(seen <= 0.5, "float32")[..., None], self.steps)
+        return blended(x, ops.reshape(solved, (masks.shape[0], -1, *x.shape[1:])) + start[None], masks)
 
 
 @dataclass(frozen=True)
 class Custom(Program):
-    """Images filled by a user's function of (images, masks), both as NumPy arrays or tensors."""
+    """What a user's function makes of (images, how much of each pixel is removed), both tensors."""
 
     function: Callable
+    name: str
 
     def __call__(self, x: Any, start: Any, masks: Any) -> Any:
-        masks = ops.broadcast_to(masks, (masks.shape[0], x.shape[0], *masks.shape[2:]))
-        number = masks.shape[0]
-        images = ops.reshape(ops.broadcast_to(x[None], (number, *x.shape)), (-1, *x.shape[1:]))
-        flat = ops.reshape(masks, (-1, *masks.shape[2:]))
-        filled = self.function(images, flat)
+        images, seen = copied(x, masks)
+        filled = self.function(images, 1 - seen)
         if tuple(getattr(filled, "shape", ())) != tuple(images.shape):
             raise InputError(
-                f"fill= returned {tuple(getattr(filled, 'shape', ()))}, and images of shape {tuple(images.shape)} were "
-                "expected: a function of (images, masks), masks (N, *S) with 1 where pixels are removed."
+                f"{self.name}= returned {tuple(getattr(filled, 'shape', ()))}, and images of shape "
+                f"{tuple(images.shape)} were expected: a function of (images, masks), masks (N, *S) with 1 where "
+                "pixels are removed."
             )
-        return ops.reshape(ops.cast(filled, "float32"), (number, *x.shape))
+        return ops.reshape(ops.cast(filled, "float32"), (masks.shape[0], -1, *x.shape[1:]))
 
 
-def filling(case: Case, fill: Any, noise: float = 0.0) -> tuple[Program, Any]:
-    """How removed pixels of a case are filled, and the images that this starts from: a program of (x, start, masks),
-    with masks (P, B, *S) that are 1 where pixels are removed, which returns (P, B, *S, C).
+def blended(x: Any, others: Any, masks: Any) -> Any:
+    """Images x (B, *S, C) where masks (P, B or 1, *S) are 1, and others (P or 1, B, *S, C) where they are 0."""
+    seen = masks[..., None]
+    return x[None] * seen + others * (1 - seen)
+
+
+def copied(x: Any, masks: Any) -> tuple[Any, Any]:
+    """P copies of images x (B, *S, C) as (P B, *S, C), and the masks (P, B or 1, *S) of all of them, (P B, *S)."""
+    number, batch = masks.shape[0], ops.shape(x)[0]
+    images = ops.broadcast_to(x[None], (number, *ops.shape(x)))
+    masks = ops.broadcast_to(masks, (number, batch, *masks.shape[2:]))
+    return ops.reshape(images, (-1, *x.shape[1:])), ops.reshape(masks, (-1, *masks.shape[2:]))
+
+
+def filling(view: models.View, fill: Any, seed: int, noise: float = 0.0, name: str = "fill") -> tuple[Program, Any]:
+    """How the images of a view are filled where they are removed, and the images that this starts from.
+
+    The first is a program of (x, start, masks), with masks (P, B or 1, *S) that are 1 where pixels are seen and 0 where
+    they are removed. It returns (P, B, *S, C).
 
     Args:
-        fill: "mean" (each image's mean colour), "blur" (a Gaussian blur of a 22nd of the shortest side), "noise"
-            (uniform over each image's range), "linear" (the weighted mean of the neighbours), a number, a colour,
-            images, or a function of (images, masks).
+        fill: what `baseline_images` takes; "linear" (the weighted mean of the neighbours); or a function of (images,
+            masks), whose masks are 1 where pixels are removed.
+        seed: of all noise.
         noise: the standard deviation of the noise added to "linear", relative to each image's range.
+        name: of the parameter, for messages.
 
     Raises:
         InputError: `fill` is none of these.
     """
-    view = case.view
-    assert view is not None
-    if isinstance(fill, str) and fill in ("blur", "noise", "linear"):
-        return _named(view.x, fill, case.seed, noise)
-    if isinstance(fill, str) and fill != "mean":
-        raise InputError(f"fill={fill!r} came, and one of {', '.join(map(repr, NAMES))} was expected.")
+    if isinstance(fill, str) and fill == "linear":
+        return Linear(STEPS), _normal(view.x, seed, noise) if noise else ops.zeros_like(view.x[:1])
     if registry.accepts(fill, "images", "masks"):
-        return Custom(fill), ops.zeros_like(view.x[:1])
-    return Blend(), baseline_images(view, fill)
+        return Custom(fill, name), ops.zeros_like(view.x[:1])
+    return Blend(), baseline_images(view, fill, seed, name, EXPECTED)
 
 
-def _named(x: Any, fill: str, seed: int, noise: float) -> tuple[Program, Any]:
+def _normal(x: Any, seed: int, noise: float) -> Any:
+    """Normal noise, the same for all images but for its standard deviation, relative to each image's range."""
     axes = tuple(range(1, len(x.shape)))
-    if fill == "blur":
-        return Blend(), blur(x, min(x.shape[1:-1]) / 22, axes[:-1])[0]
     low, high = (backend.to_host(f(x, axis=axes, keepdims=True)) for f in (ops.min, ops.max))
-    if fill == "noise":
-        drawn = random.on_host(tuple(x.shape[1:]), seed, 0, 8)
-        return Blend(), ops.convert_to_tensor(low + (high - low) * drawn)
-    if not noise:
-        return Linear(), ops.zeros_like(x[:1])
     one, two = (random.on_host(tuple(x.shape[1:]), seed, 0, stream) for stream in (9, 10))
     normal = np.sqrt(-2 * np.log(one)) * np.cos(2 * math.pi * two)
-    return Linear(), ops.convert_to_tensor(((high - low) * noise * normal).astype("float32"))
+    return ops.convert_to_tensor(((high - low) * noise * normal).astype("float32"))
 
 
 def solve(images: Any, missing: Any, steps: int, mean: Any = None) -> Any:

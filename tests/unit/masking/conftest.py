@@ -1,0 +1,3 @@
+"""The images of these tests."""
+
+from support.perturbation import x as x
