@@ -127,7 +127,8 @@ $(VENV)/.peers: requirements/peers.txt $(VENV)/.test
 	$(PIP) --require-hashes --no-deps --requirement $< || $(ONE_BY_ONE) < $<
 	@touch $@
 
-# Those that need an older NumPy, in an environment of their own, in which tests start a process. One of them in two versions.
+# Those that need an older NumPy are in an environment of their own, in which tests start a process. Quantus is there in two
+# versions.
 OLD := $(VENV)/peers-old
 OLD_PIP := $(OLD)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
 $(VENV)/.peers-old: requirements/peers_old.txt requirements/peers_older.txt | $(BIN)/python

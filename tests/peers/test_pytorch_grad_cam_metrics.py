@@ -21,7 +21,7 @@ from keras_explainable.metrics import fill
 from support import torch_models
 from support.compare import close
 
-pytestmark = pytest.mark.peers
+pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning")]
 UNITS, SIZE = [1, 4, 2], (20, 26)
 MAPS = np.random.default_rng(1).random((3, *SIZE), "float32")
 EXACT = 300  # steps of conjugate gradients
@@ -61,9 +61,9 @@ def test_road(peer, monkeypatch):
     targets = [softmax(unit) for unit in UNITS]
     expected = peer.ROADCombined()(x, MAPS, targets, module)
     found = ke.metrics.road(module, x, UNITS, MAPS[..., None], noise=0)
-    close((found.curves["insertion"] - found.curves["deletion"]).mean(-1)[:, 0] / 2, expected)
-    # The trapezoidal rule counts the first and the last share by half.
     difference = found.curves["insertion"] - found.curves["deletion"]
+    close(difference.mean(-1)[:, 0] / 2, expected)
+    # The trapezoidal rule counts the first and the last share by half.
     close(found.values, (difference.sum(-1) - (difference[..., 0] + difference[..., -1]) / 2) / 8)
 
 

@@ -16,8 +16,8 @@ from support import peers_old
 from support.compare import close
 
 pytestmark = pytest.mark.peers
-RNG = np.random.default_rng(3)
-SIZE, UNITS = (16, 20), [2, 0]
+RNG = np.random.default_rng(33)
+SIZE, UNITS = (16, 20), [0, 0]
 IMAGES = RNG.integers(0, 256, (2, *SIZE, 3), "uint8")
 IMAGES[:, 0, 0], IMAGES[:, 0, 1] = 0, 255  # so that 8 bits for the image's range are these
 MAPS, SEED_PIXELS = RNG.random((2, *SIZE), "float32"), RNG.random(SIZE) < 0.03
@@ -76,5 +76,7 @@ def test_pic(peer, monkeypatch, running_maximum):
         close(np.interp(expected.curve_x, information_[along], score[along]), expected.curve_y)
         area = np.trapezoid(score[along], information_[along])
         assert area == pytest.approx(expected.auc, abs=1e-3)
-        # Noise has a larger area by the running maximum.
-        assert area > found.values[n, 0] if running_maximum else area == pytest.approx(found.values[n, 0])
+        if running_maximum:  # of these random maps
+            assert area > found.values[n, 0] + 0.1
+        else:
+            assert area == pytest.approx(found.values[n, 0])

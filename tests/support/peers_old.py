@@ -15,7 +15,7 @@ def installed(pattern):
     """The file of the environment that the pattern matches; skips if there is none."""
     found = next(FOLDER.glob(pattern), None)
     if found is None:
-        pytest.skip(f"{pattern.rpartition('/')[2]}, in an environment of its own, is not installed: make test-peers")
+        pytest.skip(f"the environment {FOLDER.name}, or {pattern} in it, is missing: make test-peers")
     return found
 
 
