@@ -8,7 +8,7 @@ import pytest
 import keras_explainable as ke
 from keras_explainable.metrics import METRICS, Need
 from support.left_as_found import same, state
-from support.selection import slow_compiled
+from support.selection import fast_on_torch
 
 SIZE, N = (14, 14), 3
 RNG = np.random.default_rng(0)
@@ -49,7 +49,7 @@ def measured(record, model, maps, rows=slice(None), scale=1.0, seed=3):
     return record.function(model, X[rows], Y[rows], scale * maps[rows], seed=seed, **own).values
 
 
-@slow_compiled
+@fast_on_torch
 @pytest.mark.parametrize("name", sorted(METRICS))
 def test_each_image_is_measured_by_itself_and_the_model_is_left_as_it_was(name, model, maps):
     record, before = METRICS[name], state(model)
@@ -61,7 +61,7 @@ def test_each_image_is_measured_by_itself_and_the_model_is_left_as_it_was(name, 
     same(before, state(model))
 
 
-@slow_compiled
+@fast_on_torch
 @pytest.mark.parametrize("name", sorted(n for n, r in METRICS.items() if Need.method not in r.needs))
 def test_the_scale_of_a_map_does_not_count(name, model, maps):
     record = METRICS[name]

@@ -9,7 +9,9 @@ import keras_explainable as ke
 from keras_explainable.evaluation.trust import cells, moved, smoothed
 from support.compare import as_numpy
 from support.left_as_found import same, state
-from support.selection import slow
+from support.selection import fast_on_torch, slow, slow_compiled
+
+pytestmark = fast_on_torch
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +37,7 @@ def fixed(values):
     return method
 
 
+@slow_compiled
 def test_a_good_map_is_supported_and_each_value_is_what_it_says(scene, card):
     model, x = scene
     assert card.verdict == "supported" and card.method == "gradcam"
