@@ -141,13 +141,13 @@ def page(
 ) -> str:
     """The page of all tables."""
     limit = "" if args.minutes is None else f" --minutes {args.minutes:g}"
-    threads = os.environ.get("OMP_NUM_THREADS", "all")
+    threads = os.environ.get("OMP_NUM_THREADS", "not set")
     names = [name for name in COLUMNS if any(name in part.metrics for part in chosen.values())]
     said = [
         "# Leaderboard",
         f'Made by `make leaderboard ARGS="--seed {args.seed}{limit}"` with Keras {keras.__version__} on '
-        f"{keras.backend.backend()}, {threads} threads, in {seconds / 60:.0f} minutes. Numbers only: the photos are "
-        "not part of this project.",
+        f"{keras.backend.backend()}, OMP_NUM_THREADS={threads}, in {seconds / 60:.0f} minutes. The photos are not part "
+        "of this project: these are numbers only.",
         "A row is a method with its default parameters. Means are over images, in brackets their 95 % intervals "
         "(bootstrap over scenes or photos). Rows that share a letter cannot be told apart by the metric that orders "
         "them; each pair is compared by itself. A value in italics is not better than that of each map that knows "
