@@ -12,6 +12,9 @@
 # make zoo     explain one small variant of each architecture of timm, torchvision, transformers, keras.applications,
 #              KerasHub and others by each family of methods, and write docs/zoo.md: under an hour on two cores, and what is
 #              done is not done again; ARGS="--source timm", "--model NAME", "--methods gradcam", --sample, --anew, --table
+# make leaderboard  measure all methods on scenes of which the truth is known and on photos, and write docs/leaderboard.md;
+#              ARGS="--minutes 10" cuts what takes longer, and says what; also --seed, --methods, --parts, --out FILE.md or
+#              .csv. Values are kept in .leaderboard: a new method costs one row
 # make clean   remove environments, caches and outputs
 #
 # BACKEND=jax narrows demo, tests and bench to one backend; TESTS=tests/unit/data/test_batches.py and PYTEST_ARGS="-k nan -x"
@@ -21,7 +24,7 @@
 SHELL       := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo docs test test-all test-peers lint audit pins bench bench-peers zoo clean
+.PHONY: demo docs test test-all test-peers lint audit pins bench bench-peers zoo leaderboard clean
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -98,9 +101,12 @@ bench-peers: $(VENV)/.peers
 zoo: $(VENV)/.zoo
 	$(BIN)/python -m zoo $(ARGS)
 
+leaderboard: $(VENV)/.test
+	KERAS_BACKEND=$(or $(BACKEND),torch) $(BIN)/python -m tools.leaderboard $(ARGS)
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist demo results zoo/results.jsonl
-	find src tests bench zoo -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist demo results zoo/results.jsonl .leaderboard
+	find src tests bench zoo tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The versions alone: what is installed from a folder, as this library is, cannot be hashed.
 $(CONSTRAINTS): requirements/pins.txt requirements/torch.txt | $(BIN)/python

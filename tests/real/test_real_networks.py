@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from tools.leaderboard.data import masked_photos
 
 import keras_explainable as ke
 from keras_explainable import loading
@@ -79,22 +80,6 @@ def test_a_file_is_loaded_and_explained_at_once(networks, real_data, name, file)
 
 
 # Where maps point
-
-
-def squashed(image):
-    return np.asarray(image.convert("RGB").resize((SIDE, SIDE)))
-
-
-def masked_photos(networks, real_data):
-    """Photos as networks see them best, the masks of an object, and the classes that mean it."""
-    from PIL import Image
-
-    folder = real_data / "coco_masks"
-    for file, about in sorted(json.loads((folder / "annotations.json").read_text()).items()):
-        image = Image.open(folder / "images" / file)
-        mask = Image.open(folder / "masks" / file.replace(".jpg", ".png")).convert("L").point(lambda v: 255 * (v > 0))
-        see = networks.crop if "crop" in about["agree_modes"] else squashed
-        yield see(image), see(mask)[..., 0] > 127, about["imagenet_classes_for_category"]
 
 
 def boxed_photos(networks, real_data):

@@ -11,6 +11,7 @@ import numpy as np
 from keras_explainable import data, models, registry
 from keras_explainable.errors import ExplainError, InputError
 from keras_explainable.evaluation import curves
+from keras_explainable.evaluation.budget import ROWS, timed
 from keras_explainable.evaluation.evaluation import Evaluation
 from keras_explainable.evaluation.selection import Applied, Chosen, chosen_methods, chosen_metrics
 from keras_explainable.explaining.arguments import check_seed
@@ -70,8 +71,8 @@ def evaluate(
         baselines: also measure maps that know nothing of the model, and the "oracle": with objects, what the score
             loses without each, spread over its pixels; else with masks, the mask itself.
         seed: the seed of the methods, metrics, baselines and intervals.
-        minutes: about how long this may take. The first batch is measured for each method, and the number of images is
-            then cut to what is left of the time; `about` says to how many. None measures all images.
+        minutes: about how long this may take. Each method and each metric is timed on the first images, and the number
+            of images is then cut to what is left of the time; `about` says to how many. None measures all images.
         others: where all other objects are, as `masks`, for `class_selectivity`.
         objects: (masks, images redrawn without each object), for `single_deletion` (see `ke.metrics`).
         verbose: 0 shows no progress.
@@ -271,15 +272,18 @@ def _affordable(run: _Run, rows: dict[str, Chosen], wanted: dict[str, Applied], 
     if not hasattr(run.x, "shape"):
         raise InputError("minutes= came for images that are not one array: give an array, or leave minutes= out.")
     few, begin = min(PILOT, len(run.x)), time.perf_counter()
-    each = 0.0
-    for row in rows.values():
-        for _ in range(2):  # the first time, steps are compiled
-            start = time.perf_counter()
-            try:
-                list(_values(run, row, wanted, few))
-            except ExplainError:
-                break
-        each += (time.perf_counter() - start) / few
+    every = rows | {name: Chosen(name, baseline=BASELINES[name]) for name in ROWS}
+
+    def measure(names: list[str], metrics: list[str]) -> dict[str, float]:
+        some, taken = {name: wanted[name] for name in metrics}, {}
         run.kept.clear()
+        for name in names:
+            start = time.perf_counter()
+            list(_values(run, every[name], some, few))
+            taken[name] = time.perf_counter() - start
+        return taken
+
+    times = timed(measure, rows, wanted, few)
+    run.kept.clear()
     left = seconds - (time.perf_counter() - begin)
-    return int(min(len(run.x), max(few, left / each)))
+    return int(min(len(run.x), max(few, left / times.image)))

@@ -1,0 +1,1 @@
+"""The leaderboard: how well each method explains networks of which the truth is known, and real ones."""

@@ -1,0 +1,98 @@
+"""What is cut so that the leaderboard ends in time: repetitions, then points, fills, images, and networks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from keras_explainable import registry
+from keras_explainable.evaluation.budget import Times
+
+SHARES = (1.0, 0.5, 0.25, 0.125)  # of the repetitions
+POINTS = (20, 15, 10)
+TIMED = 4  # points of the curves that are timed
+CHANNELS = 256  # of Score-CAM, where its own default is all of them
+FILLS = ("linear", "blur")  # in this order they are cut
+
+Columns = dict[str, tuple[str, dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is computed for a network: a share of the repetitions, points of curves, columns left out, images."""
+
+    images: int
+    share: float = 1.0
+    points: int = POINTS[0]
+    without: tuple[str, ...] = ()
+
+    def methods(self, names: list[str]) -> dict[str, tuple[str, dict[str, Any]]]:
+        """The methods with their parameters."""
+        return {name: (name, repetitions(name, self.share)) for name in names}
+
+    def columns(self, columns: Columns) -> Columns:
+        """The metrics with their parameters."""
+        return {
+            name: (metric, params | ({"points": self.points} if metric == "srg" else {}))
+            for name, (metric, params) in columns.items()
+            if params.get("fill") not in self.without
+        }
+
+    def seconds(self, times: Times, columns: Columns) -> float:
+        """How long it takes, by the times of `SHARES[-1]` of the repetitions and of curves of `TIMED` points. Both ends
+        of a curve are shared by all methods."""
+        longer = self.share / SHARES[-1]
+        maps = {name: t * (longer if counts(name) else 1) for name, t in times.maps.items()}
+        curve = (self.points - 2) / (TIMED - 2)
+        kept = self.columns(columns)
+        metrics = {name: times.metrics[name] * (curve if kept[name][0] == "srg" else 1) for name in kept}
+        return self.images * Times(maps, metrics, {name: times.shared[name] for name in kept}).image
+
+
+def repetitions(name: str, share: float) -> dict[str, Any]:
+    """The parameters that make a method repeat this share of what it repeats by default; none for all of it, or if it
+    does not repeat."""
+    return {key: max(2, math.ceil(share * number)) for key, number in counts(name).items()} if share < 1 else {}
+
+
+def counts(name: str) -> dict[str, int]:
+    """How often a method repeats something, by the parameter that says it."""
+    if name not in registry.METHODS:
+        return {}
+    found = registry.parameters(registry.METHODS[name].function) or {}
+    known = {"repetitions": None, "max_channels": CHANNELS}
+    return {key: found[key].default or number for key, number in known.items() if key in found}
+
+
+def cut(times: Times, columns: Columns, whole: Setting, least: int, seconds: float) -> tuple[Setting, list[str]]:
+    """The setting that takes at most so many seconds, and what was cut for it, in words and in this order: repetitions,
+    points of curves, fills, images down to `least`. It may take longer where nothing is left to cut."""
+    setting, said = whole, []
+    for setting in settings(columns, whole):
+        if setting.seconds(times, columns) <= seconds:
+            break
+    else:
+        fit = int(seconds / (setting.seconds(times, columns) / setting.images))
+        setting = replace(setting, images=min(whole.images, max(fit, min(least, whole.images))))
+    if setting.share < whole.share:
+        said.append(f"repetitions to {setting.share:.4g} of each method's default")
+    if setting.points < whole.points:
+        said.append(f"points of srg to {setting.points}")
+    said += [f"fill {fill!r}" for fill in setting.without]
+    if setting.images < whole.images:
+        said.append(f"images to {setting.images} of {whole.images}")
+    return setting, said
+
+
+def settings(columns: Columns, whole: Setting) -> Iterator[Setting]:
+    """All settings with all images, from the whole to the one that takes least time."""
+    yield whole
+    for share in (share for share in SHARES if share < whole.share):
+        yield (whole := replace(whole, share=share))
+    for points in (points for points in POINTS if points < whole.points):
+        yield (whole := replace(whole, points=points))
+    there = {params.get("fill") for _, params in columns.values()}
+    for fill in (fill for fill in FILLS if fill in there):
+        yield (whole := replace(whole, without=(*whole.without, fill)))
