@@ -11,6 +11,11 @@ from keras_explainable.viz import output, trust_card
 
 DECISIVE = ("model", "class")
 NO_BETTER = 0.5  # p above which a map is no better than the same map elsewhere in the image
+# By `tools/calibrate_trust.py --scenes 8`, on 12 objects, 18 methods and two networks.
+CALIBRATED = (
+    "On scenes of which the truth is known, 41 of 41 supported maps were right (at least 93 %, with 95 % confidence), "
+    "78 of 95 undecided ones, and 24 of 67 contradicted ones."
+)
 CAVEATS = (
     "The checks are necessary, not sufficient: a map that passes them can still be wrong.",
     "It is about the model, not about the world: a model may look at the right place for a wrong reason.",
@@ -100,6 +105,3 @@ class Trust:
 
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + "."
-
-
-CALIBRATED = "On scenes of which the truth is known, ... of the supported maps are right."
