@@ -3,7 +3,7 @@
 # make test    install all three backends, run the quick tests on each, every method among them (six minutes on two cores)
 # make test-all  the slow tests as well: what a change must pass
 # make test-peers  the tests beside other libraries: zennit, pytorch-grad-cam, scikit-learn, torchvision, KerasHub, tf-keras-vis,
-#              Xplique, transformers, timm, lxt; of one that cannot be installed, the tests are skipped
+#              Xplique, Quantus, torchcam, transformers, timm, lxt; of one that cannot be installed, the tests are skipped
 # make lint    ruff and mypy
 # make bench   what each method costs beside the bare framework (ARGS=--quick: three minutes); make bench-peers: and
 #              beside other libraries
@@ -43,7 +43,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ONE_BY_ONE := while read -r one; do \
   $(PIP) --require-hashes --no-deps --requirement /dev/stdin <<< "$$one" || echo "$${one%% *} cannot be installed"; done
 RECIPE := pyproject.toml $(CONSTRAINTS)
-HASHED := pins peers bench zoo
+HASHED := pins peers peers_old peers_older bench zoo
 
 demo: $(VENV)/.demo-$(DEMO_BACKEND)
 	KERAS_BACKEND=$(DEMO_BACKEND) $(BIN)/python -m keras_explainable.gallery --overwrite $(ARGS)
@@ -64,7 +64,7 @@ test test-all: $(VENV)/.test
 	if [ -n "$$failed" ]; then echo "FAILED on:$$failed"; exit 1; fi; \
 	echo "All tests passed on: $(BACKENDS)"
 
-test-peers: $(VENV)/.peers
+test-peers: $(VENV)/.peers $(VENV)/.peers-old
 	for backend in $(filter torch tensorflow,$(BACKENDS)); do \
 	  KERAS_BACKEND=$$backend $(BIN)/python -m pytest -m peers --slow $(PYTEST_ARGS) $(TESTS); \
 	done
@@ -125,6 +125,17 @@ $(VENV)/.test: $(RECIPE) | $(BIN)/python
 # Without what they depend on, which would change the versions of the frameworks; what they need of it is in the list.
 $(VENV)/.peers: requirements/peers.txt $(VENV)/.test
 	$(PIP) --require-hashes --no-deps --requirement $< || $(ONE_BY_ONE) < $<
+	@touch $@
+
+# Those that need an older NumPy are in an environment of their own, in which tests start a process. Quantus is there in two
+# versions.
+OLD := $(VENV)/peers-old
+OLD_PIP := $(OLD)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
+$(VENV)/.peers-old: requirements/peers_old.txt requirements/peers_older.txt | $(BIN)/python
+	rm -rf $(OLD)
+	$(PYTHON) -m venv $(OLD) && $(OLD_PIP) --requirement requirements/peers_old.txt \
+	  && $(OLD_PIP) --target $(OLD)/older --requirement requirements/peers_older.txt \
+	  || { rm -rf $(OLD); echo "The libraries of requirements/peers_old.txt cannot be installed: their tests are skipped"; }
 	@touch $@
 
 # torchvision's models run without its compiled operators, for which there is not always a build.

@@ -1,7 +1,8 @@
 """Metrics of maps beside Xplique's.
 
 Its mask of the drop, gain and increase is |A| scaled to values from 0 to 1, which for a positive map with a zero is ours,
-and what is hidden is 0. Its entropy is not relative to the largest one.
+and what is hidden is 0. Its entropy is not relative to the largest one. Its deletion and insertion are means over images, here
+of one, and hide by 0 both; equal values are in the reverse order of pixels there, here there are none.
 """
 
 import keras
@@ -33,6 +34,20 @@ def test_average_drop_gain_and_increase(peer, name):
     metric = getattr(peer, f"Average{name}Metric")(model, x, targets, activation="softmax")
     ours = getattr(ke.metrics, f"average_{name.lower()}")(model, x, UNITS, MAPS[..., None], baseline=0.0)
     close(ours.values[:, 0], metric.detailed_evaluate(x, targets, MAPS), 1e-4)
+
+
+@pytest.mark.parametrize("name", ["deletion", "insertion"])
+def test_deletion_and_insertion(peer, name):
+    model, x = keras_models.build("functional"), keras_models.images("functional")
+    targets, steps = np.eye(keras_models.UNITS, dtype="float32")[UNITS], 12  # 40 pixels each
+    maps = np.random.default_rng(1).normal(size=MAPS.shape).astype("float32")
+    metric = getattr(peer, name.capitalize())
+    expected = [
+        metric(model, x[n : n + 1], targets[n : n + 1], steps=steps, activation="softmax").evaluate(maps[n : n + 1])
+        for n in range(len(x))
+    ]
+    found = getattr(ke.metrics, name)(model, x, UNITS, maps[..., None], fill=0, points=steps + 1)
+    close(found.values[:, 0], np.array(expected))
 
 
 def test_entropy_and_gini(peer):

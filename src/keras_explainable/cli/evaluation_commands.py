@@ -1,5 +1,6 @@
-"""The commands that measure maps: `evaluate` and `metrics`."""
+"""The commands that measure maps: `evaluate`, `trust` and `metrics`."""
 
+import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -68,9 +69,7 @@ def evaluate(
     import keras_explainable as ke
 
     names = options.named_methods(methods, None) if methods else None
-    for file in (csv, html):
-        if file is not None and file.exists() and not overwrite:
-            raise errors.OutputError(f"{file} exists: add --overwrite, or choose another file.")
+    _check_free([csv, html], overwrite)
     found = list(_files(images))
     alone = [] if masks is None else [path for path in found if not _mask_file(path, masks)]
     if len(alone) == len(found):
@@ -101,6 +100,58 @@ def evaluate(
     if html is not None:
         result.to_html(html, job.photos, [path.name for path, _ in job.named])
     options.print_left_out(sources)
+
+
+@cli.command()
+@friendly
+def trust(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="An image file of any size.")],
+    model: options.Model = None,
+    method: Annotated[
+        str, typer.Option("--method", "-m", help="A method from `keras-explainable methods`.")
+    ] = "gradcam",
+    unit: Annotated[str, typer.Option(metavar="N|top-1", help="The unit to explain: its number or name.")] = "top-1",
+    quick: Annotated[bool, typer.Option("--quick", help="Repeat less: a third of the time.")] = False,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the card to this file.")] = None,
+    overwrite: options.Overwrite = False,
+    max_pixels: options.MaxPixels = viz.image_files.MAX_PIXELS,
+    weights: options.Weights = "imagenet",
+    scale: options.Scale = None,
+    size: options.Size = None,
+    fit: options.FitTo = None,
+    unsafe: options.Unsafe = False,
+    look_in: options.LookIn = options.NOWHERE,
+    backend: options.On = None,
+    debug: options.Debug = False,
+) -> None:
+    """Check one map of one image: is it better than chance, does it depend on the model and on the class, and more.
+
+    The card has a sentence for each of eight checks, and says whether the map is supported, contradicted or
+    undecided."""
+    import keras_explainable as ke
+
+    (name,) = options.named_methods([method], None)
+    _check_free([html], overwrite)
+    sources = Sources([image], [""], max_pixels)
+    loaded = options.load_model(model, weights, unsafe, scale, size)
+    options.print_guess(loaded)
+    job = Job(loaded, sources, unit, {}, fit=fit)
+    options.print_fits(job)
+    if job.units.shape != (1, 1):
+        raise errors.InputError(f"--unit {unit} names {job.units.size} units. Expected one.")
+    card = ke.trust(loaded.model, job.inputs, job.units, name, quick)
+    card = dataclasses.replace(card, label=job.unit_name(job.units[0, 0]), image=job.photos[0])
+    options.print_embedded(model)
+    typer.echo("\n".join(map(errors.printable, card.text().splitlines())))
+    if html is not None:
+        card.to_html(html)
+
+
+def _check_free(files: Sequence[Path | None], overwrite: bool) -> None:
+    """Raise if one of the files exists and may not be replaced."""
+    for file in files:
+        if file is not None and file.exists() and not overwrite:
+            raise errors.OutputError(f"{file} exists: add --overwrite, or choose another file.")
 
 
 @cli.command()

@@ -116,7 +116,9 @@ class Job:
 
         rows = []
         for i, (path, stem) in enumerate(self.named):
-            labels = [f"{self._name(u)} {score:.2f}" for u, score in zip(self.units[i], self.scores[i], strict=True)]
+            labels = [
+                f"{self.unit_name(u)} {score:.2f}" for u, score in zip(self.units[i], self.scores[i], strict=True)
+            ]
             for name, (_, maps, _) in results.items():
                 with self.sources.leaving_out(path):
                     heats = [viz.image.highlight(self.photos[i], maps[i, ..., k]) for k in range(len(labels))]
@@ -131,7 +133,7 @@ class Job:
 
         made = []
         for i, (path, stem) in enumerate(self.named):
-            unit = f"{self._name(self.units[i, 0])} {self.scores[i, 0]:.2f}"
+            unit = f"{self.unit_name(self.units[i, 0])} {self.scores[i, 0]:.2f}"
             panels = [(self.photos[i], unit)]
             for name, (_, maps, seconds) in results.items():
                 picture = viz.image.highlight(self.photos[i], maps[i, ..., 0])
@@ -150,7 +152,7 @@ class Job:
         pairs, names = list(np.ndindex(self.units.shape)), [stem for _, stem in self.named]
         subjects = [
             viz.html_report.Subject(
-                self.photos[i], names[i], self._name(self.units[i, k]), f"score {self.scores[i, k]:.2f}"
+                self.photos[i], names[i], self.unit_name(self.units[i, k]), f"score {self.scores[i, k]:.2f}"
             )
             for i, k in pairs
         ]
@@ -181,7 +183,7 @@ class Job:
             )
         return np.full((len(self.inputs), 1), int(unit) if number else names.index(unit))
 
-    def _name(self, unit: Any) -> str:
+    def unit_name(self, unit: Any) -> str:
         return self.loaded.class_names[unit] if self.loaded.class_names else f"unit {unit}"
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from keras_explainable.evaluation.check import Check
 from keras_explainable.viz import output, trust_card
 
-DECISIVE = ("chance", "model", "class")
+DECISIVE = ("model", "class")
+NO_BETTER = 0.5  # p above which a map is no better than the same map elsewhere in the image
 CAVEATS = (
     "The checks are necessary, not sufficient: a map that passes them can still be wrong.",
     "It is about the model, not about the world: a model may look at the right place for a wrong reason.",
@@ -41,6 +42,7 @@ class Trust:
         image: (*S, C).
         map: (*S), raw.
         about: as in an explanation.
+        label: the name of the unit, if it has one.
     """
 
     method: str
@@ -49,12 +51,14 @@ class Trust:
     image: np.ndarray = field(repr=False)
     map: np.ndarray = field(repr=False)
     about: dict[str, Any] = field(default_factory=dict, repr=False)
+    label: str = ""
 
     @property
     def verdict(self) -> str:
-        """ "contradicted" if the map is not better than chance, does not depend on the model or not on the class;
-        "supported" if all checks that apply pass, chance among them; "undecided" otherwise."""
-        if any(self.checks[name].passed is False for name in DECISIVE):
+        """ "contradicted" if the map is no better than chance (p above .5), or does not depend on the model or not on
+        the class; "supported" if all checks that apply pass, chance among them; "undecided" otherwise."""
+        p = self.checks["chance"].value
+        if any(self.checks[name].passed is False for name in DECISIVE) or (p is not None and p > NO_BETTER):
             return "contradicted"
         judged = [check.passed for check in self.checks.values() if check.passed is not None]
         return "supported" if all(judged) and self.checks["chance"].passed else "undecided"
@@ -64,7 +68,7 @@ class Trust:
         """The verdict in a sentence."""
         failed = [QUESTIONS[name].rstrip("?").lower() for name, check in self.checks.items() if check.passed is False]
         why = f" It fails: {', '.join(failed)}." if failed else ""
-        return f"The map of {self.method} for unit {self.unit} is {self.verdict}.{why}"
+        return f"The map of {self.method} for {self.label or f'unit {self.unit}'} is {self.verdict}.{why}"
 
     def text(self) -> str:
         """The card as text."""

@@ -14,7 +14,7 @@ from keras_explainable.evaluation.evaluation import Evaluation
 from keras_explainable.evaluation.selection import FEW
 from keras_explainable.explaining.explain import explain
 from keras_explainable.metrics.baselines import BASELINES, spread
-from keras_explainable.metrics.inputs import parameters_of
+from keras_explainable.metrics.inputs import check_parameters, parameters_of
 from keras_explainable.metrics.ranks import average_ranks, spearman
 from keras_explainable.metrics.record import METRICS, Need, Record
 from keras_explainable.metrics.statistics import Comparison, interval, kendall_tau, krippendorff_alpha, split_half
@@ -153,6 +153,7 @@ def _record(metric: str | Callable, own: dict[str, Any]) -> tuple[Record, dict[s
     record = METRICS[name]
     if not record.better or Need.method in record.needs:
         raise InputError(f"{name} describes maps or methods, and does not rank them: there is nothing to check.")
+    check_parameters(record, own)
     usual = {"corrected": True, "points": 10}
     return record, {name: value for name, value in usual.items() if name in parameters_of(record)} | own
 

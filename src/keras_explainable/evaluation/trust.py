@@ -17,7 +17,6 @@ from keras_explainable.explaining.checks import open_batches
 from keras_explainable.explaining.explain import explain
 from keras_explainable.explaining.frugal import unit_numbers
 from keras_explainable.explaining.loop import units_and_score
-from keras_explainable.methods.repetition import as_inputs
 from keras_explainable.metrics.case import Case
 from keras_explainable.metrics.explained import Explain
 from keras_explainable.metrics.localisation import flat
@@ -26,7 +25,7 @@ from keras_explainable.metrics.order import order
 from keras_explainable.metrics.other_weights import randomised
 from keras_explainable.metrics.ranks import spearman
 from keras_explainable.metrics.record import METRICS
-from keras_explainable.metrics.robustness import Noise, kept
+from keras_explainable.metrics.robustness import Noise, kept, noisy
 from keras_explainable.numerics import random
 from keras_explainable.registry import named
 from keras_explainable.runtime.compile_cache import options
@@ -86,8 +85,9 @@ def trust(
     7. completeness: the map adds up to the change of the score up to 5 %, for methods that promise this.
     8. edges: the correlation of the map with the edges of the image is below .7.
 
-    "contradicted" if chance, model or class fails; "supported" if all that apply pass; "undecided" otherwise. What is
-    supported need not be true: see the caveats of the card.
+    "contradicted" if model or class fails, or p is above .5; "supported" if all that apply pass; "undecided" otherwise.
+    A p of .05 to .5 decides nothing: 40 copies cannot tell. What is supported need not be true: see the caveats of the
+    card.
 
     Args:
         model: as in `ke.explain`. A black box has no weights to permute: that check does not apply.
@@ -228,9 +228,8 @@ def _class(case: Case, maps: np.ndarray, effort: Effort) -> Found:
 def _noise(case: Case, maps: np.ndarray, effort: Effort) -> Found:
     view, drawn = case.view, Noise(effort.noisy, LEVEL)
     assert view is not None and case.explain is not None
-    first, stays = view.adapter.channels_first, kept(case, drawn)[0, 0]
-    noisy = (as_inputs(x, first) for x, keeps in zip(drawn.copies(case), stays, strict=True) if keeps)
-    shared = [_overlap(case, maps, case.explain(view.of(x, view.indices))) for x in noisy]
+    inputs = (x for x, keeps in zip(noisy(case, drawn), kept(case, drawn)[0, 0], strict=True) if keeps)
+    shared = [_overlap(case, maps, case.explain(view.of(x, view.indices))) for x in inputs]
     if not shared:
         return False, f"noise of {LEVEL:.0%} of the range changes the prediction each time"
     share = float(np.mean(shared))

@@ -54,7 +54,7 @@ class Frugal:
     def halves(self, *batch: Any) -> Any:
         middle = -(-len(batch[0]) // 2)
         parts = (slice(0, middle), slice(middle, None)) if middle < len(batch[0]) else (slice(None),)
-        done = [self.run(*(rows[part] if hasattr(rows, "shape") else rows for rows in batch)) for part in parts]
+        done = [self.run(*keras.tree.map_structure(functools.partial(_part, part), batch)) for part in parts]
         return keras.tree.map_structure(lambda *values: keras.ops.concatenate(values), *done)
 
     def halve(self, error: Exception, number: int) -> None:
@@ -69,6 +69,10 @@ class Frugal:
             f"batch_size={half} would start with that.",
             stacklevel=outside(),
         )
+
+
+def _part(part: slice, rows: Any) -> Any:
+    return rows[part] if hasattr(rows, "shape") else rows
 
 
 def unit_numbers(model: Any, images: Any, indices: Any) -> Any:

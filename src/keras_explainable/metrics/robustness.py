@@ -108,6 +108,13 @@ def _predictions(case: Case, scores: np.ndarray) -> np.ndarray:
     return scores[..., 0] > 0 if link_of(case.view) == "sigmoid" else np.zeros(scores.shape[:-1], bool)
 
 
+def noisy(case: Case, noise: Noise) -> Iterator[Any]:
+    """The images of each draw, as the model takes them."""
+    assert case.view is not None
+    for images in noise.copies(case):
+        yield as_inputs(images, case.view.adapter.channels_first)
+
+
 def kept(case: Case, noise: Noise) -> np.ndarray:
     """Whether each draw keeps the prediction of each image: (B, 1, J)."""
     before, after = (_predictions(case, scores) for scores in _scores(case, noise))

@@ -1,4 +1,4 @@
-"""`keras-explainable evaluate` and `metrics`."""
+"""`keras-explainable evaluate`, `trust` and `metrics`."""
 
 import csv
 import html
@@ -87,3 +87,20 @@ def test_wrong_words_are_refused(folder, tmp_path):
     ):
         result = run("evaluate", folder, *words)
         assert result.exit_code in (1, 2) and said in " ".join(result.stderr.split()), result.stderr
+
+
+@slow
+def test_trust_prints_a_card_and_writes_it(folder, tmp_path):
+    result = run("trust", folder / "0.png", "--quick", "--html", tmp_path / "card.html")
+    assert result.exit_code == 0, result.output
+    x = np.asarray(Image.open(folder / "0.png"))[None].astype("float32")
+    card = ke.trust(ke.demo.load_model(), x, quick=True)
+    name = ke.demo.CLASSES[card.unit]
+    assert f"The map of gradcam for {name} is {card.verdict}." in result.stdout
+    page = html.unescape((tmp_path / "card.html").read_text("utf-8"))
+    for check in card.checks.values():
+        assert check.said[1:] in result.stdout and check.said[1:] in page
+    again = run("trust", folder / "0.png", "--quick", "--html", tmp_path / "card.html")
+    assert again.exit_code == 1 and "exists: add --overwrite" in " ".join(again.stderr.split())
+    two = run("trust", folder / "0.png", "--unit", "top-2")
+    assert two.exit_code == 1 and "--unit top-2 names 2 units" in two.stderr

@@ -5,7 +5,9 @@ import pytest
 
 import keras_explainable as ke
 from keras_explainable.metrics import METRICS, Measured, metric
-from support.selection import slow
+from support.selection import fast_on_torch, slow, slow_compiled
+
+pytestmark = fast_on_torch
 
 
 @pytest.fixture
@@ -25,6 +27,7 @@ def failed(checks):
     return {name for name, check in checks.checks.items() if check.passed is False}
 
 
+@slow_compiled
 def test_a_metric_of_the_objects_passes_and_says_so():
     found = tried("mass_accuracy")
     assert found.passed and found.ranked

@@ -1,5 +1,7 @@
 """What a metric takes, refuses, keeps and says."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import pytest
 import keras_explainable as ke
 from support import keras_models
 from support.left_as_found import same, state
+from support.memory import too_little
 
 X = keras_models.images("functional", 4)
 Y = np.array([0, 1, 2, 3])
@@ -111,3 +114,29 @@ def test_every_metric_says_what_it_is():
     for record in ke.metrics.list():
         assert record.summary.endswith(".") and record.reference and record.cost, record.name
         assert getattr(ke.metrics, record.name) is record.function
+
+
+def test_masks_and_objects_are_halved_with_their_images():
+    """A device with too little memory for four images measures two at a time, each with its own rows."""
+    record, seen = ke.metrics.METRICS["single_deletion"], []
+
+    def limited(case, maps, **own):
+        seen.append(len(maps))
+        if len(maps) > 2:
+            raise too_little()
+        return record.of_case(case, maps, **own)
+
+    objects = (
+        np.random.default_rng(5).random((4, 3, *X.shape[1:-1])) < 0.3,
+        np.random.default_rng(6).normal(size=(4, 3, *X.shape[1:])),
+    )
+    whole = ke.metrics.single_deletion(model(), X, Y, MAPS, objects=objects).values
+    METRICS = ke.metrics.METRICS
+    METRICS["single_deletion"] = dataclasses.replace(record, of_case=limited)
+    try:
+        with pytest.warns(UserWarning, match="too little memory for 4 images at once"):
+            halved = record.function(model(), X, Y, MAPS, objects=objects).values
+    finally:
+        METRICS["single_deletion"] = record
+    np.testing.assert_allclose(halved, whole, atol=1e-5)
+    assert seen == [4, 2, 2]

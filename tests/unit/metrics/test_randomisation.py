@@ -11,7 +11,7 @@ from reference import metrics_randomisation as twins
 from support import keras_models, torch_models
 from support.compare import close
 from support.left_as_found import same, state
-from support.selection import BACKEND
+from support.selection import BACKEND, slow_compiled
 
 Y = np.array([0, 3])
 X = keras_models.images("functional", 2)
@@ -123,7 +123,10 @@ def test_random_weights_are_drawn_as_documented(how):
         assert not other_weights.drawn(value[0, 0, 0], how, 0, 1).any()
 
 
-@pytest.mark.parametrize("kind", ["functional", "subclassed", "nested_functional", "transformer", "frozen"])
+RARER = [pytest.param(kind, marks=slow_compiled) for kind in ("nested_functional", "transformer", "frozen")]
+
+
+@pytest.mark.parametrize("kind", ["functional", "subclassed", *RARER])
 def test_the_model_is_left_as_it_was(kind):
     network, x = keras_models.build(kind), keras_models.images(kind, 2)
     before = state(network)

@@ -140,3 +140,29 @@ def test_modules_compute_in_the_fast_layout_where_they_can(view):
     lower = ke.explain("gradients", net, x, [1, 2], reduce=None, verbose=0, precision="bfloat16")
     assert layouts[-1] != view  # `view` cannot read channels that come last
     assert 0 < abs(lower.maps - exact.maps).max() < 0.05 * abs(exact.maps).max()
+
+
+def test_what_was_measured_in_a_lower_precision_changes_no_later_map():
+    """Where a layer's cells lie is measured once. A first call in bfloat16 does not decide it for later ones."""
+    x = keras_models.images("functional", 2)
+    maps = []
+    for first in (None, "bfloat16"):
+        model = keras_models.build("functional")
+        ke.explain("gradcam", model, x, [1, 2], precision=first, verbose=0)
+        found = ke.explain("gradcam", model, x, [1, 2], verbose=0)
+        maps.append(found.maps)
+        assert "placement" not in found.about or found.about["placement"]
+    np.testing.assert_array_equal(*maps)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="modules are of PyTorch")
+def test_what_was_measured_of_a_module_in_a_lower_precision_changes_no_later_map():
+    from support import torch_models
+
+    x, found = torch_models.images(2), []
+    for first in (None, "bfloat16"):
+        module = torch_models.drawn(torch_models.Plain())
+        ke.explain("gradcam", module, x, [0, 1], precision=first, verbose=0)
+        found.append(ke.explain("gradcam", module, x, [0, 1], verbose=0))
+    assert found[0].about["placement"] == found[1].about["placement"]
+    np.testing.assert_array_equal(found[0].maps, found[1].maps)

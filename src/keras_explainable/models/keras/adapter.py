@@ -180,7 +180,8 @@ class KerasAdapter:
     def trace(self, shape: tuple, operations: bool = False) -> Trace:
         operations = operations and any(map(unfolding.is_own, (self.model, *self.paths().values())))
         key = shape, self.inputs.kinds, operations
-        return _traces.get(self.model, self.structure(), key, lambda: sampled(self)._trace(shape, operations))
+        with precision.computing_in(None):  # what is found is kept, and is the same for all precisions
+            return _traces.get(self.model, self.structure(), key, lambda: sampled(self)._trace(shape, operations))
 
     def _trace(self, shape: tuple, operations: bool) -> Trace:
         whole = operations or not any(map(unfolding.is_own, (self.model, *self.paths().values())))

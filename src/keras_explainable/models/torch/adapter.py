@@ -13,7 +13,7 @@ from keras import ops
 from torch import nn
 
 from keras_explainable.errors import ChangedError, InputError
-from keras_explainable.models import addresses, changes, recording
+from keras_explainable.models import addresses, changes, precision, recording
 from keras_explainable.models.contract import Parameter, Tap
 from keras_explainable.models.inputs import Inputs, check_alone, sampled, tensor
 from keras_explainable.models.torch import function_mode, functional, placing
@@ -193,7 +193,8 @@ class TorchAdapter:
 
     def trace(self, shape: tuple, operations: bool = False) -> Trace:
         key = shape, operations, self.inputs.kinds
-        return _traces.get(self.module, self.structure(), key, lambda: traced(sampled(self), shape, operations))
+        with precision.computing_in(None):  # what is found is kept, and is the same for all precisions
+            return _traces.get(self.module, self.structure(), key, lambda: traced(sampled(self), shape, operations))
 
     def attentions(self, shape: tuple) -> dict[Point, tuple]:
         calls = self.trace(shape, operations=True).calls

@@ -91,7 +91,11 @@ PARAMETERS = [
     ("attnlrp", {"gamma": -0.5}, "gamma=-0.5 came, and a number"),
     ("lrp_epsilon_gamma_box", {"low": np.zeros((3, 4))}, r"low: .* shape \(3, 4\) came for images of shape \(., 20"),
     ("lrp_epsilon_gamma_box", {"high": np.zeros(2)}, r"high: .* shape \(2,\) came for images"),
-    ("deeplift", {"baseline": "black"}, "baseline='black' came, and a number, a colour, images, 'mean', 'blur' or 'noise'"),
+    (
+        "deeplift",
+        {"baseline": "black"},
+        "baseline='black' came, and a number, a colour, images, 'mean', 'blur' or 'noise'",
+    ),
     ("deeplift", {"baseline": []}, r"shape \(0,\) came for images"),
     ("deep_shap", {"baselines": "mean"}, "baselines='mean' came, and a number, a colour or reference images"),
     ("deep_shap", {"baselines": np.zeros((0, 20, 24, 3))}, r"shape \(0, 20, 24, 3\) came for images"),
