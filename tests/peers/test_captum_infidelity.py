@@ -12,9 +12,9 @@ import pytest
 if keras.backend.backend() != "torch":
     pytest.skip("modules are explained on the torch backend", allow_module_level=True)
 import torch
-from keras_explainable.methods.perturbation.segments import grid
 
 import keras_explainable as ke
+from keras_explainable.masking.segments import grid
 from keras_explainable.metrics.subsets import draw
 from support import torch_models
 from support.compare import close

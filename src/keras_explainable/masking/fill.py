@@ -120,7 +120,7 @@ def solve(images: Any, missing: Any, steps: int, mean: Any = None) -> Any:
     if min(size) <= SMALLEST:
         count = ops.sum(known, axis=axes, keepdims=True)
         left = ops.sum(images * known, axis=axes, keepdims=True) / ops.maximum(count, 1.0)
-        start = ops.broadcast_to(ops.where(count > 0, left, mean), tuple(images.shape))
+        start = ops.broadcast_to(ops.where(count > 0, left, mean), ops.shape(images))
     else:
         counts, sums = _halved(known), _halved(images * known)
         coarse = solve(sums / ops.maximum(counts, 1e-9), ops.cast(counts == 0, "float32"), steps, mean)
@@ -178,7 +178,7 @@ def _halved(v: Any) -> Any:
     v = ops.pad(v, [(0, 0), *((0, n % 2) for n in size), (0, 0)])
     for axis, n in enumerate(size, 1):
         half = -(-n // 2)
-        v = ops.sum(ops.reshape(v, (*v.shape[:axis], half, 2, *v.shape[axis + 1 :])), axis=axis + 1)
+        v = ops.sum(ops.reshape(v, (-1, *v.shape[1:axis], half, 2, *v.shape[axis + 1 :])), axis=axis + 1)
     return v
 
 

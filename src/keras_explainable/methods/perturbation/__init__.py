@@ -10,7 +10,8 @@ elementwise product and the mask m is 1 where the image is visible. Maps are (B,
   returns what the model sees.
   The function gets tensors (M, *S, C) and (M, *S), channels last, and may be compiled: write it with `keras.ops`, or
   give `run_eagerly=True` too. Its masks are 1 where pixels are covered, and lie between 0 and 1 where `rise` and
-  `sobol` cover them in part. For "linear", pixels are covered if at most half of them is visible.
+  `sobol` cover them in part. For "linear", pixels are covered if at most half of them is visible;
+  it adds about 0.1 s for each copy of 224 x 224 pixels on one core, more than MobileNetV2 itself takes.
 - `segments`: the parts that are covered together: the number of cells of a grid, for all axes or for each; "slic" for
   superpixels, which need scikit-image; labels (*S) or (B, *S) of pixels; or a function from images (B, *S, C) to such
   labels.

@@ -1,10 +1,12 @@
 """What covered parts are filled with: equal to slow twins, for every method that covers parts."""
 
+import importlib
 import types
 
 import numpy as np
 import pytest
 
+import keras_explainable as ke
 from keras_explainable.errors import InputError
 from keras_explainable.methods.perturbation.lime import lime_rows
 from keras_explainable.methods.perturbation.rise import rise_rows
@@ -111,6 +113,24 @@ def test_maps_do_not_depend_on_how_many_are_evaluated_together(baseline, x):
     params = {"repetitions": 5, "segments": 3, "baseline": baseline}
     whole = raw("lime", keras_models.build("functional"), x, 1, **params)
     close(raw("lime", keras_models.build("functional"), x, 1, at_once=4, batch_size=2, **params), whole, 1e-4)
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="nothing is traced")
+@pytest.mark.parametrize("baseline", NAMES)
+def test_fills_are_part_of_the_users_programs(baseline, x):
+    """On TensorFlow also of one for any number of images."""
+    model, baseline = keras_models.build("functional"), dimmed if baseline == "function" else baseline
+    params = {"patch": 8, "stride": 6, "baseline": baseline}
+
+    def run(images):
+        return ke.get("occlusion")(model, images, 1, **params)
+
+    if BACKEND == "jax":
+        jit = importlib.import_module("jax").jit(run)
+    else:
+        tf = importlib.import_module("tensorflow")
+        jit = tf.function(run, input_signature=[tf.TensorSpec((None, *x.shape[1:]))])
+    close(jit(x), raw("occlusion", model, x, 1, **params), 1e-4)
 
 
 def test_a_function_of_numpy_arrays_fills_where_nothing_is_compiled(x):
