@@ -15,6 +15,7 @@ from keras_explainable.evaluation.selection import FEW
 from keras_explainable.explaining.explain import explain
 from keras_explainable.metrics.baselines import BASELINES, spread
 from keras_explainable.metrics.inputs import check_parameters, parameters_of
+from keras_explainable.metrics.other_weights import drawn
 from keras_explainable.metrics.ranks import average_ranks, spearman
 from keras_explainable.metrics.record import METRICS, Need, Record
 from keras_explainable.metrics.statistics import Comparison, interval, kendall_tau, krippendorff_alpha, split_half
@@ -173,8 +174,8 @@ def mixture(share: float) -> str:
 
 def maps_of_permuted(model: Any, x: np.ndarray, y: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     """Maps of a network whose kernels have their elements in another order."""
-    rng = np.random.default_rng(seed)
-    model.set_weights([rng.permuted(w.ravel()).reshape(w.shape) if w.ndim > 1 else w for w in model.get_weights()])
+    weights = enumerate(model.get_weights())
+    model.set_weights([drawn(value, "permute", seed, n) if value.ndim > 1 else value for n, value in weights])
     return {permuted(name): explain(name, model, x, y, resizing=True, verbose=0).maps for name in PERMUTED}
 
 
