@@ -11,7 +11,7 @@ from keras_explainable.errors import InputError
 from keras_explainable.metrics.baselines import oracle
 from keras_explainable.metrics.case import Case
 from keras_explainable.metrics.explained import Explain, Unmodelled
-from keras_explainable.metrics.inputs import check_parameters, maps_of
+from keras_explainable.metrics.inputs import check_parameters, maps_of, needed
 from keras_explainable.metrics.measuring import Measured
 from keras_explainable.metrics.record import METRICS, Need, Record
 
@@ -127,7 +127,7 @@ def chosen_metrics(metrics: Any, available: Collection[str]) -> dict[str, Applie
         check_parameters(record, params)
         for need in {Need.masks, Need.objects} & record.needs:
             if need not in available:
-                raise InputError(f"{known} needs {need}=, not given here.")
+                raise InputError(needed(record, [need]))
         found[str(name)] = Applied(record, dict(params))
     return found
 

@@ -175,10 +175,22 @@ def check_maps(model: Any, x: Any, y: Any, score: Any, maps: np.ndarray, total: 
     units = number_of(y) if y is not None else counted_units(model, first, score)
     expected = (total, *size, maps.shape[-1] if units is None else units)
     if maps.shape != expected:
-        hint = "" if maps.shape[1:-1] == size else " Resize maps first, as ke.explain does with resizing=True."
         raise InputError(
-            f"Maps of shape {maps.shape} came, and {expected} was expected: (images, *their size, units).{hint}"
+            f"Maps of shape {maps.shape} came, and {expected} was expected: (images, *their size, units)."
+            f"{_hint(maps.shape, size, expected[-1])}"
         )
+
+
+def _hint(shape: tuple[int, ...], size: tuple[int, ...], units: int) -> str:
+    """What makes maps of a shape fit images of a size, in a sentence."""
+    if shape[1:] == size:
+        return " Add the axis of units first: maps[..., None]."
+    if shape[1:-1] == size:
+        several = units == 1 and shape[-1] > 1
+        return " If these are channels, add them up: maps.sum(-1)[..., None]." if several else ""
+    if shape[2:] == size:
+        return " Add up the channels first: maps.sum(1)[..., None]."
+    return " Resize maps first, as ke.explain does with resizing=True."
 
 
 def _joined(metric: Record, own: dict[str, Any], parts: list[dict]) -> Measured:
