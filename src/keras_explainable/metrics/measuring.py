@@ -44,6 +44,15 @@ class Measured:
     curves: dict[str, np.ndarray] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """What was measured, in a line: the arrays can be long."""
+        values = np.asarray(self.values)
+        known = values[~np.isnan(values)]
+        told = [f"values {values.shape}" + (f" from {known.min():.3g} to {known.max():.3g}" if known.size else "")]
+        told += [f"{values.size - known.size} undefined"]
+        told += [f"curves {', '.join(self.curves)}"] if self.curves else []
+        return f"Measured({self.about.get('metric', 'a metric')}: {'; '.join(told)})"
+
 
 def measure(
     metric: Record,

@@ -129,8 +129,19 @@ def test_low_precision_moves_srg_by_little():
 
 def test_every_metric_says_what_it_is():
     for record in ke.metrics.list():
-        assert record.summary.endswith(".") and record.reference and record.cost, record.name
+        assert record.summary.endswith(".") and "  " not in record.summary and "\n" not in record.summary
+        assert record.reference and record.cost, record.name
         assert getattr(ke.metrics, record.name) is record.function
+
+
+def test_help_says_where_the_parameters_of_all_metrics_are():
+    for record in ke.metrics.list():
+        assert "help(ke.metrics)" in record.function.__doc__, record.name
+
+
+def test_what_is_printed_is_short():
+    found = repr(srg())
+    assert len(found) < 200 and found.startswith("Measured(srg: values (4, 1) from ") and "0 undefined" in found
 
 
 def test_masks_and_objects_are_halved_with_their_images():
