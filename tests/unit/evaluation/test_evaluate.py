@@ -192,17 +192,26 @@ def test_what_was_measured_is_kept():
     [
         ({"methods": "grad_cm"}, "No method is named"),
         ({"methods": []}, r"methods=\[\] came"),
+        ({"methods": {}}, r"methods=\{\} came"),
+        ({"methods": {"a": ("gradcam", {"lyr": 2})}}, "gradcam takes no lyr="),
+        ({"methods": {"sobel": np.zeros((6, 20, 24, 1))}}, "'sobel' is the name of a baseline"),
+        ({"x": (X[i : i + 2] for i in (0, 2, 4))}, "can be read only once"),
         ({"metrics": ["sgr"]}, "No metric is named 'sgr'"),
         ({"metrics": []}, r"metrics=\[\] came"),
         ({"minutes": 0}, "minutes=0"),
         ({"methods": {"given": np.zeros((6, 3, 3, 1))}}, "Maps of shape"),
         ({"groups": [1, 2]}, "a group for each image"),
         ({"masks": np.zeros((6, 3, 3))}, "Masks of shape"),
+        ({"masks": np.zeros((6, 5, 20, 24))}, r"\(6, 20, 24, 1\), one for each image and unit"),
     ],
 )
 def test_bad_arguments_are_refused(given, match):
     with pytest.raises(ke.errors.ExplainError, match=match):
         str(evaluate(**given))
+
+
+def test_metrics_may_be_functions():
+    assert evaluate(["gradcam"], [ke.metrics.entropy, "gini"], baselines=False).metrics == ["entropy", "gini"]
 
 
 def test_baselines():
