@@ -125,6 +125,9 @@ class Evaluation:
         """What the oracle reaches on average; None if it was not measured."""
         return self._mean("oracle", metric)
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def _mean(self, name: str, metric: str) -> float | None:
         if name not in self.methods or not self.has(name, metric):
             return None

@@ -214,6 +214,11 @@ def test_metrics_may_be_functions():
     assert evaluate(["gradcam"], [ke.metrics.entropy, "gini"], baselines=False).metrics == ["entropy", "gini"]
 
 
+def test_a_result_is_shown_as_its_table():
+    found = evaluate(["gradcam"], ["entropy"])
+    assert repr(found) == str(found)
+
+
 def test_baselines():
     x = np.random.default_rng(0).random((3, 10, 12, 2)).astype("float32")
     for name, baseline in BASELINES.items():
