@@ -147,6 +147,9 @@ class Evaluation:
         """Whether method `a` is "better" or "worse" than `b` by a metric, "equal", or "cannot tell: about n images
         needed" (see `metrics.statistics.compare`).
 
+        This is one pair alone. Letters and `conclusion` correct for the number of pairs: what is "better" here may
+        share a letter there.
+
         Raises:
             InputError: there is no such method or metric, or the metric does not say which value is better.
         """
