@@ -219,6 +219,14 @@ def test_a_result_is_shown_as_its_table():
     assert repr(found) == str(found)
 
 
+def test_few_images_conclude_nothing():
+    found = evaluate(x=X[:5], y=Y[:5])
+    assert "Fewer than six images, or groups of them, cannot tell any methods apart" in found.conclusion()
+    assert "know nothing" not in found.conclusion()
+    assert "Fewer than six" not in evaluate().conclusion()
+    assert "Fewer than six" in evaluate(groups=[0, 0, 1, 1, 2, 2]).conclusion()
+
+
 def test_baselines():
     x = np.random.default_rng(0).random((3, 10, 12, 2)).astype("float32")
     for name, baseline in BASELINES.items():
