@@ -64,8 +64,8 @@ def evaluate(
             few from different families. A method that cannot explain this model is left out, and `about` says why.
         metrics: names or functions in a list; or a dictionary of these, or of (name, its parameters), by the name that
             the table shows. "default" takes `srg` with two fills, `faithfulness_correlation`, `random_logit` and
-            `entropy`, and with masks `mass_accuracy` and `pointing_game`. Metrics that need the method, such as
-            `random_logit`, have no value for maps of other libraries.
+            `entropy`, and with masks `mass_accuracy` and `pointing_game`; others can follow it in a list. Metrics that
+            need the method, such as `random_logit`, have no value for maps of other libraries.
         masks: where the object is, (N, *S) or (N, *S, K).
         groups: (N,), the scene or photo of each image. Images of one group are resampled together.
         baselines: also measure maps that know nothing of the model, and the "oracle": with objects, what the score

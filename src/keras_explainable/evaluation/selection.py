@@ -111,13 +111,14 @@ def chosen_metrics(metrics: Any, available: Collection[str]) -> dict[str, Applie
     Raises:
         InputError: `metrics` are not metrics, or one needs masks that were not given.
     """
-    if isinstance(metrics, str) and metrics == "default":
-        every = DEFAULT | (WITH_MASKS if "masks" in available else {})
-        metrics = {name: of for name, of in every.items() if of[0] in METRICS}
     if isinstance(metrics, str):
         metrics = [metrics]
     if not isinstance(metrics, Mapping):
-        metrics = {_name(given): given for given in _several("metrics", metrics)}
+        usual = DEFAULT | (WITH_MASKS if "masks" in available else {})
+        named: dict[str, Any] = {}
+        for given in _several("metrics", metrics):
+            named |= usual if isinstance(given, str) and given == "default" else {_name(given): given}
+        metrics = named
     found = {}
     for name, given in metrics.items():
         known, params = given if isinstance(given, tuple) and len(given) == 2 else (given, {})

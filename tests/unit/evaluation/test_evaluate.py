@@ -214,6 +214,11 @@ def test_metrics_may_be_functions():
     assert evaluate(["gradcam"], [ke.metrics.entropy, "gini"], baselines=False).metrics == ["entropy", "gini"]
 
 
+def test_more_metrics_can_follow_the_default_ones():
+    usual = evaluate(["gradcam"], "default", baselines=False).metrics
+    assert evaluate(["gradcam"], ["default", "gini"], baselines=False).metrics == [*usual, "gini"]
+
+
 def test_a_result_is_shown_as_its_table():
     found = evaluate(["gradcam"], ["entropy"])
     assert repr(found) == str(found)
