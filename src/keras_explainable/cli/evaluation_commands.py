@@ -70,6 +70,7 @@ def evaluate(
 
     names = options.named_methods(methods, None) if methods else None
     _check_free([csv, html], overwrite)
+    _check_needs(metrics, masks)
     found = list(_files(images))
     alone = [] if masks is None else [path for path in found if not _mask_file(path, masks)]
     if len(alone) == len(found):
@@ -145,6 +146,18 @@ def trust(
     typer.echo("\n".join(map(errors.printable, card.text().splitlines())))
     if html is not None:
         card.to_html(html)
+
+
+def _check_needs(metrics: Sequence[str], masks: Path | None) -> None:
+    """Raise if a metric needs what was not given, or what only Python can give."""
+    import keras_explainable as ke
+
+    needs = {record.name: record.needs for record in ke.metrics.list()}
+    for name in metrics:
+        if "objects" in needs.get(name, ()):
+            raise errors.InputError(f"{name} needs images redrawn without each object. Use ke.evaluate with objects=.")
+        if "masks" in needs.get(name, ()) and masks is None:
+            raise errors.InputError(f"{name} needs --masks DIR, a folder with a mask for each image.")
 
 
 def _check_free(files: Sequence[Path | None], overwrite: bool) -> None:

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from keras_explainable.metrics.ranks import average_ranks, spearman
 from keras_explainable.metrics.record import METRICS, Need, Record
 from keras_explainable.metrics.statistics import Comparison, interval, kendall_tau, krippendorff_alpha, split_half
 from keras_explainable.numerics import random
+from keras_explainable.runtime.validation import check_number
 
 OBJECTS = 3  # in each scene: a correlation over two is 1 or -1
 SHARES = (0.25, 0.5, 0.75, 1.0)  # of noise in a map
@@ -114,6 +116,7 @@ def check(
         InputError: there is no such metric, or it does not say which values are better.
     """
     record, own = _record(metric, own)
+    check_number("scenes", scenes, lambda n: n >= 1, "a whole number from 1", Integral)
     network = network or demo.load_model
     data = demo.load_counterfactuals(scenes, seed, OBJECTS)
     objects = data.objects()

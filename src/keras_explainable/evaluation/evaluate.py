@@ -62,10 +62,10 @@ def evaluate(
         methods: names or functions in a list; or a dictionary of these, of (method, its parameters), or of maps
             (N, *S, K) of any library, by the name that the table shows. "all" takes each registered method, and None a
             few from different families. A method that cannot explain this model is left out, and `about` says why.
-        metrics: names in a list; or a dictionary of these, or of (name, its parameters), by the name that the table
-            shows. "default" takes `srg` with two fills, `faithfulness_correlation`, `random_logit` and `entropy`, and
-            with masks `mass_accuracy` and `pointing_game`. Metrics that need the method, such as `random_logit`, have
-            no value for maps of other libraries.
+        metrics: names or functions in a list; or a dictionary of these, or of (name, its parameters), by the name that
+            the table shows. "default" takes `srg` with two fills, `faithfulness_correlation`, `random_logit` and
+            `entropy`, and with masks `mass_accuracy` and `pointing_game`; others can follow it in a list. Metrics that
+            need the method, such as `random_logit`, have no value for maps of other libraries.
         masks: where the object is, (N, *S) or (N, *S, K).
         groups: (N,), the scene or photo of each image. Images of one group are resampled together.
         baselines: also measure maps that know nothing of the model, and the "oracle": with objects, what the score
@@ -95,11 +95,22 @@ def evaluate(
     model, leaf = models.with_channels(model, channels, False), models.Leaf.of(leaf, shared)
     for applied in wanted.values():
         check_weights(applied.record, model)
+    if isinstance(x, Iterator):
+        raise InputError(
+            f"x is a {type(x).__name__}, which can be read only once, and each method reads the images: give an array, "
+            "a list, or a data set."
+        )
     run = _Run(model, x, y, score, leaf, batch_size, masks, others, objects, seed, at_once)
     _check(run, rows, groups)
     if baselines:
-        rows |= {name: Chosen(name, baseline=function) for name, function in BASELINES.items()}
-        rows |= {"oracle": Chosen("oracle", baseline=None)} if masks is not None or objects is not None else {}
+        known = {name: Chosen(name, baseline=function) for name, function in BASELINES.items()}
+        known |= {"oracle": Chosen("oracle", baseline=None)} if masks is not None or objects is not None else {}
+        if taken := [name for name in rows if name in known]:
+            raise InputError(
+                f"methods= came with {taken[0]!r}, and {taken[0]!r} is the name of a baseline: choose another name, or "
+                "baselines=False."
+            )
+        rows |= known
     with (
         models.unchanging(),
         models.reporting_changes(model),
@@ -169,7 +180,7 @@ def _check(run: _Run, rows: dict[str, Chosen], groups: Any) -> None:
     for given in (run.masks, run.others):
         if given is not None:
             shape = np.shape(given)
-            units = shape[-1] if len(shape) == len(size) + 2 else 1
+            units = shape[-1] if len(shape) == len(size) + 2 and shape[1:-1] == size else 1
             masks_of(given, np.broadcast_to(np.float32(0), (number, *size, units)))
     if run.objects is not None:
         like = np.broadcast_to(np.float32(0), (number, *size, 1))

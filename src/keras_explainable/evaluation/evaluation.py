@@ -14,6 +14,7 @@ from keras_explainable.evaluation import panels, report
 from keras_explainable.evaluation.curves import Curve
 from keras_explainable.evaluation.selection import Applied
 from keras_explainable.metrics.statistics import (
+    ENOUGH,
     Comparison,
     better_than_all,
     compare,
@@ -125,6 +126,9 @@ class Evaluation:
         """What the oracle reaches on average; None if it was not measured."""
         return self._mean("oracle", metric)
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def _mean(self, name: str, metric: str) -> float | None:
         if name not in self.methods or not self.has(name, metric):
             return None
@@ -143,6 +147,9 @@ class Evaluation:
     def compare(self, a: str, b: str, metric: str) -> Comparison:
         """Whether method `a` is "better" or "worse" than `b` by a metric, "equal", or "cannot tell: about n images
         needed" (see `metrics.statistics.compare`).
+
+        This is one pair alone. Letters and `conclusion` correct for the number of pairs: what is "better" here may
+        share a letter there.
 
         Raises:
             InputError: there is no such method or metric, or the metric does not say which value is better.
@@ -178,6 +185,11 @@ class Evaluation:
         valued = ~np.isnan(values).all(axis=0)
         kept = ~np.isnan(values[:, valued]).any(axis=1) & valued.any()
         return values[kept], None if self.groups is None else self.groups[kept]
+
+    def _groups(self, metric: str) -> np.ndarray:
+        """The groups of the images that have values."""
+        values, groups = self._defined(metric)
+        return numbered(groups, len(values))
 
     def grey(self) -> set[str]:
         """The baselines, and the methods that are not better than all of them by the first metric that ranks."""
@@ -220,7 +232,9 @@ class Evaluation:
             said.append(f"These images cannot tell it from {_listed(open_, others)}{more}{of}.")
         above = self._beating(metric, ours)
         grey = [name for name in ours if name not in above]
-        if any(self.baselines.get(n) and n != "oracle" for n in self.methods) and grey:
+        if len(np.unique(self._groups(metric))) < ENOUGH:
+            said.append("Fewer than six images, or groups of them, cannot tell any methods apart.")
+        elif any(self.baselines.get(n) and n != "oracle" for n in self.methods) and grey:
             whom = "None of them" if len(grey) == len(ours) else _listed(grey, ours)
             said.append(
                 f"{whom} {'is' if len(grey) == 1 or whom == 'None of them' else 'are'} "

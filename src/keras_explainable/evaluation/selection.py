@@ -11,7 +11,7 @@ from keras_explainable.errors import InputError
 from keras_explainable.metrics.baselines import oracle
 from keras_explainable.metrics.case import Case
 from keras_explainable.metrics.explained import Explain, Unmodelled
-from keras_explainable.metrics.inputs import check_parameters, maps_of
+from keras_explainable.metrics.inputs import check_parameters, maps_of, needed
 from keras_explainable.metrics.measuring import Measured
 from keras_explainable.metrics.record import METRICS, Need, Record
 
@@ -89,6 +89,8 @@ def chosen_methods(methods: Any, seed: int) -> dict[str, Chosen]:
         methods = FEW
     if isinstance(methods, str):
         methods = [r.name for r in registry.listed()] if methods == "all" else [methods]
+    if methods == {}:
+        raise InputError("methods={} came, and names, functions or maps were expected, by the names in the table.")
     if not isinstance(methods, Mapping):
         methods = {registry.named(m): m for m in map(registry.method_of, _several("methods", methods))}
     return {str(name): _row(str(name), given, seed) for name, given in methods.items()}
@@ -98,10 +100,8 @@ def _row(name: str, given: Any, seed: int) -> Chosen:
     if isinstance(given, str) or callable(given):
         given = given, {}
     if isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], Mapping):
-        method, params = registry.method_of(given[0]), dict(given[1])
-        if registry.takes(method, "seed"):
-            params = {"seed": seed} | params
-        return Chosen(name, method, params)
+        found = Explain.of(given, seed)
+        return Chosen(name, found.method, found.params)
     return Chosen(name, given=maps_of(given))
 
 
@@ -111,25 +111,32 @@ def chosen_metrics(metrics: Any, available: Collection[str]) -> dict[str, Applie
     Raises:
         InputError: `metrics` are not metrics, or one needs masks that were not given.
     """
-    if isinstance(metrics, str) and metrics == "default":
-        every = DEFAULT | (WITH_MASKS if "masks" in available else {})
-        metrics = {name: of for name, of in every.items() if of[0] in METRICS}
     if isinstance(metrics, str):
         metrics = [metrics]
     if not isinstance(metrics, Mapping):
-        metrics = {str(name): name for name in _several("metrics", metrics)}
+        usual = DEFAULT | (WITH_MASKS if "masks" in available else {})
+        named: dict[str, Any] = {}
+        for given in _several("metrics", metrics):
+            named |= usual if isinstance(given, str) and given == "default" else {_name(given): given}
+        metrics = named
     found = {}
     for name, given in metrics.items():
         known, params = given if isinstance(given, tuple) and len(given) == 2 else (given, {})
+        known = _name(known)
         if known not in METRICS:
             raise InputError(f"No metric is named {known!r}. There are: {', '.join(METRICS)}.")
         record = METRICS[known]
         check_parameters(record, params)
         for need in {Need.masks, Need.objects} & record.needs:
             if need not in available:
-                raise InputError(f"{known} needs {need}=, not given here.")
+                raise InputError(needed(record, [need]))
         found[str(name)] = Applied(record, dict(params))
     return found
+
+
+def _name(metric: Any) -> str:
+    """The name of a metric, which may be its function."""
+    return str(getattr(metric, "__name__", metric))
 
 
 def _several(name: str, given: Any) -> list:

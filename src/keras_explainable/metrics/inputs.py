@@ -1,15 +1,21 @@
 """Checks of what is given to a metric."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from keras import ops
 
 from keras_explainable import backend, models
-from keras_explainable.errors import InputError
+from keras_explainable.errors import InputError, shortly
 from keras_explainable.metrics.record import Record
+
+WHAT = {
+    "masks": "says where the object is, 1 there and 0 elsewhere, (N, *S)",
+    "objects": "is the pair (masks of each object, images redrawn without each), see ke.metrics",
+    "explain": 'is the method that made the maps, as in explain="gradcam"',
+}
 
 
 def check_own(metric: Record, own: Mapping[str, Any], given: Mapping[str, Any]) -> None:
@@ -19,7 +25,15 @@ def check_own(metric: Record, own: Mapping[str, Any], given: Mapping[str, Any]) 
     missing = [names[need] for need in metric.needs if given.get(need, ()) is None]
     missing += ["x"] if "model" in metric.needs and given["images"] is None and "x" not in missing else []
     if missing:
-        raise InputError(f"{metric.name} needs {' and '.join(f'{name}=' for name in sorted(missing))}, not given here.")
+        raise InputError(needed(metric, sorted(missing)))
+
+
+def needed(metric: Record, names: Iterable[str]) -> str:
+    """What is said of a metric that needs what was not given."""
+    told = [f"{name}= {WHAT[name]}" for name in names if name in WHAT]
+    return f"{metric.name} needs {' and '.join(f'{name}=' for name in names)}, not given here" + (
+        f": {'; '.join(told)}." if told else "."
+    )
 
 
 def check_parameters(metric: Record, own: Mapping[str, Any]) -> None:
@@ -57,13 +71,14 @@ def maps_of(maps: Any) -> np.ndarray:
         raise InputError("An explanation came, and maps were expected: scores, maps = explanation.")
     found = np.asarray(backend.to_host(maps) if ops.is_tensor(maps) else maps)
     if found.dtype.kind not in "fiub" or found.ndim < 3 or 0 in found.shape:
-        came = "None" if maps is None else f"An array of shape {found.shape} and type {found.dtype}"
+        named = maps is None or isinstance(maps, str)
+        came = shortly(maps) if named else f"An array of shape {found.shape} and type {found.dtype}"
         raise InputError(f"{came} came, and maps (images, *size, units) were expected.")
     found = found.astype("float32", copy=False)
     bad = ~np.isfinite(found).all(axis=tuple(range(1, found.ndim)))
     if bad.any():
         raise InputError(
-            f"The maps of {int(bad.sum())} images have values that are not finite, the first is image "
+            f"The maps of {int(bad.sum())} of {len(found)} images have values that are not finite, the first is image "
             f"{int(np.argmax(bad))}: leave these images out, or find out why by ke.explain's warnings."
         )
     return found

@@ -44,6 +44,15 @@ class Measured:
     curves: dict[str, np.ndarray] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """What was measured, in a line: the arrays can be long."""
+        values = np.asarray(self.values)
+        known = values[~np.isnan(values)]
+        told = [f"values {values.shape}" + (f" from {known.min():.3g} to {known.max():.3g}" if known.size else "")]
+        told += [f"{values.size - known.size} undefined"]
+        told += [f"curves {', '.join(self.curves)}"] if self.curves else []
+        return f"Measured({self.about.get('metric', 'a metric')}: {'; '.join(told)})"
+
 
 def measure(
     metric: Record,
@@ -175,10 +184,22 @@ def check_maps(model: Any, x: Any, y: Any, score: Any, maps: np.ndarray, total: 
     units = number_of(y) if y is not None else counted_units(model, first, score)
     expected = (total, *size, maps.shape[-1] if units is None else units)
     if maps.shape != expected:
-        hint = "" if maps.shape[1:-1] == size else " Resize maps first, as ke.explain does with resizing=True."
         raise InputError(
-            f"Maps of shape {maps.shape} came, and {expected} was expected: (images, *their size, units).{hint}"
+            f"Maps of shape {maps.shape} came, and {expected} was expected: (images, *their size, units)."
+            f"{_hint(maps.shape, size, expected[-1])}"
         )
+
+
+def _hint(shape: tuple[int, ...], size: tuple[int, ...], units: int) -> str:
+    """What makes maps of a shape fit images of a size, in a sentence."""
+    if shape[1:] == size:
+        return " Add the axis of units first: maps[..., None]."
+    if shape[1:-1] == size:
+        several = units == 1 and shape[-1] > 1
+        return " If these are channels, add them up: maps.sum(-1)[..., None]." if several else ""
+    if shape[2:] == size:
+        return " Add up the channels first: maps.sum(1)[..., None]."
+    return " Resize maps first, as ke.explain does with resizing=True."
 
 
 def _joined(metric: Record, own: dict[str, Any], parts: list[dict]) -> Measured:

@@ -7,6 +7,8 @@ from typing import Any, Literal
 from keras_explainable.metrics.measuring import Measured, measure
 from keras_explainable.metrics.record import METRICS, Need, Record
 
+SHARED = "The other parameters, and the `Measured` that is returned, are those of all metrics: help(ke.metrics)."
+
 
 def metric(
     group: str, needs: Iterable[str], better: Literal["higher", "lower", ""], cost: str, chance: str, reference: str
@@ -31,8 +33,9 @@ def metric(
         shared = list(inspect.signature(measure).parameters.values())[5:-1]
         by_name = [p.replace(kind=p.KEYWORD_ONLY) for p in (*own, *shared)]
         public.__signature__ = inspect.Signature([*first, *by_name], return_annotation=Measured)  # type: ignore[attr-defined]
-        for name in ("__module__", "__name__", "__qualname__", "__doc__"):
+        for name in ("__module__", "__name__", "__qualname__"):
             setattr(public, name, getattr(of_case, name))
+        public.__doc__ = f"{inspect.cleandoc(of_case.__doc__ or '')}\n\n{SHARED}"
         METRICS[of_case.__name__] = Record(
             of_case.__name__, public, of_case, group, wanted, better, cost, chance, reference
         )

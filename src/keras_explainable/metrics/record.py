@@ -34,7 +34,7 @@ class Record:
     @property
     def summary(self) -> str:
         """The first sentence of the docstring."""
-        return (self.function.__doc__ or "").strip().split("\n\n")[0].replace("\n    ", " ")
+        return " ".join((self.function.__doc__ or "").strip().split("\n\n")[0].split())
 
 
 METRICS: dict[str, Record] = {}

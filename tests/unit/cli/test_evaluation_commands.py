@@ -81,6 +81,8 @@ def test_masks_are_found_by_name(folder):
 def test_wrong_words_are_refused(folder, tmp_path):
     for words, said in (
         (["--metric", "sgr"], "No metric is named 'sgr'"),
+        (["--metric", "mass_accuracy"], "mass_accuracy needs --masks DIR"),
+        (["--metric", "single_deletion"], "Use ke.evaluate with objects="),
         (["-m", "gradcm"], "Did you mean"),
         (["--minutes", "0"], "minutes"),
         (["--masks", tmp_path], "No mask in"),

@@ -81,3 +81,6 @@ def test_what_cannot_be_checked_is_refused():
         ke.metrics.check(ke.metrics.entropy)
     with pytest.raises(ke.errors.InputError, match="takes no depth="):
         ke.metrics.check("srg", depth=3)
+    for scenes in (0, 1.5, "many"):
+        with pytest.raises(ke.errors.InputError, match="scenes=.* came, and a whole number from 1"):
+            ke.metrics.check("srg", scenes=scenes)

@@ -192,17 +192,44 @@ def test_what_was_measured_is_kept():
     [
         ({"methods": "grad_cm"}, "No method is named"),
         ({"methods": []}, r"methods=\[\] came"),
+        ({"methods": {}}, r"methods=\{\} came"),
+        ({"methods": {"a": ("gradcam", {"lyr": 2})}}, "gradcam takes no lyr="),
+        ({"methods": {"sobel": np.zeros((6, 20, 24, 1))}}, "'sobel' is the name of a baseline"),
+        ({"x": (X[i : i + 2] for i in (0, 2, 4))}, "can be read only once"),
         ({"metrics": ["sgr"]}, "No metric is named 'sgr'"),
         ({"metrics": []}, r"metrics=\[\] came"),
         ({"minutes": 0}, "minutes=0"),
         ({"methods": {"given": np.zeros((6, 3, 3, 1))}}, "Maps of shape"),
         ({"groups": [1, 2]}, "a group for each image"),
         ({"masks": np.zeros((6, 3, 3))}, "Masks of shape"),
+        ({"masks": np.zeros((6, 5, 20, 24))}, r"\(6, 20, 24, 1\), one for each image and unit"),
     ],
 )
 def test_bad_arguments_are_refused(given, match):
     with pytest.raises(ke.errors.ExplainError, match=match):
         str(evaluate(**given))
+
+
+def test_metrics_may_be_functions():
+    assert evaluate(["gradcam"], [ke.metrics.entropy, "gini"], baselines=False).metrics == ["entropy", "gini"]
+
+
+def test_more_metrics_can_follow_the_default_ones():
+    usual = evaluate(["gradcam"], "default", baselines=False).metrics
+    assert evaluate(["gradcam"], ["default", "gini"], baselines=False).metrics == [*usual, "gini"]
+
+
+def test_a_result_is_shown_as_its_table():
+    found = evaluate(["gradcam"], ["entropy"])
+    assert repr(found) == str(found)
+
+
+def test_few_images_conclude_nothing():
+    found = evaluate(x=X[:5], y=Y[:5])
+    assert "Fewer than six images, or groups of them, cannot tell any methods apart" in found.conclusion()
+    assert "know nothing" not in found.conclusion()
+    assert "Fewer than six" not in evaluate().conclusion()
+    assert "Fewer than six" in evaluate(groups=[0, 0, 1, 1, 2, 2]).conclusion()
 
 
 def test_baselines():

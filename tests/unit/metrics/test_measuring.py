@@ -30,9 +30,15 @@ def srg(x=X, y=Y, maps=MAPS, **params):
         ({"maps": MAPS[:3]}, r"\(3, 20, 24, 1\) came, and \(4, 20, 24, 1\)"),
         ({"maps": MAPS[:, ::2, ::2]}, "Resize maps first"),
         ({"maps": np.repeat(MAPS, 2, -1)}, r"and \(4, 20, 24, 1\) was expected"),
-        ({"maps": np.where(np.arange(4)[:, None, None, None] == 2, np.nan, MAPS)}, "the first is image 2"),
+        ({"maps": MAPS[..., 0]}, r"Add the axis of units first: maps\[..., None\]"),
+        ({"maps": np.repeat(np.moveaxis(MAPS, -1, 1), 3, 1)}, r"Add up the channels first: maps.sum\(1\)\[..., None\]"),
+        ({"maps": np.repeat(MAPS, 3, -1)}, r"If these are channels, add them up: maps.sum\(-1\)\[..., None\]"),
+        (
+            {"maps": np.where(np.arange(4)[:, None, None, None] == 2, np.nan, MAPS)},
+            "maps of 1 of 4 images .* the first is image 2",
+        ),
         ({"maps": None}, "None came, and maps"),
-        ({"maps": "gradcam"}, "maps .* were expected"),
+        ({"maps": "gradcam"}, "'gradcam' came, and maps .* were expected"),
         ({"fill": "median"}, "fill='median' came"),
         ({"quantity": "loss"}, "quantity='loss' came"),
         ({"steps_": 3}, "srg takes no steps_="),
@@ -45,6 +51,17 @@ def srg(x=X, y=Y, maps=MAPS, **params):
 def test_what_does_not_fit_is_refused_before_any_work(given, match):
     with pytest.raises(ke.errors.InputError, match=match):
         srg(**given)
+
+
+def test_what_a_metric_needs_is_named_and_told():
+    with pytest.raises(
+        ke.errors.InputError, match=r'explain=, not given here: explain= is the method .* explain="gradcam"'
+    ):
+        ke.metrics.mprt(model(), X, Y, MAPS)
+    with pytest.raises(ke.errors.InputError, match=r"masks=, not given here: masks= says where the object is"):
+        ke.metrics.mass_accuracy(maps=MAPS)
+    with pytest.raises(ke.errors.InputError, match=r"objects=, not given here: objects= is the pair"):
+        ke.evaluate(model(), X, Y, "gradcam", "single_deletion", verbose=0)
 
 
 def test_points_are_a_number_of_points():
@@ -112,8 +129,19 @@ def test_low_precision_moves_srg_by_little():
 
 def test_every_metric_says_what_it_is():
     for record in ke.metrics.list():
-        assert record.summary.endswith(".") and record.reference and record.cost, record.name
+        assert record.summary.endswith(".") and "  " not in record.summary and "\n" not in record.summary
+        assert record.reference and record.cost, record.name
         assert getattr(ke.metrics, record.name) is record.function
+
+
+def test_help_says_where_the_parameters_of_all_metrics_are():
+    for record in ke.metrics.list():
+        assert "help(ke.metrics)" in record.function.__doc__, record.name
+
+
+def test_what_is_printed_is_short():
+    found = repr(srg())
+    assert len(found) < 200 and found.startswith("Measured(srg: values (4, 1) from ") and "0 undefined" in found
 
 
 def test_masks_and_objects_are_halved_with_their_images():
