@@ -19,6 +19,7 @@ from keras_explainable.evaluation.budget import ROWS, Times, timed
 from keras_explainable.metrics.baselines import BASELINES
 
 CONTROLS = (*BASELINES, "oracle")
+PILOT = 4  # images that are timed
 
 
 @dataclasses.dataclass
@@ -92,8 +93,8 @@ def evaluated(subject: Subject, images: int, part: Part, **how: Any) -> Any:
 
 def times(subject: Subject, part: Part, methods: list[str], seed: int) -> Times:
     """The seconds for an image of each method at the least share of its repetitions, of each metric with
-    `TIMED` points, measured on the first batch."""
-    few = min(part.batch, len(subject.x))
+    `TIMED` points, measured on the first images."""
+    few = min(PILOT, len(subject.x))
     least = Setting(few, SHARES[-1], TIMED)
     columns = least.columns(part.columns) | {"": ("gini", {})}
     maps = {name: BASELINES[name](subject.x[:few], 1, 0, seed) for name in ROWS}
