@@ -114,6 +114,9 @@ def test_letters_grey_and_what_is_undefined(values):
     assert srg.mean[0] == pytest.approx(values[0, 0].mean())
     assert mass.mean[1] == pytest.approx(np.delete(values[1, 1], 3).mean())
     assert srg.beats.tolist() == [name in ("good", "oracle") for name in rows]
+    like = np.stack([values[0, 0], values[0, 0] - 0.001, values[0, 0] - 2, values[0, 0] + 1])
+    close = table.column(like, ["a", "surely worse", "uniform_noise", "oracle"], None, True, True)
+    assert close.letters[0] == close.letters[1] and close.mean[0] > close.mean[1]  # by less than what matters
     assert srg.letters[rows.index("oracle")] == "a" and srg.letters[0] == "b" and srg.letters[2] == ""
     assert "b" not in srg.letters[1] and set(srg.letters[1]) & set(srg.letters[rows.index("sobel")])
     text = table.markdown(found)

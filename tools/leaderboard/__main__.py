@@ -33,8 +33,8 @@ def main(given: list[str] | None = None) -> list[table.Table]:
     start = time.perf_counter()
     end = None if args.minutes is None else start + SPARE * 60 * args.minutes
     cache = measure.Cache(None if args.cache == Path() else args.cache)
+    lines = ["Values of earlier runs were kept."] if cache.values else []
     chosen = {name: part for name, part in parts(args.objects, args.data).items() if name in args.parts}
-    lines: list[str] = []
     if "photos" in chosen and not (args.data / "networks.py").exists():
         lines.append(f"No photos part: there are no networks and photos in {args.data}.")
         del chosen["photos"]
@@ -149,10 +149,11 @@ def page(
         f"{keras.backend.backend()}, OMP_NUM_THREADS={threads}, in {seconds / 60:.0f} minutes. The photos are not part "
         "of this project: these are numbers only.",
         "A row is a method with its default parameters. Means are over images, in brackets their 95 % intervals "
-        "(bootstrap over scenes or photos). Rows that share a letter cannot be told apart by the metric that orders "
-        "them; each pair is compared by itself. A value in italics is not better than that of each map that knows "
-        "nothing of the model. These maps, and the oracle, are in brackets. The oracle of the scenes is what the score "
-        "really loses without each object; that of the photos is the mask, where a map may rightly not be. "
+        "(bootstrap over scenes or photos). Rows share a letter unless one is better by the metric that orders them, by "
+        "more than 5 % of what lies between noise and the oracle; each pair is compared by itself. A value in italics is "
+        "not better than that of each map that knows nothing of the model. These maps, and the oracle, are in brackets. "
+        "The oracle of the scenes is what the score really loses without each object; that of the photos is the mask, "
+        "where a map may rightly not be. "
         "`mass_accuracy`, `class_selectivity` and `pointing_game` say how plausible a map is, not how faithful.",
         "## Do the metrics measure what they should?",
         f"`ke.metrics.check` on {SCENES} scenes of three objects. A metric ranks if it passes `oracle`, `chance` and "
