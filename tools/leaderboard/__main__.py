@@ -24,6 +24,15 @@ TRIED = ("gradcam", "layercam", "input_x_gradient")  # methods of each check
 SPARE = 0.9  # of the time: intervals and letters take the rest
 CHECKING = 0.2  # of the time: no check is begun after it
 FEW_POINTS = 6
+ABOUT = (
+    "A row is a method with its default parameters. Means are over images, in brackets their 95 % intervals "
+    "(bootstrap over scenes or photos). Rows share a letter unless one is better by the metric that orders them, by"
+    " more than 5 % of what lies between noise and the oracle; each pair is compared by itself. A value in italics "
+    "is not better than that of each map that knows nothing of the model. These maps, and the oracle, are in "
+    "brackets. The oracle of the scenes is what the score really loses without each object; that of the photos is "
+    "the mask, where a map may rightly not be. `mass_accuracy`, `class_selectivity` and `pointing_game` say how "
+    "plausible a map is, not how faithful."
+)
 DEAR = ("linear",)  # fills that take minutes to check
 
 
@@ -148,13 +157,7 @@ def page(
         f'Made by `make leaderboard ARGS="--seed {args.seed}{limit}"` with Keras {keras.__version__} on '
         f"{keras.backend.backend()}, OMP_NUM_THREADS={threads}, in {seconds / 60:.0f} minutes. The photos are not part "
         "of this project: these are numbers only.",
-        "A row is a method with its default parameters. Means are over images, in brackets their 95 % intervals "
-        "(bootstrap over scenes or photos). Rows share a letter unless one is better by the metric that orders them, by "
-        "more than 5 % of what lies between noise and the oracle; each pair is compared by itself. A value in italics is "
-        "not better than that of each map that knows nothing of the model. These maps, and the oracle, are in brackets. "
-        "The oracle of the scenes is what the score really loses without each object; that of the photos is the mask, "
-        "where a map may rightly not be. "
-        "`mass_accuracy`, `class_selectivity` and `pointing_game` say how plausible a map is, not how faithful.",
+        ABOUT,
         "## Do the metrics measure what they should?",
         f"`ke.metrics.check` on {SCENES} scenes of three objects. A metric ranks if it passes `oracle`, `chance` and "
         "`constant`; so few scenes may fail `halves` and `truth` by chance.",
