@@ -122,21 +122,29 @@ def measured(
         ((n, part, network) for part, of in chosen.items() for n, network in enumerate(of.networks)),
         key=lambda job: job[0],
     )
-    tables = []
+    tables: list[table.Table] = []
     for number, (_, name, network) in enumerate(jobs):
         began, part = time.perf_counter(), chosen[name]
-        if end is not None and number > 0 and began >= end:
+        found = None
+        key = json.dumps([network, part.metrics, args.minutes, args.objects, args.seed, keras.backend.backend()])
+        if end is None or began < end or not tables:
+            subject = part.networks[network](args.seed)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                what = measure.Chosen(measure.Setting(len(subject.x)))
+                if end is not None:
+                    left = end - time.perf_counter()
+                    share = left / (len(jobs) - number)
+                    what = cache.chosen(key) or measure.chosen(subject, part, methods, share, left, args.seed)
+                if what.fits or not tables:
+                    some = [method for method in methods if method not in what.dear]
+                    found = measure.values(subject, part, some, what.setting, args.seed, cache)
+                    cache.choose(key, what)
+        if found is None:
             lines.append(f"Cut: network {network} ({part.title}).")
-            continue
-        subject = part.networks[network](args.seed)
-        known_as = json.dumps([network, part.metrics, args.minutes, args.objects, args.seed, keras.backend.backend()])
-        seconds = None if end is None else (end - began) / (len(jobs) - number)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            setting, cuts = measure.chosen(subject, part, methods, seconds, known_as, args.seed, cache)
-            found = measure.values(subject, part, methods, setting, args.seed, cache)
-        say(f"{network} in {time.perf_counter() - began:.0f} s; cut: {', '.join(cuts) or 'nothing'}")
-        tables.append(table.table(part.title, network, found, checks, part.by, cuts))
+        else:
+            tables.append(table.table(part.title, network, found, checks, part.by, what.cuts))
+        say(f"{network} in {time.perf_counter() - began:.0f} s; {'left out' if found is None else tables[-1].said()}")
     return tables
 
 

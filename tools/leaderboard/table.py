@@ -95,6 +95,10 @@ class Table:
     cuts: list[str]
     left_out: dict[str, str]
 
+    def said(self) -> str:
+        """What was cut, in words."""
+        return f"Cut: {', '.join(self.cuts)}." if self.cuts else "Nothing was cut."
+
     def order(self) -> list[int]:
         """The rows, the best first by the metric that orders them; by the next one that ranks, if it does not rank."""
         by = self.columns[self.leading()].mean
@@ -148,7 +152,7 @@ def markdown(found: Table) -> str:
     if TRUTH in found.columns:
         said = ("" if name == TRUTH else f"{found.agreement(name):.2f}" for name in found.columns)
         lines.append([f"**agreement with {TRUTH}**", "", *said])
-    notes = [f"Cut: {', '.join(found.cuts)}." if found.cuts else "Nothing was cut."]
+    notes = [found.said()]
     notes += [
         f"{n}: {of.images} of {found.images} images have a value of all rows."
         for n, of in found.columns.items()
