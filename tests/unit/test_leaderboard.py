@@ -1,14 +1,13 @@
 """The leaderboard: what is cut to end in time, which metrics rank, and the values of `ke.evaluate`."""
 
 import csv
-import dataclasses
 import time
 
 import numpy as np
 import pytest
 from tools.leaderboard import __main__ as board
 from tools.leaderboard import measure, table
-from tools.leaderboard.budget import Setting, counts, cut, repetitions
+from tools.leaderboard.budget import Setting, counts, cut, repetitions, too_dear
 from tools.leaderboard.data import COLUMNS, Part, parts, scenes
 
 import keras_explainable as ke
@@ -37,7 +36,7 @@ def test_the_time_of_a_setting_is_arithmetic():
 
 def test_cuts_come_in_order_and_are_said():
     order = ["repetitions", "points", "fill 'linear'", "fill 'blur'", "images"]
-    found = [cut(TIMES, THREE, WHOLE, 48, seconds) for seconds in np.linspace(16000, 1, 200)]
+    found = [cut(TIMES, THREE, WHOLE, 48, seconds, 1e9) for seconds in np.linspace(16000, 1, 200)]
     assert found[0] == (WHOLE, [])
     seen = [[next(name for name in order if text.startswith(name)) for text in said] for _, said in found]
     assert all(names == order[: len(names)] for names in seen) and {len(names) for names in seen} == {0, 1, 2, 3, 4, 5}
@@ -47,8 +46,18 @@ def test_cuts_come_in_order_and_are_said():
         assert setting.seconds(TIMES, THREE) <= seconds or setting.images == 48
 
 
-def test_few_images_are_not_made_more():
-    assert cut(TIMES, THREE, Setting(20), 48, 1)[0].images == 20
+def test_fewer_images_where_there_is_no_time_for_the_least():
+    assert cut(TIMES, THREE, Setting(20), 48, 1, 1e9)[0].images == 20
+    each = Setting(1, 0.125, 10, ("linear", "blur")).seconds(TIMES, THREE)
+    assert cut(TIMES, THREE, WHOLE, 48, 1, 30.5 * each)[0].images == 30
+    assert cut(TIMES, THREE, WHOLE, 48, 1, 1)[0].images == 6
+
+
+def test_methods_that_take_too_long_are_known_by_their_cost():
+    """Ablation-CAM runs the model once for each channel. The others repeat less, at an eighth of the repetitions."""
+    methods = ["gradcam", "ablationcam", "scorecam", "rise"]
+    assert too_dear(methods, 1.0, 258.0) == [] and too_dear(methods, 1.0, 256.0) == ["ablationcam"]
+    assert too_dear(methods, 2.0, 1.0) == ["ablationcam"]
 
 
 def test_a_setting_gives_methods_and_metrics_their_parameters():
@@ -115,6 +124,9 @@ def test_letters_grey_and_what_is_undefined(values):
     assert srg.mean[0] == pytest.approx(values[0, 0].mean())
     assert mass.mean[1] == pytest.approx(np.delete(values[1, 1], 3).mean())
     assert srg.beats.tolist() == [name in ("good", "oracle") for name in rows]
+    like = np.stack([values[0, 0], values[0, 0] - 0.001, values[0, 0] - 2, values[0, 0] + 1])
+    close = table.column(like, ["a", "surely worse", "uniform_noise", "oracle"], None, True, True)
+    assert close.letters[0] == close.letters[1] and close.mean[0] > close.mean[1]  # by less than what matters
     assert srg.letters[rows.index("oracle")] == "a" and srg.letters[0] == "b" and srg.letters[2] == ""
     assert "b" not in srg.letters[1] and set(srg.letters[1]) & set(srg.letters[rows.index("sobel")])
     text = table.markdown(found)
@@ -156,7 +168,7 @@ METRICS = ["single_deletion", "srg", "mass_accuracy"]
 @pytest.fixture
 def tiny(monkeypatch):
     """One network with few images, metrics whose checks pass, and the methods that `ke.evaluate` is asked for."""
-    part = Part("Scenes", {"demo CNN": lambda seed: scenes(demo.load_model, seed, 6)}, METRICS, 3, 6, "single_deletion")
+    part = Part("Scenes", {"demo CNN": lambda seed: scenes(demo.load_model, seed, 9)}, METRICS, 3, 9, "single_deletion")
     monkeypatch.setattr(board, "parts", lambda *given: {"truth": part})
     monkeypatch.setattr(ke.metrics, "check", lambda name, *given, **own: all_pass(name))
     asked, evaluate = [], ke.evaluate
@@ -172,7 +184,7 @@ def test_values_are_those_of_evaluate_and_a_new_method_costs_one_row(tiny, tmp_p
     (found,) = board.main([*shared, "--methods", "gradcam", "input_x_gradient"])
     assert [(list(own["methods"]), own["baselines"]) for own in tiny[1:]] == [(["input_x_gradient"], False)]
 
-    data = demo.load_counterfactuals(2, 0, 3)
+    data = demo.load_counterfactuals(3, 0, 3)
     x, given = data.images[data.scene].astype("float32"), {"masks": data.masks, "objects": data.objects()}
     alone = ke.evaluate(
         demo.load_model(),
@@ -192,17 +204,19 @@ def test_values_are_those_of_evaluate_and_a_new_method_costs_one_row(tiny, tmp_p
     lines = list(csv.DictReader((tmp_path / "board.csv").open()))
     assert len(lines) == len(found.rows) * len(METRICS)
     page = capsys.readouterr().out
-    assert "### demo CNN, 6 images" in page and "| gradcam" in page and "agreement with single_deletion" in page
+    assert "### demo CNN, 9 images" in page and "| gradcam" in page and "agreement with single_deletion" in page
 
 
 @slow_compiled
 def test_in_little_time_what_is_cut_is_printed_and_kept(tiny, tmp_path, capsys):
-    given = ["--cache", str(tmp_path / "kept"), "--methods", "gradcam", "--minutes", "1e-6"]
+    given = ["--cache", str(tmp_path / "kept"), "--methods", "gradcam", "attention_rollout", "--minutes", "1e-6"]
     (found,) = board.main([*given, "--out", str(tmp_path / "board.md")])
-    assert found.images == 3 and "points of srg to 10" in (tmp_path / "board.md").read_text()
+    assert found.images == 6 and "points of srg to 10" in (tmp_path / "board.md").read_text()
     asked = len(tiny)
     (again,) = board.main(given)
-    assert len(tiny) == asked and dataclasses.asdict(again)["cuts"] == found.cuts
+    # What cannot explain the network is tried again, and nothing else.
+    assert [list(own["methods"]) for own in tiny[asked:]] == [["attention_rollout"]]
+    assert list(again.left_out) == list(found.left_out) == ["attention_rollout"] and again.cuts == found.cuts
     np.testing.assert_array_equal(again.columns["srg"].mean, found.columns["srg"].mean)
 
 

@@ -19,11 +19,20 @@ from keras_explainable.evaluation.check import Check, Checks
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "leaderboard.md"
-SCENES = 6  # of each check
+SCENES = 9  # of each check: with fewer than six that have a value, no check can tell
 TRIED = ("gradcam", "layercam", "input_x_gradient")  # methods of each check
 SPARE = 0.9  # of the time: intervals and letters take the rest
 CHECKING = 0.2  # of the time: no check is begun after it
 FEW_POINTS = 6
+ABOUT = (
+    "A row is a method with its default parameters. Means are over images, in brackets their 95 % intervals "
+    "(bootstrap over scenes or photos). Rows share a letter unless one is better by the metric that orders them, by"
+    " more than 5 % of what lies between noise and the oracle; each pair is compared by itself. A value in italics "
+    "is not better than that of each map that knows nothing of the model. These maps, and the oracle, are in "
+    "brackets. The oracle of the scenes is what the score really loses without each object; that of the photos is "
+    "the mask, where a map may rightly not be. `mass_accuracy`, `class_selectivity` and `pointing_game` say how "
+    "plausible a map is, not how faithful."
+)
 DEAR = ("linear",)  # fills that take minutes to check
 
 
@@ -33,8 +42,8 @@ def main(given: list[str] | None = None) -> list[table.Table]:
     start = time.perf_counter()
     end = None if args.minutes is None else start + SPARE * 60 * args.minutes
     cache = measure.Cache(None if args.cache == Path() else args.cache)
+    lines = ["Values of earlier runs were kept."] if cache.values else []
     chosen = {name: part for name, part in parts(args.objects, args.data).items() if name in args.parts}
-    lines: list[str] = []
     if "photos" in chosen and not (args.data / "networks.py").exists():
         lines.append(f"No photos part: there are no networks and photos in {args.data}.")
         del chosen["photos"]
@@ -113,21 +122,29 @@ def measured(
         ((n, part, network) for part, of in chosen.items() for n, network in enumerate(of.networks)),
         key=lambda job: job[0],
     )
-    tables = []
+    tables: list[table.Table] = []
     for number, (_, name, network) in enumerate(jobs):
         began, part = time.perf_counter(), chosen[name]
-        if end is not None and number > 0 and began >= end:
+        found = None
+        key = json.dumps([network, part.metrics, args.minutes, args.objects, args.seed, keras.backend.backend()])
+        if end is None or began < end or not tables:
+            subject = part.networks[network](args.seed)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                what = measure.Chosen(measure.Setting(len(subject.x)))
+                if end is not None:
+                    left = end - time.perf_counter()
+                    share = left / (len(jobs) - number)
+                    what = cache.chosen(key) or measure.chosen(subject, part, methods, share, left, args.seed)
+                if what.fits or not tables:
+                    some = [method for method in methods if method not in what.dear]
+                    found = measure.values(subject, part, some, what.setting, args.seed, cache)
+                    cache.choose(key, what)
+        if found is None:
             lines.append(f"Cut: network {network} ({part.title}).")
-            continue
-        subject = part.networks[network](args.seed)
-        known_as = json.dumps([network, part.metrics, args.minutes, args.objects, args.seed, keras.backend.backend()])
-        seconds = None if end is None else (end - began) / (len(jobs) - number)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            setting, cuts = measure.chosen(subject, part, methods, seconds, known_as, args.seed, cache)
-            found = measure.values(subject, part, methods, setting, args.seed, cache)
-        say(f"{network} in {time.perf_counter() - began:.0f} s; cut: {', '.join(cuts) or 'nothing'}")
-        tables.append(table.table(part.title, network, found, checks, part.by, cuts))
+        else:
+            tables.append(table.table(part.title, network, found, checks, part.by, what.cuts))
+        say(f"{network} in {time.perf_counter() - began:.0f} s; {'left out' if found is None else tables[-1].said()}")
     return tables
 
 
@@ -148,12 +165,7 @@ def page(
         f'Made by `make leaderboard ARGS="--seed {args.seed}{limit}"` with Keras {keras.__version__} on '
         f"{keras.backend.backend()}, OMP_NUM_THREADS={threads}, in {seconds / 60:.0f} minutes. The photos are not part "
         "of this project: these are numbers only.",
-        "A row is a method with its default parameters. Means are over images, in brackets their 95 % intervals "
-        "(bootstrap over scenes or photos). Rows that share a letter cannot be told apart by the metric that orders "
-        "them; each pair is compared by itself. A value in italics is not better than that of each map that knows "
-        "nothing of the model. These maps, and the oracle, are in brackets. The oracle of the scenes is what the score "
-        "really loses without each object; that of the photos is the mask, where a map may rightly not be. "
-        "`mass_accuracy`, `class_selectivity` and `pointing_game` say how plausible a map is, not how faithful.",
+        ABOUT,
         "## Do the metrics measure what they should?",
         f"`ke.metrics.check` on {SCENES} scenes of three objects. A metric ranks if it passes `oracle`, `chance` and "
         "`constant`; so few scenes may fail `halves` and `truth` by chance.",

@@ -14,6 +14,9 @@ SHARES = (1.0, 0.5, 0.25, 0.125)  # of the repetitions
 POINTS = (20, 15, 10)
 TIMED = 4  # points of the curves that are timed
 CHANNELS = 256  # of Score-CAM, where its own default is all of them
+CELLS = 49  # windows and segments of a method, where it states its passes by them
+MOST = 150
+FEWEST = 6  # images: fewer tell nothing
 FILLS = ("linear", "blur")  # in this order they are cut
 
 Columns = dict[str, tuple[str, dict[str, Any]]]
@@ -66,16 +69,19 @@ def counts(name: str) -> dict[str, int]:
     return {key: found[key].default or number for key, number in known.items() if key in found}
 
 
-def cut(times: Times, columns: Columns, whole: Setting, least: int, seconds: float) -> tuple[Setting, list[str]]:
+def cut(
+    times: Times, columns: Columns, whole: Setting, least: int, seconds: float, most: float
+) -> tuple[Setting, list[str]]:
     """The setting that takes at most so many seconds, and what was cut for it, in words and in this order: repetitions,
-    points of curves, fills, images down to `least`. It may take longer where nothing is left to cut."""
+    points of curves, fills, images. `least` images may take up to `most` seconds, and `FEWEST` are never cut."""
     setting, said = whole, []
     for setting in settings(columns, whole):
         if setting.seconds(times, columns) <= seconds:
             break
     else:
-        fit = int(seconds / (setting.seconds(times, columns) / setting.images))
-        setting = replace(setting, images=min(whole.images, max(fit, min(least, whole.images))))
+        each = setting.seconds(times, columns) / setting.images
+        fit = max(int(seconds / each), min(least, int(most / each)), FEWEST)
+        setting = replace(setting, images=min(whole.images, fit))
     if setting.share < whole.share:
         said.append(f"repetitions to {setting.share:.4g} of each method's default")
     if setting.points < whole.points:
@@ -84,6 +90,28 @@ def cut(times: Times, columns: Columns, whole: Setting, least: int, seconds: flo
     if setting.images < whole.images:
         said.append(f"images to {setting.images} of {whole.images}")
     return setting, said
+
+
+def too_dear(methods: list[str], forward: float, seconds: float) -> list[str]:
+    """The methods that take more than so many seconds for an image at the least share of their repetitions, by the
+    passes of the model that they state and the seconds of a forward pass. They are not even timed. A method of at most
+    `MOST` passes is never left out."""
+    few = {name: next(iter(repetitions(name, SHARES[-1]).values()), 1) for name in methods}
+    return [
+        name
+        for name in methods
+        if registry.METHODS[name].cost.passes(
+            forward=forward,
+            backward=forward,
+            n=few[name],
+            C=few[name] if "max_channels" in counts(name) else CHANNELS,
+            windows=CELLS,
+            segments=CELLS,
+            K=1,
+            R=1,
+        )
+        > max(seconds, MOST * forward)
+    ]
 
 
 def settings(columns: Columns, whole: Setting) -> Iterator[Setting]:

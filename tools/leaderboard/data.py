@@ -74,6 +74,7 @@ class Part:
     least: int  # images that are not cut
     batch: int
     by: str  # the metric that orders the rows
+    pilot: int = 4  # images that are timed
 
     @property
     def columns(self) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -146,5 +147,6 @@ def parts(objects: int = 200, folder: Path = SHARED) -> dict[str, Part]:
             least=12,
             batch=4,
             by="srg",
+            pilot=1,
         ),
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tools.leaderboard.budget import POINTS, SHARES, TIMED, Columns, Setting, cut
+from tools.leaderboard.budget import SHARES, TIMED, Columns, Setting, cut, too_dear
 from tools.leaderboard.data import Part, Subject, digest
 
 import keras_explainable as ke
@@ -19,6 +19,8 @@ from keras_explainable.evaluation.budget import ROWS, Times, timed
 from keras_explainable.metrics.baselines import BASELINES
 
 CONTROLS = (*BASELINES, "oracle")
+PILOT = 4  # images that are timed
+DEAR = 0.25  # of a network's time: what a method may take on the least images
 
 
 @dataclasses.dataclass
@@ -30,6 +32,23 @@ class Values:
     values: np.ndarray
     groups: np.ndarray | None
     left_out: dict[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """What is computed for a network.
+
+    Args:
+        setting: its repetitions, points, fills and images.
+        cuts: what was cut, in words.
+        dear: methods that are left out.
+        fits: whether there is enough time.
+    """
+
+    setting: Setting
+    cuts: list[str] = dataclasses.field(default_factory=list)
+    dear: list[str] = dataclasses.field(default_factory=list)
+    fits: bool = True
 
 
 class Cache:
@@ -54,22 +73,23 @@ class Cache:
             with (self.folder / "values.csv").open("a", newline="") as file:
                 csv.writer(file).writerows((*key, repr(value)) for key, value in values.items())
 
-    def choose(self, key: str, setting: Setting, said: list[str]) -> None:
-        """Keep the setting that was chosen, so that a method added later is measured like the others."""
-        self.keep(key, [dataclasses.asdict(setting), said])
-
     def keep(self, key: str, found: Any) -> None:
         """Keep what JSON can say."""
         self.settings[key] = found
         if self.folder is not None:
             (self.folder / "settings.json").write_text(json.dumps(self.settings, indent=1))
 
-    def chosen(self, key: str) -> tuple[Setting, list[str]] | None:
-        """The setting that was chosen, and what was cut."""
+    def choose(self, key: str, found: Chosen) -> None:
+        """Keep what was chosen, so that a method added later is measured like the others."""
+        self.keep(key, dataclasses.asdict(found))
+
+    def chosen(self, key: str) -> Chosen | None:
+        """What was chosen."""
         if key not in self.settings:
             return None
-        found, said = self.settings[key]
-        return Setting(**found | {"without": tuple(found["without"])}), said
+        known = self.settings[key]
+        setting = Setting(**known["setting"] | {"without": tuple(known["setting"]["without"])})
+        return Chosen(**known | {"setting": setting})
 
 
 def key(row: Any, column: Any, subject: str, seed: int) -> str:
@@ -92,8 +112,8 @@ def evaluated(subject: Subject, images: int, part: Part, **how: Any) -> Any:
 
 def times(subject: Subject, part: Part, methods: list[str], seed: int) -> Times:
     """The seconds for an image of each method at the least share of its repetitions, of each metric with
-    `TIMED` points, measured on the first batch."""
-    few = min(part.batch, len(subject.x))
+    `TIMED` points, measured on the first images."""
+    few = min(part.pilot, len(subject.x))
     least = Setting(few, SHARES[-1], TIMED)
     columns = least.columns(part.columns) | {"": ("gini", {})}
     maps = {name: BASELINES[name](subject.x[:few], 1, 0, seed) for name in ROWS}
@@ -149,19 +169,20 @@ def values(subject: Subject, part: Part, methods: list[str], setting: Setting, s
     return Values(there, columns, table, None if groups is None else groups[:number], left_out)
 
 
-def chosen(
-    subject: Subject, part: Part, methods: list[str], seconds: float | None, known_as: str, seed: int, cache: Cache
-) -> tuple[Setting, list[str]]:
-    """The setting of a network, and what is cut so that it takes so many seconds; nothing if they are None. It is that
-    of the last run with the same arguments, if there was one."""
-    whole = Setting(len(subject.x), points=POINTS[0])
-    if seconds is None:
-        return whole, []
-    found = cache.chosen(known_as)
-    if found is None:
-        begin = time.perf_counter()
-        taken = times(subject, part, methods, seed)
-        left = seconds - (time.perf_counter() - begin)
-        found = cut(taken, part.columns, whole, part.least, left)
-        cache.choose(known_as, *found)
-    return found
+def chosen(subject: Subject, part: Part, methods: list[str], share: float, left: float, seed: int) -> Chosen:
+    """What is computed for a network, so that it takes its share of the seconds that are left."""
+    begin = time.perf_counter()
+    dear = too_dear(methods, forward(subject), DEAR * share / part.least)
+    taken = times(subject, part, [name for name in methods if name not in dear], seed)
+    gone = time.perf_counter() - begin
+    setting, said = cut(taken, part.columns, Setting(len(subject.x)), part.least, share - gone, left - gone)
+    said += [f"methods that take long ({', '.join(dear)})"] if dear else []
+    return Chosen(setting, said, dear, setting.seconds(taken, part.columns) <= left - gone)
+
+
+def forward(subject: Subject) -> float:
+    """The seconds of a forward pass of an image."""
+    for _ in range(2):
+        start = time.perf_counter()
+        subject.model.predict(subject.x[:PILOT], verbose=0)
+    return (time.perf_counter() - start) / min(PILOT, len(subject.x))

@@ -13,6 +13,7 @@ from tools.leaderboard.data import TRUTH
 from tools.leaderboard.measure import CONTROLS, Values
 
 from keras_explainable.evaluation.check import CHECKS, Checks
+from keras_explainable.evaluation.evaluation import MATTERS
 from keras_explainable.metrics import statistics
 from keras_explainable.metrics.baselines import BASELINES
 from keras_explainable.metrics.ranks import spearman
@@ -27,7 +28,7 @@ class Column:
 
     Args:
         mean, low, high: (rows,), the mean over images and its 95 % interval.
-        letters: two rows share one if neither is better; "" if the metric does not rank.
+        letters: two rows share one unless one is better by what matters; "" if the metric does not rank.
         beats: (rows,), whether a row is better than each baseline but the oracle.
         images: on how many images all rows are defined.
         ranked: whether the metric ranks.
@@ -47,7 +48,7 @@ def column(values: np.ndarray, names: list[str], groups: Any, higher: bool, rank
 
     Images without a value of one row are left out for all rows. A row without a value on many images is left out
     itself. One row is better than another if the 95 % interval of the mean difference, on the same images, excludes 0;
-    with fewer than six groups, none is."""
+    with fewer than six groups, none is. What matters is 5 % of the difference between the oracle and noise."""
     there = np.isnan(values).mean(axis=1) <= UNDEFINED
     kept = ~np.isnan(values[there]).any(axis=0) if there.any() else np.zeros(values.shape[1], bool)
     mean, low, high = np.full((3, len(names)), np.nan)
@@ -61,7 +62,10 @@ def column(values: np.ndarray, names: list[str], groups: Any, higher: bool, rank
         better = better_than(some if higher else -some, of)
         found = np.flatnonzero(there)
         order = np.argsort(-mean[there] if higher else mean[there], kind="stable")
-        differ = (better | better.T)[np.ix_(order, order)]
+        ends = [mean[names.index(name)] for name in ("oracle", "uniform_noise") if name in names]
+        margin = MATTERS * abs(ends[0] - ends[1]) if len(ends) == 2 and not np.isnan(ends).any() else 0.0
+        apart = abs(mean[there][:, None] - mean[there]) > margin
+        differ = ((better | better.T) & apart)[np.ix_(order, order)]
         for row, letter in zip(found[order], statistics.letters(differ), strict=True):
             letters[row] = letter
         known = [n for n, row in enumerate(found) if names[row] in BASELINES]
@@ -90,6 +94,10 @@ class Table:
     images: int
     cuts: list[str]
     left_out: dict[str, str]
+
+    def said(self) -> str:
+        """What was cut, in words."""
+        return f"Cut: {', '.join(self.cuts)}." if self.cuts else "Nothing was cut."
 
     def order(self) -> list[int]:
         """The rows, the best first by the metric that orders them; by the next one that ranks, if it does not rank."""
@@ -144,7 +152,7 @@ def markdown(found: Table) -> str:
     if TRUTH in found.columns:
         said = ("" if name == TRUTH else f"{found.agreement(name):.2f}" for name in found.columns)
         lines.append([f"**agreement with {TRUTH}**", "", *said])
-    notes = [f"Cut: {', '.join(found.cuts)}." if found.cuts else "Nothing was cut."]
+    notes = [found.said()]
     notes += [
         f"{n}: {of.images} of {found.images} images have a value of all rows."
         for n, of in found.columns.items()

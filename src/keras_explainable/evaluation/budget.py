@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from keras_explainable.errors import ExplainError
 
 ROWS = ("uniform_noise", "smooth_noise")  # the maps that metrics are timed with
-LONG = 5.0  # seconds after which nothing is measured again
+LONG = 3.0  # seconds after which nothing is measured again
 
 Measure = Callable[[list[str], list[str]], dict[str, float]]
 
