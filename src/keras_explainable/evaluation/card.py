@@ -9,8 +9,6 @@ import numpy as np
 from keras_explainable.evaluation.check import Check
 from keras_explainable.viz import output, trust_card
 
-DECISIVE = ("model", "class")
-NO_BETTER = 0.5  # p above which a map is no better than the same map elsewhere in the image
 # By `tools/calibrate_trust.py --scenes 8`, on 12 objects, 18 methods and two networks.
 CALIBRATED = (
     "On scenes of which the truth is known, 41 of 41 supported maps were right (at least 93 %, with 95 % confidence), "
@@ -48,6 +46,7 @@ class Trust:
         map: (*S), raw.
         about: as in an explanation.
         label: the name of the unit, if it has one.
+        quick: whether the checks repeated less.
     """
 
     method: str
@@ -57,13 +56,13 @@ class Trust:
     map: np.ndarray = field(repr=False)
     about: dict[str, Any] = field(default_factory=dict, repr=False)
     label: str = ""
+    quick: bool = False
 
     @property
     def verdict(self) -> str:
-        """ "contradicted" if the map is no better than chance (p above .5), or does not depend on the model or not on
-        the class; "supported" if all checks that apply pass, chance among them; "undecided" otherwise."""
-        p = self.checks["chance"].value
-        if any(self.checks[name].passed is False for name in DECISIVE) or (p is not None and p > NO_BETTER):
+        """ "contradicted" if one of the checks contradicts the map; "supported" if all checks that apply pass, chance
+        among them; "undecided" otherwise."""
+        if any(check.contradicts for check in self.checks.values()):
             return "contradicted"
         judged = [check.passed for check in self.checks.values() if check.passed is not None]
         return "supported" if all(judged) and self.checks["chance"].passed else "undecided"
@@ -75,13 +74,19 @@ class Trust:
         why = f" It fails: {', '.join(failed)}." if failed else ""
         return f"The map of {self.method} for {self.label or f'unit {self.unit}'} is {self.verdict}.{why}"
 
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """What the checks cannot say."""
+        less = ("These checks repeated less (quick=True), and are less sure than the full ones.",) if self.quick else ()
+        return (*less, CALIBRATED, *CAVEATS)
+
     def text(self) -> str:
         """The card as text."""
         width = max(map(len, QUESTIONS.values()))
         lines = [
             f"  {QUESTIONS[n]:<{width}}  {ANSWERS[c.passed]:<3}  {_sentence(c.said)}" for n, c in self.checks.items()
         ]
-        return "\n".join([self.lead, *lines, *(f"* {caveat}" for caveat in (CALIBRATED, *CAVEATS))])
+        return "\n".join([self.lead, *lines, *(f"* {caveat}" for caveat in self.caveats)])
 
     def __str__(self) -> str:
         return self.text()
@@ -100,7 +105,7 @@ class Trust:
 
     def _parts(self) -> tuple:
         rows = [trust_card.Row(QUESTIONS[n], check.passed, _sentence(check.said)) for n, check in self.checks.items()]
-        return self.lead, self.verdict, rows, (CALIBRATED, *CAVEATS), self.image, self.map
+        return self.lead, self.verdict, rows, self.caveats, self.image, self.map
 
 
 def _sentence(text: str) -> str:

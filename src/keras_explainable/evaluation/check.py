@@ -34,12 +34,14 @@ PERMUTED = ("gradcam", "layercam", "input_x_gradient")
 
 @dataclass(frozen=True)
 class Check:
-    """One check: whether it passed (None if it does not apply), what was found in words, and the number it is about."""
+    """One check: whether it passed (None if it does not apply), what was found in words, the number that this is about,
+    and, for a map, whether it contradicts the map."""
 
     name: str
     passed: bool | None
     said: str
     value: float | None = None
+    contradicts: bool = False
 
     def __str__(self) -> str:
         return f"{ {True: 'passed', False: 'FAILED', None: 'not applicable'}[self.passed] }: {self.said}"

@@ -6,6 +6,8 @@ import pytest
 from keras import ops
 
 import keras_explainable as ke
+from keras_explainable.evaluation.card import Trust
+from keras_explainable.evaluation.check import Check
 from keras_explainable.evaluation.trust import cells, moved, smoothed
 from support.compare import as_numpy
 from support.left_as_found import same, state
@@ -117,6 +119,23 @@ def test_completeness_is_what_the_method_reports(scene):
     assert found.checks["completeness"].passed == (gap < 0.05)
 
 
+def card_of(**changed):
+    """A card whose checks all pass, but for those that are changed."""
+    names = ("prediction", "chance", "model", "class", "noise", "agreement", "completeness", "edges")
+    checks = {name: Check(name, True, "so") for name in names} | {n: Check(n, *given) for n, given in changed.items()}
+    return Trust("gradcam", 1, checks, np.zeros((4, 4, 3)), np.zeros((4, 4)))
+
+
+def test_the_verdict_follows_from_the_checks():
+    assert card_of(completeness=(None, "no promise")).verdict == "supported"
+    assert card_of(chance=(False, "p = .2", 0.2, False)).verdict == "undecided"
+    assert card_of(chance=(False, "p = .7", 0.7, True)).verdict == "contradicted"
+    assert card_of(chance=(None, "none")).verdict == "undecided"
+    near = card_of(**{"class": (False, "near", 0.97, False)})
+    assert near.verdict == "undecided" and near.lead.endswith("is undecided. It fails: depends on the class.")
+    assert card_of(edges=(False, "edges", 0.9)).verdict == "undecided"
+
+
 def test_a_black_box_has_no_weights():
     """A function that counts what is bright in two parts of the image."""
 
@@ -134,7 +153,7 @@ def test_a_black_box_has_no_weights():
 def test_the_card_as_text_and_as_pages(card, tmp_path):
     text = card.text()
     assert text.startswith(f"The map of gradcam for unit {card.unit} is supported.")
-    assert text.count("\n* ") == 6 and str(card) == text
+    assert text.count("\n* ") == 7 and "quick=True" in text and str(card) == text
     page = card.to_html(tmp_path / "card.html").read_text("utf-8")
     assert "script-src 'sha256-" in page and page.count('class="pass"') == 6
     part = card._repr_html_()
