@@ -35,7 +35,7 @@ def ignorant(name):
     def method(model, inputs, indices, score=None):
         scores, _ = ke.methods.gradient.gradients(model, inputs, indices, score)
         images = ops.convert_to_numpy(inputs)
-        return scores, ops.convert_to_tensor(BASELINES[name](images, 1, 0, 0))
+        return scores, ops.convert_to_tensor(BASELINES[name](images, indices.shape[1], 0, 0))
 
     method.__name__ = name
     return method

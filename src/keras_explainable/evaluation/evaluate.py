@@ -1,6 +1,7 @@
 """`evaluate`: the values of metrics for the maps of several methods on the same images."""
 
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ from keras_explainable.evaluation.budget import ROWS, timed
 from keras_explainable.evaluation.evaluation import Evaluation
 from keras_explainable.evaluation.selection import Applied, Chosen, chosen_methods, chosen_metrics
 from keras_explainable.explaining.arguments import check_seed
+from keras_explainable.explaining.blame import outside
 from keras_explainable.explaining.checks import open_batches, recorded
 from keras_explainable.explaining.explain import Explaining
 from keras_explainable.explaining.frugal import unit_numbers
@@ -297,4 +299,10 @@ def _affordable(run: _Run, rows: dict[str, Chosen], wanted: dict[str, Applied], 
     times = timed(measure, rows, wanted, few)
     run.kept.clear()
     left = seconds - (time.perf_counter() - begin)
-    return int(min(len(run.x), max(few, left / times.image)))
+    if left < times.image:
+        warnings.warn(
+            f"minutes={seconds / 60:g} is too short: a single image takes about {times.image / 60:.2g} minutes by "
+            "these methods and metrics, and is measured all the same. Give more minutes, or fewer methods.",
+            stacklevel=outside(),
+        )
+    return int(min(len(run.x), max(1, left / times.image)))

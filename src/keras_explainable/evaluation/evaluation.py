@@ -258,7 +258,8 @@ class Evaluation:
         notes = [SHARED] if len(self._ours()) > 1 and any(map(self._better, self.metrics)) else []
         notes += [f"{m}: {n} images without a value" for m in self.metrics if (n := self.undefined(m))]
         notes += [f"Left out: {name} ({why})" for name, why in self.about.get("left_out", {}).items()]
-        return notes + ([f"Cut to {self.about['images']} images by minutes=."] if "images" in self.about else [])
+        cut = self.about.get("images")
+        return notes + ([f"Cut to {cut} image{'s' if cut > 1 else ''} by minutes=."] if cut else [])
 
     def __str__(self) -> str:
         rows = self.rows()

@@ -33,7 +33,7 @@ def fixed(values):
     def method(model, inputs, indices, score=None):
         scores, _ = ke.methods.gradient.gradients(model, inputs, indices, score)
         return scores, ops.convert_to_tensor(
-            np.broadcast_to(values[None, ..., None], (len(inputs), *values.shape, 1)).astype("float32")
+            np.broadcast_to(values[None, ..., None], (len(inputs), *values.shape, indices.shape[1])).astype("float32")
         )
 
     return method
