@@ -21,8 +21,12 @@ SKIPPED = {"name": "torch", "skip_reason": "not found"}
     ],
 )
 def test_what_was_not_looked_up_is_said(monkeypatch, capsys, found, status, words):
-    answer = subprocess.CompletedProcess([], 0, json.dumps({"dependencies": found}), "")
-    monkeypatch.setattr(subprocess, "run", lambda *a, **k: answer)
+    parts = iter([found])  # the first of several runs finds these, and others nothing
+
+    def answer(*_, **__):
+        return subprocess.CompletedProcess([], 0, json.dumps({"dependencies": next(parts, [])}), "")
+
+    monkeypatch.setattr(subprocess, "run", answer)
     assert runpy.run_path(str(AUDIT))["main"]() == status
     said = capsys.readouterr().out
     assert words in said
