@@ -17,7 +17,7 @@ if keras.backend.backend() != "torch":
 import torch
 
 import keras_explainable as ke
-from keras_explainable.metrics import fill
+from keras_explainable.masking import fill
 from support import torch_models
 from support.compare import close
 

@@ -108,7 +108,7 @@ def test_the_seed_is_also_of_the_noise(method):
     assert not np.allclose(one, other)
 
 
-@pytest.mark.parametrize("baseline", ["linear", "noise", dimmed], ids=str)
+@pytest.mark.parametrize("baseline", ["linear", "noise", pytest.param(dimmed, id="function")])
 def test_maps_do_not_depend_on_how_many_are_evaluated_together(baseline, x):
     params = {"repetitions": 5, "segments": 3, "baseline": baseline}
     whole = raw("lime", keras_models.build("functional"), x, 1, **params)
