@@ -6,8 +6,6 @@ if their number is a multiple of 10 and no values are equal. Its value is half t
 ours the area between the curves. Its drop in confidence is absolute, and ours relative to the image's own score.
 """
 
-import functools
-
 import keras
 import numpy as np
 import pytest
@@ -56,7 +54,7 @@ def test_linear_fill(peer, share):
 
 
 def test_road(peer, monkeypatch):
-    monkeypatch.setattr(fill, "Linear", functools.partial(fill.Linear, EXACT))
+    monkeypatch.setattr(fill, "STEPS", EXACT)
     module, x = torch_models.drawn(torch_models.Plain()), torch.from_numpy(torch_models.images(size=SIZE))
     targets = [softmax(unit) for unit in UNITS]
     expected = peer.ROADCombined()(x, MAPS, targets, module)
