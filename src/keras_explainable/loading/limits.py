@@ -117,9 +117,13 @@ def _shapes_within(most: int) -> AbstractContextManager:
     """A scope in which layers are computed on at most this many values to find shapes. Only PyTorch computes them."""
     if keras.backend.backend() != "torch":
         return nullcontext()
-    from keras_explainable.loading import torch_files
+    from keras_explainable.backend.shapes_torch import ShapesWithin
 
-    return torch_files.ShapesWithin(most)
+    return ShapesWithin(most, _computed_for_shape)
+
+
+def _computed_for_shape(values: int) -> Refused:
+    return too_much(f"a layer that is computed on {values:,} values only to find the shape of its output")
 
 
 def _check_signals(model: Any) -> None:

@@ -1,19 +1,14 @@
-"""Load PyTorch files that hold a whole model without unpickling them: TorchScript files and `torch.export` archives.
+"""Load PyTorch files that hold a whole model without unpickling them: TorchScript files and `torch.export` archives."""
 
-Also limit what Keras computes on PyTorch while it only looks for shapes."""
-
-import math
 import os
 import threading
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
 from keras_explainable import versions
 from keras_explainable.errors import ModelFileError
@@ -129,37 +124,3 @@ def _weights_only() -> Iterator[None]:
             del os.environ[name]
             if before is not None:
                 os.environ[name] = before
-
-
-class ShapesWithin(TorchFunctionMode):
-    """A scope in which no layer is computed on more than `most` values only to find the shape of its output.
-
-    Keras does that, with 83 images of ones, if PyTorch does not find the shape without values.
-
-    Raises:
-        Refused: a layer would be computed on more values, or `repeat` would make more.
-    """
-
-    def __init__(self, most: int) -> None:
-        super().__init__()
-        self.most = most
-        self.refused: configs.Refused | None = None
-
-    def __exit__(self, *raised: Any) -> None:
-        super().__exit__(*raised)
-        if self.refused:  # Keras raises another error in its place
-            raise self.refused from None
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call a function of PyTorch, unless it takes or makes too many values."""
-        kwargs = kwargs or {}
-        values = max((one.numel() for one in args if isinstance(one, torch.Tensor) and not one.is_meta), default=0)
-        if func is torch.ones and torch.device(kwargs.get("device") or "cpu").type != "meta":
-            values = math.prod(kwargs.get("size", ()))
-        elif func is torch.repeat_interleave:
-            values *= int(torch.as_tensor(args[1]).max())
-        if values > self.most:
-            found = f"a layer that is computed on {values:,} values only to find the shape of its output"
-            self.refused = configs.too_much(found)
-            raise self.refused
-        return func(*args, **kwargs)
