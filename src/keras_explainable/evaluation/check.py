@@ -204,7 +204,7 @@ def _oracle(found: Evaluation, record: Record, rows: list[str]) -> tuple[bool, s
 
 
 def _chance(found: Evaluation, record: Record, rows: list[str]) -> tuple[bool | None, str]:
-    chance = 0.0 if found.applied[record.name].params.get("corrected") else _number(record.chance)
+    chance = 0.0 if found.applied[record.name].params.get("corrected") else record.chance_level
     if chance is None:
         return None, f"chance is {record.chance}"
     values, groups = _table(found, record.name, ["uniform_noise"])
@@ -287,13 +287,6 @@ def _clearly(compared: Comparison) -> bool:
 
 def _sign(record: Record) -> int:
     return 1 if record.better == "higher" else -1
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
 
 
 def _values(found: Evaluation, record: Record, name: str) -> np.ndarray:

@@ -117,10 +117,8 @@ class Evaluation:
     def chance(self, metric: str) -> float | None:
         """What random maps reach: as the metric states it; else the mean of "uniform_noise"; None if that was not
         measured."""
-        try:
-            return float(self.applied[metric].record.chance)
-        except ValueError:
-            return self._mean("uniform_noise", metric)
+        level = self.applied[metric].record.chance_level
+        return self._mean("uniform_noise", metric) if level is None else level
 
     def oracle(self, metric: str) -> float | None:
         """What the oracle reaches on average; None if it was not measured."""

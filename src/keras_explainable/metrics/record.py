@@ -36,6 +36,14 @@ class Record:
         """The first sentence of the docstring."""
         return " ".join((self.function.__doc__ or "").strip().split("\n\n")[0].split())
 
+    @property
+    def chance_level(self) -> float | None:
+        """`chance` as a number; None if it is in words."""
+        try:
+            return float(self.chance)
+        except ValueError:
+            return None
+
 
 METRICS: dict[str, Record] = {}
 
