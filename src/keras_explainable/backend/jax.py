@@ -2,7 +2,7 @@
 signal."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 import jax
 import jax.numpy as jnp
@@ -66,7 +66,7 @@ def _perturb(value, offset, arrive: Callable):
     return perturbed(value, offset)
 
 
-def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:
+def jacobian(run: Callable, x, at: list, reduce: Callable, keep: Container) -> tuple:
     offsets: dict = {}
     reached: set = set()
 
@@ -100,8 +100,8 @@ def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:
         stacked = jax.vmap(column)(basis)
     else:
         stacked = jax.lax.map(column, basis, batch_size=AT_ONCE)
-    columns = {key: jnp.moveaxis(g, 0, 1) for key, g in stacked.items()}
-    return scores, values if keep else {}, columns, reached
+    columns = jax.tree.map(lambda g: jnp.moveaxis(g, 0, 1), stacked)
+    return scores, {key: value for key, value in values.items() if key in keep}, columns, reached
 
 
 def evaluate(run: Callable, x) -> tuple:

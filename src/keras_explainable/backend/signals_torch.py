@@ -1,6 +1,6 @@
 """The signals of one forward pass on PyTorch, tapped so that their gradients can be taken column by column."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 import torch
 
@@ -8,7 +8,7 @@ import torch
 class Signals:
     """The tapped signals of one forward pass, and the reduced gradients that arrive at them."""
 
-    def __init__(self, at: list, reduce: Callable, keep: bool) -> None:
+    def __init__(self, at: list, reduce: Callable, keep: Container) -> None:
         self.at, self.reduce, self.keep = at, reduce, keep
         self.values: dict = {}
         self.zeros: dict = {}  # by key: zeros like the signal, in no memory
@@ -21,17 +21,18 @@ class Signals:
         if key not in self.at or not value.is_floating_point():
             return value
         torch.set_grad_enabled(True)  # from here on; `no_grad` in `jacobian` ends it
+        keep = key in self.keep
         shared = key.link == "input"  # other layers may take it too, or change it in place
         if value.requires_grad and _follows(value.grad_fn, self.nodes):
             # Later layers may work in place: a hook sees the gradient of the value before that, but not on a view.
-            seen = value.clone() if self.keep or shared or value._is_view() else value
+            seen = value.clone() if keep or shared or value._is_view() else value
             seen.register_hook(_arrival(key, self.reduce, self.values, self.arrived))
         else:  # no tapped signal comes before it (it may still depend on trainable weights): the graph begins here
-            self.leaves[key] = (value.detach().clone() if self.keep else value.detach()).requires_grad_()
+            self.leaves[key] = (value.detach().clone() if keep else value.detach()).requires_grad_()
             seen = self.leaves[key].clone()
         self.nodes.add(seen.grad_fn)
         self.zeros[key] = torch.zeros((), device=value.device).expand(value.shape)
-        if self.keep:
+        if keep:
             self.values[key] = value.detach().clone() if shared else value.detach()
         return seen
 

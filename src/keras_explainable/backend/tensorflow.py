@@ -1,7 +1,7 @@
 """The backend for TensorFlow: a tape that watches the signals and nothing else."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from contextvars import ContextVar
 
 import numpy as np
@@ -77,7 +77,7 @@ def _no_gradient(operation, *grads):
     return [None] * len(operation.inputs)
 
 
-def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:
+def jacobian(run: Callable, x, at: list, reduce: Callable, keep: Container) -> tuple:
     values: dict = {}
     with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
 
@@ -103,13 +103,14 @@ def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:
     units, before = scores.shape[-1], _operations()
     first = column(0)
     if units is not None and (units <= UNROLLED or units * (_operations() - before) <= OPERATIONS):
-        columns = [tf.stack(parts, axis=1) for parts in zip(first, *map(column, range(1, units)), strict=True)]
+        rest = map(column, range(1, units))
+        columns = tf.nest.map_structure(lambda *parts: tf.stack(parts, axis=1), first, *rest)
     else:
-        stacked = tf.map_fn(
-            column, tf.range(tf.shape(scores)[-1]), fn_output_signature=[tf.float32] * len(keys), parallel_iterations=1
-        )
-        columns = [tf.einsum("kb...->bk...", part) for part in stacked]
-    return scores, values if keep else {}, dict(zip(keys, columns, strict=True)), reached
+        kinds = tf.nest.map_structure(lambda _: tf.float32, first)
+        stacked = tf.map_fn(column, tf.range(tf.shape(scores)[-1]), fn_output_signature=kinds, parallel_iterations=1)
+        columns = tf.nest.map_structure(functools.partial(tf.einsum, "kb...->bk..."), stacked)
+    kept = {key: value for key, value in values.items() if key in keep}
+    return scores, kept, dict(zip(keys, columns, strict=True)), reached
 
 
 def _operations() -> int:

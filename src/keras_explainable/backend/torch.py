@@ -1,7 +1,7 @@
 """The backend for PyTorch. Nothing is recorded before the first signal, and gradients are reduced as they arrive."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 import keras
 import numpy as np
@@ -25,7 +25,7 @@ def compile(step: Callable, variables: Callable, jit_compile: bool | None, sprea
     return run
 
 
-def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:
+def jacobian(run: Callable, x, at: list, reduce: Callable, keep: Container) -> tuple:
     signals = Signals(at, reduce, keep)
     with torch.inference_mode(False), torch.no_grad():
         scores = run(x.clone() if x.is_inference() else x, signals.tap)
@@ -36,6 +36,8 @@ def jacobian(run: Callable, x, at: list, reduce: Callable, keep: bool) -> tuple:
 
 
 def _stacked(columns: list):
+    if isinstance(columns[0], tuple):
+        return tuple(map(_stacked, zip(*columns, strict=True)))
     return torch.stack(columns, dim=1) if len(columns) > 1 else columns[0][:, None]  # no copy of large signals
 
 

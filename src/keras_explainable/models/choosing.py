@@ -298,7 +298,7 @@ def _of_mixture(view: Any, at: Sequence[Point], reduce: Callable) -> dict[Point,
         scores = run(x, tap)
         return ops.sum(scores * ops.cos(1.0 + ops.arange(scores.shape[-1], dtype="float32")), -1, keepdims=True)
 
-    gradients, with_gradient = backend.jacobian(mixture, view.inputs, [*at], lambda p, g, _: reduce(p, g), False)[2:]
+    gradients, with_gradient = backend.jacobian(mixture, view.inputs, [*at], lambda p, g, _: reduce(p, g), ())[2:]
     return gradients if with_gradient else {}
 
 

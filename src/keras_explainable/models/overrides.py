@@ -36,6 +36,12 @@ class Overrides:
         self.seen = frozenset(point for rule in rules if "inputs" in rule.keeps for point in rule.of)
         self.points = self.sources | self.rules.keys() | {rule.again for rule in rules if rule.again}
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Overrides) and self.rules == other.rules
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self.rules))
+
     def start(self) -> Callable[[Point, Any], Any]:
         """A tap for one run that applies the rules."""
         kept: dict[Point, Any] = {}

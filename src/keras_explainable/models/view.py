@@ -25,8 +25,10 @@ from keras_explainable.models.contract import Adapter
 from keras_explainable.models.front import front, placed
 from keras_explainable.models.operations import Step, steps
 from keras_explainable.models.overrides import Overrides
+from keras_explainable.models.passes import Pass
 from keras_explainable.models.score import Score, chooses, chosen_of
 from keras_explainable.models.scored import Scored
+from keras_explainable.models.sharing import Answers, ask
 from keras_explainable.models.signal_layout import readings_of
 from keras_explainable.models.trace import INPUT, Point
 
@@ -49,6 +51,7 @@ class View(Scored):
     ) -> None:
         self.model = model  # as the user gave it, for methods that take a model
         self.user_score = score  # the score as the user gave it
+        self.answers: Answers | None = None  # of passes that are shared with other methods
         images = adapter.images(inputs)
         self.rank = len(images.shape) - 2
         if self.rank < 1:
@@ -142,8 +145,14 @@ class View(Scored):
         shape = tuple(inputs.shape[1:])
         if None in shape or shape != tuple(self.inputs.shape[1:]):
             return View(self.adapter, inputs, indices, self.user_score, self.model)
-        other = copy.copy(self)
+        other = self.sharing(None)
         other.inputs, other.indices = self.adapter.images(inputs), indices
+        return other
+
+    def sharing(self, answers: Answers | None) -> "View":
+        """The same view for one of several methods, which gets its passes from `answers` (see `sharing`)."""
+        other = copy.copy(self)
+        other.answers = answers
         return other
 
     def unit_count(self) -> int:
@@ -164,18 +173,14 @@ class View(Scored):
         result is kept instead. If `keep` is false, no signals are returned. `overrides` replaces gradients by rules."""
 
         whole = set(at).difference(p for p in at if signal_layout.parts(self.trace, p, at))
-
         readings = readings_of(at)
 
-        def last(point, gradient, _):
+        def column(point, gradient, _):
             gradient = signal_layout.channels_last(self, point, gradient, readings)
             return gradient if reduce is None or point not in whole else reduce(point, gradient)
 
-        every = [q for p in at for q in signal_layout.parts(self.trace, p, at) or (p,)]
-        run = self.runner(every, overrides=overrides)
-        scores, values, gradients, with_gradient = backend.jacobian(run, self.inputs, every, last, keep)
-        reached.check_seen(self, every, gradients)
-        reached.check_reached(self, every, with_gradient)
+        same = ("gradient", *readings.items()) if reduce is None else None
+        scores, values, gradients = ask(self, Pass(self._every(at), column, keep, overrides, same))
         seen = signal_layout.signals(self, at, values) if keep else {}
         found = signal_layout.joined(self.trace, at, gradients, 2)
         for point in set(at) - whole if reduce is not None else ():
@@ -194,9 +199,7 @@ class View(Scored):
                 return combine(*(signal_layout.as_float(self, point, v, readings) for v in (gradient, value)))
             return ops.sum(ops.reshape(gradient * ops.cast(value, "float32"), (self.batch, -1)), axis=-1)
 
-        scores, _, products, with_gradient = backend.jacobian(self.runner(at), self.inputs, list(at), inner, True)
-        reached.check_seen(self, at, products)
-        reached.check_reached(self, at, with_gradient)
+        scores, _, products = ask(self, Pass(tuple(at), inner))
         return scores, products
 
     def evaluate(self, at: Sequence[Point] = (), inputs: Any = None, replace: dict | None = None) -> tuple:
@@ -205,10 +208,17 @@ class View(Scored):
         `replace` {point: function} runs the model with `function(signal)` (B, *S', C) in place of these signals."""
         if any(signal_layout.parts(self.trace, p, ()) for p in replace or ()):
             raise LayerError("Each frame runs in a call of its own, so a signal of all frames cannot be replaced.")
-        every = [q for p in at for q in signal_layout.parts(self.trace, p, at) or (p,)]
-        scores, values = backend.evaluate(self.runner(every, replace), self.inputs if inputs is None else inputs)
-        reached.check_seen(self, every, values)
+        every = self._every(at)
+        if inputs is None and not replace:
+            scores, values, _ = ask(self, Pass(every))
+        else:
+            scores, values = backend.evaluate(self.runner(every, replace), self.inputs if inputs is None else inputs)
+            reached.check_seen(self, every, values)
         return scores, signal_layout.signals(self, at, values)
+
+    def _every(self, at: Sequence[Point]) -> tuple[Point, ...]:
+        """The points, with those of all frames in the place of one that stands for them."""
+        return tuple(q for p in at for q in signal_layout.parts(self.trace, p, at) or (p,))
 
     def steps(self, stop: Point | None = None) -> tuple[Step, ...]:
         """The calls between the images, or the signal at `stop`, and the scores (see `operations.steps`)."""

@@ -68,7 +68,7 @@ def _gradients_at(view: Any, point: Point, mixtures: Any) -> Any:
         values = as_float(view, point, seen[point], readings_of([point])) * mixtures
         return ops.sum(ops.reshape(values, (view.inputs.shape[0], -1)), axis=-1, keepdims=True)
 
-    return backend.jacobian(run, view.inputs, [INPUT], lambda p, g, _: channels_last(view, p, g), False)[2][INPUT][:, 0]
+    return backend.jacobian(run, view.inputs, [INPUT], lambda p, g, _: channels_last(view, p, g), ())[2][INPUT][:, 0]
 
 
 def probe(view: Any, number: int) -> Any:

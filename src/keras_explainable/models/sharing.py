@@ -1,0 +1,93 @@
+"""Several methods on one view: what more than one of them needs is computed once.
+
+A method does not know of the others. It asks its view for something, such as a pass of the model (`ask`). `together`
+calls every method until it asks, computes what they ask for, and calls them again with the answers, until all of them
+have returned. What a method computes between two of its questions is computed again, and should be little.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Protocol
+
+from keras_explainable import backend
+
+
+class Request(Protocol):
+    """What a method asks a view for."""
+
+    @property
+    def group(self) -> Hashable:
+        """Equal for requests that are answered together."""
+
+    def answers(self, view: Any, requests: Sequence) -> list:
+        """The answer to each request of a group, of which this is one. An answer may be an exception to raise."""
+
+
+class Answers:
+    """The answers that a method got so far, in the order in which it asks."""
+
+    def __init__(self, known: Sequence) -> None:
+        self.left = list(reversed(known))
+
+    def next(self, request: Request) -> Any:
+        if not self.left:
+            raise Asked(request)
+        return self.left.pop()
+
+
+class Asked(BaseException):
+    """Raised where a method asks for what is not known yet. Not an `Exception`, which a method may handle."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+
+
+def ask(view: Any, request: Request) -> Any:
+    """The answer to a request: computed now, or with others if the view is shared."""
+    answer = request.answers(view, [request])[0] if view.answers is None else view.answers.next(request)
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def together(view: Any, calls: Sequence[Callable[[Any], Any]]) -> list:
+    """What each of several functions of a view returns, or the exception that it raises.
+
+    Raises:
+        Exception: the device has too little memory.
+    """
+    known: list[list] = [[] for _ in calls]
+    results: list = [None] * len(calls)
+    waiting = list(range(len(calls)))
+    while waiting:
+        groups: dict[Hashable, list[tuple[int, Request]]] = {}
+        for i in waiting:
+            try:
+                results[i] = calls[i](view.sharing(Answers(known[i])))
+            except Asked as asked:
+                groups.setdefault(asked.request.group, []).append((i, asked.request))
+            except Exception as error:
+                results[i] = _kept(error)
+        for group in groups.values():
+            for (i, _), answer in zip(group, _answers(view, [request for _, request in group]), strict=True):
+                known[i].append(answer)
+        waiting = [i for group in groups.values() for i, _ in group]
+    return results
+
+
+def _answers(view: Any, requests: Sequence[Request]) -> list:
+    """The answer to each request of a group. If that fails, each is computed by itself, to see which one fails."""
+    try:
+        return requests[0].answers(view, requests)
+    except Exception as error:
+        if len(requests) == 1:
+            return [_kept(error)]
+        if backend.is_out_of_memory(error):
+            raise
+    return [answer for request in requests for answer in _answers(view, [request])]
+
+
+def _kept(error: Exception) -> Exception:
+    """An exception to raise later. Raised now if the device has too little memory."""
+    if backend.is_out_of_memory(error):
+        raise error
+    return error
