@@ -35,7 +35,7 @@ def jacobian(run: Callable, x, at: list, reduce: Callable, keep: Container) -> t
         return scores.detach(), signals.values, gradients, signals.reached
 
 
-def _stacked(columns: list):
+def _stacked(columns):
     if isinstance(columns[0], tuple):
         return tuple(map(_stacked, zip(*columns, strict=True)))
     return torch.stack(columns, dim=1) if len(columns) > 1 else columns[0][:, None]  # no copy of large signals

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
 from keras import ops
 
 from keras_explainable import backend, models
@@ -97,27 +96,49 @@ def total_of(run: Callable, rows: Rows | Sequence[Any], x: Any) -> tuple:
     return loop(add, 1, rows.number, computed(run(*at(0))), x)
 
 
-def means(run: Callable, number: int, x: Any) -> tuple:
-    """The mean of each tensor of `run(step)` over `number` steps."""
-    steps = Rows(number, lambda start, stop: [np.arange(start, stop, dtype="int32")])
-    return tuple(total / number for total in total_of(run, steps, x))
+def aggregated(run: Callable, number: int, aggregates: Sequence[tuple[int, str]], x: Any) -> list[tuple]:
+    """Aggregates over `number` steps of the parts of `run(step)`, each a tuple of tensors, the scores first.
+
+    For each (part, "mean") it is the mean of all tensors; for each (part, "variance") the mean of the scores and the
+    variance of the others. Variances are updated at each step (Welford), because the difference of large sums would
+    lose all digits of a small variance."""
+
+    def at(i):
+        parts = run(ops.convert_to_tensor(i, "int32"))
+        computed([value for part in parts for value in part])
+        return parts
+
+    def update(i, states):
+        parts = at(i)
+        return tuple(_NEXT[how](i, state, parts[p]) for (p, how), state in zip(aggregates, states, strict=True))
+
+    parts = at(0)
+    states = tuple(parts[p] if how == "mean" else _moments(parts[p]) for p, how in aggregates)
+    states = loop(update, 1, number, states, x)
+    return [
+        tuple((v if how == "mean" or not k else v[1]) / number for k, v in enumerate(state))
+        for (_, how), state in zip(aggregates, states, strict=True)
+    ]
 
 
-def moments(run: Callable, number: int, x: Any) -> tuple:
-    """The mean of the scores and the variance of the maps of `run(step)`.
+def _moments(part: tuple) -> tuple:
+    """The scores, and the mean and the sum of squared deviations of each other tensor, after one step."""
+    return part[0], *((value, ops.zeros_like(value)) for value in part[1:])
 
-    They are updated at each step (Welford), because the difference of large sums would lose all digits of a small
-    variance."""
 
-    def update(i, state):
-        scores, mean, spread = state
-        new_scores, maps = computed(run(ops.convert_to_tensor(i, "int32")))
-        new_mean = mean + (maps - mean) / ops.cast(i + 1, "float32")
-        return scores + new_scores, new_mean, spread + (maps - mean) * (maps - new_mean)
+def _added(i: Any, sums: tuple, part: tuple) -> tuple:
+    return tuple(total + new for total, new in zip(sums, part, strict=True))
 
-    scores, maps = computed(run(ops.convert_to_tensor(0, "int32")))
-    scores, _, spread = loop(update, 1, number, (scores, maps, ops.zeros_like(maps)), x)
-    return scores / number, spread / number
+
+def _deviated(i: Any, state: tuple, part: tuple) -> tuple:
+    found = [state[0] + part[0]]
+    for (mean, spread), value in zip(state[1:], part[1:], strict=True):
+        new = mean + (value - mean) / ops.cast(i + 1, "float32")
+        found.append((new, spread + (value - mean) * (value - new)))
+    return tuple(found)
+
+
+_NEXT = {"mean": _added, "variance": _deviated}
 
 
 def as_inputs(images: Any, channels_first: bool) -> Any:

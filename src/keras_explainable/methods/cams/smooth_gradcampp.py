@@ -8,11 +8,10 @@ from keras import ops
 from keras_explainable import filters
 from keras_explainable.methods.cams.weighting import space_of, weighted
 from keras_explainable.methods.explainer import explainer
-from keras_explainable.methods.noise import check_noise, noisy
-from keras_explainable.models import Point, View
+from keras_explainable.methods.meta.smooth import smooth
+from keras_explainable.models import Point, View, on_view, opens_view
 from keras_explainable.numerics.arithmetic import quotient
 from keras_explainable.runtime.compile_cache import Program, repeated
-from keras_explainable.runtime.repetition import means
 
 
 @dataclass(frozen=True)
@@ -27,21 +26,13 @@ class SignalOf(Program):
         return scores, values[point]
 
 
-@dataclass(frozen=True)
-class Powers(Program):
-    """The first three powers of the gradient at a layer's signal, of a noisy copy of each image."""
-
-    layer: Any
-    noise: float
-    noise_kind: str
-    seed: int | None
-
-    def __call__(self, view: View, step: Any) -> tuple:
-        copies = noisy(view.inputs, self.noise, self.noise_kind, self.seed, step, view.adapter.channels_first)
-        seen = view.of(copies, view.indices)
-        point = seen.signal(self.layer)
-        g = seen.jacobian([point], keep=False)[2][point]
-        return g, g**2, g**3
+@opens_view
+def powers(view: View, layer: Any = None) -> tuple:
+    """The scores, and the first three powers of the gradient at a layer's signal."""
+    point = view.signal(layer)
+    scores, _, found = view.jacobian([point], keep=False)
+    g = found[point]
+    return scores, g, g**2, g**3
 
 
 @explainer(
@@ -73,11 +64,9 @@ def smooth_gradcampp(
 
     Reference: Omeiza et al., Smooth Grad-CAM++, arXiv:1908.01224.
     """
-    check_noise(repetitions, noise_kind, noise=noise)
     layer = Point(*view.signal()) if layer is None else layer
+    _, mean, second, third = on_view(smooth(powers, repetitions, noise, noise_kind), view, layer=layer, seed=seed)
     scores, a = repeated(SignalOf(layer), view)()
-    run = repeated(Powers(layer, noise, noise_kind, seed), view)
-    mean, second, third = means(run, repetitions, view.inputs)
     total = ops.sum(a, axis=space_of(a), keepdims=True)[:, None]
     alpha = quotient(second, 2 * second + total * third)
     return scores, weighted(a, ops.sum(alpha * ops.relu(mean), axis=space_of(mean, 2)))

@@ -1,7 +1,7 @@
 """The mean of a method over noisy copies of the images."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +10,10 @@ from keras import ops
 from keras_explainable import registry
 from keras_explainable.errors import InputError
 from keras_explainable.methods.noise import check_noise, noisy
-from keras_explainable.models import View, on_view, opens_view
+from keras_explainable.models import View, ask, on_view, opens_view, together
 from keras_explainable.registry import Method
-from keras_explainable.runtime.compile_cache import Program, repeated
-from keras_explainable.runtime.repetition import means, moments
+from keras_explainable.runtime.compile_cache import Program, frozen, repeated
+from keras_explainable.runtime.repetition import aggregated
 
 LARGEST = 2**31  # factors of image sizes, and weights, must be below this
 
@@ -71,20 +71,58 @@ def smooth(
 
 
 @dataclass(frozen=True)
-class NoisyCopy(Program):
-    """The scores and maps of a method for a noisy copy of each image; the maps squared if `squared`."""
+class OnCopies(Program):
+    """The scores and maps of several methods for a noisy copy of each image. The passes are shared.
 
-    method: Callable
+    `parts` are the methods, their parameters, and whether maps are squared."""
+
     noise: float
     noise_kind: str
-    squared: bool
     seed: int | None
-    params: dict
+    parts: tuple[tuple[Callable, dict, bool], ...]
 
     def __call__(self, view: View, step: Any) -> tuple:
         copies = noisy(view.inputs, self.noise, self.noise_kind, self.seed, step, view.adapter.channels_first)
-        scores, *maps = on_view(self.method, view.of(copies, view.indices), **self.params)
-        return (scores, *map(ops.square, maps)) if self.squared else (scores, *maps)
+        found = together(view.of(copies, view.indices), [functools.partial(_part, *part) for part in self.parts])
+        for one in found:
+            if isinstance(one, Exception):
+                raise one
+        return tuple(found)
+
+
+def _part(method: Callable, params: dict, squared: bool, view: View) -> tuple:
+    scores, *maps = on_view(method, view, **params)
+    return (scores, *map(ops.square, maps)) if squared else (scores, *maps)
+
+
+@dataclass(frozen=True, eq=False)
+class OverCopies:
+    """A request (see `models.sharing`) for the mean, variance or mean square of a method's maps over noisy copies of
+    the images. Methods that draw alike share the copies and their passes."""
+
+    method: Callable
+    params: dict
+    repetitions: int
+    noise: float
+    noise_kind: str
+    aggregate: str
+    seed: int | None
+
+    @property
+    def group(self) -> Hashable:
+        alone = id(self) if registry.traits(self.method).repeats else None  # such a method has its own programs
+        return "noisy copies", self.repetitions, self.noise, self.noise_kind, self.seed, alone
+
+    def answers(self, view: View, requests: Sequence["OverCopies"]) -> list:
+        parts: dict[Hashable, tuple] = {}
+        aggregates = []
+        for r in requests:
+            part = r.method, r.params, r.aggregate == "square"
+            parts.setdefault(frozen(part), part)
+            how = "variance" if r.aggregate == "variance" else "mean"
+            aggregates.append((list(parts).index(frozen(part)), how))
+        step = OnCopies(self.noise, self.noise_kind, self.seed, tuple(parts.values()))
+        return aggregated(repeated(step, view, self.method), self.repetitions, aggregates, view.inputs)
 
 
 @functools.lru_cache(maxsize=256)  # the same arguments give the same function, which is compiled only once
@@ -94,8 +132,7 @@ def _smooth(method: Callable, repetitions: int, noise: float, noise_kind: str, a
     @opens_view
     def smoothed(view: View, seed: int | None = None, **params: Any) -> tuple:
         own = seeded(method, params, seed)
-        run = repeated(NoisyCopy(method, noise, noise_kind, aggregate == "square", seed, own), view, method)
-        return (moments if aggregate == "variance" else means)(run, repetitions, view.inputs)
+        return ask(view, OverCopies(method, own, repetitions, noise, noise_kind, aggregate, seed))
 
     smoothed.__name__ = f"{registry.named(method)}_smooth"
     return smoothed
