@@ -179,7 +179,7 @@ def test_models_that_take_no_image_or_give_no_scores(tmp_path):
         loading.load(tmp_path / "rows.keras")
     a, b = keras.Input((8, 8, 3)), keras.Input((8, 8, 3))
     keras.Model([a, b], keras.layers.Add()([a, b])).save(tmp_path / "two.keras")
-    with pytest.raises(InputError, match="Expected one batch of images"):
+    with pytest.raises(InputError, match="and one batch of images"):
         loading.load(tmp_path / "two.keras")
     keras.Sequential([keras.Input((8, 8, 5)), keras.layers.Flatten()]).save(tmp_path / "five.keras")
     with pytest.raises(InputError, match="5 channels"):
