@@ -210,6 +210,12 @@ def get(name: str) -> Any:
     return METHODS[name].function
 
 
+def usual_postprocessing(method: Callable) -> Callable | None:
+    """What the shortcut of a registered method applies to its maps; None for any other function."""
+    found = (record.postprocessing for record in METHODS.values() if record.function is method)
+    return next(found, None)
+
+
 def nearest(name: str) -> list[str]:
     """At most three names of methods that the user may have meant, the nearest first. Case, hyphens, underscores and
     spaces are ignored, and a + stands for the p of `gradcampp`."""

@@ -18,8 +18,8 @@ from keras_explainable.evaluation.selection import Applied, Chosen, chosen_metho
 from keras_explainable.explaining.arguments import check_seed
 from keras_explainable.explaining.batch_step import unit_numbers
 from keras_explainable.explaining.checks import open_batches, recorded
-from keras_explainable.explaining.explain import Explaining
 from keras_explainable.explaining.loop import run_steps, units_and_score
+from keras_explainable.explaining.program import Explaining
 from keras_explainable.explaining.warning_line import user_stacklevel
 from keras_explainable.metrics.baselines import BASELINES
 from keras_explainable.metrics.case import Case

@@ -1,7 +1,7 @@
 """What an explanation says about itself: `.about`, and notes that are given as warnings."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from keras_explainable import models, registry
@@ -76,14 +76,19 @@ def outputs_note(model: Any, image: Any, score: Any) -> str | None:
     )
 
 
-def remarked(found: dict) -> dict[str, Any]:
+def remarked(found: dict, label: str | None = None) -> dict[str, Any]:
     """The method's remarks about its maps. Its warnings are given."""
     about: dict[str, Any] = {}
     for remark in remarks.collect(found):
         about |= remark.about
-        if remark.warning:
-            warnings.warn(remark.warning, stacklevel=user_stacklevel())
+        warn(filter(None, [remark.warning]), label)
     return about
+
+
+def warn(texts: Iterable[str], label: str | None = None) -> None:
+    """Show texts as warnings, of one of several methods if it has a label."""
+    for text in texts:
+        warnings.warn(text if label is None else f"{label}: {text}", stacklevel=user_stacklevel())
 
 
 def _named(score: Any, view: models.View) -> str:

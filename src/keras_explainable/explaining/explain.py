@@ -2,29 +2,43 @@
 
 import functools
 import inspect
-import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 
 from keras_explainable import backend, models, registry
 from keras_explainable.errors import InputError
-from keras_explainable.explaining.about import about_of, cause_of, evidence_note, outputs_note, random_note, remarked
+from keras_explainable.explaining.about import (
+    about_of,
+    cause_of,
+    evidence_note,
+    outputs_note,
+    random_note,
+    remarked,
+    warn,
+)
 from keras_explainable.explaining.arguments import check_arguments, shared_arguments
 from keras_explainable.explaining.checks import open_batches, recorded
-from keras_explainable.explaining.flaws import Flaws, range_warning
+from keras_explainable.explaining.flaws import range_warning
 from keras_explainable.explaining.loop import run_steps, units_and_score
-from keras_explainable.explaining.results import Explanation, Results, Tensors, ends
-from keras_explainable.explaining.warning_line import user_stacklevel
+from keras_explainable.explaining.program import Explaining
+from keras_explainable.explaining.results import Explanation, Results, Tensors
+from keras_explainable.explaining.several import (
+    Explanations,
+    Several,
+    SeveralResults,
+    chosen_methods,
+    for_each,
+    report_failed,
+)
 from keras_explainable.runtime import remarks
-from keras_explainable.runtime.compile_cache import Program, options
+from keras_explainable.runtime.compile_cache import options
 
 
 def explain(
-    method: registry.Method,
+    method: registry.Method | Sequence[registry.Method] | Mapping[str, Any],
     model: Any,
     x: Any,
     y: Any = None,
@@ -44,11 +58,14 @@ def explain(
     shared: Any = None,
     placement: str = "measured",
     **method_params: Any,
-) -> Explanation:
+) -> Any:
     """Explain a model's scores on many images, batch by batch like `model.predict`.
 
     Args:
-        method: an explaining method, or the name of a registered one.
+        method: an explaining method, or the name of a registered one. Or several: a list of these, or a dictionary
+            {label: method} or {label: (method, its own parameters)}. Passes of the model that several methods need run
+            once, with the same maps as each method alone. Memory is that of one pass with gradients, and of the maps
+            of a batch by all methods.
         model: a model as described in `ke.methods`.
         x: the images: an array or tensor; or a `tf.data.Dataset`, torch `DataLoader`, `keras.utils.PyDataset` or
             generator of batches, with or without the units to explain.
@@ -64,7 +81,7 @@ def explain(
         steps: the number of batches to take from `x`. Only endless sources need it.
         callbacks: Keras callbacks. Their `on_predict_*` methods are called.
         postprocessing: a function of `(maps, axis=spatial axes)` or `(maps)` that changes the maps, such as
-            `ke.filters.normalize`.
+            `ke.filters.normalize`. "usual" is what the shortcut of a registered method applies, as `ke.gradcam` does.
         resizing: True resizes the maps to the size of the images, False or None keeps their size, and a tuple or
             list is the size to resize them to.
         seed: the seed of methods that draw random numbers. The same seed gives the same maps. None is seed 0.
@@ -83,16 +100,17 @@ def explain(
             case the map is laid where the cells are, and `.about["placement"]` says where. "stretch" always lays it
             over everything that the model sees.
         as_numpy: True returns NumPy arrays, False returns the backend's tensors on the model's device.
-        method_params: parameters of the method itself.
+        method_params: parameters of the method itself. Each of several methods gets those that it takes.
 
     Returns:
-        `scores` (N, K) and `maps` (N, *S, K), in an `Explanation`.
+        `scores` (N, K) and `maps` (N, *S, K), in an `Explanation`. For several methods {label: Explanation}; methods
+        that raise are left out with a warning, and their exceptions are in its attribute `failed`.
 
     Raises:
-        InputError, LayerError: the arguments do not fit the model or the method. If `x` is an array, this is raised
-            before any computation.
+        InputError, LayerError: the arguments do not fit the model or the method, or each of several methods. If `x` is
+            an array, this is raised before any computation.
     """
-    method = registry.method_of(method)
+    several = isinstance(method, (list, tuple, Mapping))
     check_arguments(
         postprocessing,
         resizing,
@@ -103,16 +121,17 @@ def explain(
     y, score = units_and_score(y, method_params.get("score"))
     if score is not None:
         method_params["score"] = score
-    check_parameters(method, method_params)
-    method_params |= shared_arguments(method, model, method_params, seed, batch_size)
-
-    whole = not registry.traits(method).repeats
-    step = Explaining(method, method_params, postprocessing, resizing)
+    programs = _programs(method, model, method_params, seed, batch_size, postprocessing, resizing)
+    step: Any = Several(programs) if several else next(iter(programs.values()))
+    whole = not (several or registry.traits(step.method).repeats)
     model, leaf = models.with_channels(model, channels, placement == "stretch"), models.Leaf.of(leaf, shared)
     with models.unchanging(), models.reporting_changes(model):
-        given = {**registry.traits(method).given, **method_params}
-        source, total = open_batches(model, x, y, batch_size, score, leaf, steps, resizing, given)
-        fetch, results = (backend.to_host, Results(total)) if as_numpy else (keras.ops.stop_gradient, Tensors())
+        rows = {name: value for program in programs.values() for name, value in program.given.items()}
+        source, total = open_batches(model, x, y, batch_size, score, leaf, steps, resizing, rows)
+        fetch, of_one = (
+            (backend.to_host, functools.partial(Results, total)) if as_numpy else (keras.ops.stop_gradient, Tensors)
+        )
+        results: Any = SeveralResults(programs, of_one) if several else of_one()
         source, batches = recorded(source)
         outputs = run_steps(step, whole, model, source, verbose, callbacks, fetch)
         with (
@@ -123,48 +142,55 @@ def explain(
         ):
             first, image = _collected(outputs, batches, results)
             bound = models.bind(model, image)
-            about = about_of(method, *bound, method_params)
-            scores, maps = results.done()
-            probe = functools.partial(cause_of, method, model, method_params)
-            notes = outputs_note(*bound, score), range_warning(model, first), evidence_note(about), random_note(*bound)
-            _warn(results.flaws, postprocessing, about.get("signal"), probe, notes)
-            return Explanation(scores, maps, about | remarked(found))
-
-
-@dataclass(frozen=True)
-class Explaining(Program):
-    """Scores and maps of a batch, postprocessed and resized. With postprocessing, also the extremes of the raw maps."""
-
-    method: Callable
-    params: dict[str, Any]
-    postprocessing: Callable | None
-    resizing: bool | tuple | list | None
-
-    def __call__(self, model: Any, inputs: Any, indices: Any) -> tuple:
-        rank = len(inputs.shape) - 2
-        if isinstance(self.resizing, (tuple, list)) and len(self.resizing) != rank:
-            raise InputError(
-                f"resizing={self.resizing} came for images with {rank} spatial axes: give a size for each."
+            notes = outputs_note(*bound, score), range_warning(model, first), random_note(*bound)
+            warn(filter(None, notes))
+            if not several:
+                return _explanation(step, results, model, bound, found)
+            report_failed(step.failed, results.done())
+            return Explanations(
+                {
+                    label: _explanation(program, results.of[label], model, bound, found.get(label, {}), label)
+                    for label, program in step.steps.items()
+                },
+                step.failed,
             )
-        params = dict(self.params)
-        view = models.view(model, inputs, indices, params.pop("score", None))
-        scores, maps = models.on_view(self.method, view, **params)
-        maps, raw = models.of_images(maps, scores), []
-        axis = tuple(range(max(1, len(maps.shape) - rank - 1), len(maps.shape) - 1))  # signed gradients: (B, K, *S, C)
-        if self.postprocessing is not None:
-            raw = [ends(maps, axis)] if axis else []
-            maps = _postprocess(self.postprocessing, maps, axis, self.resizing)
-        if self.resizing:
-            if len(axis) < rank:
-                raise InputError(
-                    f"The signal has maps of shape {tuple(maps.shape[1:-1])}, and the images have {rank} spatial axes, "
-                    "so the maps cannot be resized to the images: give resizing=False."
-                )
-            of_layer = registry.of_layer(self.method)
-            windows = view.windows_of(params.get("layer"), params.get("layers")) if of_layer else None
-            size = None if self.resizing is True else self.resizing
-            maps = view.to_image_size(maps, size, axis[0], windows) if len(axis) == rank else maps
-        return scores, maps, *raw
+
+
+def _programs(
+    method: Any, model: Any, params: dict, seed: Any, batch_size: Any, postprocessing: Any, resizing: Any
+) -> dict[str, Explaining]:
+    """By label, what each method runs on a batch."""
+    if isinstance(method, (list, tuple, Mapping)):
+        chosen = chosen_methods(method)
+    else:
+        method = registry.method_of(method)
+        chosen = {registry.named(method): (method, params)}
+    for function, own in chosen.values():
+        check_parameters(function, own)
+    return {
+        label: Explaining(
+            function,
+            own | shared_arguments(function, model, own, seed, batch_size),
+            registry.usual_postprocessing(function) if postprocessing == "usual" else postprocessing,
+            resizing,
+        )
+        for label, (function, own) in for_each(chosen, params).items()
+    }
+
+
+def _explanation(
+    program: Explaining, results: Any, model: Any, bound: tuple[Any, Any], found: dict, label: str | None = None
+) -> Explanation:
+    """The explanation by one method. Warn about flaws of its scores and maps."""
+    about = about_of(program.method, *bound, program.params)
+    scores, maps = results.done()
+    by = program.postprocessing
+    name = "the filter" if by is None else f"{registry.named(by)}()"
+    signal = about.get("signal")
+    probe = functools.partial(cause_of, program.method, model, program.params)
+    notes = *results.flaws.warnings(name, signal and f"the layer ({signal})", probe), evidence_note(about)
+    warn(filter(None, notes), label)
+    return Explanation(scores, maps, about | remarked(found, label))
 
 
 def partial_explain(method: Callable, **defaults: Any) -> Callable:
@@ -208,31 +234,11 @@ def _collected(outputs: Iterator, batches: deque, results: Any) -> tuple[Any, An
             results.add(output, batch)
     except (Exception, KeyboardInterrupt) as error:
         if results.filled:
-            error.partial = Explanation(*results.done())  # type: ignore[union-attr]
+            done = results.done()
+            error.partial = done if isinstance(done, dict) else Explanation(*done)  # type: ignore[union-attr]
             error.add_note(f"{results.filled} images had been explained before this: see this exception's `.partial`.")
         raise
     return first, image
-
-
-def _warn(flaws: Flaws, by: Callable | None, signal: str | None, probe: Callable, notes: Iterable) -> None:
-    """Warn about flaws of scores and maps, and show the notes as warnings."""
-    name = "the filter" if by is None else f"{registry.named(by)}()"
-    for text in filter(None, (*flaws.warnings(name, signal and f"the layer ({signal})", probe), *notes)):
-        warnings.warn(text, stacklevel=user_stacklevel())
-
-
-def _postprocess(filter: Callable, maps: Any, axis: tuple, resizing: Any) -> Any:
-    made = filter(maps, axis=axis) if registry.takes(filter, "axis") else filter(maps)
-    shape = tuple(getattr(made, "shape", ()))
-    rows = {*shape[:1], maps.shape[0]}.difference([None])
-    if len(rows) > 1 or len(shape) <= (max(axis, default=1) if resizing else 1):
-        came = f"maps of shape {shape}" if shape else registry.described(made)
-        raise InputError(
-            f"postprocessing={registry.named(filter)} returned {came}, and the maps were expected, with as many "
-            f"images and spatial axes as in {tuple(maps.shape)}: give a function of (maps, axis=spatial axes) or "
-            "(maps) that returns maps."
-        )
-    return made
 
 
 def check_parameters(method: Callable, given: dict[str, Any]) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 
 from keras_explainable import backend, models, registry
 from keras_explainable.errors import InputError
-from keras_explainable.explaining.explain import Explaining, check_parameters
+from keras_explainable.explaining.explain import check_parameters
+from keras_explainable.explaining.program import Explaining
 from keras_explainable.methods.meta.smooth import smooth
 from keras_explainable.runtime.compile_cache import compiled, frozen
 

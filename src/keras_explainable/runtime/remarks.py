@@ -31,6 +31,17 @@ def collecting() -> Iterator[dict]:
 
 
 @contextmanager
+def labelled(label: str) -> Iterator[None]:
+    """A scope for one of several methods: what is collected is under its label."""
+    found = _collected.get()
+    token = _collected.set(None if found is None else found.setdefault(label, {}))
+    try:
+        yield
+    finally:
+        _collected.reset(token)
+
+
+@contextmanager
 def unwanted() -> Iterator[None]:
     """A scope without remarks, for a method inside another one: the user does not get its maps."""
     token = _collected.set(None)
