@@ -94,7 +94,7 @@ def fill_cells(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def train(steps: int, seed: int, scenes: int) -> keras.Model:
     """Minimise the binary cross entropy of the logits over `steps` batches of a pool of `scenes`."""
     if seed < 0:
-        raise InputError(f"train got seed={seed}. Expected 0 or more: smaller seeds would draw the unseen scenes.")
+        raise InputError(f"seed={seed} came, and 0 or more was expected: smaller seeds would draw the unseen scenes.")
     keras.utils.set_random_seed(seed)
     model = build_model()
     rate = keras.optimizers.schedules.CosineDecay(

@@ -39,8 +39,8 @@ class Explainer:
     def __init__(self, model: torch.nn.Module) -> None:
         if not isinstance(model, torch.nn.Module) or isinstance(model, keras.Layer):
             raise ke.errors.InputError(
-                f"Expected a plain torch.nn.Module. Got a {type(model).__module__}.{type(model).__name__}. "
-                "Explain Keras models by the functions of keras_explainable, such as `ke.full_gradients(model, x)`."
+                f"A {type(model).__module__}.{type(model).__name__} came, and a plain torch.nn.Module was expected: "
+                "explain Keras models by the functions of keras_explainable, such as `ke.full_gradients(model, x)`."
             )
         self.model = model
 
@@ -57,11 +57,11 @@ class Explainer:
             InputError: the image is not a batch that the module takes, or the target is not one class for each image.
         """
         if not isinstance(image, torch.Tensor) or image.ndim not in (3, 4, 5):
-            kind = type(image).__name__
-            got = f"{kind} of shape {tuple(image.shape)}" if hasattr(image, "shape") else kind
+            shape = f" and shape {tuple(image.shape)}" if hasattr(image, "shape") else ""
             raise ke.errors.InputError(
-                "Expected a tensor with a batch of images (N, C, H, W), signals (N, C, T) or volumes (N, C, D, H, W). "
-                f"Got a {got}. torch.as_tensor(image) makes a tensor, and image[None] adds the batch axis."
+                f"An image of type {type(image).__name__}{shape} came, and a tensor with a batch of images "
+                "(N, C, H, W), signals (N, C, T) or volumes (N, C, D, H, W) was expected: torch.as_tensor(image) makes "
+                "a tensor, and image[None] adds the batch axis."
             )
         compat.check(self.model, image.detach(), target_class)
         if target_class is None:
@@ -69,8 +69,8 @@ class Explainer:
         units = compat.unit_array(target_class)
         if units.ndim and units.shape != (len(image), 1):
             raise ke.errors.InputError(
-                f"Got {units.shape[0]} x {units.shape[1]} classes for {len(image)} images. "
-                "Expected an int, or one class for each image, (N,) or (N, 1)."
+                f"{units.shape[0]} x {units.shape[1]} classes came for {len(image)} images: give an int, or one class "
+                "for each image, (N,) or (N, 1)."
             )
         return torch.as_tensor(units).expand(len(image), 1)
 

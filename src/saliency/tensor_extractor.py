@@ -25,8 +25,8 @@ class FullGradExtractor(Explainer):
         """
         if isinstance(target_class, torch.Tensor) and target_class.is_floating_point():
             raise ke.errors.InputError(
-                "getFeatureGrads got a score, but expected a class: an int, (N,), (N, 1) or None for the highest. "
-                "The module is observed only during this call, so a score from an earlier run cannot be used."
+                "getFeatureGrads: a score came, and a class was expected, as an int, (N,), (N, 1) or None for the "
+                "highest: the module is observed only during this call, so a score from an earlier run cannot be used."
             )
         view = compat.view(self.model, x.detach(), self._units(x, target_class))
         points = [compat.INPUT, *view.biased()]

@@ -126,7 +126,7 @@ def test_what_is_no_number_of_them_is_refused_with_the_reason():
         lambda: ke.methods.meta.tta("gradcam", (1e308,)): "scales=",
         lambda: raw("gradcam", model, x, "top-" + "9" * 5000): "unit indices were expected",
         lambda: ke.demo.load_scenes(10**9): r"1000000000 scenes take 12\d.\d TB of memory",
-        lambda: ke.demo.load_scenes(True): "Both must be whole numbers of 0 or more",
+        lambda: ke.demo.load_scenes(True): "whole numbers of 0 or more were expected",
     }.items():
         with pytest.raises(InputError, match=reason), little(reason):
             call()
@@ -308,12 +308,12 @@ def test_memory_that_is_left_is_what_the_machine_has(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["demo", "--images", 10**9], "The demo explains 1 to 1,000 scenes. Got images=1000000000"),
+        (["demo", "--images", 10**9], "images=1000000000 came, and the demo explains 1 to 1,000 scenes"),
         (["layers", "--size", "240x320"], "the model only takes images of 96 by 96: leave it out"),
         (["explain", "PHOTO", "--size", "240"], "the model only takes images of 96 by 96: leave it out"),
-        (["explain", "PHOTO", "--size", "9" * 5000], "Expected a number, or HxW"),
-        (["explain", "PHOTO", "--unit", "9" * 5000], "Expected a number from 0"),
-        (["explain", "PHOTO", "--unit", "top-" + "9" * 5000], "Expected a number from 0"),
+        (["explain", "PHOTO", "--size", "9" * 5000], "came, and a number, or HxW"),
+        (["explain", "PHOTO", "--unit", "9" * 5000], "came, and a number from 0"),
+        (["explain", "PHOTO", "--unit", "top-" + "9" * 5000], "came, and a number from 0"),
         (["explain", "PHOTO", "--unit", 10**8], "asked for, and the model has"),
         (["compare", "PHOTO", "-m", "gradcam", "--repetitions", 10**12], None),
         (["explain", "PHOTO", "--size", 96], None),

@@ -298,7 +298,7 @@ def test_folders_that_will_not_do(put, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("mine")
     for out in ("file", "file/in/it"):
         words = ["--out", tmp_path / out, "--model", "missing.keras"]
-        refused(run("explain", photo, *words), "file is a file. Expected a folder")
+        refused(run("explain", photo, *words), "file is a file, and a folder")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     for out in ("loop", "n" * 300):
         refused(run("explain", photo, "--out", tmp_path / out, "--model", "missing.keras"), "cannot be written into: ")

@@ -114,8 +114,10 @@ def compare(
 
     After Ctrl-C, the picture shows the methods that are finished."""
     if highest(unit) > 1:
-        hint = f"Use explain --unit {unit} -m METHOD to show several."
-        raise typer.BadParameter(f"compare shows one unit of each image. Got {unit!r}. {hint}", param_hint="--unit")
+        hint = f"use explain --unit {unit} -m METHOD to show several"
+        raise typer.BadParameter(
+            f"{unit!r} came, and compare shows one unit of each image: {hint}.", param_hint="--unit"
+        )
     names = options.named_methods(methods, None)
     sources = Sources(images, [ending(COMPARED)], max_pixels)
     place = viz.output.Out(out, overwrite)
@@ -193,7 +195,9 @@ def layers(
     from keras_explainable import inspection
 
     if named and model and named != model:
-        raise typer.BadParameter(f"MODEL and --model are the same. Got {named!r} and {model!r}.", param_hint="--model")
+        raise typer.BadParameter(
+            f"{model!r} came, and {named!r} as MODEL, which means the same: give one.", param_hint="--model"
+        )
     loaded = options.load_model(model or named, weights, unsafe, size=size)
     options.print_embedded(model or named)
     blank = loaded.preprocess(np.zeros((1, *loaded.size, 3), "uint8"))

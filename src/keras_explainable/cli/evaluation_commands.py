@@ -139,7 +139,7 @@ def trust(
     job = Job(loaded, sources, unit, {}, fit=fit)
     options.print_fits(job)
     if job.units.shape != (1, 1):
-        raise errors.InputError(f"--unit {unit} names {job.units.size} units. Expected one.")
+        raise errors.InputError(f"--unit {unit} names {job.units.size} units, and one was expected.")
     card = ke.trust(loaded.model, job.inputs, job.units, name, quick)
     card = dataclasses.replace(card, label=job.unit_name(job.units[0, 0]), image=job.photos[0])
     options.print_embedded(model)

@@ -177,7 +177,7 @@ class Job:
         number = re.fullmatch("[0-9]{1,9}", unit)
         if not number and unit not in names:
             raise typer.BadParameter(
-                f"Expected a number from 0, a unit's name, predicted, or top-K with K from 1. Got {unit!r}. "
+                f"{unit!r} came, and a number from 0, a unit's name, predicted, or top-K with K from 1 was expected. "
                 f"{_names_near(unit, names)}",
                 param_hint="--unit",
             )

@@ -100,8 +100,8 @@ def named_methods(names: Sequence[str], layer: str | None) -> list[str]:
     for name in names:
         if name not in known:
             near = registry.nearest(name)
-            hint = f"Did you mean {near[0]}?" if near else f"Expected one of: {', '.join(known)}."
-            raise typer.BadParameter(f"There is no method {name!r}. {hint}", param_hint="--method")
+            hint = f". Did you mean {near[0]}?" if near else f": use one of {', '.join(known)}."
+            raise typer.BadParameter(f"There is no method {name!r}{hint}", param_hint="--method")
         if layer and not _takes_layer(name):
             raise typer.BadParameter(f"{name} explains the whole model, not one layer.", param_hint="--layer")
     return names
@@ -118,11 +118,15 @@ def load_model(model: str | None, weights: str, unsafe: bool, scale: str | None 
     from keras_explainable import loading
 
     if weights not in ("imagenet", "none"):
-        raise typer.BadParameter(f"Expected imagenet or none. Got {weights!r}.", param_hint="--weights")
+        raise typer.BadParameter(f"{weights!r} came, and imagenet or none was expected.", param_hint="--weights")
     if scale not in (None, *loading.SCALES):
-        raise typer.BadParameter(f"Expected one of: {', '.join(loading.SCALES)}.", param_hint="--scale")
+        raise typer.BadParameter(
+            f"{scale!r} came, and one of {', '.join(loading.SCALES)} was expected.", param_hint="--scale"
+        )
     if size and not re.fullmatch(r"[1-9]\d{0,8}(x[1-9]\d{0,8})?", size):
-        raise typer.BadParameter(f"Expected a number, or HxW such as 240x320. Got {size!r}.", param_hint="--size")
+        raise typer.BadParameter(
+            f"{size!r} came, and a number, or HxW such as 240x320, was expected.", param_hint="--size"
+        )
     sides = [int(side) for side in size.split("x")] if size else []
     return loading.load(
         model, None if weights == "none" else weights, not unsafe, scale, (sides[0], sides[-1]) if sides else None

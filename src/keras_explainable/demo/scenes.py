@@ -131,10 +131,12 @@ def load_counterfactuals(n: int, seed: int = 0, objects: int | None = None) -> C
 def _check(caller: str, n: int, seed: int, objects: int | None, size: int) -> None:
     """Raise InputError if `caller` cannot draw these scenes, each of `size` bytes."""
     if not all(isinstance(value, Integral) and not isinstance(value, bool) and value >= 0 for value in (n, seed)):
-        raise InputError(f"{caller} got n={shortly(n)}, seed={shortly(seed)}. Both must be whole numbers of 0 or more.")
+        raise InputError(
+            f"{caller}: n={shortly(n)}, seed={shortly(seed)} came, and whole numbers of 0 or more were expected."
+        )
     check_fits(f"{shortly(n)} scenes", float(size * min(int(n), 2**63)), "draw fewer")
     if objects is not None and objects not in RADII:
-        raise InputError(f"{caller} got objects={objects!r}. Expected 1, 2 or 3, or None for a mixture.")
+        raise InputError(f"{caller}: objects={objects!r} came, and 1, 2 or 3 was expected, or None for a mixture.")
 
 
 def draw_scene(

@@ -85,7 +85,7 @@ def make(
     """
     if not 1 <= images <= MOST:
         came = ke.errors.shortly(images)
-        raise ke.errors.InputError(f"The demo explains 1 to {MOST:,} scenes. Got images={came}.")
+        raise ke.errors.InputError(f"images={came} came, and the demo explains 1 to {MOST:,} scenes.")
     place = output.Out(Path(out), overwrite)
     names = (_picture(scene, record.name) for scene in range(images) for record in ke.methods.list())
     place.check(chain([REPORT], names))

@@ -146,7 +146,7 @@ def find(folder: Path, out: Path, max_pixels: int = image_files.MAX_PIXELS) -> l
     samples = [Sample(p.relative_to(folder).as_posix(), partial(read, p)) for p in paths]
     if not samples:
         endings = ", ".join(sorted(SUFFIXES))
-        raise ke.errors.InputError(f"{folder} holds no images. Expected files whose names end in {endings}.")
+        raise ke.errors.InputError(f"{folder} holds no images: name a folder of files that end in {endings}.")
     return samples
 
 

@@ -304,7 +304,8 @@ def _is_code(function: Any) -> bool:
 def _check_data(inner: Any, place: _Place) -> None:
     dtype = inner.get("dtype") if isinstance(inner, dict) else None
     if dtype is not None and not (isinstance(dtype, str) and NUMBERS.fullmatch(dtype)):
-        raise Refused(f"holds numbers of the type {str(dtype)[:40]!r}{place}", "Expected a Keras dtype such as float32")
+        found = f"holds numbers of the type {str(dtype)[:40]!r}{place}, and a Keras dtype was expected"
+        raise Refused(found, "Save it again with one such as float32")
 
 
 def _name(node: dict) -> str:

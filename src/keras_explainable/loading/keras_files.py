@@ -17,6 +17,7 @@ from keras_explainable.loading import archives, configs, limits, probe
 from keras_explainable.loading.texts import first_line, reason
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
+EXPECTED = "a .keras or .h5 file was expected, as `model.save` writes it"
 
 
 def load(path: Path, safe_mode: bool) -> Any:
@@ -107,15 +108,15 @@ def _described(error: Exception, kind: str) -> tuple[str, str]:
     if isinstance(error, MemoryError):
         return "needs more memory than is available", "Load it on a machine with more memory"
     problem = f"is an intact {kind} file, but holds no whole Keras model ({reason(error)})"
-    return problem, "Expected a file that `model.save` writes, not weights alone"
+    return problem, "Save the model by `model.save`, not its weights alone"
 
 
 def _kind(path: Path) -> str:
     """The kind, zip or HDF5. Raise a ModelFileError if it is neither, or if Keras would not open it by its name."""
     if path.is_dir():
-        raise ModelFileError(f"{path} is a folder. Expected a .keras or .h5 file, as `model.save` writes it.")
+        raise ModelFileError(f"{path} is a folder, and {EXPECTED}.")
     if not path.is_file():
-        raise ModelFileError(f"{path} is not a regular file. Expected a .keras or .h5 file, as `model.save` writes it.")
+        raise ModelFileError(f"{path} is not a regular file, and {EXPECTED}.")
     try:
         with path.open("rb") as file:
             start = file.read(8)
@@ -130,7 +131,7 @@ def _kind(path: Path) -> str:
     elif start.startswith(b"PK") or not start:
         raise ModelFileError(f"{path} is empty or cut short: it is not a whole .keras file. Copy or download it again.")
     else:
-        raise ModelFileError(f"{path} is not a Keras model. Expected a .keras or .h5 file, as `model.save` writes it.")
+        raise ModelFileError(f"{path} is not a Keras model, and {EXPECTED}.")
     if path.suffix not in suffixes:
         raise ModelFileError(
             f"{path} is a {kind} file, which Keras opens only if its name ends in {suffixes[0]}: rename it."

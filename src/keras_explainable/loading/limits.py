@@ -40,7 +40,7 @@ def unpacked(path: Path) -> tuple[bytes, io.BytesIO]:
             raise Refused(f"has members of the same name, or over {MEMBERS:,} members", "Keras writes no such file")
         _check_size(sum(member.file_size for member in members), path.stat().st_size)
         if CONFIG in names and WEIGHTS not in names:
-            raise Refused(f"holds no {WEIGHTS}", f"Expected a file that `model.save` writes. {ALLOW}")
+            raise Refused(f"holds no {WEIGHTS}, which `model.save` writes", f"Save the whole model. {ALLOW}")
         return archive.read(CONFIG), io.BytesIO(archive.read(WEIGHTS))
 
 
@@ -63,7 +63,7 @@ def stored(file: Any, size: int) -> int:
             taken += (item.size or 0) * item.dtype.itemsize
             continue
         if not isinstance(item, h5py.Group):
-            raise Refused("holds objects other than groups and arrays", "Expected a file that `model.save` writes")
+            raise Refused("holds objects other than groups and arrays", "Keras writes no such file")
         for name in item:
             if not isinstance(item.get(name, getlink=True), h5py.HardLink):
                 raise Refused("has links to other places among its weights", f"Keras writes no such file. {ALLOW}")
@@ -91,7 +91,7 @@ def check_weights(config: Any, own: dict[str, Any], values: int) -> None:
             if declared > SPARE + 2 * values:
                 raise Refused(
                     f"declares {declared:,} weights and holds {values:,}; it may be made to exhaust memory",
-                    f"Expected a file that `model.save` writes. {ALLOW}",
+                    f"Keras writes no such file. {ALLOW}",
                 )
             _check_signals(model)
         except Exception as error:
@@ -143,7 +143,7 @@ def _check_signals(model: Any) -> None:
                 ones = np.broadcast_to(np.float32(1), np.shape(value))
                 if keras.ops.multiply(output, ones).shape != output.shape:
                     wrong = f"multiplies a signal of shape {output.shape} at {step.name!r} by numbers of another shape"
-                    raise Refused(wrong, f"Expected a file that `model.save` writes. {ALLOW}")
+                    raise Refused(wrong, f"Keras writes no such file. {ALLOW}")
         if isinstance(inner, keras.Model):
             _check_signals(inner)
 
@@ -165,7 +165,7 @@ def _check_size(unpacked: int, size: int) -> None:
     if unpacked > FLOOR + EXPANSION * size:
         raise Refused(
             f"declares that its {size:,} bytes unpack to {unpacked:,}; it may be made to exhaust memory",
-            f"Expected a file that `model.save` writes, which is hardly compressed. {ALLOW}",
+            f"Files that Keras writes are hardly compressed. {ALLOW}",
         )
 
 

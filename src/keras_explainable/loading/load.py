@@ -60,7 +60,7 @@ def load(
     """
     processes.check(runs=False)
     if scale is not None and scale not in SCALES:
-        raise InputError(f"No scale is named {scale!r}. Expected one of: {', '.join(SCALES)}.")
+        raise InputError(f"scale={scale!r} came, and one of {', '.join(SCALES)} was expected.")
     name = str(name_or_path or DEMO)
     if name == DEMO:
         return with_image_size(_demo(), size)
@@ -96,7 +96,9 @@ def scores(loaded: Loaded, inputs: np.ndarray) -> np.ndarray:
         ) from error
     if not isinstance(outputs, np.ndarray) or outputs.ndim != 2:
         shape = keras.tree.map_structure(np.shape, outputs)
-        raise InputError(f"The model's outputs have shape {shape}. Expected (N, units): explain others in Python.")
+        raise InputError(
+            f"The model's outputs have shape {shape}, and (N, units) was expected: explain others in Python."
+        )
     return outputs
 
 
@@ -145,7 +147,7 @@ def _made(name: str) -> Any:
         ) from None
     factory = getattr(module, function, None)
     if not callable(factory):
-        raise ModelFileError(f"{module_name} has no function {function!r}. Expected package.module:factory.")
+        raise ModelFileError(f"{module_name} has no function {function!r}: give package.module:factory.")
     model = factory()
     try:
         models.adapter(model)

@@ -97,11 +97,15 @@ def with_preprocessing(
     """The model with the size and the channel order of its images, which are read from its input shape."""
     shape = getattr(model, "input_shape", None)
     if not isinstance(shape, tuple) or len(shape) != 4:
-        raise InputError(f"The model takes inputs of shape {shape}. Expected one batch of images, (N, H, W, C).")
+        raise InputError(
+            f"The model takes inputs of shape {shape}, and one batch of images, (N, H, W, C), was expected."
+        )
     first = shape[-1] not in (1, 3, None) and shape[1] in (1, 3)
     channels, space = (shape[1], shape[2:]) if first else (shape[3], shape[1:3])
     if channels not in (1, 3, None):
-        raise InputError(f"The model takes images with {channels} channels. Expected 1 or 3, as image files have.")
+        raise InputError(
+            f"The model takes images with {channels} channels, and 1 or 3 were expected, as image files have."
+        )
     height, width = (side or SIDE for side in space)
     return Loaded(model, Preprocess(scale, name, guessed, channels or 3, first), (height, width), class_names)
 

@@ -15,9 +15,9 @@ from keras_explainable.errors import ModelFileError
 from keras_explainable.loading import archives, configs
 
 SAFE = (
-    "Expected a file that `torch.jit.save` or `torch.export.save` writes. Or name your own function, as in "
-    "package.module:factory, that creates the module and loads its weights with torch.load(..., weights_only=True) or "
-    "from safetensors"
+    "and a file that `torch.jit.save` or `torch.export.save` writes was expected: save it so, or name your own "
+    "function, as in package.module:factory, that creates the module and loads its weights with "
+    "torch.load(..., weights_only=True) or from safetensors"
 )
 TRUSTED = (
     "Reading it can run code in the file: PyTorch itself says never to load one from a source that you do not trust. "
@@ -54,7 +54,7 @@ def load(path: Path, safe_mode: bool = True) -> nn.Module:
     except Exception as error:
         line = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
         raise ModelFileError(f"{path} cannot be read ({line}). Save it again with the installed PyTorch.") from None
-    raise ModelFileError(f"{path} holds pickled Python objects, or only weights, so it is not loaded. {SAFE}.")
+    raise ModelFileError(f"{path} holds pickled Python objects, or only weights, {SAFE}.")
 
 
 def channels_of(module: nn.Module) -> int:
@@ -85,12 +85,12 @@ def _names(path: Path) -> list[str]:
         return []
     if start in (b"PK", b""):
         raise ModelFileError(f"{path} is empty or cut short. Copy or download it again.")
-    raise ModelFileError(f"{path} is not a PyTorch file. {SAFE}.")
+    raise ModelFileError(f"{path} is not a PyTorch file, {SAFE}.")
 
 
 def _exported(path: Path, names: list[str]) -> nn.Module:
     if any(Path(name).name.startswith(OBJECTS) and not name.endswith(".json") for name in names):
-        raise ModelFileError(f"{path} holds pickled Python objects, so it is not loaded. {SAFE}.")
+        raise ModelFileError(f"{path} holds pickled Python objects, {SAFE}.")
     with _weights_only():
         module = torch.export.load(path).module()
     shape = _input_shape(module)

@@ -248,7 +248,7 @@ def class_selectivity(case: Case, maps: np.ndarray, corrected: bool = False) -> 
     assert masks is not None
     if case.others is None and masks.shape[-1] == 1:
         raise InputError(
-            "class_selectivity got the mask of one object: give others=, the masks of all other objects, or maps and "
+            "class_selectivity: the mask of one object came: give others=, the masks of all other objects, or maps and "
             "masks of several units."
         )
     objects = masks.any(axis=-1, keepdims=True) if case.others is None else masks | case.others

@@ -42,7 +42,8 @@ def _images(images: Any, rank: int, bands: Any) -> list[Any]:
     if array.ndim not in (rank, rank + 1, rank + 2):
         flat = LAYOUT[rank][1:-1]
         raise InputError(
-            f"Images must be a list or an array (N, {flat}) or (N, {flat}, C). Got shape {array.shape}. {SLICE}"
+            f"Images of shape {array.shape} came, and a list or an array (N, {flat}) or (N, {flat}, C) was expected: "
+            f"{SLICE}"
         )
     several = array.ndim == rank + 1 and array.shape[-1] not in COLOURED and bands is None
     if several and rank == 2 and (array.shape[0] == array.shape[1] != array.shape[2] or array.shape[2] == 2):
@@ -58,7 +59,9 @@ def _picture(image: Any, rank: int, bands: list[int] | None) -> Array:
     array = to_numpy(image)
     if array.ndim not in (rank, rank + 1):
         flat = LAYOUT[rank]
-        raise InputError(f"Expected images {flat}, or with channels {flat[:-1]}, C). Got shape {array.shape}. {SLICE}")
+        raise InputError(
+            f"An image of shape {array.shape} came, and {flat} was expected, or with channels {flat[:-1]}, C): {SLICE}"
+        )
     if array.ndim == rank:
         return array
     array = np.moveaxis(array, _channels_at(array.shape, rank, bands), -1)
@@ -66,7 +69,7 @@ def _picture(image: Any, rank: int, bands: list[int] | None) -> Array:
     if bands is None or count == 1:
         return array
     if not all(0 <= band < count for band in bands):
-        raise InputError(f"Got bands={bands} for images of {count} channels, which are numbered from 0.")
+        raise InputError(f"bands={bands} came for images of {count} channels: give numbers from 0 to {count - 1}.")
     return array[..., bands]
 
 
@@ -80,7 +83,7 @@ def _channels_at(shape: tuple[int, ...], rank: int, bands: Any) -> int:
         if shape[0] in COLOURED:
             return 0
         raise InputError(
-            f"An image must be {LAYOUT[rank]}, or have 1, 3 or 4 channels. Got shape {shape}. With other channels, "
+            f"An image of shape {shape} came, and {LAYOUT[rank]} was expected, or 1, 3 or 4 channels: with others, "
             f"{BANDS}. {SLICE if rank == 2 else ''}".rstrip()
         )
     square_if_last, square_if_first = shape[rank - 2] == shape[rank - 1], shape[-2] == shape[-1]
@@ -107,7 +110,9 @@ def _maps(overlays: Any, rank: int, space: tuple[int, ...] | None, count: int) -
     array = to_numpy(overlays)
     if array.ndim not in (rank, rank + 1, rank + 2):
         flat = LAYOUT[rank][1:-1]
-        raise InputError(f"Overlays must be a list or an array (N, {flat}, K). Got shape {array.shape}. {SLICE}")
+        raise InputError(
+            f"Overlays of shape {array.shape} came, and a list or an array (N, {flat}, K) was expected: {SLICE}"
+        )
     if array.ndim == rank or (array.ndim == rank + 1 and array.shape[-1] == 1):
         return [array]
     if array.ndim == rank + 2:
@@ -151,9 +156,7 @@ def _paired(images: list[Any], overlays: list[Any]) -> list[tuple[Any, Any]]:
         raise InputError("There is nothing to show: `images` is empty.")
     if images and len(overlays) > len(images):
         if len(overlays) % len(images):
-            raise InputError(
-                f"{len(overlays)} overlays do not go with {len(images)} images. Expected as many, or a multiple."
-            )
+            raise InputError(f"{len(overlays)} overlays came for {len(images)} images: give as many, or a multiple.")
         images = images * (len(overlays) // len(images))
     count = max(len(images), len(overlays))
     blank: list[Any] = [None] * count
@@ -166,7 +169,9 @@ def _sliced(picture: Any, values: Any, axis: int, index: int) -> tuple[Any, Any]
         values = _volume(values)
     length = next((one.shape[axis] for one in (picture, values) if one is not None), 0)
     if (picture is not None or values is not None) and not -length <= index < length:
-        raise InputError(f"Got slice={(axis, index)} for volumes with {length} places on that axis.")
+        raise InputError(
+            f"slice={(axis, index)} came for volumes with {length} places on that axis: give one of these."
+        )
     place = (index % length + 0.5) / length if length else 0
     flat = [None if one is None else one.take(int(place * one.shape[axis]), axis) for one in (picture, values)]
     return flat[0], flat[1]
@@ -178,7 +183,7 @@ def _volume(values: Any) -> Array:
     if array.ndim == 4 and 1 in (array.shape[0], array.shape[-1]):
         array = array[..., 0] if array.shape[-1] == 1 else array[0]
     if array.ndim != 3:
-        raise InputError(f"A map of a volume must be (D, H, W), one value at each place. Got shape {array.shape}.")
+        raise InputError(f"A map of shape {array.shape} came for a volume: give (D, H, W), one value at each place.")
     return array
 
 
@@ -188,7 +193,7 @@ def _bands(bands: Any) -> list[int] | None:
         return None
     numbers = list(bands) if isinstance(bands, Sequence | np.ndarray) and not isinstance(bands, str) else [bands] * 3
     if len(numbers) != 3 or not all(map(_is_whole, numbers)):
-        raise InputError(f"Got bands={bands!r}. Expected three channel numbers, or one: {BANDS}.")
+        raise InputError(f"bands={bands!r} came, and three channel numbers, or one, were expected: {BANDS}.")
     return [int(number) for number in numbers]
 
 
@@ -198,7 +203,9 @@ def _cut(slice: Any) -> tuple[int, int] | None:
         return None
     found = (0, slice) if _is_whole(slice) else slice
     if not (isinstance(found, Sequence) and len(found) == 2 and all(map(_is_whole, found)) and 0 <= found[0] <= 2):
-        raise InputError(f"Got slice={slice!r}. Expected an index, or (axis, index) with axis 0, 1 or 2. {SLICE}")
+        raise InputError(
+            f"slice={slice!r} came, and an index, or (axis, index) with axis 0, 1 or 2, was expected: {SLICE}"
+        )
     return int(found[0]), int(found[1])
 
 

@@ -100,7 +100,7 @@ def save(drawn: "Figure", to_file: str | Path | None = None, to_buffer: BinaryIO
 
 def _grid(count: int, rows: int | None, cols: int | None) -> tuple[int, int]:
     if (rows is not None and rows < 1) or (cols is not None and cols < 1):
-        raise InputError(f"A grid has at least one row and one column. Got rows={rows}, cols={cols}.")
+        raise InputError(f"rows={rows}, cols={cols} came, and at least one row and one column were expected.")
     if cols is None:
         cols = math.ceil(count / rows) if rows else math.ceil(math.sqrt(count))
     rows = rows or math.ceil(count / cols)
@@ -112,7 +112,7 @@ def _grid(count: int, rows: int | None, cols: int | None) -> tuple[int, int]:
 def _labels(titles: Sequence[str | None] | None, count: int) -> list[str]:
     labels = ["" if title is None else str(title) for title in ([titles] if isinstance(titles, str) else titles or ())]
     if len(labels) > count:
-        raise InputError(f"Got {len(labels)} titles for {count} images. Expected at most one for each.")
+        raise InputError(f"{len(labels)} titles came for {count} images: give at most one for each.")
     return labels + [""] * (count - len(labels))
 
 

@@ -14,7 +14,7 @@ GREY = 128  # the colour of padding: near the mean of photos, since a network wo
 def frame_of(shape: tuple[int, ...], size: tuple[int, int], fit: str) -> tuple[int, int]:
     """Return the height and width, in the image's own pixels, of the part or extension that becomes `size`."""
     if fit not in FITS:
-        raise InputError(f"Got fit={fit!r}. Expected one of: {', '.join(FITS)}.")
+        raise InputError(f"fit={fit!r} came, and one of {', '.join(FITS)} was expected.")
     height, width = shape[:2]
     if fit == "stretch":
         return height, width

@@ -58,7 +58,7 @@ def report(title: str, lead: str, subjects: Sequence[Subject], rows: Sequence[Ro
     for row in rows:
         if len(row.maps) not in (0, len(subjects)):
             raise InputError(
-                f"{row.name} has {len(row.maps)} maps for {len(subjects)} subjects. Expected one for each."
+                f"{row.name} has {len(row.maps)} maps for {len(subjects)} subjects, and one for each was expected."
             )
     photos = _photos(subjects)
     parts = {

@@ -34,7 +34,9 @@ def to_numpy(value: Any) -> np.ndarray:
         array = np.asarray(value.numpy() if hasattr(value, "numpy") else value)
         return array if array.dtype.kind in "biuf" else array.astype("float32")  # NumPy has no kind for bfloat16
     except (TypeError, ValueError):
-        raise InputError(f"An image or a map must be an array of numbers. Got: {type(value).__name__}.") from None
+        raise InputError(
+            f"A {type(value).__name__} came, and an image or a map was expected: an array of numbers."
+        ) from None
 
 
 def channels_last(image: Any) -> np.ndarray:
@@ -46,7 +48,9 @@ def channels_last(image: Any) -> np.ndarray:
     if array.ndim == 3 and array.shape[-1] not in (1, 3, 4) and array.shape[0] in (1, 3, 4):
         array = np.moveaxis(array, 0, -1)
     if array.size == 0 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in (1, 3, 4))):
-        raise InputError(f"An image must be (H, W) or (H, W, C) with 1, 3 or 4 channels. Got shape {array.shape}.")
+        raise InputError(
+            f"An image of shape {array.shape} came, and (H, W), or (H, W, C) with 1, 3 or 4 channels, was expected."
+        )
     if not np.isfinite(array).all():
         raise InputError("An image or a map contains NaN or infinity, which has no colour. Check how it was computed.")
     return array
@@ -56,7 +60,9 @@ def as_map(values: Any) -> np.ndarray:
     """Return a map (H, W), (H, W, 1) or (1, H, W) as float (H, W). Raises: InputError: it has several channels."""
     array = channels_last(values)
     if array.ndim == 3 and array.shape[-1] != 1:
-        raise InputError(f"A map must be (H, W) or (H, W, 1), one value per pixel. Got shape {array.shape}.")
+        raise InputError(
+            f"A map of shape {array.shape} came, and (H, W) or (H, W, 1) was expected, one value per pixel."
+        )
     return array.reshape(array.shape[:2]).astype(float)
 
 

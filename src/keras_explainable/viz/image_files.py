@@ -49,7 +49,7 @@ def fit(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Take the largest central crop in the proportions of `size` (H, W), and resize it to `size` (pillow, bicubic)."""
     Image, ImageOps = pillow().Image, pillow().ImageOps
     if len(size) != 2 or min(size) < 1:
-        raise InputError(f"A size must be (height, width), both at least 1. Got {size}.")
+        raise InputError(f"size={size} came, and (height, width), both at least 1, was expected.")
     return np.asarray(ImageOps.fit(Image.fromarray(image), size[::-1], Image.Resampling.BICUBIC))
 
 
@@ -75,7 +75,9 @@ def read_image(path: str | Path, size: int | tuple[int, int] | None = None, max_
     except FileNotFoundError:
         raise ModelFileError(f"There is no image at {name}. Check the path.") from None
     except pillow().UnidentifiedImageError:
-        raise ModelFileError(f"{name} is not an image. Expected a BMP, GIF, JPEG, PNG, TIFF or WebP file.") from None
+        raise ModelFileError(
+            f"{name} is not an image, and a BMP, GIF, JPEG, PNG, TIFF or WebP file was expected."
+        ) from None
     except Image.DecompressionBombError as error:
         raise ModelFileError(f"{name} is too large: make it smaller. {error}") from None
     except MemoryError:

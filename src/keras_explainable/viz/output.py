@@ -25,7 +25,7 @@ def open_file(path: str | Path) -> BinaryIO:
     file = open(path, "rb", opener=_at_once)  # noqa: SIM115
     if not S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise ModelFileError(f"{printable(path)} is a pipe or a device. Expected a regular file.")
+        raise ModelFileError(f"{printable(path)} is a pipe or a device, and a regular file was expected.")
     return file
 
 
@@ -75,7 +75,7 @@ class Out:
         """
         there = next(place for place in (self.folder, *self.folder.parents) if os.path.exists(place))
         if not there.is_dir():
-            raise OutputError(f"{printable(there)} is a file. Expected a folder to write into. {ELSEWHERE}")
+            raise OutputError(f"{printable(there)} is a file, and a folder to write into was expected. {ELSEWHERE}")
         if not os.access(there, os.W_OK | os.X_OK):
             raise OutputError(f"{printable(there)} cannot be written into. {ELSEWHERE}")
         try:
@@ -97,7 +97,7 @@ class Out:
         """
         path = self.folder / name
         if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise InputError(f"{printable(name)} is outside {printable(self.folder)}. Expected a name inside.")
+            raise InputError(f"{printable(name)} is outside {printable(self.folder)}, and a name inside was expected.")
         for place in path.parents[: len(Path(name).parts) - 1]:
             if place.is_symlink():
                 raise InputError(f"{printable(place)} is a link, and links are not followed. Remove it.")

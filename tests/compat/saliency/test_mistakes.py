@@ -246,5 +246,5 @@ def test_results_are_of_the_images_type(make):
 
 def test_a_score_is_no_class():
     module, x = randomized(Winding()), images(1)
-    with pytest.raises(InputError, match="expected a class"):
+    with pytest.raises(InputError, match="a class was expected"):
         FullGradExtractor(module, SIZE).getFeatureGrads(x, module(x)[0, 1])

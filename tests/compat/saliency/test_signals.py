@@ -84,7 +84,7 @@ def test_signals_are_taken_apart(modules, x, capsys):
 
 
 def test_a_single_signal_or_image_is_told_to_need_the_axis_of_the_batch(modules, x):
-    with pytest.raises(InputError, match=r"signals \(N, C, T\).*Got .* shape \(3, 41\).*image\[None\]"):
+    with pytest.raises(InputError, match=r"shape \(3, 41\) came.*signals \(N, C, T\).*image\[None\]"):
         FullGrad(modules[1]).saliency(x[0])
     with pytest.raises(InputError, match=r"add the batch axis, x\[None\]"):
         FullGrad(modules[2]).saliency(x[:, None, :].reshape(3, 3, 41))

@@ -158,7 +158,7 @@ def test_layers_takes_its_model_as_the_others_do(tmp_path):
     )
     none = run("layers")
     assert none.stdout == run("layers", "demo").stdout and "embedded network" in none.stderr
-    fails(run("layers", "demo", "--model", "VGG16"), 2, "MODEL and --model are the same", "'demo'", "'VGG16'")
+    fails(run("layers", "demo", "--model", "VGG16"), 2, "means the same: give one", "'demo'", "'VGG16'")
 
 
 def test_without_a_model_it_says_which_one_looks(photo, tmp_path):

@@ -123,7 +123,7 @@ def test_the_grid(count, rows, cols, shape):
         ({"images": [np.zeros((2, 2))] * 5, "rows": 2, "cols": 2}, "5 images do not fit 2 rows of 2"),
         ({"images": [np.zeros((2, 2))], "cols": 0}, "at least one row"),
         ({"images": [np.zeros((2, 2))], "titles": ["a", "b"]}, "2 titles"),
-        ({"images": [np.zeros((2, 2))] * 2, "overlays": [np.zeros((2, 2))] * 3}, "3 overlays do not go with 2"),
+        ({"images": [np.zeros((2, 2))] * 2, "overlays": [np.zeros((2, 2))] * 3}, "3 overlays came for 2"),
         ({"images": [np.zeros((2, 2))], "overlays": [np.zeros((2, 2, 3))]}, "one value per pixel"),
         ({"images": np.zeros((1, 1, 2, 2, 3))}, r"\(1, 1, 2, 2, 3\)"),
     ],

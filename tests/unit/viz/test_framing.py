@@ -58,7 +58,7 @@ def test_what_was_done_is_told_width_first():
     assert padded == "640 x 480 padded with grey to 960 x 480, scaled to 224 x 112"
     for fit in framing.FITS:
         assert framing.describe((448, 448, 3), (224, 224), fit) == ""
-    with pytest.raises(InputError, match="Got fit='squash'. Expected one of: stretch, crop, pad"):
+    with pytest.raises(InputError, match="fit='squash' came, and one of stretch, crop, pad"):
         framing.describe((4, 4), (2, 2), "squash")
 
 
