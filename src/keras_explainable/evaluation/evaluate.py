@@ -16,11 +16,11 @@ from keras_explainable.evaluation.budget import ROWS, timed
 from keras_explainable.evaluation.evaluation import Evaluation
 from keras_explainable.evaluation.selection import Applied, Chosen, chosen_methods, chosen_metrics
 from keras_explainable.explaining.arguments import check_seed
-from keras_explainable.explaining.blame import outside
+from keras_explainable.explaining.batch_step import unit_numbers
 from keras_explainable.explaining.checks import open_batches, recorded
 from keras_explainable.explaining.explain import Explaining
-from keras_explainable.explaining.frugal import unit_numbers
 from keras_explainable.explaining.loop import run_steps, units_and_score
+from keras_explainable.explaining.warning_line import user_stacklevel
 from keras_explainable.metrics.baselines import BASELINES
 from keras_explainable.metrics.case import Case
 from keras_explainable.metrics.inputs import check_weights, maps_of, masks_of, objects_of, part_of
@@ -303,6 +303,6 @@ def _affordable(run: _Run, rows: dict[str, Chosen], wanted: dict[str, Applied], 
         warnings.warn(
             f"minutes={seconds / 60:g} is too short: a single image takes about {times.image / 60:.2g} minutes by "
             "these methods and metrics, and is measured all the same. Give more minutes, or fewer methods.",
-            stacklevel=outside(),
+            stacklevel=user_stacklevel(),
         )
     return int(min(len(run.x), max(1, left / times.image)))

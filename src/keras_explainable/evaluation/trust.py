@@ -13,9 +13,9 @@ from keras_explainable.errors import ExplainError, InputError
 from keras_explainable.evaluation.card import Trust
 from keras_explainable.evaluation.check import Check
 from keras_explainable.explaining.arguments import check_seed
+from keras_explainable.explaining.batch_step import unit_numbers
 from keras_explainable.explaining.checks import open_batches
 from keras_explainable.explaining.explain import explain
-from keras_explainable.explaining.frugal import unit_numbers
 from keras_explainable.explaining.loop import units_and_score
 from keras_explainable.metrics.case import Case
 from keras_explainable.metrics.explained import Explain

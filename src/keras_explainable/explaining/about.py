@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 from keras_explainable import models, registry
-from keras_explainable.explaining.blame import outside
+from keras_explainable.explaining.batch_step import unit_numbers
 from keras_explainable.explaining.flaws import cause
-from keras_explainable.explaining.frugal import unit_numbers
+from keras_explainable.explaining.warning_line import user_stacklevel
 from keras_explainable.models import choosing
 from keras_explainable.runtime import remarks
 
@@ -82,7 +82,7 @@ def remarked(found: dict) -> dict[str, Any]:
     for remark in remarks.collect(found):
         about |= remark.about
         if remark.warning:
-            warnings.warn(remark.warning, stacklevel=outside())
+            warnings.warn(remark.warning, stacklevel=user_stacklevel())
     return about
 
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from keras_explainable import backend, data, models
 from keras_explainable.errors import InputError, shortly
-from keras_explainable.explaining.blame import outside
-from keras_explainable.explaining.frugal import tensor
+from keras_explainable.explaining.batch_step import tensor
+from keras_explainable.explaining.warning_line import user_stacklevel
 from keras_explainable.models.inputs import IMAGE_CHANNELS, ONE_IMAGE
 from keras_explainable.runtime.memory import SOME, check_array_fits
 
@@ -144,7 +144,7 @@ def warn_of_many(model: Any, x: Any, units: int | None, number: int | None = Non
         f"y= was left out, which asks for every unit: {maps} maps of {of}, {units} each, or "
         f"{4e-6 * maps * np.prod(size):.0f} MB at the size of the images. For the unit that the model scores highest "
         'on each image, give y="predicted"; for the three highest, y="top-3".',
-        stacklevel=outside(),
+        stacklevel=user_stacklevel(),
     )
 
 

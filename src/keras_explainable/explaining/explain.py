@@ -14,11 +14,11 @@ from keras_explainable import backend, models, registry
 from keras_explainable.errors import InputError
 from keras_explainable.explaining.about import about_of, cause_of, evidence_note, outputs_note, random_note, remarked
 from keras_explainable.explaining.arguments import check_arguments, shared_arguments
-from keras_explainable.explaining.blame import outside
 from keras_explainable.explaining.checks import open_batches, recorded
 from keras_explainable.explaining.flaws import Flaws, range_warning
 from keras_explainable.explaining.loop import run_steps, units_and_score
 from keras_explainable.explaining.results import Explanation, Results, Tensors, ends
+from keras_explainable.explaining.warning_line import user_stacklevel
 from keras_explainable.runtime import remarks
 from keras_explainable.runtime.compile_cache import Program, options
 
@@ -218,7 +218,7 @@ def _warn(flaws: Flaws, by: Callable | None, signal: str | None, probe: Callable
     """Warn about flaws of scores and maps, and show the notes as warnings."""
     name = "the filter" if by is None else f"{registry.named(by)}()"
     for text in filter(None, (*flaws.warnings(name, signal and f"the layer ({signal})", probe), *notes)):
-        warnings.warn(text, stacklevel=outside())
+        warnings.warn(text, stacklevel=user_stacklevel())
 
 
 def _postprocess(filter: Callable, maps: Any, axis: tuple, resizing: Any) -> Any:

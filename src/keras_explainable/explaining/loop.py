@@ -9,7 +9,7 @@ import keras
 
 from keras_explainable import backend, data, models, registry, scores
 from keras_explainable.errors import InputError, shortly
-from keras_explainable.explaining.frugal import Frugal
+from keras_explainable.explaining.batch_step import BatchStep
 from keras_explainable.runtime.compile_cache import Program
 from keras_explainable.runtime.progress import progress_bar
 
@@ -32,7 +32,7 @@ def run_steps(
 
     If the device has too little memory, batches are halved from there on.
     """
-    frugal = Frugal(step, whole, model)
+    run = BatchStep(step, whole, model)
     waiting: tuple | None = None
     failure: BaseException | None = None
     progress = _callbacks(callbacks, model, source.number, verbose)
@@ -41,15 +41,15 @@ def run_steps(
         for i, batch in enumerate(source.iterator):
             progress.on_predict_batch_begin(i)
             with progress_bar(verbose in (1, "auto") and source.number == 1):
-                outputs = frugal(*batch)
+                outputs = run(*batch)
             if waiting is not None:
-                yield frugal.fetched(fetch, *waiting)
+                yield run.fetched(fetch, *waiting)
             waiting = batch, outputs
             progress.on_predict_batch_end(i, {"outputs": outputs})
     except (Exception, KeyboardInterrupt) as error:  # what was computed before is yielded first
         failure = error
     if waiting is not None:
-        yield frugal.fetched(fetch, *waiting)
+        yield run.fetched(fetch, *waiting)
     if failure is not None:
         try:
             raise failure

@@ -1,4 +1,4 @@
-"""Run a step on smaller batches when the device runs out of memory."""
+"""Run a step on a batch: choose its units, compile it, and halve batches when the device runs out of memory."""
 
 import functools
 import warnings
@@ -10,12 +10,12 @@ import keras
 
 from keras_explainable import backend, models
 from keras_explainable.errors import BackendError, ChangedError
-from keras_explainable.explaining.blame import outside
+from keras_explainable.explaining.warning_line import user_stacklevel
 from keras_explainable.models.recording import each
 from keras_explainable.runtime.compile_cache import Program, compiled
 
 
-class Frugal:
+class BatchStep:
     """A step on batches (images, indices, *rows). From the first batch on for which the device has too little memory,
     it runs on halves of each batch."""
 
@@ -67,7 +67,7 @@ class Frugal:
         warnings.warn(
             f"The device has too little memory for {number} images at once, and continues with {half}: "
             f"batch_size={half} would start with that.",
-            stacklevel=outside(),
+            stacklevel=user_stacklevel(),
         )
 
 
