@@ -3,6 +3,7 @@
 from architecture.read_imports import ROOT
 
 FRAMEWORKS = {"tensorflow", "jax", "torch"}
+# The framework that a module or package may name.
 SEAM = {
     "backend.jax": "jax",
     "backend.tensorflow": "tensorflow",
@@ -12,20 +13,7 @@ SEAM = {
     "backend.torch": "torch",
     "backend.weights_tensorflow": "tensorflow",
     "backend.weights_torch": "torch",
-    "demo.torch_network": "torch",
-    "loading.torch_files": "torch",
-    "models.torch.adapter": "torch",
-    "models.torch.checkpoints": "torch",
-    "models.torch.describe": "torch",
-    "models.torch.function_mode": "torch",
-    "models.torch.functional": "torch",
-    "models.torch.hooks": "torch",
-    "models.torch.layer_math": "torch",
-    "models.torch.layers": "torch",
-    "models.torch.parameters": "torch",
-    "models.torch.placing": "torch",
-    "models.torch.structure": "torch",
-    "models.torch.tracing": "torch",
+    "models.torch": "torch",
 }
 
 # For each room (a module or package; the longest name that fits decides) the rooms it may import. "" is the public top
@@ -188,12 +176,14 @@ ARROWS = {
         "models.trace",
     },
     "models.torch.checkpoints": {"models.recording"},
+    "models.torch.demo_network": set(),
     "models.torch.describe": {
         "models.torch.function_mode",
         "models.torch.hooks",
         "models.torch.layer_math",
         "models.trace",
     },
+    "models.torch.files": set(),
     "models.torch.function_mode": {"models.torch.functional", "models.trace"},
     "models.torch.functional": set(),
     "models.torch.hooks": {
@@ -381,7 +371,7 @@ ARROWS = {
     "loading": {"backend.shapes_torch", "demo", "models", "versions"},
     "viz": {"versions"},
     "utils": {"viz"},
-    "demo": {"", "models.processes", "numerics", "runtime"},
+    "demo": {"", "models.processes", "models.torch.demo_network", "numerics", "runtime"},
     "gallery": {""},
     "cli": {"", "gallery"},
     "web": {""},

@@ -59,7 +59,7 @@ def load_module() -> Any:
         BackendError: PyTorch is not installed.
     """
     try:
-        from keras_explainable.demo import torch_network
+        from keras_explainable.models.torch import demo_network
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
@@ -67,7 +67,7 @@ def load_module() -> Any:
             "load_module needs PyTorch, which is not installed. Run: pip install 'keras-explainable[torch]'"
         ) from None
     weights = {weight.path: keras.ops.convert_to_numpy(weight.value) for weight in load_model().weights}
-    return torch_network.with_weights(weights)
+    return demo_network.with_weights(weights)
 
 
 def build_model(size: int = 96, widths: tuple[int, ...] = (16, 32, 56)) -> keras.Model:

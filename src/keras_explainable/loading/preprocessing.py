@@ -61,12 +61,12 @@ def with_chosen_preprocessing(model: Any, scale: str | None, size: tuple[int, in
         chosen = scale or ("raw" if _scales_itself(model) else "unit")
         loaded = with_preprocessing(model, SCALES[chosen], chosen, guessed=scale is None and chosen == "unit")
     else:
-        from keras_explainable.loading import torch_files
+        from keras_explainable.models.torch import files
 
         chosen = scale or "torch"
-        channels = torch_files.channels_of(model)
+        channels = files.channels_of(model)
         preprocess = Preprocess(SCALES[chosen], chosen, scale is None, channels, channels_first=True)
-        loaded = Loaded(model, preprocess, torch_files.size(model) or (SIDE, SIDE), None)
+        loaded = Loaded(model, preprocess, files.size_of(model) or (SIDE, SIDE), None)
     return with_image_size(loaded, size)
 
 
@@ -78,9 +78,9 @@ def with_image_size(loaded: Loaded, size: tuple[int, int] | None) -> Loaded:
         shape = loaded.model.input_shape
         own = shape[2:] if loaded.preprocess.channels_first else shape[1:3]
     else:
-        from keras_explainable.loading import torch_files
+        from keras_explainable.models.torch import files
 
-        own = torch_files.size(loaded.model) or (None, None)
+        own = files.size_of(loaded.model) or (None, None)
     if any(side not in (None, s) for side, s in zip(own, size, strict=True)):
         taken = " by ".join(str(side or "any") for side in own)
         raise InputError(f"size={size} (--size) came, and the model only takes images of {taken}: leave it out.")

@@ -1,18 +1,13 @@
 """Load PyTorch files that hold a whole model without unpickling them: TorchScript files and `torch.export` archives."""
 
-import os
-import threading
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-
-import torch
-from torch import nn
+from typing import Any
 
 from keras_explainable import versions
 from keras_explainable.errors import ModelFileError
 from keras_explainable.loading import archives, configs
+from keras_explainable.models.torch import files
 
 SAFE = (
     "and a file that `torch.jit.save` or `torch.export.save` writes was expected: save it so, or name your own "
@@ -26,10 +21,9 @@ TRUSTED = (
     "torch.load(..., weights_only=True)"
 )
 OBJECTS = ("custom_obj_", "opaque_obj_")  # members of an archive that can only be unpickled
-_loading = threading.Lock()
 
 
-def load(path: Path, safe_mode: bool = True) -> nn.Module:
+def load(path: Path, safe_mode: bool = True) -> Any:
     """Load the module in a TorchScript file or `torch.export` archive. The contents decide which of the two it is.
 
     Raises:
@@ -46,7 +40,7 @@ def load(path: Path, safe_mode: bool = True) -> nn.Module:
     versions.check("torch")
     try:
         if scripted:
-            return torch.jit.load(path, map_location="cpu")
+            return files.scripted(path)
         if exported:
             return _exported(path, names)
     except ModelFileError:
@@ -55,18 +49,6 @@ def load(path: Path, safe_mode: bool = True) -> nn.Module:
         line = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
         raise ModelFileError(f"{path} cannot be read ({line}). Save it again with the installed PyTorch.") from None
     raise ModelFileError(f"{path} holds pickled Python objects, or only weights, {SAFE}.")
-
-
-def channels_of(module: nn.Module) -> int:
-    """The number of channels of the images that a module takes, 1 or 3, read from its first convolution."""
-    kernels = (p for p in module.parameters() if p.ndim == 4)
-    return 1 if next((k.shape[1] for k in kernels), 3) == 1 else 3
-
-
-def size(module: nn.Module) -> tuple[int, int] | None:
-    """Height and width of the images that an exported module takes. None for other modules, which do not declare it."""
-    shape = _input_shape(module)
-    return (shape[2], shape[3]) if shape and all(isinstance(side, int) for side in shape[2:]) else None
 
 
 def _names(path: Path) -> list[str]:
@@ -88,39 +70,14 @@ def _names(path: Path) -> list[str]:
     raise ModelFileError(f"{path} is not a PyTorch file, {SAFE}.")
 
 
-def _exported(path: Path, names: list[str]) -> nn.Module:
+def _exported(path: Path, names: list[str]) -> Any:
     if any(Path(name).name.startswith(OBJECTS) and not name.endswith(".json") for name in names):
         raise ModelFileError(f"{path} holds pickled Python objects, {SAFE}.")
-    with _weights_only():
-        module = torch.export.load(path).module()
-    shape = _input_shape(module)
+    module = files.exported(path)
+    shape = files.input_shape(module)
     if shape and len(shape) == 4 and isinstance(shape[0], int):
         raise ModelFileError(
             f"{path} only takes batches of {shape[0]}. Export it for any batch size: torch.export.export(module, (x,), "
             'dynamic_shapes=({0: torch.export.Dim("batch")},)) with more than one image in x.'
         )
     return module
-
-
-def _input_shape(module: nn.Module) -> tuple | None:
-    """The shape of the only tensor that an exported module takes. Sizes that vary are not integers."""
-    graph = getattr(module, "graph", None)
-    if not isinstance(module, torch.fx.GraphModule) or graph is None:
-        return None
-    taken = [node.meta.get("val") for node in graph.nodes if node.op == "placeholder"]
-    return tuple(taken[0].shape) if len(taken) == 1 and isinstance(taken[0], torch.Tensor) else None
-
-
-@contextmanager
-def _weights_only() -> Iterator[None]:
-    """A scope in which PyTorch does not unpickle. Otherwise `torch.export.load` unpickles what it cannot read."""
-    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-    with _loading:
-        before = os.environ.get(name)
-        os.environ[name] = "1"
-        try:
-            yield
-        finally:
-            del os.environ[name]
-            if before is not None:
-                os.environ[name] = before

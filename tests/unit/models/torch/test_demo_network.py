@@ -63,7 +63,7 @@ def test_equal_maps(images, method, params):
 @pytest.mark.skipif(keras.backend.backend() == "torch", reason="Keras itself needs PyTorch here")
 def test_without_pytorch_it_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.delitem(sys.modules, "keras_explainable.demo.torch_network", raising=False)
-    monkeypatch.delattr("keras_explainable.demo.torch_network", raising=False)
+    monkeypatch.delitem(sys.modules, "keras_explainable.models.torch.demo_network", raising=False)
+    monkeypatch.delattr("keras_explainable.models.torch.demo_network", raising=False)
     with pytest.raises(ke.errors.BackendError, match=r"keras-explainable\[torch\]"):
         ke.demo.load_module()
