@@ -11,16 +11,17 @@ from typing import Any
 import keras
 
 from keras_explainable import backend, models, registry
-from keras_explainable.errors import InputError
+from keras_explainable.errors import InputError, keep_partial
 from keras_explainable.explaining.about import about_of, cause_of, evidence_note, outputs_note, random_note, remarked
 from keras_explainable.explaining.arguments import check_arguments, shared_arguments
 from keras_explainable.explaining.checks import open_batches, recorded
 from keras_explainable.explaining.flaws import Flaws, range_warning
 from keras_explainable.explaining.loop import run_steps, units_and_score
 from keras_explainable.explaining.results import Explanation, Results, Tensors, ends
+from keras_explainable.explaining.scope import model_scope
 from keras_explainable.explaining.warning_line import user_stacklevel
 from keras_explainable.runtime import remarks
-from keras_explainable.runtime.compile_cache import Program, options
+from keras_explainable.runtime.compile_cache import Program
 
 
 def explain(
@@ -109,18 +110,13 @@ def explain(
     whole = not registry.traits(method).repeats
     step = Explaining(method, method_params, postprocessing, resizing)
     model, leaf = models.with_channels(model, channels, placement == "stretch"), models.Leaf.of(leaf, shared)
-    with models.unchanging(), models.reporting_changes(model):
+    with model_scope(model, precision, run_eagerly, jit_compile):
         given = {**registry.traits(method).given, **method_params}
         source, total = open_batches(model, x, y, batch_size, score, leaf, steps, resizing, given)
         fetch, results = (backend.to_host, Results(total)) if as_numpy else (keras.ops.stop_gradient, Tensors())
         source, batches = recorded(source)
         outputs = run_steps(step, whole, model, source, verbose, callbacks, fetch)
-        with (
-            remarks.collecting() as found,
-            options(run_eagerly, jit_compile),
-            models.computing_in(precision),
-            models.adapter(model).device(),
-        ):
+        with remarks.collecting() as found:
             first, image = _collected(outputs, batches, results)
             bound = models.bind(model, image)
             about = about_of(method, *bound, method_params)
@@ -208,8 +204,7 @@ def _collected(outputs: Iterator, batches: deque, results: Any) -> tuple[Any, An
             results.add(output, batch)
     except (Exception, KeyboardInterrupt) as error:
         if results.filled:
-            error.partial = Explanation(*results.done())  # type: ignore[union-attr]
-            error.add_note(f"{results.filled} images had been explained before this: see this exception's `.partial`.")
+            keep_partial(error, Explanation(*results.done()), f"{results.filled} images had been explained")
         raise
     return first, image
 
