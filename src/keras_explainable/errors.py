@@ -22,6 +22,12 @@ def printable(name: object) -> str:
     )
 
 
+def keep_partial(error: BaseException, partial: object, done: str) -> None:
+    """Attach to an error what was done before it, as `.partial`, and say so in a note."""
+    error.partial = partial  # type: ignore[attr-defined]
+    error.add_note(f"{done} before this: see this exception's `.partial`.")
+
+
 class ExplainError(Exception):
     """The base of all errors of this library."""
 

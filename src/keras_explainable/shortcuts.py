@@ -13,6 +13,7 @@ from keras_explainable.errors import InputError
 from keras_explainable.explaining.checks import open_batches
 from keras_explainable.explaining.explain import partial_explain
 from keras_explainable.explaining.loop import run_steps, units_and_score
+from keras_explainable.explaining.scope import model_scope
 from keras_explainable.methods import fullgrad, gradient
 from keras_explainable.methods.fullgrad.decomposition import (
     Decomposition,
@@ -115,9 +116,9 @@ def full_gradient_decomposition(
     y, score = units_and_score(y, score)
     if precision not in (None, "float32"):
         raise InputError(f"precision={precision!r} came, and float32 was expected: rounded terms do not add up.")
-    source, _ = open_batches(model, x, y, batch_size, score, leaf)
     step = Decomposing(score, implicit)
-    with models.adapter(model).device(), models.reporting_changes(model):
+    with model_scope(model):
+        source, _ = open_batches(model, x, y, batch_size, score, leaf)
         images, parts = zip(*run_steps(step, True, model, source, verbose), strict=True)
         view = models.view(*models.bind(model, images[0]))
         calls = biased_calls(view)
@@ -155,8 +156,7 @@ def integrated_gradients_gap(
         |scores - baseline_scores|), each (N, K).
     """
     y, score = units_and_score(y, score)
-    source, _ = open_batches(model, x, y, batch_size, score, leaf, params=params)
-    with models.adapter(model).device(), models.reporting_changes(model):
-        step = Gap(score, params)
-        parts = [part for _, part in run_steps(step, False, model, source, verbose)]
+    with model_scope(model):
+        source, _ = open_batches(model, x, y, batch_size, score, leaf, params=params)
+        parts = [part for _, part in run_steps(Gap(score, params), False, model, source, verbose)]
     return Convergence(*map(np.concatenate, zip(*parts, strict=True)))

@@ -3,6 +3,7 @@
 from architecture.read_imports import ROOT
 
 FRAMEWORKS = {"tensorflow", "jax", "torch"}
+# The framework that a module or package may name.
 SEAM = {
     "backend.jax": "jax",
     "backend.tensorflow": "tensorflow",
@@ -12,20 +13,7 @@ SEAM = {
     "backend.torch": "torch",
     "backend.weights_tensorflow": "tensorflow",
     "backend.weights_torch": "torch",
-    "models.torch.adapter": "torch",
-    "models.torch.checkpoints": "torch",
-    "models.torch.demo_network": "torch",
-    "models.torch.describe": "torch",
-    "models.torch.files": "torch",
-    "models.torch.function_mode": "torch",
-    "models.torch.functional": "torch",
-    "models.torch.hooks": "torch",
-    "models.torch.layer_math": "torch",
-    "models.torch.layers": "torch",
-    "models.torch.parameters": "torch",
-    "models.torch.placing": "torch",
-    "models.torch.structure": "torch",
-    "models.torch.tracing": "torch",
+    "models.torch": "torch",
 }
 
 # For each room (a module or package; the longest name that fits decides) the rooms it may import. "" is the public top
@@ -296,6 +284,7 @@ ARROWS = {
         "explaining.flaws",
         "explaining.loop",
         "explaining.results",
+        "explaining.scope",
         "explaining.warning_line",
         "models",
         "registry",
@@ -314,6 +303,7 @@ ARROWS = {
         "scores",
     },
     "explaining.results": {"backend", "explaining.flaws", "runtime.memory"},
+    "explaining.scope": {"models", "runtime.compile_cache"},
     "explaining.warning_line": set(),
     "backend": set(),
     "backend.jax": {"backend.read_only", "runtime.interruptible"},

@@ -30,7 +30,7 @@ def foreign(me: str, found: Import) -> str | None:
     top = found.base.split(".")[0]
     if found.base.startswith("keras.src") or (found.base, found.name) == ("keras", "src"):
         return "keras.src is private"
-    if top in FRAMEWORKS and SEAM.get(me) != top:
+    if top in FRAMEWORKS and SEAM.get(room_of(me, SEAM)) != top:
         return f"{top} belongs behind the seam"
     if me in STANDARD_LIBRARY_ONLY and top not in sys.stdlib_module_names:
         return f"{me} takes the standard library only"

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_explainable import data, models, registry
-from keras_explainable.errors import ExplainError, InputError
+from keras_explainable.errors import ExplainError, InputError, keep_partial
 from keras_explainable.evaluation import curves
 from keras_explainable.evaluation.budget import ROWS, timed
 from keras_explainable.evaluation.evaluation import Evaluation
@@ -20,13 +20,13 @@ from keras_explainable.explaining.batch_step import unit_numbers
 from keras_explainable.explaining.checks import open_batches, recorded
 from keras_explainable.explaining.loop import run_steps, units_and_score
 from keras_explainable.explaining.program import Explaining
+from keras_explainable.explaining.scope import model_scope
 from keras_explainable.explaining.warning_line import user_stacklevel
 from keras_explainable.metrics.baselines import BASELINES
 from keras_explainable.metrics.case import Case
 from keras_explainable.metrics.inputs import check_weights, maps_of, masks_of, objects_of, part_of
 from keras_explainable.metrics.measuring import Measured, check_maps
 from keras_explainable.metrics.statistics import numbered
-from keras_explainable.runtime.compile_cache import options
 
 PILOT = 4  # images whose time is taken before the work
 
@@ -113,13 +113,7 @@ def evaluate(
                 "baselines=False."
             )
         rows |= known
-    with (
-        models.unchanging(),
-        models.reporting_changes(model),
-        options(run_eagerly, jit_compile),
-        models.computing_in(precision),
-        models.adapter(run.model).device(),
-    ):
+    with model_scope(model, precision, run_eagerly, jit_compile):
         return _measured(run, rows, wanted, groups, minutes, verbose)
 
 
@@ -216,8 +210,8 @@ def _measured(
             progress.update(number)
     except (Exception, KeyboardInterrupt) as error:
         if found:
-            error.partial = _evaluation(found, wanted, rows, groups, about)  # type: ignore[union-attr]
-            error.add_note(f"{len(found)} methods had been measured before this: see this exception's `.partial`.")
+            done = _evaluation(found, wanted, rows, groups, about)
+            keep_partial(error, done, f"{len(found)} methods had been measured")
         raise
     return _evaluation(found, wanted, rows, groups, about)
 

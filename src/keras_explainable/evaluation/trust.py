@@ -17,6 +17,7 @@ from keras_explainable.explaining.batch_step import unit_numbers
 from keras_explainable.explaining.checks import open_batches
 from keras_explainable.explaining.explain import explain
 from keras_explainable.explaining.loop import units_and_score
+from keras_explainable.explaining.scope import model_scope
 from keras_explainable.metrics.case import Case
 from keras_explainable.metrics.explained import Explain
 from keras_explainable.metrics.localisation import flat
@@ -28,7 +29,6 @@ from keras_explainable.metrics.record import METRICS
 from keras_explainable.metrics.robustness import Noise, kept, noisy
 from keras_explainable.numerics import random
 from keras_explainable.registry import named
-from keras_explainable.runtime.compile_cache import options
 
 # What a check must reach. `tools/calibrate_trust.py` tries these on scenes of which the truth is known.
 CHANCE, NO_BETTER, MODEL, CLASS, NOISE, AGREES, GAP, EDGES = 0.05, 0.5, 0.5, 0.9, 0.5, 0.3, 0.05, 0.7
@@ -111,13 +111,7 @@ def trust(
         raise InputError(f"y={y!r} came, and one unit of the model was expected: its number, or None.")
     explained = Explain.of(method, seed)
     model, leaf = models.with_channels(model, channels, False), models.Leaf.of(leaf, shared)
-    with (
-        models.unchanging(),
-        models.reporting_changes(model),
-        options(None, None),
-        models.computing_in(precision),
-        models.adapter(model).device(),
-    ):
+    with model_scope(model, precision):
         source, _ = open_batches(model, x, y, None, None, leaf)
         batches = list(itertools.islice(source.iterator, 2))
         if len(batches) != 1 or len(batches[0][0]) != 1:

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from keras_explainable import backend, models, registry
-from keras_explainable.errors import InputError
+from keras_explainable.errors import InputError, keep_partial
 from keras_explainable.explaining.about import (
     about_of,
     cause_of,
@@ -25,6 +25,7 @@ from keras_explainable.explaining.flaws import range_warning
 from keras_explainable.explaining.loop import run_steps, units_and_score
 from keras_explainable.explaining.program import Explaining
 from keras_explainable.explaining.results import Explanation, Results, Tensors
+from keras_explainable.explaining.scope import model_scope
 from keras_explainable.explaining.several import (
     Explanations,
     Several,
@@ -34,7 +35,6 @@ from keras_explainable.explaining.several import (
     report_failed,
 )
 from keras_explainable.runtime import remarks
-from keras_explainable.runtime.compile_cache import options
 
 
 def explain(
@@ -125,7 +125,7 @@ def explain(
     step: Any = Several(programs) if several else next(iter(programs.values()))
     whole = not (several or registry.traits(step.method).repeats)
     model, leaf = models.with_channels(model, channels, placement == "stretch"), models.Leaf.of(leaf, shared)
-    with models.unchanging(), models.reporting_changes(model):
+    with model_scope(model, precision, run_eagerly, jit_compile):
         rows = {name: value for program in programs.values() for name, value in program.given.items()}
         source, total = open_batches(model, x, y, batch_size, score, leaf, steps, resizing, rows)
         fetch, of_one = (
@@ -134,12 +134,7 @@ def explain(
         results: Any = SeveralResults(programs, of_one) if several else of_one()
         source, batches = recorded(source)
         outputs = run_steps(step, whole, model, source, verbose, callbacks, fetch)
-        with (
-            remarks.collecting() as found,
-            options(run_eagerly, jit_compile),
-            models.computing_in(precision),
-            models.adapter(model).device(),
-        ):
+        with remarks.collecting() as found:
             first, image = _collected(outputs, batches, results)
             bound = models.bind(model, image)
             notes = outputs_note(*bound, score), range_warning(model, first), random_note(*bound)
@@ -235,8 +230,8 @@ def _collected(outputs: Iterator, batches: deque, results: Any) -> tuple[Any, An
     except (Exception, KeyboardInterrupt) as error:
         if results.filled:
             done = results.done()
-            error.partial = done if isinstance(done, dict) else Explanation(*done)  # type: ignore[union-attr]
-            error.add_note(f"{results.filled} images had been explained before this: see this exception's `.partial`.")
+            partial = done if isinstance(done, dict) else Explanation(*done)
+            keep_partial(error, partial, f"{results.filled} images had been explained")
         raise
     return first, image
 

@@ -7,6 +7,7 @@ from typing import Any
 from keras_explainable import versions
 from keras_explainable.errors import ModelFileError
 from keras_explainable.loading import archives, configs
+from keras_explainable.loading.texts import first_line
 from keras_explainable.models.torch import files
 
 SAFE = (
@@ -46,8 +47,9 @@ def load(path: Path, safe_mode: bool = True) -> Any:
     except ModelFileError:
         raise
     except Exception as error:
-        line = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-        raise ModelFileError(f"{path} cannot be read ({line}). Save it again with the installed PyTorch.") from None
+        raise ModelFileError(
+            f"{path} cannot be read ({first_line(error)}). Save it again with the installed PyTorch."
+        ) from None
     raise ModelFileError(f"{path} holds pickled Python objects, or only weights, {SAFE}.")
 
 

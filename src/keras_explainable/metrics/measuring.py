@@ -8,10 +8,11 @@ import keras
 import numpy as np
 
 from keras_explainable import models
-from keras_explainable.errors import InputError
+from keras_explainable.errors import InputError, keep_partial
 from keras_explainable.explaining.arguments import check_seed
 from keras_explainable.explaining.checks import counted_units, number_of, open_batches
 from keras_explainable.explaining.loop import run_steps, units_and_score
+from keras_explainable.explaining.scope import model_scope
 from keras_explainable.metrics.case import Case
 from keras_explainable.metrics.explained import Explain, check_same
 from keras_explainable.metrics.inputs import (
@@ -24,7 +25,7 @@ from keras_explainable.metrics.inputs import (
     spatial_last,
 )
 from keras_explainable.metrics.record import Record
-from keras_explainable.runtime.compile_cache import Program, options
+from keras_explainable.runtime.compile_cache import Program
 
 ROWS = 64  # maps that are measured together where no model runs
 
@@ -100,7 +101,7 @@ def measure(
     again = None if explain is None else Explain.of(explain, seed or 0)
     step = Measuring(metric.of_case, own, step_score, seed or 0, at_once, again)
     model, leaf = models.with_channels(model, channels, False), models.Leaf.of(leaf, shared)
-    with models.unchanging(), models.reporting_changes(model):
+    with model_scope(model, precision, run_eagerly, jit_compile):
         source, total = open_batches(model, x, y, batch_size, step_score, leaf, steps)
         if total is not None and maps is not None:
             check_maps(model, x, y, step_score, maps, total)
@@ -109,18 +110,14 @@ def measure(
         given = {"masks": masks, "objects": objects}
         source = source._replace(iterator=_with_rows(source.iterator, maps, given))
         parts: list[dict] = []
-        with options(run_eagerly, jit_compile), models.computing_in(precision), models.adapter(model).device():
-            try:
-                for _, part in run_steps(step, False, model, source, verbose, callbacks, lambda value: value):
-                    parts.append(part)
-            except (Exception, KeyboardInterrupt) as error:
-                if parts:
-                    error.partial = _joined(metric, own, parts)  # type: ignore[union-attr]
-                    error.add_note(
-                        f"{len(error.partial.values)} images had been measured before this: see this "  # type: ignore[union-attr]
-                        "exception's `.partial`."
-                    )
-                raise
+        try:
+            for _, part in run_steps(step, False, model, source, verbose, callbacks, lambda value: value):
+                parts.append(part)
+        except (Exception, KeyboardInterrupt) as error:
+            if parts:
+                done = _joined(metric, own, parts)
+                keep_partial(error, done, f"{len(done.values)} images had been measured")
+            raise
     return _joined(metric, own, parts)
 
 

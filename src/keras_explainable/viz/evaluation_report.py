@@ -9,7 +9,7 @@ import numpy as np
 from keras_explainable.viz import data_uris, framing
 from keras_explainable.viz.charts import GREY, NAMED, Bar, Curves, Intervals, Line, colors
 from keras_explainable.viz.image import to_rgb
-from keras_explainable.viz.page import escape, page
+from keras_explainable.viz.page import column_head, escape, page
 
 SIDE = 160  # pixels of the shorter side of a picture, at most
 WIDTH, HEIGHT = 460, 270  # of a chart, with these margins
@@ -72,11 +72,9 @@ def _kind(bar: Bar) -> str:
 def _head(panel: Intervals) -> str:
     known = [("chance", panel.chance), ("oracle", panel.oracle)]
     facts = " · ".join(f"{name} {value:.3g}" for name, value in known if value is not None)
-    low = " low" if panel.better == "lower" else ""
-    return (
-        f'<th scope="col" class="number{low}"><button type="button">{escape(panel.metric)}</button>'
-        f"<small>{f'{panel.better} is better' if panel.better else 'describes maps'}</small><small>{facts}</small></th>"
-    )
+    better = f"{panel.better} is better" if panel.better else "describes maps"
+    kind = "number low" if panel.better == "lower" else "number"
+    return column_head(panel.metric, kind, f"<small>{better}</small><small>{facts}</small>")
 
 
 def _scale(panel: Intervals) -> tuple[float, float]:

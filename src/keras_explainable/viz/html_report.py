@@ -9,10 +9,17 @@ import numpy as np
 from keras_explainable.errors import InputError
 from keras_explainable.viz import data_uris
 from keras_explainable.viz.image import as_map, peak, to_rgb
-from keras_explainable.viz.page import escape, page
+from keras_explainable.viz.page import column_head, escape, page
 
 # The mark of a peak, around (0, 0): a ring if it is on the object or the object is unknown, else a cross.
 RING, CROSS = '<circle r="3.4"/>', '<path d="M-3 -3L3 3M3 -3L-3 3"/>'
+# The columns of the table of methods that can be sorted.
+COLUMNS = (
+    ("Family",),
+    ("Per map", "number low"),
+    ("Peak on object", "number share"),
+    ("Mass on object", "number share"),
+)
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,7 @@ def report(title: str, lead: str, subjects: Sequence[Subject], rows: Sequence[Ro
         "groups": "".join(_group(name, len(list(group))) for name, group in groupby(s.group for s in subjects)),
         "subjects": "".join(_subject(i, photos[i], subject) for i, subject in enumerate(subjects)),
         "grid": "\n".join(_grid_row(row, photos, subjects) for row in rows if len(row.maps)),
+        "heads": "\n  ".join([*(column_head(*column) for column in COLUMNS), '<th scope="col">What it computes</th>']),
         "table": "\n".join(_table_row(row) for row in rows),
         "notes": "".join(f"<li>{escape(note)}</li>" for note in notes),
         "truth": "truth" if any(map(_known, subjects)) else "no-truth",

@@ -14,14 +14,22 @@ from keras_explainable.errors import printable
 def page(name: str, parts: Mapping[str, str]) -> str:
     """Return the page `name`.html inside of page.html, with `parts`, which are HTML: "title", and those it names.
 
+    A page with `${methods_table}` names the `heads` of its columns and its rows, as `table`.
+
     The Content-Security-Policy lets the browser run the page's script and no other, and load nothing."""
-    own = _file(name)
+    own = _file(name).replace("${methods_table}\n", _file("methods_table"))
     template = _file("page").replace("${body}", re.sub(r"<(style|script)>.*?</\1>\n", "", own, flags=re.DOTALL))
     for tag in ("style", "script"):
         template = template.replace(f"${{{tag}}}", _inside(tag, own))
     script = _inside("script", template).encode()
     digest = "sha256-" + base64.b64encode(sha256(b"\n" + script).digest()).decode()
     return Template(template).substitute(parts, script_hash=digest)
+
+
+def column_head(name: str, kind: str = "", notes: str = "") -> str:
+    """Return the head of a column of the methods' table. `kind` is "number", and "low" if lower numbers are better."""
+    classes = f' class="{kind}"' if kind else ""
+    return f'<th scope="col"{classes}><button type="button">{escape(name)}</button>{notes}</th>'
 
 
 def escape(text: object) -> str:

@@ -163,7 +163,7 @@ def test_foreign_files(tmp_path):
     with pytest.raises(ModelFileError, match="no whole Keras model"):
         loading.load(tmp_path / "other.keras")
     small().save_weights(tmp_path / "model.weights.h5")
-    with pytest.raises(ModelFileError, match="not weights alone"):
+    with pytest.raises(ModelFileError, match="not its weights alone"):
         loading.load(tmp_path / "model.weights.h5")
     small().save(tmp_path / "model.keras")
     (tmp_path / "model.keras").rename(tmp_path / "model.zip")
