@@ -117,7 +117,9 @@ def trust(
         if len(batches) != 1 or len(batches[0][0]) != 1:
             raise InputError("More than one image came: ke.trust takes one, such as x[:1].")
         images, indices = batches[0]
-        whole = explain(explained.method, model, images, indices, resizing=True, verbose=0, **explained.params)
+        whole = explain(
+            explained.method, model, images, indices, resizing=True, verbose=0, precision=precision, **explained.params
+        )
         bound, first = models.bind(model, images)
         with models.steady(bound):
             view = models.view(bound, first, unit_numbers(bound, first, indices), None)
