@@ -34,6 +34,12 @@ class Pass:
     def group(self) -> Hashable:
         return "pass", self.overrides
 
+    @property
+    def key(self) -> Hashable:
+        if self.column is not None and self.same is None:
+            return None
+        return self.overrides, self.at, self.keep, self.same
+
     def answers(self, view: Any, requests: Sequence["Pass"]) -> list:
         """One pass with gradients at all points of those that need them. The others' signals come from it if it passes
         these points too, else from one pass without gradients."""

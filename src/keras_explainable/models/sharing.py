@@ -5,7 +5,7 @@ calls every method until it asks, computes what they ask for, and calls them aga
 have returned. What a method computes between two of its questions is computed again, and should be little.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Protocol
 
 from keras_explainable import backend
@@ -18,20 +18,28 @@ class Request(Protocol):
     def group(self) -> Hashable:
         """Equal for requests that are answered together."""
 
+    @property
+    def key(self) -> Hashable:
+        """Equal for requests that have the same answer. None if this is not known."""
+
     def answers(self, view: Any, requests: Sequence) -> list:
         """The answer to each request of a group, of which this is one. An answer may be an exception to raise."""
 
 
 class Answers:
-    """The answers that a method got so far, in the order in which it asks."""
+    """The answers that a method gets: `known`, in the order in which it asks, and then those in `by_key` that others
+    got."""
 
-    def __init__(self, known: Sequence) -> None:
-        self.left = list(reversed(known))
+    def __init__(self, known: list, by_key: Mapping[Hashable, Any]) -> None:
+        self.known, self.by_key, self.asked = known, by_key, 0
 
     def next(self, request: Request) -> Any:
-        if not self.left:
-            raise Asked(request)
-        return self.left.pop()
+        if self.asked == len(self.known):
+            if request.key not in self.by_key:
+                raise Asked(request)
+            self.known.append(self.by_key[request.key])
+        self.asked += 1
+        return self.known[self.asked - 1]
 
 
 class Asked(BaseException):
@@ -61,20 +69,24 @@ def together(view: Any, calls: Sequence[Callable[[Any], Any]]) -> list:
         except Exception as error:
             return [_kept(error)]
     known: list[list] = [[] for _ in calls]
+    by_key: dict[Hashable, Any] = {}
     results: list = [None] * len(calls)
     waiting = list(range(len(calls)))
     while waiting:
         groups: dict[Hashable, list[tuple[int, Request]]] = {}
         for i in waiting:
             try:
-                results[i] = calls[i](view.sharing(Answers(known[i])))
+                results[i] = calls[i](view.sharing(Answers(known[i], by_key)))
+                known[i].clear()
             except Asked as asked:
                 groups.setdefault(asked.request.group, []).append((i, asked.request))
             except Exception as error:
                 results[i] = _kept(error)
         for group in groups.values():
-            for (i, _), answer in zip(group, _answers(view, [request for _, request in group]), strict=True):
+            for (i, request), answer in zip(group, _answers(view, [request for _, request in group]), strict=True):
                 known[i].append(answer)
+                if request.key is not None:
+                    by_key[request.key] = answer
         waiting = [i for group in groups.values() for i, _ in group]
     return results
 

@@ -113,6 +113,10 @@ class OverCopies:
         alone = id(self) if registry.traits(self.method).repeats else None  # such a method has its own programs
         return "noisy copies", self.repetitions, self.noise, self.noise_kind, self.seed, alone
 
+    @property
+    def key(self) -> Hashable:
+        return None
+
     def answers(self, view: View, requests: Sequence["OverCopies"]) -> list:
         parts: dict[Hashable, tuple] = {}
         aggregates = []
