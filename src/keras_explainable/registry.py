@@ -39,6 +39,7 @@ class Traits:
     """How a method is run and described, beyond its signature."""
 
     repeats: bool = False  # whether it calls its own compiled programs many times, and is not compiled as a whole
+    shares: str = ""  # if it repeats: what it shares with other methods that have the same here
     at_images: bool = False  # whether its maps have the grid of the images, although it takes a layer
     about: Callable | None = None  # a function from a view to the method's own entries of `.about`
     given: Mapping[str, Any] = field(
@@ -208,6 +209,15 @@ def get(name: str) -> Any:
         hint = f" Nearest: {', '.join(near)}." if near else ""
         raise MethodNameError(f"No method is named {name!r}.{hint} There are: {', '.join(METHODS)}.")
     return METHODS[name].function
+
+
+def groups(methods: Iterable[Callable]) -> list[list[Callable]]:
+    """The methods, those that share passes of the model together. A method that shares nothing is a group by itself."""
+    found: dict[Any, list[Callable]] = {}
+    for method in methods:
+        own = traits(method)
+        found.setdefault(own.shares or (id(method) if own.repeats else "passes"), []).append(method)
+    return list(found.values())
 
 
 def usual_postprocessing(method: Callable) -> Callable | None:

@@ -115,23 +115,27 @@ class Several:
         self.steps, self.failed = dict(steps), dict[str, Exception]()
 
     def __call__(self, model: Any, images: Any, indices: Any) -> dict[str, tuple]:
-        found = self._of(False, lambda program: compiled(program, model, spread=True)(images, indices))
-        found |= self._of(True, lambda program: program(model, images, indices))
+        found: dict[str, tuple] = {}
+        for group in registry.groups(step.method for step in self.steps.values()):
+            found |= self._of(group, model, images, indices)
         if not found:
             raise next(iter(self.failed.values()))
         return found
 
-    def _of(self, repeating: bool, run: Callable) -> dict[str, tuple]:
-        """What the methods find that repeat, or the others."""
-        steps = {label: step for label, step in self.steps.items() if registry.traits(step.method).repeats == repeating}
+    def _of(self, group: list[Callable], model: Any, images: Any, indices: Any) -> dict[str, tuple]:
+        """What the methods of a group find."""
+        steps = tuple((label, step) for label, step in self.steps.items() if step.method in group)
         if not steps:
             return {}
+        program = Together(steps)
         try:
-            return run(Together(tuple(steps.items())))
+            if registry.traits(group[0]).repeats:
+                return program(model, images, indices)
+            return compiled(program, model, spread=True)(images, indices)
         except Failed as error:
             self.failed |= {label: _without_frames(one) for label, one in error.failed.items()}
             self.steps = {label: step for label, step in self.steps.items() if label not in error.failed}
-            return error.found or self._of(repeating, run)
+            return error.found or self._of(group, model, images, indices)
 
 
 def _without_frames(error: Any) -> Exception:

@@ -17,6 +17,7 @@ def explainer(
     resizing: bool = True,
     caveat: str = "",
     repeats: bool = False,
+    shares: str = "",
     at_images: bool = False,
     about: Callable | None = None,
 ) -> Callable:
@@ -29,7 +30,7 @@ def explainer(
     Args:
         family, cost, reference, postprocessing, resizing, caveat: see `registry.Record`.
         needs: some of `registry.Need`, or their words: "hidden signal, gradient".
-        repeats, at_images, about: see `registry.Traits`.
+        repeats, shares, at_images, about: see `registry.Traits`.
 
     Raises:
         InputError: a need is unknown, or the cost cannot be read.
@@ -48,7 +49,7 @@ def explainer(
                 postprocessing,
                 resizing,
                 caveat,
-                registry.Traits(repeats, at_images, about),
+                registry.Traits(repeats, shares, at_images, about),
             )
         )
         return public

@@ -8,7 +8,7 @@ from keras import ops
 from keras_explainable import filters
 from keras_explainable.methods.cams.weighting import space_of, weighted
 from keras_explainable.methods.explainer import explainer
-from keras_explainable.methods.meta.smooth import smooth
+from keras_explainable.methods.meta.smooth import SHARED, smooth
 from keras_explainable.models import Point, View, on_view, opens_view
 from keras_explainable.numerics.arithmetic import quotient
 from keras_explainable.runtime.compile_cache import Program, repeated
@@ -42,6 +42,7 @@ def powers(view: View, layer: Any = None) -> tuple:
     "arXiv:1908.01224",
     postprocessing=filters.positive_normalize,
     repeats=True,
+    shares=SHARED,
 )
 def smooth_gradcampp(
     view: View,

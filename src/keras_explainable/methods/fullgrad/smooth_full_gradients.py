@@ -13,7 +13,7 @@ from keras_explainable.methods.fullgrad.full_gradients import (
     spatially_biased,
     sum_at_image_size,
 )
-from keras_explainable.methods.meta.smooth import smooth
+from keras_explainable.methods.meta.smooth import SHARED, smooth
 from keras_explainable.models import INPUT, View, on_view, opens_view
 
 
@@ -39,6 +39,7 @@ def _psi(term: Any, bias: Any = 1.0) -> Any:
     "arXiv:1905.00780",
     postprocessing=filters.normalize,
     repeats=True,
+    shares=SHARED,
     about=shown_biases,
 )
 def smooth_full_gradients(

@@ -4,7 +4,7 @@ from keras_explainable import filters
 from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.gradient.gradients import signed_gradients
 from keras_explainable.methods.gradient.reduction import channel_reducer
-from keras_explainable.methods.meta.smooth import smooth
+from keras_explainable.methods.meta.smooth import SHARED, smooth
 from keras_explainable.models import View, on_view
 
 
@@ -15,6 +15,7 @@ from keras_explainable.models import View, on_view
     "arXiv:1706.03825",
     postprocessing=filters.normalize,
     repeats=True,
+    shares=SHARED,
 )
 def smoothgrad(
     view: View,
@@ -49,6 +50,7 @@ def smoothgrad(
     "arXiv:1810.03307",
     postprocessing=filters.normalize,
     repeats=True,
+    shares=SHARED,
 )
 def vargrad(
     view: View,
@@ -84,6 +86,7 @@ def vargrad(
     "arXiv:1806.10758",
     postprocessing=filters.normalize,
     repeats=True,
+    shares=SHARED,
 )
 def squaregrad(
     view: View,

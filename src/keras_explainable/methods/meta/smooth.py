@@ -15,6 +15,7 @@ from keras_explainable.registry import Method
 from keras_explainable.runtime.compile_cache import Program, frozen, repeated
 from keras_explainable.runtime.repetition import aggregated
 
+SHARED = "noisy copies"
 LARGEST = 2**31  # factors of image sizes, and weights, must be below this
 
 
@@ -131,7 +132,7 @@ class OverCopies:
 
 @functools.lru_cache(maxsize=256)  # the same arguments give the same function, which is compiled only once
 def _smooth(method: Callable, repetitions: int, noise: float, noise_kind: str, aggregate: str) -> Callable:
-    @registry.with_traits(repeats=True)
+    @registry.with_traits(repeats=True, shares=SHARED)
     @registry.with_parameters_of(method)
     @opens_view
     def smoothed(view: View, seed: int | None = None, **params: Any) -> tuple:
