@@ -119,7 +119,9 @@ class Several:
         for group in registry.groups(step.method for step in self.steps.values()):
             found |= self._of(group, model, images, indices)
         if not found:
-            raise next(iter(self.failed.values()))
+            first = next(iter(self.failed.values()))
+            first.failed = self.failed  # type: ignore[attr-defined]
+            raise first
         return found
 
     def _of(self, group: list[Callable], model: Any, images: Any, indices: Any) -> dict[str, tuple]:

@@ -2,7 +2,7 @@
 
 import inspect
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import chain
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 
 import keras_explainable as ke
 from keras_explainable import loading
+from keras_explainable.gallery.maps import explained, groups
 from keras_explainable.viz import contact_sheet, image, image_files, output, tables
 from keras_explainable.viz.html_report import Row, Subject, report
 
@@ -115,19 +116,19 @@ def run_all(
     """Return every method's row, and for methods that cannot run on this model, the reason.
 
     If the model is embedded, methods that need attention explain the embedded transformer instead."""
-    rows, left_out = [], {}
+    rows: dict[str, Row] = {}
+    left_out: dict[str, str] = {}
     transformer = ke.demo.load_transformer() if embedded else loaded.model
     others = references(loaded)
     names = [record.name for record in ke.methods.list()]
     bar = keras.utils.Progbar(len(names), verbose=int(progress), unit_name="method")
-    for name in names:
-        try:
-            one = transformer if ke.registry.Need.ATTENTION in ke.registry.METHODS[name].needs else loaded.model
-            rows.append(run(name, one, objects, shown, draws, others))
-        except ke.errors.ExplainError as error:
-            left_out[name] = str(error)
-        bar.add(1)
-    return rows, left_out
+    for of_attention in (False, True):
+        model = transformer if of_attention else loaded.model
+        same = [n for n in names if (ke.registry.Need.ATTENTION in ke.registry.METHODS[n].needs) == of_attention]
+        for group in groups(same):
+            rows |= run(group, model, objects, shown, draws, others, left_out)
+            bar.add(len(group))
+    return [rows[name] for name in names if name in rows], left_out
 
 
 def every_object(loaded: loading.Loaded, images: int) -> Objects:
@@ -164,38 +165,58 @@ def references(loaded: loading.Loaded) -> np.ndarray:
 
 
 def run(
-    name: str, model: Any, objects: Objects, shown: int, draws: Mapping[ke.registry.Need, int], others: np.ndarray
-) -> Row:
-    """Return a method's row: its maps of the objects, how good they are, and the seconds for each.
+    names: Sequence[str],
+    model: Any,
+    objects: Objects,
+    shown: int,
+    draws: Mapping[ke.registry.Need, int],
+    others: np.ndarray,
+    left_out: dict[str, str],
+) -> dict[str, Row]:
+    """Return, by name, the row of each of several methods that share passes: its maps of the objects, how good they
+    are, and the seconds for each. Enter in `left_out` why a method cannot explain the model.
 
-    A method that repeats explains few objects beyond those shown, with at most `draws` repetitions. A method that
+    If a method repeats, few objects are explained beyond those shown, with at most `draws` repetitions. A method that
     averages over all of its `baselines` gets `others`: with one plain colour, `deep_shap` would equal `deeplift`.
-    If there are several batches, the time leaves out the first one, which includes compilation.
+    If there are several batches, the time leaves out the first one, which includes compilation. All methods have the
+    same share of the time that they take together.
     """
-    about = ke.registry.METHODS[name]
-    taken = inspect.signature(about.function).parameters
-    params: dict[str, Any] = {}
-    repetitions = taken.get("repetitions")
-    if repetitions is None and "baselines" in taken:
-        params["baselines"] = others
-    if repetitions is not None:
+    given = {name: _params(name, draws, others) for name in names}
+    if any("repetitions" in params for params in given.values()):
         objects = objects.of(slice(0, max(FEW, -(-shown // BATCH) * BATCH)))
-        params["repetitions"] = min(
-            repetitions.default,
-            min((most for need, most in draws.items() if about.needs == {need}), default=repetitions.default),
-        )
-    maps, seconds = [], []
+    maps: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    seconds = []
     for start in range(0, len(objects), BATCH):
         batch = objects.of(slice(start, start + BATCH))
         before = time.perf_counter()
-        maps.append(
-            getattr(ke, name)(model, batch.inputs, batch.units, batch_size=BATCH, verbose=0, **params)[1][..., 0]
-        )
-        seconds.append((time.perf_counter() - before) / len(batch))
-    found = np.concatenate(maps)
-    points, mass = judged(model, objects, {name: found})[name]
+        found = explained(given, model, batch.inputs, batch.units, left_out, batch_size=BATCH, verbose=0)
+        given = {name: params for name, params in given.items() if name in found}
+        seconds.append((time.perf_counter() - before) / len(batch) / max(1, len(given)))
+        for name in given:
+            maps[name].append(found[name].maps[..., 0])
+        if not given:
+            return {}
+    whole = {name: np.concatenate(maps[name]) for name in given}
+    marks = judged(model, objects, whole)
     per_map = float(np.mean(seconds[1:] or seconds))
-    return Row(name, about.family, about.summary, about.reference, per_map, points, mass, found)
+    return {name: _row(name, per_map, marks[name], whole[name]) for name in given}
+
+
+def _params(name: str, draws: Mapping[ke.registry.Need, int], others: np.ndarray) -> dict[str, Any]:
+    """The parameters of a method in the demo."""
+    about = ke.registry.METHODS[name]
+    taken = inspect.signature(about.function).parameters
+    repetitions = taken.get("repetitions")
+    if repetitions is None:
+        return {"baselines": others} if "baselines" in taken else {}
+    most = min((most for need, most in draws.items() if about.needs == {need}), default=repetitions.default)
+    return {"repetitions": min(repetitions.default, most)}
+
+
+def _row(name: str, seconds: float, marks: list[float | None], maps: np.ndarray) -> Row:
+    about = ke.registry.METHODS[name]
+    points, mass = marks
+    return Row(name, about.family, about.summary, about.reference, seconds, points, mass, maps)
 
 
 def judged(model: Any, objects: Objects, maps: Mapping[str, np.ndarray]) -> dict[str, list[float | None]]:
@@ -261,11 +282,12 @@ def words(model: Any, objects: Objects, shown: Objects, embedded: bool) -> tuple
         scenes = "one scene" if count == 1 else f"{count} scenes"
         source = f"{scenes} that the network has never seen, and whose objects are known pixel by pixel."
         source += " Methods that need attention explain a transformer on the network's last maps."
-        timed = "Per map: the time for one map, without compilation."
+        timed = "Per map: the time for one map, without compilation; methods that share passes share their time."
     else:
         known = "Each column is one scene; its maps explain the unit that the model scores highest."
         source = f"{count} sample scenes. It was not trained on such objects, so the names it gives them do not matter."
-        timed = "Per map: the time for one map; with few scenes, this includes compilation."
+        timed = "Per map: the time for one map; methods that share passes share their time. With few scenes, this "
+        timed += "includes compilation."
     name = getattr(model, "name", type(model).__name__)
     lead = f"Model {name} on {keras.backend.backend()}, explained by every method of keras-explainable on {source}"
     notes = [

@@ -1,8 +1,7 @@
 """Explain every image in a folder by every method: one picture file for each, the map drawn over the image."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 import keras_explainable as ke
 from keras_explainable import loading
+from keras_explainable.gallery.maps import explained, groups, leaving_out
 from keras_explainable.viz import framing, image, image_files, output, tables
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
@@ -84,27 +84,14 @@ def make(
         if photos:
             inputs = loaded.preprocess(np.stack([framing.resized(photo, loaded.size) for photo in photos.values()]))
             units = loading.scores(loaded, inputs).argmax(-1)
-        for method in names:
-            if photos and method not in dump.left_out:
-                with leaving_out(method, dump.left_out):
-                    maps = getattr(ke, method)(loaded.model, inputs, units, batch_size=BATCH, verbose=0)[1]
-                if method not in dump.left_out:
-                    _save(photos, maps, titles, method, place, dump)
-            bar.add(len(batch))
+        for group in groups(names):
+            wanted: dict[str, dict] = {method: {} for method in group if photos and method not in dump.left_out}
+            if wanted:
+                maps = explained(wanted, loaded.model, inputs, units, dump.left_out, batch_size=BATCH, verbose=0)
+                for method, explanation in maps.items():
+                    _save(photos, explanation.maps, titles, method, place, dump)
+            bar.add(len(batch) * len(group))
     return dump
-
-
-@contextmanager
-def leaving_out(name: str, left_out: dict[str, str]) -> Iterator[None]:
-    """Run a body that may fail for one method or image. On failure, enter the reason under its name and continue."""
-    try:
-        yield
-    except ke.errors.OutputError:  # it would fail for all others as well
-        raise
-    except ke.errors.ExplainError as error:
-        left_out[name] = str(error)
-    except MemoryError:
-        left_out[name] = "It needs more memory than is available."
 
 
 def _save(

@@ -87,7 +87,8 @@ def judged():
 def test_it_looks_at_the_object(judged, name):
     models, objects, others = judged
     record = ke.registry.METHODS[name]
-    row = gallery.run(name, models[ke.registry.Need.ATTENTION in record.needs], objects, 1, DRAWS, others)
+    model = models[ke.registry.Need.ATTENTION in record.needs]
+    row = gallery.run([name], model, objects, 1, DRAWS, others, {})[name]
     chance = gallery.baselines(models[False], objects)[0].points
     floor = FLOORS.get(name, 0.0 if record.caveat else LEAST)
     assert row.points >= floor
@@ -98,8 +99,8 @@ def test_it_looks_at_the_object(judged, name):
 def test_deep_shap_compares_with_other_scenes_and_is_no_second_deeplift(judged):
     models, objects, others = judged
     some = objects.of(slice(0, 8))
-    maps = gallery.run("deep_shap", models[False], some, 1, DRAWS, others).maps
-    alone = gallery.run("deeplift", models[False], some, 1, DRAWS, others).maps
+    maps = gallery.run(["deep_shap"], models[False], some, 1, DRAWS, others, {})["deep_shap"].maps
+    alone = gallery.run(["deeplift"], models[False], some, 1, DRAWS, others, {})["deeplift"].maps
     assert abs(maps - alone).mean() > 0.02  # both are in 0..1
     plain = ke.registry.get("deeplift")
     each = [
