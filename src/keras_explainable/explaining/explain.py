@@ -46,7 +46,7 @@ def explain(
     verbose: int | str = "auto",
     steps: int | None = None,
     callbacks: Any = None,
-    postprocessing: Callable | None = None,
+    postprocessing: Callable | str | None = None,
     resizing: bool | tuple | None = True,
     seed: int | None = None,
     run_eagerly: bool | None = None,

@@ -46,7 +46,7 @@ def explained(
         failed = found.failed  # type: ignore[attr-defined]
     except (ke.errors.ExplainError, MemoryError) as error:
         failed = getattr(error, "failed", dict.fromkeys(methods, error))
-    for name, error in failed.items():
+    for name, reason in failed.items():
         with leaving_out(name, left_out):
-            raise error
+            raise reason
     return dict(found)
