@@ -1,17 +1,17 @@
-"""Choose the backend of a command, and keep its log quiet. Keras is imported here: commands that fail early do without."""
+"""Choose the backend of a command, and import Keras without the log lines of its backend."""
 
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 
 from keras_explainable import ctrl_c
 from keras_explainable.cli.choices import NAME, Backend
 from keras_explainable.runtime import selection
 
-# What the frameworks write to the terminal while they are imported: about processors, GPUs and their own versions.
-# Errors are raised in Python.
+# Of what frameworks write to the terminal by themselves, only errors are wanted, and those are raised in Python.
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "JAX_LOGGING_LEVEL": "ERROR"}
 
 
@@ -48,13 +48,29 @@ def is_free() -> bool:
     return not chosen and find_spec("torch") is not None
 
 
-def start_keras(backend: str | None) -> None:
-    """Import Keras. Raise `BackendError` if it has no backend, or runs on another than this."""
+def start_keras(backend: str | None, debug: bool) -> None:
+    """Import Keras, with its log lines if `debug`. Raise `BackendError` if it runs on no backend, or on another."""
     selection.choose()
-    import keras
+    with nullcontext() if debug or running() or sys.stderr is None else _quiet():
+        import keras
 
     from keras_explainable.errors import BackendError
 
-    ctrl_c.raise_again()  # frameworks may swallow it while they are imported
+    ctrl_c.raise_again()  # not before: an import may swallow it
     if backend not in (None, keras.backend.backend()):
         raise BackendError(f"Keras already runs on {keras.backend.backend()}. Set KERAS_BACKEND={backend} beforehand.")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Drop what is written to stderr meanwhile: no setting turns off TensorFlow's notice about oneDNN."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)

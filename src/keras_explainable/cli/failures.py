@@ -18,7 +18,7 @@ def friendly(command: Callable) -> Callable:
         from keras_explainable.errors import BackendError
 
         try:
-            start_keras(options.get("backend"))
+            start_keras(options.get("backend"), debug)
             command(debug=debug, **options)
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
