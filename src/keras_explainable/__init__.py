@@ -1,31 +1,13 @@
-"""Explain what an image model looked at: `scores, maps = ke.gradcam(model, x, y)`."""
+"""Explain what an image model looked at: `scores, maps = ke.gradcam(model, x, y)`.
+
+`__init__.pyi` has the names that are shown. Each is imported when it is first used, and Keras with it."""
 
 from keras_explainable.runtime import ctrl_c as ctrl_c  # first: Ctrl-C may come at once  # isort: skip
-from keras_explainable import backend as backend  # next: it chooses the framework before Keras is imported
-from keras_explainable import demo as demo
-from keras_explainable import errors as errors
-from keras_explainable import filters as filters
-from keras_explainable import inspection as inspection
-from keras_explainable import loading as loading
-from keras_explainable import methods as methods
-from keras_explainable import metrics as metrics
-from keras_explainable import registry as registry
-from keras_explainable import scores as scores
-from keras_explainable import utils as utils
-from keras_explainable import viz as viz
-from keras_explainable.evaluation import evaluate as evaluate
-from keras_explainable.evaluation import trust as trust
-from keras_explainable.explaining.explain import explain as explain
-from keras_explainable.explaining.explain import partial_explain as partial_explain
-from keras_explainable.explaining.results import Explanation as Explanation
-from keras_explainable.loading import load as load
-from keras_explainable.models import BlackBox as BlackBox
-from keras_explainable.registry import get as get
-from keras_explainable.runtime.compile_cache import cache_info as cache_info
-from keras_explainable.runtime.compile_cache import clear_cache as clear_cache
-from keras_explainable.shortcuts import __dir__ as __dir__
-from keras_explainable.shortcuts import __getattr__ as __getattr__  # every registered method: ke.gradcam, ...
-from keras_explainable.shortcuts import full_gradient_decomposition as full_gradient_decomposition
-from keras_explainable.shortcuts import integrated_gradients_gap as integrated_gradients_gap
+from keras_explainable.face import __dir__ as __dir__
+from keras_explainable.face import __getattr__ as __getattr__
+from keras_explainable.runtime import selection as _selection
 
 __version__ = "0.1.0"
+
+if not ctrl_c.is_command():  # a command chooses later, by its --backend
+    _selection.choose()  # before the user imports Keras

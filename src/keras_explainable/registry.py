@@ -3,6 +3,7 @@
 import difflib
 import inspect
 import weakref
+from collections import UserDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -78,7 +79,21 @@ class Record:
         return f"{FAMILIES.get(self.family, self.family.capitalize())} family"
 
 
-METHODS: dict[str, Record] = {}
+class Methods(UserDict[str, Record]):
+    """The records of methods by name. Those of this library are registered when this is first read."""
+
+    @property
+    def data(self) -> dict[str, Record]:
+        from keras_explainable import methods  # noqa: F401  (registers them, and imports Keras)
+
+        return self._records
+
+    @data.setter
+    def data(self, records: dict[str, Record]) -> None:
+        self._records = records
+
+
+METHODS = Methods()
 Method = Callable | str  # a method or its name
 _traits: weakref.WeakKeyDictionary[Callable, Traits] = weakref.WeakKeyDictionary()
 

@@ -1,7 +1,6 @@
 """Shortcuts: `ke.explain` for one method, with its usual postprocessing."""
 
 import functools
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -35,8 +34,12 @@ def _shortcut(record: registry.Record) -> Callable:
     return partial_explain(record.function, postprocessing=record.postprocessing, resizing=record.resizing)
 
 
-def __getattr__(name: str) -> Any:
-    """The shortcut of a registered method by its name, such as `ke.gradcam`."""
+def of_method(name: str) -> Callable:
+    """The shortcut of a registered method by its name, such as `ke.gradcam`.
+
+    Raises:
+        AttributeError: no method has this name. The message lists the known names.
+    """
     if name in registry.METHODS:
         return shortcut(name)
     near = registry.nearest(name)
@@ -44,10 +47,6 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(
         f"module 'keras_explainable' has no attribute {name!r}.{hint} Its methods: {', '.join(registry.METHODS)}"
     )
-
-
-def __dir__() -> list[str]:
-    return sorted({*vars(sys.modules["keras_explainable"]), *registry.METHODS})
 
 
 @dataclass(frozen=True)

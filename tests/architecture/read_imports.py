@@ -57,7 +57,8 @@ def read_imports(module: str, source: str, is_package: bool) -> list[Import]:
 
 
 def shown(source: str) -> set[str]:
-    """The names that a package shows: what its `__init__` imports or defines, without an underscore."""
+    """The names that a package shows: what its `__init__` imports or defines, without an underscore. Those of the whole
+    package are in its file for type checkers."""
     found: set[str] = set()
     for node in ast.parse(source).body:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
@@ -67,3 +68,9 @@ def shown(source: str) -> set[str]:
         elif isinstance(node, ast.Assign):
             found.update(name.id for name in node.targets if isinstance(name, ast.Name))
     return {name for name in found if not name.startswith("_")}
+
+
+def read_faces() -> dict[str, set[str]]:
+    """The names that each package shows."""
+    files = {path.parent: path for pattern in ("__init__.py", "__init__.pyi") for path in (SRC / ROOT).rglob(pattern)}
+    return {dotted(path): shown(path.read_text()) - {"Any"} for path in files.values()}

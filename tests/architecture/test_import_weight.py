@@ -1,4 +1,4 @@
-"""What `import keras_explainable` loads."""
+"""What `import keras_explainable` loads, and what its names load when they are first used."""
 
 import json
 import os
@@ -6,25 +6,62 @@ import subprocess
 import sys
 
 from architecture.arrows import FRAMEWORKS
-from architecture.read_imports import ROOT, SRC
+from architecture.read_imports import ROOT, SRC, read_faces
 from support.selection import slow
 
-LOADED = """
+FRAMEWORK = os.environ.get("KERAS_BACKEND", "tensorflow")
+NEVER = {"matplotlib", "PIL", "typer", "rich", "scipy", "skimage", "pandas", *FRAMEWORKS - {FRAMEWORK}}
+ALONE = """
+import json, sys
+before = set(sys.modules)
+import keras_explainable
+keras_explainable.__version__, keras_explainable.errors
+print(json.dumps([sorted({*sys.modules} - before), sorted(vars(keras_explainable))]))
+"""
+WHOLE = """
 import json, sys
 import keras, {framework}
 before = set(sys.modules)
-import keras_explainable
-print(json.dumps(sorted({{m.partition(".")[0] for m in set(sys.modules) - before}})))
+import keras_explainable as ke
+from keras_explainable import *
+ke.gradcam
+print(json.dumps([sorted({{m.partition(".")[0] for m in set(sys.modules) - before}}), sorted(globals())]))
+"""
+EACH_FIRST = """
+import importlib, sys
+import keras
+for name in {names}:
+    for module in [module for module in sys.modules if module.partition(".")[0] == "{root}"]:
+        del sys.modules[module]
+    package = importlib.import_module("{root}")
+    assert name in dir(package), name
+    found = getattr(package, name)
+    assert found is getattr(package, name) and len(package.registry.METHODS) > 40, name
 """
 
 
-@slow
-def test_importing_the_package_loads_nothing_that_a_user_may_never_need():
-    framework = os.environ.get("KERAS_BACKEND", "tensorflow")
-    env = {**os.environ, "KERAS_BACKEND": framework, "PYTHONPATH": str(SRC)}
-    command = [sys.executable, "-c", LOADED.format(framework=framework)]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+def printed(code):
+    env = {**os.environ, "KERAS_BACKEND": FRAMEWORK, "PYTHONPATH": str(SRC)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    extras = {"matplotlib", "PIL", "typer", "rich", "scipy", "skimage", "pandas", *FRAMEWORKS - {framework}}
-    assert ROOT in json.loads(done.stdout)
-    assert extras.intersection(json.loads(done.stdout)) == set()
+    return done.stdout
+
+
+def test_importing_the_package_loads_only_the_standard_library():
+    loaded, names = json.loads(printed(ALONE))
+    assert {module.partition(".")[0] for module in loaded} <= {ROOT, *sys.stdlib_module_names}
+    ours = {module.removeprefix(f"{ROOT}.") for module in loaded if module.startswith(ROOT)}
+    assert ours == {ROOT, "errors", "face", "runtime", "runtime.ctrl_c", "runtime.selection"}
+    assert {"gradcam", "explain", "viz"}.isdisjoint(names)
+
+
+@slow
+def test_using_the_package_loads_nothing_that_a_user_may_never_need():
+    loaded, names = json.loads(printed(WHOLE.format(framework=FRAMEWORK)))
+    assert ROOT in loaded and NEVER.isdisjoint(loaded)
+    assert read_faces()[ROOT] <= {*names}
+
+
+@slow
+def test_each_name_can_be_the_first_that_is_used():
+    printed(EACH_FIRST.format(names=sorted({*read_faces()[ROOT], "gradcam"}), root=ROOT))

@@ -7,7 +7,9 @@ import pytest
 
 import keras_explainable as ke
 from architecture.arrows import ARROWS, BARRED, DOORS, FRAMEWORKS, FRONTS, SEAM, STANDARD_LIBRARY_ONLY
-from architecture.read_imports import PACKAGES, ROOT, SRC, TESTS, Import, dotted, read_imports, read_sources, shown
+from architecture.read_imports import PACKAGES, ROOT, SRC, TESTS, Import, dotted, read_faces, read_imports, read_sources
+
+FACES = read_faces()
 
 
 def within(name: str, room: str) -> bool:
@@ -37,7 +39,7 @@ def foreign(me: str, found: Import) -> str | None:
     return None
 
 
-def ours(me: str, found: Import, other: str, faces: dict[str, set[str]]) -> str | None:
+def ours(me: str, found: Import, other: str) -> str | None:
     """What is wrong with an import of our own module `other`."""
     room = room_of(me)
     if room is None:
@@ -47,20 +49,20 @@ def ours(me: str, found: Import, other: str, faces: dict[str, set[str]]) -> str 
     allowed = ARROWS[room]
     if room in FRONTS:
         beside = any(a and within(other, a) for a in allowed)
-        return None if beside or is_public(found, faces) else f"{room} uses public names only"
+        return None if beside or is_public(found) else f"{room} uses public names only"
     barred = any(within(other, b) for b in BARRED.get(room, ()))
     if not barred and ("*" in allowed or any(within(other, a) for a in allowed)):
         return None
     return f"{room} may import {', '.join(a or 'the top level' for a in sorted(allowed)) or 'nothing of ours'}"
 
 
-def is_public(found: Import, faces: dict[str, set[str]]) -> bool:
+def is_public(found: Import) -> bool:
     """Whether an import takes what packages show: each part of the path is shown by the package before it."""
     parts = [*found.base.split("."), *([found.name] if found.name else [])]
     if parts[-1].startswith("_"):
         return False
     for i in range(1, len(parts)):
-        face = faces.get(".".join(parts[:i]))
+        face = FACES.get(".".join(parts[:i]))
         if face is None:  # a public module, whose names are public
             return True
         if parts[i] not in face:
@@ -68,16 +70,13 @@ def is_public(found: Import, faces: dict[str, set[str]]) -> bool:
     return True
 
 
-def wrong_imports(
-    sources: dict[str, str], packages: set[str] = frozenset(), faces: dict[str, set[str]] | None = None
-) -> list[str]:
+def wrong_imports(sources: dict[str, str], packages: set[str] = frozenset()) -> list[str]:
     wrong = []
-    faces = {package: shown(sources[package]) for package in packages} if faces is None else faces
     for module, source in sources.items():
         me = module.removeprefix(ROOT).removeprefix(".")
         for found in read_imports(module, source, module in packages):
             other = target(found, set(sources))
-            reason = foreign(me, found) if other is None else ours(me, found, other, faces)
+            reason = foreign(me, found) if other is None else ours(me, found, other)
             if reason:
                 wrong.append(f"{module}:{found.line} imports {found.base} {found.name or ''}: {reason}")
     return wrong
@@ -193,9 +192,6 @@ GOOD = {
 }
 
 
-FACES = {dotted(path): shown(path.read_text()) for path in (SRC / ROOT).rglob("__init__.py")}
-
-
 def beside_the_others(module: str, source: str) -> dict[str, str]:
     names = [*ARROWS, "web.pages", "methods.gradient.gradients", "backend.scope"]
     return {ROOT: "", **{f"{ROOT}.{n}".rstrip("."): "" for n in names}, f"{ROOT}.{module}": source}
@@ -204,13 +200,13 @@ def beside_the_others(module: str, source: str) -> dict[str, str]:
 @pytest.mark.parametrize("case", BAD)
 def test_a_wrong_arrow_is_seen(case):
     module, source = BAD[case]
-    (wrong,) = wrong_imports(beside_the_others(module, source), faces=FACES)
+    (wrong,) = wrong_imports(beside_the_others(module, source))
     assert wrong.startswith(f"{ROOT}.{module}:")
 
 
 @pytest.mark.parametrize("case", GOOD)
 def test_a_right_arrow_is_let_through(case):
-    assert wrong_imports(beside_the_others(*GOOD[case]), faces=FACES) == []
+    assert wrong_imports(beside_the_others(*GOOD[case])) == []
 
 
 def test_a_cycle_is_seen_and_a_late_import_is_none():

@@ -97,7 +97,7 @@ def test_a_command_that_is_being_imported_ends_without_a_traceback(module, secon
 def test_a_command_at_work_ends_with_130(tmp_path):
     pytest.importorskip("typer", reason="the command line needs typer")
     begin = 'import sys; sys.argv = ["/bin/keras-explainable", "demo", "--out", sys.argv[1]]; '
-    begin += 'from keras_explainable.cli import main; print("ready", flush=True); main()'
+    begin += 'from keras_explainable.cli import main; import keras; print("ready", flush=True); main()'
     process = started("-c", begin, str(tmp_path))
     assert process.stdout.readline() == "ready\n", process.stderr.read()
     time.sleep(4)

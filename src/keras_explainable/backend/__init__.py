@@ -28,8 +28,8 @@
 
 import importlib
 
-from keras_explainable.backend.selection import SUPPORTED, choose
 from keras_explainable.errors import BackendError
+from keras_explainable.runtime.selection import SUPPORTED, choose
 
 choose()
 

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
-from keras_explainable import errors, viz
+from keras_explainable import errors
 from keras_explainable.cli import options
 from keras_explainable.cli.choices import NAME
 from keras_explainable.cli.explanation_job import COMPARED, REPORT, Job, Sources, ending, highest, method_list, table
 from keras_explainable.cli.failures import friendly
+from keras_explainable.limits import MAX_PIXELS
 
 HELP = (
     "Explain what an image model looked at. Start with `keras-explainable demo` or `keras-explainable explain IMAGE`."
@@ -56,7 +56,7 @@ def explain(
     ] = None,
     out: options.Out = Path("explained"),
     overwrite: options.Overwrite = False,
-    max_pixels: options.MaxPixels = viz.image_files.MAX_PIXELS,
+    max_pixels: options.MaxPixels = MAX_PIXELS,
     report: Annotated[
         bool, typer.Option("--report", help="Also write report.html, with all maps side by side.")
     ] = False,
@@ -70,6 +70,8 @@ def explain(
     debug: options.Debug = False,
 ) -> None:
     """Explain images. Save one picture for each image and method: the image beside its maps."""
+    from keras_explainable import viz
+
     methods = options.named_methods(method, layer)
     sources = Sources(images, [ending(name) for name in methods], max_pixels)
     place = viz.output.Out(out, overwrite)
@@ -100,7 +102,7 @@ def compare(
     ] = None,
     out: options.Out = Path("compared"),
     overwrite: options.Overwrite = False,
-    max_pixels: options.MaxPixels = viz.image_files.MAX_PIXELS,
+    max_pixels: options.MaxPixels = MAX_PIXELS,
     weights: options.Weights = "imagenet",
     scale: options.Scale = None,
     size: options.Size = None,
@@ -113,6 +115,8 @@ def compare(
     """Compare the maps of many methods in one picture for each image, with times and peaks.
 
     After Ctrl-C, the picture shows the methods that are finished."""
+    from keras_explainable import viz
+
     if highest(unit) > 1:
         hint = f"use explain --unit {unit} -m METHOD to show several"
         raise typer.BadParameter(
@@ -144,7 +148,7 @@ def dump(
     method: options.Method = ALL,
     out: options.Out = Path("results"),
     overwrite: options.Overwrite = False,
-    max_pixels: options.MaxPixels = viz.image_files.MAX_PIXELS,
+    max_pixels: options.MaxPixels = MAX_PIXELS,
     weights: options.Weights = "imagenet",
     scale: options.Scale = None,
     size: options.Size = None,
@@ -192,6 +196,8 @@ def layers(
 
     "places" is how a layer's signal is read as places of the image. "evidence" is how well it shows them (0.5 is
     chance, 1 is perfect). "score" is whether the score depends on them."""
+    import numpy as np
+
     from keras_explainable import inspection
 
     if named and model and named != model:
@@ -240,6 +246,7 @@ def demo(
 
 def _run_those_that_fit(job: Job, names: Sequence[str]) -> dict[str, Any]:
     """Run all methods that fit the model, and report those that do not. After Ctrl-C, return the finished ones."""
+    from keras_explainable import viz
     from keras_explainable.errors import LayerError
     from keras_explainable.gallery import image_folder as dumping
 

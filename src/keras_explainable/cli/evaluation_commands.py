@@ -4,16 +4,19 @@ import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
-from keras_explainable import errors, viz
+from keras_explainable import errors
 from keras_explainable.cli import options
 from keras_explainable.cli.commands import cli
 from keras_explainable.cli.explanation_job import Job, Sources, cut_to_width, table
 from keras_explainable.cli.failures import friendly
+from keras_explainable.limits import MAX_PIXELS
+
+if TYPE_CHECKING:
+    import numpy as np
 
 DEFAULT = ["default"]
 
@@ -52,7 +55,7 @@ def evaluate(
         Path | None, typer.Option(metavar="FILE", help="Also write a report with charts and images to this file.")
     ] = None,
     overwrite: options.Overwrite = False,
-    max_pixels: options.MaxPixels = viz.image_files.MAX_PIXELS,
+    max_pixels: options.MaxPixels = MAX_PIXELS,
     weights: options.Weights = "imagenet",
     scale: options.Scale = None,
     size: options.Size = None,
@@ -115,7 +118,7 @@ def trust(
     quick: Annotated[bool, typer.Option("--quick", help="Repeat less: a third of the time.")] = False,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the card to this file.")] = None,
     overwrite: options.Overwrite = False,
-    max_pixels: options.MaxPixels = viz.image_files.MAX_PIXELS,
+    max_pixels: options.MaxPixels = MAX_PIXELS,
     weights: options.Weights = "imagenet",
     scale: options.Scale = None,
     size: options.Size = None,
@@ -196,8 +199,12 @@ def _mask_file(image: Path, masks: Path) -> Path | None:
     return next((p for p in sorted(masks.iterdir()) if p.stem == image.stem and p.is_file()), None)
 
 
-def _masks(job: Job, folder: Path, fit: str) -> np.ndarray:
+def _masks(job: Job, folder: Path, fit: str) -> "np.ndarray":
     """The masks (N, H, W) of a job's images, brought to the model's size as the images were."""
+    import numpy as np
+
+    from keras_explainable import viz
+
     found: list[Any] = []
     for path, _ in job.named:
         file = _mask_file(path, folder)

@@ -10,12 +10,14 @@ from contextlib import AbstractContextManager
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import typer
 
 from keras_explainable import errors
+
+if TYPE_CHECKING:
+    import numpy as np
 
 WIDTH = 120  # the largest number of columns of a list
 COMPARED, REPORT = "compared", "report.html"
@@ -73,6 +75,8 @@ class Job:
         most: int | None = None,
         fit: str | None = None,
     ) -> None:
+        import numpy as np
+
         from keras_explainable import loading
 
         self.loaded, self.sources, self.params, self.most = loaded, sources, params, most
@@ -84,7 +88,7 @@ class Job:
         self.units = self._units(unit)
         self.scores = loading.unit_scores(loaded, self.inputs, self.units)  # not a method's: some see only noisy copies
 
-    def _look(self, seen: list[np.ndarray], fit: str, path: Path) -> None:
+    def _look(self, seen: "list[np.ndarray]", fit: str, path: Path) -> None:
         """Read an image and bring it to the model's size."""
         from keras_explainable import viz
 
@@ -96,7 +100,7 @@ class Job:
         if done := viz.framing.describe(photo.shape, size, fit):
             self.fits.setdefault(done, []).append(path.name)
 
-    def run(self, name: str) -> tuple[np.ndarray, np.ndarray, float]:
+    def run(self, name: str) -> "tuple[np.ndarray, np.ndarray, float]":
         """Return scores (N, K), maps (N, H, W, K), and seconds for each map, by one method."""
         import keras_explainable as ke
         from keras_explainable import registry
@@ -129,6 +133,8 @@ class Job:
 
     def compare(self, results: dict[str, Any], out: Any) -> list[Path]:
         """Save a picture for each image: its first unit by all methods, with the seconds and the peak of each map."""
+        import numpy as np
+
         from keras_explainable import viz
 
         made = []
@@ -147,6 +153,8 @@ class Job:
 
     def report(self, results: dict[str, Any], out: Any) -> Path:
         """Write an HTML file with the maps of all methods side by side."""
+        import numpy as np
+
         from keras_explainable import registry, viz
 
         pairs, names = list(np.ndindex(self.units.shape)), [stem for _, stem in self.named]
@@ -167,8 +175,10 @@ class Job:
         page = viz.html_report.report("What does the network look at?", lead, subjects, rows, notes)
         return out.write(REPORT, lambda file: file.write(page.encode()))
 
-    def _units(self, unit: str) -> np.ndarray:
+    def _units(self, unit: str) -> "np.ndarray":
         """Return the units (N, K) of `--unit`: the K highest of each image, or one for all by number or name."""
+        import numpy as np
+
         from keras_explainable import loading
 
         if highest(unit):

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from keras_explainable.cli.backends import check_backend, is_free, start_again
+from keras_explainable.cli.backends import is_free, start_again, start_keras
 
 
 def friendly(command: Callable) -> Callable:
@@ -18,7 +18,7 @@ def friendly(command: Callable) -> Callable:
         from keras_explainable.errors import BackendError
 
         try:
-            check_backend(options.get("backend"))
+            start_keras(options.get("backend"), debug)
             command(debug=debug, **options)
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise

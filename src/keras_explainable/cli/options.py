@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from keras_explainable import viz
 from keras_explainable.cli.choices import Backend, Fit
 from keras_explainable.cli.explanation_job import Job, Sources
 
@@ -141,12 +140,16 @@ def print_embedded(model: str | None) -> None:
 
 def print_fits(job: Job) -> None:
     """Print how images were brought to the model's size."""
+    from keras_explainable import viz
+
     for line in viz.framing.lines(job.fits):
         print(line, file=sys.stderr)
 
 
 def print_left_out(sources: Sources) -> None:
     """Print which images were left out and why, and exit with 1 if there are any."""
+    from keras_explainable import viz
+
     for line in viz.tables.left_out(sources.left_out):
         typer.echo(line, err=True)
     if sources.left_out:

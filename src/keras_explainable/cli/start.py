@@ -1,21 +1,22 @@
 """Start the command line, and restart it for another backend."""
 
+import os
 import sys
 import warnings
 from importlib.util import find_spec
 from typing import Any
 
-from keras_explainable.cli.backends import restart
+from keras_explainable import ctrl_c
+from keras_explainable.cli.backends import QUIET, select
 from keras_explainable.cli.choices import NAME
 
 
 def main() -> None:
     """Run the command line. Exit codes: 0 success, 1 error, 2 wrong usage, 130 Ctrl-C."""
-    from keras_explainable import ctrl_c
-
     try:
-        ctrl_c.raise_again()
-        restart(sys.argv[1:])
+        for name, value in QUIET.items():
+            os.environ.setdefault(name, value)
+        select(sys.argv[1:])
         if find_spec("typer") is None:
             sys.exit(f'The command line needs typer, which is missing: pip install "{NAME}[cli]"')
         warnings.formatwarning = _note

@@ -19,9 +19,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     from keras_explainable import ctrl_c
     from keras_explainable.errors import ExplainError, printable
-    from keras_explainable.gallery import gallery
+    from keras_explainable.runtime import selection
 
     try:
+        selection.choose()
+        from keras_explainable.gallery import gallery
+
         ctrl_c.raise_again()
         made = gallery.make(options.out, options.model, options.images, overwrite=options.overwrite)
     except (ExplainError, OSError) as error:

@@ -8,13 +8,11 @@ import numpy as np
 
 from keras_explainable import versions
 from keras_explainable.errors import BackendError, InputError, ModelFileError, printable
+from keras_explainable.limits import MAX_PIXELS as MAX_PIXELS
 from keras_explainable.viz import output
 from keras_explainable.viz.image import to_rgb
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # pillow's other formats run programs, or are rarely maintained
-
-
-MAX_PIXELS = 50_000_000  # of an image file, by default
 
 
 MAX_BYTES = 8  # for each allowed pixel: four channels of 16 bits

@@ -263,7 +263,7 @@ def test_a_file_of_pytorch_makes_the_command_line_begin_on_torch(monkeypatch, wo
     begun = []
     monkeypatch.setenv("KERAS_BACKEND", setting)
     monkeypatch.setattr(os, "execv", lambda *_: begun.append(os.environ["KERAS_BACKEND"]))
-    backends.restart(["explain", "photo.png", *words])
+    backends.select(["explain", "photo.png", *words])
     assert begun == (["torch"] if begins and keras.backend.backend() != "torch" else [])
 
 

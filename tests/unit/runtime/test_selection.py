@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from keras_explainable.backend import selection
 from keras_explainable.errors import BackendError
+from keras_explainable.runtime import selection
 
 
 @pytest.fixture

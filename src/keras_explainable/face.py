@@ -1,0 +1,52 @@
+"""What `keras_explainable` shows. Modules are imported when they are first used, because Keras and its framework take
+seconds."""
+
+import ast
+import pkgutil
+import sys
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+PACKAGE = "keras_explainable"
+
+
+@cache
+def modules() -> frozenset[str]:
+    """The names of the modules in the package."""
+    return frozenset(module.name for module in pkgutil.iter_modules(sys.modules[PACKAGE].__path__))
+
+
+@cache
+def homes() -> dict[str, str]:
+    """The names that the package shows, and the modules that have them, read from the file for type checkers."""
+    stub = ast.parse(pkgutil.get_data(PACKAGE, "__init__.pyi") or b"")
+    return {
+        alias.name: node.module
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom) and node.module and node.module != "typing"
+        for alias in node.names
+    }
+
+
+def __getattr__(name: str) -> Any:
+    """A module, a name that the package shows, or the shortcut of a registered method, such as `ke.gradcam`."""
+    if name == "__all__":  # of `from keras_explainable import *`
+        return list(homes())
+    if name.startswith("__"):  # Python asks for names that are not there
+        raise AttributeError(f"module {PACKAGE!r} has no attribute {name!r}")
+    if name in modules():
+        return import_module(f"{PACKAGE}.{name}")
+    if name not in homes():
+        from keras_explainable import shortcuts
+
+        return shortcuts.of_method(name)
+    found = getattr(import_module(homes()[name]), name)
+    setattr(sys.modules[PACKAGE], name, found)
+    return found
+
+
+def __dir__() -> list[str]:
+    from keras_explainable import registry
+
+    return sorted({*vars(sys.modules[PACKAGE]), *homes(), *registry.METHODS})
