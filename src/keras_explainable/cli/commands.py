@@ -80,7 +80,7 @@ def explain(
     options.print_guess(loaded)
     job = Job(loaded, sources, unit, {"layer": layer} if layer else {}, fit=fit)
     options.print_fits(job)
-    results = _run_those_that_fit(job, methods) if "all" in method else {name: job.run(name) for name in methods}
+    results = _run(job, methods, leave_out="all" in method)
     made = job.save(results, place)
     options.print_embedded(model)
     typer.echo(made)
@@ -130,7 +130,7 @@ def compare(
     options.print_guess(loaded)
     job = Job(loaded, sources, unit, {}, repetitions, fit)
     options.print_fits(job)
-    made = job.compare(_run_those_that_fit(job, names), place)
+    made = job.compare(_run(job, names), place)
     options.print_embedded(model)
     for path in made:
         typer.echo(errors.printable(path))
@@ -244,24 +244,31 @@ def demo(
     raise typer.Exit(runpy.run_module("keras_explainable.gallery")["main"](words))  # a separate program
 
 
-def _run_those_that_fit(job: Job, names: Sequence[str]) -> dict[str, Any]:
-    """Run all methods that fit the model, and report those that do not. After Ctrl-C, return the finished ones."""
+def _run(job: Job, names: Sequence[str], leave_out: bool = True) -> dict[str, Any]:
+    """Run the methods. Leave out and report those that do not fit the model, or raise. After Ctrl-C, return the
+    finished ones."""
     from keras_explainable import viz
     from keras_explainable.errors import LayerError
-    from keras_explainable.gallery import image_folder as dumping
+    from keras_explainable.gallery.maps import groups
 
     results: dict[str, Any] = {}
     left_out: dict[str, str] = {}
+    done = 0
     try:
-        for i, name in enumerate(names, 1):
-            with dumping.leaving_out(name, left_out):
-                results[name] = job.run(name)
-                typer.echo(f"{i}/{len(names)} {name}: {results[name][2]:.2f} s", err=True)
+        for group in groups(names):
+            found = job.run(group, left_out)
+            results |= found
+            done += len(group)
+            if left_out and not leave_out:
+                raise LayerError(next(iter(left_out.values())))
+            if leave_out and found:
+                seconds = sum(one[2] for one in found.values()) * job.units.size
+                typer.echo(f"{done}/{len(names)} {', '.join(found)}: {seconds:.2f} s", err=True)
     except KeyboardInterrupt:
-        if not results:
+        if not results or not leave_out:
             raise
     if not results:
         raise LayerError("None of these methods can explain this model. " + " ".join(dict.fromkeys(left_out.values())))
     for line in viz.tables.left_out(left_out):
         typer.echo(line, err=True)
-    return results
+    return {name: results[name] for name in names if name in results}

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 WIDTH = 120  # the largest number of columns of a list
 COMPARED, REPORT = "compared", "report.html"
 TILE = 224  # pixels: the height of a map in a comparison
-TIMED = "Per map: the time for one map, including compilation, which each run of the command line does again."
+TIMED = (
+    "Per map: the time for one map, including compilation, which each run of the command line does again. Methods that "
+    "share passes of the model share their time."
+)
 
 
 class Sources:
@@ -53,9 +56,9 @@ class Sources:
 
     def leaving_out(self, path: Path) -> AbstractContextManager:
         """Return a context that leaves an image out if its body fails."""
-        from keras_explainable.gallery import image_folder
+        from keras_explainable.gallery.maps import leaving_out
 
-        return image_folder.leaving_out(str(path), self.left_out)
+        return leaving_out(str(path), self.left_out)
 
     def _can_be_read(self, path: Path) -> None:
         self.read(path)  # not kept: all images together may not fit into memory
@@ -100,19 +103,27 @@ class Job:
         if done := viz.framing.describe(photo.shape, size, fit):
             self.fits.setdefault(done, []).append(path.name)
 
-    def run(self, name: str) -> "tuple[np.ndarray, np.ndarray, float]":
-        """Return scores (N, K), maps (N, H, W, K), and seconds for each map, by one method."""
-        import keras_explainable as ke
+    def run(self, names: Sequence[str], left_out: dict[str, str]) -> "dict[str, tuple[np.ndarray, np.ndarray, float]]":
+        """Return, by name, the scores (N, K), maps (N, H, W, K), and seconds for each map, of methods that share passes
+        and so their time. Enter in `left_out` why a method fails."""
+        from keras_explainable.gallery.maps import explained
+
+        verbose = int(sys.stderr.isatty() and sys.stdout.isatty())
+        given = {name: self.params | self._fewer(name) for name in names}
+        start = time.perf_counter()
+        found = explained(given, self.loaded.model, self.inputs, self.units, left_out, verbose=verbose)
+        seconds = (time.perf_counter() - start) / self.units.size / max(1, len(found))
+        return {name: (one.scores, one.maps, seconds) for name, one in found.items()}
+
+    def _fewer(self, name: str) -> dict[str, int]:
+        """The parameters that set how often a method repeats, at most `most`."""
         from keras_explainable import registry
 
-        params = {"verbose": int(sys.stderr.isatty() and sys.stdout.isatty())} | self.params
-        if self.most is not None:
-            taken = registry.parameters(registry.get(name)) or {}
-            few = {key: taken[key].default or self.most for key in ("repetitions", "max_channels") if key in taken}
-            params |= {key: min(self.most, default) for key, default in few.items()}
-        start = time.perf_counter()
-        scores, maps = getattr(ke, name)(self.loaded.model, self.inputs, self.units, **params)
-        return scores, maps, (time.perf_counter() - start) / self.units.size
+        if self.most is None:
+            return {}
+        taken = registry.parameters(registry.get(name)) or {}
+        few = {key: taken[key].default or self.most for key in ("repetitions", "max_channels") if key in taken}
+        return {key: min(self.most, default) for key, default in few.items()}
 
     def save(self, results: dict[str, Any], out: Any) -> str:
         """Save a picture for each image and method, the image beside its maps. Return a table of the pictures."""
