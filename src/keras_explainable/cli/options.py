@@ -82,7 +82,7 @@ LookIn = Annotated[
     typer.Option("--path", metavar="DIR", help=PATH_HELP, exists=True, file_okay=False, callback=_look_in),
 ]
 On = Annotated[Backend | None, typer.Option(help="Run on this framework.", show_default=False)]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error, and the backend's log.")]
 
 
 def named_methods(names: Sequence[str], layer: str | None) -> list[str]:

@@ -14,7 +14,7 @@ from keras_explainable.cli.choices import NAME
 def main() -> None:
     """Run the command line. Exit codes: 0 success, 1 error, 2 wrong usage, 130 Ctrl-C."""
     try:
-        for name, value in QUIET.items():
+        for name, value in QUIET.items() if "--debug" not in sys.argv else ():
             os.environ.setdefault(name, value)
         select(sys.argv[1:])
         if find_spec("typer") is None:
