@@ -282,3 +282,18 @@ def test_the_default_metrics():
     assert found.metrics == ["srg", "srg (blur)", "faithfulness_correlation", "random_logit", "entropy"]
     given = {"given": ke.explain("gradcam", model(), X, Y, verbose=0).maps}
     assert np.isnan(evaluate(given, "default", baselines=False).values[0, 3]).all()
+
+
+def test_methods_that_share_passes_make_their_maps_together(monkeypatch):
+    names = ["gradcam", "hirescam", "attention_rollout", "gradients", "smoothgrad"]
+    alone = {name: evaluate([name], baselines=False).values[0] for name in names if name != "attention_rollout"}
+    seen, jacobian = [], ke.backend.jacobian
+    monkeypatch.setattr(ke.backend, "jacobian", lambda *given: seen.append(1) or jacobian(*given))
+    found = evaluate(names, metrics=["entropy"], baselines=False, run_eagerly=True, batch_size=2)
+    assert len(seen) == 3 + 3 * 25  # batches of two images: one pass of gradients, and the noisy copies of smoothgrad
+    assert found.methods == list(alone) and list(found.about["left_out"]) == ["attention_rollout"]
+    found = evaluate(names, baselines=False)
+    for values, name in zip(found.values, found.methods, strict=True):
+        np.testing.assert_allclose(values, alone[name], atol=1e-5)
+    monkeypatch.setattr("keras_explainable.evaluation.making.KEPT", 1)  # no two maps fit into memory
+    np.testing.assert_allclose(evaluate(names, baselines=False).values, found.values, atol=1e-5)
