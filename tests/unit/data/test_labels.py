@@ -14,7 +14,7 @@ from support import keras_models
 from support.calls import raw
 from support.compare import close
 from support.keras_models import SHAPE
-from support.selection import BACKEND, slow_compiled
+from support.selection import BACKEND, crossed, slow_compiled
 
 pytestmark = slow_compiled
 
@@ -134,8 +134,7 @@ def order(model, x, score=None):
 WORDS = {"predicted": 1, "top-3": 3}
 
 
-@pytest.mark.parametrize("word", WORDS)
-@pytest.mark.parametrize("method", ["gradcam", "smoothgrad", "occlusion"])
+@pytest.mark.parametrize(("method", "word"), crossed(["gradcam", "smoothgrad", "occlusion"], WORDS))
 def test_words_are_the_units_with_the_highest_scores(method, word, model, x):
     params = {"repetitions": 3, "noise": 2.0} if method == "smoothgrad" else {}
     expected = raw(method, model, x, order(model, x)[:, : WORDS[word]], **params)
