@@ -11,9 +11,9 @@ from keras_explainable.errors import InputError
 from support import keras_models
 from support.calls import raw
 from support.keras_models import SHAPE
-from support.selection import BACKEND, crossed, slow_compiled
+from support.selection import BACKEND, crossed, fast_on_torch
 
-pytestmark = slow_compiled
+pytestmark = fast_on_torch
 
 N = 4
 

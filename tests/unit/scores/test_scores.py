@@ -13,7 +13,7 @@ from support import keras_models
 from support.calls import raw
 from support.compare import close
 from support.keras_models import SHAPE
-from support.selection import crossed, slow_compiled
+from support.selection import crossed, fast_on_torch, slow_compiled
 
 pytestmark = slow_compiled
 
@@ -241,6 +241,7 @@ REFUSED = {
 }
 
 
+@fast_on_torch
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_does_not_fit_is_refused(case, f):
     make, message = REFUSED[case]
