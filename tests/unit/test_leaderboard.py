@@ -15,7 +15,9 @@ from keras_explainable import demo
 from keras_explainable.evaluation import budget
 from keras_explainable.evaluation.check import CHECKS, Check, Checks
 from keras_explainable.metrics.baselines import BASELINES
-from support.selection import very_slow_compiled
+from support.selection import fast_on_torch, very_slow_compiled
+
+pytestmark = fast_on_torch
 
 # Seconds for an image: gradcam 1, and smoothgrad 2 at an eighth of its repetitions; curves of 4 points 0.5 for each row.
 TIMES = budget.Times(
