@@ -37,7 +37,7 @@ def by_backend(torch, compiled):
 
 # For what says little about a backend: tried in `make test` on PyTorch, which compiles nothing, and elsewhere later.
 slow_compiled = by_backend(fast, slow)
-# For what does not depend on the backend, but on what others test there: elsewhere by hand.
+# For what does not depend on the backend: elsewhere by hand.
 fast_on_torch = by_backend(fast, very_slow)
 # For further witnesses of what `make test` tries on every backend, such as a method's twin on other kinds of model.
 very_slow_compiled = by_backend(slow, very_slow)
