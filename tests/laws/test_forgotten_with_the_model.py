@@ -56,6 +56,7 @@ CASES = [
 ]
 
 
+@pytest.mark.usefixtures("only_what_is_new")
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize(("method", "build"), CASES)
 def test_no_method_keeps_the_models_alive_that_it_explained(method, build):
