@@ -11,6 +11,9 @@ import keras_explainable as ke
 from keras_explainable.metrics.baselines import BASELINES, edges
 from support import keras_models
 from support.left_as_found import same, state
+from support.selection import fast, fast_on_torch, slow_compiled
+
+pytestmark = fast_on_torch
 
 X = keras_models.images("functional", 6)
 Y = np.array([0, 1, 2, 3, 4, 0])
@@ -26,6 +29,7 @@ def evaluate(methods=("gradcam", "input_x_gradient"), metrics=FEW, x=X, y=Y, **p
     return ke.evaluate(model(), x, y, methods, metrics, verbose=0, **params)
 
 
+@fast
 def test_values_are_those_of_the_metrics_alone():
     found = evaluate(baselines=False, batch_size=4)
     for row, method in enumerate(found.methods):
@@ -58,6 +62,7 @@ def test_what_does_not_depend_on_maps_runs_once_for_all_methods():
     assert one == 3 * 32 and forwards(4) == one
 
 
+@slow_compiled
 def test_batches_change_nothing_and_the_model_is_left_as_it_was():
     fresh = keras_models.build("functional")
     before = state(fresh)
