@@ -9,8 +9,8 @@
 - `resumed(run, x, key)`: run a forward pass. Return the scores, the signal at `key` in a dictionary (empty if the run
   does not pass through it), and a function that maps another signal to the scores with that signal in its place. The
   function computes only what depends on the signal, and may write to its argument.
-- `mapped(function, numbers)`: the values of a function of a number for several numbers at once. What does not depend
-  on the number is computed once. Both raise if the framework has no way to do this.
+- `mapped(function, numbers)`: the values (N, P, ...) of a function of a number, for a row of the numbers (N, P) at a
+  time. Within a row, what does not depend on the number is computed once. Both raise if the framework cannot do this.
 - `reroute(inputs, output, rule, keeps)`: return `output` as if it were computed from `inputs` alone. A cotangent g that
   arrives at it is sent to the inputs as `rule(g, inputs, output)`; nothing flows through the computation that really
   made it. What `keeps` does not name ("inputs", "output") is not kept, and the rule gets None for it.

@@ -47,4 +47,4 @@ def _variables(atoms):
 
 
 def mapped(function: Callable, numbers):
-    return jax.vmap(function)(numbers)
+    return jax.lax.map(jax.vmap(function), numbers)

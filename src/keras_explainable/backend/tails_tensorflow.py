@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import keras
 import tensorflow as tf
 
 
@@ -48,4 +49,4 @@ def _kept(program, signal) -> list:
 
 def mapped(function: Callable, numbers):
     function = tf.autograph.experimental.do_not_convert(function)
-    return tf.vectorized_map(function, numbers, fallback_to_while_loop=False)
+    return keras.ops.map(lambda row: tf.vectorized_map(function, row, fallback_to_while_loop=False), numbers)

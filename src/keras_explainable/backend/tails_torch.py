@@ -157,6 +157,12 @@ def mapped(function: Callable, numbers):
     torch._C._functorch._set_vmap_fallback_warning_enabled(False)  # an operation without a rule runs in a loop
     try:
         with torch.inference_mode(False), torch.no_grad():
-            return torch.func.vmap(function, randomness="error")(numbers)
+            at_once, found = torch.func.vmap(function, randomness="error"), None
+            for i, row in enumerate(numbers):
+                made = at_once(row)
+                # Kept in one tensor: many small ones would split the memory that the next step needs in one piece.
+                found = made.new_empty((len(numbers), *made.shape)) if found is None else found
+                found[i] = made
+            return found
     finally:
         torch._C._functorch._set_vmap_fallback_warning_enabled(True)

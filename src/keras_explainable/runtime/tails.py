@@ -47,12 +47,12 @@ def passes(view: models.View, params: dict[str, Any]) -> dict[str, Any]:
 
 def _tails(view: models.View, point: models.Point, change: Callable, at_once: int) -> tuple:
     scores, signal, rest = view.resumed(point)
-    steps, together = steps_of(signal.shape[-1], view.batch, at_once * _room(view, point))
+    steps = steps_of(signal.shape[-1], view.batch, at_once * _room(view, point))
 
-    def changed(numbers):
-        return backend.mapped(lambda number: rest(change(signal, number)), numbers)
+    def changed(number):
+        return rest(change(signal, number))
 
-    return scores, signal, by_number(changed, signal.shape[-1], steps, together)
+    return scores, signal, by_number(changed, signal.shape[-1], *steps, backend.mapped)
 
 
 def _room(view: models.View, point: models.Point) -> int:
