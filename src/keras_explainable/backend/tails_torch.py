@@ -11,7 +11,8 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 ATEN = torch.ops.aten
 
-READS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}  # operations that look at values
+READS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}  # operations that look at values, except
+TAKES = ATEN.index.Tensor  # by whole numbers; `vmap` refuses it for a mask
 LIKE = 1e-3  # of the largest score: the recorded operations and the model may differ by this much
 
 
@@ -19,8 +20,8 @@ def _attention(query, key, value, dropout_p=0.0, is_causal=False, *, attn_mask=N
     return ATEN._scaled_dot_product_attention_math(query, key, value, attn_mask, dropout_p, is_causal, scale=scale)
 
 
-# The same values, without conditions on the layout in memory, which is another one under `vmap`; and by operations that
-# it has rules for.
+# The same values, without conditions on the layout in memory (it is another one under `vmap`), and by operations that
+# have batching rules.
 INSTEAD = {
     ATEN.view.default: ATEN.reshape.default,
     ATEN._unsafe_view.default: ATEN.reshape.default,
@@ -63,11 +64,12 @@ class _Recording(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        step = _Step(func, _each(args, self.number), {name: _each(v, self.number) for name, v in kwargs.items()}, [])
+        named = {name: _each(v, self.number) for name, v in kwargs.items() if name != "memory_format"}
+        step = _Step(func, _each(args, self.number), named, [])
         output = func(*args, **kwargs)
         if not step.numbers:
             return output
-        if READS.intersection(func.tags):
+        if READS.intersection(func.tags) and func is not TAKES:
             raise NotImplementedError(f"{func} looks at values that depend on the signal")
         for one in _flat([output]):
             self.numbers[one] = self.made
