@@ -42,7 +42,7 @@ class Traits:
     repeats: bool = False  # whether it calls its own compiled programs many times, and is not compiled as a whole
     shares: str = ""  # if it repeats: what it shares with other methods that have the same here
     at_images: bool = False  # whether its maps have the grid of the images, although it takes a layer
-    about: Callable | None = None  # a function from a view to the method's own entries of `.about`
+    about: Callable | None = None  # a function from a view and the parameters to the method's own entries of `.about`
     given: Mapping[str, Any] = field(
         default_factory=dict, hash=False
     )  # parameters that were set when the method was made
