@@ -12,7 +12,7 @@ import numpy as np
 from keras_explainable.backend.read_only import read_only
 from keras_explainable.runtime.interruptible import wait_for
 
-AT_ONCE = 16  # units: memory grows with their number; the loop used for more units is slow on CPUs
+UNITS_AT_ONCE = 16  # memory grows with their number; the loop used for more units is slow on CPUs
 
 
 def compile(step: Callable, variables: Callable, jit_compile: bool | None, spread: bool) -> Callable:
@@ -96,10 +96,10 @@ def jacobian(run: Callable, x, at: list, reduce: Callable, keep: Container) -> t
         return {key: reduce(key, g.astype("float32"), values[key]) for key, g in grads.items()}
 
     basis = jnp.eye(scores.shape[-1], dtype=scores.dtype)
-    if len(basis) <= AT_ONCE:
+    if len(basis) <= UNITS_AT_ONCE:
         stacked = jax.vmap(column)(basis)
     else:
-        stacked = jax.lax.map(column, basis, batch_size=AT_ONCE)
+        stacked = jax.lax.map(column, basis, batch_size=UNITS_AT_ONCE)
     columns = jax.tree.map(lambda g: jnp.moveaxis(g, 0, 1), stacked)
     return scores, {key: value for key, value in values.items() if key in keep}, columns, reached
 

@@ -10,7 +10,7 @@ import torch
 from keras_explainable.backend.read_only import read_only
 from keras_explainable.backend.signals_torch import Signals
 
-AT_ONCE = 1 << 20  # values
+VALUES_AT_ONCE = 1 << 20  # values
 IMAGES = 8 * 224 * 224 * 3  # values
 
 
@@ -107,7 +107,7 @@ def trace(run: Callable, shape: tuple, dtype: str) -> None:
 
 def by_image(function: Callable, values):
     # On a CPU, allocating memory costs more than the arithmetic: small temporaries are reused.
-    pieces = values.numel() // AT_ONCE if values.device.type == "cpu" else 0
+    pieces = values.numel() // VALUES_AT_ONCE if values.device.type == "cpu" else 0
     return torch.cat([function(part) for part in values.chunk(pieces)]) if pieces > 1 else function(values)
 
 

@@ -12,7 +12,7 @@ from keras_explainable.models.contract import Adapter
 from keras_explainable.models.spatial import spatial_size
 from keras_explainable.models.trace import Call, Point
 
-AT_ONCE = 9 * 3 * 128 * 128  # values (images x channels x pixels) that run together
+VALUES_AT_ONCE = 9 * 3 * 128 * 128  # values (images x channels x pixels) that run together
 
 
 class Changes(NamedTuple):
@@ -43,7 +43,7 @@ def images(shape: tuple, first: bool, scale: tuple[float, float] | None, masks: 
 def changes(adapter: Adapter, batch: np.ndarray, calls: Sequence[Call]) -> dict[Point, Changes]:
     """How the signals of calls differ between the first image of a batch and each of the others. Only a few run at
     once."""
-    each = len(batch) - 1 if batch.size <= AT_ONCE else 2
+    each = len(batch) - 1 if batch.size <= VALUES_AT_ONCE else 2
     found: dict[Point, list[Changes]] = {}
     for start in range(1, len(batch), each):
         seen = _run(adapter, np.concatenate([batch[:1], batch[start : start + each]]), calls)

@@ -19,7 +19,7 @@ def with_changes(view: models.View, point: models.Point, change: Callable, at_on
     place of the signal, for each of its channels c.
 
     What comes before the signal runs once, and what comes after it for many channels at once. If the framework cannot
-    do this, the whole model runs once for each channel, and `passes` says so.
+    do this, the whole model runs once for each channel, and `whole_passes` says so.
 
     Args:
         change: a function of the signal and the number of a channel, or of signals (P, B, *S', C) and numbers
@@ -39,7 +39,7 @@ def with_changes(view: models.View, point: models.Point, change: Callable, at_on
     return _passes(view, point, change, at_once)
 
 
-def passes(view: models.View, params: dict[str, Any]) -> dict[str, Any]:
+def whole_passes(view: models.View, params: dict[str, Any]) -> dict[str, Any]:
     """For `.about`: why the whole model ran once for each channel, if it did."""
     reason = view.trace.known.get("passes", {}).get(view.signal(params.get("layer")))
     return {} if reason is None else {"passes": f"one of the whole model for each channel ({reason})"}

@@ -11,7 +11,7 @@ from keras_explainable.methods.cams.weighting import space_of, weighted
 from keras_explainable.methods.explainer import explainer
 from keras_explainable.models import View
 from keras_explainable.runtime.repetition import by_number, copies_of, evaluated
-from keras_explainable.runtime.tails import passes, with_changes
+from keras_explainable.runtime.tails import whole_passes, with_changes
 from keras_explainable.runtime.validation import at_once_of, check_number
 
 
@@ -70,7 +70,7 @@ def scorecam(
     "(2 + C) forward",
     "10.1109/WACV45572.2020.9093360",
     postprocessing=filters.positive_normalize,
-    about=passes,
+    about=whole_passes,
 )
 def ablationcam(view: View, layer: Any = None, *, at_once: int | None = None) -> tuple:
     """The channels of a layer, each weighted by the fraction of the score that is lost without it.

@@ -16,9 +16,8 @@ from keras_explainable.errors import ChangedError, InputError
 from keras_explainable.models import addresses, changes, precision, recording
 from keras_explainable.models.contract import Parameter, Tap
 from keras_explainable.models.inputs import Inputs, check_alone, sampled, tensor
-from keras_explainable.models.torch import function_mode, functional, placing
+from keras_explainable.models.torch import function_mode, functional, layer_math, placing
 from keras_explainable.models.torch import hooks as routing
-from keras_explainable.models.torch import layer_math as kinds
 from keras_explainable.models.torch.describe import children, first_tensor, unwrap
 from keras_explainable.models.torch.layers import TorchLayers
 from keras_explainable.models.torch.parameters import parameters, replacing
@@ -36,7 +35,7 @@ class TorchAdapter:
     black_box = False
     channels_first = True
     separator = "."
-    pooling = kinds.POOLING
+    pooling = layer_math.POOLING
 
     def __init__(self, module: nn.Module) -> None:
         self.signals: tuple | None = None
@@ -69,7 +68,7 @@ class TorchAdapter:
 
     def weights(self) -> list:
         # Other modules may write their buffers in a run.
-        norms = (m for m in self.module.modules() if isinstance(m, kinds.BATCH_NORMS))
+        norms = (m for m in self.module.modules() if isinstance(m, layer_math.BATCH_NORMS))
         return [*self.module.parameters(), *chain.from_iterable(norm.buffers() for norm in norms)]
 
     def parameters(self) -> list[Parameter]:
@@ -135,7 +134,7 @@ class TorchAdapter:
     ) -> Any:
         paths = self.paths()
         operations = operations or rules or any(p.path and p.path not in paths for p in points or ())
-        fused = {p for p, m in paths.items() if isinstance(m, (*kinds.NORMS, nn.LayerNorm)) and children(m)}
+        fused = {p for p, m in paths.items() if isinstance(m, (*layer_math.NORMS, nn.LayerNorm)) and children(m)}
         wanted = set(paths if points is None or operations else {p.path for p in points})
         chosen = [p for p in paths if p in wanted or p.rpartition(".")[0] in wanted & fused]
         session = routing.Session(self.module, {id(paths[p]): p for p in reversed(chosen)}, tap, points, fused)
@@ -150,7 +149,7 @@ class TorchAdapter:
                 with routing.lowered(x.device.type), watching:
                     outputs = self.module(*args, **kwargs)
             except RuntimeError as error:
-                kinds.check_inference(self.module, error)
+                layer_math.check_inference(self.module, error)
                 raise
             finally:
                 routing.current.reset(token)

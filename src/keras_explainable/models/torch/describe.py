@@ -8,8 +8,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from keras_explainable.models.torch import function_mode
-from keras_explainable.models.torch import layer_math as kinds
+from keras_explainable.models.torch import function_mode, layer_math
 from keras_explainable.models.torch.hooks import evaluation_weights
 from keras_explainable.models.trace import Call
 
@@ -35,21 +34,21 @@ def describe(paths: dict[str, nn.Module], ndim: int, layouts: dict, call: Call, 
     if call.path not in paths:
         return _operation(ndim, layouts, call)
     module = paths[call.path]
-    first, inside = kinds.channels_first(module, call.shape), list(children(module).values())
+    first, inside = layer_math.channels_first(module, call.shape), list(children(module).values())
     if first is None:
         same = [layouts[v][1] for v in (*call.outputs, *call.inputs) if layouts.get(v, [None])[0] == call.shape]
         first = same[0] if same else len(call.shape) == ndim
     layouts.update(dict.fromkeys(call.outputs[:1], (call.shape, first)))
     per_channel = not isinstance(module, nn.LayerNorm) or len(module.normalized_shape) in (1, ndim - 1)
     with evaluation_weights(module):
-        has_bias = kinds.has_bias(module) and per_channel
+        has_bias = layer_math.has_bias(module) and per_channel
     return replace(
         call,
         kind=parametrize.type_before_parametrizations(module).__name__,
         leaf=not inside,
         activation=type(inside[-1]).__name__ if fused else None,
         has_bias=has_bias,
-        has_kernel=isinstance(module, kinds.KERNELS),
+        has_kernel=isinstance(module, layer_math.KERNELS),
         channels_first=first,
     )
 
