@@ -104,7 +104,8 @@ def table(page: str = "") -> str:
 
 
 def _passes(record: Any) -> float:
-    return record.cost.passes(**dict.fromkeys(record.cost.letters, 10) | {"forward": 1, "backward": 1})
+    numbers = {"forward": 1, "backward": 1, "C": 100}  # layers have many more channels than users explain units
+    return record.cost.passes(**dict.fromkeys(record.cost.letters, 10) | numbers)
 
 
 def _families(judged: dict[str, Any]) -> Iterable[str]:
