@@ -40,7 +40,7 @@ class Traits:
     """How a method is run and described, beyond its signature."""
 
     repeats: bool = False  # whether it calls its own compiled programs many times, and is not compiled as a whole
-    shares: str = ""  # if it repeats: what it shares with other methods that have the same here
+    shares: str = ""  # if it repeats: a label; methods with equal labels share their passes
     at_images: bool = False  # whether its maps have the grid of the images, although it takes a layer
     about: Callable | None = None  # a function from a view and the parameters to the method's own entries of `.about`
     given: Mapping[str, Any] = field(

@@ -57,7 +57,7 @@ def timed(measure: Measure, methods: Iterable[str], metrics: Iterable[str], imag
 
 
 def _compiled(measure: Measure, methods: list[str], metrics: list[str]) -> list[float]:
-    """The seconds of each method when all steps are compiled, which the first time they are not."""
+    """The seconds of each method once all steps are compiled: the first run, if it was long, included compilation."""
     start = time.perf_counter()
     found = measure(methods, metrics)
     if time.perf_counter() - start < LONG:

@@ -285,7 +285,7 @@ def _affordable(run: _Run, rows: dict[str, Chosen], wanted: dict[str, Applied], 
     if left < times.image:
         warnings.warn(
             f"minutes={seconds / 60:g} is too short: a single image takes about {times.image / 60:.2g} minutes by "
-            "these methods and metrics, and is measured all the same. Give more minutes, or fewer methods.",
+            "these methods and metrics. One image is measured anyway: give more minutes, or fewer methods.",
             stacklevel=user_stacklevel(),
         )
     return int(min(len(run.x), max(1, left / times.image)))

@@ -90,7 +90,7 @@ def chosen_methods(methods: Any, seed: int) -> dict[str, Chosen]:
     if isinstance(methods, str):
         methods = [r.name for r in registry.listed()] if methods == "all" else [methods]
     if methods == {}:
-        raise InputError("methods={} came, and names, functions or maps were expected, by the names in the table.")
+        raise InputError("methods={} came, and a dictionary was expected, from names for the table to methods or maps.")
     if not isinstance(methods, Mapping):
         methods = {registry.named(m): m for m in map(registry.method_of, _several("methods", methods))}
     return {str(name): _row(str(name), given, seed) for name, given in methods.items()}

@@ -150,7 +150,7 @@ def compare(
         raise InputError(f"Values of shapes {a.shape} and {b.shape} came: give a value for each image of both methods.")
     defined = ~(np.isnan(a) | np.isnan(b))
     if not defined.any():
-        raise InputError("No image has a value of both methods, so that they cannot be compared.")
+        raise InputError("No image has values of both methods, so they cannot be compared.")
     differences = (a - b)[defined] * (1 if higher else -1)
     of = numbered(groups, len(a))[defined]
     low, high = interval(differences[:, None], of, seed=seed)[0]

@@ -26,7 +26,7 @@ CORRELATIONS = {"pearson": pearson, "spearman": spearman}
 
 
 class Drops(NamedTuple):
-    """Subsets of cells, and how much the score falls without each.
+    """Subsets of cells, and how much the score drops without each.
 
     `labels` (*S) numbers the cells, `subsets` (M, n) are 1 where a cell is removed, `drops` is (B, K, M)."""
 
@@ -60,7 +60,7 @@ def draw(number: int, cells: int, least: float, most: float, seed: int) -> np.nd
 
 
 def drops(case: Case, units: int, cells: Any, fill: Any, quantity: str, subsets: Callable) -> Drops:
-    """How much the quantity of each unit falls without each subset of cells. `subsets(n)` gives (M, n) of n cells."""
+    """How much the quantity of each unit drops without each subset of cells. `subsets(n)` returns M of them, (M, n)."""
     assert case.view is not None
     size = tuple(case.view.size)
     counts = sizes("cells", cells, size)
@@ -101,12 +101,12 @@ def faithfulness_correlation(
     correlation: str = "pearson",
     quantity: str = "logit",
 ) -> Measured:
-    """The correlation, over random subsets R of cells, of the map's sum over R with the fall of the score without R.
+    """The correlation, over random subsets R of cells, of the map's sum over R with the drop of the score without R.
 
     corr over R of sum over R of A, and s(x) - s(x without R), given |R|
 
     It is the partial correlation: what the number of removed cells explains is subtracted from both, by linear
-    regression. Larger subsets have larger sums of any positive map, and larger falls. Without this, maps of positive
+    regression. Larger subsets have larger sums of any positive map, and larger drops. Without this, maps of positive
     noise reach .68 on the scenes of `ke.demo`, nearly as much as good ones; with it, they reach 0.
 
     NaN if the map or the score changes with the number of removed cells alone.
@@ -121,8 +121,8 @@ def faithfulness_correlation(
     Reference: Bhatt et al., Evaluating and Aggregating Feature-based Model Explanations, arXiv:2005.00631.
     """
     check_choice("correlation", correlation, CORRELATIONS)
-    sums, falls, count = _drawn(case, maps, subsets, share, cells, fill, quantity)
-    return Measured(CORRELATIONS[correlation](residual(sums, count), residual(falls, count)))
+    sums, dropped, count = _drawn(case, maps, subsets, share, cells, fill, quantity)
+    return Measured(CORRELATIONS[correlation](residual(sums, count), residual(dropped, count)))
 
 
 @metric("faithfulness", {"model"}, "higher", SHARED, "0", "arXiv:1711.06104")
@@ -135,7 +135,7 @@ def sensitivity_n(
     fill: Any = "mean",
     quantity: str = "logit",
 ) -> Measured:
-    """The Pearson correlation of a map's sum with the fall of the score, over random subsets of the same size.
+    """The Pearson correlation of a map's sum with the drop of the score, over random subsets of the same size.
 
     Args:
         share: the share of cells in each subset. The paper draws a curve of it.
@@ -158,7 +158,7 @@ def mu_fidelity(
     fill: Any = "mean",
     quantity: str = "logit",
 ) -> Measured:
-    """The Spearman correlation of a map's sum with the fall of the score, over random subsets of the same size.
+    """The Spearman correlation of a map's sum with the drop of the score, over random subsets of the same size.
 
     Args:
         share, subsets, cells, fill, quantity: as in `sensitivity_n`.
@@ -181,13 +181,13 @@ def infidelity(
     normalize: bool = True,
     quantity: str = "logit",
 ) -> Measured:
-    """The mean squared difference between a map's sum over removed cells and the fall of the score.
+    """The mean squared difference between a map's sum over removed cells and the drop of the score.
 
     With u = sum over R of A, and D = s(x) - s(x without R):
     min over b of E (b u - D)^2 / E D^2 = 1 - (E u D)^2 / (E u^2 E D^2)
 
-    NaN if the score never falls, or the map is 0. A map without negative values is better than chance here even if it
-    is noise: larger subsets have larger sums, and larger falls.
+    NaN if the score never drops, or the map is 0. A map without negative values is better than chance here even if it
+    is noise: larger subsets have larger sums, and larger drops.
 
     Args:
         normalize: False gives E (u - D)^2, which depends on the scale of the map.
@@ -195,10 +195,10 @@ def infidelity(
 
     Reference: Yeh et al., On the (In)fidelity and Sensitivity of Explanations, arXiv:1901.09392.
     """
-    sums, falls, _ = _drawn(case, maps, subsets, share, cells, fill, quantity)
+    sums, dropped, _ = _drawn(case, maps, subsets, share, cells, fill, quantity)
     if not normalize:
-        return Measured(np.mean((sums - falls) ** 2, axis=-1))
-    both, one, other = (np.mean(a * b, axis=-1) for a, b in ((sums, falls), (sums, sums), (falls, falls)))
+        return Measured(np.mean((sums - dropped) ** 2, axis=-1))
+    both, one, other = (np.mean(a * b, axis=-1) for a, b in ((sums, dropped), (sums, sums), (dropped, dropped)))
     defined = (one > 0) & (other > 0)
     return Measured(np.where(defined, 1 - both**2 / np.where(defined, one * other, 1), np.nan))
 

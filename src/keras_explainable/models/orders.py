@@ -13,7 +13,7 @@ from keras_explainable.models.trace import Call
 
 
 def digits(grid: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Each axis, with each binary digit that its places' numbers need."""
+    """Pairs of an axis and a binary digit: as many digits for each axis as its places' numbers need."""
     return [(axis, digit) for axis, count in enumerate(grid) for digit in range((count - 1).bit_length())]
 
 

@@ -37,7 +37,8 @@ def check_units(indices: np.ndarray, units: int | None, of: str = "model") -> No
         raise InputError(f"Unit indices of shape {indices.shape} came: give an int, (batch,) or (batch, K).")
     if not indices.size:
         raise InputError(
-            f"Unit indices of shape {indices.shape} came, with none in them: leave them out for every unit."
+            f"Unit indices of shape {indices.shape} came, with none in them: give some, or leave y out to explain "
+            "every unit."
         )
     if indices.dtype.kind == "f":
         _check_whole(indices)

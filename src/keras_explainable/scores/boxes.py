@@ -163,8 +163,8 @@ def _found(outputs: Any, names: tuple, layout: str | None, activation: str | Non
     if not isinstance(outputs, Mapping):
         raise InputError(
             f"box: outputs of type {type(outputs).__name__} came, and a dictionary with {names[0] or 'boxes'!r} and "
-            f"{names[1] or 'scores'!r}, or a list of one for each image, was expected: make such a dictionary of other "
-            "outputs first, as in score=lambda outputs: ke.scores.box(...)({'boxes': outputs[0], 'scores': "
+            f"{names[1] or 'scores'!r}, or a list with one for each image, was expected: make such a dictionary of "
+            "other outputs first, as in score=lambda outputs: ke.scores.box(...)({'boxes': outputs[0], 'scores': "
             "outputs[1]})."
         )
     known = names[:2] == (None, None) and all(name in outputs for name in RELATIVE)

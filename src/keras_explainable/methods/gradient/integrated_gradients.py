@@ -20,7 +20,7 @@ GAP = 0.05  # relative gap above which a warning is given
 SMALL = 0.1  # of the largest change of a score: gaps of smaller changes are relative to this
 ROUNDING = 1e-4  # of the largest score: gaps of smaller changes are relative to this
 MARGIN = 4  # times the repetitions that a gap in proportion to 1/n needs: with ReLUs the gap falls in jumps
-FEW = 8  # with fewer repetitions, the gap hardly predicts that of more
+FEW = 8  # with fewer repetitions, the gap says little about the gap with more
 LONG = 1000  # more Gauss-Legendre nodes than this take seconds to find
 
 

@@ -43,12 +43,12 @@ def lime(
 
     maps = w_j on segment j, (w, c) = argmin sum_m pi_m (f(x masked by z_m) - c - <w, z_m>)^2 + ridge |w|^2
 
-    Each segment is visible with probability 1/2; in the first z all are. The weight of z is
+    Each segment is visible with probability 1/2; in the first z, all of them are. The weight of z is
     pi = exp(-d^2 / (2 width^2)), d = 1 - cos(z, 1).
 
     Args:
-        repetitions: the number of z.
-        width: of the kernel pi, above 0.
+        repetitions: the number of vectors z.
+        width: the width of the kernel pi, above 0.
         ridge: the weight of the penalty |w|^2, 0 or more.
         segments, baseline, at_once, seed: see `ke.methods.perturbation`.
 

@@ -1,4 +1,4 @@
-"""Occlusion: the fall of the score when a window of the image is covered."""
+"""Occlusion: the drop of the score when a window of the image is covered."""
 
 import math
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ class Window:
 
 
 def where_covered(change: Any, seen: Any, live: Any, start: Any) -> tuple:
-    """The sum of the falls of the score times the covered windows, and the sum of the covered windows."""
+    """The sum of the drops of the score times the covered windows, and the sum of the covered windows."""
     return spread(-change, (1 - seen) * ops.reshape(live, (-1, *(1,) * (len(seen.shape) - 1))))
 
 
@@ -54,12 +54,12 @@ def occlusion(
     baseline: Any = "mean",
     at_once: int | None = None,
 ) -> tuple:
-    """The mean fall of the score when a window that contains the pixel is covered.
+    """The mean drop of the score when a window that contains the pixel is covered.
 
     maps[b, s, k] = mean over the windows w that contain s of f(x)[b, k] - f(x with w covered)[b, k]
 
     Windows begin at every multiple of the stride, and the last ones end at the border of the image. The authors cover
-    with gray, not with the image's mean colour.
+    with grey, not with the image's mean colour.
 
     Args:
         patch: the size of the window in pixels, for all axes or for each; None is a seventh of the image.

@@ -70,8 +70,8 @@ def _deviations(step: Step, inverse: set[int]) -> list[Point]:
 
 
 def _attention(view: View, step: Step) -> list[Override]:
-    """The rules of softmax(Q K^T + M) V: half of the relevance to the probabilities and half to V; half of that of
-    Q K^T to Q and half to K. If a factor does not depend on the images, the other one gets all."""
+    """The rules of softmax(Q K^T + M) V. Half of the relevance goes to the probabilities and half to V; Q and K share
+    that of Q K^T equally. If a factor does not depend on the images, the other one gets all."""
     probabilities = step.call.output._replace(link="attention")
     if probabilities not in view.attended:
         raise LayerError(f"The probabilities of {step.name} cannot be seen, so relevance cannot be sent through it.")
