@@ -72,5 +72,6 @@ def _check_others(others: tuple[int, ...] | None, indices: Any) -> None:
     """Raise if a unit would be compared only with itself. Units inside a traced program are not known."""
     if others and len(set(others)) == 1 and not backend.is_traced(indices) and others[0] in backend.to_host(indices):
         raise InputError(
-            f"Unit {others[0]} was asked for, and other_units={others[0]} has no other to compare with: give another unit."
+            f"Unit {others[0]} was asked for, and other_units={others[0]} has no other to compare with: "
+            "give another unit."
         )
