@@ -37,7 +37,8 @@ def resumed(run: Callable, x, key) -> tuple:
 def _kept(program, signal) -> list:
     """The tensors that the operations after a signal use, and that do not depend on it."""
     outside = {id(tensor) for tensor in program.graph.internal_captures}
-    after, waiting, used = {signal.op}, list(signal.consumers()), {}
+    after, waiting = {signal.op}, list(signal.consumers())
+    used: dict = {}
     while waiting:
         operation = waiting.pop()
         if operation not in after:
