@@ -26,4 +26,4 @@ def few(method, size):
 def countless(method, size):
     """Return whether a method takes a pass for each channel of the network, without a parameter that limits them."""
     params, numbers = few(method, size)
-    return "C" in numbers and "max_channels" not in params
+    return "C" in numbers and "max_channels" not in params and "tail" not in METHODS[method].cost.letters

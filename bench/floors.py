@@ -15,6 +15,24 @@ def floors(model, x, y):
     return {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch, "native": _native}[kind](model, x, y)
 
 
+def tail(model, layer, x, y):
+    """Return the forward pass of what comes after a layer alone, and the number of the layer's channels. The model is a
+    graph, or a module of parts that run one after the other, with a linear layer at the end."""
+    if isinstance(model, keras.Model):
+        signal = model.get_layer(layer).output
+        before, after = keras.Model(model.inputs, signal), keras.Model(signal, model.output)
+        return floors(after, before.predict(x, verbose=0), y)[0], signal.shape[-1]
+    import torch
+
+    names, parts = zip(*model.named_children(), strict=True)
+    first = names.index(layer) + 1
+    before = torch.nn.Sequential(*parts[:first])
+    after = torch.nn.Sequential(*parts[first:-1], torch.nn.Flatten(), parts[-1])
+    with torch.no_grad():
+        signal = before(torch.as_tensor(x, device=next(model.parameters()).device)).cpu().numpy()
+    return floors(after, signal, y)[0], signal.shape[1]
+
+
 def _tensorflow(model, x, y):
     import tensorflow as tf
 

@@ -10,7 +10,7 @@ from support.calls import raw
 from support.compare import close
 from support.selection import BACKEND
 
-LETTERS = {"n": 5, "K": 1, "C": 10, "windows": 4, "segments": 3, "R": 2}
+LETTERS = {"n": 5, "K": 1, "C": 10, "windows": 4, "segments": 3, "R": 2, "tail": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,7 @@ LETTERS = {"n": 5, "K": 1, "C": 10, "windows": 4, "segments": 3, "R": 2}
         ("1 forward + n (forward + K backward)", 16),
         ("(1 + n (1 + segments)) forward", 21),
         ("R (2 forward + 2 K backward)", 12),
+        ("2 forward + C tail", 7),
         ("2 forward + 2 n (forward + K backward)", 32),
     ],
 )

@@ -21,8 +21,8 @@ def _attention(query, key, value, dropout_p=0.0, is_causal=False, *, attn_mask=N
 
 # The same values, by an operation with a batching rule.
 INSTEAD = {ATEN._scaled_dot_product_flash_attention_for_cpu.default: _attention}
-# And without conditions on the layout in memory, which is another one under `vmap`: where no operation writes to a view,
-# since it may then be a copy.
+# And without conditions on the layout in memory, which is another one under `vmap`. This may be a copy, so it is done
+# where no operation writes to a tensor.
 VIEWS = {ATEN.view.default: ATEN.reshape.default, ATEN._unsafe_view.default: ATEN.reshape.default}
 
 
