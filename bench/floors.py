@@ -6,7 +6,7 @@ forward() and gradient(), which return NumPy arrays."""
 import keras
 import numpy as np
 
-from bench.reference_maps import of_units
+from bench.reference_maps import after, of_units, signal_and_gradient
 
 
 def floors(model, x, y):
@@ -17,20 +17,16 @@ def floors(model, x, y):
 
 def tail(model, layer, x, y):
     """Return the forward pass of what comes after a layer alone, and the number of the layer's channels. The model is a
-    graph, or a module of parts that run one after the other, with a linear layer at the end."""
+    graph, or a module of parts of which those after the layer run one after the other."""
     if isinstance(model, keras.Model):
         signal = model.get_layer(layer).output
-        before, after = keras.Model(model.inputs, signal), keras.Model(signal, model.output)
-        return floors(after, before.predict(x, verbose=0), y)[0], signal.shape[-1]
+        at = keras.ops.convert_to_numpy(keras.Model(model.inputs, signal)(x, training=False))
+        return floors(keras.Model(signal, model.output), at, y)[0], signal.shape[-1]
     import torch
 
-    names, parts = zip(*model.named_children(), strict=True)
-    first = names.index(layer) + 1
-    before = torch.nn.Sequential(*parts[:first])
-    after = torch.nn.Sequential(*parts[first:-1], torch.nn.Flatten(), parts[-1])
-    with torch.no_grad():
-        signal = before(torch.as_tensor(x, device=next(model.parameters()).device)).cpu().numpy()
-    return floors(after, signal, y)[0], signal.shape[1]
+    *parts, last = after(model, layer)
+    signal = signal_and_gradient(model, layer, x, y)[0].cpu().numpy()
+    return floors(torch.nn.Sequential(*parts, torch.nn.Flatten(), last), signal, y)[0], signal.shape[1]
 
 
 def _tensorflow(model, x, y):

@@ -35,7 +35,8 @@ def test_every_method_states_one(name):
 
 
 FULL = ("full_gradients", "simple_full_gradients")
-WITNESSED = (*reference_maps.CAMS, *FULL, *reference_maps.SMOOTHED, "integrated_gradients", "input_x_gradient")
+AT_LAYER = (*reference_maps.CAMS, "ablationcam")
+WITNESSED = (*AT_LAYER, *FULL, *reference_maps.SMOOTHED, "integrated_gradients", "input_x_gradient")
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
@@ -43,7 +44,7 @@ WITNESSED = (*reference_maps.CAMS, *FULL, *reference_maps.SMOOTHED, "integrated_
 def test_witnesses_agree_with_maps(method):
     images, labels, _ = ke.demo.load_scenes(2, seed=3)
     module, x, y = ke.demo.load_module(), images.transpose(0, 3, 1, 2).astype("float32"), labels.argmax(1)[:, None]
-    params = {"layer": "features"} if method in reference_maps.CAMS else {}
+    params = {"layer": "features"} if method in AT_LAYER else {}
     params |= {"repetitions": 3} if method in (*reference_maps.SMOOTHED, "integrated_gradients") else {}
     expected = reference_maps.witness(method, module, "features", x, y, 3)
     close([raw(method, module, x, y, **params).maps[..., 0]], [expected], 1e-4)
