@@ -19,7 +19,7 @@ import numpy as np  # noqa: E402  # isort: skip
 
 from bench import networks, peers  # noqa: E402
 from bench.budgets import N, countless, few  # noqa: E402
-from bench.floors import floors  # noqa: E402
+from bench.floors import floors, tail  # noqa: E402
 from bench.measure import alternate, first, middle, peak, ratio  # noqa: E402
 from bench.reference_maps import witness  # noqa: E402
 from keras_explainable import backend, registry  # noqa: E402
@@ -110,7 +110,7 @@ def measure(options):
         params, numbers = few(method, subject.size)
         if registry.Need.SIGNAL in registry.METHODS[method].needs:
             params = params | subject.where
-        if countless(method, subject.size) and subject.network != "demo":
+        if countless(method, subject.size, subject.network):
             emit(subject.row(method=method, verdict="too many channels"))
             continue
         try:
@@ -118,6 +118,7 @@ def measure(options):
         except ke.errors.LayerError as error:
             emit(subject.row(method=method, verdict=f"refused: {str(error)[:60]}"))
             continue
+        sides |= add_tail(subject, method, params.get("layer"), numbers)
         sides[method] = subject.ours(method, precision=options.get("precision"), **params)
         ke.clear_cache()
         _, begun = first(sides[method])
@@ -141,8 +142,10 @@ def measure(options):
     for method, known in facts.items():
         cost, numbers = registry.METHODS[method].cost, known.pop("numbers")
         floor = [
-            cost.passes(forward=forward, backward=gradient - forward, **numbers)
-            for forward, gradient in zip(seconds["forward"], seconds["gradient"], strict=True)
+            cost.passes(forward=forward, backward=gradient - forward, tail=last, **numbers)
+            for forward, gradient, last in zip(
+                seconds["forward"], seconds["gradient"], seconds.get("tail", seconds["forward"]), strict=True
+            )
         ]
         beside = {
             n: ratio(seconds[f"{method} {n}"], seconds[method])
@@ -184,6 +187,15 @@ def overhead(subject, ours, step):
 def last_spatial(subject):
     """Return the layer that Grad-CAM chooses."""
     return ke.explain("gradcam", subject.model, subject.x[:1], 0, verbose=0).about["signal"]
+
+
+def add_tail(subject, method, layer, numbers):
+    """Return {"tail": the bare pass of what comes after the layer} if the cost of the method has it, and put the number
+    of the layer's channels into `numbers`."""
+    if "tail" not in registry.METHODS[method].cost.letters:
+        return {}
+    run, numbers["C"] = tail(subject.model, layer or last_spatial(subject), subject.x, subject.y)
+    return {"tail": run}
 
 
 def add_peer(others, sides, method, name, run, ours):

@@ -12,7 +12,7 @@ from support.selection import BACKEND, fast_on_torch
 
 pytestmark = fast_on_torch
 
-LETTERS = {"n": 5, "K": 1, "C": 10, "windows": 4, "segments": 3, "R": 2}
+LETTERS = {"n": 5, "K": 1, "C": 10, "windows": 4, "segments": 3, "R": 2, "tail": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,7 @@ LETTERS = {"n": 5, "K": 1, "C": 10, "windows": 4, "segments": 3, "R": 2}
         ("1 forward + n (forward + K backward)", 16),
         ("(1 + n (1 + segments)) forward", 21),
         ("R (2 forward + 2 K backward)", 12),
+        ("2 forward + C tail", 7),
         ("2 forward + 2 n (forward + K backward)", 32),
     ],
 )
@@ -36,7 +37,8 @@ def test_every_method_states_one(name):
 
 
 FULL = ("full_gradients", "simple_full_gradients")
-WITNESSED = (*reference_maps.CAMS, *FULL, *reference_maps.SMOOTHED, "integrated_gradients", "input_x_gradient")
+AT_LAYER = (*reference_maps.CAMS, "ablationcam")
+WITNESSED = (*AT_LAYER, *FULL, *reference_maps.SMOOTHED, "integrated_gradients", "input_x_gradient")
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
@@ -44,7 +46,7 @@ WITNESSED = (*reference_maps.CAMS, *FULL, *reference_maps.SMOOTHED, "integrated_
 def test_witnesses_agree_with_maps(method):
     images, labels, _ = ke.demo.load_scenes(2, seed=3)
     module, x, y = ke.demo.load_module(), images.transpose(0, 3, 1, 2).astype("float32"), labels.argmax(1)[:, None]
-    params = {"layer": "features"} if method in reference_maps.CAMS else {}
+    params = {"layer": "features"} if method in AT_LAYER else {}
     params |= {"repetitions": 3} if method in (*reference_maps.SMOOTHED, "integrated_gradients") else {}
     expected = reference_maps.witness(method, module, "features", x, y, 3)
     close([raw(method, module, x, y, **params).maps[..., 0]], [expected], 1e-4)
