@@ -10,10 +10,10 @@ from bench.budgets import few
 import keras_explainable as ke
 from keras_explainable import backend, models
 from keras_explainable.explaining.program import Explaining
-from keras_explainable.runtime import compile_cache, remarks
+from keras_explainable.runtime import remarks
 from support import keras_models
 from support.calls import subject
-from support.selection import fast_on_torch
+from support.selection import BACKEND
 
 IMAGES, MANY = 2, 4  # images, and units of each
 PROPAGATES = {ke.registry.Need.GRADIENT, ke.registry.Need.KNOWN_LAYERS}
@@ -59,7 +59,7 @@ def counted(passes, method, params, units):
     step = Explaining(ke.get(method), params, None, None)
     for _ in range(2):  # what is found out once comes first
         passes.forward = passes.backward = 0
-        with compile_cache.options(True, None), remarks.collecting():
+        with remarks.collecting():
             step(model, keras.ops.convert_to_tensor(x), indices)
     return passes.forward / IMAGES, passes.backward / IMAGES
 
@@ -71,7 +71,7 @@ def channels(method):
     return view.evaluate([view.signal()])[1][view.signal()].shape[-1]
 
 
-@fast_on_torch
+@pytest.mark.skipif(BACKEND != "torch", reason="only PyTorch runs a pass without tracing it before")
 @pytest.mark.parametrize("method", ke.registry.METHODS)
 def test_a_method_runs_the_model_as_often_as_its_cost_states(method, passes):
     cost = ke.registry.METHODS[method].cost
