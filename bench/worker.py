@@ -20,6 +20,7 @@ import numpy as np  # noqa: E402  # isort: skip
 from bench import networks, peers  # noqa: E402
 from bench.budgets import N, countless, few  # noqa: E402
 from bench.floors import floors  # noqa: E402
+from bench.groups import GROUPS, agree  # noqa: E402
 from bench.measure import alternate, first, middle, peak, ratio  # noqa: E402
 from bench.reference_maps import witness  # noqa: E402
 from keras_explainable import backend, registry  # noqa: E402
@@ -69,6 +70,11 @@ class Subject:
         """The layer for a method that needs one, if the last spatial signal is not the output of a whole block."""
         return {"layer": networks.LAYERS[self.network]} if KIND == "native" and self.network in networks.LAYERS else {}
 
+    def few(self, method):
+        """Return the parameters of a method, and the letters of its cost."""
+        params, numbers = few(method, self.size)
+        return params | (self.where if registry.Need.SIGNAL in registry.METHODS[method].needs else {}), numbers
+
     def ours(self, method, units=None, **params):
         y = self.y if units is None else np.tile(np.arange(units, dtype="int32"), (self.batch, 1))
         return lambda: ke.explain(method, self.model, self.x, y, verbose=0, **params)
@@ -107,9 +113,7 @@ def measure(options):
     subject.forward()
     sides, facts = {"forward": subject.forward, "gradient": subject.gradient}, {}
     for method in sorted(registry.METHODS) if options["methods"] == ["all"] else options["methods"]:
-        params, numbers = few(method, subject.size)
-        if registry.Need.SIGNAL in registry.METHODS[method].needs:
-            params = params | subject.where
+        params, numbers = subject.few(method)
         if countless(method, subject.size) and subject.network != "demo":
             emit(subject.row(method=method, verdict="too many channels"))
             continue
@@ -140,10 +144,6 @@ def measure(options):
         emit(overhead(subject, seconds["gradcam"], seconds["the step alone"]))
     for method, known in facts.items():
         cost, numbers = registry.METHODS[method].cost, known.pop("numbers")
-        floor = [
-            cost.passes(forward=forward, backward=gradient - forward, **numbers)
-            for forward, gradient in zip(seconds["forward"], seconds["gradient"], strict=True)
-        ]
         beside = {
             n: ratio(seconds[f"{method} {n}"], seconds[method])
             for n, why in known["others"].items()
@@ -155,7 +155,7 @@ def measure(options):
                 method=method,
                 seconds=middle(seconds[method]),
                 floor=written(str(cost), numbers),
-                ratio=ratio(seconds[method], floor),
+                ratio=ratio(seconds[method], floor(cost, numbers, seconds)),
                 most=LATER.get((method, subject.network), MOST.get(method, 1.05)),
                 memory=memory[method],
                 memory_ratio=memory[method] / max(held, 1),
@@ -163,6 +163,12 @@ def measure(options):
                 **known,
             )
         )
+
+
+def floor(cost, numbers, seconds):
+    """Return the seconds of a cost in each round, by those of the bare forward pass and gradient pass."""
+    passes = zip(seconds["forward"], seconds["gradient"], strict=True)
+    return [cost.passes(forward=forward, backward=gradient - forward, **numbers) for forward, gradient in passes]
 
 
 def written(cost, numbers):
@@ -229,6 +235,40 @@ def growth(options):
         emit(other.row(**facts, ratio=ratio(seconds["gradcam"], seconds["forward"]), growth="size"))
 
 
+def groups(options):
+    """Measure groups of methods that share passes, together and one by one."""
+    subject, precision = Subject(options["network"], options["batch"], options["size"]), options.get("precision")
+    sides, facts = {"forward": subject.forward, "gradient": subject.gradient}, {}
+    for name, group in GROUPS.items():
+        params = {method: subject.few(method)[0] for method in group.methods}
+        sides[name] = subject.ours({method: (method, params[method]) for method in params}, precision=precision)
+        ke.clear_cache()
+        found, begun = first(sides[name])
+        alone = {method: subject.ours(method, precision=precision, **params[method]) for method in found}
+        sides[f"{name}, one by one"] = lambda alone=alone: [run() for run in alone.values()]
+        facts[name] = {"first": begun, "verdict": agree(found, {method: run() for method, run in alone.items()})}
+    for run in sides.values():
+        run()
+    seconds = alternate(sides, options["rounds"], options["budget"])
+    memory = {name: peak(sides[name]) for name in ("forward", "gradient", *facts)}
+    for name, known in facts.items():
+        cost, numbers = GROUPS[name].cost, {"K": 1, "n": N}
+        times = ratio(seconds[f"{name}, one by one"], seconds[name])
+        emit(
+            subject.row(
+                method=name,
+                seconds=middle(seconds[name]),
+                floor=written(str(cost), numbers),
+                ratio=ratio(seconds[name], floor(cost, numbers, seconds)),
+                most=GROUPS[name].most,
+                memory=memory[name],
+                memory_ratio=memory[name] / max(memory["gradient" if "backward" in cost.letters else "forward"], 1),
+                peers={"one by one": {"times": times}},
+                **known,
+            )
+        )
+
+
 def sketch(maps):
     """Return a few block means of the first raw map, to compare backends with equal weights."""
     first_image = maps[0, ..., 0]
@@ -244,7 +284,7 @@ def emit(row):
 
 def main():
     options = json.loads(sys.argv[2])
-    {"methods": measure, "growth": growth}[options["section"]](options)
+    {"methods": measure, "groups": groups, "growth": growth}[options["section"]](options)
 
 
 if __name__ == "__main__":
