@@ -14,6 +14,9 @@ def witness(method, module, layer, x, y, repetitions):
     if method == "cam" and layer is not None and hasattr(module, "fc"):  # a linear head after the pooled signal
         signal, _ = signal_and_gradient(module, layer, x, y)
         return _array((module.fc.weight.detach()[y[:, 0]].to(signal.device)[:, :, None, None] * signal).sum(1))
+    if method == "ablationcam" and layer is not None and hasattr(module, "fc"):
+        signal, _ = signal_and_gradient(module, layer, x, y)
+        return _ablated(signal, module.fc, y)
     if method in ("full_gradients", "simple_full_gradients"):
         return bare_full_gradients(module, x, y, simple=method == "simple_full_gradients")
     if method in SMOOTHED:
@@ -27,6 +30,14 @@ def witness(method, module, layer, x, y, repetitions):
         at = zip((nodes + 1) / 2, weights / 2, strict=True)
         return (x * sum(w * gradient(module, np.float32(t) * x, y) for t, w in at)).sum(1)
     return (x * gradient(module, x, y)).sum(1) if method == "input_x_gradient" else None
+
+
+def _ablated(signal, head, y):
+    """Return the maps of Ablation-CAM before a pooling and a linear head: without a channel, its term is missing."""
+    weights = head.weight.detach()[y[:, 0]].to(signal.device)
+    terms = weights * signal.mean((2, 3))
+    scores = terms.sum(1) + head.bias.detach()[y[:, 0]].to(signal.device)
+    return _array(((terms / scores.abs()[:, None])[..., None, None] * signal).sum(1))
 
 
 def _gradcampp(signal, g):

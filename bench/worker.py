@@ -19,11 +19,12 @@ import numpy as np  # noqa: E402  # isort: skip
 
 from bench import networks, peers  # noqa: E402
 from bench.budgets import N, countless, few  # noqa: E402
-from bench.floors import floors  # noqa: E402
+from bench.floors import floors, signal_at, tail  # noqa: E402
 from bench.groups import GROUPS, agree  # noqa: E402
 from bench.measure import alternate, first, middle, peak, ratio  # noqa: E402
 from bench.reference_maps import witness  # noqa: E402
 from keras_explainable import backend, registry  # noqa: E402
+from keras_explainable.costs import Cost  # noqa: E402
 from keras_explainable.runtime import compile_cache  # noqa: E402
 
 # The target for the ratio of a method's time to its cost: the highest that is accepted. Default: 1.05.
@@ -37,6 +38,8 @@ MOST = {
     "smoothgrad": 1.0,
 }
 LATER = {("full_gradients", "VGG16"): 1.30, ("simple_full_gradients", "VGG16"): 1.30}
+BY_TAILS = Cost("2 forward + C tail")  # Ablation-CAM: what comes after its signal, for each of C channels
+TAILS = 32  # passes of what comes after a signal that are measured as one
 GROWTH = {("gradcam", 5): 1.15, ("gradcam", 20): 1.3}
 
 
@@ -149,26 +152,24 @@ def measure(options):
             for n, why in known["others"].items()
             if not isinstance(why, str)
         }
-        held = memory["gradient" if "backward" in cost.letters else "forward"]
-        emit(
-            subject.row(
-                method=method,
-                seconds=middle(seconds[method]),
-                floor=written(str(cost), numbers),
-                ratio=ratio(seconds[method], floor(cost, numbers, seconds)),
-                most=LATER.get((method, subject.network), MOST.get(method, 1.05)),
-                memory=memory[method],
-                memory_ratio=memory[method] / max(held, 1),
-                peers={n: v if n not in beside else v | {"times": beside[n]} for n, v in known.pop("others").items()},
-                **known,
-            )
-        )
+        known["peers"] = {n: v if n not in beside else v | {"times": beside[n]} for n, v in known.pop("others").items()}
+        most = LATER.get((method, subject.network), MOST.get(method, 1.05))
+        emit(subject.row(**against_floor(method, seconds, memory, cost, numbers), most=most, **known))
 
 
-def floor(cost, numbers, seconds):
-    """Return the seconds of a cost in each round, by those of the bare forward pass and gradient pass."""
-    passes = zip(seconds["forward"], seconds["gradient"], strict=True)
-    return [cost.passes(forward=forward, backward=gradient - forward, **numbers) for forward, gradient in passes]
+def against_floor(name, seconds, memory, cost, numbers):
+    """Return what a row says about time and memory, relative to the passes of the bare framework in a cost."""
+    bare = zip(seconds["forward"], seconds["gradient"], seconds.get("tails", seconds["forward"]), strict=True)
+    passes = [cost.passes(forward=f, backward=g - f, tail=t / TAILS, **numbers) for f, g, t in bare]
+    held = memory["gradient" if "backward" in cost.letters else "forward"]
+    return {
+        "method": name,
+        "seconds": middle(seconds[name]),
+        "floor": written(str(cost), numbers),
+        "ratio": ratio(seconds[name], passes),
+        "memory": memory[name],
+        "memory_ratio": memory[name] / max(held, 1),
+    }
 
 
 def written(cost, numbers):
@@ -253,20 +254,28 @@ def groups(options):
     memory = {name: peak(sides[name]) for name in ("forward", "gradient", *facts)}
     for name, known in facts.items():
         cost, numbers = GROUPS[name].cost, {"K": 1, "n": N}
-        times = ratio(seconds[f"{name}, one by one"], seconds[name])
-        emit(
-            subject.row(
-                method=name,
-                seconds=middle(seconds[name]),
-                floor=written(str(cost), numbers),
-                ratio=ratio(seconds[name], floor(cost, numbers, seconds)),
-                most=GROUPS[name].most,
-                memory=memory[name],
-                memory_ratio=memory[name] / max(memory["gradient" if "backward" in cost.letters else "forward"], 1),
-                peers={"one by one": {"times": times}},
-                **known,
-            )
-        )
+        known["peers"] = {"one by one": {"times": ratio(seconds[f"{name}, one by one"], seconds[name])}}
+        emit(subject.row(**against_floor(name, seconds, memory, cost, numbers), most=GROUPS[name].most, **known))
+
+
+def tails(options):
+    """Measure Ablation-CAM beside what it needs: a pass up to its signal, and one from there for each channel."""
+    subject = Subject(options["network"], options["batch"], options["size"])
+    layer = subject.where.get("layer") or last_spatial(subject)
+    signal = signal_at(subject.model, layer, subject.x, subject.y)
+    rest = floors(tail(subject.model, layer, signal, TAILS), signal, subject.y)[0]
+    sides = {"forward": subject.forward, "gradient": subject.gradient, "tails": rest}
+    sides["ablationcam"] = subject.ours("ablationcam", precision=options.get("precision"), **subject.where)
+    raw = ke.explain("ablationcam", subject.model, subject.x, subject.y, verbose=0, resizing=False, **subject.where)
+    ke.clear_cache()
+    known = {"first": first(sides["ablationcam"])[1], "verdict": verdict(subject, "ablationcam", raw.maps, None)}
+    for run in sides.values():
+        run()
+    seconds = alternate(sides, options["rounds"], options["budget"])
+    memory = {name: peak(run) for name, run in sides.items()}
+    numbers = {"C": signal.shape[1 if KIND == "native" else -1]}
+    facts = against_floor("ablationcam", seconds, memory, BY_TAILS, numbers)
+    emit(subject.row(**facts, most=1.05, sketch=sketch(raw.maps), **known))
 
 
 def sketch(maps):
@@ -284,7 +293,7 @@ def emit(row):
 
 def main():
     options = json.loads(sys.argv[2])
-    {"methods": measure, "groups": groups, "growth": growth}[options["section"]](options)
+    {"methods": measure, "groups": groups, "tails": tails, "growth": growth}[options["section"]](options)
 
 
 if __name__ == "__main__":
