@@ -2,6 +2,7 @@
 how slow they are; the real data."""
 
 import contextlib
+import gc
 import os
 import sys
 from pathlib import Path
@@ -64,6 +65,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def rng() -> np.random.Generator:
     """Random numbers, the same in every run and on every backend."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def only_what_is_new():
+    """The garbage collector looks at what this test makes, not at all that was imported and made before."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import difflib
 import inspect
 import weakref
 from collections import UserDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -42,7 +42,7 @@ class Traits:
     repeats: bool = False  # whether it calls its own compiled programs many times, and is not compiled as a whole
     shares: str = ""  # if it repeats: what it shares with other methods that have the same here
     at_images: bool = False  # whether its maps have the grid of the images, although it takes a layer
-    about: Callable | None = None  # a function from a view to the method's own entries of `.about`
+    about: Callable | None = None  # a function from a view and the parameters to the method's own entries of `.about`
     given: Mapping[str, Any] = field(
         default_factory=dict, hash=False
     )  # parameters that were set when the method was made
@@ -116,6 +116,10 @@ def with_traits(**traits: Any) -> Callable:
 
 def traits(method: Any) -> Traits:
     """The traits of a method, or of the one that it wraps (`functools.wraps`)."""
+    return _known_traits(method) or Traits()
+
+
+def _known_traits(method: Any) -> Traits | None:
     while method is not None:
         try:
             if method in _traits:
@@ -123,7 +127,7 @@ def traits(method: Any) -> Traits:
         except TypeError:  # an object that cannot be hashed or weakly referenced
             pass
         method = getattr(method, "__wrapped__", None)
-    return Traits()
+    return None
 
 
 def needs_of(needs: str | Iterable[str]) -> frozenset[Need]:
@@ -228,11 +232,17 @@ def get(name: str) -> Any:
 
 def groups(methods: Iterable[Callable]) -> list[list[Callable]]:
     """The methods, those that share passes of the model together. A method that shares nothing is a group by itself."""
-    found: dict[Any, list[Callable]] = {}
+    found: dict[Hashable, list[Callable]] = {}
     for method in methods:
-        own = traits(method)
-        found.setdefault(own.shares or (id(method) if own.repeats else "passes"), []).append(method)
+        found.setdefault(group_of(method), []).append(method)
     return list(found.values())
+
+
+def group_of(method: Callable) -> Hashable:
+    """Equal for methods that share passes of the model."""
+    own = _known_traits(method)
+    alone = own is None or own.repeats  # what a user's function asks for is not known
+    return (own and own.shares) or (id(method) if alone else "passes")
 
 
 def usual_postprocessing(method: Callable) -> Callable | None:

@@ -31,7 +31,8 @@ def read(name: str) -> str:
 @pytest.mark.parametrize("name", NAMES[1:])
 def test_backends_have_the_same_functions(name):
     assert signatures(read(name)) == signatures(read(NAMES[0]))
-    assert signatures(read(f"weights_{name}")) == signatures(read(f"weights_{NAMES[0]}")) != {}
+    for part in ("tails", "weights"):
+        assert signatures(read(f"{part}_{name}")) == signatures(read(f"{part}_{NAMES[0]}")) != {}
 
 
 @pytest.mark.parametrize("name", NAMES)

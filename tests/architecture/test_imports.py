@@ -8,7 +8,9 @@ import pytest
 import keras_explainable as ke
 from architecture.arrows import ARROWS, BARRED, DOORS, FRAMEWORKS, FRONTS, SEAM, STANDARD_LIBRARY_ONLY
 from architecture.read_imports import PACKAGES, ROOT, SRC, TESTS, Import, dotted, read_faces, read_imports, read_sources
+from support.selection import fast_on_torch
 
+pytestmark = fast_on_torch
 FACES = read_faces()
 
 

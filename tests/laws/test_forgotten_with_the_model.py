@@ -16,7 +16,7 @@ from keras_explainable.runtime.compile_cache import Program
 from support import keras_models
 from support.calls import few, subject
 from support.keras_models import SHAPE
-from support.selection import BACKEND, slow
+from support.selection import BACKEND, REPRESENTATIVE, slow, very_slow_compiled
 
 pytestmark = slow
 
@@ -50,12 +50,13 @@ def segments(method):
 
 MODULES = [tiny_module] if BACKEND == "torch" else []
 CASES = [
-    (name, build)
+    pytest.param(name, build, marks=slow if name in REPRESENTATIVE else very_slow_compiled)
     for name in ke.registry.METHODS
     for build in ([transformer] if subject(name) == "transformer" else [tiny, *MODULES])
 ]
 
 
+@pytest.mark.usefixtures("only_what_is_new")
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize(("method", "build"), CASES)
 def test_no_method_keeps_the_models_alive_that_it_explained(method, build):

@@ -14,6 +14,7 @@ from support.threads import in_threads
 
 EXACT = [name for name in keras_models.KINDS if not name.startswith("mixed")]
 METHODS = list(ke.registry.METHODS)
+UNLIKE = ("subclassed", "nested_sequential", "channels_first")  # kinds that are run or laid out in other ways
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*the same everywhere")
 
@@ -26,7 +27,7 @@ def pairs():
             if kind == subject(method):
                 mark = quick(method)
             elif method == "gradcam":
-                mark = slow
+                mark = slow if kind in UNLIKE else very_slow_compiled
             elif method in REPRESENTATIVE or kind == kinds[number % len(kinds)]:
                 mark = very_slow_compiled
             else:

@@ -10,9 +10,9 @@ from keras_explainable.errors import InputError
 from support import keras_models
 from support.calls import raw
 from support.compare import close
-from support.selection import slow_compiled
+from support.selection import fast_on_torch, slow_compiled
 
-pytestmark = slow_compiled
+pytestmark = fast_on_torch
 
 WORDS, RAGGED = np.array(["a", "b"]), [[1], [1, 2]]
 
@@ -89,6 +89,7 @@ def test_images_that_a_layer_cannot_take(x):
         raw(scaled, keras_models.build("flatten"), x, 0)
 
 
+@slow_compiled
 def test_what_was_right_before_still_is(model, x):
     expected = raw("gradcam", model, x, 1)
     for params in ({"callbacks": keras.callbacks.Callback()}, {"callbacks": ()}, {"verbose": False}, {"as_numpy": 1}):
@@ -100,6 +101,7 @@ def test_what_was_right_before_still_is(model, x):
     assert found.maps.shape == (2, *keras_models.SIZE, 1)
 
 
+@slow_compiled
 def test_the_box_rule_goes_by_the_axes_of_the_model():
     """Channels that the model itself moves, and images without any: as of the model that gets them in its own order."""
     plain = keras_models.stack(0, "boxed", head=keras_models.logits())

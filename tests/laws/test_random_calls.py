@@ -7,9 +7,9 @@ import pytest
 from support import random_calls
 from support.selection import BACKEND, slow, slow_compiled, very_slow
 
-# Elsewhere than on PyTorch nearly all time goes into compiling. A hundred calls try every method at least twice.
-CALLS = 500 if BACKEND == "torch" else 100
-MANY, AT_ONCE = 10_000, 100
+# Elsewhere than on PyTorch nearly all time goes into compiling. Fifty calls try every method at least once.
+AT_ONCE = 100 if BACKEND == "torch" else 50
+CALLS, MANY = 5 * AT_ONCE if BACKEND == "torch" else AT_ONCE, 10_000
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 
-from support.selection import BACKEND, slow
+from support.selection import BACKEND, slow, very_slow_compiled
 
 pytestmark = [slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")]
 on_torch = pytest.mark.skipif(BACKEND != "torch", reason="of PyTorch")
@@ -46,7 +46,7 @@ CALLS = [
 ]
 
 
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("call", [CALLS[0], *(pytest.param(call, marks=very_slow_compiled) for call in CALLS[1:])])
 def test_a_forked_child_is_told(tmp_path, call):
     body = f"""
         net = model()
@@ -68,6 +68,7 @@ def test_a_forked_child_is_told(tmp_path, call):
     assert said.rstrip().endswith("and the parent goes on")
 
 
+@very_slow_compiled
 def test_a_forked_pool_is_told(tmp_path):
     body = """
         net = model()

@@ -15,9 +15,9 @@ from keras_explainable.errors import ExplainError, InputError, ModelFileError
 from keras_explainable.gallery import image_folder
 from keras_explainable.viz import contact_sheet, framing, image_files
 from keras_explainable.viz.image_files import read_image
-from support.selection import slow_compiled
+from support.selection import fast_on_torch
 
-pytestmark = slow_compiled
+pytestmark = fast_on_torch
 
 Image = pytest.importorskip("PIL.Image", reason="image files need pillow")
 KINDS = {"bmp": {}, "gif": {}, "jpeg": {}, "png": {}, "tiff": {"compression": "tiff_lzw"}, "webp": {"lossless": True}}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from support.selection import BACKEND, slow
+from support.selection import BACKEND, crossed, slow, very_slow_compiled
 
 pytestmark = [slow, pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")]
 SRC = str(Path(__file__).resolve().parents[2] / "src")
@@ -45,6 +45,7 @@ LONG = {  # a call, and after how many seconds it is in the midst of what is lon
     "many segments": ("ke.kernel_shap(net(), x, 0, segments=45, repetitions=10**5, verbose=0)", 4),
     "many scenes": ("ke.demo.load_scenes(50_000)", 1),
 }
+COMPILED = ("long repetitions", "one program of many units")
 
 
 def started(*arguments):
@@ -71,7 +72,9 @@ def stopped(process):
     return time.perf_counter() - start, out, err
 
 
-@pytest.mark.parametrize("name", LONG)
+@pytest.mark.parametrize(
+    "name", [*COMPILED, *(pytest.param(n, marks=very_slow_compiled) for n in LONG if n not in COMPILED)]
+)
 def test_a_long_call_hears_it(name):
     call, seconds = LONG[name]
     process = started("-c", BEGIN % call)
@@ -82,8 +85,9 @@ def test_a_long_call_hears_it(name):
     assert took < SOON
 
 
-@pytest.mark.parametrize("seconds", [0.3, 1.0, 2.5])
-@pytest.mark.parametrize("module", ["keras_explainable.cli", "keras_explainable.gallery"])
+@pytest.mark.parametrize(
+    ("seconds", "module"), crossed([1.0, 0.3, 2.5], ["keras_explainable.cli", "keras_explainable.gallery"], torch=slow)
+)
 def test_a_command_that_is_being_imported_ends_without_a_traceback(module, seconds, tmp_path):
     words = {"keras_explainable.cli": ["demo"], "keras_explainable.gallery": []}[module]
     process = started("-m", module, *words, "--out", str(tmp_path))
@@ -94,6 +98,7 @@ def test_a_command_that_is_being_imported_ends_without_a_traceback(module, secon
     assert "Traceback" not in err and "KeyboardInterrupt" not in err and not out
 
 
+@very_slow_compiled
 def test_a_command_at_work_ends_with_130(tmp_path):
     pytest.importorskip("typer", reason="the command line needs typer")
     begin = 'import sys; sys.argv = ["/bin/keras-explainable", "demo", "--out", sys.argv[1]]; '
@@ -106,6 +111,7 @@ def test_a_command_at_work_ends_with_130(tmp_path):
     assert took < SOON
 
 
+@very_slow_compiled
 def test_a_process_of_the_user_hears_as_it_did():
     code = "import signal, keras_explainable; assert signal.getsignal(signal.SIGINT) is signal.default_int_handler"
     assert started("-c", code).wait(120) == 0

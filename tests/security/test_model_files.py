@@ -17,9 +17,9 @@ import pytest
 from keras_explainable import loading
 from keras_explainable.errors import ModelFileError
 from support.model_files import edited, entry, function, layers_of, put, rewrite, small
-from support.selection import slow_compiled
+from support.selection import fast_on_torch
 
-pytestmark = slow_compiled
+pytestmark = fast_on_torch
 
 ON_TORCH = keras.backend.backend() == "torch"
 

@@ -9,9 +9,9 @@ import keras
 import pytest
 
 from keras_explainable import cli, versions
-from support.selection import slow
+from support.selection import very_slow_compiled
 
-pytestmark = slow
+pytestmark = very_slow_compiled
 
 SOURCE = Path(cli.__file__).resolve().parents[2]
 NETS = """

@@ -11,6 +11,9 @@ import pytest
 from keras_explainable import loading
 from keras_explainable.loading import limits
 from support.model_files import config_of, edited, entry, function, layers_of, put, refused, small
+from support.selection import fast_on_torch
+
+pytestmark = fast_on_torch
 
 IMAGE = np.ones((1, 8, 6, 3), "float32")
 

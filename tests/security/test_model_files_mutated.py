@@ -15,7 +15,7 @@ import pytest
 from keras_explainable import loading
 from keras_explainable.errors import ExplainError, ModelFileError
 from support.model_files import config_of, rewrite, write_config
-from support.selection import slow, very_slow
+from support.selection import very_slow, very_slow_compiled
 
 NORMAL, MANY, AT_ONCE = 100, 1000, 50
 SECONDS, MEGABYTES = 10, 1000
@@ -164,7 +164,7 @@ def outcome(number, folder):
 
 
 @pytest.mark.parametrize(
-    "start", [pytest.param(n, marks=very_slow if n >= NORMAL else slow) for n in range(0, MANY, AT_ONCE)]
+    "start", [pytest.param(n, marks=very_slow if n >= NORMAL else very_slow_compiled) for n in range(0, MANY, AT_ONCE)]
 )
 @pytest.mark.filterwarnings("ignore")
 def test_a_changed_file_is_refused_by_an_error_of_ours_or_works(start, tmp_path):

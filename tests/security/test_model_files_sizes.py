@@ -12,9 +12,9 @@ import pytest
 from keras_explainable import loading
 from keras_explainable.loading import configs
 from support.model_files import edited, layers_of, refused, rewrite, small, write_config
-from support.selection import slow
+from support.selection import very_slow_compiled
 
-pytestmark = slow
+pytestmark = very_slow_compiled
 
 
 @pytest.fixture(params=["model.keras", "model.h5"])

@@ -19,9 +19,9 @@ from keras_explainable.numerics import random
 from keras_explainable.runtime import memory
 from support import keras_models
 from support.calls import raw
-from support.selection import slow_compiled, very_slow_compiled
+from support.selection import fast_on_torch, very_slow_compiled
 
-pytestmark = slow_compiled
+pytestmark = fast_on_torch
 
 SECONDS, MEGABYTES = 10, 500
 WHOLE = [10**7, 10**9, 2**63, 10**30, 10**400, np.int64(2**62), -1, 0, True, 1.5]

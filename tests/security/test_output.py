@@ -21,9 +21,9 @@ from keras_explainable.errors import InputError, OutputError
 from keras_explainable.gallery import gallery, image_folder
 from keras_explainable.viz import contact_sheet, image_files, output, tables
 from keras_explainable.viz.html_report import Row, Subject, report
-from support.selection import slow
+from support.selection import very_slow_compiled
 
-pytestmark = slow
+pytestmark = very_slow_compiled
 
 Image = pytest.importorskip("PIL.Image", reason="image files need pillow")
 HARMFUL = "a\x1b[2J\n\u202egnp.<b>\"'&"  # clears a terminal, begins a line, turns text around, is markup

@@ -4,6 +4,8 @@ A test without a mark, or marked `fast`, runs in `make test`; a `slow` one in `m
 hand only. The mark closest to a test counts: a parameter's before the function's, the function's before the file's.
 PyTorch compiles nothing; on TensorFlow and JAX nearly all time goes into compiling, so that levels differ there."""
 
+import itertools
+
 import keras
 import pytest
 
@@ -35,7 +37,7 @@ def by_backend(torch, compiled):
 
 # For what says little about a backend: tried in `make test` on PyTorch, which compiles nothing, and elsewhere later.
 slow_compiled = by_backend(fast, slow)
-# For what does not depend on the backend, but on what others test there: elsewhere by hand.
+# For what does not depend on the backend: elsewhere by hand.
 fast_on_torch = by_backend(fast, very_slow)
 # For further witnesses of what `make test` tries on every backend, such as a method's twin on other kinds of model.
 very_slow_compiled = by_backend(slow, very_slow)
@@ -44,6 +46,14 @@ very_slow_compiled = by_backend(slow, very_slow)
 def first_fast(first, *others):
     """Parameters of a test, such as kinds of model, of which the first is tried in `make test`."""
     return [pytest.param(first, marks=fast), *others]
+
+
+def crossed(*axes, torch=fast):
+    """All combinations of the values of several axes as parameters of a test; where each must be compiled, `make test-all`
+    tries each value once, with one of the others, and the other combinations are run by hand."""
+    once = {tuple(axis[i % len(axis)] for axis in map(list, axes)) for i in range(max(map(len, axes)))}
+    marks = {True: by_backend(torch, slow), False: by_backend(torch, very_slow)}
+    return [pytest.param(*values, marks=marks[values in once]) for values in itertools.product(*axes)]
 
 
 def quick(method):

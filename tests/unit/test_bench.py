@@ -8,7 +8,9 @@ import keras_explainable as ke
 from keras_explainable.costs import Cost
 from support.calls import raw
 from support.compare import close
-from support.selection import BACKEND
+from support.selection import BACKEND, fast_on_torch
+
+pytestmark = fast_on_torch
 
 LETTERS = {"n": 5, "K": 1, "C": 10, "windows": 4, "segments": 3, "R": 2}
 

@@ -10,7 +10,7 @@ import keras_explainable as ke
 from keras_explainable.errors import InputError, LayerError
 from support import keras_models
 from support.compare import close
-from support.selection import slow_compiled
+from support.selection import fast_on_torch, slow_compiled
 
 pytestmark = [
     slow_compiled,
@@ -270,6 +270,7 @@ REFUSED = {
 }
 
 
+@fast_on_torch
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_is_not_there_is_refused_at_the_door(case):
     params, message = REFUSED[case]

@@ -15,7 +15,9 @@ from keras_explainable import demo
 from keras_explainable.evaluation import budget
 from keras_explainable.evaluation.check import CHECKS, Check, Checks
 from keras_explainable.metrics.baselines import BASELINES
-from support.selection import slow_compiled
+from support.selection import fast_on_torch, very_slow_compiled
+
+pytestmark = fast_on_torch
 
 # Seconds for an image: gradcam 1, and smoothgrad 2 at an eighth of its repetitions; curves of 4 points 0.5 for each row.
 TIMES = budget.Times(
@@ -176,7 +178,7 @@ def tiny(monkeypatch):
     return asked
 
 
-@slow_compiled
+@very_slow_compiled
 def test_values_are_those_of_evaluate_and_a_new_method_costs_one_row(tiny, tmp_path, capsys):
     shared = ["--cache", str(tmp_path / "kept"), "--out", str(tmp_path / "board.csv")]
     (first,) = board.main([*shared, "--methods", "gradcam"])
@@ -207,7 +209,7 @@ def test_values_are_those_of_evaluate_and_a_new_method_costs_one_row(tiny, tmp_p
     assert "### demo CNN, 9 images" in page and "| gradcam" in page and "agreement with single_deletion" in page
 
 
-@slow_compiled
+@very_slow_compiled
 def test_in_little_time_what_is_cut_is_printed_and_kept(tiny, tmp_path, capsys):
     given = ["--cache", str(tmp_path / "kept"), "--methods", "gradcam", "attention_rollout", "--minutes", "1e-6"]
     (found,) = board.main([*given, "--out", str(tmp_path / "board.md")])
@@ -220,7 +222,7 @@ def test_in_little_time_what_is_cut_is_printed_and_kept(tiny, tmp_path, capsys):
     np.testing.assert_array_equal(again.columns["srg"].mean, found.columns["srg"].mean)
 
 
-@slow_compiled
+@very_slow_compiled
 def test_networks_without_time_are_left_out(tiny, tmp_path):
     chosen = board.parts()
     chosen["truth"].networks["other"] = chosen["truth"].networks["demo CNN"]

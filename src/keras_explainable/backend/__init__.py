@@ -6,6 +6,11 @@
   forward pass. Each gradient is passed to `reduce(key, gradient, value)`; `value` is the signal if `keep`. Also returns
   the set of signals that a gradient reaches.
 - `evaluate(run, x)`: run a forward pass that records nothing for differentiation.
+- `resumed(run, x, key)`: run a forward pass. Return the scores, the signal at `key` in a dictionary (empty if the run
+  does not pass through it), and a function that maps another signal to the scores with that signal in its place. The
+  function computes only what depends on the signal, and may write to its argument.
+- `mapped(function, numbers)`: the values (N, P, ...) of a function of a number, for a row of the numbers (N, P) at a
+  time. Within a row, what does not depend on the number is computed once. Both raise if the framework cannot do this.
 - `reroute(inputs, output, rule, keeps)`: return `output` as if it were computed from `inputs` alone. A cotangent g that
   arrives at it is sent to the inputs as `rule(g, inputs, output)`; nothing flows through the computation that really
   made it. What `keeps` does not name ("inputs", "output") is not kept, and the rule gets None for it.
@@ -61,3 +66,6 @@ to_host = _module.to_host
 is_out_of_memory = _module.is_out_of_memory
 missing = _module.missing
 marks = importlib.import_module(f"keras_explainable.backend.weights_{name}").marks
+_tails = importlib.import_module(f"keras_explainable.backend.tails_{name}")
+resumed = _tails.resumed
+mapped = _tails.mapped

@@ -9,17 +9,17 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_explainable import data, models, registry
+from keras_explainable import data, models
 from keras_explainable.errors import ExplainError, InputError, keep_partial
 from keras_explainable.evaluation import curves
 from keras_explainable.evaluation.budget import ROWS, timed
 from keras_explainable.evaluation.evaluation import Evaluation
+from keras_explainable.evaluation.making import Maps
 from keras_explainable.evaluation.selection import Applied, Chosen, chosen_methods, chosen_metrics
 from keras_explainable.explaining.arguments import check_seed
 from keras_explainable.explaining.batch_step import unit_numbers
-from keras_explainable.explaining.checks import open_batches, recorded
-from keras_explainable.explaining.loop import run_steps, units_and_score
-from keras_explainable.explaining.program import Explaining
+from keras_explainable.explaining.checks import open_batches
+from keras_explainable.explaining.loop import units_and_score
 from keras_explainable.explaining.scope import model_scope
 from keras_explainable.explaining.warning_line import user_stacklevel
 from keras_explainable.metrics.baselines import BASELINES
@@ -198,15 +198,17 @@ def _measured(
             images = _affordable(run, rows, wanted, 60 * minutes)
             if images < len(run.x):
                 about["images"] = images
+        making = Maps(run, rows if minutes is None else {})  # else steps were compiled one by one
         for number, (name, row) in enumerate(rows.items(), 1):
+            making.make(row)
             start = time.perf_counter()
             try:
-                found[name] = _Found.of(_values(run, row, wanted, images), wanted)
+                found[name] = _Found.of(_values(run, making, row, wanted, images), wanted)
             except ExplainError as error:
                 if row.given is not None or row.is_baseline:
                     raise
                 about["left_out"][name] = str(error)
-            about["seconds"][name] = time.perf_counter() - start
+            about["seconds"][name] = time.perf_counter() - start + making.seconds.get(name, 0.0)
             progress.update(number)
     except (Exception, KeyboardInterrupt) as error:
         if found:
@@ -229,10 +231,12 @@ def _evaluation(
     return Evaluation(values, list(found), list(wanted), known, wanted, groups, about, drawn)
 
 
-def _values(run: _Run, row: Chosen, wanted: dict[str, Applied], images: int | None) -> Iterator[list[Measured]]:
+def _values(
+    run: _Run, making: Maps, row: Chosen, wanted: dict[str, Applied], images: int | None
+) -> Iterator[list[Measured]]:
     """What each metric measures on each batch."""
     start = 0
-    for number, (batch, indices, maps) in enumerate(_maps(run, row, images)):
+    for number, (batch, indices, maps) in enumerate(making.of(row, images)):
         if len(run.kept) <= number:
             run.kept.append({})
         model, first = models.bind(run.model, batch)
@@ -259,21 +263,6 @@ def _units(case: Case) -> int:
     return case.view.unit_count() if case.view.indices is None else int(case.view.indices.shape[1])
 
 
-def _maps(run: _Run, row: Chosen, images: int | None) -> Iterator[tuple]:
-    """Each batch of images and units, and the maps of a method; None where maps need no model."""
-    source, _ = run.source(images)
-    if row.method is None:
-        for batch, indices in source.iterator:
-            yield batch, indices, None
-        return
-    source, batches = recorded(source)
-    params = row.params | ({} if run.score is None else {"score": run.score})
-    step = Explaining(row.method, params, None, True)
-    whole = not registry.traits(row.method).repeats
-    for _, output in run_steps(step, whole, run.model, source, 0):
-        yield *batches.popleft(), output[1]
-
-
 def _affordable(run: _Run, rows: dict[str, Chosen], wanted: dict[str, Applied], seconds: float) -> int:
     """How many images can be measured in so many seconds, by the time that a few take. Steps are compiled meanwhile."""
     if not hasattr(run.x, "shape"):
@@ -286,7 +275,7 @@ def _affordable(run: _Run, rows: dict[str, Chosen], wanted: dict[str, Applied], 
         run.kept.clear()
         for name in names:
             start = time.perf_counter()
-            list(_values(run, every[name], some, few))
+            list(_values(run, Maps(run, {}), every[name], some, few))
             taken[name] = time.perf_counter() - start
         return taken
 

@@ -16,7 +16,7 @@ def about_of(method: Callable, model: Any, image: Any, params: dict) -> dict[str
     """The method, its parameters, and where in the model the score and the signal were taken."""
     view = models.view(model, image, score=params.get("score"))
     own = registry.traits(method).about
-    params = params | (own(view) if own else {})
+    params = params | (own(view, params) if own else {})
     score = _named(params.get("score"), view)
     about = {"method": getattr(method, "__name__", str(method)), **params, "score": score}
     front = view.adapter.inputs.front

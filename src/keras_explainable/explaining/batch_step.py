@@ -55,6 +55,8 @@ class BatchStep:
         middle = -(-len(batch[0]) // 2)
         parts = (slice(0, middle), slice(middle, None)) if middle < len(batch[0]) else (slice(None),)
         done = [self.run(*keras.tree.map_structure(functools.partial(_part, part), batch)) for part in parts]
+        if isinstance(done[0], dict):  # of several methods, of which one may have failed in the second half
+            done = [{label: part[label] for label in done[-1]} for part in done]
         return keras.tree.map_structure(lambda *values: keras.ops.concatenate(values), *done)
 
     def halve(self, error: Exception, number: int) -> None:

@@ -38,7 +38,7 @@ class Reading(NamedTuple):
     def restored(self, value: Any, whole: Any) -> Any:
         """A signal (B, *S', C) in the model's own layout, with the other tokens taken from the signal `whole`."""
         if not self.grid:
-            return ops.moveaxis(value, -1, 1) if self.first else value
+            return _channels_first(value) if self.first else value
         value = ops.reshape(value, (-1, self.number, whole.shape[-1]))
         if self.order:
             back = sorted(range(self.number), key=self.order.__getitem__)
@@ -97,7 +97,13 @@ def channels_last(view: Any, point: Point, value: Any, readings: Readings = NONE
 def in_layout(view: Any, point: Point, value: Any) -> Any:
     """A signal (B, *S', C) in the model's own layout."""
     value = view.adapter.inputs.front.merge_frames(value) if _has_rows_of_frames(view.trace, point) else value
-    return ops.moveaxis(value, -1, 1) if _is_first(view, point) else value
+    return _channels_first(value) if _is_first(view, point) else value
+
+
+def _channels_first(value: Any) -> Any:
+    """Channels-last values with channels first. (Not by `moveaxis`, which PyTorch's `vmap` does not know.)"""
+    rank = len(value.shape)
+    return ops.transpose(value, (0, rank - 1, *range(1, rank - 1)))
 
 
 def replaced(view: Any, point: Point, value: Any, function: Callable, readings: Readings) -> Any:

@@ -206,8 +206,7 @@ class View(Scored):
         """Scores (B, K) and the signals at the points `at`, without gradients. `inputs` are other images to run on.
 
         `replace` {point: function} runs the model with `function(signal)` (B, *S', C) in place of these signals."""
-        if any(signal_layout.parts(self.trace, p, ()) for p in replace or ()):
-            raise LayerError("Each frame runs in a call of its own, so a signal of all frames cannot be replaced.")
+        self._check_replaced(replace or ())
         every = self._every(at)
         if inputs is None and not replace:
             scores, values, _ = ask(self, Pass(every))
@@ -219,6 +218,25 @@ class View(Scored):
     def _every(self, at: Sequence[Point]) -> tuple[Point, ...]:
         """The points, with those of all frames in the place of one that stands for them."""
         return tuple(q for p in at for q in signal_layout.parts(self.trace, p, at) or (p,))
+
+    def resumed(self, point: Point) -> tuple:
+        """Scores (B, K), the signal (B, *S', C) at a point, and a function from another such signal to the scores with
+        that signal in its place. The function computes only what depends on the signal.
+
+        Raises an exception of the framework if it cannot tell what depends on the signal."""
+        self._check_replaced([point])
+        scores, values, rest = backend.resumed(self.runner([point]), self.inputs, point)
+        reached.check_seen(self, [point], values)
+        value, readings = values[point], readings_of([point])
+
+        def scored(signal):
+            return rest(signal_layout.replaced(self, point, value, lambda _: signal, readings))
+
+        return scores, signal_layout.as_float(self, point, value, readings), scored
+
+    def _check_replaced(self, points: Iterable[Point]) -> None:
+        if any(signal_layout.parts(self.trace, p, ()) for p in points):
+            raise LayerError("Each frame runs in a call of its own, so a signal of all frames cannot be replaced.")
 
     def steps(self, stop: Point | None = None) -> tuple[Step, ...]:
         """The calls between the images, or the signal at `stop`, and the scores (see `operations.steps`)."""

@@ -156,6 +156,14 @@ def evaluated(view: models.View, copies: Any, replace: dict | None = None) -> An
     return ops.reshape(scores, (number, -1, scores.shape[-1]))
 
 
+def by_number(function: Callable, number: int, steps: int, together: int, over: Callable = ops.map) -> Any:
+    """The scores (N, B, K) of a function that maps P of the numbers from 0 to N - 1 to (P, B, K), in equal steps. With
+    `over=backend.mapped` the function maps one number to (B, K)."""
+    numbers = ops.minimum(ops.arange(steps * together), number - 1)  # padded with the last one
+    found = over(function, ops.reshape(numbers, (steps, together)))
+    return ops.reshape(found, (steps * together, -1, found.shape[-1]))[:number]
+
+
 @dataclass(frozen=True)
 class Scores(Program):
     """The scores (B, K) of a view."""

@@ -18,9 +18,9 @@ pytest.importorskip("typer")
 from typer.testing import CliRunner
 
 from keras_explainable import cli
-from support.selection import fast, slow
+from support.selection import fast, very_slow_compiled
 
-pytestmark = slow
+pytestmark = very_slow_compiled
 
 OTHER = {"jax": "torch", "torch": "jax", "tensorflow": "jax"}[keras.backend.backend()]
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import keras_explainable as ke
-from support.selection import slow
+from support.selection import very_slow_compiled
 
 pytest.importorskip("typer")
 from typer.testing import CliRunner
@@ -42,7 +42,7 @@ def test_metrics_are_listed_with_what_they_need():
     assert all(f"\n{record.name} " in result.output for record in ke.metrics.list())
 
 
-@slow
+@very_slow_compiled
 def test_a_folder_without_masks_is_answered_in_words(folder, tmp_path):
     files = ["--csv", tmp_path / "values.csv", "--html", tmp_path / "report.html"]
     result = run("evaluate", folder, *FEW, *files)
@@ -68,7 +68,7 @@ def test_a_folder_without_masks_is_answered_in_words(folder, tmp_path):
     assert again.exit_code == 1 and "exists: add --overwrite" in again.stderr
 
 
-@slow
+@very_slow_compiled
 def test_masks_are_found_by_name(folder):
     result = run("evaluate", folder, *FEW, "--metric", "mass_accuracy", "--masks", folder / "masks")
     assert result.exit_code == 0, result.output
@@ -91,7 +91,7 @@ def test_wrong_words_are_refused(folder, tmp_path):
         assert result.exit_code in (1, 2) and said in " ".join(result.stderr.split()), result.stderr
 
 
-@slow
+@very_slow_compiled
 def test_trust_prints_a_card_and_writes_it(folder, tmp_path):
     result = run("trust", folder / "0.png", "--quick", "--html", tmp_path / "card.html")
     assert result.exit_code == 0, result.output

@@ -15,12 +15,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from keras_explainable import cli
-from support.selection import slow
+from support.selection import very_slow_compiled
 
 SIZE = (24, 24)
 SHAPE, RED = (60, 120), (slice(20, 40), slice(4, 24))  # a wide photo, and the red square at its left end
 TALL = 288  # pixels of a row of pictures
-pytestmark = [slow, pytest.mark.filterwarnings("ignore:.* maps are the same everywhere")]
+pytestmark = [very_slow_compiled, pytest.mark.filterwarnings("ignore:.* maps are the same everywhere")]
 
 
 def run(*words):

@@ -14,7 +14,7 @@ from support import keras_models
 from support.calls import raw
 from support.compare import close
 from support.keras_models import SHAPE
-from support.selection import BACKEND, slow_compiled
+from support.selection import BACKEND, crossed, fast_on_torch, slow_compiled
 
 pytestmark = slow_compiled
 
@@ -134,8 +134,7 @@ def order(model, x, score=None):
 WORDS = {"predicted": 1, "top-3": 3}
 
 
-@pytest.mark.parametrize("word", WORDS)
-@pytest.mark.parametrize("method", ["gradcam", "smoothgrad", "occlusion"])
+@pytest.mark.parametrize(("method", "word"), crossed(["gradcam", "smoothgrad", "occlusion"], WORDS))
 def test_words_are_the_units_with_the_highest_scores(method, word, model, x):
     params = {"repetitions": 3, "noise": 2.0} if method == "smoothgrad" else {}
     expected = raw(method, model, x, order(model, x)[:, : WORDS[word]], **params)
@@ -228,6 +227,7 @@ def warnings_of(call):
     return [w for w in caught if "y= was left out" in str(w.message)]
 
 
+@fast_on_torch
 def test_very_many_maps_are_announced_before_the_work(many, x):
     size = 60 * np.prod(SHAPE[:2]) * 4 / 1e6
     seen = []
@@ -256,6 +256,7 @@ def test_very_many_maps_are_announced_before_the_work(many, x):
         assert f"60 maps of each image, 60 each, or {size:.0f} MB" in str(warning.message)
 
 
+@fast_on_torch
 def test_few_maps_and_those_that_were_asked_for_are_not(many, model, x):
     for call in (
         lambda: raw("gradcam", model, x),

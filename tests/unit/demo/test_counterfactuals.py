@@ -7,6 +7,9 @@ import pytest
 from keras_explainable.demo import CLASSES, load_counterfactuals, load_model, load_scenes, scenes
 from keras_explainable.demo.scenes import SIZE, Thing, draw_scene
 from keras_explainable.errors import InputError
+from support.selection import fast_on_torch, slow_compiled
+
+pytestmark = fast_on_torch
 
 SCENES = [(seed, index) for seed in range(3) for index in range(8)]
 
@@ -127,6 +130,7 @@ def test_refuses_what_it_cannot_draw(options):
         load_counterfactuals(**options)
 
 
+@slow_compiled
 def test_the_network_misses_the_hidden_object_and_no_other():
     found = load_counterfactuals(12, seed=9)
     images = np.concatenate([found.images, found.redrawn])

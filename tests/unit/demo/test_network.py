@@ -13,7 +13,7 @@ from keras_explainable.demo import load_mask_robust, load_model, load_scenes, lo
 from keras_explainable.demo.network import MASK_ROBUST_FILE, MODEL_FILE, build_model
 from keras_explainable.demo.scenes import SIZE, draw_scene
 from keras_explainable.errors import InputError
-from support.selection import slow, slow_compiled
+from support.selection import slow_compiled, very_slow_compiled
 
 pytestmark = slow_compiled
 
@@ -183,7 +183,7 @@ def test_accuracies_are_shares_of_unseen_scenes(model, singles, answers):
     assert measured["exact"] <= measured["labels"] <= 1
 
 
-@slow
+@very_slow_compiled
 def test_import_is_light():
     code = "import sys, keras; known = {*sys.modules}; import keras_explainable.demo; print(*{*sys.modules} - known)"
     there = {**os.environ, "PYTHONPATH": str(MODEL_FILE.parents[2])}

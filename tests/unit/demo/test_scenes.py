@@ -9,6 +9,9 @@ import pytest
 from keras_explainable.demo import CLASSES, load_scenes, shapes
 from keras_explainable.demo.scenes import SIZE, draw_scene
 from keras_explainable.errors import InputError
+from support.selection import fast, fast_on_torch
+
+pytestmark = fast_on_torch
 
 
 def grow(mask):
@@ -62,6 +65,7 @@ def test_a_scene_depends_on_its_seed_and_index_only():
     assert len({image.tobytes() for image in many[0]}) == 9
 
 
+@fast
 def test_scenes_are_the_same_on_every_machine():
     images, labels, masks = load_scenes(12, seed=0)
     checksums = [zlib.crc32(array.tobytes()) for array in (images, labels, masks)]

@@ -7,6 +7,9 @@ import keras_explainable as ke
 from keras_explainable.evaluation.curves import Curve, add
 from keras_explainable.metrics.curves import area
 from support import keras_models
+from support.selection import fast_on_torch
+
+pytestmark = fast_on_torch
 
 X = keras_models.images("functional", 6)
 Y = np.array([0, 1, 2, 3, 4, 0])

@@ -11,6 +11,9 @@ import keras_explainable as ke
 from keras_explainable.metrics.baselines import BASELINES, edges
 from support import keras_models
 from support.left_as_found import same, state
+from support.selection import fast, fast_on_torch, slow_compiled
+
+pytestmark = fast_on_torch
 
 X = keras_models.images("functional", 6)
 Y = np.array([0, 1, 2, 3, 4, 0])
@@ -26,6 +29,7 @@ def evaluate(methods=("gradcam", "input_x_gradient"), metrics=FEW, x=X, y=Y, **p
     return ke.evaluate(model(), x, y, methods, metrics, verbose=0, **params)
 
 
+@fast
 def test_values_are_those_of_the_metrics_alone():
     found = evaluate(baselines=False, batch_size=4)
     for row, method in enumerate(found.methods):
@@ -58,6 +62,7 @@ def test_what_does_not_depend_on_maps_runs_once_for_all_methods():
     assert one == 3 * 32 and forwards(4) == one
 
 
+@slow_compiled
 def test_batches_change_nothing_and_the_model_is_left_as_it_was():
     fresh = keras_models.build("functional")
     before = state(fresh)
@@ -282,3 +287,18 @@ def test_the_default_metrics():
     assert found.metrics == ["srg", "srg (blur)", "faithfulness_correlation", "random_logit", "entropy"]
     given = {"given": ke.explain("gradcam", model(), X, Y, verbose=0).maps}
     assert np.isnan(evaluate(given, "default", baselines=False).values[0, 3]).all()
+
+
+def test_methods_that_share_passes_make_their_maps_together(monkeypatch):
+    names = ["gradcam", "hirescam", "attention_rollout", "gradients", "smoothgrad"]
+    alone = {name: evaluate([name], baselines=False).values[0] for name in names if name != "attention_rollout"}
+    seen, jacobian = [], ke.backend.jacobian
+    monkeypatch.setattr(ke.backend, "jacobian", lambda *given: seen.append(1) or jacobian(*given))
+    found = evaluate(names, metrics=["entropy"], baselines=False, run_eagerly=True, batch_size=2)
+    assert len(seen) == 3 + 3 * 25  # batches of two images: one pass of gradients, and the noisy copies of smoothgrad
+    assert found.methods == list(alone) and list(found.about["left_out"]) == ["attention_rollout"]
+    found = evaluate(names, baselines=False)
+    for values, name in zip(found.values, found.methods, strict=True):
+        np.testing.assert_allclose(values, alone[name], atol=1e-5)
+    monkeypatch.setattr("keras_explainable.evaluation.making.KEPT", 1)  # no two maps fit into memory
+    np.testing.assert_allclose(evaluate(names, baselines=False).values, found.values, atol=1e-5)

@@ -7,6 +7,9 @@ import keras_explainable as ke
 from keras_explainable.evaluation.curves import Curve
 from keras_explainable.evaluation.selection import chosen_metrics
 from keras_explainable.viz import charts
+from support.selection import fast_on_torch
+
+pytestmark = fast_on_torch
 
 pytest.importorskip("matplotlib")
 KNOWN = {"good": False, "same": False, "poor": False, "uniform_noise": True, "oracle": True}

@@ -12,6 +12,9 @@ import keras_explainable as ke
 from keras_explainable.evaluation.curves import Curve
 from keras_explainable.evaluation.report import disagreements
 from keras_explainable.evaluation.selection import chosen_metrics
+from support.selection import fast_on_torch
+
+pytestmark = fast_on_torch
 
 MARKED = "<b>\"'&</b>"
 KNOWN = {"good": False, MARKED: False, "uniform_noise": True, "oracle": True}

@@ -11,7 +11,7 @@ from keras_explainable.evaluation.check import Check
 from keras_explainable.evaluation.trust import cells, moved, smoothed
 from support.compare import as_numpy
 from support.left_as_found import same, state
-from support.selection import fast_on_torch, slow, slow_compiled
+from support.selection import fast_on_torch, slow_compiled, very_slow_compiled
 
 pytestmark = fast_on_torch
 
@@ -110,7 +110,7 @@ def test_the_map_of_another_unit_is_not_supported(scene):
     assert ke.trust(model, x, method=of_absent, quick=True).verdict != "supported"
 
 
-@slow
+@very_slow_compiled
 def test_completeness_is_what_the_method_reports(scene):
     model, x = scene
     found = ke.trust(model, x, method=("integrated_gradients", {"repetitions": 40}), quick=True)

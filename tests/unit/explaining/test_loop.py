@@ -48,6 +48,7 @@ def tiny(seed):
 
 
 @slow_compiled
+@pytest.mark.usefixtures("only_what_is_new")
 @pytest.mark.parametrize("number", [8, pytest.param(100, marks=pytest.mark.very_slow)])
 def test_models_that_are_gone_leave_nothing(number):
     x = np.ones((2, 8, 8, 3), "float32")

@@ -86,6 +86,7 @@ BAD = {
 BEFORE_ANY_CALL = [case for case in BAD if not case.startswith(("unit", "negative", "resizing one", "y of too"))]
 
 
+@slow_compiled
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_refused_before_any_work(case):
     model, calls = sized()

@@ -238,3 +238,39 @@ def test_nothing_keeps_the_model_alive(x):
     keras.backend.clear_session()
     gc.collect()
     assert gone() is None and found.failed
+
+
+def test_a_device_without_memory_for_a_batch_gets_halves(model, x, monkeypatch):
+    memory = type("Memory", (RuntimeError,), {})
+    monkeypatch.setattr(backend, "is_out_of_memory", lambda error: isinstance(error, memory))
+
+    def limited(model, inputs, indices=None, score=None):
+        if len(inputs) > 2:
+            raise memory("no memory")
+        return ke.methods.cams.gradcam(model, inputs, indices)
+
+    with pytest.warns(UserWarning, match="continues with 2"):
+        found = together(["hirescam", limited], model, x, run_eagerly=True)
+    alone = ke.explain("hirescam", model, x, UNITS, verbose=0)
+    np.testing.assert_allclose(found["hirescam"].maps, alone.maps, rtol=1e-5, atol=1e-7)
+    assert not found.failed and len(found["limited"].maps) == 3
+
+
+def test_the_second_half_may_fail_where_the_first_did_not(model, x, monkeypatch):
+    memory = type("Memory", (RuntimeError,), {})
+    monkeypatch.setattr(backend, "is_out_of_memory", lambda error: isinstance(error, memory))
+
+    def limited(model, inputs, indices=None, score=None):
+        if len(inputs) == 3:
+            raise memory("no memory")
+        if len(inputs) == 1:
+            raise LayerError("The last image.")
+        return ke.methods.cams.gradcam(model, inputs, indices)
+
+    with pytest.warns(UserWarning):
+        found = together(["hirescam", limited], model, x, run_eagerly=True)
+    assert (
+        list(found) == ["hirescam"]
+        and len(found["hirescam"].maps) == 3
+        and "last image" in str(found.failed["limited"])
+    )

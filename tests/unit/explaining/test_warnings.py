@@ -10,9 +10,9 @@ from keras import layers as L
 import keras_explainable as ke
 from support import keras_models
 from support.keras_models import SHAPE
-from support.selection import BACKEND, slow_compiled
+from support.selection import BACKEND, fast_on_torch, slow_compiled
 
-pytestmark = slow_compiled
+pytestmark = fast_on_torch
 
 N = 3
 
@@ -52,6 +52,7 @@ NEGATIVE = (
 )
 
 
+@slow_compiled
 @pytest.mark.parametrize("as_numpy", [True, False])
 def test_why_maps_are_the_same_everywhere_is_counted(as_numpy, x):
     model = changed("functional", "logits", without_two_units)
@@ -108,6 +109,7 @@ def test_a_score_at_the_flat_end_of_a_softmax_is_saturated(x):
     assert "flat end" not in message and NONE in message
 
 
+@slow_compiled
 def test_one_pixel_that_is_no_number_is_told(x):
     def pixel(maps):
         at = np.zeros((1, *keras_models.SIZE, 1), "float32")

@@ -11,9 +11,9 @@ from keras_explainable.errors import InputError
 from support import keras_models
 from support.calls import raw
 from support.keras_models import SHAPE
-from support.selection import BACKEND, slow_compiled
+from support.selection import BACKEND, crossed, fast_on_torch
 
-pytestmark = slow_compiled
+pytestmark = fast_on_torch
 
 N = 4
 
@@ -43,8 +43,7 @@ RETURNED = {
 }
 
 
-@pytest.mark.parametrize("kind", RETURNED)
-@pytest.mark.parametrize("method", ["gradcam", "occlusion", "integrated_gradients"])
+@pytest.mark.parametrize(("method", "kind"), crossed(["gradcam", "occlusion", "integrated_gradients"], RETURNED))
 def test_a_score_that_returns_no_scores(method, kind, model, x):
     score, message = RETURNED[kind]
     for y in (None, 0, "predicted"):

@@ -13,7 +13,7 @@ from keras_explainable import loading
 from keras_explainable.errors import InputError
 from keras_explainable.gallery import image_folder
 from keras_explainable.viz.image_files import read_image
-from support.selection import slow, slow_compiled
+from support.selection import fast_on_torch, very_slow_compiled
 
 Image = pytest.importorskip("PIL.Image", reason="image files need pillow")
 ROOT = Path(__file__).resolve().parents[3]
@@ -48,7 +48,7 @@ def halves(height, width, left=(0, 0, 200), right=(200, 0, 0)):
     return pixels
 
 
-pytestmark = [slow_compiled, pytest.mark.filterwarnings("ignore:.* maps are the same everywhere")]
+pytestmark = [fast_on_torch, pytest.mark.filterwarnings("ignore:.* maps are the same everywhere")]
 
 
 @pytest.mark.parametrize(("height", "width"), [(16, 24), (30, 200), (240, 20), (7, 5)])
@@ -146,7 +146,7 @@ def test_a_bar_shows_how_far_it_is(loaded, tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
-@slow
+@very_slow_compiled
 def test_the_script_at_the_root_runs_from_anywhere_without_a_folder(tmp_path):
     pytest.importorskip("typer")
     command = [sys.executable, str(ROOT / "dump_images.py"), "--method", "gradcam", "--method", "gradients"]

@@ -8,9 +8,9 @@ import pytest
 
 import keras_explainable as ke
 from keras_explainable.gallery import gallery
-from support.selection import slow, slow_compiled, very_slow, very_slow_compiled
+from support.selection import fast_on_torch, slow, very_slow, very_slow_compiled
 
-pytestmark = slow_compiled
+pytestmark = fast_on_torch
 
 # Of each method the share of maps whose peak lies on the object, at least: what was measured, with these draws, less a
 # tenth. Seeds are fixed. A random pixel has 8 %, the centre 12 %. A method that is not in the table has the floor `LEAST`.
@@ -95,7 +95,7 @@ def test_it_looks_at_the_object(judged, name):
     assert record.caveat or (floor > chance and row.mass > chance)
 
 
-@slow
+@very_slow_compiled
 def test_deep_shap_compares_with_other_scenes_and_is_no_second_deeplift(judged):
     models, objects, others = judged
     some = objects.of(slice(0, 8))

@@ -8,9 +8,9 @@ import pytest
 
 from keras_explainable import demo, loading
 from keras_explainable.errors import InputError, ModelFileError
-from support.selection import slow_compiled
+from support.selection import fast_on_torch, slow_compiled
 
-pytestmark = slow_compiled
+pytestmark = fast_on_torch
 
 PIXELS = np.array([[[[0, 51, 255]]]], "uint8")
 
@@ -33,6 +33,7 @@ def test_the_demo_model_is_the_default_and_knows_its_classes():
         assert ((scores > 0) == labels).mean() > 0.95
 
 
+@slow_compiled
 def test_a_file_gives_the_model_that_was_saved(path, rng):
     model = small(keras.layers.Conv2D(4, 3))
     model.save(path)

@@ -12,6 +12,7 @@ import keras_explainable as ke
 from support.calls import gradcam, raw
 from support.compare import close
 from support.keras_models import on
+from support.selection import slow_compiled
 
 meta = ke.methods.meta
 
@@ -84,6 +85,7 @@ def test_the_public_form_takes_a_model_and_images(method, model, x):
         method(model)
 
 
+@slow_compiled
 def test_methods_of_methods_take_it(method, model, x):
     scores, maps = twin(model, x, [1])
     close(raw(meta.smooth("brightness", 2, noise=0.0), model, x, 1), (scores, maps))
@@ -116,6 +118,7 @@ def plain(model, inputs, indices=None, score=None):
     return scores, -maps
 
 
+@slow_compiled
 def test_methods_of_the_public_form_are_as_good(model, x):
     scores, maps = raw("gradcam", model, x, 1)
     close(raw(plain, model, x, 1), (scores, -maps))
@@ -128,6 +131,7 @@ def test_methods_of_the_public_form_are_as_good(model, x):
     close(raw(meta.smooth(plain, 2, noise=0.0), model, x, score=score), (scores, -maps))
 
 
+@slow_compiled
 def test_methods_are_part_of_the_users_programs(method, model, x):
     program = {"tensorflow": "tf.function", "jax": "jax.jit"}.get(ke.backend.name)
     if program is None:

@@ -8,6 +8,9 @@ from keras_explainable.metrics.complexity import edges
 from keras_explainable.metrics.ranks import rank_range
 from reference import metrics_complexity as twins
 from support.compare import close
+from support.selection import fast_on_torch
+
+pytestmark = fast_on_torch
 
 RNG = np.random.default_rng(0)
 MAPS = RNG.normal(size=(3, 6, 5, 2)).round(1)

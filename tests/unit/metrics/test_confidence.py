@@ -15,6 +15,9 @@ from reference import metrics as curves
 from reference import metrics_confidence as twins
 from support import keras_models
 from support.compare import close
+from support.selection import fast, fast_on_torch
+
+pytestmark = fast_on_torch
 
 NAMES = ["average_drop", "average_gain", "average_increase"]
 
@@ -39,6 +42,7 @@ def ties(maps):
     return on_host((int(np.prod(maps.shape[1:-1])),), 0, 0, 7)
 
 
+@fast
 @pytest.mark.parametrize("area", [None, 0.5])
 @pytest.mark.parametrize("baseline", ["mean", 0.25])
 def test_drop_gain_and_increase_equal_their_twins(subject, area, baseline):
@@ -89,6 +93,7 @@ def test_scale_batches_and_units_change_nothing(subject):
     np.testing.assert_allclose(one.values[:, 0], value(subject, "average_drop")[:, 1], atol=1e-5)
 
 
+@fast
 @pytest.mark.parametrize("quantity", ["probability", "accuracy"])
 def test_pic_equals_its_twin(subject, quantity):
     thresholds = [0.05, 0.1, 0.3, 0.6, 0.8]
@@ -134,6 +139,7 @@ def test_points_of_equal_information_are_averaged():
     assert np.isnan(under(np.array([np.nan, 1]), np.array([np.nan, 1])))
 
 
+@fast
 def test_completeness_equals_its_definition(subject):
     whole = each(subject, lambda image, unit, map_: curves.quantity(subject.logits, image, unit, "logit"))
     for baseline in (0.25, "mean", None):

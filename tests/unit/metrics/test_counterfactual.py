@@ -6,6 +6,9 @@ import pytest
 
 import keras_explainable as ke
 from support.compare import as_numpy, close
+from support.selection import fast, fast_on_torch
+
+pytestmark = fast_on_torch
 
 SIZE, UNITS = (8, 9), 3
 
@@ -28,6 +31,7 @@ def scenes(number=4, objects=3, seed=1):
     return x, masks, np.where(masks[..., None], other, x[:, None])
 
 
+@fast
 def test_it_equals_the_twin():
     model, (x, masks, redrawn) = linear(), scenes()
     y, maps = np.array([[0, 2]] * 4), np.random.default_rng(2).normal(size=(4, *SIZE, 2))

@@ -10,6 +10,9 @@ import keras_explainable as ke
 from keras_explainable.numerics.random import on_host
 from reference import metrics as twins
 from support.compare import close
+from support.selection import fast, fast_on_torch
+
+pytestmark = fast_on_torch
 
 
 def ties(maps):
@@ -32,6 +35,7 @@ def each(subject, twin):
     ]
 
 
+@fast
 @pytest.mark.parametrize("quantity", ["probability", "logit", "margin", "accuracy"])
 def test_curves_equal_their_twins(subject, quantity):
     given = {"points": 6, "quantity": quantity, "at_once": 5}
@@ -53,6 +57,7 @@ def test_curves_equal_their_twins(subject, quantity):
     close(found.values, one - other)
 
 
+@fast
 def test_road_equals_its_twin_without_noise(subject):
     shares = np.arange(1, 10) / 10
     found = ke.metrics.road(subject.model, subject.x, subject.y, subject.maps, noise=0)
@@ -72,6 +77,7 @@ def test_road_equals_its_twin_without_noise(subject):
     np.testing.assert_allclose(found.curves["insertion"], up, atol=2e-3)
 
 
+@fast
 def test_irof_equals_its_twin(subject):
     subject.maps = np.random.default_rng(5).normal(size=subject.maps.shape)  # no two segments have the same mean
     found = ke.metrics.irof(subject.model, subject.x, subject.y, subject.maps, segments=3)

@@ -8,6 +8,9 @@ from keras_explainable.metrics.localisation import dilated
 from keras_explainable.numerics.random import on_host
 from reference import metrics_localisation as twins
 from support.compare import close
+from support.selection import fast_on_torch
+
+pytestmark = fast_on_torch
 
 RNG = np.random.default_rng(0)
 MAPS = RNG.normal(size=(3, 7, 6, 2)).round(1)  # some values are equal

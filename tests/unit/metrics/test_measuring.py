@@ -10,6 +10,9 @@ import keras_explainable as ke
 from support import keras_models
 from support.left_as_found import same, state
 from support.memory import too_little
+from support.selection import fast_on_torch, slow_compiled
+
+pytestmark = fast_on_torch
 
 X = keras_models.images("functional", 4)
 Y = np.array([0, 1, 2, 3])
@@ -75,6 +78,7 @@ def test_an_explanation_is_not_maps():
         srg(maps=ke.gradients(model(), X, Y, verbose=0))
 
 
+@slow_compiled
 def test_sources_of_batches_give_the_same_values():
     whole = srg().values
 

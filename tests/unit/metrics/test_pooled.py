@@ -6,6 +6,9 @@ import pytest
 import keras_explainable as ke
 from reference import metrics_localisation as twins
 from support.compare import close
+from support.selection import fast_on_torch
+
+pytestmark = fast_on_torch
 
 RNG = np.random.default_rng(0)
 NUMBER = 5

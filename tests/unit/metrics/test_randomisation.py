@@ -11,7 +11,7 @@ from reference import metrics_randomisation as twins
 from support import keras_models, torch_models
 from support.compare import close
 from support.left_as_found import same, state
-from support.selection import BACKEND, slow_compiled
+from support.selection import BACKEND, fast_on_torch, slow_compiled
 
 Y = np.array([0, 3])
 X = keras_models.images("functional", 2)
@@ -94,6 +94,7 @@ def edges(network, inputs, indices=None):
     return scores, keras.ops.repeat(strength, scores.shape[1], axis=-1)
 
 
+@fast_on_torch
 @pytest.mark.parametrize("metric", ["mprt", "smprt", "random_logit"])
 def test_what_ignores_the_model_scores_exactly_one(metric):
     few = {"repetitions": 2} if metric == "smprt" else {}
@@ -126,6 +127,7 @@ def test_random_weights_are_drawn_as_documented(how):
 RARER = [pytest.param(kind, marks=slow_compiled) for kind in ("nested_functional", "transformer", "frozen")]
 
 
+@slow_compiled
 @pytest.mark.parametrize("kind", ["functional", "subclassed", *RARER])
 def test_the_model_is_left_as_it_was(kind):
     network, x = keras_models.build(kind), keras_models.images(kind, 2)
@@ -152,6 +154,7 @@ def breaks_with_other_weights(network):
     return method
 
 
+@slow_compiled
 @pytest.mark.parametrize("method", ["gradcam", "lrp_epsilon", ("smoothgrad", {"repetitions": 2}), "occlusion"])
 def test_programs_are_used_again_with_other_weights(method):
     """Compiled programs take the random weights: the last stage is the map of a model that has these."""
@@ -161,6 +164,7 @@ def test_programs_are_used_again_with_other_weights(method):
     close(found, np.array([[twins.correlation(own[b], other[b])] for b in range(2)]), 1e-3)
 
 
+@fast_on_torch
 def test_functions_have_no_weights_and_bad_options_are_refused():
     for call in (
         lambda: ke.metrics.mprt(lambda x: x.sum(axis=(1, 2)), X, 0, explain="occlusion"),
@@ -205,6 +209,7 @@ def test_values_are_equal_on_every_backend(metric, params, values):
     np.testing.assert_allclose(found.values[:, 0], values, atol=1e-4)
 
 
+@slow_compiled
 def test_models_of_several_inputs_and_scores():
     image, age = keras.Input((8, 8, 3), name="image"), keras.Input((4,), name="age")
     h = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, activation="relu")(image))

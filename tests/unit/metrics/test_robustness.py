@@ -12,6 +12,9 @@ from reference import metrics_robustness as twins
 from support import keras_models
 from support.compare import close
 from support.left_as_found import same, state
+from support.selection import fast, fast_on_torch, slow_compiled
+
+pytestmark = fast_on_torch
 
 N, NOISE = 3, 0.05
 ROBUSTNESS = ["max_sensitivity", "avg_sensitivity", "local_lipschitz", "relative_stability", "seed_stability"]
@@ -44,6 +47,7 @@ def each(subject, twin):
     )
 
 
+@fast
 def test_sensitivities_equal_their_twins(subject):
     explain, logits = functions(subject, "input_x_gradient")
 
@@ -60,6 +64,7 @@ def test_sensitivities_equal_their_twins(subject):
     close(of(subject, "local_lipschitz", "input_x_gradient").values, twin(1, np.max), 1e-4)
 
 
+@fast
 @pytest.mark.parametrize("elementwise", [False, True])
 @pytest.mark.parametrize("kind", ["input", "output", "signal"])
 def test_relative_stability_equals_its_twin(subject, kind, elementwise):
@@ -171,6 +176,7 @@ def test_seed_stability_is_the_mean_rank_correlation_with_other_seeds():
     assert (ke.metrics.seed_stability(model, x, [1, 2], explain="gradcam").values == 1).all()
 
 
+@slow_compiled
 def test_images_are_measured_by_themselves_and_the_model_is_left_as_it_was():
     model, x, y = keras_models.build("functional"), keras_models.images("functional", 3), np.array([1, 2, 0])
     before = state(model)

@@ -8,6 +8,9 @@ import pytest
 from keras_explainable.errors import InputError
 from keras_explainable.metrics import statistics as s
 from keras_explainable.metrics.ranks import spearman
+from support.selection import fast_on_torch
+
+pytestmark = fast_on_torch
 
 RNG = np.random.default_rng(0)
 

@@ -10,6 +10,9 @@ from keras_explainable.metrics import Case
 from keras_explainable.numerics.random import on_host
 from reference import metrics as twins
 from support.compare import close
+from support.selection import fast, fast_on_torch
+
+pytestmark = fast_on_torch
 
 CELLS, SUBSETS = 4, 12
 
@@ -43,6 +46,7 @@ def both(function, found):
     return np.array([[function(*pair) for pair in row] for row in found])
 
 
+@fast
 def test_correlations_and_infidelity_equal_their_twins(subject):
     found = drops(subject)
     partial = [[given_the_number(*pair) for pair in row] for row in found]
@@ -53,6 +57,7 @@ def test_correlations_and_infidelity_equal_their_twins(subject):
     close(of(subject, "infidelity", normalize=False), both(lambda a, b: np.mean((a - b) ** 2), found), 1e-4)
 
 
+@fast
 def test_subsets_of_one_size_equal_their_twins(subject):
     subject.maps = np.random.default_rng(5).normal(size=subject.maps.shape)  # no two sums are equal
     found = drops(subject, 0.3, 0.3)

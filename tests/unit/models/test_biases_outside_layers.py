@@ -9,7 +9,7 @@ from keras import ops
 import keras_explainable as ke
 from support.calls import raw
 from support.compare import close
-from support.selection import BACKEND, slow_compiled
+from support.selection import BACKEND, crossed, slow_compiled
 
 pytestmark = slow_compiled
 
@@ -60,8 +60,7 @@ def pair(how):
 BY_OPERATIONS = ("gradcam",)
 
 
-@pytest.mark.parametrize("how", ["call", "operations"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("method", "how"), crossed(METHODS, ["call", "operations"]))
 def test_layers_of_keras_past_their_call_are_layers(method, how):
     if how == "operations" and method in BY_OPERATIONS:
         pytest.skip("another signal")

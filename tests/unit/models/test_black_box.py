@@ -13,7 +13,7 @@ from support import keras_models
 from support.calls import few
 from support.compare import close
 from support.keras_models import SHAPE
-from support.selection import slow_compiled
+from support.selection import crossed, fast_on_torch, slow_compiled
 
 pytestmark = slow_compiled
 
@@ -58,6 +58,7 @@ def test_scores_are_the_functions(name):
 BLIND = [name for name, record in ke.registry.METHODS.items() if ke.registry.Need.BLACK_BOX not in record.needs]
 
 
+@fast_on_torch
 @pytest.mark.parametrize("method", BLIND)
 def test_what_needs_more_is_refused(method):
     x = keras_models.images("functional")
@@ -128,8 +129,7 @@ def test_channels_that_seem_first_are_asked_for():
 SEEING = [name for name, record in ke.registry.METHODS.items() if ke.registry.Need.BLACK_BOX in record.needs]
 
 
-@pytest.mark.parametrize("tensors", [False, True])
-@pytest.mark.parametrize("method", SEEING)
+@pytest.mark.parametrize(("method", "tensors"), crossed(SEEING, [False, True]))
 def test_a_function_of_one_image_gets_one_image_at_a_time(method, tensors):
     """As programs of TFLite or ONNX are often exported; the maps are those of a function that takes any number."""
     x, params = (

@@ -11,7 +11,7 @@ from support import keras_models
 from support.calls import few, raw
 from support.compare import close
 from support.keras_models import SHAPE
-from support.selection import BACKEND, slow_compiled
+from support.selection import BACKEND, crossed, slow_compiled
 
 pytestmark = slow_compiled
 
@@ -39,8 +39,7 @@ def built(**parts):
     return keras_models.randomize(model)
 
 
-@pytest.mark.parametrize("method", GRADIENTS)
-@pytest.mark.parametrize("where", ["between", "behind"])
+@pytest.mark.parametrize(("where", "method"), crossed(["between", "behind"], GRADIENTS))
 def test_a_model_that_stops_the_gradient_is_told_where(where, method):
     model = built(**{where: ops.stop_gradient})
     layer = {"layer": "one"} if method == "gradcam" else {}

@@ -12,7 +12,7 @@ from keras_explainable.errors import InputError
 from support import keras_models
 from support.calls import few, raw
 from support.compare import close
-from support.selection import BACKEND, slow_compiled
+from support.selection import BACKEND, crossed, slow_compiled
 
 pytestmark = slow_compiled
 
@@ -49,8 +49,9 @@ LAYOUTS = {
 }
 
 
-@pytest.mark.parametrize("method", ["gradcam", "occlusion", "integrated_gradients", "full_gradients"])
-@pytest.mark.parametrize("case", LAYOUTS)
+@pytest.mark.parametrize(
+    ("case", "method"), crossed(LAYOUTS, ["gradcam", "occlusion", "integrated_gradients", "full_gradients"])
+)
 def test_channels_are_where_the_model_takes_them(case, method):
     shape, front, by_hand, rank = LAYOUTS[case]
     model, twin = behind(front, shape, rank)
@@ -129,8 +130,9 @@ WINDOWS = {
 }
 
 
-@pytest.mark.parametrize("method", ["gradcam", "full_gradients", "scorecam", "guided_gradcam", "eigencam"])
-@pytest.mark.parametrize("case", WINDOWS)
+@pytest.mark.parametrize(
+    ("case", "method"), crossed(WINDOWS, ["gradcam", "full_gradients", "eigencam", "guided_gradcam", "scorecam"])
+)
 def test_a_map_lies_in_what_the_model_crops_out(case, method):
     layer, size, (rows, columns) = WINDOWS[case]
     model, twin = behind(layer, (*size, 3))

@@ -11,7 +11,7 @@ from support import keras_models
 from support.calls import raw
 from support.compare import close
 from support.keras_models import SHAPE
-from support.selection import BACKEND, slow_compiled
+from support.selection import BACKEND, crossed, slow_compiled
 
 pytestmark = slow_compiled
 
@@ -47,8 +47,7 @@ ENDS = {
 METHODS = ["gradients", "gradcam", "lrp_epsilon_plus"]
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize(("end", "method"), crossed(ENDS, METHODS))
 def test_what_ends_in_a_function_is_explained_before_it(end, method):
     plain, other = (keras_models.randomize(built(Ends(e))) for e in (lambda z: z, ENDS[end]))
     y = 4 - 1 - 1 if end == "reversed" else 1
@@ -84,8 +83,7 @@ def heads():
     return keras_models.randomize(keras.Model(inputs, outputs))
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("order", ["list", "dictionary"])
+@pytest.mark.parametrize(("order", "method"), crossed(["list", "dictionary"], METHODS))
 def test_any_head_is_explained_before_its_softmax(order, method):
     whole = heads()
     out = whole.output
@@ -106,8 +104,10 @@ def test_any_head_is_explained_before_its_softmax(order, method):
     assert value is None or value.scores.max() <= 1  # a value is what the model says
 
 
-@pytest.mark.parametrize("second", ["mask", "decoder", "keypoints"])
-@pytest.mark.parametrize("method", ["gradcam", "gradients", "scorecam", "lrp_epsilon_plus"])
+@pytest.mark.parametrize(
+    ("method", "second"),
+    crossed(["gradcam", "gradients", "scorecam", "lrp_epsilon_plus"], ["mask", "decoder", "keypoints"]),
+)
 def test_a_model_of_several_outputs_is_its_first_ones_twin(method, second):
     whole = heads()
     out, y = whole.output, 1

@@ -12,7 +12,7 @@ from keras_explainable.errors import InputError
 from keras_explainable.models import placement
 from keras_explainable.numerics.resize import resize, weights
 from support import keras_models
-from support.selection import BACKEND, slow_compiled
+from support.selection import BACKEND, crossed, slow_compiled
 
 pytestmark = slow_compiled
 
@@ -57,8 +57,9 @@ def test_cells_that_look_at_one_pixel_lie_there(at):
     assert [window[2:] for window in found] == [(0, 1), (0, 1)]
 
 
-@pytest.mark.parametrize("at", [(0, 0), (8, 8), (2, 6)])
-@pytest.mark.parametrize("method", ["gradcam", "scorecam", "layercam", "guided_gradcam"])
+@pytest.mark.parametrize(
+    ("method", "at"), crossed(["gradcam", "scorecam", "layercam", "guided_gradcam"], [(0, 0), (8, 8), (2, 6)])
+)
 def test_a_map_is_at_the_object(method, at):
     model, x = one_weight(at), np.zeros((1, SIZE, SIZE, 1), "float32")
     x[0, 11:14, 9:12] = 1

@@ -10,7 +10,7 @@ import keras_explainable as ke
 from support import keras_models
 from support.compare import close
 from support.left_as_found import same, state
-from support.selection import BACKEND, slow_compiled
+from support.selection import BACKEND, crossed, slow_compiled
 
 pytestmark = slow_compiled
 
@@ -37,8 +37,9 @@ def dtypes(model, x, **params):
     return seen
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-@pytest.mark.parametrize("kind", ["functional", "nested_sequential", "subclassed"])
+@pytest.mark.parametrize(
+    ("kind", "precision"), crossed(["functional", "nested_sequential", "subclassed"], ["bfloat16", "float16"])
+)
 def test_the_model_computes_in_it_and_is_left_as_it_was(kind, precision):
     model, x = keras_models.build(kind), keras_models.images(kind)
     before = state(model)

@@ -7,6 +7,9 @@ from reference import fullgrad, gradient, layers
 from reference import net as n
 from reference.resize import bilinear
 from support.compare import close
+from support.selection import fast_on_torch
+
+pytestmark = fast_on_torch
 
 BIASED = ["conv1", "bn1", "bn2", "conv3", "fc"]  # in execution order
 

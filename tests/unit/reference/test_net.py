@@ -6,6 +6,9 @@ import pytest
 from reference import layers, token_layers
 from reference import net as n
 from reference.fullgrad import contributions
+from support.selection import fast_on_torch
+
+pytestmark = fast_on_torch
 
 RNG = np.random.default_rng(0)
 

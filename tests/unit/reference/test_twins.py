@@ -7,6 +7,9 @@ from reference import gradient as gradients
 from reference.layers import Conv, Dense, GlobalAvgPool, Relu
 from reference.net import Net, Node
 from reference.resize import bilinear
+from support.selection import fast_on_torch
+
+pytestmark = fast_on_torch
 
 
 def hand_net():

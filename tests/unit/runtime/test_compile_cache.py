@@ -112,10 +112,9 @@ def test_a_change_of_the_model_is_seen(x):
 
 
 @slow_compiled
+@pytest.mark.usefixtures("only_what_is_new")
 def test_the_cache_keeps_no_model_alive(x):
     ke.clear_cache()
-    gc.collect()
-    gc.freeze()  # collect what is made here, not all that earlier tests left
     largest, alive = 0, []
     for i in range(8):
         model = keras.Sequential(
@@ -127,7 +126,6 @@ def test_the_cache_keeps_no_model_alive(x):
         del model, exposed
         gc.collect()
         largest = max(largest, ke.cache_info().models)
-    gc.unfreeze()
     assert largest <= 2
     assert sum(ref() is not None for ref in alive) <= 2
     assert ke.cache_info().functions <= 2

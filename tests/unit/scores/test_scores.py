@@ -13,7 +13,7 @@ from support import keras_models
 from support.calls import raw
 from support.compare import close
 from support.keras_models import SHAPE
-from support.selection import slow_compiled
+from support.selection import crossed, fast_on_torch, slow_compiled
 
 pytestmark = slow_compiled
 
@@ -172,8 +172,7 @@ def test_the_highest_units_stay_the_same_under_noise():
     close(raw("smoothgrad", model, x, score=scores.top_k(), **same), raw("smoothgrad", model, x, y, **same), 1e-4)
 
 
-@pytest.mark.parametrize("which", [0, "kinds"])
-@pytest.mark.parametrize("method", ["smoothgrad", "smooth_gradcampp", "rise"])
+@pytest.mark.parametrize(("method", "which"), crossed(["smoothgrad", "smooth_gradcampp", "rise"], [0, "kinds"]))
 def test_the_highest_units_of_an_output_stay_the_same_too(method, which):
     plain = keras_models.build("functional")
     kinds, half = plain.output, plain.layers[-1](plain.layers[-2].output * 0.5)
@@ -242,6 +241,7 @@ REFUSED = {
 }
 
 
+@fast_on_torch
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_does_not_fit_is_refused(case, f):
     make, message = REFUSED[case]
@@ -257,8 +257,7 @@ COLUMNS = {
 }
 
 
-@pytest.mark.parametrize("kind", COLUMNS)
-@pytest.mark.parametrize("method", ["gradients", "occlusion"])
+@pytest.mark.parametrize(("method", "kind"), crossed(["gradients", "occlusion"], COLUMNS))
 def test_units_beyond_the_columns_of_a_score_are_refused_before_any_work(method, kind):
     score, number, of = COLUMNS[kind]
     model, x, seen = keras_models.build("sequential"), keras_models.images("sequential", 4), []

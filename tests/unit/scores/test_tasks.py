@@ -14,7 +14,7 @@ from support import keras_models
 from support.calls import raw
 from support.compare import close
 from support.keras_models import SHAPE
-from support.selection import slow_compiled
+from support.selection import fast_on_torch, slow_compiled
 
 pytestmark = slow_compiled
 
@@ -279,6 +279,7 @@ REFUSED = {
 }  # fmt: skip
 
 
+@fast_on_torch
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_does_not_fit_is_refused(case):
     make, message = REFUSED[case]

@@ -7,6 +7,9 @@ import pytest
 from keras_explainable.errors import InputError
 from keras_explainable.utils import visualize
 from keras_explainable.viz.cells import cells
+from support.selection import fast_on_torch
+
+pytestmark = fast_on_torch
 
 pytest.importorskip("matplotlib")
 

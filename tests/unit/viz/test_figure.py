@@ -10,6 +10,9 @@ from PIL import Image
 
 from keras_explainable.errors import InputError
 from keras_explainable.utils import visualize
+from support.selection import fast, fast_on_torch
+
+pytestmark = fast_on_torch
 
 pytest.importorskip("matplotlib")
 
@@ -87,6 +90,7 @@ def test_one_channel_of_integers_is_a_grey_picture():
         np.testing.assert_allclose(colors(cell[0])[0, :, :3], [[0] * 3, [0.2] * 3], atol=0.005)
 
 
+@fast
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_tensors_of_the_backend_can_be_shown(channels, rng):
     values = rng.random((2, 5, 5, channels)).astype("float32")

@@ -5,6 +5,9 @@ import pytest
 
 from keras_explainable.errors import InputError
 from keras_explainable.viz import framing
+from support.selection import fast_on_torch
+
+pytestmark = fast_on_torch
 
 pytest.importorskip("PIL", reason="images are resized by pillow")
 

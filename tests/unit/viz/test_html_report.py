@@ -13,6 +13,9 @@ from keras_explainable.errors import InputError
 from keras_explainable.viz import data_uris
 from keras_explainable.viz.html_report import Row, Subject, report
 from keras_explainable.viz.image import to_rgb
+from support.selection import fast_on_torch
+
+pytestmark = fast_on_torch
 
 
 class Page(HTMLParser):

@@ -9,6 +9,9 @@ from PIL import Image
 
 from keras_explainable.errors import InputError, ModelFileError
 from keras_explainable.viz import colormaps, image, image_files
+from support.selection import fast, fast_on_torch
+
+pytestmark = fast_on_torch
 
 
 def jet(v):
@@ -133,6 +136,7 @@ def test_channels_may_be_one_three_or_four_and_first_or_last(rng):
     np.testing.assert_array_equal(image.to_rgb(transparent), picture)
 
 
+@fast
 @pytest.mark.parametrize("kind", ["float32", "bfloat16", "uint8"])
 def test_tensors_of_the_backend_are_images(kind):
     values = np.array([[[0, 64, 255]]], "uint8")

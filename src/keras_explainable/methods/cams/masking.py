@@ -1,6 +1,5 @@
 """Class activation maps from scores only: images are masked by channels, or channels are removed."""
 
-from collections.abc import Callable
 from numbers import Integral
 from typing import Any
 
@@ -11,7 +10,8 @@ from keras_explainable.masking.baselines import baseline_inputs
 from keras_explainable.methods.cams.weighting import space_of, weighted
 from keras_explainable.methods.explainer import explainer
 from keras_explainable.models import View
-from keras_explainable.runtime.repetition import copies_of, evaluated
+from keras_explainable.runtime.repetition import by_number, copies_of, evaluated
+from keras_explainable.runtime.tails import passes, with_changes
 from keras_explainable.runtime.validation import at_once_of, check_number
 
 
@@ -59,16 +59,18 @@ def scorecam(
         return evaluated(view, start[None] + (view.inputs - start)[None] * masks)
 
     start_scores = view.evaluate(inputs=ops.broadcast_to(start, ops.shape(view.inputs)))[0]
-    gains = by_channel(seen_through, a.shape[-1], view, at_once) - start_scores[None]
+    steps = copies_of(a.shape[-1], view.inputs, at_once_of(at_once, view.inputs))
+    gains = by_number(seen_through, a.shape[-1], *steps) - start_scores[None]
     return scores, weighted(a, ops.einsum("cbk->bkc", ops.softmax(gains, axis=0)))
 
 
 @explainer(
     "cam",
     "hidden signal",
-    "(1 + C) forward",
+    "(2 + C) forward",
     "10.1109/WACV45572.2020.9093360",
     postprocessing=filters.positive_normalize,
+    about=passes,
 )
 def ablationcam(view: View, layer: Any = None, *, at_once: int | None = None) -> tuple:
     """The channels of a layer, each weighted by the fraction of the score that is lost without it.
@@ -83,17 +85,12 @@ def ablationcam(view: View, layer: Any = None, *, at_once: int | None = None) ->
 
     Reference: Desai & Ramaswamy, Ablation-CAM, WACV 2020, doi:10.1109/WACV45572.2020.9093360.
     """
-    point = view.signal(layer)
-    scores, seen = view.evaluate([point])
-    a = seen[point]
 
-    def without(channels):
-        kept = ops.cast(ops.arange(a.shape[-1]) != ops.repeat(channels, view.batch)[:, None], "float32")
-        kept = ops.reshape(kept, (-1, *(1,) * (len(a.shape) - 2), a.shape[-1]))
-        copies = ops.broadcast_to(view.inputs[None], (channels.shape[0], *ops.shape(view.inputs)))
-        return evaluated(view, copies, {point: lambda value: value * ops.cast(kept, value.dtype)})
+    def without(a, channel):
+        return a * ops.cast(ops.arange(a.shape[-1]) != channel, a.dtype)
 
-    losses = scores[None] - by_channel(without, a.shape[-1], view, at_once)
+    scores, a, less = with_changes(view, view.signal(layer), without, at_once)
+    losses = scores[None] - less
     size = ops.abs(scores)
     return scores, weighted(a, ops.einsum("cbk->bkc", losses / ops.where(size > 0, size, ops.ones_like(size))))
 
@@ -105,11 +102,3 @@ def strongest(a: Any, number: int | None) -> Any:
     space = space_of(a)
     _, kept = ops.top_k(ops.mean(ops.square(a), axis=space), number)
     return ops.take_along_axis(a, ops.expand_dims(kept, space), axis=-1)
-
-
-def by_channel(function: Callable, channels: int, view: View, at_once: int | None) -> Any:
-    """The values (C, B, K) of a function that maps the numbers of P channels to (P, B, K), P channels at a time."""
-    steps, together = copies_of(channels, view.inputs, at_once_of(at_once, view.inputs))
-    numbers = ops.minimum(ops.arange(steps * together), channels - 1)  # padded with the last one
-    found = ops.map(function, ops.reshape(numbers, (steps, together)))
-    return ops.reshape(found, (steps * together, -1, found.shape[-1]))[:channels]

@@ -71,7 +71,7 @@ def _is_spatial(view: View, point: Point) -> bool:
     return spatial.is_spatial(view.call(point), view.rank)
 
 
-def shown_biases(view: View) -> dict[str, Any]:
+def shown_biases(view: View, _: Any = None) -> dict[str, Any]:
     """For `.about`: the number of the model's biases that the map shows."""
     shown = spatially_biased(view)
     number = sum(len(parts(view.trace, p, shown)) or 1 for p in shown)

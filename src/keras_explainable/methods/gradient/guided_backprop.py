@@ -37,7 +37,7 @@ def _relus(view: View) -> list[Step]:
     return found
 
 
-def counted(view: View) -> dict[str, Any]:
+def counted(view: View, _: Any = None) -> dict[str, Any]:
     """For `.about`: the number of calls of ReLUs whose gradient was replaced."""
     return {"relus": len(_relus(view))}
 

@@ -7,9 +7,9 @@ import numpy as np
 
 import keras_explainable as ke
 from keras_explainable.methods.fullgrad.decomposition import Completeness, Decomposition
-from support.selection import slow_compiled
+from support.selection import fast_on_torch
 
-pytestmark = slow_compiled
+pytestmark = fast_on_torch
 
 
 def line():

@@ -12,7 +12,7 @@ from support import keras_models
 from support.calls import raw
 from support.compare import close
 from support.keras_models import on
-from support.selection import slow_compiled
+from support.selection import fast_on_torch, slow_compiled
 
 pytestmark = slow_compiled
 
@@ -105,6 +105,7 @@ for noise in (-0.1, float("nan"), float("inf"), np.ones(3), "loud"):
         REFUSED[f"{method} {noise}"] = (lambda method=method: ke.get(method), {"noise": noise}, "0 or more")
 
 
+@fast_on_torch
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_does_not_fit_is_refused(model, x, case):
     make, params, message = REFUSED[case]

@@ -11,7 +11,7 @@ from keras_explainable.errors import LayerError
 from support import keras_models
 from support.calls import raw
 from support.compare import close
-from support.selection import BACKEND, slow
+from support.selection import BACKEND, crossed, slow
 
 pytestmark = slow
 
@@ -72,8 +72,7 @@ def test_without_biases_all_of_the_score_is_given_back(thing):
     np.testing.assert_allclose(maps.sum((1, 2)), scores, atol=2e-3 * abs(scores).max())
 
 
-@pytest.mark.parametrize("baseline", [0.0, "each"])
-@pytest.mark.parametrize("thing", THINGS)
+@pytest.mark.parametrize(("thing", "baseline"), crossed(THINGS, [0.0, "each"], torch=slow))
 def test_differences_add_up_to_that_of_the_scores(thing, baseline):
     model = net(thing)
     behind = RNG.normal(size=X.shape).astype("float32") if baseline == "each" else np.zeros_like(X)

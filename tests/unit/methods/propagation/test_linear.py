@@ -11,7 +11,7 @@ from keras_explainable import models as views
 from keras_explainable.errors import LayerError
 from support.calls import raw
 from support.compare import close
-from support.selection import BACKEND, slow
+from support.selection import BACKEND, crossed, slow
 
 pytestmark = slow
 
@@ -70,8 +70,7 @@ LAYERS = {
 }
 
 
-@pytest.mark.parametrize("name", LAYERS)
-@pytest.mark.parametrize("method", ["lrp_epsilon", "deeplift", "attnlrp"])
+@pytest.mark.parametrize(("method", "name"), crossed(["lrp_epsilon", "deeplift", "attnlrp"], LAYERS, torch=slow))
 def test_a_layer_that_is_linear_is_a_dense_layer_of_its_matrix(method, name):
     layer = LAYERS[name]()
     ours, theirs = net(layer), net(linear_of(layer))
@@ -93,8 +92,7 @@ FUNCTIONS = {
 }
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-@pytest.mark.parametrize("hidden", [False, True])
+@pytest.mark.parametrize(("hidden", "name"), crossed([False, True], FUNCTIONS, torch=slow))
 def test_a_function_that_is_linear_is_a_dense_layer_of_its_matrix(name, hidden):
     function = FUNCTIONS[name]
     ours, theirs = net(Own(function, hidden)), net(linear_of(function))
@@ -154,8 +152,7 @@ CURVED = {
 }
 
 
-@pytest.mark.parametrize("hidden", [False, True])
-@pytest.mark.parametrize("name", CURVED)
+@pytest.mark.parametrize(("name", "hidden"), crossed(CURVED, [False, True], torch=slow))
 def test_what_is_not_linear_stays_refused_by_name(name, hidden):
     model = net(Own(CURVED[name], hidden))
     for method in ("lrp_epsilon", "deeplift"):

@@ -17,7 +17,7 @@ from reference import propagation as twins
 from support import keras_models
 from support.calls import raw
 from support.compare import close
-from support.selection import BACKEND, slow_compiled, very_slow_compiled
+from support.selection import BACKEND, fast_on_torch, slow_compiled, very_slow_compiled
 from support.to_reference import as_reference
 
 pytestmark = slow_compiled
@@ -76,6 +76,7 @@ COMPOSITES = [
 ]
 
 
+@fast_on_torch
 @pytest.mark.parametrize(("composite", "message"), COMPOSITES)
 def test_what_is_no_composite_is_refused(composite, message):
     with pytest.raises(InputError, match=message):
@@ -102,6 +103,7 @@ PARAMETERS = [
 ]
 
 
+@fast_on_torch
 @pytest.mark.parametrize(("method", "params", "message"), PARAMETERS)
 def test_parameters_that_do_not_fit_are_refused(method, params, message):
     with pytest.raises(InputError, match=message):

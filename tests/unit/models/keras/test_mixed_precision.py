@@ -7,7 +7,7 @@ from keras import layers as L
 
 from support.calls import raw
 from support.compare import close
-from support.selection import BACKEND, slow_compiled
+from support.selection import BACKEND, crossed, slow_compiled
 
 pytestmark = slow_compiled
 
@@ -33,9 +33,10 @@ def made(nested, policy, two):
     return keras.Model(inputs, top[1](top[0](y)))
 
 
-@pytest.mark.parametrize("two", [False, True])
-@pytest.mark.parametrize("policy", TYPES)
-@pytest.mark.parametrize("method", ["deeplift", "lrp_epsilon_plus", "attnlrp", "guided_backprop"])
+@pytest.mark.parametrize(
+    ("method", "policy", "two"),
+    crossed(["deeplift", "lrp_epsilon_plus", "attnlrp", "guided_backprop"], TYPES, [False, True]),
+)
 def test_a_model_inside_of_another_is_cast_as_its_layers_are(method, policy, two):
     nested, flat = made(True, policy, two), made(False, policy, two)
     nested.build((None, 12, 12, 3))

@@ -9,7 +9,7 @@ from keras import ops
 from support import keras_models
 from support.calls import few, raw
 from support.compare import close
-from support.selection import slow_compiled
+from support.selection import crossed, slow_compiled
 
 pytestmark = slow_compiled
 
@@ -26,8 +26,13 @@ def clips(kind, stateful):
     return keras_models.randomize(keras.Model(inputs, L.Dense(3, name="out")(x)))
 
 
-@pytest.mark.parametrize("method", ["gradients", "occlusion", "smoothgrad", "integrated_gradients", "full_gradients"])
-@pytest.mark.parametrize("kind", ["LSTM", "ConvLSTM2D", "GRU"])
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    crossed(
+        ["LSTM", "ConvLSTM2D", "GRU"],
+        ["gradients", "occlusion", "smoothgrad", "integrated_gradients", "full_gradients"],
+    ),
+)
 def test_a_stateful_model_is_its_twin_without_a_state(kind, method):
     model, twin = clips(kind, True), clips(kind, False)
     twin.set_weights(model.get_weights())

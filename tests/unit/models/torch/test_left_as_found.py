@@ -191,6 +191,7 @@ def test_native_results_hang_on_no_graph():
             np.testing.assert_array_equal(tensor.numpy(), array)
 
 
+@pytest.mark.usefixtures("only_what_is_new")
 def test_memory_is_flat():
     module, x = nets.drawn(nets.Plain("module_in_place")), nets.images()
     calls = (ke.gradcam, ke.full_gradients, ke.full_gradient_decomposition)
