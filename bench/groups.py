@@ -29,8 +29,8 @@ GROUPS = {
 
 
 def agree(together, alone):
-    """Check the maps {method: Explanation} of a group against those of each method alone."""
-    errors = {name: abs(together[name].maps - maps).max() / abs(maps).max() for name, (_, maps) in alone.items()}
+    """Check the explanations of a group against the maps of each method alone."""
+    errors = {name: abs(one.maps - alone[name]).max() / abs(alone[name]).max() for name, one in together.items()}
     worst = max(errors, key=lambda name: np.nan_to_num(errors[name], nan=np.inf))
     refused = f", refused: {', '.join(together.failed)}" if together.failed else ""
     return ("right" if errors[worst] < ALIKE else f"wrong by {errors[worst]:.1e} ({worst})") + refused

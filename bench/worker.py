@@ -76,7 +76,7 @@ class Subject:
     def few(self, method):
         """Return the parameters of a method, and the letters of its cost."""
         params, numbers = few(method, self.size)
-        return params | (self.where if registry.Need.SIGNAL in registry.METHODS[method].needs else {}), numbers
+        return params | (self.where if registry.takes(registry.get(method), "layer") else {}), numbers
 
     def ours(self, method, units=None, **params):
         y = self.y if units is None else np.tile(np.arange(units, dtype="int32"), (self.batch, 1))
@@ -239,17 +239,18 @@ def growth(options):
 def groups(options):
     """Measure groups of methods that share passes, together and one by one."""
     subject, precision = Subject(options["network"], options["batch"], options["size"]), options.get("precision")
-    sides, facts = {"forward": subject.forward, "gradient": subject.gradient}, {}
+    sides, facts, alone, maps = {"forward": subject.forward, "gradient": subject.gradient}, {}, {}, {}
+    for run in sides.values():
+        run()
     for name, group in GROUPS.items():
         params = {method: subject.few(method)[0] for method in group.methods}
         sides[name] = subject.ours({method: (method, params[method]) for method in params}, precision=precision)
-        ke.clear_cache()
         found, begun = first(sides[name])
-        alone = {method: subject.ours(method, precision=precision, **params[method]) for method in found}
-        sides[f"{name}, one by one"] = lambda alone=alone: [run() for run in alone.values()]
-        facts[name] = {"first": begun, "verdict": agree(found, {method: run() for method, run in alone.items()})}
-    for run in sides.values():
-        run()
+        for method in found.keys() - alone:
+            alone[method] = subject.ours(method, precision=precision, **params[method])
+            maps[method] = alone[method]().maps
+        sides[f"{name}, one by one"] = lambda runs=[alone[method] for method in found]: [run() for run in runs]
+        facts[name] = {"first": begun, "verdict": agree(found, maps)}
     seconds = alternate(sides, options["rounds"], options["budget"])
     memory = {name: peak(sides[name]) for name in ("forward", "gradient", *facts)}
     for name, known in facts.items():
