@@ -1,7 +1,7 @@
 """The floors: the forward pass and the gradient pass of the bare framework, without this library.
 
 They are compiled if the framework compiles, with frozen weights. `floors(model, x, y)` returns two functions,
-forward() and gradient(), which return NumPy arrays."""
+forward() and gradient(), which return NumPy arrays. `tail` makes what comes after a layer a model of its own."""
 
 import keras
 import numpy as np

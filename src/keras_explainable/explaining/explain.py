@@ -136,15 +136,15 @@ def explain(
         outputs = run_steps(step, whole, model, source, verbose, callbacks, fetch)
         with remarks.collecting() as found:
             first, image = _collected(outputs, batches, results)
-            bound = models.bind(model, image)
-            notes = outputs_note(*bound, score), range_warning(model, first), random_note(*bound)
+            view = models.view(*models.bind(model, image), score=score)
+            notes = outputs_note(view), range_warning(model, first), random_note(view)
             warn(filter(None, notes))
             if not several:
-                return _explanation(step, results, model, bound, found)
+                return _explanation(step, results, model, view, found)
             report_failed(step.failed, results.done())
             return Explanations(
                 {
-                    label: _explanation(program, results.of[label], model, bound, found.get(label, {}), label)
+                    label: _explanation(program, results.of[label], model, view, found.get(label, {}), label)
                     for label, program in step.steps.items()
                 },
                 step.failed,
@@ -174,10 +174,10 @@ def _programs(
 
 
 def _explanation(
-    program: Explaining, results: Any, model: Any, bound: tuple[Any, Any], found: dict, label: str | None = None
+    program: Explaining, results: Any, model: Any, view: models.View, found: dict, label: str | None = None
 ) -> Explanation:
     """The explanation by one method. Warn about flaws of its scores and maps."""
-    about = about_of(program.method, *bound, program.params)
+    about = about_of(program.method, view, program.params)
     scores, maps = results.done()
     by = program.postprocessing
     name = "the filter" if by is None else f"{registry.named(by)}()"
