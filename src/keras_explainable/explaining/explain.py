@@ -85,7 +85,10 @@ def explain(
         resizing: True resizes the maps to the size of the images, False or None keeps their size, and a tuple or
             list is the size to resize them to.
         seed: the seed of methods that draw random numbers. The same seed gives the same maps. None is seed 0.
-        run_eagerly, jit_compile: as in `model.compile`. By default, steps are compiled, with XLA only on JAX.
+        run_eagerly, jit_compile: as in `model.compile`. By default, steps are compiled on TensorFlow and JAX, with XLA
+            only on JAX. jit_compile=True also compiles them with XLA on TensorFlow, and with `torch.compile` on
+            PyTorch. There the first call takes minutes, and a step that cannot be compiled runs as it is, after a
+            warning.
         precision: "bfloat16" or "float16" runs a float32 model and its gradients in that type. Sums over gradients,
             scores and maps stay float32, and the model is not changed. None keeps the model's own type.
         leaf: for a model with several inputs, the input that holds the images: its name or index, or a tuple of these
