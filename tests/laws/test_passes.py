@@ -81,8 +81,8 @@ def test_a_method_runs_the_model_as_often_as_its_cost_states(method, passes):
     one, many = (counted(passes, method, params, units) for units in (1, MANY))
     for units, (forward, backward) in ((1, one), (MANY, many)):
         numbers["K"] = units
-        assert 0 < forward <= cost.passes(forward=1, backward=0, **numbers), (cost, units, forward)
-        assert backward <= cost.passes(forward=0, backward=1, **numbers), (cost, units, backward)
+        assert 0 < forward <= cost.passes(forward=1, backward=0, tail=0, **numbers), (cost, units, forward)
+        assert backward <= cost.passes(forward=0, backward=1, tail=0, **numbers), (cost, units, backward)
     if not any({"K", "forward"} <= {*letters} for letters in cost.terms()):
         assert many[0] == one[0], cost
 
