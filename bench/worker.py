@@ -262,6 +262,8 @@ def groups(options):
 def tails(options):
     """Measure Ablation-CAM beside what it needs: a pass up to its signal, and one from there for each channel."""
     subject = Subject(options["network"], options["batch"], options["size"])
+    if KIND == "native" and not hasattr(subject.model, "fc"):  # `tail` cannot take it apart
+        return
     layer = subject.where.get("layer") or last_spatial(subject)
     signal = signal_at(subject.model, layer, subject.x, subject.y)
     rest = floors(tail(subject.model, layer, signal, TAILS), signal, subject.y)[0]
