@@ -1,19 +1,19 @@
 # make demo    install with one backend, explain the embedded images, write demo/report.html
-# make docs    write docs/methods.md, the page of all methods, and the README's table of methods anew
+# make docs    rewrite docs/methods.md, the page of all methods, and the README's table of methods
 # make test    install all three backends, run the quick tests on each, every method among them (six minutes on two cores)
 # make test-all  the slow tests as well: what a change must pass
-# make test-peers  the tests beside other libraries: zennit, pytorch-grad-cam, scikit-learn, torchvision, KerasHub, tf-keras-vis,
-#              Xplique, Quantus, torchcam, transformers, timm, lxt; of one that cannot be installed, the tests are skipped
+# make test-peers  the tests against other libraries: zennit, pytorch-grad-cam, scikit-learn, torchvision, KerasHub, tf-keras-vis,
+#              Xplique, Quantus, torchcam, transformers, timm, lxt; tests of a library that cannot be installed are skipped
 # make lint    ruff and mypy
-# make bench   what each method costs beside the bare framework (ARGS=--quick: three minutes); make bench-peers: and
-#              beside other libraries
-# make audit   look up known holes of all that is pinned (pip-audit)
-# make pins    write the hashes of the pinned versions anew, after one was changed in requirements/
+# make bench   what each method costs relative to the bare framework (ARGS=--quick: three minutes); make bench-peers:
+#              relative to other libraries as well
+# make audit   look up known vulnerabilities of all pinned packages (pip-audit)
+# make pins    rewrite the hashes of the pinned versions, after a version was changed in requirements/
 # make zoo     explain one small variant of each architecture of timm, torchvision, transformers, keras.applications,
-#              KerasHub and others by each family of methods, and write docs/zoo.md: under an hour on two cores, and what is
-#              done is not done again; ARGS="--source timm", "--model NAME", "--methods gradcam", --sample, --anew, --table
-# make leaderboard  measure all methods on scenes of which the truth is known and on photos, and write docs/leaderboard.md;
-#              ARGS="--minutes 10" cuts what takes longer, and says what; also --seed, --methods, --parts, --out FILE.md or
+#              KerasHub and others by each family of methods, and write docs/zoo.md: under an hour on two cores; finished work
+#              is not repeated; ARGS="--source timm", "--model NAME", "--methods gradcam", --sample, --anew, --table
+# make leaderboard  measure all methods on scenes with known ground truth and on photos, and write docs/leaderboard.md;
+#              ARGS="--minutes 10" leaves out what takes longer, and lists it; also --seed, --methods, --parts, --out FILE.md or
 #              .csv. Values are kept in .leaderboard: a new method costs one row
 # make clean   remove environments, caches and outputs
 #
@@ -77,7 +77,7 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Tools of their own, beside the environment that they look at.
+# These tools have an environment of their own, apart from the one that they examine.
 $(VENV)/tools: | $(BIN)/python
 	$(PYTHON) -m venv $@
 	$@/bin/pip install --quiet --disable-pip-version-check pip-audit uv
@@ -108,11 +108,11 @@ clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist demo results zoo/results.jsonl .leaderboard
 	find src tests bench zoo tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The versions alone: what is installed from a folder, as this library is, cannot be hashed.
+# Versions without hashes: this library is installed from a folder, which has no hash.
 $(CONSTRAINTS): requirements/pins.txt requirements/torch.txt | $(BIN)/python
 	sed 's/ --hash.*//' $^ > $@
 
-# A stamp stands for an installation: it is renewed when the dependencies change, and only then.
+# A stamp file marks an installation, which is repeated only when the dependencies change.
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python")'
 	$(PYTHON) -m venv $(VENV)
@@ -128,13 +128,13 @@ $(VENV)/.test: $(RECIPE) | $(BIN)/python
 	$(PIP) --constraint $(CONSTRAINTS) --no-build-isolation --editable ".[tensorflow-cpu,jax,torch,viz,cli,dev]"
 	@touch $@
 
-# Without what they depend on, which would change the versions of the frameworks; what they need of it is in the list.
+# Without their dependencies, which would change the versions of the frameworks; those that are needed are in the list.
 $(VENV)/.peers: requirements/peers.txt $(VENV)/.test
 	$(PIP) --require-hashes --no-deps --requirement $< || $(ONE_BY_ONE) < $<
 	@touch $@
 
-# Those that need an older NumPy are in an environment of their own, in which tests start a process. Quantus is there in two
-# versions.
+# Libraries that need an older NumPy have an environment of their own, in which tests start a process. It holds two versions
+# of Quantus.
 OLD := $(VENV)/peers-old
 OLD_PIP := $(OLD)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
 $(VENV)/.peers-old: requirements/peers_old.txt requirements/peers_older.txt | $(BIN)/python
@@ -149,7 +149,7 @@ $(VENV)/.bench: requirements/bench.txt $(VENV)/.test
 	$(PIP) --require-hashes --no-deps --requirement requirements/bench.txt
 	@touch $@
 
-# Beside the libraries that tests are run with; without what they depend on as well.
+# In addition to the libraries of the tests; also without dependencies.
 $(VENV)/.zoo: requirements/zoo.txt $(VENV)/.peers
 	$(ONE_BY_ONE) < $<
 	@touch $@

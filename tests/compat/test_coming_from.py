@@ -17,7 +17,7 @@ from keras import layers as L
 
 import keras_explainable as ke
 from support import keras_models
-from support.selection import very_slow_compiled
+from support.selection import slow, very_slow_compiled
 
 PAGE = Path(__file__).parents[2] / "docs" / "coming-from.md"
 BACKEND = keras.backend.backend()
@@ -41,11 +41,12 @@ class Library:
 
 
 EVERY = ("tensorflow", "jax", "torch")
+PEERS = (pytest.mark.peers, slow)  # `make test-peers` runs the slow tests, and no others
 LIBRARIES = {
     "Captum": Library("captum", True, ("torch",)),
-    "pytorch-grad-cam": Library("pytorch_grad_cam", True, ("torch",), (pytest.mark.peers,)),
-    "tf-keras-vis": Library("tf_keras_vis", False, ("tensorflow",), (pytest.mark.peers,)),
-    "Xplique": Library("xplique", False, ("tensorflow",), (pytest.mark.peers,)),
+    "pytorch-grad-cam": Library("pytorch_grad_cam", True, ("torch",), PEERS),
+    "tf-keras-vis": Library("tf_keras_vis", False, ("tensorflow",), PEERS),
+    "Xplique": Library("xplique", False, ("tensorflow",), PEERS),
     "keras-explainable 0.0": Library("keras_explainable", False, EVERY),
     "fullgrad-saliency": Library("saliency", True, ("torch",)),
 }

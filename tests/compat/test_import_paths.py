@@ -86,10 +86,12 @@ def test_a_method_by_its_family(family, name):
     assert resolve(f"methods.{family}.{name}") is method
 
 
-def test_no_method_is_left_out():
-    assert {name for _, name in paths(METHODS)} == {
-        name for name, record in registry.METHODS.items() if record.function.__module__.startswith("keras_explainable.")
-    }
+def test_every_method_is_shown_by_its_family():
+    """Also those that are newer than the table."""
+    for name, record in registry.METHODS.items():
+        home = record.function.__module__.removeprefix("keras_explainable.")
+        family = ".".join(home.split(".")[:2])
+        assert resolve(f"{home if family.endswith('propagation') else family}.{name}") is record.function
 
 
 @pytest.mark.parametrize(("owner", "name"), paths(FUNCTIONS))

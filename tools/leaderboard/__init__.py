@@ -1,1 +1,1 @@
-"""The leaderboard: how well each method explains networks of which the truth is known, and real ones."""
+"""The leaderboard: how well each method explains networks with known ground truth, and real ones."""

@@ -11,7 +11,7 @@ from keras_explainable.viz import output, trust_card
 
 # By `tools/calibrate_trust.py --scenes 8`, on 12 objects, 18 methods and two networks.
 CALIBRATED = (
-    "On scenes of which the truth is known, 41 of 41 supported maps were right (at least 93 %, with 95 % confidence), "
+    "On scenes with known ground truth, 41 of 41 supported maps were right (at least 93 %, with 95 % confidence), "
     "78 of 95 undecided ones, and 24 of 67 contradicted ones."
 )
 CAVEATS = (

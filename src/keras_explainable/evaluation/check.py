@@ -1,4 +1,4 @@
-"""Does a metric measure what it should? Nine checks on scenes of which the truth is known."""
+"""Does a metric measure what it should? Nine checks on scenes with known ground truth."""
 
 import functools
 from collections.abc import Callable, Iterable, Sequence

@@ -30,7 +30,7 @@ from keras_explainable.metrics.robustness import Noise, kept, noisy
 from keras_explainable.numerics import random
 from keras_explainable.registry import named
 
-# What a check must reach. `tools/calibrate_trust.py` tries these on scenes of which the truth is known.
+# What a check must reach. `tools/calibrate_trust.py` tries these on scenes with known ground truth.
 CHANCE, NO_BETTER, MODEL, CLASS, NOISE, AGREES, GAP, EDGES = 0.05, 0.5, 0.5, 0.9, 0.5, 0.3, 0.05, 0.7
 LEVEL = 0.02  # of noise, as a share of the image's range
 TOP = 0.1  # the share of pixels whose place must stay under noise

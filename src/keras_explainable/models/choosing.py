@@ -201,7 +201,7 @@ def _features(view: Any, leads: Leads | None) -> Leads | None:
     """If the scores are maps themselves: of the calls that lead to them, those with weights after them. The others are
     already scores, of smaller images."""
     trace = view.operations
-    made = [call for root in view.made_of if (call := trace.producer(root))]
+    made = [call for call in map(trace.producer, view.made_of) if call]
     if leads is None or not any(len(call.shape) > 2 for call in made):
         return leads
     weighted_values = dependencies.weighted(trace, view.made_of)

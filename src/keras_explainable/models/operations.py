@@ -85,7 +85,8 @@ def _before(
         call = _maker(adapter, trace, value)
         if call is None and value in integers:
             continue  # row numbers of a table, made before the model ran: they get no gradient
-        if call is None and (taken := _taking(trace, value)) and is_constant(taken):
+        taken = _taking(trace, value) if call is None else None
+        if taken and is_constant(taken):
             continue  # a table that was kept, or written into
         if call is None:
             raise LayerError(
@@ -103,7 +104,10 @@ def _described(adapter: Adapter, trace: Trace, found: set[Key], reached: set[int
     activation."""
     made = []
     for c in trace.calls:
-        if (c.path, c.call) not in found or reached.isdisjoint(c.inputs) or (role := adapter.layers.role(c)) == "blank":
+        if (c.path, c.call) not in found or reached.isdisjoint(c.inputs):
+            continue
+        role = adapter.layers.role(c)
+        if role == "blank":
             continue
         indexed = not reached.isdisjoint(c.integers)
         reached.update(c.outputs)

@@ -78,7 +78,8 @@ def reading_of(point: Point) -> Reading | None:
 
 def readings_of(points: Iterable[Point]) -> dict[Point, Reading]:
     """The readings of those points that have one."""
-    return {point: reading for point in points if (reading := reading_of(point))}
+    found = {point: reading_of(point) for point in points}
+    return {point: reading for point, reading in found.items() if reading}
 
 
 def as_float(view: Any, point: Point, value: Any, readings: Readings = NONE) -> Any:

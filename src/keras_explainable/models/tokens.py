@@ -73,7 +73,7 @@ def grids(trace: Trace, image: tuple, count: int) -> list[tuple[int, ...]]:
         times = [t for t in range(1, image[0] + 1) if image[0] % t == 0]
         places = [p for p in range(1, max(image[1:])) if image[1] % p == image[2] % p == 0]
         sizes += [(image[0] // t, image[1] // p, image[2] // p) for p in places for t in times]
-    sizes += [found for before in PREFIXES if (found := _square(image, count - before))]
+    sizes += filter(None, [_square(image, count - before) for before in PREFIXES])
     return [size for size in dict.fromkeys(sizes) if count / 2 < math.prod(size) <= count]
 
 

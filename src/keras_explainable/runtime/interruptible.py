@@ -18,7 +18,7 @@ def run_in_thread(function: Callable, *args: Any, **params: Any) -> Any:
     keep the process alive."""
     if threading.current_thread() is not threading.main_thread():  # only the main thread gets Ctrl-C
         return function(*args, **params)
-    found: list = []
+    found = list[tuple[Any, BaseException | None]]()
     context = contextvars.copy_context()
 
     def run() -> None:

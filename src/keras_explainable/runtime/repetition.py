@@ -30,7 +30,7 @@ class Rows(NamedTuple):
     @classmethod
     def of(cls, arrays: Sequence[Any]) -> "Rows":
         """Rows of known arrays."""
-        return cls(len(arrays[0]), lambda start, stop: [array[start:stop] for array in arrays])
+        return cls(arrays[0].shape[0], lambda start, stop: [array[start:stop] for array in arrays])
 
 
 def check_passes(what: str, number: int, instead: str) -> None:

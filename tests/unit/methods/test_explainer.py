@@ -1,7 +1,9 @@
 """A method registered from outside of the package: `@ke.methods.explainer(...)` on a function of a view."""
 
 import functools
+import importlib
 import inspect
+import logging
 from typing import Any
 
 import numpy as np
@@ -131,16 +133,33 @@ def test_methods_of_the_public_form_are_as_good(model, x):
     close(raw(meta.smooth(plain, 2, noise=0.0), model, x, score=score), (scores, -maps))
 
 
-@slow_compiled
-def test_methods_are_part_of_the_users_programs(method, model, x):
-    program = {"tensorflow": "tf.function", "jax": "jax.jit"}.get(ke.backend.name)
+def as_users_program(function, images, caplog):
+    """What a function returns inside of `tf.function` or `jax.jit`. TensorFlow must be able to read all of its code."""
+    program = {"tensorflow": "function", "jax": "jit"}.get(ke.backend.name)
     if program is None:
         pytest.skip("runs as it is")
-    import importlib
+    logger = logging.getLogger("tensorflow")
+    logger.addHandler(caplog.handler)
+    try:
+        found = getattr(importlib.import_module(ke.backend.name), program)(function)(ops.convert_to_tensor(images))
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert "AutoGraph could not transform" not in caplog.text
+    return [ops.convert_to_numpy(v) for v in found]
 
-    package, name = {"tf": "tensorflow"}.get(program.split(".")[0], "jax"), program.split(".")[1]
-    made = getattr(importlib.import_module(package), name)(lambda images: method(model, images, 1))
-    close([ops.convert_to_numpy(v) for v in made(ops.convert_to_tensor(x))], twin(model, x, [1]))
+
+@slow_compiled
+def test_methods_are_part_of_the_users_programs(method, model, x, caplog):
+    close(as_users_program(lambda images: method(model, images, 1), x, caplog), twin(model, x, [1]))
+
+
+@slow_compiled
+@pytest.mark.parametrize("name", ["scorecam", "guided_backprop", "excitation_backprop", "kernel_shap", "hsic"])
+def test_methods_with_programs_of_their_own_are_part_of_the_users(name, model, x, caplog):
+    public = ke.get(name)
+    params = {"segments": 2, "repetitions": 16} if ke.registry.takes(public, "segments") else {}
+    alone = [ops.convert_to_numpy(v) for v in public(model, x, 1, **params)]
+    close(as_users_program(lambda images: public(model, images, 1, **params), x, caplog), alone)
 
 
 def test_one_call_opens_one_view(model, x, monkeypatch):

@@ -72,12 +72,13 @@ def _chained(found: Sequence[Override], steps: Sequence[Step]) -> list[Override]
     calls = {step.call.outputs[0]: step for step in steps}
     made = {value: step.call.linear if step.fused == "moving" else step.call.output for value, step in calls.items()}
     users = Counter(value for step in steps for value in step.call.inputs)
-    before = {
-        point: made[value]
+    taken = [
+        (point, step.call.inputs[point.part])
         for step in steps
         for point, _ in step.call.signals
-        if point.link == "input" and users[value := step.call.inputs[point.part]] == 1 and value in made
-    }
+        if point.link == "input"
+    ]
+    before = {point: made[value] for point, value in taken if users[value] == 1 and value in made}
     at: dict[Point, Override] = {}
     for rule in found:
         old = at.get(before.get(rule.of[0], rule.of[0])) if rule.backward is _pass else None
