@@ -3,12 +3,11 @@ with gives the same maps."""
 
 import numpy as np
 import pytest
-from bench import floors, groups, reference_maps
+from bench import groups, reference_maps
 
 import keras_explainable as ke
 from keras_explainable.costs import Cost
 from keras_explainable.explaining.several import Explanations
-from support import keras_models
 from support.calls import raw
 from support.compare import close
 from support.selection import BACKEND, fast_on_torch
@@ -69,11 +68,3 @@ def test_a_group_is_right_if_its_maps_are_those_of_each_method_alone():
     assert groups.agree(found, {"gradcam": maps * (1 + 1e-7)}) == "right"
     assert groups.agree(found, {"gradcam": maps * 1.1}).startswith("wrong by 9.1e-02 (gradcam)")
     assert groups.agree(found, {"gradcam": maps * np.nan}).startswith("wrong by nan")
-
-
-def test_the_tail_of_a_model_lacks_another_channel_in_each_copy():
-    model, x = keras_models.build_once("functional"), keras_models.images("functional")
-    signal = floors.signal_at(model, "relu3", x, None)
-    found = floors.tail(model, "relu3", signal, 3).predict(signal, verbose=0).reshape(len(x), 3, -1)
-    means, (kernel, bias) = signal.mean((1, 2)), model.get_layer("logits").get_weights()
-    close([found], [np.stack([(means * (np.arange(12) != c)) @ kernel + bias for c in range(3)], axis=1)])
