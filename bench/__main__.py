@@ -33,6 +33,7 @@ def main() -> None:
         help="seconds for the rounds of one network, batch and backend; at least 3 rounds run",
     )
     add("--peers", action="store_true", help="also measure other libraries that are installed (make bench-peers)")
+    add("--groups", action="store_true", help="also measure methods that share passes, as one call")
     add("--growth", action="store_true", help="also measure how time grows with units, repetitions and image size")
     add("--precision", choices=["bfloat16", "float16"])
     add("--quick", action="store_true", help="one network, batch 8, three methods, one backend: three minutes")
@@ -65,8 +66,9 @@ def measured(args: argparse.Namespace) -> Iterator[list[dict]]:
     for network in args.networks:
         for batch in args.batch:
             for kind in args.backends:
-                options = shared | {"section": "methods", "network": network, "batch": batch, "methods": args.methods}
-                yield worker(kind, options | {"precision": args.precision})
+                options = shared | {"network": network, "batch": batch, "methods": args.methods}
+                for section in ("methods", "groups") if args.groups else ("methods",):
+                    yield worker(kind, options | {"section": section, "precision": args.precision})
     for kind in args.backends if args.growth else ():
         yield worker(kind, shared | {"section": "growth", "network": args.networks[0], "batch": args.batch[0]})
 

@@ -49,7 +49,7 @@ def main() -> None:
         x = networks.preprocess(network, images[:: len(images) // args.images][: args.images])
         y = model.predict(x, verbose=0).argmax(1)
         for method in args.methods or sorted(ke.registry.METHODS):
-            if countless(method, x.shape[1]):
+            if countless(method, x.shape[1], network):
                 continue
             params, _ = few(method, x.shape[1])
             try:

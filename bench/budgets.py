@@ -2,6 +2,7 @@
 
 import inspect
 
+from bench.networks import TAILS
 from keras_explainable.registry import METHODS, Need
 
 N = 5  # repetitions of a method that repeats; of one that explains a black box, more:
@@ -23,7 +24,10 @@ def few(method, size):
     return params, {"K": 1} | {letter: number for letter, number in numbers.items() if letter in letters}
 
 
-def countless(method, size):
-    """Return whether a method takes a pass for each channel of the network, without a parameter that limits them."""
+def countless(method, size, network):
+    """Return whether a method takes a pass for each channel of the network, without a parameter that limits them; or a
+    tail of a network that has no bare one."""
     params, numbers = few(method, size)
-    return "C" in numbers and "max_channels" not in params
+    if "tail" in METHODS[method].cost.letters:
+        return network not in TAILS
+    return network != "demo" and "C" in numbers and "max_channels" not in params

@@ -1,18 +1,32 @@
 """The floors: the forward pass and the gradient pass of the bare framework, without this library.
 
 They are compiled if the framework compiles, with frozen weights. `floors(model, x, y)` returns two functions,
-forward() and gradient(), which return NumPy arrays."""
+forward() and gradient(), which return NumPy arrays. `tail` makes what comes after a layer a model of its own."""
 
 import keras
 import numpy as np
 
-from bench.reference_maps import of_units
+from bench.reference_maps import after, of_units, signal_and_gradient
 
 
 def floors(model, x, y):
     """Return the two functions for a Keras model or a plain module, images, and units (B, 1)."""
     kind = keras.backend.backend() if isinstance(model, keras.Model) else "native"
     return {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch, "native": _native}[kind](model, x, y)
+
+
+def tail(model, layer, x, y):
+    """Return the forward pass of what comes after a layer alone, and the number of the layer's channels. The model is a
+    graph, or a module of parts of which those after the layer run one after the other."""
+    if isinstance(model, keras.Model):
+        signal = model.get_layer(layer).output
+        at = keras.ops.convert_to_numpy(keras.Model(model.inputs, signal)(x, training=False))
+        return floors(keras.Model(signal, model.output), at, y)[0], signal.shape[-1]
+    import torch
+
+    *parts, last = after(model, layer)
+    signal = signal_and_gradient(model, layer, x, y)[0].cpu().numpy()
+    return floors(torch.nn.Sequential(*parts, torch.nn.Flatten(), last), signal, y)[0], signal.shape[1]
 
 
 def _tensorflow(model, x, y):

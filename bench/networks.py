@@ -18,6 +18,7 @@ LAYERS = {
     "DenseNet121": "features",
     "demo": "features",
 }
+TAILS = ("ResNet50", "VGG16", "demo")  # networks of which the modules after this one run one after the other
 
 
 def keras_model(name, size):

@@ -14,6 +14,10 @@ def witness(method, module, layer, x, y, repetitions):
     if method == "cam" and layer is not None and hasattr(module, "fc"):  # a linear head after the pooled signal
         signal, _ = signal_and_gradient(module, layer, x, y)
         return _array((module.fc.weight.detach()[y[:, 0]].to(signal.device)[:, :, None, None] * signal).sum(1))
+    if method == "ablationcam" and [part.__class__.__name__ for part in after(module, layer)] == LINEAR:
+        signal, g = signal_and_gradient(module, layer, x, y)
+        scores = units(module, _leaf(module, x), y).detach()[..., None, None]
+        return _array(((g * signal).sum((2, 3), keepdim=True) / abs(scores) * signal).sum(1))
     if method in ("full_gradients", "simple_full_gradients"):
         return bare_full_gradients(module, x, y, simple=method == "simple_full_gradients")
     if method in SMOOTHED:
@@ -36,6 +40,7 @@ def _gradcampp(signal, g):
     return ((alpha * g.relu()).sum((2, 3), keepdim=True) * signal).sum(1)
 
 
+LINEAR = ["AdaptiveAvgPool2d", "Linear"]  # between a signal and scores that are linear in it
 CAMS = {
     "gradcam": lambda signal, g: (g.mean((2, 3), keepdim=True) * signal).sum(1),
     "gradcampp": _gradcampp,
@@ -47,6 +52,12 @@ SMOOTHED = {
     "squaregrad": lambda g: (g**2).mean(0),
     "vargrad": lambda g: g.var(0),
 }
+
+
+def after(module, layer):
+    """Return the parts of a module after a layer, if it is one of them."""
+    parts = dict(module.named_children())
+    return [*parts.values()][[*parts].index(layer) + 1 :] if layer in parts else []
 
 
 def _array(maps):
@@ -62,9 +73,14 @@ def _leaf(module, x):
 
 def of_units(run, leaf, y):
     """Return the sum of the scores of one unit of each image, by indices (B, 1)."""
+    return units(run, leaf, y).sum()
+
+
+def units(run, leaf, y):
+    """Return the scores of these units."""
     import torch
 
-    return run(leaf).gather(1, torch.as_tensor(y, device=leaf.device, dtype=torch.int64)).sum()
+    return run(leaf).gather(1, torch.as_tensor(y, device=leaf.device, dtype=torch.int64))
 
 
 def signal_and_gradient(module, layer, x, y):

@@ -19,7 +19,8 @@ import numpy as np  # noqa: E402  # isort: skip
 
 from bench import networks, peers  # noqa: E402
 from bench.budgets import N, countless, few  # noqa: E402
-from bench.floors import floors  # noqa: E402
+from bench.floors import floors, tail  # noqa: E402
+from bench.groups import GROUPS, agree  # noqa: E402
 from bench.measure import alternate, first, middle, peak, ratio  # noqa: E402
 from bench.reference_maps import witness  # noqa: E402
 from keras_explainable import backend, registry  # noqa: E402
@@ -69,6 +70,11 @@ class Subject:
         """The layer for a method that needs one, if the last spatial signal is not the output of a whole block."""
         return {"layer": networks.LAYERS[self.network]} if KIND == "native" and self.network in networks.LAYERS else {}
 
+    def few(self, method):
+        """Return the parameters of a method, and the letters of its cost."""
+        params, numbers = few(method, self.size)
+        return params | (self.where if registry.takes(registry.get(method), "layer") else {}), numbers
+
     def ours(self, method, units=None, **params):
         y = self.y if units is None else np.tile(np.arange(units, dtype="int32"), (self.batch, 1))
         return lambda: ke.explain(method, self.model, self.x, y, verbose=0, **params)
@@ -107,10 +113,8 @@ def measure(options):
     subject.forward()
     sides, facts = {"forward": subject.forward, "gradient": subject.gradient}, {}
     for method in sorted(registry.METHODS) if options["methods"] == ["all"] else options["methods"]:
-        params, numbers = few(method, subject.size)
-        if registry.Need.SIGNAL in registry.METHODS[method].needs:
-            params = params | subject.where
-        if countless(method, subject.size) and subject.network != "demo":
+        params, numbers = subject.few(method)
+        if countless(method, subject.size, subject.network):
             emit(subject.row(method=method, verdict="too many channels"))
             continue
         try:
@@ -118,6 +122,7 @@ def measure(options):
         except ke.errors.LayerError as error:
             emit(subject.row(method=method, verdict=f"refused: {str(error)[:60]}"))
             continue
+        sides |= add_tail(subject, method, params.get("layer"), numbers)
         sides[method] = subject.ours(method, precision=options.get("precision"), **params)
         ke.clear_cache()
         _, begun = first(sides[method])
@@ -140,29 +145,29 @@ def measure(options):
         emit(overhead(subject, seconds["gradcam"], seconds["the step alone"]))
     for method, known in facts.items():
         cost, numbers = registry.METHODS[method].cost, known.pop("numbers")
-        floor = [
-            cost.passes(forward=forward, backward=gradient - forward, **numbers)
-            for forward, gradient in zip(seconds["forward"], seconds["gradient"], strict=True)
-        ]
         beside = {
             n: ratio(seconds[f"{method} {n}"], seconds[method])
             for n, why in known["others"].items()
             if not isinstance(why, str)
         }
-        held = memory["gradient" if "backward" in cost.letters else "forward"]
-        emit(
-            subject.row(
-                method=method,
-                seconds=middle(seconds[method]),
-                floor=written(str(cost), numbers),
-                ratio=ratio(seconds[method], floor),
-                most=LATER.get((method, subject.network), MOST.get(method, 1.05)),
-                memory=memory[method],
-                memory_ratio=memory[method] / max(held, 1),
-                peers={n: v if n not in beside else v | {"times": beside[n]} for n, v in known.pop("others").items()},
-                **known,
-            )
-        )
+        known["peers"] = {n: v if n not in beside else v | {"times": beside[n]} for n, v in known.pop("others").items()}
+        most = LATER.get((method, subject.network), MOST.get(method, 1.05))
+        emit(subject.row(**against_floor(method, seconds, memory, cost, numbers), most=most, **known))
+
+
+def against_floor(name, seconds, memory, cost, numbers):
+    """Return what a row says about time and memory, relative to the passes of the bare framework in a cost."""
+    bare = zip(seconds["forward"], seconds["gradient"], seconds.get("tail", seconds["forward"]), strict=True)
+    passes = [cost.passes(forward=f, backward=g - f, tail=t, **numbers) for f, g, t in bare]
+    held = memory["gradient" if "backward" in cost.letters else "forward"]
+    return {
+        "method": name,
+        "seconds": middle(seconds[name]),
+        "floor": written(str(cost), numbers),
+        "ratio": ratio(seconds[name], passes),
+        "memory": memory[name],
+        "memory_ratio": memory[name] / max(held, 1),
+    }
 
 
 def written(cost, numbers):
@@ -184,6 +189,15 @@ def overhead(subject, ours, step):
 def last_spatial(subject):
     """Return the layer that Grad-CAM chooses."""
     return ke.explain("gradcam", subject.model, subject.x[:1], 0, verbose=0).about["signal"]
+
+
+def add_tail(subject, method, layer, numbers):
+    """Return {"tail": the bare pass of what comes after the layer} if the cost of the method has it, and put the number
+    of the layer's channels into `numbers`."""
+    if "tail" not in registry.METHODS[method].cost.letters:
+        return {}
+    run, numbers["C"] = tail(subject.model, layer or last_spatial(subject), subject.x, subject.y)
+    return {"tail": run}
 
 
 def add_peer(others, sides, method, name, run, ours):
@@ -229,6 +243,29 @@ def growth(options):
         emit(other.row(**facts, ratio=ratio(seconds["gradcam"], seconds["forward"]), growth="size"))
 
 
+def groups(options):
+    """Measure groups of methods that share passes, together and one by one."""
+    subject, precision = Subject(options["network"], options["batch"], options["size"]), options.get("precision")
+    sides, facts, alone, maps = {"forward": subject.forward, "gradient": subject.gradient}, {}, {}, {}
+    for run in sides.values():
+        run()
+    for name, group in GROUPS.items():
+        params = {method: subject.few(method)[0] for method in group.methods}
+        sides[name] = subject.ours({method: (method, params[method]) for method in params}, precision=precision)
+        found, begun = first(sides[name])
+        for method in found.keys() - alone:
+            alone[method] = subject.ours(method, precision=precision, **params[method])
+            maps[method] = alone[method]().maps
+        sides[f"{name}, one by one"] = lambda runs=[alone[method] for method in found]: [run() for run in runs]
+        facts[name] = {"first": begun, "verdict": agree(found, maps)}
+    seconds = alternate(sides, options["rounds"], options["budget"])
+    memory = {name: peak(sides[name]) for name in ("forward", "gradient", *facts)}
+    for name, known in facts.items():
+        cost, numbers = GROUPS[name].cost, {"K": 1, "n": N}
+        known["peers"] = {"one by one": {"times": ratio(seconds[f"{name}, one by one"], seconds[name])}}
+        emit(subject.row(**against_floor(name, seconds, memory, cost, numbers), most=GROUPS[name].most, **known))
+
+
 def sketch(maps):
     """Return a few block means of the first raw map, to compare backends with equal weights."""
     first_image = maps[0, ..., 0]
@@ -244,7 +281,7 @@ def emit(row):
 
 def main():
     options = json.loads(sys.argv[2])
-    {"methods": measure, "growth": growth}[options["section"]](options)
+    {"methods": measure, "groups": groups, "growth": growth}[options["section"]](options)
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ HEAD = """# Methods
 Written from the registry by `make docs`.
 
 **Cost** is the largest number of passes of the model, including the work of the rules: K units, n `repetitions`, C
-channels, R baselines, the windows of `occlusion`, the segments of `sobol`. LRP takes half of the stated cost where
-its inputs come from ReLUs.
+channels, R baselines, the windows of `occlusion`, the segments of `sobol`. A tail is what the model computes after the
+explained layer. LRP takes half of the stated cost where its inputs come from ReLUs.
 
 **Peak on object** is how often the largest value of a map lies on the explained object, in {judged} maps of unseen
 scenes of `ke.demo` ({few} maps for methods that repeat). A random pixel reaches {chance:.0%}. If several values are
@@ -104,8 +104,7 @@ def table(page: str = "") -> str:
 
 
 def _passes(record: Any) -> float:
-    numbers = {"forward": 1, "backward": 1, "C": 100}  # layers have many more channels than users explain units
-    return record.cost.passes(**dict.fromkeys(record.cost.letters, 10) | numbers)
+    return record.cost.passes(**dict.fromkeys(record.cost.letters, 10) | {"forward": 1, "backward": 1, "tail": 0.1})
 
 
 def _families(judged: dict[str, Any]) -> Iterable[str]:

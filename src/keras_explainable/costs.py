@@ -11,7 +11,8 @@ Terms = dict[tuple[str, ...], int]  # a sum of products: the letters of each pro
 class Cost:
     """A sum of products of whole numbers and letters, written as in `1 forward + n (forward + K backward)`.
 
-    `forward` and `backward` are passes; other letters are numbers of things, such as n repetitions and K units.
+    `forward` and `backward` are passes, and `tail` is the part of a forward pass after a hidden signal; other letters
+    are numbers of things, such as n repetitions and K units.
 
     Raises:
         ValueError: the text is no such sum.
@@ -37,7 +38,7 @@ class Cost:
 
     @property
     def letters(self) -> frozenset[str]:
-        """What it depends on: `forward`, `backward` and the numbers of things."""
+        """What it depends on: `forward`, `backward`, `tail` and the numbers of things."""
         return frozenset(letter for product in self.terms() for letter in product)
 
     def terms(self) -> Terms:

@@ -16,7 +16,7 @@ from keras_explainable.runtime.compile_cache import Program
 from support import keras_models
 from support.calls import few, subject
 from support.keras_models import SHAPE
-from support.selection import BACKEND, REPRESENTATIVE, slow, very_slow_compiled
+from support.selection import BACKEND, COMPILED, slow, very_slow_compiled
 
 pytestmark = slow
 
@@ -50,7 +50,7 @@ def segments(method):
 
 MODULES = [tiny_module] if BACKEND == "torch" else []
 CASES = [
-    pytest.param(name, build, marks=slow if name in REPRESENTATIVE else very_slow_compiled)
+    pytest.param(name, build, marks=slow if name in COMPILED else very_slow_compiled)
     for name in ke.registry.METHODS
     for build in ([transformer] if subject(name) == "transformer" else [tiny, *MODULES])
 ]

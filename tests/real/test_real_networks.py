@@ -36,7 +36,9 @@ def test_small_photos_are_recognised_as_often_as_published(networks, name):
     assert (scores.argmax(-1) == labels).sum() == CIFAR[name]
 
 
-@pytest.mark.parametrize("name", ["squeezenet_v1_1", "mobilenet_v2", pytest.param("deit_tiny", marks=slow_on_jax)])
+@pytest.mark.parametrize(
+    "name", ["squeezenet_v1_1", *(pytest.param(name, marks=slow_on_jax) for name in ("mobilenet_v2", "deit_tiny"))]
+)
 def test_photos_are_recognised_as_often_as_published(networks, name):
     from PIL import Image
 

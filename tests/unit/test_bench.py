@@ -1,18 +1,20 @@
 """What the benchmark holds a method to is read from the cost that the method states of itself, and what it compares maps
 with gives the same maps."""
 
+import numpy as np
 import pytest
-from bench import reference_maps
+from bench import groups, reference_maps
 
 import keras_explainable as ke
 from keras_explainable.costs import Cost
+from keras_explainable.explaining.several import Explanations
 from support.calls import raw
 from support.compare import close
 from support.selection import BACKEND, fast_on_torch
 
 pytestmark = fast_on_torch
 
-LETTERS = {"n": 5, "K": 1, "C": 10, "windows": 4, "segments": 3, "R": 2}
+LETTERS = {"n": 5, "K": 1, "C": 10, "windows": 4, "segments": 3, "R": 2, "tail": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -23,6 +25,7 @@ LETTERS = {"n": 5, "K": 1, "C": 10, "windows": 4, "segments": 3, "R": 2}
         ("1 forward + n (forward + K backward)", 16),
         ("(1 + n (1 + segments)) forward", 21),
         ("R (2 forward + 2 K backward)", 12),
+        ("2 forward + C tail", 7),
         ("2 forward + 2 n (forward + K backward)", 32),
     ],
 )
@@ -36,7 +39,8 @@ def test_every_method_states_one(name):
 
 
 FULL = ("full_gradients", "simple_full_gradients")
-WITNESSED = (*reference_maps.CAMS, *FULL, *reference_maps.SMOOTHED, "integrated_gradients", "input_x_gradient")
+AT_LAYER = (*reference_maps.CAMS, "ablationcam")
+WITNESSED = (*AT_LAYER, *FULL, *reference_maps.SMOOTHED, "integrated_gradients", "input_x_gradient")
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
@@ -44,7 +48,7 @@ WITNESSED = (*reference_maps.CAMS, *FULL, *reference_maps.SMOOTHED, "integrated_
 def test_witnesses_agree_with_maps(method):
     images, labels, _ = ke.demo.load_scenes(2, seed=3)
     module, x, y = ke.demo.load_module(), images.transpose(0, 3, 1, 2).astype("float32"), labels.argmax(1)[:, None]
-    params = {"layer": "features"} if method in reference_maps.CAMS else {}
+    params = {"layer": "features"} if method in AT_LAYER else {}
     params |= {"repetitions": 3} if method in (*reference_maps.SMOOTHED, "integrated_gradients") else {}
     expected = reference_maps.witness(method, module, "features", x, y, 3)
     close([raw(method, module, x, y, **params).maps[..., 0]], [expected], 1e-4)
@@ -56,3 +60,11 @@ def test_a_cost_that_cannot_be_read_is_refused(text):
         Cost(text)
     with pytest.raises(ke.errors.InputError, match="cost"):
         ke.methods.explainer("cam", "gradient", text, "")(lambda view: None)
+
+
+def test_a_group_is_right_if_its_maps_are_those_of_each_method_alone():
+    maps = np.arange(12.0).reshape(1, 3, 4, 1)
+    found = Explanations({"gradcam": ke.Explanation(np.zeros((1, 1)), maps)}, {})
+    assert groups.agree(found, {"gradcam": maps * (1 + 1e-7)}) == "right"
+    assert groups.agree(found, {"gradcam": maps * 1.1}).startswith("wrong by 9.1e-02 (gradcam)")
+    assert groups.agree(found, {"gradcam": maps * np.nan}).startswith("wrong by nan")

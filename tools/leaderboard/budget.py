@@ -14,6 +14,7 @@ SHARES = (1.0, 0.5, 0.25, 0.125)  # of the repetitions
 POINTS = (20, 15, 10)
 TIMED = 4  # points of the curves that are timed
 CHANNELS = 256  # of Score-CAM, where its own default is all of them
+TAIL = 0.1  # of a forward pass: what comes after the signal
 CELLS = 49  # windows and segments of a method, where it states its passes by them
 MOST = 150
 FEWEST = 6  # images: fewer tell nothing
@@ -103,6 +104,7 @@ def too_dear(methods: list[str], forward: float, seconds: float) -> list[str]:
         if registry.METHODS[name].cost.passes(
             forward=forward,
             backward=forward,
+            tail=TAIL * forward,
             n=few[name],
             C=few[name] if "max_channels" in counts(name) else CHANNELS,
             windows=CELLS,

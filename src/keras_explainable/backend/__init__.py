@@ -3,8 +3,8 @@
 - `compile(step, variables, jit_compile)`: compile `step` into a function that reads the variables' current values, or
   those of an enclosing `read_only` scope.
 - `jacobian(run, x, at, reduce, keep)`: compute the gradient of each column of a score at the signals `at`, in one
-  forward pass. Each gradient is passed to `reduce(key, gradient, value)`; `value` is the signal if `keep`. Also returns
-  the set of signals that a gradient reaches.
+  forward pass. Each gradient is passed to `reduce(key, gradient, value)`; `value` is the signal if `keep`. `keep` may
+  name further signals. Also returns the set of signals that a gradient reaches.
 - `evaluate(run, x)`: run a forward pass that records nothing for differentiation.
 - `resumed(run, x, key)`: run a forward pass. Return the scores, the signal at `key` in a dictionary (empty if the run
   does not pass through it), and a function that maps another signal to the scores with that signal in its place. The

@@ -81,6 +81,8 @@ def jacobian(run: Callable, x, at: list, reduce: Callable, keep: Container) -> t
         values = {}
 
         def tap(key, value):
+            if key not in at and key in keep:
+                values[key] = value
             if key not in offsets:
                 return value
             values[key] = _perturb(value, offsets[key], functools.partial(reached.add, key))

@@ -18,6 +18,8 @@ class Signals:
         self.reached: set = set()
 
     def tap(self, key, value):
+        if key not in self.at and key in self.keep:
+            self.values[key] = value.detach().clone()  # later layers may work in place
         if key not in self.at or not value.is_floating_point():
             return value
         torch.set_grad_enabled(True)  # from here on; `no_grad` in `jacobian` ends it

@@ -10,9 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 ATEN = torch.ops.aten
-
-READS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}  # operations that look at values, except
-TAKES = ATEN.index.Tensor  # by whole numbers; `vmap` refuses it for a mask
+READS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}  # marks operations that look at values
+TAKES = ATEN.index.Tensor  # looks at masks only, and `vmap` refuses those
 LIKE = 1e-3  # of the largest score: the recorded operations and the model may differ by this much
 
 
@@ -20,13 +19,11 @@ def _attention(query, key, value, dropout_p=0.0, is_causal=False, *, attn_mask=N
     return ATEN._scaled_dot_product_attention_math(query, key, value, attn_mask, dropout_p, is_causal, scale=scale)
 
 
-# The same values, without conditions on the layout in memory (it is another one under `vmap`), and by operations that
-# have batching rules.
-INSTEAD = {
-    ATEN.view.default: ATEN.reshape.default,
-    ATEN._unsafe_view.default: ATEN.reshape.default,
-    ATEN._scaled_dot_product_flash_attention_for_cpu.default: _attention,
-}
+# The same values, by an operation with a batching rule.
+INSTEAD = {ATEN._scaled_dot_product_flash_attention_for_cpu.default: _attention}
+# And without conditions on the layout in memory, which is another one under `vmap`. This may be a copy, so it is done
+# where no operation writes to a tensor.
+VIEWS = {ATEN.view.default: ATEN.reshape.default, ATEN._unsafe_view.default: ATEN.reshape.default}
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ class _Step(NamedTuple):
     results: list[int]
 
     @property
-    def numbers(self) -> set[int]:
+    def used(self) -> set[int]:
         return {value.number for value in _flat([self.args, *self.named.values()]) if isinstance(value, _Number)}
 
     def run(self, known: Callable) -> list:
@@ -60,14 +57,14 @@ class _Recording(TorchDispatchMode):
         super().__init__()
         self.steps: list[_Step] = []
         self.numbers = WeakTensorKeyDictionary({signal: 0})
-        self.made = 1
+        self.made, self.writes = 1, False
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         named = {name: _each(v, self.number) for name, v in kwargs.items() if name != "memory_format"}
         step = _Step(func, _each(args, self.number), named, [])
         output = func(*args, **kwargs)
-        if not step.numbers:
+        if not step.used:
             return output
         if READS.intersection(func.tags) and func is not TAKES:
             raise NotImplementedError(f"{func} looks at values that depend on the signal")
@@ -75,9 +72,10 @@ class _Recording(TorchDispatchMode):
             self.numbers[one] = self.made
             step.results.append(self.made)
             self.made += 1
-        copies = func is ATEN.copy_.default and not isinstance(step.args[0], _Number)
-        function = ATEN.copy.default if copies else INSTEAD.get(func, func)  # what it copies to is not written to again
-        self.steps.append(step._replace(function=function))
+        if func is ATEN.copy_.default and not isinstance(step.args[0], _Number):  # what is written to is not used again
+            func = ATEN.copy.default
+        self.writes = self.writes or func._schema.is_mutable
+        self.steps.append(step._replace(function=INSTEAD.get(func, func)))
         return output
 
     def number(self, value):
@@ -86,12 +84,13 @@ class _Recording(TorchDispatchMode):
 
     def tail(self, scores: torch.Tensor) -> Callable:
         """The scores as a function of the signal."""
-        end, last = self.number(scores), {}
-        for i, step in enumerate(self.steps):
-            last.update(dict.fromkeys({*step.results, *step.numbers}, i))
-        unused = [
-            [number for number, at in last.items() if at == i and _Number(number) != end] for i in range(len(last))
-        ]
+        views, end = {} if self.writes else VIEWS, self.number(scores)
+        steps = [step._replace(function=views.get(step.function, step.function)) for step in self.steps]
+        last = {number: i for i, step in enumerate(steps) for number in (*step.results, *step.used)}
+        done: list[list[int]] = [[] for _ in steps]
+        for number, i in last.items():
+            if _Number(number) != end:
+                done[i].append(number)
 
         def run(signal):
             values = {0: signal}
@@ -99,9 +98,9 @@ class _Recording(TorchDispatchMode):
             def known(value):
                 return values[value.number] if isinstance(value, _Number) else value
 
-            for step, after in zip(self.steps, unused, strict=False):
+            for step, unused in zip(steps, done, strict=True):
                 values.update(zip(step.results, step.run(known), strict=True))
-                for number in after:
+                for number in unused:
                     del values[number]
             return known(end)
 

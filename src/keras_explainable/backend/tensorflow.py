@@ -79,9 +79,12 @@ def _no_gradient(operation, *grads):
 
 def jacobian(run: Callable, x, at: list, reduce: Callable, keep: Container) -> tuple:
     values: dict = {}
+    beside: dict = {}
     with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
 
         def tap(key, value):
+            if key not in at and key in keep:
+                beside[key] = value
             if key not in at or not value.dtype.is_floating:
                 return value
             values[key] = tf.identity(value)
@@ -109,7 +112,7 @@ def jacobian(run: Callable, x, at: list, reduce: Callable, keep: Container) -> t
         kinds = tf.nest.map_structure(lambda _: tf.float32, first)
         stacked = tf.map_fn(column, tf.range(tf.shape(scores)[-1]), fn_output_signature=kinds, parallel_iterations=1)
         columns = tf.nest.map_structure(functools.partial(tf.einsum, "kb...->bk..."), stacked)
-    kept = {key: value for key, value in values.items() if key in keep}
+    kept = beside | {key: value for key, value in values.items() if key in keep}
     return scores, kept, dict(zip(keys, columns, strict=True)), reached
 
 

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import torch
 
+from keras_explainable.backend.graphs_torch import Graphs, tracing
 from keras_explainable.backend.read_only import read_only
 from keras_explainable.backend.signals_torch import Signals
 
@@ -22,7 +23,10 @@ def compile(step: Callable, variables: Callable, jit_compile: bool | None, sprea
         with read_only(tuple(frozen)):
             return step(*args)
 
-    return run
+    def weights():
+        return [v.value if isinstance(v, keras.Variable) else v for v in variables()]
+
+    return Graphs(run, weights) if jit_compile else run
 
 
 def jacobian(run: Callable, x, at: list, reduce: Callable, keep: Container) -> tuple:
@@ -106,13 +110,13 @@ def trace(run: Callable, shape: tuple, dtype: str) -> None:
 
 
 def by_image(function: Callable, values):
-    # On a CPU, allocating memory costs more than the arithmetic: small temporaries are reused.
-    pieces = values.numel() // VALUES_AT_ONCE if values.device.type == "cpu" else 0
+    # On a CPU, allocating memory costs more than the arithmetic: small temporaries are reused. A graph has none.
+    pieces = values.numel() // VALUES_AT_ONCE if values.device.type == "cpu" and not tracing.get() else 0
     return torch.cat([function(part) for part in values.chunk(pieces)]) if pieces > 1 else function(values)
 
 
 def order_statistics(values) -> Callable:
-    if values.device.type == "cpu":  # NumPy takes a tenth of PyTorch's time
+    if values.device.type == "cpu" and not tracing.get():  # NumPy takes a tenth of PyTorch's time
         ordered = torch.from_numpy(np.sort(values.detach().numpy(), axis=-1))
     else:
         ordered = torch.sort(values, dim=-1).values
@@ -127,7 +131,7 @@ def at_once(x, most: int) -> int:
 
 
 def is_traced(value) -> bool:
-    return False
+    return tracing.get()
 
 
 def to_host(value) -> np.ndarray:

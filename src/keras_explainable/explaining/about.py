@@ -12,9 +12,8 @@ from keras_explainable.models import choosing
 from keras_explainable.runtime import remarks
 
 
-def about_of(method: Callable, model: Any, image: Any, params: dict) -> dict[str, Any]:
+def about_of(method: Callable, view: models.View, params: dict) -> dict[str, Any]:
     """The method, its parameters, and where in the model the score and the signal were taken."""
-    view = models.view(model, image, score=params.get("score"))
     own = registry.traits(method).about
     params = params | (own(view, params) if own else {})
     score = _named(params.get("score"), view)
@@ -38,10 +37,9 @@ def about_of(method: Callable, model: Any, image: Any, params: dict) -> dict[str
     return about
 
 
-def random_note(model: Any, image: Any) -> str | None:
+def random_note(view: models.View) -> str | None:
     """The note about a model whose output differs from run to run."""
-    adapter = models.adapter(model)
-    if not models.is_random(adapter, tuple(adapter.images(image).shape)):
+    if not models.is_random(view.adapter, tuple(view.inputs.shape)):
         return None
     return (
         "Two runs of this model on the same image differ: it draws random numbers when it runs (a mask, dropout that "
@@ -62,10 +60,9 @@ def evidence_note(about: dict[str, Any]) -> str | None:
     )
 
 
-def outputs_note(model: Any, image: Any, score: Any) -> str | None:
+def outputs_note(view: models.View) -> str | None:
     """The note if the model returns several outputs that could be scores, and none was chosen."""
-    view = models.view(model, image)
-    choices = [] if score is not None or view.adapter.black_box else view.choices()
+    choices = [] if view.user_score is not None or view.adapter.black_box else view.choices()
     if not choices:
         return None
     first, *others = choices

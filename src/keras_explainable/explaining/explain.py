@@ -85,7 +85,10 @@ def explain(
         resizing: True resizes the maps to the size of the images, False or None keeps their size, and a tuple or
             list is the size to resize them to.
         seed: the seed of methods that draw random numbers. The same seed gives the same maps. None is seed 0.
-        run_eagerly, jit_compile: as in `model.compile`. By default, steps are compiled, with XLA only on JAX.
+        run_eagerly, jit_compile: as in `model.compile`. By default, steps are compiled on TensorFlow and JAX, with XLA
+            only on JAX. jit_compile=True also compiles them with XLA on TensorFlow, and with `torch.compile` on
+            PyTorch. There the first call takes minutes, and a step that cannot be compiled runs as it is, after a
+            warning.
         precision: "bfloat16" or "float16" runs a float32 model and its gradients in that type. Sums over gradients,
             scores and maps stay float32, and the model is not changed. None keeps the model's own type.
         leaf: for a model with several inputs, the input that holds the images: its name or index, or a tuple of these
@@ -136,15 +139,15 @@ def explain(
         outputs = run_steps(step, whole, model, source, verbose, callbacks, fetch)
         with remarks.collecting() as found:
             first, image = _collected(outputs, batches, results)
-            bound = models.bind(model, image)
-            notes = outputs_note(*bound, score), range_warning(model, first), random_note(*bound)
+            view = models.view(*models.bind(model, image), score=score)
+            notes = outputs_note(view), range_warning(model, first), random_note(view)
             warn(filter(None, notes))
             if not several:
-                return _explanation(step, results, model, bound, found)
+                return _explanation(step, results, model, view, found)
             report_failed(step.failed, results.done())
             return Explanations(
                 {
-                    label: _explanation(program, results.of[label], model, bound, found.get(label, {}), label)
+                    label: _explanation(program, results.of[label], model, view, found.get(label, {}), label)
                     for label, program in step.steps.items()
                 },
                 step.failed,
@@ -174,10 +177,10 @@ def _programs(
 
 
 def _explanation(
-    program: Explaining, results: Any, model: Any, bound: tuple[Any, Any], found: dict, label: str | None = None
+    program: Explaining, results: Any, model: Any, view: models.View, found: dict, label: str | None = None
 ) -> Explanation:
     """The explanation by one method. Warn about flaws of its scores and maps."""
-    about = about_of(program.method, *bound, program.params)
+    about = about_of(program.method, view, program.params)
     scores, maps = results.done()
     by = program.postprocessing
     name = "the filter" if by is None else f"{registry.named(by)}()"

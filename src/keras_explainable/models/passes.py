@@ -41,36 +41,24 @@ class Pass:
         return self.overrides, self.at, self.keep, self.same
 
     def answers(self, view: Any, requests: Sequence["Pass"]) -> list:
-        """One pass with gradients at all points of those that need them. The others' signals come from it if it passes
-        these points too, else from one pass without gradients."""
+        """One pass, with gradients at the points of those that need them."""
         graded = [request for request in requests if request.column is not None]
-        at = _points(graded)
-        apart = [request for request in requests if request.column is None and not set(request.at) <= set(at)]
-        found: dict[int, Any] = {}
-        if apart or not graded:
-            found |= self._evaluated(view, apart or requests)
-        if graded:
-            found |= self._differentiated(view, at, [request for request in requests if id(request) not in found])
-        return [found[id(request)] for request in requests]
-
-    def _evaluated(self, view: Any, requests: Sequence["Pass"]) -> dict[int, Any]:
         run = view.runner(_points(requests), overrides=self.overrides)
-        scores, values = backend.evaluate(run, view.inputs)
-        return {id(request): _answer(view, request, scores, values) for request in requests}
-
-    def _differentiated(self, view: Any, at: list[Point], requests: Sequence["Pass"]) -> dict[int, Any]:
+        if not graded:
+            scores, values = backend.evaluate(run, view.inputs)
+            return [_answer(view, request, scores, values) for request in requests]
+        at, keep = _points(graded), frozenset(_points(r for r in requests if r.keep or r.column is None))
         columns: dict[Point, dict] = {point: {} for point in at}
-        for request in requests:
-            for point in request.at if request.column is not None else ():
+        for request in graded:
+            for point in request.at:
                 columns[point].setdefault(request._column, request.column)
 
         def reduce(point: Point, gradient: Any, value: Any) -> tuple:
             return tuple(column(point, gradient, value) for column in columns[point].values())
 
-        run, keep = view.runner(at, overrides=self.overrides), frozenset(_points(r for r in requests if r.keep))
         scores, values, found, with_gradient = backend.jacobian(run, view.inputs, at, reduce, keep)
         gradients = {point: dict(zip(columns[point], parts, strict=True)) for point, parts in found.items()}
-        return {id(request): _answer(view, request, scores, values, gradients, with_gradient) for request in requests}
+        return [_answer(view, request, scores, values, gradients, with_gradient) for request in requests]
 
     @property
     def _column(self) -> Hashable:

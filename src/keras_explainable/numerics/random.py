@@ -7,6 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_explainable import backend
+
 # PyTorch has no arithmetic on 32-bit unsigned integers; 64 bits and a mask do the same.
 WIDE = keras.backend.backend() == "torch"
 DTYPE = "int64" if WIDE else "uint32"
@@ -28,7 +30,8 @@ def _word(value: Any) -> Any:
 
 def uniform(shape: tuple, seed: Any, step: Any = 0, stream: int = 0) -> Any:
     """Numbers in (0, 1) that depend only on the arguments: a hash of seed, step, stream and position."""
-    if WIDE and ops.convert_to_tensor(0.0).device.type == "cpu":  # NumPy takes a tenth of the time
+    host = WIDE and not backend.is_traced(step) and ops.convert_to_tensor(0.0).device.type == "cpu"
+    if host:  # NumPy takes a tenth of the time
         return ops.convert_to_tensor(on_host(shape, int(seed), int(step), stream))
     return on_device(shape, seed, step, stream)
 

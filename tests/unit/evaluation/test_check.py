@@ -5,7 +5,7 @@ import pytest
 
 import keras_explainable as ke
 from keras_explainable.metrics import METRICS, Measured, metric
-from support.selection import fast_on_torch, slow_compiled, very_slow_compiled
+from support.selection import fast_on_torch, slow_compiled, very_slow, very_slow_compiled
 
 pytestmark = fast_on_torch
 
@@ -67,7 +67,7 @@ def test_a_constant_map_is_as_good_as_any_by_average_drop():
 
 
 @very_slow_compiled
-@pytest.mark.parametrize("name", ["srg", "faithfulness_correlation"])
+@pytest.mark.parametrize("name", ["srg", pytest.param("faithfulness_correlation", marks=very_slow)])
 def test_headline_metrics_pass_all_nine_checks(name):
     found = ke.metrics.check(name)
     assert found.passed, str(found)

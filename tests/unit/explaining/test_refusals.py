@@ -14,7 +14,7 @@ from support import keras_models
 from support.calls import gradcam, raw
 from support.compare import close
 from support.keras_models import SHAPE, counted, on
-from support.selection import slow_compiled
+from support.selection import fast_on_torch, slow_compiled
 
 N = 5
 
@@ -86,7 +86,7 @@ BAD = {
 BEFORE_ANY_CALL = [case for case in BAD if not case.startswith(("unit", "negative", "resizing one", "y of too"))]
 
 
-@slow_compiled
+@fast_on_torch
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_refused_before_any_work(case):
     model, calls = sized()

@@ -11,7 +11,7 @@ from keras_explainable.errors import InputError
 from support import keras_models
 from support.calls import few, subject
 from support.compare import close
-from support.selection import REPRESENTATIVE, slow_compiled
+from support.selection import REPRESENTATIVE, every_method, slow_compiled
 
 pytestmark = slow_compiled
 
@@ -115,7 +115,9 @@ def test_units_are_gathered_for_every_form_of_index(rng):
 # Activations that users set
 
 
-@pytest.mark.parametrize("method", sorted(name for name in REPRESENTATIVE if subject(name) == "functional"))
+@pytest.mark.parametrize(
+    "method", every_method(name for name in sorted(REPRESENTATIVE) if subject(name) == "functional")
+)
 def test_an_activation_given_as_a_string_works_and_stays(method):
     model, images = keras_models.build("nested_sequential"), keras_models.images("nested_sequential")
     logits_first = ke.explain(method, model, images, 1, verbose=0, **few(method))  # what comes before the softmax

@@ -67,7 +67,7 @@ def scorecam(
 @explainer(
     "cam",
     "hidden signal",
-    "(2 + C) forward",
+    "2 forward + C tail",
     "10.1109/WACV45572.2020.9093360",
     postprocessing=filters.positive_normalize,
     about=whole_passes,
@@ -79,9 +79,13 @@ def ablationcam(view: View, layer: Any = None, *, at_once: int | None = None) ->
 
     The paper divides by f, which inverts the maps of negative scores.
 
+    What comes before the layer is computed once, and what comes after it (the tail) for many channels at once. Where
+    the framework cannot do this, the whole model runs for each channel, and `.about["passes"]` says why.
+
     Args:
         layer: see `ke.methods.cams`.
-        at_once: see `ke.methods.perturbation`.
+        at_once: see `ke.methods.perturbation`. As many channels are removed at once as take the memory of this many
+            images.
 
     Reference: Desai & Ramaswamy, Ablation-CAM, WACV 2020, doi:10.1109/WACV45572.2020.9093360.
     """

@@ -37,7 +37,7 @@ class Convergence(NamedTuple):
 @explainer(
     "gradient",
     "gradient",
-    "1 forward + n (forward + K backward)",
+    "2 forward + n (forward + K backward)",
     "arXiv:1703.01365",
     postprocessing=filters.absolute_normalize,
     repeats=True,

@@ -1,5 +1,6 @@
 """The mean of several methods' maps."""
 
+import functools
 import numbers
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,20 +9,27 @@ from typing import Any
 from keras_explainable import filters, registry
 from keras_explainable.errors import InputError
 from keras_explainable.methods.meta.smooth import LARGEST, flat, seeded, windows_of
-from keras_explainable.models import View, on_view, opens_view
+from keras_explainable.models import View, on_view, opens_view, together
 from keras_explainable.registry import Method
 from keras_explainable.runtime.compile_cache import Program, repeated
 
 
 @dataclass(frozen=True)
-class Once(Program):
-    """The scores and maps of a method."""
+class Each(Program):
+    """The scores and maps of several methods with their parameters, from shared passes."""
 
-    method: Callable
-    params: dict
+    methods: tuple[tuple[Callable, dict], ...]
 
     def __call__(self, view: View) -> tuple:
-        return on_view(self.method, view, **self.params)
+        found = together(view, [functools.partial(_on, method, params) for method, params in self.methods])
+        for one in found:
+            if isinstance(one, Exception):
+                raise one
+        return tuple(found)
+
+
+def _on(method: Callable, params: dict, view: View) -> tuple:
+    return on_view(method, view, **params)
 
 
 def ensemble(methods: Sequence[Method], weights: Sequence[float] | None = None) -> Callable:
@@ -48,8 +56,12 @@ def ensemble(methods: Sequence[Method], weights: Sequence[float] | None = None) 
     @opens_view
     def combined(view: View, seed: int | None = None, **params: Any) -> tuple:
         axis, total, scores = tuple(range(1, 1 + view.rank)), 0.0, None
+        made: dict[int, tuple] = {}
+        for group in registry.groups(functions):
+            step = Each(tuple((method, seeded(method, params, seed)) for method in group))
+            made |= zip(map(id, group), repeated(step, view, group[0])(), strict=True)
         for method, share in zip(functions, shares, strict=True):
-            found, maps = repeated(Once(method, seeded(method, params, seed)), view, method)()
+            found, maps = made[id(method)]
             maps = flat(method, maps, len(view.inputs.shape))
             maps = (customary.get(method) or (lambda m, axis: m))(maps, axis=axis)
             maps = view.to_image_size(maps, windows=windows_of(method, view, params))

@@ -64,7 +64,7 @@ class TorchAdapter:
         return Exposed(self.module, target, signals)
 
     def variables(self) -> list:
-        return list(self.module.parameters())
+        return [*self.module.parameters(), *self.module.buffers()]
 
     def weights(self) -> list:
         # Other modules may write their buffers in a run.

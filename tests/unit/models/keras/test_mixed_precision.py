@@ -7,12 +7,12 @@ from keras import layers as L
 
 from support.calls import raw
 from support.compare import close
-from support.selection import BACKEND, crossed, slow_compiled
+from support.selection import BACKEND, fast_on_torch, slow_compiled
 
 pytestmark = slow_compiled
 
 X = np.random.default_rng(0).normal(size=(2, 12, 12, 3)).astype("float32")
-TYPES = ["mixed_bfloat16"] if BACKEND == "torch" else ["mixed_float16", "mixed_bfloat16"]
+TYPES = [pytest.param("mixed_bfloat16", marks=fast_on_torch), *([] if BACKEND == "torch" else ["mixed_float16"])]
 
 
 def made(nested, policy, two):
@@ -33,10 +33,9 @@ def made(nested, policy, two):
     return keras.Model(inputs, top[1](top[0](y)))
 
 
-@pytest.mark.parametrize(
-    ("method", "policy", "two"),
-    crossed(["deeplift", "lrp_epsilon_plus", "attnlrp", "guided_backprop"], TYPES, [False, True]),
-)
+@pytest.mark.parametrize("two", [False, True])
+@pytest.mark.parametrize("policy", TYPES)
+@pytest.mark.parametrize("method", ["deeplift", "lrp_epsilon_plus", "attnlrp", "guided_backprop"])
 def test_a_model_inside_of_another_is_cast_as_its_layers_are(method, policy, two):
     nested, flat = made(True, policy, two), made(False, policy, two)
     nested.build((None, 12, 12, 3))
