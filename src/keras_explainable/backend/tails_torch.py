@@ -34,7 +34,7 @@ class _Number:
 
 
 class _Step(NamedTuple):
-    """An operation with such inputs."""
+    """A recorded operation, with its inputs by number."""
 
     function: Callable
     args: list

@@ -141,7 +141,7 @@ def warn_of_many(model: Any, x: Any, units: int | None, number: int | None = Non
     size = models.size(*models.bind(model, x[:1]))
     maps, of = units * (number or 1), f"{number} images" if number else "each image"
     warnings.warn(
-        f"y= was left out, which asks for every unit: {maps} maps of {of}, {units} each, or "
+        f"y= was left out, so every unit is explained: {maps} maps of {of}, {units} each, or "
         f"{4e-6 * maps * np.prod(size):.0f} MB at the size of the images. For the unit that the model scores highest "
         'on each image, give y="predicted"; for the three highest, y="top-3".',
         stacklevel=user_stacklevel(),

@@ -22,7 +22,7 @@ class Results:
 
     def add(self, output: Any, batch: tuple) -> None:
         """Add the scores and maps of a batch (images, units). If maps were filtered, a third part holds the smallest
-        and largest values from before that."""
+        and largest values from before filtering."""
         part, raw = [*output[:2]], output[2] if len(output) > 2 else None
         _check_same_shape(part, self.whole or (self.parts[0] if self.parts else part))
         self.flaws.add(part[0], np.stack(_ends(part[1]), axis=-1), raw, batch, np.isfinite(part[1]))

@@ -1,4 +1,4 @@
-"""Several methods on the same images: passes that more than one of them needs run once."""
+"""Several methods on the same images: passes that several of them need run only once."""
 
 import functools
 from collections.abc import Callable, Iterable, Mapping

@@ -23,7 +23,7 @@ class Request(Protocol):
         """Equal for requests that have the same answer. None if this is not known."""
 
     def answers(self, view: Any, requests: Sequence) -> list:
-        """The answer to each request of a group, of which this is one. An answer may be an exception to raise."""
+        """The answer to each request of a group that includes this one. An answer may be an exception to raise."""
 
 
 class Answers:

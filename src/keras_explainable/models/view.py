@@ -25,7 +25,7 @@ from keras_explainable.models.contract import Adapter
 from keras_explainable.models.front import front, placed
 from keras_explainable.models.operations import Step, steps
 from keras_explainable.models.overrides import Overrides
-from keras_explainable.models.passes import Pass
+from keras_explainable.models.requests import Pass
 from keras_explainable.models.score import Score, chooses, chosen_of
 from keras_explainable.models.scored import Scored
 from keras_explainable.models.sharing import Answers, ask
@@ -150,7 +150,7 @@ class View(Scored):
         return other
 
     def sharing(self, answers: Answers | None) -> "View":
-        """The same view for one of several methods, which gets its passes from `answers` (see `sharing`)."""
+        """The same view for one of several methods, which gets its passes from `answers` (see `models.sharing`)."""
         other = copy.copy(self)
         other.answers = answers
         return other

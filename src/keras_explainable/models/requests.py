@@ -14,8 +14,8 @@ from keras_explainable.models.trace import Point
 class Pass:
     """A pass of the model on a view's images: the scores, and what is found at the points `at`.
 
-    Answered by (scores, signals by point, gradients by point). One pass of the model answers all requests with the same
-    overrides.
+    The answer is (scores, signals by point, gradients by point). One pass of the model answers all requests with the
+    same overrides.
 
     Args:
         column: what is kept of one unit's gradient at a point: `column(point, gradient, signal)`. None if no gradient
