@@ -21,9 +21,12 @@ from support.calls import module as part  # noqa: E402
 from support.calls import raw  # noqa: E402
 from support.compare import close  # noqa: E402
 
-pytestmark = pytest.mark.skipif(keras.backend.backend() != "torch", reason="compiles graphs on PyTorch only")
+pytestmark = [
+    pytest.mark.skipif(keras.backend.backend() != "torch", reason="compiles graphs on PyTorch only"),
+    pytest.mark.filterwarnings("error:jit_compile=True came"),
+]
 Y = np.array([[1, 4], [0, 0], [3, 2]])
-METHODS = ("gradcam", "layercam", "gradients", "full_gradients", "smoothgrad", "guided_backprop", "lrp_epsilon_plus")
+METHODS = ("gradcam", "layercam", "gradients", "full_gradients", "smoothgrad", "guided_ig", "lrp_epsilon_plus")
 
 
 class Counting(nets.Plain):
@@ -165,6 +168,16 @@ def test_nothing_is_kept_alive(uncompiled):
     del module
     gc.collect()
     assert [ref() for ref in kept] == [None] * len(kept)
+
+
+def test_an_argument_given_twice_is_two_arguments(uncompiled):
+    graph = backend.compile(lambda a, b, c: (a - 2 * b, c and a), lambda: [], True, False)
+    one, two = torch.tensor([1.0, 5.0]), torch.tensor([3.0, 4.0])
+    for a, b in ((one, one), (one, two), (two, one)):
+        found, nothing = graph(a, b, None)
+        close([found], [a - 2 * b], 0)
+        assert nothing is None
+    assert len(uncompiled) == 1
 
 
 def test_other_threads_are_not_traced(uncompiled):
