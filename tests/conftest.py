@@ -75,6 +75,20 @@ def only_what_is_new():
     gc.unfreeze()
 
 
+@pytest.fixture
+def uncompiled(monkeypatch: pytest.MonkeyPatch) -> list:
+    """On PyTorch, traced graphs run operation by operation: compiling C++ takes half a minute. Lists the graphs."""
+    made = []
+
+    def compile(graph, **_):
+        made.append(graph)
+        return graph
+
+    if "torch" in sys.modules:
+        monkeypatch.setattr(sys.modules["torch"], "compile", compile)
+    return made
+
+
 @pytest.fixture(scope="session")
 def torchvision():
     """torchvision, whose models run without its compiled operators, if those are declared: it has no CPU build."""

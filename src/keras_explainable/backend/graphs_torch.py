@@ -9,6 +9,8 @@ import keras
 import numpy as np
 import torch
 
+PART = object()  # stands for a tensor in a structure
+
 # Whether this thread is tracing a step.
 tracing: ContextVar[bool] = ContextVar("tracing", default=False)
 
@@ -64,7 +66,7 @@ def _traced(step: Callable, args: tuple, weights: list) -> Callable:
         filled = [next(given) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
         outputs = step(*keras.tree.pack_sequence_as(args, filled))
         parts = keras.tree.flatten(outputs)
-        made.append(keras.tree.map_structure(lambda part: None if isinstance(part, torch.Tensor) else part, outputs))
+        made.append(keras.tree.map_structure(lambda part: PART if isinstance(part, torch.Tensor) else part, outputs))
         return [part for part in parts if isinstance(part, torch.Tensor)]
 
     token = tracing.set(True)
@@ -79,7 +81,7 @@ def _traced(step: Callable, args: tuple, weights: list) -> Callable:
     def run(weights: list, leaves: list) -> Any:
         with torch.inference_mode(False), torch.no_grad():
             found = iter(program(*(weights[i].detach() for i in used), *_tensors(leaves)))
-        parts = [next(found) if part is None else part for part in keras.tree.flatten(structure)]
+        parts = [next(found) if part is PART else part for part in keras.tree.flatten(structure)]
         return keras.tree.pack_sequence_as(structure, parts)
 
     return run
@@ -106,7 +108,13 @@ def _with_weights_as_arguments(graph: Any, weights: list) -> list[int]:
 
 
 def _tensors(leaves: list) -> list[torch.Tensor]:
-    return [leaf.clone() if leaf.is_inference() else leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+    """The tensors among the leaves, no two the same object: a graph would take them for one argument."""
+    found: dict[int, torch.Tensor] = {}
+    for i, leaf in enumerate(leaves):
+        if isinstance(leaf, torch.Tensor):
+            again = leaf.is_inference() or any(leaf is other for other in found.values())
+            found[i] = leaf.clone() if again else leaf
+    return list(found.values())
 
 
 def _as_tensor(value: Any) -> Any:

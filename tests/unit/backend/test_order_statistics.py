@@ -13,6 +13,7 @@ def ranked(values, ranks):
 
 @pytest.mark.parametrize("jit_compile", [None, False, True])
 @pytest.mark.parametrize("size", [1, 7, 1000])
+@pytest.mark.usefixtures("uncompiled")
 def test_order_statistics_are_those_of_a_sorted_row(size, jit_compile):
     run = ranked if jit_compile is None else backend.compile(ranked, lambda: [], jit_compile, False)
     values = abs(np.random.default_rng(size).normal(size=(4, size))).astype("float32")

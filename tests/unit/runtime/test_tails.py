@@ -51,6 +51,7 @@ def test_scores_are_those_of_whole_runs(whole, kind):
 
 @pytest.mark.parametrize("options", [{"at_once": 1}, {"at_once": 7}, {"run_eagerly": True}, {"jit_compile": True}])
 @slow_compiled
+@pytest.mark.usefixtures("uncompiled")
 def test_options_change_no_value(whole, options):
     model, x = keras_models.build_once("functional"), keras_models.images("functional")
     close(by_tails(model, x, **options), whole(model, x))

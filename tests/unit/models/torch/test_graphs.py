@@ -21,22 +21,12 @@ from support.calls import module as part  # noqa: E402
 from support.calls import raw  # noqa: E402
 from support.compare import close  # noqa: E402
 
-pytestmark = pytest.mark.skipif(keras.backend.backend() != "torch", reason="compiles graphs on PyTorch only")
+pytestmark = [
+    pytest.mark.skipif(keras.backend.backend() != "torch", reason="compiles graphs on PyTorch only"),
+    pytest.mark.filterwarnings("error:jit_compile=True came"),
+]
 Y = np.array([[1, 4], [0, 0], [3, 2]])
-METHODS = ("gradcam", "layercam", "gradients", "full_gradients", "smoothgrad", "guided_backprop", "lrp_epsilon_plus")
-
-
-@pytest.fixture
-def uncompiled(monkeypatch):
-    """Graphs run operation by operation, since compiling C++ takes half a minute. Those that were made are listed."""
-    made = []
-
-    def compile(graph, **_):
-        made.append(graph)
-        return graph
-
-    monkeypatch.setattr(torch, "compile", compile)
-    return made
+METHODS = ("gradcam", "layercam", "gradients", "full_gradients", "smoothgrad", "guided_ig", "lrp_epsilon_plus")
 
 
 class Counting(nets.Plain):
@@ -67,7 +57,7 @@ def test_maps_of_modules_are_those_of_steps_that_run_as_they_are(method, uncompi
     assert Counting.calls == 0
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ["gradcam", "full_gradients", "smoothgrad"])
 def test_maps_of_keras_models_are_those_of_steps_that_run_as_they_are(method, uncompiled):
     both(method, keras_models.build_once("functional"), keras_models.images("functional"))
     assert uncompiled
@@ -87,17 +77,18 @@ def test_several_methods_are_one_graph(uncompiled):
         close(one, raw(method, module, x, Y), 1e-5)
 
 
-def test_weights_are_read_at_each_call(uncompiled):
+@pytest.mark.parametrize("method", ["full_gradients", "lrp_epsilon_plus"])
+def test_weights_are_read_at_each_call(method, uncompiled):
     module, x = nets.drawn(nets.Plain()), nets.images()
-    both("full_gradients", module, x)
+    both(method, module, x)
     with torch.no_grad():
         module.conv2.weight.mul_(-2)
         module.bn1.running_mean.add_(1)
-    both("full_gradients", module, x)
+    both(method, module, x)
     module.fc.weight = nn.Parameter(-module.fc.weight.detach())
-    both("full_gradients", module, x)
+    both(method, module, x)
     module.load_state_dict({k: v.clone() for k, v in nets.drawn(nets.Plain(), 7).state_dict().items()}, assign=True)
-    both("full_gradients", module, x)
+    both(method, module, x)
     assert len(uncompiled) == 1
 
 
@@ -177,6 +168,16 @@ def test_nothing_is_kept_alive(uncompiled):
     del module
     gc.collect()
     assert [ref() for ref in kept] == [None] * len(kept)
+
+
+def test_an_argument_given_twice_is_two_arguments(uncompiled):
+    graph = backend.compile(lambda a, b, c: (a - 2 * b, c and a), lambda: [], True, False)
+    one, two = torch.tensor([1.0, 5.0]), torch.tensor([3.0, 4.0])
+    for a, b in ((one, one), (one, two), (two, one)):
+        found, nothing = graph(a, b, None)
+        close([found], [a - 2 * b], 0)
+        assert nothing is None
+    assert len(uncompiled) == 1
 
 
 def test_other_threads_are_not_traced(uncompiled):
