@@ -1,4 +1,4 @@
-"""`python -m tools.leaderboard`: measure all methods on networks of which the truth is known, and on real ones."""
+"""`python -m tools.leaderboard`: measure all methods on networks with known ground truth, and on real ones."""
 
 from __future__ import annotations
 

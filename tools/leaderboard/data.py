@@ -133,7 +133,7 @@ def parts(objects: int = 200, folder: Path = SHARED) -> dict[str, Part]:
     real = {"MobileNetV2": "mobilenet_v2", "DeiT-tiny": "deit_tiny", "SqueezeNet": "squeezenet_v1_1"}
     return {
         "truth": Part(
-            "Scenes of which the truth is known",
+            "Scenes with known ground truth",
             {name: lambda seed, load=load: scenes(load, seed, objects) for name, load in demos.items()},
             [name for name in COLUMNS if name != "pointing_game"],
             least=48,
