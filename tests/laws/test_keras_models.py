@@ -9,7 +9,7 @@ from support import keras_models
 from support.calls import UNITS, explain, few, subject
 from support.compare import close
 from support.left_as_found import same, state
-from support.selection import REPRESENTATIVE, every_method, quick, slow, slow_compiled, very_slow, very_slow_compiled
+from support.selection import REPRESENTATIVE, crossed, every_method, quick, slow, very_slow, very_slow_compiled
 from support.threads import in_threads
 
 EXACT = [name for name in keras_models.KINDS if not name.startswith("mixed")]
@@ -149,9 +149,10 @@ def test_integer_images_are_floats(method):
     close(explain(method, model, x, 1), explain(method, model, x.astype("float64"), [[1], [1]]), 0)
 
 
-@slow_compiled
-@pytest.mark.parametrize("kind", ["functional", "subclassed"])
-@pytest.mark.parametrize("method", ["gradcam", "full_gradients", "scorecam", "smoothgrad"])
+@pytest.mark.parametrize(
+    ("method", "kind"),
+    crossed(["gradcam", "full_gradients", "scorecam", "smoothgrad"], ["functional", "subclassed"]),
+)
 def test_eight_threads_are_one(method, kind):
     model, x = keras_models.build(kind), keras_models.images(kind)
     expected, before = explain(method, model, x, run_eagerly=True), state(model)

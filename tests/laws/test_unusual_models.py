@@ -10,7 +10,7 @@ import keras_explainable as ke
 from support import keras_models
 from support.calls import gradcam, raw
 from support.compare import close
-from support.selection import slow_compiled
+from support.selection import fast_on_torch, slow_compiled
 
 SHAPE, UNITS = (12, 14, 3), 3
 pytestmark = [
@@ -185,7 +185,9 @@ RECURRENT = {
 }
 
 
-@pytest.mark.parametrize("kind", RECURRENT)
+@pytest.mark.parametrize(
+    "kind", ["lstm", "both_ways", *(pytest.param(k, marks=fast_on_torch) for k in ("gru", "simple"))]
+)
 def test_recurrent_layers(rng, kind):
     """Their gradients are those of differences; their steps in time are places, and their units channels."""
     series = keras.Input((7, 2))

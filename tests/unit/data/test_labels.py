@@ -16,7 +16,7 @@ from support.compare import close
 from support.keras_models import SHAPE
 from support.selection import BACKEND, crossed, fast_on_torch, slow_compiled
 
-pytestmark = slow_compiled
+pytestmark = fast_on_torch
 
 host, N = keras.ops.convert_to_numpy, 5
 LABELS = np.array([0, 1, 1, 0, 1])
@@ -57,6 +57,7 @@ def test_whole_numbers_are_units_whatever_their_type(method, model, x):
         ke.get(method)(model, x, keras.ops.convert_to_tensor(units + 0.5, "float32"))
 
 
+@slow_compiled
 @pytest.mark.parametrize("rank", [1, 2])
 def test_each_image_is_explained_for_its_own_class_of_a_binary_head(rank, binary, x):
     y = LABELS.astype("float32") if rank == 1 else LABELS[:, None].astype("float32")

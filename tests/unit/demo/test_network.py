@@ -13,7 +13,7 @@ from keras_explainable.demo import load_mask_robust, load_model, load_scenes, lo
 from keras_explainable.demo.network import MASK_ROBUST_FILE, MODEL_FILE, build_model
 from keras_explainable.demo.scenes import SIZE, draw_scene
 from keras_explainable.errors import InputError
-from support.selection import slow_compiled, very_slow_compiled
+from support.selection import fast_on_torch, slow_compiled, very_slow_compiled
 
 pytestmark = slow_compiled
 
@@ -46,6 +46,7 @@ def test_names_all_objects_of_a_scene(model):
     assert right.all(1).mean() >= 0.8
 
 
+@fast_on_torch
 def test_the_transformer_names_them_too(singles):
     transformer = load_transformer()
     named = transformer.predict(singles[0], batch_size=50, verbose=0).argmax(1)
@@ -133,6 +134,7 @@ def test_training_lowers_the_loss():
     assert float(keras.ops.convert_to_numpy(entropy(labels.astype("f4"), trained(images, training=True)))) < 0.6
 
 
+@fast_on_torch
 def test_the_mask_robust_network_names_objects_of_whole_and_of_filled_scenes(model, singles):
     """On scenes with random cells filled, it is right more often than the network that it comes from."""
     robust, (images, labels, _) = load_mask_robust(), load_scenes(150, seed=12)

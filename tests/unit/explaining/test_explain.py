@@ -19,7 +19,7 @@ from support import keras_models
 from support.calls import few, gradcam, raw, subject
 from support.compare import close
 from support.keras_models import SHAPE, on
-from support.selection import BACKEND, every_method, slow_compiled
+from support.selection import BACKEND, every_method, fast_on_torch, slow_compiled
 
 pytestmark = slow_compiled
 
@@ -250,6 +250,7 @@ def test_scores_that_are_no_numbers_are_told_once_by_image(model, x, as_numpy):
     assert len([w for w in caught if "infinite" in str(w.message)]) == 1 and caught[-1].filename == __file__
 
 
+@fast_on_torch
 def test_a_map_of_one_pixel_is_no_constant_map(model, x, recwarn):
     def pixel(model, inputs, indices=None):
         row, column = (ops.one_hot([i], n) for i, n in ((3, 24), (5, 30)))
@@ -307,6 +308,7 @@ def test_tensors_stay_where_they_are(model, x):
     close([ops.convert_to_numpy(scores), ops.convert_to_numpy(maps)], gradcam(model, x, 1))
 
 
+@fast_on_torch
 def test_an_explanation_says_what_was_explained(model, x):
     explained = gradcam(model, x, 1)
     scores, maps = explained
