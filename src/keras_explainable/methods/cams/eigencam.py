@@ -69,11 +69,19 @@ def first_component(values: Any, first: int = 1) -> Any:
     x = x / ops.where(size > 0, size, ops.ones_like(size))  # so that squares of small gradients do not underflow
     pixels, channels = x.shape[-2:]
     if pixels is not None and pixels < channels:  # decompose the smaller of the two product matrices
-        values, vectors = ops.eigh(ops.einsum("...sc,...tc->...st", x, x))
+        values, vectors = _eigh(ops.einsum("...sc,...tc->...st", x, x))
         along = vectors[..., -1] * ops.sqrt(ops.relu(values[..., -1:]))
     else:
-        _, vectors = ops.eigh(ops.einsum("...sc,...sd->...cd", x, x))
+        _, vectors = _eigh(ops.einsum("...sc,...sd->...cd", x, x))
         along = ops.einsum("...sc,...c->...s", x, vectors[..., -1])
     goes = ops.sum(along * ops.mean(x, axis=-1), axis=-1, keepdims=True)
     along = ops.where(goes < 0, -along, along) * size[..., 0]
     return ops.reshape(along, shape[:-1])
+
+
+def _eigh(matrices: Any) -> Any:
+    """Eigenvalues and eigenvectors of symmetric matrices (..., n, n), of one at a time. (Two batches of them in one
+    program of JAX wait for each other for ever if the CPU has two cores.)"""
+    shape = ops.shape(matrices)
+    values, vectors = ops.map(ops.eigh, ops.reshape(matrices, (-1, *shape[-2:])))
+    return ops.reshape(values, shape[:-1]), ops.reshape(vectors, shape)
