@@ -25,16 +25,27 @@ def compile(step: Callable, variables: Callable, jit_compile: bool | None, sprea
     return lambda images, *args: compiled([v.value for v in variables()], _spread(images), *args)
 
 
+OPTIONS = {
+    # Since jaxlib 0.10.2 these fusions compute products of signals and images, summed over channels, incorrectly
+    # (https://github.com/jax-ml/jax/issues/39103).
+    "xla_cpu_experimental_ynn_fusion_type": "",
+    # On two cores, parts of a program that run at the same time may each hold a thread and wait for another one for
+    # ever, such as the decompositions of `eigencam` and `eigengradcam`. Gradients take 0.9 of the time without it.
+    "xla_cpu_enable_concurrency_optimized_scheduler": False,
+}
+
+
 @functools.cache
 def _compiler_options() -> dict | None:
-    """Turn XLA's YNNPACK fusions off on CPUs. Since jaxlib 0.10.2 they compute products of signals and images, summed
-    over channels, incorrectly (https://github.com/jax-ml/jax/issues/39103). None if XLA has no such option."""
-    options = {"xla_cpu_experimental_ynn_fusion_type": ""}
-    try:
-        jax.jit(jnp.zeros_like, compiler_options=options)(0.0)
-    except jax.errors.JaxRuntimeError:
-        return None
-    return options
+    """What XLA is told on CPUs: those of `OPTIONS` that it knows. None if there are none."""
+    known = {}
+    for name, value in OPTIONS.items():
+        try:
+            jax.jit(jnp.zeros_like, compiler_options={name: value})(0.0)
+        except jax.errors.JaxRuntimeError:
+            continue
+        known[name] = value
+    return known or None
 
 
 def _spread(images):

@@ -2,6 +2,8 @@
 
 import functools
 import gc
+import subprocess
+import sys
 import weakref
 
 import keras
@@ -274,3 +276,19 @@ def test_the_second_half_may_fail_where_the_first_did_not(model, x, monkeypatch)
         and len(found["hirescam"].maps) == 3
         and "last image" in str(found.failed["limited"])
     )
+
+
+EVERY_CAM = """
+import keras_explainable as ke
+scenes, labels, _ = ke.demo.load_scenes(16, 7)
+names = [r.name for r in ke.methods.list() if not ke.registry.traits(r.function).repeats and r.family != "attention"]
+for _ in range(2):
+    found = ke.explain(names, ke.demo.load_model(), scenes, labels.argmax(-1), verbose=0)
+assert list(found) == names and len(names) > 20
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BACKEND != "jax", reason="one program of many parts, some of which run at the same time, is JAX's")
+def test_parts_of_a_program_do_not_wait_for_each_other_for_ever():
+    subprocess.run([sys.executable, "-W", "ignore", "-c", EVERY_CAM], check=True, timeout=300)
