@@ -46,7 +46,7 @@ def test_only_short_ways_back_are_built_for_each_of_many_units():
                 x = tf.tanh(x)
             return x @ tf.ones((4, units))
 
-        step = tf.function(lambda x: tensorflow.jacobian(run, x, ["x"], lambda key, g, v: g, False)[2]["x"])
+        step = tf.function(lambda x: tensorflow.jacobian(run, x, ["x"], lambda key, g, v: g, ())[2]["x"])
         graph = step.get_concrete_function(x).graph
         return any(op.type in ("While", "StatelessWhile") for op in graph.get_operations())
 
