@@ -37,7 +37,8 @@ def check_arguments(postprocessing: Any, resizing: Any, channels: Any, flags: di
         raise InputError(
             f'channels={shortly(channels)} came, and "first", "last", "none" or the number of an axis was expected.'
         )
-    filters = postprocessing in (None, "usual") or registry.accepts(postprocessing, "maps")
+    usual = isinstance(postprocessing, str) and postprocessing == "usual"
+    filters = postprocessing is None or usual or registry.accepts(postprocessing, "maps")
     if not (filters or registry.accepts(postprocessing, "maps", axis=())):
         raise InputError(
             f"postprocessing={shortly(postprocessing)} came, and a function such as ke.filters.normalize was expected."

@@ -93,7 +93,7 @@ def test_images_that_tell_nothing():
         s.compare(few, np.zeros(1), 0.1)
     left = s.compare(np.array([1.0, np.nan, 3.0]), np.array([0.0, 0.0, np.nan]), 0.1)
     assert left.images == 1
-    with pytest.raises(InputError, match="No image has a value of both"):
+    with pytest.raises(InputError, match="No image has values of both"):
         s.compare(np.array([np.nan]), np.array([1.0]), 0.1)
 
 
