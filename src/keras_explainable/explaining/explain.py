@@ -144,7 +144,7 @@ def explain(
             warn(filter(None, notes))
             if not several:
                 return _explanation(step, results, model, view, found)
-            report_failed(step.failed, results.done())
+            report_failed(step.failed, results)
             return Explanations(
                 {
                     label: _explanation(program, results.of[label], model, view, found.get(label, {}), label)

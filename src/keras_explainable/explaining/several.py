@@ -163,12 +163,18 @@ class SeveralResults:
 
     def done(self) -> dict[str, Explanation]:
         """What each method has explained so far."""
-        return {label: Explanation(*results.done()) for label, results in self.of.items() if results.filled}
+        return {label: one for label in self.of if (one := self.partial(label)) is not None}
+
+    def partial(self, label: str) -> Explanation | None:
+        """What one method has explained so far; None if nothing."""
+        results = self.of[label]
+        return Explanation(*results.done()) if results.filled else None
 
 
-def report_failed(failed: Mapping[str, Exception], partial: Mapping[str, Explanation]) -> None:
+def report_failed(failed: Mapping[str, Exception], results: SeveralResults) -> None:
     """Warn about methods that raised. What one had explained before is `.partial` of its exception."""
     for label, error in failed.items():
-        if label in partial:
-            error.partial = partial[label]  # type: ignore[attr-defined]
+        partial = results.partial(label)
+        if partial is not None:
+            error.partial = partial  # type: ignore[attr-defined]
         warn([f"left out, and its exception is in `.failed`: {type(error).__name__}: {error}"], label)

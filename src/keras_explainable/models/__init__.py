@@ -41,6 +41,7 @@ from keras_explainable.models.score import ScoreTraits as ScoreTraits
 from keras_explainable.models.score import chooses as chooses
 from keras_explainable.models.score import chosen_of as chosen_of
 from keras_explainable.models.score import score_traits as score_traits
+from keras_explainable.models.sharing import all_together as all_together
 from keras_explainable.models.sharing import ask as ask
 from keras_explainable.models.sharing import together as together
 from keras_explainable.models.structures import alternatives as alternatives

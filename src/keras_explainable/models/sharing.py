@@ -91,6 +91,15 @@ def together(view: Any, calls: Sequence[Callable[[Any], Any]]) -> list:
     return results
 
 
+def all_together(view: Any, calls: Sequence[Callable[[Any], Any]]) -> tuple:
+    """What each of several functions of a view returns. The first exception that one raises is raised."""
+    results = together(view, calls)
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+    return tuple(results)
+
+
 def _answers(view: Any, requests: Sequence[Request]) -> list:
     """The answer to each request of a group. If that fails, each is computed by itself, to see which one fails."""
     try:

@@ -9,7 +9,7 @@ from typing import Any
 from keras_explainable import filters, registry
 from keras_explainable.errors import InputError
 from keras_explainable.methods.meta.smooth import LARGEST, flat, seeded, windows_of
-from keras_explainable.models import View, on_view, opens_view, together
+from keras_explainable.models import View, all_together, on_view, opens_view
 from keras_explainable.registry import Method
 from keras_explainable.runtime.compile_cache import Program, repeated
 
@@ -21,11 +21,7 @@ class Each(Program):
     methods: tuple[tuple[Callable, dict], ...]
 
     def __call__(self, view: View) -> tuple:
-        found = together(view, [functools.partial(_on, method, params) for method, params in self.methods])
-        for one in found:
-            if isinstance(one, Exception):
-                raise one
-        return tuple(found)
+        return all_together(view, [functools.partial(_on, method, params) for method, params in self.methods])
 
 
 def _on(method: Callable, params: dict, view: View) -> tuple:
@@ -49,7 +45,6 @@ def ensemble(methods: Sequence[Method], weights: Sequence[float] | None = None) 
     known = all(isinstance(w, numbers.Real) and 0 <= w < LARGEST for w in shares)
     if not functions or len(shares) != len(functions) or not known or not sum(shares):
         raise InputError(f"{len(functions)} methods and weights={weights} came: give one positive weight for each.")
-    customary = {record.function: record.postprocessing for record in registry.METHODS.values()}
 
     @registry.with_traits(repeats=True, at_images=True)
     @registry.with_parameters_of(*functions)
@@ -63,7 +58,7 @@ def ensemble(methods: Sequence[Method], weights: Sequence[float] | None = None) 
         for method, share in zip(functions, shares, strict=True):
             found, maps = made[id(method)]
             maps = flat(method, maps, len(view.inputs.shape))
-            maps = (customary.get(method) or (lambda m, axis: m))(maps, axis=axis)
+            maps = (registry.usual_postprocessing(method) or (lambda m, axis: m))(maps, axis=axis)
             maps = view.to_image_size(maps, windows=windows_of(method, view, params))
             scores = found if scores is None else scores
             total = total + share / sum(shares) * filters.normalize(maps, axis)

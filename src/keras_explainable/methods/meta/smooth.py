@@ -10,7 +10,7 @@ from keras import ops
 from keras_explainable import registry
 from keras_explainable.errors import InputError
 from keras_explainable.methods.noise import check_noise, noisy
-from keras_explainable.models import View, ask, on_view, opens_view, together
+from keras_explainable.models import View, all_together, ask, on_view, opens_view
 from keras_explainable.registry import Method
 from keras_explainable.runtime.compile_cache import Program, frozen, repeated
 from keras_explainable.runtime.repetition import aggregated
@@ -84,11 +84,7 @@ class OnCopies(Program):
 
     def __call__(self, view: View, step: Any) -> tuple:
         copies = noisy(view.inputs, self.noise, self.noise_kind, self.seed, step, view.adapter.channels_first)
-        found = together(view.of(copies, view.indices), [functools.partial(_part, *part) for part in self.parts])
-        for one in found:
-            if isinstance(one, Exception):
-                raise one
-        return tuple(found)
+        return all_together(view.of(copies, view.indices), [functools.partial(_part, *part) for part in self.parts])
 
 
 def _part(method: Callable, params: dict, squared: bool, view: View) -> tuple:
