@@ -3,8 +3,8 @@
 `__init__.pyi` has the names that are shown. Each is imported when it is first used, and Keras with it."""
 
 from keras_explainable.runtime import ctrl_c as ctrl_c  # first: Ctrl-C may come at once  # isort: skip
-from keras_explainable.face import __dir__ as __dir__
-from keras_explainable.face import __getattr__ as __getattr__
+from keras_explainable.public_names import __dir__ as __dir__
+from keras_explainable.public_names import __getattr__ as __getattr__
 from keras_explainable.runtime import selection as _selection
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""The names that the package shows. Type checkers read this file, and so does `face.py` when a name is first used."""
+"""The names that the package shows. Type checkers read this file; `public_names.py` does when a name is first used."""
 
 from typing import Any
 

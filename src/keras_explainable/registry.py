@@ -277,6 +277,26 @@ def method_of(method: Method) -> Callable:
     return method
 
 
+def method_and_parameters(given: Any) -> tuple[Callable, dict[str, Any]]:
+    """The method and its parameters, given a method, its name, or (one of these, its parameters).
+
+    Raises:
+        InputError, MethodNameError: it is none of them.
+    """
+    if _has_parameters(given):
+        return method_of(given[0]), dict(given[1])
+    return method_of(given), {}
+
+
+def is_method(given: Any) -> bool:
+    """Whether something has the form of a method, its name, or (one of these, its parameters)."""
+    return isinstance(given, str) or callable(given) or _has_parameters(given)
+
+
+def _has_parameters(given: Any) -> bool:
+    return isinstance(given, (tuple, list)) and len(given) == 2 and isinstance(given[1], Mapping)
+
+
 def methods_of(methods: Iterable[Method]) -> list[Callable]:
     """The methods, given a list of methods or names.
 

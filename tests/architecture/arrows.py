@@ -29,7 +29,7 @@ ARROWS = {
     "errors": set(),
     "costs": set(),
     "registry": {"costs", "methods"},  # which it imports when the registry is first read
-    "face": {"registry", "shortcuts"},
+    "public_names": {"registry", "shortcuts"},
     "filters": set(),
     "limits": set(),
     "versions": set(),

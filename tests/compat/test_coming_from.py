@@ -17,6 +17,7 @@ from keras import layers as L
 
 import keras_explainable as ke
 from support import keras_models
+from support.compare import close
 from support.selection import slow, very_slow_compiled
 
 PAGE = Path(__file__).parents[2] / "docs" / "coming-from.md"
@@ -209,7 +210,7 @@ def test_values_are_those_of_the_other_library(row, request):
         gap = np.linalg.norm(a - b) / np.linalg.norm(b)
         assert gap < NEARLY, f"{gap:.2f} of there"
     else:
-        np.testing.assert_allclose(a, b, atol=EQUAL * abs(b).max(), rtol=0)
+        close(a, b, atol=EQUAL * abs(b).max(), rtol=0)
 
 
 def full_name(name):
@@ -248,7 +249,7 @@ def test_our_line_is_the_method_of_its_full_name(row):
         for code in (few, written_out(few))
     )
     assert np.ptp(here) > 0
-    np.testing.assert_allclose(here, full, atol=1e-6 * abs(full).max(), rtol=0)
+    close(here, full, atol=1e-6 * abs(full).max(), rtol=0)
 
 
 @pytest.mark.parametrize("row", cases([row for row in ROWS if row.values == "not taken"], False))

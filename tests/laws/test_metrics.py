@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import keras_explainable as ke
-from keras_explainable.metrics import METRICS, Need
+from keras_explainable.metrics import METRICS, MetricNeed
+from support.compare import close
 from support.left_as_found import same, state
 from support.selection import fast_on_torch
 
@@ -40,11 +41,11 @@ def measured(record, model, maps, rows=slice(None), scale=1.0, seed=3):
     own = {name: FEW[name] for name in ke.metrics.inputs.parameters_of(record) if name in FEW}
     if "others" not in own and record.name == "class_selectivity":
         own["others"] = OTHERS[rows]
-    if Need.masks in record.needs:
+    if MetricNeed.masks in record.needs:
         own["masks"] = MASKS[rows]
-    if Need.objects in record.needs:
+    if MetricNeed.objects in record.needs:
         own["objects"] = tuple(part[rows] for part in OBJECTS)
-    if Need.method in record.needs:
+    if MetricNeed.method in record.needs:
         return record.function(model, X[rows], Y[rows], explain="gradcam", seed=seed, **own).values
     return record.function(model, X[rows], Y[rows], scale * maps[rows], seed=seed, **own).values
 
@@ -56,23 +57,23 @@ def test_each_image_is_measured_by_itself_and_the_model_is_left_as_it_was(name, 
     whole = measured(record, model, maps)
     assert whole.shape == (N, 2)
     alone = np.concatenate([measured(record, model, maps, slice(n, n + 1)) for n in range(N)])
-    np.testing.assert_allclose(alone, whole, atol=2e-4 * max(1, np.nanmax(np.abs(whole), initial=0)))
+    close(alone, whole, atol=2e-4 * max(1, np.nanmax(np.abs(whole), initial=0)))
     np.testing.assert_array_equal(measured(record, model, maps), whole)
     same(before, state(model))
 
 
 @fast_on_torch
-@pytest.mark.parametrize("name", sorted(n for n, r in METRICS.items() if Need.method not in r.needs))
+@pytest.mark.parametrize("name", sorted(n for n, r in METRICS.items() if MetricNeed.method not in r.needs))
 def test_the_scale_of_a_map_does_not_count(name, model, maps):
     record = METRICS[name]
     one, other = measured(record, model, maps), measured(record, model, maps, scale=7.5)
     if name in SCALED:
         assert np.abs(one - other).max() > 1e-3
     else:
-        np.testing.assert_allclose(other, one, atol=1e-5)
+        close(other, one, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", sorted(n for n, r in METRICS.items() if Need.model in r.needs))
+@pytest.mark.parametrize("name", sorted(n for n, r in METRICS.items() if MetricNeed.model in r.needs))
 def test_an_exception_leaves_the_model_as_it_was(name, model):
     record, before = METRICS[name], state(model)
     with pytest.raises(ke.errors.InputError):

@@ -112,7 +112,7 @@ def positive(front):
 def test_a_map_of_the_images_size_lies_where_the_model_looks_too(method, name):
     found = ke.explain(method, positive(moved(name)), spot(), 0, verbose=0).maps[0, ..., 0]
     centre = [(found * np.indices(found.shape)[axis]).sum() / found.sum() for axis in (0, 1)]
-    np.testing.assert_allclose(centre, [10, 30], atol=0.2)
+    close(centre, [10, 30], atol=0.2)
 
 
 @pytest.mark.parametrize("name", ["transposed", "turned", "rolled", "mirrored"])
@@ -122,7 +122,7 @@ def test_what_no_window_can_say_is_refused(name):
     assert raw("gradcam", positive(moved(name)), spot(), 0).maps.any()
     found = raw("input_x_gradient", positive(moved(name)), spot(), 0).maps[0, ..., 0]
     centre = [(found * np.indices(found.shape)[axis]).sum() / found.sum() for axis in (0, 1)]
-    np.testing.assert_allclose(centre, [10, 30], atol=0.2)
+    close(centre, [10, 30], atol=0.2)
 
 
 def test_a_region_of_an_output_without_channels():

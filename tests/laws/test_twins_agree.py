@@ -168,13 +168,11 @@ def test_decomposition_equals_its_twin(name):
     scores, g, terms = fullgrad.decomposition(net, x64, y)
     close((ours.completeness.scores, ours.input_gradient), (scores, g), 1e-4)
     theirs = sorted(float(abs(t).sum()) for t in terms.values())
-    np.testing.assert_allclose(
-        sorted(float(abs(t).sum()) for t in ours.bias_gradients.values()), theirs, rtol=1e-4, atol=1e-6
-    )
+    close(sorted(float(abs(t).sum()) for t in ours.bias_gradients.values()), theirs, rtol=1e-4, atol=1e-6)
     total = sum(c for c in ours.completeness.contributions.values())
-    np.testing.assert_allclose(ours.completeness.total, total, rtol=1e-5, atol=1e-5)
+    close(ours.completeness.total, total, rtol=1e-5, atol=1e-5)
     gap = abs(scores - sum(fullgrad.contributions(net, x64, y).values()))
-    np.testing.assert_allclose(ours.completeness.absolute_gap, gap, atol=1e-4 * abs(scores).max())
+    close(ours.completeness.absolute_gap, gap, atol=1e-4 * abs(scores).max())
     assert (ours.completeness.relative_gap.max() < 1e-4) == (name != "clipped")
 
 

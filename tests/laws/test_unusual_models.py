@@ -198,7 +198,7 @@ def test_recurrent_layers(rng, kind):
     high, low = (model.predict(x + sign * pixels, verbose=0)[:, 1] for sign in (1, -1))
     before = [set(vars(layer)) for layer in model._flatten_layers()]
     g = raw("gradients", model, x, 1, reduce=None).maps
-    np.testing.assert_allclose(g.reshape(7, 2), ((high - low) / 2e-2).reshape(7, 2), atol=2e-3)
+    close(g.reshape(7, 2), ((high - low) / 2e-2).reshape(7, 2), atol=2e-3)
     explained = raw("gradcam", model, x, 1)
     assert explained.about["signal"] == "loop"
     assert [set(vars(layer)) for layer in model._flatten_layers()] == before

@@ -58,7 +58,7 @@ def test_captum_s_regressions_say_the_same():
     torch.manual_seed(0)
     drawn = attr.KernelShap(forward).attribute(x, target=1, feature_mask=labels, n_samples=2000)
     exact = raw("kernel_shap", model, x, 1, segments=(2, 3), baseline=0.0).maps[..., 0]
-    np.testing.assert_allclose(drawn[:, 0].numpy(), exact, atol=0.03 * abs(exact).max())  # theirs is drawn
+    close(drawn[:, 0].numpy(), exact, atol=0.03 * abs(exact).max())  # theirs is drawn
     # Their Lime draws z on its own, and measures distances on pixels: both are told ours.
     z = lime_rows(60, 6, SEED)
     rows = iter(torch.from_numpy(z).float())
@@ -73,4 +73,4 @@ def test_captum_s_regressions_say_the_same():
     )
     weights = lime.attribute(x, target=1, n_samples=60, show_progress=False)[0].numpy()
     ours = raw("lime", model, x, 1, segments=(2, 3), repetitions=60, ridge=0.5, baseline=0.0, seed=SEED).maps[0, ..., 0]
-    np.testing.assert_allclose(ours, weights[labels.numpy()], atol=1e-4 * abs(weights).max())
+    close(ours, weights[labels.numpy()], atol=1e-4 * abs(weights).max())

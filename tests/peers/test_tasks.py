@@ -15,6 +15,7 @@ from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 from support import torch_models  # noqa: E402
+from support.compare import close  # noqa: E402
 
 pytestmark = [
     pytest.mark.peers,
@@ -45,10 +46,10 @@ def shown(method, maps):
 
 
 def check(explanation, method, values, maps):
-    np.testing.assert_allclose(explanation.scores[:, 0], np.asarray(values), rtol=1e-4, atol=1e-6)
+    close(explanation.scores[:, 0], np.asarray(values), rtol=1e-4, atol=1e-6)
     expected = shown(method, maps)
     assert np.ptp(expected, axis=(1, 2)).min() > 0
-    np.testing.assert_allclose(explanation.maps, expected, atol=2e-3)
+    close(explanation.maps, expected, atol=2e-3)
 
 
 def gradients(model, x, score):
@@ -136,8 +137,8 @@ def test_detection_by_torchvision(tv):
     raw = {"layer": "backbone.body.layer4", "postprocessing": None, "resizing": False, "verbose": 0}
     values, maps = grad_cam(model, model.backbone.body.layer4, x, own)
     found = ke.gradcam(model, x, names["y"], **raw)
-    np.testing.assert_allclose(found.scores[:, 0], values, rtol=1e-5)
-    np.testing.assert_allclose(found.maps[..., 0], maps, atol=1e-4 * abs(maps).max())
+    close(found.scores[:, 0], values, rtol=1e-5)
+    close(found.maps[..., 0], maps, atol=1e-4 * abs(maps).max())
     score = of_detector(tv, [[5, 5, 60, 60]] * 2, [1, 1])
     with torch.no_grad():
         plain, maps = score(model(x)), torch.zeros(2, 64, 64)
@@ -359,8 +360,8 @@ def test_an_embedding(hf):
     vector = names["vector"].detach()
     score = lambda outputs: F.cosine_similarity(outputs.image_embeds, vector[None], dim=-1)  # noqa: E731
     values, maps = gradients(model, x[1:], score)
-    np.testing.assert_allclose(names["mine"].scores[:, 0], [1, values.item()], rtol=1e-5)
-    np.testing.assert_allclose(names["mine"].maps[1:], shown("gradients", maps), atol=2e-3)
+    close(names["mine"].scores[:, 0], [1, values.item()], rtol=1e-5)
+    close(names["mine"].maps[1:], shown("gradients", maps), atol=2e-3)
 
 
 def test_every_block_is_tried():

@@ -1,7 +1,6 @@
 """LRP is zennit's, where that is installed: on one module, the composites that both have."""
 
 import keras
-import numpy as np
 import pytest
 
 if keras.backend.backend() != "torch":
@@ -15,6 +14,7 @@ from keras_explainable.methods.propagation.composites import Composite
 from keras_explainable.methods.propagation.lrp import lrp
 from support import torch_models
 from support.calls import raw
+from support.compare import close
 
 pytestmark = pytest.mark.peers
 UNITS = torch.tensor([1, 3])
@@ -52,7 +52,7 @@ def test_lrp_is_zennits(zennit, method, composite):
     used = getattr(composites, composite)(canonizers=[SequentialMergeBatchNorm()], **params)
     theirs = attributed(module(), x, used, lambda y: y * torch.eye(5)[UNITS])
     ours = raw(method, module(), x, UNITS.numpy(), **bounds).maps[..., 0]
-    np.testing.assert_allclose(ours, theirs, atol=1e-4 * abs(theirs).max())
+    close(ours, theirs, atol=1e-4 * abs(theirs).max())
 
 
 def attributed(net, x, composite, start):
@@ -98,7 +98,7 @@ def test_each_rule_is_zennits(zennit, name, where):
     x = torch.as_tensor(torch_models.images(2, (20, 24)))
     theirs = attributed(module(), x, used, lambda y: y * torch.eye(5)[UNITS])
     ours = raw(lrp, module(), x, UNITS.numpy(), composite=own).maps[..., 0]
-    np.testing.assert_allclose(ours, theirs, atol=1e-4 * abs(theirs).max())
+    close(ours, theirs, atol=1e-4 * abs(theirs).max())
 
 
 @pytest.mark.parametrize("layer", [2, 5])
@@ -114,4 +114,4 @@ def test_excitation_is_zennits(zennit, layer):
         signal = net[: layer + 1](x)
     theirs = attributed(net[layer + 1 :], signal, used, lambda y: torch.eye(5)[UNITS])
     ours = raw("excitation_backprop", module(), x, UNITS.numpy(), layer=str(layer)).maps[..., 0]
-    np.testing.assert_allclose(ours, theirs, atol=1e-4 * abs(theirs).max())
+    close(ours, theirs, atol=1e-4 * abs(theirs).max())

@@ -11,6 +11,7 @@ from tools.leaderboard.data import masked_photos
 import keras_explainable as ke
 from keras_explainable import loading
 from support.calls import few, subject
+from support.compare import close
 from support.selection import BACKEND, REPRESENTATIVE, slow
 
 pytestmark = [slow, pytest.mark.real]
@@ -50,7 +51,7 @@ def test_photos_are_recognised_as_often_as_published(networks, name):
     model = networks.load(name)
     scores = model.predict(x, verbose=0, batch_size=25)
     explained = ke.explain("cam" if name == "mobilenet_v2" else "gradients", model, x[:2], labels[:2], verbose=0)
-    np.testing.assert_allclose(explained.scores[:, 0], scores[[0, 1], labels[:2]], rtol=1e-3, atol=1e-3)
+    close(explained.scores[:, 0], scores[[0, 1], labels[:2]], rtol=1e-3, atol=1e-3)
     print(f"{name}: {(scores.argmax(-1) == labels).sum()} of {len(labels)}")
     assert (scores.argmax(-1) == labels).sum() == IMAGENET[name]
 
@@ -78,7 +79,7 @@ def test_a_file_is_loaded_and_explained_at_once(networks, real_data, name, file)
         assert np.isfinite(maps).all()
         if not params:  # those that repeat may average the scores; logits differ as log probabilities do
             i = np.arange(8)
-            np.testing.assert_allclose(scores[:, 0] - scores[:, 1], p[i, y] - p[i, (y + 1) % 10], atol=2e-3)
+            close(scores[:, 0] - scores[:, 1], p[i, y] - p[i, (y + 1) % 10], atol=2e-3)
 
 
 # Where maps point
@@ -122,7 +123,7 @@ def test_maps_find_the_objects(networks, real_data, name):
     for method, params in (OF_TRANSFORMERS if name == "deit_tiny" else METHODS).items():
         scores, maps = getattr(ke, method)(model, x, y, batch_size=10, verbose=0, **params)
         if method != "smoothgrad":
-            np.testing.assert_allclose(scores[:, 0], logits[np.arange(len(y)), y], atol=1e-3)
+            close(scores[:, 0], logits[np.arange(len(y)), y], atol=1e-3)
         coco, boxes = (judged(maps[part, ..., 0], masks[part]) for part in (slice(24), slice(24, None)))
         peaks, mass = judged(maps[..., 0], masks)
         print(

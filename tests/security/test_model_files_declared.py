@@ -10,6 +10,7 @@ import pytest
 
 from keras_explainable import loading
 from keras_explainable.loading import limits
+from support.compare import close
 from support.model_files import config_of, edited, entry, function, layers_of, put, refused, small
 from support.selection import fast_on_torch
 
@@ -94,7 +95,7 @@ def test_how_models_inside_were_compiled_is_left_out(tmp_path):
 
     loaded = loading.load(edited(path, large))
     assert not loaded.model.get_layer(name).compiled
-    np.testing.assert_allclose(loading.scores(loaded, IMAGE), model.predict(IMAGE, verbose=0), rtol=1e-5)
+    close(loading.scores(loaded, IMAGE), model.predict(IMAGE, verbose=0), rtol=1e-5)
 
 
 def test_how_models_inside_were_compiled_is_left_out_of_hdf5_files(tmp_path):
@@ -107,7 +108,7 @@ def test_how_models_inside_were_compiled_is_left_out_of_hdf5_files(tmp_path):
     edited(path, lambda config: layers_of(config)[-1].update(compile_config=kept))
     loaded = loading.load(path)
     assert not loaded.model.get_layer(name).compiled
-    np.testing.assert_allclose(loading.scores(loaded, IMAGE), model.predict(IMAGE, verbose=0), rtol=1e-5)
+    close(loading.scores(loaded, IMAGE), model.predict(IMAGE, verbose=0), rtol=1e-5)
 
 
 def test_a_lambda_gives_what_its_function_gives(path):
@@ -128,7 +129,7 @@ def test_a_lambda_that_says_its_shape_works(path):
     loaded = loading.load(edited(path, lambda config: put(config, tanh)))
     with_tanh = small(keras.layers.Activation("tanh"))
     with_tanh.set_weights(loaded.model.get_weights())
-    np.testing.assert_allclose(loading.scores(loaded, IMAGE), with_tanh.predict(IMAGE, verbose=0), atol=1e-5)
+    close(loading.scores(loaded, IMAGE), with_tanh.predict(IMAGE, verbose=0), atol=1e-5)
 
 
 def test_a_lambda_makes_no_mask(path):

@@ -4,12 +4,16 @@ import keras
 import numpy as np
 
 
-def close(actual, expected, tolerance=1e-5):
+def close(actual, expected, tolerance=1e-5, *, atol=None, rtol=None):
     """Assert that shapes are equal, and that values differ by less than `tolerance` times the largest expected one.
 
     A tuple or list is compared array by array, and an array of several axes image by image (along its first axis):
-    what is small beside another array or image must be right as well."""
-    if isinstance(expected, (tuple, list)) or np.ndim(expected) > 1:
+    what is small beside another array or image must be right as well.
+
+    With `atol` or `rtol`, each value may differ by atol + rtol |expected|, and a number stands for an array of it."""
+    if atol is not None or rtol is not None:
+        np.testing.assert_allclose(as_numpy(actual), as_numpy(expected), atol=atol or 0, rtol=rtol or 0)
+    elif isinstance(expected, (tuple, list)) or np.ndim(expected) > 1:
         for a, e in zip(actual, expected, strict=True):
             _close(as_numpy(a), as_numpy(e), tolerance)
     else:

@@ -18,7 +18,7 @@ from keras_explainable.metrics.baselines import BASELINES, spread
 from keras_explainable.metrics.inputs import check_parameters, parameters_of
 from keras_explainable.metrics.other_weights import drawn
 from keras_explainable.metrics.ranks import average_ranks, spearman
-from keras_explainable.metrics.record import METRICS, Need, Record
+from keras_explainable.metrics.record import METRICS, MetricNeed, MetricRecord
 from keras_explainable.metrics.statistics import Comparison, interval, kendall_tau, krippendorff_alpha, split_half
 from keras_explainable.numerics import random
 from keras_explainable.runtime.validation import check_number
@@ -151,13 +151,13 @@ def check(
     return Checks(record.name, checks, found)
 
 
-def _record(metric: str | Callable, own: dict[str, Any]) -> tuple[Record, dict[str, Any]]:
+def _record(metric: str | Callable, own: dict[str, Any]) -> tuple[MetricRecord, dict[str, Any]]:
     """The record of a metric, and its parameters: corrected for chance, and with few points."""
     name = metric if isinstance(metric, str) else getattr(metric, "__name__", str(metric))
     if name not in METRICS:
         raise InputError(f"No metric is named {name!r}. There are: {', '.join(METRICS)}.")
     record = METRICS[name]
-    if not record.better or Need.method in record.needs:
+    if not record.better or MetricNeed.method in record.needs:
         raise InputError(f"{name} describes maps or methods, and does not rank them: there is nothing to check.")
     check_parameters(record, own)
     usual = {"corrected": True, "points": 10}
@@ -189,21 +189,21 @@ def permuted(name: str) -> str:
     return f"{name} of permuted weights"
 
 
-def refilled(record: Record) -> str:
+def refilled(record: MetricRecord) -> str:
     """The name of the metric with the second fill."""
     return f"{record.name} (blur)"
 
 
 # Each check takes the evaluation, the metric's record, and the names of the rows whose order is compared. It returns
 # whether it passed (None if it does not apply), and what it found.
-def _oracle(found: Evaluation, record: Record, rows: list[str]) -> tuple[bool, str]:
+def _oracle(found: Evaluation, record: MetricRecord, rows: list[str]) -> tuple[bool, str]:
     best = _best(found, record, BASELINES)
     compared = found.compare("oracle", best, record.name)
     said = f"the oracle {_mean(found, record, 'oracle')}, and {best}, the best map that knows nothing,"
     return _clearly(compared), f"{said} {_mean(found, record, best)}: {compared}"
 
 
-def _chance(found: Evaluation, record: Record, rows: list[str]) -> tuple[bool | None, str]:
+def _chance(found: Evaluation, record: MetricRecord, rows: list[str]) -> tuple[bool | None, str]:
     chance = 0.0 if found.applied[record.name].params.get("corrected") else record.chance_level
     if chance is None:
         return None, f"chance is {record.chance}"
@@ -214,14 +214,14 @@ def _chance(found: Evaluation, record: Record, rows: list[str]) -> tuple[bool | 
     ), f"uniform noise {values.mean():.3g} [{low:.3g}, {high:.3g}], and chance {chance:g}"
 
 
-def _noise(found: Evaluation, record: Record, rows: list[str]) -> tuple[bool, str]:
+def _noise(found: Evaluation, record: MetricRecord, rows: list[str]) -> tuple[bool, str]:
     means = np.array([_values(found, record, name).mean() for name in ("oracle", *map(mixture, SHARES))])
     falls = float(spearman(np.arange(len(means)), means * _sign(record)))
     said = f"with more noise, the oracle goes from {means[0]:.3g} to {means[-1]:.3g}: Spearman {falls:.2f}"
     return bool(falls <= -0.9), said
 
 
-def _reversed(found: Evaluation, record: Record, rows: list[str]) -> tuple[bool | None, str]:
+def _reversed(found: Evaluation, record: MetricRecord, rows: list[str]) -> tuple[bool | None, str]:
     values = _values(found, record, NEGATIVE)
     if np.isnan(found.of(record.name)).all():
         return None, "it has no value for the negative of the oracle"
@@ -229,21 +229,21 @@ def _reversed(found: Evaluation, record: Record, rows: list[str]) -> tuple[bool 
     return compared.verdict == "better", f"the negative of the oracle {values.mean():.3g}; the oracle is {compared}"
 
 
-def _constant(found: Evaluation, record: Record, rows: list[str]) -> tuple[bool, str]:
+def _constant(found: Evaluation, record: MetricRecord, rows: list[str]) -> tuple[bool, str]:
     best = _best(found, record, [name for name in found.methods if name != CONSTANT])
     compared = found.compare(best, CONSTANT, record.name)
     said = f"{best}, the best other map, {_mean(found, record, best)}, and {CONSTANT} {_mean(found, record, CONSTANT)}"
     return _clearly(compared), f"{said}: {compared}"
 
 
-def _model(found: Evaluation, record: Record, rows: list[str]) -> tuple[bool, str]:
+def _model(found: Evaluation, record: MetricRecord, rows: list[str]) -> tuple[bool, str]:
     best, first = _best(found, record, BASELINES), _best(found, record, map(permuted, PERMUTED))
     compared = found.compare(first, best, record.name)
     said = f"{first} {_mean(found, record, first)}, and {best} {_mean(found, record, best)}: {compared}"
     return compared.verdict != "better", said
 
 
-def _halves(found: Evaluation, record: Record, rows: list[str]) -> tuple[bool, str]:
+def _halves(found: Evaluation, record: MetricRecord, rows: list[str]) -> tuple[bool, str]:
     values, groups = _table(found, record.name, rows)
     agree = split_half(values, lambda a, b: float(spearman(a, b)), groups)
     alpha = krippendorff_alpha(average_ranks(values))
@@ -252,7 +252,7 @@ def _halves(found: Evaluation, record: Record, rows: list[str]) -> tuple[bool, s
     ), f"halves of the scenes agree by {agree:.2f} (Spearman), single images by {alpha:.2f} (alpha)"
 
 
-def _fills(found: Evaluation, record: Record, rows: list[str]) -> tuple[bool | None, str]:
+def _fills(found: Evaluation, record: MetricRecord, rows: list[str]) -> tuple[bool | None, str]:
     second = refilled(record)
     if second not in found.metrics:
         return None, "no second fill"
@@ -261,7 +261,7 @@ def _fills(found: Evaluation, record: Record, rows: list[str]) -> tuple[bool | N
     return bool(tau >= 0.5), f"the order of methods agrees with that of {second} by {tau:.2f} (Kendall)"
 
 
-def _truth(found: Evaluation, record: Record, rows: list[str]) -> tuple[bool, str]:
+def _truth(found: Evaluation, record: MetricRecord, rows: list[str]) -> tuple[bool, str]:
     one, other = (_table(found, name, rows)[0].mean(axis=0) for name in (record.name, TRUTH))
     agree = float(spearman(_sign(record) * one, other))
     return bool(agree >= 0.5), f"the order of methods agrees with {TRUTH} by {agree:.2f} (Spearman)"
@@ -285,21 +285,21 @@ def _clearly(compared: Comparison) -> bool:
     return compared.verdict == "better" and bool(compared.difference > compared.margin)
 
 
-def _sign(record: Record) -> int:
+def _sign(record: MetricRecord) -> int:
     return 1 if record.better == "higher" else -1
 
 
-def _values(found: Evaluation, record: Record, name: str) -> np.ndarray:
+def _values(found: Evaluation, record: MetricRecord, name: str) -> np.ndarray:
     """A row's values of the metric, where it has one."""
     values = found.values[found.methods.index(name), found.metrics.index(record.name)].mean(axis=-1)
     return values if np.isnan(values).all() else values[~np.isnan(values)]
 
 
-def _mean(found: Evaluation, record: Record, name: str) -> str:
+def _mean(found: Evaluation, record: MetricRecord, name: str) -> str:
     return f"{_values(found, record, name).mean():.3g}"
 
 
-def _best(found: Evaluation, record: Record, names: Iterable[str]) -> str:
+def _best(found: Evaluation, record: MetricRecord, names: Iterable[str]) -> str:
     return max(names, key=lambda name: _sign(record) * _values(found, record, name).mean())
 
 

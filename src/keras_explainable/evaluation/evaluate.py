@@ -14,8 +14,8 @@ from keras_explainable.errors import ExplainError, InputError, keep_partial
 from keras_explainable.evaluation import curves
 from keras_explainable.evaluation.budget import ROWS, timed
 from keras_explainable.evaluation.evaluation import Evaluation
-from keras_explainable.evaluation.making import Maps
-from keras_explainable.evaluation.selection import Applied, Chosen, chosen_methods, chosen_metrics
+from keras_explainable.evaluation.maps import Maps
+from keras_explainable.evaluation.selection import Applied, Row, chosen_methods, chosen_metrics
 from keras_explainable.explaining.arguments import check_seed
 from keras_explainable.explaining.batch_step import unit_numbers
 from keras_explainable.explaining.checks import open_batches
@@ -60,7 +60,7 @@ def evaluate(
 
     Args:
         model, x, y, score, batch_size, at_once, precision, run_eagerly, jit_compile, leaf, shared, channels: as in
-            `ke.explain`. `x` is read once for each method: an array, a list, or a data set that can be read again.
+            `ke.explain`. `x` is read once for each method: an array, a list, or a dataset that can be read again.
         methods: names or functions in a list; or a dictionary of these, of (method, its parameters), or of maps
             (N, *S, K) of any library, by the name that the table shows. "all" takes each registered method, and None a
             few from different families. A method that cannot explain this model is left out, and `about` says why.
@@ -100,13 +100,13 @@ def evaluate(
     if isinstance(x, Iterator):
         raise InputError(
             f"x is a {type(x).__name__}, which can be read only once, and each method reads the images: give an array, "
-            "a list, or a data set."
+            "a list, or a dataset."
         )
     run = _Run(model, x, y, score, leaf, batch_size, masks, others, objects, seed, at_once)
     _check(run, rows, groups)
     if baselines:
-        known = {name: Chosen(name, baseline=function) for name, function in BASELINES.items()}
-        known |= {"oracle": Chosen("oracle", baseline=None)} if masks is not None or objects is not None else {}
+        known = {name: Row(name, baseline=function) for name, function in BASELINES.items()}
+        known |= {"oracle": Row("oracle", baseline=None)} if masks is not None or objects is not None else {}
         if taken := [name for name in rows if name in known]:
             raise InputError(
                 f"methods= came with {taken[0]!r}, and {taken[0]!r} is the name of a baseline: choose another name, or "
@@ -161,7 +161,7 @@ class _Found:
         return cls(np.concatenate(parts, axis=1), kept)
 
 
-def _check(run: _Run, rows: dict[str, Chosen], groups: Any) -> None:
+def _check(run: _Run, rows: dict[str, Row], groups: Any) -> None:
     """Raise, before any work, if maps, masks or groups do not fit the images. Batches are checked as they come."""
     if not hasattr(run.x, "shape"):
         return
@@ -184,7 +184,7 @@ def _check(run: _Run, rows: dict[str, Chosen], groups: Any) -> None:
 
 
 def _measured(
-    run: _Run, rows: dict[str, Chosen], wanted: dict[str, Applied], groups: Any, minutes: float | None, verbose: Any
+    run: _Run, rows: dict[str, Row], wanted: dict[str, Applied], groups: Any, minutes: float | None, verbose: Any
 ) -> Evaluation:
     """The values of all methods that can explain the model."""
     found: dict[str, _Found] = {}
@@ -198,17 +198,17 @@ def _measured(
             images = _affordable(run, rows, wanted, 60 * minutes)
             if images < len(run.x):
                 about["images"] = images
-        making = Maps(run, rows if minutes is None else {})  # else steps were compiled one by one
+        made = Maps(run, rows if minutes is None else {})  # else steps were compiled one by one
         for number, (name, row) in enumerate(rows.items(), 1):
-            making.make(row)
+            made.make(row)
             start = time.perf_counter()
             try:
-                found[name] = _Found.of(_values(run, making, row, wanted, images), wanted)
+                found[name] = _Found.of(_values(run, made, row, wanted, images), wanted)
             except ExplainError as error:
                 if row.given is not None or row.is_baseline:
                     raise
                 about["left_out"][name] = str(error)
-            about["seconds"][name] = time.perf_counter() - start + making.seconds.get(name, 0.0)
+            about["seconds"][name] = time.perf_counter() - start + made.seconds.get(name, 0.0)
             progress.update(number)
     except (Exception, KeyboardInterrupt) as error:
         if found:
@@ -218,9 +218,7 @@ def _measured(
     return _evaluation(found, wanted, rows, groups, about)
 
 
-def _evaluation(
-    found: dict, wanted: dict[str, Applied], rows: dict[str, Chosen], groups: Any, about: dict
-) -> Evaluation:
+def _evaluation(found: dict, wanted: dict[str, Applied], rows: dict[str, Row], groups: Any, about: dict) -> Evaluation:
     if not any(name in found for name, row in rows.items() if not row.is_baseline) and about["left_out"]:
         name, why = next(iter(about["left_out"].items()))
         raise InputError(f"No method can explain this model. {name}: {why}")
@@ -232,11 +230,11 @@ def _evaluation(
 
 
 def _values(
-    run: _Run, making: Maps, row: Chosen, wanted: dict[str, Applied], images: int | None
+    run: _Run, made: Maps, row: Row, wanted: dict[str, Applied], images: int | None
 ) -> Iterator[list[Measured]]:
     """What each metric measures on each batch."""
     start = 0
-    for number, (batch, indices, maps) in enumerate(making.of(row, images)):
+    for number, (batch, indices, maps) in enumerate(made.of(row, images)):
         if len(run.kept) <= number:
             run.kept.append({})
         model, first = models.bind(run.model, batch)
@@ -263,12 +261,12 @@ def _units(case: Case) -> int:
     return case.view.unit_count() if case.view.indices is None else int(case.view.indices.shape[1])
 
 
-def _affordable(run: _Run, rows: dict[str, Chosen], wanted: dict[str, Applied], seconds: float) -> int:
+def _affordable(run: _Run, rows: dict[str, Row], wanted: dict[str, Applied], seconds: float) -> int:
     """How many images can be measured in so many seconds, by the time that a few take. Steps are compiled meanwhile."""
     if not hasattr(run.x, "shape"):
         raise InputError("minutes= came for images that are not one array: give an array, or leave minutes= out.")
     few, begin = min(PILOT, len(run.x)), time.perf_counter()
-    every = rows | {name: Chosen(name, baseline=BASELINES[name]) for name in ROWS}
+    every = rows | {name: Row(name, baseline=BASELINES[name]) for name in ROWS}
 
     def measure(names: list[str], metrics: list[str]) -> dict[str, float]:
         some, taken = {name: wanted[name] for name in metrics}, {}

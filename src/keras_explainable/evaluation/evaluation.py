@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_explainable.errors import BackendError, InputError
-from keras_explainable.evaluation import panels, report
+from keras_explainable.evaluation import conclusion, panels, report
 from keras_explainable.evaluation.curves import Curve
 from keras_explainable.evaluation.selection import Applied
 from keras_explainable.metrics.statistics import (
-    ENOUGH,
     Comparison,
     better_than_all,
     compare,
-    holm,
     interval,
     letters,
     numbered,
@@ -162,9 +160,9 @@ class Evaluation:
         """Whether a method is better than each baseline but the oracle. True if there are none, False if it has no
         values."""
         self._number("method", method, self.methods)
-        return method in self._beating(metric, [method])
+        return method in self.beating(metric, [method])
 
-    def _beating(self, metric: str, methods: list[str]) -> set[str]:
+    def beating(self, metric: str, methods: list[str]) -> set[str]:
         """Which of some methods have values and are better than each baseline but the oracle."""
         values, groups = self._defined(metric)
         valued = dict(zip(self.methods, ~np.isnan(values).all(axis=0), strict=True))
@@ -184,7 +182,7 @@ class Evaluation:
         kept = ~np.isnan(values[:, valued]).any(axis=1) & valued.any()
         return values[kept], None if self.groups is None else self.groups[kept]
 
-    def _groups(self, metric: str) -> np.ndarray:
+    def groups_of(self, metric: str) -> np.ndarray:
         """The groups of the images that have values."""
         values, groups = self._defined(metric)
         return numbered(groups, len(values))
@@ -192,7 +190,7 @@ class Evaluation:
     def grey(self) -> set[str]:
         """The baselines, and the methods that are not better than all of them by the first metric that ranks."""
         ranking = next((m for m in self.metrics if self._better(m)), None)
-        above = self._ours() if ranking is None else self._beating(ranking, self._ours())
+        above = self._ours() if ranking is None else self.beating(ranking, self._ours())
         return set(self.methods) - set(above)
 
     def headline(self) -> str | None:
@@ -203,42 +201,8 @@ class Evaluation:
     def conclusion(self, metric: str | None = None) -> str:
         """Which method to use, and whether it matters, in words."""
         metric = metric or self.headline()
-        ours = [name for name in self._ours() if metric is not None and self.has(name, metric)]
-        if metric is None or not ours:
-            return "No metric here says which method is better."
-        column, sign = self.column(metric), -1 if self._better(metric) == "lower" else 1
-        ours.sort(key=lambda name: -sign * column[name].mean)
-        best, *others = ours
-        found = {name: self.compare(best, name, metric) for name in others}
-        adjusted = dict(zip(others, holm([f.p for f in found.values()]), strict=True)) if others else {}
-        sure = {n for n, f in found.items() if f.verdict == "better" and adjusted[n] <= 0.05}
-        close = {n for n, f in found.items() if f.verdict == "equal"}
-        open_ = [n for n in others if n not in sure | close]
-        images = self.values.shape[2] - self.undefined(metric)
-        said = [f"By {metric} on {images} images, {best} has the best mean ({column[best].mean:.3g})."]
-        if others and len(sure) == len(others):
-            said.append("It is better than all other methods: use it.")
-        elif sure:
-            said.append(f"It is better than {_listed(sure, others)}.")
-        if close:
-            said.append(f"The choice between it and {_listed(close, others)} does not matter.")
-        if open_:
-            needed = {n: found[n].needed or 0 for n in open_}
-            most = max(open_, key=lambda n: needed[n])
-            more = f": about {needed[most]:,} would" if needed[most] > images else ""
-            of = f" for {most}" if more and len(open_) > 1 else ""
-            said.append(f"These images cannot tell it from {_listed(open_, others)}{more}{of}.")
-        above = self._beating(metric, ours)
-        grey = [name for name in ours if name not in above]
-        if len(np.unique(self._groups(metric))) < ENOUGH:
-            said.append("Fewer than six images, or groups of them, cannot tell any methods apart.")
-        elif any(self.baselines.get(n) and n != "oracle" for n in self.methods) and grey:
-            whom = "None of them" if len(grey) == len(ours) else _listed(grey, ours)
-            said.append(
-                f"{whom} {'is' if len(grey) == 1 or whom == 'None of them' else 'are'} "
-                f"{'' if whom == 'None of them' else 'not '}better than all maps that know nothing of the model."
-            )
-        return " ".join(said)
+        valued = [name for name in self._ours() if metric is not None and self.has(name, metric)]
+        return conclusion.conclusion(self, metric, valued)
 
     def rows(self) -> list[list[str]]:
         """The table as text: the names of the metrics, then a row for each method. A method that is not better than
@@ -345,11 +309,6 @@ class Evaluation:
         if name not in names:
             raise InputError(f"No {what} is named {name!r} here. There are: {', '.join(names)}.")
         return names.index(name)
-
-
-def _listed(names: Iterable[str], order: list[str]) -> str:
-    found = [name for name in order if name in set(names)]
-    return found[0] if len(found) == 1 else f"{', '.join(found[:-1])} and {found[-1]}"
 
 
 def _text(cell: Cell) -> str:

@@ -13,7 +13,7 @@ from keras_explainable.metrics.case import Case
 from keras_explainable.metrics.explained import Explain, Unmodelled
 from keras_explainable.metrics.inputs import check_parameters, maps_of, needed
 from keras_explainable.metrics.measuring import Measured
-from keras_explainable.metrics.record import METRICS, Need, Record
+from keras_explainable.metrics.record import METRICS, MetricNeed, MetricRecord
 
 FEW = ("gradcam", "layercam", "input_x_gradient", "integrated_gradients", "full_gradients", "occlusion")
 DEFAULT: dict[str, tuple[str, dict[str, Any]]] = {
@@ -30,7 +30,7 @@ WITH_MASKS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @dataclass(frozen=True)
-class Chosen:
+class Row:
     """A row of the table: a method with parameters, maps that were given, or a baseline. A baseline without a function
     is the oracle, the masks themselves."""
 
@@ -70,16 +70,16 @@ class Applied:
     """A metric with parameters, as a function of a case and maps. Maps that were given have no value of a metric that
     needs the method."""
 
-    record: Record
+    record: MetricRecord
     params: dict[str, Any]
 
     def __call__(self, case: Any, maps: np.ndarray) -> Measured:
-        if Need.method in self.record.needs and case.explain is None:
+        if MetricNeed.method in self.record.needs and case.explain is None:
             return Measured(np.full((len(maps), maps.shape[-1]), np.nan))
         return self.record.of_case(case, maps, **self.params)
 
 
-def chosen_methods(methods: Any, seed: int) -> dict[str, Chosen]:
+def chosen_methods(methods: Any, seed: int) -> dict[str, Row]:
     """The rows of the table by name.
 
     Raises:
@@ -96,13 +96,11 @@ def chosen_methods(methods: Any, seed: int) -> dict[str, Chosen]:
     return {str(name): _row(str(name), given, seed) for name, given in methods.items()}
 
 
-def _row(name: str, given: Any, seed: int) -> Chosen:
-    if isinstance(given, str) or callable(given):
-        given = given, {}
-    if isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], Mapping):
+def _row(name: str, given: Any, seed: int) -> Row:
+    if registry.is_method(given):
         found = Explain.of(given, seed)
-        return Chosen(name, found.method, found.params)
-    return Chosen(name, given=maps_of(given))
+        return Row(name, found.method, found.params)
+    return Row(name, given=maps_of(given))
 
 
 def chosen_metrics(metrics: Any, available: Collection[str]) -> dict[str, Applied]:
@@ -127,7 +125,7 @@ def chosen_metrics(metrics: Any, available: Collection[str]) -> dict[str, Applie
             raise InputError(f"No metric is named {known!r}. There are: {', '.join(METRICS)}.")
         record = METRICS[known]
         check_parameters(record, params)
-        for need in {Need.masks, Need.objects} & record.needs:
+        for need in {MetricNeed.masks, MetricNeed.objects} & record.needs:
             if need not in available:
                 raise InputError(needed(record, [need]))
         found[str(name)] = Applied(record, dict(params))

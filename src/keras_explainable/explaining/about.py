@@ -18,9 +18,9 @@ def about_of(method: Callable, view: models.View, params: dict) -> dict[str, Any
     params = params | (own(view, params) if own else {})
     score = _named(params.get("score"), view)
     about = {"method": getattr(method, "__name__", str(method)), **params, "score": score}
-    front = view.adapter.inputs.front
-    if front is not None and front.windows:
-        about["window"] = front.places(view.size)
+    layout = view.adapter.inputs.layout
+    if layout is not None and layout.windows:
+        about["window"] = layout.places(view.size)
     if not registry.takes(method, "layer"):
         return about
     signals = [view.signal(layer) for layer in params.get("layers") or [params.get("layer")]]

@@ -82,12 +82,12 @@ def unit_numbers(model: Any, images: Any, indices: Any) -> Any:
     the original images."""
     if not models.chooses(indices):
         return None if indices is None else keras.ops.convert_to_tensor(indices)
-    choose, black_box = Chosen(indices), models.adapter(model).black_box  # a plain function is not compiled
+    choose, black_box = ChosenUnits(indices), models.adapter(model).black_box  # a plain function is not compiled
     return (functools.partial(choose, model) if black_box else compiled(choose, model))(images)
 
 
 @dataclass(frozen=True)
-class Chosen(Program):
+class ChosenUnits(Program):
     """The units that are chosen by their scores."""
 
     by: Any

@@ -13,7 +13,7 @@ from keras_explainable.explaining.results import Explanation
 from keras_explainable.runtime import remarks
 from keras_explainable.runtime.compile_cache import Program, compiled
 
-Chosen = dict[str, tuple[Callable, dict[str, Any]]]  # for each label a method and its own parameters
+Labelled = dict[str, tuple[Callable, dict[str, Any]]]  # for each label a method and its own parameters
 
 
 class Explanations(dict):
@@ -24,7 +24,7 @@ class Explanations(dict):
         self.failed = dict(failed)
 
 
-def chosen_methods(methods: Any) -> Chosen:
+def chosen_methods(methods: Any) -> Labelled:
     """The methods that a list or dictionary names.
 
     Raises:
@@ -47,15 +47,14 @@ def chosen_methods(methods: Any) -> Chosen:
     for label, given in methods.items():
         if not isinstance(label, str):
             raise InputError(f"The label {shortly(label)} came, and a text was expected for each method.")
-        paired = isinstance(given, (tuple, list)) and len(given) == 2 and isinstance(given[1], Mapping)
-        method, params = given if paired else (given, {})
+        method, params = registry.method_and_parameters(given)
         if "score" in params:
             raise InputError(f"{label} has a score= of its own, and all methods explain the same: give it to explain.")
-        found[label] = registry.method_of(method), dict(params)
+        found[label] = method, params
     return found
 
 
-def for_each(chosen: Chosen, shared: Mapping[str, Any]) -> Chosen:
+def for_each(chosen: Labelled, shared: Mapping[str, Any]) -> Labelled:
     """The same methods, each with those of the parameters of all methods that it takes, and its own.
 
     Raises:

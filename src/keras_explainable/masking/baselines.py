@@ -97,9 +97,9 @@ def images_like(view: models.View, name: str, value: Any, expected: str) -> tupl
     if not ops.is_tensor(given) and given.dtype.kind == "u":  # unsigned: not every framework has 64 bits of it
         given = given.astype("float32")
     given, shape = ops.cast(ops.convert_to_tensor(given), "float32"), tuple(view.x.shape)
-    front = view.adapter.inputs.front
-    if front is not None and len(given.shape) in (front.rank - 1, front.rank):
-        given = front.canonical(given if len(given.shape) == front.rank else given[None])
+    layout = view.adapter.inputs.layout
+    if layout is not None and len(given.shape) in (layout.rank - 1, layout.rank):
+        given = layout.canonical(given if len(given.shape) == layout.rank else given[None])
     if len(given.shape) <= 1:
         given = ops.reshape(given, (1,) * (len(shape) - 1) + (-1,))
     else:

@@ -67,8 +67,8 @@ from keras_explainable.metrics.randomisation import mprt as mprt
 from keras_explainable.metrics.randomisation import random_logit as random_logit
 from keras_explainable.metrics.randomisation import smprt as smprt
 from keras_explainable.metrics.record import METRICS as METRICS
-from keras_explainable.metrics.record import Need as Need
-from keras_explainable.metrics.record import Record as Record
+from keras_explainable.metrics.record import MetricNeed as MetricNeed
+from keras_explainable.metrics.record import MetricRecord as MetricRecord
 from keras_explainable.metrics.record import listed
 from keras_explainable.metrics.robustness import avg_sensitivity as avg_sensitivity
 from keras_explainable.metrics.robustness import local_lipschitz as local_lipschitz

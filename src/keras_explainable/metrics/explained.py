@@ -1,7 +1,7 @@
 """What makes the maps of changed images or models, for metrics that need the method and not its maps alone."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,10 +31,7 @@ class Explain:
         Raises:
             InputError, MethodNameError: it names none, or the method does not take such parameters.
         """
-        method, params = given, {}
-        if isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], Mapping):
-            method, params = given[0], dict(given[1])
-        method = registry.method_of(method)
+        method, params = registry.method_and_parameters(given)
         check_parameters(method, params)
         return cls(method, ({"seed": seed} if registry.takes(method, "seed") else {}) | params)
 

@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_explainable import backend, models
 from keras_explainable.errors import InputError, shortly
-from keras_explainable.metrics.record import Record
+from keras_explainable.metrics.record import MetricRecord
 
 WHAT = {
     "masks": "says where the object is, 1 there and 0 elsewhere, (N, *S)",
@@ -18,7 +18,7 @@ WHAT = {
 }
 
 
-def check_own(metric: Record, own: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+def check_own(metric: MetricRecord, own: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """Raise if the metric does not take one of the parameters, or needs what was not given."""
     check_parameters(metric, own)
     names = {"images": "x", "model": "model", "masks": "masks", "objects": "objects", "method": "explain"}
@@ -28,7 +28,7 @@ def check_own(metric: Record, own: Mapping[str, Any], given: Mapping[str, Any]) 
         raise InputError(needed(metric, sorted(missing)))
 
 
-def needed(metric: Record, names: Iterable[str]) -> str:
+def needed(metric: MetricRecord, names: Iterable[str]) -> str:
     """What is said of a metric that needs what was not given."""
     told = [f"{name}= {WHAT[name]}" for name in names if name in WHAT]
     return f"{metric.name} needs {' and '.join(f'{name}=' for name in names)}, not given here" + (
@@ -36,7 +36,7 @@ def needed(metric: Record, names: Iterable[str]) -> str:
     )
 
 
-def check_parameters(metric: Record, own: Mapping[str, Any]) -> None:
+def check_parameters(metric: MetricRecord, own: Mapping[str, Any]) -> None:
     """Raise if the metric does not take one of the parameters."""
     known = parameters_of(metric)
     unknown = [name for name in own if name not in known]
@@ -47,12 +47,12 @@ def check_parameters(metric: Record, own: Mapping[str, Any]) -> None:
         )
 
 
-def parameters_of(metric: Record) -> list[str]:
+def parameters_of(metric: MetricRecord) -> list[str]:
     """The names of a metric's own parameters."""
     return list(inspect.signature(metric.of_case).parameters)[2:]
 
 
-def check_weights(metric: Record, model: Any) -> None:
+def check_weights(metric: MetricRecord, model: Any) -> None:
     """Raise if the metric changes weights, and the model is a function, which shows none."""
     if "weights" in metric.needs and models.adapter(model).black_box:
         raise InputError(

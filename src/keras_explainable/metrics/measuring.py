@@ -24,7 +24,7 @@ from keras_explainable.metrics.inputs import (
     part_of,
     spatial_last,
 )
-from keras_explainable.metrics.record import Record
+from keras_explainable.metrics.record import MetricRecord
 from keras_explainable.runtime.compile_cache import Program
 
 ROWS = 64  # maps that are measured together where no model runs
@@ -56,7 +56,7 @@ class Measured:
 
 
 def measure(
-    metric: Record,
+    metric: MetricRecord,
     model: Any,
     x: Any,
     y: Any,
@@ -199,7 +199,7 @@ def _hint(shape: tuple[int, ...], size: tuple[int, ...], units: int) -> str:
     return " Resize maps first, as ke.explain does with resizing=True."
 
 
-def _joined(metric: Record, own: dict[str, Any], parts: list[dict]) -> Measured:
+def _joined(metric: MetricRecord, own: dict[str, Any], parts: list[dict]) -> Measured:
     """The values of all batches."""
     whole = keras.tree.map_structure(lambda *rows: np.concatenate([np.asarray(row) for row in rows]), *parts)
     values = whole["values"].astype("float64")

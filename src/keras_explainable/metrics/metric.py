@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 from keras_explainable.metrics.measuring import Measured, measure
-from keras_explainable.metrics.record import METRICS, Need, Record
+from keras_explainable.metrics.record import METRICS, MetricNeed, MetricRecord
 
 SHARED = "The other parameters, and the `Measured` that is returned, are those of all metrics: help(ke.metrics)."
 
@@ -19,11 +19,11 @@ def metric(
     replaced by the public function `metric(model, x, y, maps, ...)`, which makes the cases (see `ke.metrics`).
 
     Args:
-        group, needs, better, cost, chance, reference: see `Record`.
+        group, needs, better, cost, chance, reference: see `MetricRecord`.
     """
 
     def enter(of_case: Callable) -> Callable:
-        wanted = frozenset(map(Need, needs))
+        wanted = frozenset(map(MetricNeed, needs))
 
         def public(model: Any = None, x: Any = None, y: Any = None, maps: Any = None, **given: Any) -> Measured:
             return measure(METRICS[of_case.__name__], model, x, y, maps, **given)
@@ -36,7 +36,7 @@ def metric(
         for name in ("__module__", "__name__", "__qualname__"):
             setattr(public, name, getattr(of_case, name))
         public.__doc__ = f"{inspect.cleandoc(of_case.__doc__ or '')}\n\n{SHARED}"
-        METRICS[of_case.__name__] = Record(
+        METRICS[of_case.__name__] = MetricRecord(
             of_case.__name__, public, of_case, group, wanted, better, cost, chance, reference
         )
         return public

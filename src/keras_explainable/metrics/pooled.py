@@ -1,4 +1,4 @@
-"""Metrics of localisation that have one value for a whole data set: pixels or images are pooled.
+"""Metrics of localisation that have one value for a whole dataset: pixels or images are pooled.
 
 An interval is found by drawing images again, not values of single images: give `weights`, how often each draw has each
 image.
@@ -21,7 +21,7 @@ ROWS = 64  # images that are measured together
 
 
 def pixel_ap(maps: Any, masks: Any, weights: Any = None) -> Any:
-    """The average precision of all pixels of a data set (PxAP): how well one threshold finds the pixels of all objects.
+    """The average precision of all pixels of a dataset (PxAP): how well one threshold finds the pixels of all objects.
 
     Each map is scaled to values from 0 to 1, and these are rounded down to a thousandth. Images with an empty mask are
     left out. Random maps have the masks' share of the pixels.

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Literal
 
 
-class Need(StrEnum):
+class MetricNeed(StrEnum):
     """What a metric needs besides maps."""
 
     model = "model"
@@ -18,14 +18,14 @@ class Need(StrEnum):
 
 
 @dataclass(frozen=True)
-class Record:
+class MetricRecord:
     """What is known about a metric, for tables, the command line and tests."""
 
     name: str
     function: Callable  # the public function of a model, images, units and maps
     of_case: Callable  # the function of a case and maps
     group: str  # "faithfulness", "localisation", "robustness", "randomisation", "complexity"
-    needs: frozenset[Need]
+    needs: frozenset[MetricNeed]
     better: Literal["higher", "lower", ""]  # "" if neither is: the metric describes maps, and does not rank them
     cost: str  # the passes of the model for each image and unit
     chance: str  # the value that random maps have, in words if it depends on the data
@@ -45,9 +45,9 @@ class Record:
             return None
 
 
-METRICS: dict[str, Record] = {}
+METRICS: dict[str, MetricRecord] = {}
 
 
-def listed() -> list[Record]:
+def listed() -> list[MetricRecord]:
     """The records of all metrics, in the order of their registration."""
     return list(METRICS.values())

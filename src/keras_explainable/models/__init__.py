@@ -19,9 +19,9 @@ from keras_explainable.models.black_box import BlackBoxAdapter as BlackBoxAdapte
 from keras_explainable.models.contract import Adapter as Adapter
 from keras_explainable.models.contract import Parameter as Parameter
 from keras_explainable.models.evidence import POOR as POOR
-from keras_explainable.models.front import front as front
-from keras_explainable.models.front import placed as placed
 from keras_explainable.models.heads import kind as kind
+from keras_explainable.models.image_layout import image_layout as image_layout
+from keras_explainable.models.image_layout import placed as placed
 from keras_explainable.models.inputs import Bound as Bound
 from keras_explainable.models.inputs import Leaf as Leaf
 from keras_explainable.models.inputs import Several as Several

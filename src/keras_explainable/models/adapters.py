@@ -12,8 +12,8 @@ from keras_explainable.errors import BackendError, InputError
 from keras_explainable.models import processes, spatial, weights
 from keras_explainable.models.black_box import BlackBoxAdapter
 from keras_explainable.models.contract import Adapter
-from keras_explainable.models.front import front
-from keras_explainable.models.front import scale as measured_scale
+from keras_explainable.models.image_layout import image_layout
+from keras_explainable.models.image_layout import scale as measured_scale
 from keras_explainable.models.inputs import Bound, Several, bound, unbind
 from keras_explainable.models.score import chooses
 from keras_explainable.models.units import unit_indices
@@ -105,21 +105,21 @@ def with_others(model: Any, x: Any) -> tuple[Any, Any]:
 
 
 def framed(model: Any, images: Any) -> tuple[Any, Any]:
-    """The model and images that methods see, if the model takes images in another form (see `models.front`)."""
+    """The model and images that methods see, if the model takes images in another form (see `models.image_layout`)."""
     import keras
 
     plain, inputs = unbind(model)
     adapter(model).check_integers(images)
     channels, inputs = inputs.channels, replace(inputs, channels=None, dtype=adapter(model).own_type(images))
-    found = front(adapter(bound(plain, inputs)), tuple(images.shape), channels)
-    inputs = replace(inputs, front=None if found.plain and channels is None else found)
+    found = image_layout(adapter(bound(plain, inputs)), tuple(images.shape), channels)
+    inputs = replace(inputs, layout=None if found.plain and channels is None else found)
     if found.plain:
         return bound(plain, inputs), images
     return bound(plain, inputs), found.canonical(keras.ops.convert_to_tensor(images, "float32"))
 
 
 def scale(model: Any, x: Any) -> tuple[float, float] | None:
-    """The factor that a model multiplies its images by, and what it subtracts before (see `models.front.scale`)."""
+    """The factor and shift by which a model scales its images (see `models.image_layout.scale`)."""
     model, images = with_others(model, x[:1])
     plain, inputs = unbind(model)
     inputs = replace(inputs, channels=None, dtype=adapter(model).own_type(images))

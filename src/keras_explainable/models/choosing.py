@@ -13,7 +13,7 @@ from keras_explainable import backend
 from keras_explainable.errors import LayerError
 from keras_explainable.models import addresses, dependencies, evidence, probes, spatial, state, tokens, windows
 from keras_explainable.models.evidence import BestReading, Evidence
-from keras_explainable.models.front import front, scale
+from keras_explainable.models.image_layout import image_layout, scale
 from keras_explainable.models.inputs import sampled
 from keras_explainable.models.signal_layout import Reading, SignalPoint, reading_of
 from keras_explainable.models.trace import INPUT, Call, Point
@@ -268,9 +268,9 @@ def measured(view: Any) -> Evidence | None:
         adapter, calls = sampled(view.adapter), _candidates(view, None)
         image = spatial.spatial_size(shape, adapter.channels_first)
         grids = functools.partial(tokens.grids, view.trace, image)
-        front(adapter, shape)  # this measures the scale
+        image_layout(adapter, shape)  # this measures the scale
         measure = functools.partial(evidence.measured, adapter, shape, calls, scale(adapter, shape), grids)
-        moved = adapter.inputs.front is not None and adapter.inputs.front.moved
+        moved = adapter.inputs.layout is not None and adapter.inputs.layout.moved
         fits = view.trace.images == 1 and view.rank in evidence.BLOCKS and not moved
         known["evidence"] = probes.in_thread(measure) if fits else None
     return known["evidence"]

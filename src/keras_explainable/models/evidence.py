@@ -152,6 +152,6 @@ def measured(adapter: Adapter, shape: tuple, calls: Sequence[Call], scale: Any, 
     possible grids of so many tokens."""
     first, rank = adapter.channels_first, len(shape) - 2
     batch = probes.images(shape, first, scale, masks(spatial_size(shape, first)))
-    front = adapter.inputs.front
-    windows = front.windows if front is not None else ()
+    layout = adapter.inputs.layout
+    windows = layout.windows if layout is not None else ()
     return Evidence(calls, probes.changes(adapter, batch, calls), rank, windows, grids)

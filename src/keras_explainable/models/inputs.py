@@ -44,7 +44,7 @@ class Inputs:
     shared: frozenset[int] = frozenset()  # numbers of the others that are the same for all images
     channels: Any = None  # the user's `channels` argument
     dtype: str | None = None  # the type of the user's images, if the model's weights do not determine it
-    front: Any = None  # a `models.front.Front`: how the user's images become those that methods see; None: unchanged
+    layout: Any = None  # a `models.image_layout.ImageLayout` if methods see images of another form; None: as they are
     stretched: bool = False  # whether maps cover all that the model sees of the image, wherever the signal's cells lie
 
     @property
@@ -55,7 +55,9 @@ class Inputs:
     @property
     def form(self) -> str:
         """The structure as a hashable value."""
-        return repr((self.tree, self.paths, sorted(self.shared), self.channels, self.dtype, self.front, self.stretched))
+        return repr(
+            (self.tree, self.paths, sorted(self.shared), self.channels, self.dtype, self.layout, self.stretched)
+        )
 
     @property
     def kinds(self) -> tuple:
@@ -77,7 +79,7 @@ class Inputs:
         rows = self.each(lambda other: _rows(other, x)).others
         copies = (ops.copy(ops.convert_to_tensor(other)) for other in rows)  # a model may work in place
         seen = [see(INPUT._replace(part=i), other) for i, other in enumerate(copies, 1)]
-        given = x if self.front is None else see(INPUT._replace(link="given"), self.front.restored(x))
+        given = x if self.layout is None else see(INPUT._replace(link="given"), self.layout.restored(x))
         return mapped(self.tree, [given, *seen].__getitem__)
 
     def arguments(self, function: Callable, inputs: Any, own: tuple = ()) -> tuple[tuple, dict]:

@@ -10,7 +10,7 @@ from keras import ops
 from keras_explainable import backend
 from keras_explainable.models import layer_roles, probes
 from keras_explainable.models.contract import Adapter
-from keras_explainable.models.front import scale
+from keras_explainable.models.image_layout import scale
 from keras_explainable.models.inputs import sampled
 from keras_explainable.models.trace import Call, Trace
 

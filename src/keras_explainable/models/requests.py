@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_explainable import backend
-from keras_explainable.models import reached
+from keras_explainable.models import reachability
 from keras_explainable.models.overrides import Overrides
 from keras_explainable.models.trace import Point
 
@@ -76,9 +76,9 @@ def _answer(
     """What a pass found, for one request; or the exception that says why it cannot be answered."""
     graded = request.column is not None and gradients is not None
     try:
-        reached.check_seen(view, request.at, gradients if graded else values)  # type: ignore[arg-type]
+        reachability.check_seen(view, request.at, gradients if graded else values)  # type: ignore[arg-type]
         if graded:
-            reached.check_reached(view, request.at, with_gradient)
+            reachability.check_reached(view, request.at, with_gradient)
     except Exception as error:
         return error
     kept = {point: values[point] for point in request.at if point in values} if request.keep else {}

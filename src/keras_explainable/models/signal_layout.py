@@ -92,12 +92,12 @@ def channels_last(view: Any, point: Point, value: Any, readings: Readings = NONE
     if point in readings:
         return readings[point].channels_last(value)
     value = ops.moveaxis(value, 1, -1) if _is_first(view, point) else value
-    return view.adapter.inputs.front.split_frames(value) if _has_rows_of_frames(view.trace, point) else value
+    return view.adapter.inputs.layout.split_frames(value) if _has_rows_of_frames(view.trace, point) else value
 
 
 def in_layout(view: Any, point: Point, value: Any) -> Any:
     """A signal (B, *S', C) in the model's own layout."""
-    value = view.adapter.inputs.front.merge_frames(value) if _has_rows_of_frames(view.trace, point) else value
+    value = view.adapter.inputs.layout.merge_frames(value) if _has_rows_of_frames(view.trace, point) else value
     return _channels_first(value) if _is_first(view, point) else value
 
 

@@ -46,7 +46,7 @@ def check_units(indices: np.ndarray, units: int | None, of: str = "model") -> No
         bad = int(indices[(indices >= units) | (indices < 0)].flat[0])
         one_unit = (
             ": in a classifier it is the positive class. To explain against it, give y=0, "
-            "score=ke.scores.negated(); if y has a data set's labels of 0 and 1, score=ke.scores.binary()"
+            "score=ke.scores.negated(); if y has a dataset's labels of 0 and 1, score=ke.scores.binary()"
         )
         alone = of == "model" and units == 1 and bad > 0
         has = f"one unit, number 0{one_unit}" if alone else f"units 0 to {units - 1}"

@@ -15,14 +15,14 @@ from keras_explainable.models import (
     black_box,
     choosing,
     linear,
-    reached,
+    reachability,
     signal_layout,
     spatial,
     tokens,
     windows,
 )
 from keras_explainable.models.contract import Adapter
-from keras_explainable.models.front import front, placed
+from keras_explainable.models.image_layout import image_layout, placed
 from keras_explainable.models.operations import Step, steps
 from keras_explainable.models.overrides import Overrides
 from keras_explainable.models.requests import Pass
@@ -60,7 +60,7 @@ class View(Scored):
                 "add the missing axis, as in x[None]."
             )
         adapter.build(images)
-        if adapter.inputs.front is None and not front(adapter, tuple(images.shape)).plain:
+        if adapter.inputs.layout is None and not image_layout(adapter, tuple(images.shape)).plain:
             raise InputError(
                 f"Images of shape {tuple(images.shape)} came, and this model takes their channels from another axis, "
                 "crops or pads them, or folds an axis into the batch: call the method through ke.explain, which "
@@ -88,11 +88,11 @@ class View(Scored):
 
     def resized(self, maps: Any, *at: Point, axis: int = 1, align_corners: bool = False) -> Any:
         """Resize maps (..., *S', ...) of a hidden signal to the images' size (see `to_image_size`)."""
-        return placed(self.adapter.inputs.front, self.size, maps, None, axis, self.windows(*at), align_corners)
+        return placed(self.adapter.inputs.layout, self.size, maps, None, axis, self.windows(*at), align_corners)
 
     def to_image_size(self, maps: Any, size: Any = None, axis: int = 1, windows: Any = None) -> Any:
         """Resize maps to the images' size or to another `size`. Maps of a hidden signal are placed in its `windows`."""
-        return placed(self.adapter.inputs.front, self.size, maps, size, axis, windows)
+        return placed(self.adapter.inputs.layout, self.size, maps, size, axis, windows)
 
     def windows_of(self, layer: Any = None, layers: Sequence | None = None) -> tuple:
         """The `windows` of the signal of a method's `layer`, or of its `layers`."""
@@ -212,7 +212,7 @@ class View(Scored):
             scores, values, _ = ask(self, Pass(every))
         else:
             scores, values = backend.evaluate(self.runner(every, replace), self.inputs if inputs is None else inputs)
-            reached.check_seen(self, every, values)
+            reachability.check_seen(self, every, values)
         return scores, signal_layout.signals(self, at, values)
 
     def _every(self, at: Sequence[Point]) -> tuple[Point, ...]:
@@ -226,7 +226,7 @@ class View(Scored):
         Raises an exception of the framework if it cannot tell what depends on the signal."""
         self._check_replaced([point])
         scores, values, rest = backend.resumed(self.runner([point]), self.inputs, point)
-        reached.check_seen(self, [point], values)
+        reachability.check_seen(self, [point], values)
         value, readings = values[point], readings_of([point])
 
         def scored(signal):
@@ -277,7 +277,7 @@ class View(Scored):
                 return seen[outs[point]] if point in outs else value
 
             outputs = self.adapter.run(x, see, points, strict=len(at) > 1, rules=overrides is not None)
-            reached.check_seen(self, waiting, ())
+            reachability.check_seen(self, waiting, ())
             return self._scores(seen[target] if target and not skipped else outputs, x.shape[0])
 
         return run

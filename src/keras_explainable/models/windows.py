@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_explainable import backend
 from keras_explainable.models import placement, probes
-from keras_explainable.models.front import scale
+from keras_explainable.models.image_layout import scale
 from keras_explainable.models.inputs import sampled
 from keras_explainable.models.signal_layout import Reading, as_float, channels_last, reading_of, readings_of
 from keras_explainable.models.trace import INPUT, Call, Point
@@ -18,7 +18,7 @@ from keras_explainable.models.trace import INPUT, Call, Point
 def of_signal(view: Any, *at: Point) -> tuple:
     """Where the cells of a signal begin and end along each axis, as fractions of the image. An axis that they cover has
     None. The result is () if they cover the whole image."""
-    found = view.adapter.inputs.front
+    found = view.adapter.inputs.layout
     seen = found.windows if found is not None else ()
     if len(set(at)) != 1 or INPUT in at or view.adapter.inputs.stretched or (found is not None and found.moved):
         return seen

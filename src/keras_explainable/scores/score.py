@@ -50,7 +50,7 @@ class Chosen(Score):
 
 @dataclass(frozen=True)
 class Labels:
-    """A data set's own labels as `y`, and the score whose columns they number."""
+    """A dataset's own labels as `y`, and the score whose columns they number."""
 
     y: Any
     score: Score

@@ -15,6 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from keras_explainable import cli
+from support.compare import close
 from support.selection import very_slow_compiled
 
 SIZE = (24, 24)
@@ -77,8 +78,8 @@ def test_the_map_lies_where_the_object_is_drawn(files, tmp_path, fit, width, pla
         return
     ends = np.array(place) * [TALL, TALL, width, width]
     blur = 1.5 * TALL / 24  # a pixel of the map and a half
-    np.testing.assert_allclose(box(photo), ends, atol=blur)
-    np.testing.assert_allclose(box(heat), ends, atol=blur)
+    close(box(photo), ends, atol=blur)
+    close(box(heat), ends, atol=blur)
 
 
 def test_the_score_is_of_what_the_model_saw(files, tmp_path):
@@ -116,7 +117,7 @@ def test_dump_draws_on_what_the_model_saw_in_the_photos_own_pixels(files, tmp_pa
         shapes[fit] = picture.shape[:2]
         if fit != "crop":
             top = 20 if fit == "stretch" else 50
-            np.testing.assert_allclose(box(picture), [top, top + 19, 4, 23], atol=8)
+            close(box(picture), [top, top + 19, 4, 23], atol=8)
     assert shapes == {"stretch": (60, 120), "crop": (60, 60), "pad": (120, 120)}
 
 

@@ -1,4 +1,4 @@
-"""What `y` may be: numbers of units however a data set has them, both classes of one unit, and what the model prefers."""
+"""What `y` may be: numbers of units however a dataset has them, both classes of one unit, and what the model prefers."""
 
 import warnings
 

@@ -13,6 +13,7 @@ from keras_explainable.demo import load_mask_robust, load_model, load_scenes, lo
 from keras_explainable.demo.network import MASK_ROBUST_FILE, MODEL_FILE, build_model
 from keras_explainable.demo.scenes import SIZE, draw_scene
 from keras_explainable.errors import InputError
+from support.compare import close
 from support.selection import fast_on_torch, slow_compiled, very_slow_compiled
 
 pytestmark = slow_compiled
@@ -113,7 +114,7 @@ def forward(model, images):
 def test_computes_what_its_layers_say(model):
     images, _, _ = load_scenes(4, seed=14)
     logits = keras.ops.convert_to_numpy(model(images))
-    np.testing.assert_allclose(logits, forward(model, images), atol=1e-4)
+    close(logits, forward(model, images), atol=1e-4)
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(model(images.astype("float32"))), logits)
 
 
@@ -156,7 +157,7 @@ def test_filled_scenes_are_filled_in_whole_cells_only():
     share = (changed > 0).mean((1, 2))
     assert 5 <= (share == 0).sum() <= 25 and share.max() < 1 and share.mean() == pytest.approx(0.75 * 0.45, abs=0.08)
     flat = (filled[0] - images[0].mean((0, 1)))[np.kron(changed[0] > 0, np.ones((train.CELL,) * 2)) > 0]
-    np.testing.assert_allclose(flat, 0, atol=1e-3)
+    close(flat, 0, atol=1e-3)
     assert filled.min() >= images.min() and filled.max() <= images.max()
 
 

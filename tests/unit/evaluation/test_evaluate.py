@@ -10,6 +10,7 @@ import pytest
 import keras_explainable as ke
 from keras_explainable.metrics.baselines import BASELINES, edges
 from support import keras_models
+from support.compare import close
 from support.left_as_found import same, state
 from support.selection import fast, fast_on_torch, slow_compiled
 
@@ -35,9 +36,9 @@ def test_values_are_those_of_the_metrics_alone():
     for row, method in enumerate(found.methods):
         maps = ke.explain(method, model(), X, Y, verbose=0).maps
         alone = ke.metrics.srg(model(), X, Y, maps, points=4).values
-        np.testing.assert_allclose(found.values[row, 0], alone, atol=1e-5)
+        close(found.values[row, 0], alone, atol=1e-5)
         other = ke.metrics.faithfulness_correlation(model(), X, Y, maps, subsets=16, cells=4).values
-        np.testing.assert_allclose(found.values[row, 1], other, atol=1e-4)
+        close(found.values[row, 1], other, atol=1e-4)
 
 
 def test_what_does_not_depend_on_maps_runs_once_for_all_methods():
@@ -68,7 +69,7 @@ def test_batches_change_nothing_and_the_model_is_left_as_it_was():
     before = state(fresh)
     whole = ke.evaluate(fresh, X, Y, ["gradcam"], FEW, verbose=0)
     same(before, state(fresh))
-    np.testing.assert_allclose(whole.values, evaluate(["gradcam"], batch_size=2).values, atol=1e-4)
+    close(whole.values, evaluate(["gradcam"], batch_size=2).values, atol=1e-4)
     assert np.array_equal(whole.values, ke.evaluate(fresh, X, Y, ["gradcam"], FEW, verbose=0).values)
 
 
@@ -77,7 +78,7 @@ def test_methods_of_all_kinds():
     methods = {"by name": "gradcam", "with": ("occlusion", {"patch": 6}), "given": maps, "mine": _mine}
     found = evaluate(methods, baselines=False)
     assert found.methods == list(methods)
-    np.testing.assert_allclose(found.values[0], found.values[2], atol=1e-6)
+    close(found.values[0], found.values[2], atol=1e-6)
 
 
 def _mine(model, inputs, indices=None, score=None):
@@ -180,7 +181,7 @@ def test_minutes_cut_the_images():
     assert "Cut to 1 image by" in str(found)
     whole = evaluate(["gradcam"], {"srg": ("srg", {"points": 3})}, minutes=5, baselines=False)
     assert whole.values.shape[2] == 6
-    np.testing.assert_allclose(whole.values[:, :, :1], found.values, atol=1e-5)
+    close(whole.values[:, :, :1], found.values, atol=1e-5)
 
 
 def test_what_was_measured_is_kept():
@@ -190,7 +191,7 @@ def test_what_was_measured_is_kept():
     with pytest.raises(KeyboardInterrupt) as caught:
         evaluate({"gradcam": "gradcam", "breaks": breaks}, baselines=False)
     assert caught.value.partial.methods == ["gradcam"]
-    np.testing.assert_allclose(caught.value.partial.values, evaluate(["gradcam"], baselines=False).values, atol=1e-5)
+    close(caught.value.partial.values, evaluate(["gradcam"], baselines=False).values, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -268,7 +269,7 @@ def test_metrics_that_need_the_method():
             [("max_sensitivity", {"repetitions": 2}), ("mprt", {"stages": 2}), ("random_logit", {})]
         ):
             alone = getattr(ke.metrics, metric)(model(), X, Y, explain=method, **params).values
-            np.testing.assert_allclose(found.values[row, column], alone, atol=1e-4)
+            close(found.values[row, column], alone, atol=1e-4)
     rows = dict(zip(found.methods, found.values[..., 0], strict=True))
     assert np.isnan(rows["given"][:3]).all() and (rows["given"][3] == rows["gradcam"][3]).all()
     assert (rows["sobel"][1:3] == 1).all() and (rows["oracle"][1:3] == 1).all()
@@ -299,6 +300,6 @@ def test_methods_that_share_passes_make_their_maps_together(monkeypatch):
     assert found.methods == list(alone) and list(found.about["left_out"]) == ["attention_rollout"]
     found = evaluate(names, baselines=False)
     for values, name in zip(found.values, found.methods, strict=True):
-        np.testing.assert_allclose(values, alone[name], atol=1e-5)
-    monkeypatch.setattr("keras_explainable.evaluation.making.KEPT", 1)  # no two maps fit into memory
-    np.testing.assert_allclose(evaluate(names, baselines=False).values, found.values, atol=1e-5)
+        close(values, alone[name], atol=1e-5)
+    monkeypatch.setattr("keras_explainable.evaluation.maps.KEPT", 1)  # no two maps fit into memory
+    close(evaluate(names, baselines=False).values, found.values, atol=1e-5)

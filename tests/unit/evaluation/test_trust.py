@@ -9,7 +9,7 @@ import keras_explainable as ke
 from keras_explainable.evaluation.card import Trust
 from keras_explainable.evaluation.check import Check
 from keras_explainable.evaluation.trust import cells, moved, smoothed
-from support.compare import as_numpy
+from support.compare import as_numpy, close
 from support.left_as_found import same, state
 from support.selection import fast_on_torch, slow_compiled, very_slow_compiled
 
@@ -50,7 +50,7 @@ def test_a_good_map_is_supported_and_each_value_is_what_it_says(scene, card):
     assert f"{probability:.1%}" in card.checks["prediction"].said
     assert f"{logits.max() - second:.3g} above the next" in card.checks["prediction"].said
     own = ke.explain("gradcam", model, x, [int(logits.argmax())], resizing=True, verbose=0).maps
-    np.testing.assert_allclose(card.map, own[0, ..., 0], atol=1e-5)
+    close(card.map, own[0, ..., 0], atol=1e-5)
     other = ke.explain("gradcam", model, x, [int(np.argsort(logits)[-2])], resizing=True, verbose=0).maps
     ranks = [np.argsort(np.argsort(m.ravel(), kind="stable")) for m in (own, other)]
     if len(np.unique(own)) == own.size == len(np.unique(other)):
@@ -82,9 +82,9 @@ def test_copies_are_the_map_in_other_places():
 
 def test_cells_are_means_over_parts_of_equal_size():
     maps = np.random.default_rng(0).normal(size=(1, 28, 42, 1))
-    np.testing.assert_allclose(cells(maps), maps.reshape(1, 14, 2, 14, 3, 1).mean((2, 4)))
+    close(cells(maps), maps.reshape(1, 14, 2, 14, 3, 1).mean((2, 4)), rtol=1e-7)
     wide = smoothed(maps)
-    np.testing.assert_allclose(wide[0, 4:6, 9:12, 0], np.full((2, 3), maps[0, 4:6, 9:12].mean()))
+    close(wide[0, 4:6, 9:12, 0], np.full((2, 3), maps[0, 4:6, 9:12].mean()), rtol=1e-7)
     odd = smoothed(np.random.default_rng(1).normal(size=(1, 30, 9, 1)))
     assert odd.shape == (1, 30, 9, 1)
 

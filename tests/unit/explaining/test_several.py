@@ -15,6 +15,7 @@ from keras_explainable import backend
 from keras_explainable.errors import InputError, LayerError, MethodNameError
 from support import keras_models
 from support.calls import UNITS, few
+from support.compare import close
 from support.keras_models import on
 from support.selection import BACKEND, slow_compiled
 
@@ -42,9 +43,7 @@ def check_equal(found, methods, model, x, **params):
     for label, (method, own) in methods.items():
         alone = ke.explain(method, model, x, UNITS, verbose=0, **params, **own)
         for ours, theirs in zip(found[label], alone, strict=True):
-            np.testing.assert_allclose(
-                ours, theirs, rtol=0, atol=(1e-6 if BACKEND == "torch" else 3e-6) * max(1e-30, np.abs(theirs).max())
-            )
+            close(ours, theirs, rtol=0, atol=(1e-6 if BACKEND == "torch" else 3e-6) * max(1e-30, np.abs(theirs).max()))
         assert found[label].about.keys() == alone.about.keys()
 
 
@@ -157,7 +156,7 @@ def test_what_a_method_explained_before_it_failed_is_kept(model, x):
         found = together(["hirescam", SometimesFails()], model, x, batch_size=2, run_eagerly=True)
     assert found["hirescam"].maps.shape[0] == 3
     alone = ke.explain(SometimesFails(), model, x[:2], UNITS[:2], verbose=0)
-    np.testing.assert_allclose(found.failed["sometimes"].partial.maps, alone.maps, rtol=1e-5, atol=1e-7)
+    close(found.failed["sometimes"].partial.maps, alone.maps, rtol=1e-5, atol=1e-7)
 
 
 def test_an_interrupt_loses_nothing(model, x):
@@ -195,15 +194,15 @@ def test_labels_name_methods_with_their_parameters(model, x):
     assert found["early"].about["signal"] != found["late"].about["signal"]
     assert found["few"].about["repetitions"] == 2 and found["more"].about["repetitions"] == 4
     alone = ke.explain("smoothgrad", model, x, UNITS, verbose=0, repetitions=2, seed=3)
-    np.testing.assert_allclose(found["few"].maps, alone.maps, rtol=1e-5, atol=1e-6)
+    close(found["few"].maps, alone.maps, rtol=1e-5, atol=1e-6)
 
 
 def test_usual_postprocessing_is_that_of_the_shortcuts(model, x):
     found = together(["gradcam", "gradients"], model, x, postprocessing="usual")
     for name in found:
-        np.testing.assert_allclose(found[name].maps, getattr(ke, name)(model, x, UNITS, verbose=0).maps, atol=1e-6)
+        close(found[name].maps, getattr(ke, name)(model, x, UNITS, verbose=0).maps, atol=1e-6)
     one = ke.explain("gradcam", model, x, UNITS, verbose=0, postprocessing="usual")
-    np.testing.assert_allclose(one.maps, found["gradcam"].maps, atol=1e-6)
+    close(one.maps, found["gradcam"].maps, atol=1e-6)
 
 
 def test_tensors_stay_on_the_device(model, x):
@@ -254,7 +253,7 @@ def test_a_device_without_memory_for_a_batch_gets_halves(model, x, monkeypatch):
     with pytest.warns(UserWarning, match="continues with 2"):
         found = together(["hirescam", limited], model, x, run_eagerly=True)
     alone = ke.explain("hirescam", model, x, UNITS, verbose=0)
-    np.testing.assert_allclose(found["hirescam"].maps, alone.maps, rtol=1e-5, atol=1e-7)
+    close(found["hirescam"].maps, alone.maps, rtol=1e-5, atol=1e-7)
     assert not found.failed and len(found["limited"].maps) == 3
 
 

@@ -9,6 +9,7 @@ from keras import layers as L
 
 import keras_explainable as ke
 from support import keras_models
+from support.compare import close
 from support.keras_models import SHAPE
 from support.selection import BACKEND, fast_on_torch, slow_compiled
 
@@ -184,7 +185,7 @@ def test_an_output_that_nobody_chose_is_told(x):
         assert messages == []
         alone = keras.Model(model.inputs, units)
         scores = alone.predict(x, verbose=0)[:, 1:2]
-        np.testing.assert_allclose(chosen.scores, scores, rtol=1e-4, atol=1e-5)
+        close(chosen.scores, scores, rtol=1e-4, atol=1e-5)
     assert said(ke.gradcam, several(CLASS, MASK), x, 1, postprocessing=None)[0] == []
     messages = said(ke.gradcam, several(CLASS, BOX, named=True), x, 1, postprocessing=None)[0]
     assert len(messages) == 1 and "'class' is explained. Output 'box' could be meant as well" in messages[0]
@@ -241,7 +242,7 @@ if BACKEND == "torch":
         assert messages == []
         named, logits = said(ke.gradcam, torch_models.drawn(Both("named")), x, 1)
         assert named == []
-        np.testing.assert_allclose(chosen.scores, logits.scores, atol=1e-6)
+        close(chosen.scores, logits.scores, atol=1e-6)
         assert abs(found.scores - logits.scores).max() > 0.1
 
     def test_channels_last_are_turned_as_their_type_is():
@@ -250,7 +251,7 @@ if BACKEND == "torch":
             ke.gradcam(module, torch.as_tensor(x.copy()), 1, verbose=0)
         turned = ke.gradcam(module, torch.as_tensor(x.copy()).permute(0, 3, 1, 2), 1, verbose=0)
         expected = ke.gradcam(module, x.transpose(0, 3, 1, 2), 1, verbose=0)
-        np.testing.assert_allclose(turned.maps, expected.maps, atol=1e-5)
+        close(turned.maps, expected.maps, atol=1e-5)
         row = nn.Sequential(nn.Conv1d(3, 4, 3), nn.AdaptiveAvgPool1d(1), nn.Flatten())
         with pytest.raises(InputError, match=r"x.permute\(0, 2, 1\)"):
             ke.gradcam(row, np.zeros((2, 50, 3), "float32"), 1, verbose=0)
@@ -264,7 +265,7 @@ if BACKEND == "torch":
         module = Meta()
         found = ke.full_gradients(Alone(module, metas).eval(), x, 1, verbose=0)
         plain = ke.full_gradients(module.net, x, 1, verbose=0)
-        np.testing.assert_allclose(found.scores, 2 * plain.scores, rtol=1e-5)
+        close(found.scores, 2 * plain.scores, rtol=1e-5)
 
     def test_a_layer_is_found_by_the_name_that_it_has_in_a_wrapper():
         x, module = torch_models.images(), torch_models.drawn(torch_models.Plain())

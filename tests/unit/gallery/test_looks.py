@@ -8,6 +8,7 @@ import pytest
 
 import keras_explainable as ke
 from keras_explainable.gallery import gallery
+from support.compare import close
 from support.selection import fast_on_torch, slow, very_slow, very_slow_compiled
 
 pytestmark = fast_on_torch
@@ -108,7 +109,7 @@ def test_deep_shap_compares_with_other_scenes_and_is_no_second_deeplift(judged):
     ]
     mean = np.abs(np.mean(each, axis=0)[..., 0])
     low, high = mean.min((1, 2), keepdims=True), mean.max((1, 2), keepdims=True)
-    np.testing.assert_allclose(maps, (mean - low) / (high - low), atol=1e-4)
+    close(maps, (mean - low) / (high - low), atol=1e-4)
     explained = {photo.tobytes() for photo in objects.photos}
     assert len(others) == gallery.REFERENCES and not any(x.astype("uint8").tobytes() in explained for x in others)
 

@@ -13,6 +13,7 @@ import keras_explainable as ke
 from keras_explainable import loading
 from keras_explainable.errors import BackendError, LayerError, ModelFileError
 from keras_explainable.gallery import image_folder
+from support.compare import close
 
 torch = pytest.importorskip("torch")
 on_torch = pytest.mark.skipif(keras.backend.backend() != "torch", reason="modules are explained on the torch backend")
@@ -80,16 +81,16 @@ def test_a_file_gives_the_module_that_was_saved(module, tmp_path, name):
     )
     assert loaded.size == SIZE and loaded.preprocess.guessed and loaded.class_names is None
     x = loaded.preprocess(photos())
-    np.testing.assert_allclose(x, ((photos() / 255 - MEAN) / SPREAD).transpose(0, 3, 1, 2), atol=1e-5)
+    close(x, ((photos() / 255 - MEAN) / SPREAD).transpose(0, 3, 1, 2), atol=1e-5)
     with torch.no_grad():
-        np.testing.assert_allclose(loading.scores(loaded, x), module(torch.from_numpy(x)).numpy(), atol=1e-6)
+        close(loading.scores(loaded, x), module(torch.from_numpy(x)).numpy(), atol=1e-6)
     ours, theirs = (ke.explain("gradients", m, x, [1, 4, 0], verbose=0).maps for m in (loaded.model, module))
-    np.testing.assert_allclose(ours, theirs, atol=1e-6 * abs(theirs).max())
+    close(ours, theirs, atol=1e-6 * abs(theirs).max())
     for method in ("gradcam", "full_gradients"):
         if name == "exported.pt2":  # whose functions are seen
             ours, theirs = (ke.explain(method, m, x, 1, verbose=0, resizing=False) for m in (loaded.model, module))
             if method == "full_gradients":
-                np.testing.assert_allclose(ours.maps, theirs.maps, atol=1e-4 * abs(theirs.maps).max())
+                close(ours.maps, theirs.maps, atol=1e-4 * abs(theirs.maps).max())
             continue
         with pytest.raises(LayerError, match="shows none of its layers"):
             ke.explain(method, loaded.model, x, 1, verbose=0)
@@ -100,11 +101,11 @@ def test_a_factory_gives_its_module_and_scores_come_in_batches(factory, module):
     loaded = loading.load(factory(), scale="unit")
     assert loaded.size == (224, 224) and not loaded.preprocess.guessed
     x = loaded.preprocess(photos(loading.BATCH + 3))
-    np.testing.assert_allclose(x, photos(len(x)).transpose(0, 3, 1, 2) / 255, atol=1e-6)
+    close(x, photos(len(x)).transpose(0, 3, 1, 2) / 255, atol=1e-6)
     with torch.no_grad():
-        np.testing.assert_allclose(loading.scores(loaded, x), module(torch.from_numpy(x)).numpy(), atol=1e-6)
+        close(loading.scores(loaded, x), module(torch.from_numpy(x)).numpy(), atol=1e-6)
     grey = loading.load(factory(1), scale="raw").preprocess(photos())
-    np.testing.assert_allclose(grey[:, 0], photos() @ [0.299, 0.587, 0.114], rtol=1e-5)
+    close(grey[:, 0], photos() @ [0.299, 0.587, 0.114], rtol=1e-5)
 
 
 def test_a_factory_may_return_a_keras_model(factory, tmp_path, monkeypatch):

@@ -51,7 +51,7 @@ def test_uniform_attention_rolls_out_to_a_constant(x):
         layer.set_weights([w * (i not in (0, 1)) for i, w in enumerate(layer.get_weights())])
     _, maps = raw("attention_rollout", model, x, 1)
     # A = 1/T twice: the class token's row of (A + I)/2 (A + I)/2 is 3/4 of A's, and 1/4 of itself.
-    np.testing.assert_allclose(maps, 0.75 / 31, rtol=1e-5)
+    close(maps, 0.75 / 31, rtol=1e-5)
 
 
 def test_attention_probabilities_are_signals(model, x, twin):
@@ -90,7 +90,7 @@ def test_tokens_without_a_class_token_are_averaged():
     (point,) = (view := ke.models.view(model, x)).attentions()
     a = ops.convert_to_numpy(view.evaluate([point])[1][point]).mean(1)
     expected = (a / 2 + np.eye(16) / 2).mean(1).reshape(2, 4, 4, 1)
-    np.testing.assert_allclose(maps, expected, rtol=1e-4)
+    close(maps, expected, rtol=1e-4)
     assert raw("gradcam", model, x, 1).maps.shape == (2, 4, 4, 1)
 
 

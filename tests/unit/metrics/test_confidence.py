@@ -55,7 +55,7 @@ def test_drop_gain_and_increase_equal_their_twins(subject, area, baseline):
 
     expected = each(subject, twin)
     for i, name in enumerate(NAMES):
-        np.testing.assert_allclose(value(subject, name, baseline=baseline, area=area), expected[..., i], atol=1e-5)
+        close(value(subject, name, baseline=baseline, area=area), expected[..., i], atol=1e-5)
     assert expected[..., :2].max() > 0.01
 
 
@@ -66,7 +66,7 @@ def test_linear_fills_what_is_mostly_hidden(subject):
 
     expected = each(subject, twin)
     for i, name in enumerate(NAMES[:2]):
-        np.testing.assert_allclose(value(subject, name, baseline="linear"), expected[..., i], atol=2e-3)
+        close(value(subject, name, baseline="linear"), expected[..., i], atol=2e-3)
 
 
 def test_coverage_is_the_mean_of_the_mask(subject):
@@ -79,7 +79,7 @@ def test_coverage_is_the_mean_of_the_mask(subject):
 
 def test_a_map_of_ones_shows_the_whole_image(subject):
     for name in NAMES:
-        np.testing.assert_allclose(value(subject, name, np.full_like(subject.maps, 3)), 0, atol=1e-5)
+        close(value(subject, name, np.full_like(subject.maps, 3)), 0, atol=1e-5)
         assert np.isnan(value(subject, name, -abs(subject.maps))).all()
 
 
@@ -88,9 +88,9 @@ def test_scale_batches_and_units_change_nothing(subject):
         given = {"thresholds": [0.2, 0.5]} if name == "pic" else {}
         whole = value(subject, name, **given)
         scaled = value(subject, name, 4 * subject.maps, batch_size=1, at_once=1, **given)
-        np.testing.assert_allclose(scaled, whole, atol=1e-5)
+        close(scaled, whole, atol=1e-5)
     one = ke.metrics.average_drop(subject.model, subject.x, subject.y[:, 1], subject.maps[..., 1:])
-    np.testing.assert_allclose(one.values[:, 0], value(subject, "average_drop")[:, 1], atol=1e-5)
+    close(one.values[:, 0], value(subject, "average_drop")[:, 1], atol=1e-5)
 
 
 @fast
@@ -104,7 +104,7 @@ def test_pic_equals_its_twin(subject, quantity):
     subject.y = subject.logits(subject.last).argsort(axis=1)[:, ::-1][:, :2]  # the first is right, the second is not
     expected = each(subject, twin)
     given = {"fill": 0.25, "thresholds": thresholds, "quantity": quantity, "at_once": 4}
-    np.testing.assert_allclose(value(subject, "pic", **given), expected, atol=1e-5)
+    close(value(subject, "pic", **given), expected, atol=1e-5)
     assert quantity == "probability" or np.isnan(expected[:, 1]).all()
     if quantity == "probability":
         assert np.isfinite(expected).any()
@@ -159,7 +159,7 @@ def test_methods_that_promise_it_are_complete():
     found = ke.explain("integrated_gradients", model, x, [1, 2], repetitions=200, verbose=0, postprocessing=None)
     assert ke.metrics.completeness(model, x, [1, 2], found.maps).values.max() < 0.01
     twice = ke.metrics.completeness(model, x, [1, 2], 2 * np.asarray(found.maps)).values
-    np.testing.assert_allclose(twice, 1, atol=0.02)
+    close(twice, 1, atol=0.02)
 
 
 def test_a_linear_model_is_complete():
@@ -168,7 +168,7 @@ def test_a_linear_model_is_complete():
     model.layers[-1].set_weights([weights, np.ones(3, "float32")])
     x = np.random.default_rng(1).normal(size=(5, 4, 4, 2)).astype("float32")
     maps = np.einsum("bhwc,hwck->bhwk", x - 0.5, weights.reshape(4, 4, 2, 3))
-    np.testing.assert_allclose(ke.metrics.completeness(model, x, None, maps, baseline=0.5).values, 0, atol=1e-4)
+    close(ke.metrics.completeness(model, x, None, maps, baseline=0.5).values, 0, atol=1e-4)
 
 
 def test_drop_gain_and_increase_run_the_model_once_for_each_map():

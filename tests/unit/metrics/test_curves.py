@@ -73,8 +73,8 @@ def test_road_equals_its_twin_without_noise(subject):
         return up, down
 
     up, down = np.moveaxis(np.array(each(subject, twin)), 2, 0)
-    np.testing.assert_allclose(found.curves["deletion"], down, atol=2e-3)
-    np.testing.assert_allclose(found.curves["insertion"], up, atol=2e-3)
+    close(found.curves["deletion"], down, atol=2e-3)
+    close(found.curves["insertion"], up, atol=2e-3)
 
 
 @fast
@@ -112,7 +112,7 @@ def test_srg_of_a_linear_model_is_the_largest_over_all_orders():
 def test_the_opposite_map_has_the_opposite_gain(subject):
     maps = np.random.default_rng(5).normal(size=subject.maps.shape)  # no two values are equal
     one, other = (ke.metrics.srg(subject.model, subject.x, subject.y, m, points=7).values for m in (maps, -maps))
-    np.testing.assert_allclose(one, -other, atol=1e-6)
+    close(one, -other, atol=1e-6)
     assert abs(one).min() > 1e-4
 
 

@@ -8,6 +8,7 @@ import pytest
 
 import keras_explainable as ke
 from support import keras_models
+from support.compare import close
 from support.left_as_found import same, state
 from support.memory import too_little
 from support.selection import fast_on_torch, slow_compiled
@@ -86,7 +87,7 @@ def test_sources_of_batches_give_the_same_values():
         for start in (0, 3):
             yield X[start : start + 3], Y[start : start + 3]
 
-    np.testing.assert_allclose(srg(x=batches(), y=None).values, whole, atol=1e-6)
+    close(srg(x=batches(), y=None).values, whole, atol=1e-6)
     with pytest.raises(ke.errors.InputError, match="3 maps came, and images 4 or more"):
         srg(x=batches(), y=None, maps=MAPS[:3])
     with pytest.raises(ke.errors.InputError, match="5 maps came for 4 images"):
@@ -98,14 +99,14 @@ def test_units_that_the_model_chooses_and_all_units():
     best = logits.argmax(axis=1)
     np.testing.assert_array_equal(srg(y="predicted").values, srg(y=best).values)
     every = srg(y=None, maps=np.repeat(MAPS, 5, axis=-1)).values
-    np.testing.assert_allclose(every[np.arange(4), best], srg(y=best).values[:, 0], rtol=1e-5)
+    close(every[np.arange(4), best], srg(y=best).values[:, 0], rtol=1e-5)
 
 
 def test_a_score_is_read_as_it_is():
     margin = ke.scores.margin(1, 3)
     z = np.asarray(keras.ops.convert_to_numpy(model()(X)))
     found = srg(y=None, score=margin)
-    np.testing.assert_allclose(found.curves["deletion"][:, 0, 0], z[:, 1] - z[:, 3], rtol=1e-4)
+    close(found.curves["deletion"][:, 0, 0], z[:, 1] - z[:, 3], rtol=1e-4)
 
 
 def test_the_model_is_left_as_it_was():
@@ -124,7 +125,7 @@ def test_what_was_measured_before_an_error_is_kept():
 
     with pytest.raises(OSError, match="gone") as caught:
         srg(x=batches(), y=None)
-    np.testing.assert_allclose(caught.value.partial.values, srg().values[:2], atol=1e-6)
+    close(caught.value.partial.values, srg().values[:2], atol=1e-6)
 
 
 def test_low_precision_moves_srg_by_little():
@@ -170,5 +171,5 @@ def test_masks_and_objects_are_halved_with_their_images():
             halved = record.function(model(), X, Y, MAPS, objects=objects).values
     finally:
         METRICS["single_deletion"] = record
-    np.testing.assert_allclose(halved, whole, atol=1e-5)
+    close(halved, whole, atol=1e-5)
     assert seen == [4, 2, 2]

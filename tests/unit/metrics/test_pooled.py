@@ -1,4 +1,4 @@
-"""Metrics of localisation that have one value for a data set, and thresholds that are chosen on other images."""
+"""Metrics of localisation that have one value for a dataset, and thresholds that are chosen on other images."""
 
 import numpy as np
 import pytest

@@ -80,7 +80,7 @@ def test_random_logit_is_the_correlation_with_another_units_map():
     expected = np.array([[twins.correlation(own[b, ..., k], other[b, ..., k]) for k in range(2)] for b in range(2)])
     close(ke.metrics.random_logit(model(), X, y, explain="gradcam").values, expected, 1e-4)
     every = ke.metrics.random_logit(model(), X, explain="gradcam").values
-    np.testing.assert_allclose(np.take_along_axis(every, y, axis=1), expected, atol=1e-4)
+    close(np.take_along_axis(every, y, axis=1), expected, atol=1e-4)
     one = keras_models.build_once("one_unit")
     assert np.isnan(ke.metrics.random_logit(one, X, 0, explain="gradcam").values).all()
 
@@ -206,7 +206,7 @@ def test_random_weights_follow_the_models():
 )
 def test_values_are_equal_on_every_backend(metric, params, values):
     found = getattr(ke.metrics, metric)(model(), X, Y, explain="gradcam", **params)
-    np.testing.assert_allclose(found.values[:, 0], values, atol=1e-4)
+    close(found.values[:, 0], values, atol=1e-4)
 
 
 @slow_compiled
@@ -222,7 +222,7 @@ def test_models_of_several_inputs_and_scores():
         whole = getattr(ke.metrics, metric)(network, x, [0, 1, 2], **given).values
         parts = getattr(ke.metrics, metric)(network, x, [0, 1, 2], **given, batch_size=2).values
         assert np.isfinite(whole).all()
-        np.testing.assert_allclose(parts, whole, atol=1e-4)
+        close(parts, whole, atol=1e-4)
     margin = {"score": ke.scores.margin(1, 3), "explain": "gradcam"}
     assert np.isfinite(ke.metrics.mprt(model(), X, **margin).values).all()
     assert np.isnan(ke.metrics.random_logit(model(), X, **margin).values).all()  # of one column

@@ -105,7 +105,7 @@ def test_linear_models_have_closed_forms():
     x = RNG.normal(size=(4, *w.shape[:3])).astype("float32")
     y = (model.predict(x, verbose=0)[:, 1] > model.predict(x, verbose=0)[:, 0]).astype(int)
     still = ke.metrics.max_sensitivity(model, x, y, explain="gradients")
-    np.testing.assert_allclose(still.values, 0, atol=1e-6)
+    close(still.values, 0, atol=1e-6)
     found = ke.metrics.max_sensitivity(model, x, y, explain="input_x_gradient")
     assert 0.3 < found.about["kept"] <= 1
     for b, image in enumerate(x):
@@ -172,7 +172,7 @@ def test_seed_stability_is_the_mean_rank_correlation_with_other_seeds():
     ]
     ranked = [[metric_twins.ranks(row) for row in one] for one in maps]
     expected = [np.mean([np.corrcoef(ranked[0][b], other[b])[0, 1] for other in ranked[1:]]) for b in range(2)]
-    np.testing.assert_allclose(found.values[:, 0], expected, atol=1e-4)
+    close(found.values[:, 0], expected, atol=1e-4)
     assert (ke.metrics.seed_stability(model, x, [1, 2], explain="gradcam").values == 1).all()
 
 
@@ -182,7 +182,7 @@ def test_images_are_measured_by_themselves_and_the_model_is_left_as_it_was():
     before = state(model)
     whole = ke.metrics.max_sensitivity(model, x, y, explain="gradcam", repetitions=2)
     parts = ke.metrics.max_sensitivity(model, x, y, explain="gradcam", repetitions=2, batch_size=2)
-    np.testing.assert_allclose(parts.values, whole.values, atol=1e-5)
+    close(parts.values, whole.values, atol=1e-5)
     other = ke.metrics.max_sensitivity(model, x, y, explain="gradcam", repetitions=2, seed=1)
     assert abs(other.values - whole.values).min() > 0
     again = ke.metrics.max_sensitivity(model, x, y, explain="gradcam", repetitions=2)
@@ -195,8 +195,8 @@ def test_maps_are_those_of_the_method():
     maps = ke.explain("gradcam", model, x, 1, verbose=0).maps
     given = ke.metrics.max_sensitivity(model, x, 1, maps, explain="gradcam", repetitions=2)
     made = ke.metrics.max_sensitivity(model, x, 1, explain="gradcam", repetitions=2)
-    np.testing.assert_allclose(given.values, made.values, atol=1e-6)
-    np.testing.assert_allclose(
+    close(given.values, made.values, atol=1e-6)
+    close(
         ke.metrics.srg(model, x, 1, explain="gradcam", points=3).values,
         ke.metrics.srg(model, x, 1, maps, points=3).values,
         atol=1e-6,

@@ -57,9 +57,7 @@ def test_the_bias_is_what_a_zero_image_gives(case):
     layers, biases = ke.inspection.layers_with_biases(model)
     assert layers == [layer]
     expected = ops.convert_to_numpy(model(np.zeros((1, 6, 8, 4), "float32")))
-    np.testing.assert_allclose(
-        np.broadcast_to(ops.convert_to_numpy(biases[0]), expected.shape), expected, rtol=1e-5, atol=1e-6
-    )
+    close(np.broadcast_to(ops.convert_to_numpy(biases[0]), expected.shape), expected, rtol=1e-5, atol=1e-6)
     assert abs(expected).max() > 0.01
     np.testing.assert_array_equal(
         ops.convert_to_numpy(ke.inspection.biases([layer])[0]), ops.convert_to_numpy(biases[0])
@@ -78,8 +76,8 @@ def test_biases_are_read_at_call_time():
     gamma, beta, mean, variance = layer.get_weights()
     layer.set_weights([2 * gamma, beta, mean, variance])
     after = ops.convert_to_numpy(ke.inspection.layers_with_biases(model)[1][0])
-    np.testing.assert_allclose(after - beta, 2 * (before - beta), rtol=1e-4)
-    np.testing.assert_allclose(after, beta - mean * 2 * gamma / np.sqrt(variance + 0.5), rtol=1e-4)
+    close(after - beta, 2 * (before - beta), rtol=1e-4)
+    close(after, beta - mean * 2 * gamma / np.sqrt(variance + 0.5), rtol=1e-4)
 
 
 def test_layers_with_biases_of_nested_models_less_those_excluded():

@@ -76,7 +76,7 @@ def test_a_decomposition_has_the_biases_of_keras_past_their_call(how):
     assert expected.completeness.relative_gap.max() < 1e-5
     assert found.completeness.relative_gap.max() < 1e-5
     for one, other in zip(found.bias_gradients.values(), expected.bias_gradients.values(), strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-6)
+        close(one, other, atol=1e-6)
 
 
 if BACKEND == "torch":
@@ -161,7 +161,7 @@ if BACKEND == "torch":
         assert expected.completeness.relative_gap.max() < 1e-5
         assert found.completeness.relative_gap.max() < 1e-5
         for one, other in zip(found.bias_gradients.values(), expected.bias_gradients.values(), strict=True):
-            np.testing.assert_allclose(one, other, atol=1e-6)
+            close(one, other, atol=1e-6)
 
     class Inside(nn.Conv2d):
         """What a layer makes with its bias before it goes on."""
@@ -190,7 +190,7 @@ if BACKEND == "torch":
         for unit, row in ((2, 0), (0, 1)):
             (g,) = torch.autograd.grad(net[1:](F.relu(z))[row, unit], z)
             expected = (g[row] * conv.bias[:, None, None]).permute(1, 2, 0).detach().numpy()
-            np.testing.assert_allclose(found.bias_gradients["0.conv2d", 0][row, 0], expected, atol=1e-6)
+            close(found.bias_gradients["0.conv2d", 0][row, 0], expected, atol=1e-6)
         assert norm.bias.abs().max() > 0.1
 
     class Table(nn.Module):

@@ -51,7 +51,7 @@ def test_scores_are_the_functions(name):
     x = keras_models.images("functional")
     view = models.view(CALLABLES[name], x, np.array([[1], [3], [0]]))
     scores, _ = view.evaluate()
-    np.testing.assert_allclose(keras.ops.convert_to_numpy(scores)[:, 0], linear(x)[[0, 1, 2], [1, 3, 0]], rtol=1e-4)
+    close(keras.ops.convert_to_numpy(scores)[:, 0], linear(x)[[0, 1, 2], [1, 3, 0]], rtol=1e-4)
     assert view.unit_count() == 4
 
 
@@ -85,7 +85,7 @@ def test_what_is_no_scores_is_refused():
     with pytest.raises(InputError, match="or function from images to scores was expected"):
         ke.gradients("model.onnx", x, 4, verbose=0)
     picked = view(lambda images: {"a": linear(images)}, x, score=ke.scores.output("a")).evaluate()[0]
-    np.testing.assert_allclose(keras.ops.convert_to_numpy(picked), linear(x), rtol=1e-4, atol=1e-4)
+    close(keras.ops.convert_to_numpy(picked), linear(x), rtol=1e-4, atol=1e-4)
 
 
 def test_scores_that_make_no_map_are_refused():
@@ -150,7 +150,7 @@ def test_a_function_of_one_image_gets_one_image_at_a_time(method, tensors):
         found = ke.explain(method, subject, x, [1, 3, 0], batch_size=most, verbose=0, **params)
         assert max(come) == most
         for a, b in zip(found, expected, strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * abs(b).max())
+            close(a, b, rtol=1e-3, atol=1e-4 * abs(b).max())
     most = 1
     for meta in (
         ke.methods.meta.smooth(method, 2),

@@ -6,6 +6,7 @@ import pytest
 from reference import layers, token_layers
 from reference import net as n
 from reference.fullgrad import contributions
+from support.compare import close
 from support.selection import fast_on_torch
 
 pytestmark = fast_on_torch
@@ -64,7 +65,7 @@ def test_vjp_is_the_finite_difference(name):
     cotangent = normal(*y.shape)
     for i, g in enumerate(op.vjp(cotangent, y, *xs)):
         expected = differences(lambda v, i=i: (op.call(*xs[:i], v, *xs[i + 1 :]) * cotangent).sum(), xs[i])
-        np.testing.assert_allclose(g, expected, atol=1e-7)
+        close(g, expected, atol=1e-7)
 
 
 @pytest.mark.parametrize(("padding", "first"), [("valid", 0), ("same", -1)])
@@ -78,7 +79,7 @@ def test_convolution_is_its_sum(padding, first):
             row, column = i + a + first, j + b + first  # "same" pads a window of 4 by 1 before and 2 after
             if 0 <= row < 5 and 0 <= column < 6:
                 expected += x[0, row, column, d] * kernel[a, b, d, c]
-        np.testing.assert_allclose(y[0, i, j, c], expected, atol=1e-12)
+        close(y[0, i, j, c], expected, atol=1e-12)
 
 
 def test_pooling_by_hand():
@@ -123,7 +124,7 @@ def test_gradient_at_any_value(name):
         return (n.forward(net, x, {name: e})["dense"] * cotangent).sum()
 
     expected = differences(shifted, np.zeros_like(values[name]))
-    np.testing.assert_allclose(g, expected, atol=1e-6)
+    close(g, expected, atol=1e-6)
 
 
 def test_contributions_add_up_to_the_scores():
@@ -131,7 +132,7 @@ def test_contributions_add_up_to_the_scores():
     parts = contributions(net, x, [[1, 3], [4, 0]])
     assert list(parts) == ["input", "conv", "norm", "twice", "twice:1", "dense"]
     expected = np.take_along_axis(n.forward(net, x)["dense"], np.array([[1, 3], [4, 0]]), 1)
-    np.testing.assert_allclose(sum(parts.values()), expected, rtol=1e-12)
+    close(sum(parts.values()), expected, rtol=1e-12)
 
 
 def test_units_can_be_chosen_in_four_ways():

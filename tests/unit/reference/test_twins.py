@@ -7,6 +7,7 @@ from reference import gradient as gradients
 from reference.layers import Conv, Dense, GlobalAvgPool, Relu
 from reference.net import Net, Node
 from reference.resize import bilinear
+from support.compare import close
 from support.selection import fast_on_torch
 
 pytestmark = fast_on_torch
@@ -34,16 +35,16 @@ def test_bilinear_is_the_published_example():
     """The example of torch.nn.Upsample's documentation."""
     v = np.array([[1.0, 2.0], [3.0, 4.0]])[None, :, :, None]
     half = [[1, 1.25, 1.75, 2], [1.5, 1.75, 2.25, 2.5], [2.5, 2.75, 3.25, 3.5], [3, 3.25, 3.75, 4]]
-    np.testing.assert_allclose(bilinear(v, (4, 4))[0, ..., 0], half)
+    close(bilinear(v, (4, 4))[0, ..., 0], half, rtol=1e-7)
     third = np.add.outer(np.arange(4) * 2 / 3, np.arange(4) / 3) + 1
-    np.testing.assert_allclose(bilinear(v, (4, 4), align_corners=True)[0, ..., 0], third)
+    close(bilinear(v, (4, 4), align_corners=True)[0, ..., 0], third, rtol=1e-7)
 
 
 def test_bilinear_shrinks_and_keeps():
     v = np.arange(6.0)[None, :, None]
     assert bilinear(v, (3,)).ravel().tolist() == [0.5, 2.5, 4.5]
     assert bilinear(v, (1,), align_corners=True).ravel().tolist() == [0]
-    np.testing.assert_allclose(bilinear(v, (6,)), v)
+    close(bilinear(v, (6,)), v, rtol=1e-7)
 
 
 def test_filters():
@@ -71,18 +72,18 @@ def test_full_gradients_by_hand():
     _, maps = fullgrad.full_gradients(hand_net(), X)
     # grad * x = 1.5 0 / 3 0 and bias * grad = -.5 0 / -.5 0, each |.| - min over (max - min + 1e-6)
     bias = 0.5 / (0.5 + 1e-6)
-    np.testing.assert_allclose(flat(maps), [1.5 / (3 + 1e-6) + bias, 0, 3 / (3 + 1e-6) + bias, 0])
+    close(flat(maps), [1.5 / (3 + 1e-6) + bias, 0, 3 / (3 + 1e-6) + bias, 0], rtol=1e-7)
     _, maps = fullgrad.full_gradients(hand_net(), X, aggregation="mean")
-    np.testing.assert_allclose(flat(maps), [1.5, 0, 2, 0])
+    close(flat(maps), [1.5, 0, 2, 0], rtol=1e-7)
 
 
 def test_cams_by_hand():
     net = hand_net()
-    np.testing.assert_allclose(flat(cams.cam(net, X)[1]), [4, 0, 10, 0])
-    np.testing.assert_allclose(flat(cams.gradcam(net, X)[1]), [1, 0, 2.5, 0])  # the gradient is 2 / 4 everywhere
+    close(flat(cams.cam(net, X)[1]), [4, 0, 10, 0], rtol=1e-7)
+    close(flat(cams.gradcam(net, X)[1]), [1, 0, 2.5, 0], rtol=1e-7)  # the gradient is 2 / 4 everywhere
     # alpha = .25 / (.5 + 7 * .125), and four places with gradient .5
-    np.testing.assert_allclose(flat(cams.gradcampp(net, X)[1]), np.array([2, 0, 5, 0]) * 4 * 0.5 * 0.25 / 1.375)
-    np.testing.assert_allclose(flat(cams.scorecam(net, X)[1]), [2, 0, 5, 0])  # one channel has all the weight
+    close(flat(cams.gradcampp(net, X)[1]), np.array([2, 0, 5, 0]) * 4 * 0.5 * 0.25 / 1.375, rtol=1e-7)
+    close(flat(cams.scorecam(net, X)[1]), [2, 0, 5, 0], rtol=1e-7)  # one channel has all the weight
 
 
 def split_net(left, right):
@@ -100,7 +101,7 @@ def test_scorecam_weighs_channels_by_what_they_show():
     _, maps = cams.scorecam(split_net(4.0, 8.0), X)
     # channel 1 shows 1/2 0 / 2 0: f = 4 * 2.5 / 4; channel 2 shows only the -1: f = 8 / 4
     e = np.exp([2.5, 2.0])
-    np.testing.assert_allclose(flat(maps), (e[0] * np.array([1, 0, 2, 0]) + e[1] * np.array([0, 0, 0, 1])) / e.sum())
+    close(flat(maps), (e[0] * np.array([1, 0, 2, 0]) + e[1] * np.array([0, 0, 0, 1])) / e.sum(), rtol=1e-7)
 
 
 def test_smooth_averages_maps_and_smoothgrad_signed_gradients():
@@ -115,8 +116,8 @@ def test_tta_averages_over_the_passes_it_made():
     net = hand_net()
     scores, maps = meta.tta(cams.gradcam, scales=[1.0], hflip=True)(net, X)
     plain = cams.gradcam(net, X)
-    np.testing.assert_allclose(scores, plain[0])
-    np.testing.assert_allclose(maps, plain[1])
+    close(scores, plain[0], rtol=1e-7)
+    close(maps, plain[1], rtol=1e-7)
 
 
 def test_ranges():

@@ -7,6 +7,7 @@ import pytest
 from reference import net as n
 from reference.fullgrad import contributions
 from support import keras_models
+from support.compare import close
 from support.to_reference import as_reference
 
 MIXED = ["mixed_float16", "mixed_bfloat16"]
@@ -22,7 +23,7 @@ def test_twin_has_the_outputs_of_the_model(name):
     model, x = keras_models.build(name), keras_models.images(name)
     net = as_reference(keras_models.build(name))
     values = n.forward(net, keras_models.channels_last(name, x))
-    np.testing.assert_allclose(values[net.nodes[-1].name], run(model, x), rtol=1e-5, atol=1e-5)
+    close(values[net.nodes[-1].name], run(model, x), rtol=1e-5, atol=1e-5)
     assert values[net.score].std() > 0.02  # images and units differ
 
 
@@ -32,7 +33,7 @@ def test_mixed_precision_is_near_its_twin(name):
     assert keras.backend.standardize_dtype(model(x).dtype) == name.removeprefix("mixed_")
     assert {w.dtype for w in model.weights} == {"float32"}
     expected = n.forward(as_reference(model), x)["logits"]
-    np.testing.assert_allclose(run(model, x).astype("float64"), expected, atol=0.05 * abs(expected).max())
+    close(run(model, x).astype("float64"), expected, atol=0.05 * abs(expected).max())
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if name not in {*MIXED, "transformer"}])
@@ -42,7 +43,7 @@ def test_contributions_add_up_to_the_scores(name):
     if name == "clipped":
         assert abs(total - scores).max() > 0.1
     else:
-        np.testing.assert_allclose(total, scores, rtol=1e-9)
+        close(total, scores, rtol=1e-9)
 
 
 def test_weights_are_the_same_everywhere():
@@ -50,7 +51,7 @@ def test_weights_are_the_same_everywhere():
     assert not lazy.built and not lazy.weights
     lazy(keras_models.images("lazy"))
     sums = [sum(abs(keras.ops.convert_to_numpy(w)).sum() for w in m.weights) for m in (model, lazy)]
-    np.testing.assert_allclose(sums, [318.9553, 180.87575], rtol=1e-6)
+    close(sums, [318.9553, 180.87575], rtol=1e-6)
     x, other = keras_models.images("functional"), keras_models.build("functional", seed=1)
     assert not np.allclose(run(model, x), run(other, x), atol=0.1)
 

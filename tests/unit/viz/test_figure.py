@@ -10,6 +10,7 @@ from PIL import Image
 
 from keras_explainable.errors import InputError
 from keras_explainable.utils import visualize
+from support.compare import close
 from support.selection import fast, fast_on_torch
 
 pytestmark = fast_on_torch
@@ -77,8 +78,8 @@ def test_signed_maps_are_symmetric_about_zero_and_may_share_a_scale():
     maps = [np.array([[-1.0, 0.0, 0.5]]), np.array([[0.0, 1.0, 4.0]])]
     own = [cell[0] for cell in drawn(visualize(maps))]
     assert [d.get_clim() for d in own] == [(-1, 1), (-4, 4)]
-    np.testing.assert_allclose(colors(own[0])[0, 1, :3], 1, atol=0.01)  # zero is white
-    np.testing.assert_allclose(colors(own[0])[0, 0, :3], [0, 0, 1], atol=0.01)  # below is blue
+    close(colors(own[0])[0, 1, :3], 1, atol=0.01)  # zero is white
+    close(colors(own[0])[0, 0, :3], [0, 0, 1], atol=0.01)  # below is blue
     assert [cell[0].get_clim() for cell in drawn(visualize(maps, shared=True))] == [(-4, 4)] * 2
     assert [cell[0].get_clim() for cell in drawn(visualize(maps, signed=False, shared=True))] == [(-1, 4)] * 2
     assert [cell[0].get_clim() for cell in drawn(visualize(maps, cmap="magma"))] == [(-1, 0.5), (0, 4)]
@@ -87,7 +88,7 @@ def test_signed_maps_are_symmetric_about_zero_and_may_share_a_scale():
 def test_one_channel_of_integers_is_a_grey_picture():
     cells = drawn(visualize([np.array([[0, 51]], "uint8"), np.array([[[0], [51]]], "uint8")]))
     for cell in cells[:2]:
-        np.testing.assert_allclose(colors(cell[0])[0, :, :3], [[0] * 3, [0.2] * 3], atol=0.005)
+        close(colors(cell[0])[0, :, :3], [[0] * 3, [0.2] * 3], atol=0.005)
 
 
 @fast
@@ -97,7 +98,7 @@ def test_tensors_of_the_backend_can_be_shown(channels, rng):
     tensor = keras.ops.convert_to_tensor(values)
     for images in (tensor, list(tensor), values.transpose(0, 3, 1, 2)):
         for cell, expected in zip(drawn(visualize(images)), values, strict=True):
-            np.testing.assert_allclose(np.asarray(cell[0].get_array()).reshape(expected.shape), expected, atol=1e-6)
+            close(np.asarray(cell[0].get_array()).reshape(expected.shape), expected, atol=1e-6)
 
 
 def test_a_buffer_gets_a_png_and_notebooks_too(rng):

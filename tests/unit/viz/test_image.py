@@ -9,6 +9,7 @@ from PIL import Image
 
 from keras_explainable.errors import InputError, ModelFileError
 from keras_explainable.viz import colormaps, image, image_files
+from support.compare import close
 from support.selection import fast, fast_on_torch
 
 pytestmark = fast_on_torch
@@ -28,7 +29,7 @@ def test_built_in_colors_are_those_of_matplotlib(name):
     matplotlib = pytest.importorskip("matplotlib")
     steps = np.arange(256) / 255
     expected = matplotlib.colormaps[name](np.arange(256))[:, :3]
-    np.testing.assert_allclose(colormaps.colorize(steps, name), expected, atol=1e-6)
+    close(colormaps.colorize(steps, name), expected, atol=1e-6)
 
 
 def test_other_colors_come_from_matplotlib_or_a_function():
@@ -48,7 +49,7 @@ def test_overlay_is_the_weighted_sum_of_image_and_colour(rng):
         for c in range(4):
             v = (values[r, c] - values.min()) / (values.max() - values.min())
             expected = [0.7 * picture[r, c, k] + 0.3 * 255 * jet(v)[k] for k in range(3)]
-            np.testing.assert_allclose(got[r, c], expected, atol=0.5 + 1e-9)
+            close(got[r, c], expected, atol=0.5 + 1e-9)
 
 
 def test_the_hot_spot_is_red_and_the_cold_is_blue_in_rgb_order():
@@ -83,7 +84,7 @@ def test_highlight_shows_the_grey_image_where_the_map_is_weak():
     picture = np.array([[[255, 0, 0], [255, 0, 0]]], "uint8")
     got = image.highlight(picture, np.array([[0.0, 1.0]]), alpha=1.0)
     weak = 0.9 * round(0.299 * 255) + 0.1 * np.array([0, 0, 0.5]) * 255
-    np.testing.assert_allclose(got[0, 0], weak, atol=1)
+    close(got[0, 0], weak, atol=1)
     np.testing.assert_array_equal(got[0, 1], [128, 0, 0])
 
 
@@ -105,7 +106,7 @@ def test_the_peak_is_the_maximum_or_the_middle_of_several(rng):
 def test_stretching_is_the_bilinear_interpolation_of_pillow(rng):
     values = rng.random((4, 3)).astype("float32")
     expected = Image.fromarray(values).resize((11, 9), Image.Resampling.BILINEAR)
-    np.testing.assert_allclose(image.stretch(values, (9, 11)), np.asarray(expected), atol=1e-6)
+    close(image.stretch(values, (9, 11)), np.asarray(expected), atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ g = d score / d A (B, K, *S', C) is the gradient; b, s, c and k are image, posit
 A method raises `LayerError` if the model has no such layer.
 """
 
+from keras_explainable.methods.cams.ablationcam import ablationcam as ablationcam
 from keras_explainable.methods.cams.cam import cam as cam
 from keras_explainable.methods.cams.eigencam import eigencam as eigencam
 from keras_explainable.methods.cams.eigencam import eigengradcam as eigengradcam
@@ -20,7 +21,6 @@ from keras_explainable.methods.cams.gradcam import hirescam as hirescam
 from keras_explainable.methods.cams.gradcam import xgradcam as xgradcam
 from keras_explainable.methods.cams.guided_gradcam import guided_gradcam as guided_gradcam
 from keras_explainable.methods.cams.layercam import layercam as layercam
-from keras_explainable.methods.cams.masking import ablationcam as ablationcam
-from keras_explainable.methods.cams.masking import scorecam as scorecam
+from keras_explainable.methods.cams.scorecam import scorecam as scorecam
 from keras_explainable.methods.cams.smooth_gradcampp import smooth_gradcampp as smooth_gradcampp
 from keras_explainable.methods.cams.weighting import weighted as weighted

@@ -6,8 +6,6 @@ from keras import ops
 
 from keras_explainable import filters, models
 from keras_explainable.errors import InputError, LayerError
-from keras_explainable.methods.cams.masking import ablationcam as ablationcam
-from keras_explainable.methods.cams.masking import scorecam as scorecam
 from keras_explainable.methods.cams.weighting import weighted
 from keras_explainable.methods.explainer import explainer
 from keras_explainable.models import View

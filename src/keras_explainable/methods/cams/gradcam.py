@@ -5,8 +5,6 @@ from typing import Any
 from keras import ops
 
 from keras_explainable import filters
-from keras_explainable.methods.cams.masking import ablationcam as ablationcam
-from keras_explainable.methods.cams.masking import scorecam as scorecam
 from keras_explainable.methods.cams.weighting import CANCELS, at_signal, space_of, weighted
 from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.gradient.reduction import units_last

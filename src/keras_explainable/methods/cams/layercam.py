@@ -7,8 +7,6 @@ from keras import ops
 
 from keras_explainable import filters
 from keras_explainable.errors import InputError
-from keras_explainable.methods.cams.masking import ablationcam as ablationcam
-from keras_explainable.methods.cams.masking import scorecam as scorecam
 from keras_explainable.methods.explainer import explainer
 from keras_explainable.methods.gradient.reduction import units_last
 from keras_explainable.models import View

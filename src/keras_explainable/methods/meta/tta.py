@@ -70,7 +70,7 @@ def _tta(method: Callable, scales: tuple[float, ...], hflip: bool) -> Callable:
     @registry.with_parameters_of(method)
     @opens_view
     def augmented(view: View, **params: Any) -> tuple:
-        if scales and view.adapter.inputs.front is not None and view.adapter.inputs.front.windows:
+        if scales and view.adapter.inputs.layout is not None and view.adapter.inputs.layout.windows:
             raise InputError(
                 "This model crops or pads its images in a way that depends on their size: use tta(scales=(), ...)."
             )

@@ -131,8 +131,8 @@ def _explain(view: View, start: Any, reduce: str | None = "sum") -> tuple:
     reduced = PARTS[reduce] if reduce else lambda parts: parts  # applied to each unit as soon as it is computed
     x, steps = view.inputs, view.steps()
     # The baseline needs a row for each image if the model has other inputs, or if it folds frames into the batch.
-    front = view.adapter.inputs.front
-    alone = view.adapter.inputs.alone and not (front and front.folds) and _have_rows(view, steps)
+    layout = view.adapter.inputs.layout
+    alone = view.adapter.inputs.alone and not (layout and layout.folds) and _have_rows(view, steps)
     rows = ops.shape(start if alone else x)[0]
     baseline = models.view(
         view.model, ops.broadcast_to(start, (rows, *ops.shape(x)[1:])), score=functools.partial(_nothing, rows)

@@ -89,7 +89,7 @@ def _boxed(view: View, box: Box, steps: Sequence[Step]) -> Callable:
         )
     bounds = [_bound(view, *bound) for bound in (("low", box.low, ops.min), ("high", box.high, ops.max))]
     # Operations before the layer (a change of range or axes, padding) apply to the bounds too.
-    if found[0].call.inputs[found[0].reached[0].part] != IMAGES or view.adapter.inputs.front is not None:
+    if found[0].call.inputs[found[0].reached[0].part] != IMAGES or view.adapter.inputs.layout is not None:
         point: Point = found[0].reached[0]
         bounds = [in_layout(view, point, view.evaluate([point], inputs=b)[1][point]) for b in bounds]
     return rules.z_box(ops.minimum(*bounds), ops.maximum(*bounds))

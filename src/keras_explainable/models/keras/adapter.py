@@ -203,7 +203,7 @@ class KerasAdapter:
         outputs, heads = results[-1]
         names = tuple(self._declared(outputs)) if isinstance(outputs, dict) else ()
         calls = tuple(recorder.calls(functools.partial(self._describe, self.paths(), len(shape))))
-        calls = calls if self.inputs.front is None else tuple(self.inputs.front.marked(calls, shape[0]))
+        calls = calls if self.inputs.layout is None else tuple(self.inputs.layout.marked(calls, shape[0]))
         constants = recorder.others
         made = {IMAGES}.union(*(call.outputs for call in calls))  # other inputs of operations are constants
         constants |= {value for call in calls if call.operation for value in call.inputs} - made

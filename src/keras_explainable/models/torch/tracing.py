@@ -63,7 +63,7 @@ def _traced(adapter: Any, shape: tuple, operations: bool, graded: bool) -> Trace
     adapter.made.ran(before)
     paths = adapter.paths()
     calls = tuple(recorder.calls(functools.partial(describe, paths, len(shape), {}), paths))
-    calls = calls if adapter.inputs.front is None else tuple(adapter.inputs.front.marked(calls, images))
+    calls = calls if adapter.inputs.layout is None else tuple(adapter.inputs.layout.marked(calls, images))
     weights = ((id(w), w._version) for w in chain(module.parameters(), module.buffers()))
     constants = recorder.others.union(recorder.numbers[key] for key in weights if key in recorder.numbers)
     if operations and (strange := recorder.without_producer(calls, constants)):

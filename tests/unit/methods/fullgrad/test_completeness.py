@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import keras_explainable as ke
+from support.compare import close
 from support.selection import slow, very_slow_compiled
 
 A = keras.applications
@@ -57,9 +58,9 @@ def test_contributions_add_up(name):
     # The scores are the model's, before its softmax: differences of logits are those of log probabilities.
     p = np.log(keras.ops.convert_to_numpy(model(x)).astype("float64"))
     expected = [p[0, 0] - p[0, 2], p[1, 3] - p[1, 1]]
-    np.testing.assert_allclose(completeness.scores[:, 0] - completeness.scores[:, 1], expected, atol=1e-4)
+    close(completeness.scores[:, 0] - completeness.scores[:, 1], expected, atol=1e-4)
     # The sums that are told are those of the arrays, and the biases have a part in them.
     arrays = [np.einsum("nkhwc,nhwc->nk", gradient, x), *(v.sum(tuple(range(2, v.ndim))) for v in terms.values())]
-    np.testing.assert_allclose(sum(arrays), completeness.total, rtol=1e-3, atol=1e-4)
+    close(sum(arrays), completeness.total, rtol=1e-3, atol=1e-4)
     biases = sum(abs(v) for k, v in completeness.contributions.items() if k != "input")
     assert (biases > 0.05 * abs(completeness.scores)).all()

@@ -9,6 +9,7 @@ from keras import ops
 import keras_explainable as ke
 from reference import fullgrad
 from support import keras_models
+from support.compare import close
 from support.selection import slow_compiled
 from support.to_reference import as_reference
 
@@ -22,9 +23,7 @@ def decomposed(model, x, y=UNITS):
     explicit = ke.full_gradient_decomposition(model, x, y).completeness
     measured = ke.full_gradient_decomposition(model, x, y, implicit=True).completeness
     assert measured.relative_gap.max() <= 1e-4
-    np.testing.assert_allclose(
-        sum(measured.unexplained.values()), explicit.scores - explicit.total, atol=1e-4 * scale(measured)
-    )
+    close(sum(measured.unexplained.values()), explicit.scores - explicit.total, atol=1e-4 * scale(measured))
     return explicit, measured
 
 
@@ -53,7 +52,7 @@ def test_the_twin_in_float64_agrees():
     theirs = [abs(v).sum() for v in fullgrad.contributions(net, x, UNITS).values()]
     measured = decomposed(keras_models.build("functional"), x)[1]
     ours = [abs(v).sum() for v in measured.contributions.values() if not is_zero(v, measured)]
-    np.testing.assert_allclose(sorted(ours), sorted(t for t in theirs if t > 1e-4), rtol=1e-3)
+    close(sorted(ours), sorted(t for t in theirs if t > 1e-4), rtol=1e-3)
 
 
 def sigmoid(v):
@@ -94,10 +93,8 @@ def test_a_sigmoid_by_hand():
     flat = x.reshape(3, -1).astype("float64")
     y = sigmoid(flat)
     expected = (y - y * (1 - y) * flat) @ kernel  # g (y - y'(x) x)
-    np.testing.assert_allclose(
-        report.contributions["curve", 0], np.take_along_axis(expected, UNITS, 1), rtol=1e-4, atol=1e-5
-    )
-    np.testing.assert_allclose(report.contributions["logits", 0], bias[UNITS], rtol=1e-4, atol=1e-5)
+    close(report.contributions["curve", 0], np.take_along_axis(expected, UNITS, 1), rtol=1e-4, atol=1e-5)
+    close(report.contributions["logits", 0], bias[UNITS], rtol=1e-4, atol=1e-5)
     assert is_zero(report.contributions["operations"], report)
 
 
@@ -111,14 +108,14 @@ def test_gates_by_hand():
     # The score is squeezed * s @ kernel: a product counts twice in <gradient, inputs>, and once in the output.
     times = np.take_along_axis(-(squeezed * s) @ kernel, UNITS, 1)
     curve = np.take_along_axis((squeezed * (s - s * (1 - s) * z[:, 0, 0])) @ kernel, UNITS, 1)
-    np.testing.assert_allclose(report.contributions["scale", 0], times, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(report.contributions["gate", 0], curve, rtol=1e-4, atol=1e-5)
+    close(report.contributions["scale", 0], times, rtol=1e-4, atol=1e-5)
+    close(report.contributions["gate", 0], curve, rtol=1e-4, atol=1e-5)
     # d score / d a, where a is both scaled and squeezed: g (s + (s (1 - s) squeezed) excite^T) / pixels
     excite = model.get_layer("excite").get_weights()[0][0, 0].astype("float64")
     through = np.stack([(squeezed * s * (1 - s) * kernel[:, u]) @ excite.T + s * kernel[:, u] for u in range(5)], 1)
     implicit = c * sigmoid(c) - c * (sigmoid(c) + c * sigmoid(c) * (1 - sigmoid(c)))
     swish = np.take_along_axis((through * implicit.mean((1, 2))[:, None]).sum(-1), UNITS, 1)
-    np.testing.assert_allclose(report.contributions["swish", 0], swish, rtol=1e-4, atol=1e-5)
+    close(report.contributions["swish", 0], swish, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("make", [gates, transformer])
@@ -138,4 +135,4 @@ def test_batches_do_not_matter():
         ke.full_gradient_decomposition(model, x, UNITS, size, implicit=True).completeness for size in (3, 2)
     )
     for key, value in whole.contributions.items():
-        np.testing.assert_allclose(parts.contributions[key], value, atol=1e-4 * scale(whole))
+        close(parts.contributions[key], value, atol=1e-4 * scale(whole))

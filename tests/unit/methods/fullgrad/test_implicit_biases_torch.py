@@ -1,7 +1,6 @@
 """Implicit biases of plain PyTorch modules: work in place, shared signals, attention, and torchvision's networks."""
 
 import keras
-import numpy as np
 import pytest
 
 if keras.backend.backend() != "torch":
@@ -11,6 +10,7 @@ import torch
 from torch import nn
 
 import keras_explainable as ke
+from support.compare import close
 
 
 def randomized(module, seed=0):
@@ -39,9 +39,7 @@ def decomposed(module, x, y=1):
     measured = ke.full_gradient_decomposition(module, x, y, implicit=True).completeness
     largest = max(abs(v).max() for v in measured.contributions.values())
     assert measured.relative_gap.max() <= 1e-4
-    np.testing.assert_allclose(
-        sum(measured.unexplained.values()), explicit.scores - explicit.total, atol=1e-4 * largest
-    )
+    close(sum(measured.unexplained.values()), explicit.scores - explicit.total, atol=1e-4 * largest)
     return explicit, measured, largest
 
 
@@ -66,10 +64,10 @@ class InPlace(nn.Module):
 def test_work_in_place_and_shared_signals():
     module, x = randomized(InPlace()), images()
     explicit, measured, largest = decomposed(module, x)
-    np.testing.assert_allclose(measured.scores[:, 0], module(x)[:, 1].detach(), rtol=1e-5)
+    close(measured.scores[:, 0], module(x)[:, 1].detach(), rtol=1e-5)
     assert explicit.relative_gap.max() <= 1e-4
     for key, value in measured.contributions.items():
-        np.testing.assert_allclose(value, explicit.contributions.get(key, 0 * value), atol=1e-4 * largest)
+        close(value, explicit.contributions.get(key, 0 * value), atol=1e-4 * largest)
 
 
 class Attending(nn.Module):

@@ -72,10 +72,10 @@ def test_parts_add_up_where_the_model_is_smooth():
     scores, maps = raw("blur_ig", model, x, y, max_sigma=5.0)
     blurred = twins.blurred(x.astype("float64"), 5.0).astype("float32")
     rise = scores - raw("gradients", model, blurred, y).scores
-    np.testing.assert_allclose(maps.sum(axis=(1, 2)), rise, atol=1e-3 * abs(rise).max())
+    close(maps.sum(axis=(1, 2)), rise, atol=1e-3 * abs(rise).max())
     scores, maps = raw("guided_ig", model, x, y, repetitions=200)
     rise = scores - raw("gradients", model, 0 * x, y).scores
-    np.testing.assert_allclose(maps.sum(axis=(1, 2)), rise, atol=0.03 * abs(rise).max())
+    close(maps.sum(axis=(1, 2)), rise, atol=0.03 * abs(rise).max())
 
 
 def test_a_guided_path_ends_at_the_image_and_a_bound_of_zero_is_straight():
@@ -90,7 +90,7 @@ def test_a_guided_path_ends_at_the_image_and_a_bound_of_zero_is_straight():
     for i in range(4):
         state = guided_step(g, state, end, start, ops.convert_to_tensor((i + 1) / 4), 0.3, 0.15)
         along = ops.convert_to_numpy(ops.sum(ops.abs(end - state), (1, 2, 3)) / ops.sum(ops.abs(end), (1, 2, 3)))
-        np.testing.assert_allclose(along, 1 - (i + 1) / 4, atol=1e-5)
+        close(along, 1 - (i + 1) / 4, atol=1e-5)
     close([ops.convert_to_numpy(state)], [ops.convert_to_numpy(end)])
 
 
@@ -100,7 +100,7 @@ def test_regions_are_ranked_as_by_the_twin():
     masks = rng.random((12, 9, 11)) < rng.uniform(0.02, 0.4, (12, 1, 1))
     masks = np.concatenate([masks, masks[:2]])
     for least in (1, 6):
-        np.testing.assert_allclose(ranked(attribution, masks, least), twins.ranked(attribution, masks, least))
+        close(ranked(attribution, masks, least), twins.ranked(attribution, masks, least), rtol=1e-7)
 
 
 def halves(image):

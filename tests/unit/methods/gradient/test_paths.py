@@ -60,8 +60,8 @@ def test_integrated_gradients_equals_its_twin(kind, quadrature):
 def test_nodes_and_weights_are_exact_for_polynomials():
     nodes, weights = (v.astype("float64") for v in quadrature_of("gauss_legendre", 4))
     for power in range(8):
-        np.testing.assert_allclose((weights * nodes**power).sum(), 1 / (power + 1), rtol=1e-6)
-    np.testing.assert_allclose(rows("midpoint", 5), twins.midpoints(5), rtol=1e-6)
+        close((weights * nodes**power).sum(), 1 / (power + 1), rtol=1e-6)
+    close(rows("midpoint", 5), twins.midpoints(5), rtol=1e-6)
 
 
 @pytest.mark.parametrize("reduce", ["absolute", None])
@@ -152,7 +152,7 @@ def test_quadratic_scores_need_one_node_and_symmetric_pixels_get_the_same():
     expected = (x * w).sum(3) * 2 * middle[:, None, None]
     ours = raw("integrated_gradients", model, x, score=square, repetitions=1).maps
     close([ours[..., 0]], [expected])
-    np.testing.assert_allclose(ours[:, 0, 0], ours[:, 0, 1], rtol=1e-6)
+    close(ours[:, 0, 0], ours[:, 0, 1], rtol=1e-6)
 
 
 def test_the_gap_is_reported_and_small_where_the_model_is_smooth():
@@ -161,7 +161,7 @@ def test_the_gap_is_reported_and_small_where_the_model_is_smooth():
     found = ke.integrated_gradients_gap(model, x, [[0, 1], [2, 1], [1, 0]], batch_size=2, baseline="mean")
     scores, maps = raw("integrated_gradients", model, x, [[0, 1], [2, 1], [1, 0]], baseline="mean")
     close([found.scores, found.total], [scores, maps.sum(axis=(1, 2))])
-    np.testing.assert_allclose(found.absolute_gap, abs(scores - found.baseline_scores - found.total), atol=1e-5)
+    close(found.absolute_gap, abs(scores - found.baseline_scores - found.total), atol=1e-5)
     assert found.relative_gap.max() < 1e-3
     coarse = ke.integrated_gradients_gap(model, x, [[0, 1], [2, 1], [1, 0]], repetitions=2, baseline="mean")
     assert coarse.relative_gap.max() > 10 * found.relative_gap.max()

@@ -32,8 +32,8 @@ def test_shapley_values_are_complete_symmetric_and_zero_for_a_dummy(x):
         return (left * right)[:, None]
 
     scores, maps = raw("kernel_shap", product, x, segments=2, baseline=0.0)
-    np.testing.assert_allclose(maps[:, 0, 0], maps[:, -1, -1], rtol=1e-4)
-    np.testing.assert_allclose(2 * maps[:, 0, 0], scores, rtol=1e-4)
+    close(maps[:, 0, 0], maps[:, -1, -1], rtol=1e-4)
+    close(2 * maps[:, 0, 0], scores, rtol=1e-4)
     assert abs(maps[:, 0, -1]).max() < 1e-6 * abs(maps).max()
 
 
@@ -50,10 +50,10 @@ def test_drawn_coalitions_solve_the_weighted_regression():
     phi = np.linalg.solve(system, np.append(z.T @ (f - empty), full - empty))[:7]
     of_none, coefficients = shapley_coefficients(some, 7)
     ours = of_none * (empty - full) + coefficients(z, weights).T @ (f - full)
-    np.testing.assert_allclose(ours, phi, rtol=1e-8)
+    close(ours, phi, rtol=1e-8)
     sizes = coalitions(40_000, 18, 3).drawn(0, 40_000)[0].sum(axis=1)
     share = np.array([1 / (s * (18 - s)) for s in range(1, 18)])
-    np.testing.assert_allclose(np.bincount(sizes.astype(int))[1:] / 40_000, share / share.sum(), atol=0.01)
+    close(np.bincount(sizes.astype(int))[1:] / 40_000, share / share.sum(), atol=0.01)
 
 
 @numpy_only
@@ -77,7 +77,7 @@ def test_drawn_shapley_values_add_up_for_each_image():
     for b, labels in enumerate(columns(x)):
         _, first = np.unique(labels, return_index=True)
         total = maps[b].reshape(-1, 4)[first].sum(axis=0)
-        np.testing.assert_allclose(total, (scores - score(np.full_like(x, 0.3)))[b], atol=1e-4)
+        close(total, (scores - score(np.full_like(x, 0.3)))[b], atol=1e-4)
 
 
 def test_kernel_shap_warns_where_it_is_hardly_determined(recwarn):

@@ -82,7 +82,7 @@ def test_without_biases_relevance_is_conserved(norm):
     bare(model.get_layer("norm"))
     for gamma in (0.0, 0.25):
         scores, maps = raw("attnlrp", model, tokens(), None, gamma=gamma)
-        np.testing.assert_allclose(maps.sum(1), scores, rtol=1e-3, atol=1e-4)
+        close(maps.sum(1), scores, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("layers", [1, pytest.param(2, marks=very_slow_compiled)])
@@ -94,9 +94,9 @@ def test_constant_probabilities_keep_their_half(layers):
         layer.set_weights([weights[0] * 0, *weights[1:]])  # no queries: every token is the mean of all
     x = tokens()
     scores, maps = raw("attnlrp", model, x, None)
-    np.testing.assert_allclose(maps.sum(1), scores / 2**layers, rtol=1e-4, atol=1e-6)
+    close(maps.sum(1), scores / 2**layers, rtol=1e-4, atol=1e-6)
     plain = raw("input_x_gradient", model, x, None, reduce="sum").maps  # here the gradient is right, but for the halves
-    np.testing.assert_allclose(maps, plain / 2**layers, rtol=1e-3, atol=1e-6)
+    close(maps, plain / 2**layers, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="the rules are those of every backend")

@@ -120,7 +120,7 @@ def test_rules_are_the_same_and_half_the_work_where_nothing_is_below_0(rule):
     slow, fast = (rule(rules.Linear(run, kernel, bias, known), x, r) for known in (False, True))
     of_both = {rules.epsilon(0.1): 2, rules.excitation: 2, rules.z_plus: 3}.get(rule, 6)
     assert len(runs) == of_both
-    np.testing.assert_allclose(*map(ops.convert_to_numpy, (fast, slow)), rtol=1e-5, atol=1e-6)
+    close(*map(ops.convert_to_numpy, (fast, slow)), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("norm", [True, False])

@@ -5,6 +5,7 @@ import pytest
 
 from support import keras_models
 from support.calls import raw
+from support.compare import close
 from support.selection import BACKEND, slow_compiled, very_slow_compiled
 
 pytestmark = slow_compiled
@@ -54,7 +55,7 @@ def test_without_biases_relevance_is_the_score(method, name):
         pytest.skip("a depthwise kernel has few inputs, and an output with none against it has 2 R")
     model, x = built(name, biases=False)
     scores, maps = raw(method, model, x, UNITS, **RULES[method])
-    np.testing.assert_allclose(maps.sum((1, 2)), scores, rtol=1e-3)
+    close(maps.sum((1, 2)), scores, rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -62,7 +63,7 @@ def test_deeplift_is_a_difference_of_scores(name):
     model, x = built(name)
     behind = raw("gradients", model, np.full_like(x, 0.3), UNITS).scores
     scores, maps = raw("deeplift", model, x, UNITS, baseline=0.3)
-    np.testing.assert_allclose(maps.sum((1, 2)), scores - behind, atol=1e-4 * abs(scores).max())
+    close(maps.sum((1, 2)), scores - behind, atol=1e-4 * abs(scores).max())
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -71,4 +72,4 @@ def test_deep_shap_is_a_difference_of_mean_scores(name):
     references = np.random.default_rng(5).normal(size=(2, *x.shape[1:])).astype("float32")
     behind = raw("gradients", model, references, [UNITS, UNITS]).scores.mean(0)
     scores, maps = raw("deep_shap", model, x, UNITS, baselines=references)
-    np.testing.assert_allclose(maps.sum((1, 2))[:, 0], scores[:, 0] - behind, atol=1e-4 * abs(scores).max())
+    close(maps.sum((1, 2))[:, 0], scores[:, 0] - behind, atol=1e-4 * abs(scores).max())

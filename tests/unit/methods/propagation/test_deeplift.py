@@ -33,7 +33,7 @@ def test_channels_are_kept_or_reduced(name):
     scores, parts = raw("deeplift", model, x, y, reduce=None, baseline=0.3)
     assert parts.shape == (3, 2, *keras_models.SIZE, 3)
     behind = raw("gradients", model, np.full_like(x, 0.3), y).scores
-    np.testing.assert_allclose(parts.sum((2, 3, 4)), scores - behind, atol=1e-5 * abs(scores).max())
+    close(parts.sum((2, 3, 4)), scores - behind, atol=1e-5 * abs(scores).max())
     for reduce, values in [("sum", parts), ("absolute", abs(parts))]:
         expected = np.moveaxis(values.sum(-1), 1, -1)
         close(raw("deeplift", model, x, y, reduce=reduce, baseline=0.3), [scores, expected])
@@ -61,7 +61,7 @@ def test_other_inputs_have_a_row_for_each_image():
     scores, maps = ke.explain("deeplift", model, x, 1, leaf="image", baseline=0.5, verbose=0)
     behind = ke.explain("gradients", model, x | {"image": np.full_like(x["image"], 0.5)}, 1, leaf="image", verbose=0)
     assert abs(scores - behind.scores).min() > 1e-3
-    np.testing.assert_allclose(maps.sum((1, 2)), scores - behind.scores, atol=1e-5 * abs(scores).max())
+    close(maps.sum((1, 2)), scores - behind.scores, atol=1e-5 * abs(scores).max())
 
 
 @on_torch
@@ -88,7 +88,7 @@ def test_operations_of_a_module_are_as_its_layers():
     close(raw("deeplift", Functions().eval(), x, [[1, 4], [0, 2]], baseline="mean"), expected)
     behind = np.broadcast_to(x.mean((2, 3), keepdims=True), x.shape)
     change = expected.scores - raw("gradients", layers, behind, [[1, 4], [0, 2]]).scores
-    np.testing.assert_allclose(expected.maps.sum((1, 2)), change, atol=1e-5)
+    close(expected.maps.sum((1, 2)), change, atol=1e-5)
 
 
 @on_torch

@@ -69,7 +69,7 @@ def net(thing, biases=True):
 def test_without_biases_all_of_the_score_is_given_back(thing):
     scores, maps = raw("lrp_epsilon", net(thing, biases=False), X, None)
     assert abs(scores).max() > 1e-2
-    np.testing.assert_allclose(maps.sum((1, 2)), scores, atol=2e-3 * abs(scores).max())
+    close(maps.sum((1, 2)), scores, atol=2e-3 * abs(scores).max())
 
 
 @pytest.mark.parametrize(("thing", "baseline"), crossed(THINGS, [0.0, "each"], torch=slow))
@@ -79,7 +79,7 @@ def test_differences_add_up_to_that_of_the_scores(thing, baseline):
     scores, maps = raw("deeplift", model, X, None, baseline=behind if baseline == "each" else baseline)
     change = scores - raw("gradients", model, behind, None).scores
     assert abs(change).max() > 1e-2
-    np.testing.assert_allclose(maps.sum((1, 2)), change, atol=1e-4 * abs(change).max())
+    close(maps.sum((1, 2)), change, atol=1e-4 * abs(change).max())
 
 
 @pytest.mark.parametrize("method", ["lrp_epsilon", "lrp_epsilon_plus"])
@@ -131,7 +131,7 @@ def test_the_difference_of_a_softmax_is_shared_by_logarithmic_means():
     slopes = means * (g - (g * means).sum(-1, keepdims=True) / means.sum(-1, keepdims=True))
     parts = raw("deeplift", model, x[..., None], None, baseline=x0[..., None], reduce=None)
     close([parts.maps[..., 0]], [slopes * (x - x0)[:, None]], 1e-4)
-    np.testing.assert_allclose(parts.maps.sum((2, 3)), (s - s0) @ kernel, atol=1e-6)
+    close(parts.maps.sum((2, 3)), (s - s0) @ kernel, atol=1e-6)
 
 
 def test_a_softmax_on_the_way_of_relevance_is_refused_by_lrp():
@@ -162,7 +162,7 @@ def test_of_attention_the_values_have_all(queries):
     weights = keras_models.randomize(model).get_weights()
     model.set_weights([weights[0], weights[1] * queries, *weights[2:]])
     scores, maps = raw("lrp_epsilon", model, X, None)
-    np.testing.assert_allclose(maps.sum((1, 2)), scores, atol=2e-3 * abs(scores).max())
+    close(maps.sum((1, 2)), scores, atol=2e-3 * abs(scores).max())
     plain = raw("input_x_gradient", model, X, None, reduce="sum").maps
     assert (abs(maps - plain).max() < 1e-3 * abs(plain).max()) == (not queries)
     if queries:  # without, it is seen to be linear
@@ -302,7 +302,7 @@ if BACKEND == "torch":
         model, x = Module(COMPLETE[name]).eval(), images()
         scores, maps = raw("deeplift", model, x, None, baseline=0.2)
         change = scores - raw("gradients", model, np.full_like(x, 0.2), None).scores
-        np.testing.assert_allclose(maps.sum((1, 2)), change, atol=1e-4 * abs(change).max())
+        close(maps.sum((1, 2)), change, atol=1e-4 * abs(change).max())
 
     def test_differences_to_black_add_up_past_norms_that_have_no_deviation_there():
         blocks = [[nn.Conv2d(3 if i == 0 else 8, 8, 3, bias=False), nn.GroupNorm(2, 8), nn.ReLU()] for i in range(3)]
@@ -310,7 +310,7 @@ if BACKEND == "torch":
         model = nn.Sequential(*sum(blocks, []), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)).eval()
         scores, maps = raw("deeplift", model, images(), None)
         change = scores - raw("gradients", model, 0 * images(), None).scores
-        np.testing.assert_allclose(maps.sum((1, 2)), change, atol=1e-4 * abs(change).max())
+        close(maps.sum((1, 2)), change, atol=1e-4 * abs(change).max())
 
     def test_a_norm_of_another_power_is_refused_by_deeplift():
         with pytest.raises(LayerError, match="deviation of"):

@@ -78,14 +78,14 @@ def test_a_bias_keeps_its_share():
     model = keras.Sequential([keras.Input((2, 1)), L.Flatten(), dense])
     dense.set_weights([np.array([[3.0], [-1.0]]), np.array([4.0])])
     scores, maps = raw("lrp_epsilon", model, x)  # 3 - 2 + 4
-    np.testing.assert_allclose(scores, [[5.0]])
-    np.testing.assert_allclose(maps[0, :, 0], [3.0, -2.0], rtol=1e-5)
+    close(scores, [[5.0]], rtol=1e-7)
+    close(maps[0, :, 0], [3.0, -2.0], rtol=1e-5)
 
 
 def test_the_score_of_a_margin_is_given_back():
     model, x = without_biases("functional"), keras_models.images("functional")
     scores, maps = raw("lrp_epsilon", model, x, None, score=ke.scores.margin(1, 3))
-    np.testing.assert_allclose(maps.sum((1, 2)), scores, rtol=1e-3)
+    close(maps.sum((1, 2)), scores, rtol=1e-3)
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="Captum explains modules of PyTorch")
@@ -105,7 +105,7 @@ def test_lrp_is_captums():
         layer.rule = rules.EpsilonRule(0.01 if hasattr(layer, "weight") else 1e-9)  # it has one for pooling, too
     theirs = lrp(net).attribute(x.clone(), target=torch.tensor(UNITS)).sum(1).detach().numpy()
     _, ours = raw("lrp_epsilon", module(), x, UNITS, epsilon=0.01)
-    np.testing.assert_allclose(ours[..., 0], theirs, atol=1e-4 * abs(theirs).max())
+    close(ours[..., 0], theirs, atol=1e-4 * abs(theirs).max())
 
 
 def test_deep_shap_is_the_mean_over_baselines():
@@ -113,7 +113,7 @@ def test_deep_shap_is_the_mean_over_baselines():
     baselines = keras_models.images("functional", 2, seed=5)
     each = [raw("deeplift", model, x, UNITS, baseline=b).maps for b in baselines]
     maps = raw("deep_shap", model, x, UNITS, baselines=baselines).maps
-    np.testing.assert_allclose(maps, np.mean(each, axis=0), atol=1e-5 * abs(maps).max())
+    close(maps, np.mean(each, axis=0), atol=1e-5 * abs(maps).max())
 
 
 def test_excitation_is_a_probability():
@@ -123,7 +123,7 @@ def test_excitation_is_a_probability():
             weight.assign(np.ones(weight.shape))  # so that every neuron is excited
     maps = raw("excitation_backprop", model, x, UNITS, layer="stem").maps
     assert maps.min() >= 0
-    np.testing.assert_allclose(maps.sum((1, 2)), 1, rtol=1e-3)
+    close(maps.sum((1, 2)), 1, rtol=1e-3)
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="Captum explains modules of PyTorch")
@@ -142,10 +142,10 @@ def test_deeplift_is_captums():
     targets = torch.tensor(UNITS)
     theirs = attr.DeepLift(net).attribute(x, behind[:1].expand_as(x), targets).sum(1).detach().numpy()
     ours = raw("deeplift", net, x, UNITS, baseline=behind[0].numpy()).maps[..., 0]
-    np.testing.assert_allclose(ours, theirs, atol=1e-4 * abs(theirs).max())
+    close(ours, theirs, atol=1e-4 * abs(theirs).max())
     theirs = attr.DeepLiftShap(net).attribute(x, behind, targets).sum(1).detach().numpy()
     ours = raw("deep_shap", net, x, UNITS, baselines=behind.numpy()).maps[..., 0]
-    np.testing.assert_allclose(ours, theirs, atol=1e-4 * abs(theirs).max())
+    close(ours, theirs, atol=1e-4 * abs(theirs).max())
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="Captum explains modules of PyTorch")
@@ -161,7 +161,7 @@ def test_rectified_gradients_are_captums(method, peer):
     x = torch.randn(3, 3, 14, 16)
     theirs = getattr(attr, peer)(net).attribute(x.clone(), torch.tensor(UNITS)).detach().numpy()
     ours = raw(method, net, x, UNITS, reduce=None).maps[:, 0]
-    np.testing.assert_allclose(np.moveaxis(ours, -1, 1), theirs, atol=1e-4 * abs(theirs).max())
+    close(np.moveaxis(ours, -1, 1), theirs, atol=1e-4 * abs(theirs).max())
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
@@ -191,6 +191,6 @@ def test_a_relu_of_a_module_counts_however_it_is_written(method):
     expected = raw(method, Net(F.relu), x, 1)
     assert expected.about.get("relus") == (1 if method == "guided_backprop" else None)
     for rectify in (in_place, torch.relu, lambda x: F.relu(x, inplace=True)):
-        np.testing.assert_allclose(raw(method, Net(rectify), x, 1).maps, expected.maps, atol=1e-6)
+        close(raw(method, Net(rectify), x, 1).maps, expected.maps, atol=1e-6)
     with pytest.raises(LayerError):
         raw(method, Net(unknown), x, 1)

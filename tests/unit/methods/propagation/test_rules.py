@@ -11,6 +11,7 @@ from keras import ops
 from keras_explainable import models
 from keras_explainable.errors import InputError
 from keras_explainable.methods.propagation import canonizers, rules
+from support.compare import close
 from support.selection import BACKEND
 
 RNG = np.random.default_rng(3)
@@ -87,7 +88,7 @@ def test_rule_is_its_formula_in_a_dense_layer(name):
     kernel, *values = (ops.convert_to_tensor(v.astype("float32")) for v in (w, b, x, r, low, high))
     linear = rules.Linear(lambda v, kernel: v @ kernel, kernel, values[0])
     found = ops.convert_to_numpy(rule(name, *values[3:])(linear, *values[1:3]))
-    np.testing.assert_allclose(found, expected(name, x, w, np.ones_like(w), b, r, low, high), rtol=2e-3, atol=1e-4)
+    close(found, expected(name, x, w, np.ones_like(w), b, r, low, high), rtol=2e-3, atol=1e-4)
 
 
 def keras_convolution(kernel, bias):
@@ -124,9 +125,9 @@ def test_rule_is_its_formula_in_a_convolution(make, name):
     found = np.moveaxis(found, 1, -1) if first else found
     x, r, low, high = (v.reshape(2, -1) for v in (x, r, low, high))
     theirs = expected(name, x, *unrolled(kernel, before), np.tile(b, np.prod(OUT)), r, low, high)
-    np.testing.assert_allclose(found.reshape(2, -1), theirs, atol=1e-3 * abs(theirs).max())
+    close(found.reshape(2, -1), theirs, atol=1e-3 * abs(theirs).max())
     if name in KEEPING:
-        np.testing.assert_allclose(found.sum((1, 2, 3)), r.sum(1), rtol=1e-3)
+        close(found.sum((1, 2, 3)), r.sum(1), rtol=1e-3)
 
 
 def test_equal_parameters_make_the_same_rule():

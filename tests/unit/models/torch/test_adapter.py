@@ -42,7 +42,7 @@ def test_maps_are_those_of_bare_pytorch():
     close(scores[:, 0], module(torch.as_tensor(x)).detach().numpy()[np.arange(3), Y])
     assert maps.shape == (3, *nets.SIZE, 1) and maps.min() == 0 and maps.max() == 1
     every = ke.gradients(module, x, verbose=0).maps
-    np.testing.assert_allclose(every[np.arange(3), :, :, Y], maps[..., 0], atol=1e-6)
+    close(every[np.arange(3), :, :, Y], maps[..., 0], atol=1e-6)
 
 
 @needs_torch
@@ -192,7 +192,7 @@ def test_the_effective_bias_is_what_a_layer_makes_of_nothing(name, rank):
     expected = expected.movedim(1, -1) if call.channels_first else expected
     bias = adapter.layers.bias("0") if call.has_bias else torch.zeros(1)
     assert call.has_bias and abs(expected).max() > 0.01
-    np.testing.assert_allclose(bias.expand(expected.shape), expected, atol=1e-6)
+    close(bias.expand(expected.shape), expected, atol=1e-6)
 
 
 @needs_torch

@@ -8,6 +8,7 @@ import pytest
 
 import keras_explainable as ke
 from support.calls import few, subject
+from support.compare import close
 from support.selection import slow
 
 SCENES = 2
@@ -24,7 +25,7 @@ def test_equal_logits_whatever_keras_runs_on(images):
     assert not module.training
     with torch.no_grad():
         logits = module(torch.from_numpy(images.transpose(0, 3, 1, 2))).numpy()
-    np.testing.assert_allclose(logits, ke.demo.load_model().predict(images, verbose=0), atol=1e-4)
+    close(logits, ke.demo.load_model().predict(images, verbose=0), atol=1e-4)
 
 
 # What makes a method of many passes quick; the rest is in `few`.
@@ -50,7 +51,7 @@ def test_equal_maps(images, method, params):
     units, options = np.array([[0, 7]] * SCENES), {"seed": 3, "verbose": 0, **params}
     scores, maps = ke.explain(method, ke.demo.load_model(), images, units, **options)
     twin = ke.explain(method, ke.demo.load_module(), images.transpose(0, 3, 1, 2), units, **options)
-    np.testing.assert_allclose(twin.scores, scores, atol=1e-4)
+    close(twin.scores, scores, atol=1e-4)
     shown = np.ptp(maps, axis=(1, 2)) > 0
     assert shown.all() or (method == "guided_gradcam" and shown[:, 1].all())  # of what is not there, it shows nothing
     off = abs(twin.maps - maps) > 1e-4 * abs(maps).max()

@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from torch import nn  # noqa: E402
 
 from support import torch_models as nets  # noqa: E402
+from support.compare import close  # noqa: E402
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "torch", reason="modules need Keras on PyTorch")
 inspection = ke.inspection
@@ -66,7 +67,7 @@ def test_addresses(address):
         Point("body.stem.conv1", link="input"),
     ]
     found = np.asarray(ke.methods.cams.gradcam(module, x, Y, layer=address)[1])[..., 0]
-    np.testing.assert_allclose(found, nets.gradcam(module, conv, x, Y), atol=1e-6)
+    close(found, nets.gradcam(module, conv, x, Y), atol=1e-6)
 
 
 def test_addresses_that_mean_nothing():
@@ -122,7 +123,7 @@ def test_exposed_signals(wrap):
     assert abs(g).max() > 0
     found = ke.gradcam(exposed, x, Y, verbose=0)
     expected = ke.gradcam(module, x, Y, layer="conv3", verbose=0)
-    np.testing.assert_allclose(found.maps, expected.maps, atol=1e-6)
+    close(found.maps, expected.maps, atol=1e-6)
     assert found.about["signal"] == "conv3" and list(ke.full_gradient_decomposition(exposed, x, Y).bias_gradients) == [
         ("conv3", 0)
     ]
@@ -131,8 +132,6 @@ def test_exposed_signals(wrap):
 def test_an_exposed_output_is_taken_as_it_is():
     module, x = nets.drawn(nets.Plain(head=nn.Softmax(-1))), nets.images()
     found = ke.gradients(inspection.expose(module, outputs="head"), x, Y, verbose=0)
-    np.testing.assert_allclose(
-        found.scores[:, 0], module(torch.as_tensor(x)).detach().numpy()[np.arange(3), Y], atol=1e-6
-    )
+    close(found.scores[:, 0], module(torch.as_tensor(x)).detach().numpy()[np.arange(3), Y], atol=1e-6)
     with pytest.raises(LayerError, match="no layer 'convolution'"):
         inspection.expose(module, "convolution")

@@ -230,7 +230,7 @@ def test_threads_do_not_see_one_another():
     for maps, alone in zip(found, expected, strict=True):
         assert len(maps) == 10
         for one in maps:
-            np.testing.assert_allclose(one, alone, atol=1e-6)
+            close(one, alone, atol=1e-6)
 
 
 def test_a_user_may_run_the_module_meanwhile():

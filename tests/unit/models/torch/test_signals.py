@@ -125,7 +125,7 @@ def test_of_a_detector_a_box_is_asked_for_and_its_classes_are_labels():
             raw(method, detector, x, 3)
     score = ke.scores.box([2, 2, 8, 8], 1)
     expected = torch.stack([one["scores"][1] for one in detector(torch.from_numpy(x))]).detach().numpy()
-    np.testing.assert_allclose(raw("gradients", detector, x, score=score).scores[:, 0], expected, rtol=1e-5)
+    close(raw("gradients", detector, x, score=score).scores[:, 0], expected, rtol=1e-5)
 
 
 def test_one_layer_in_a_list_is_that_layer():

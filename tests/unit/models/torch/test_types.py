@@ -6,6 +6,7 @@ import pytest
 import keras_explainable as ke
 from keras_explainable.errors import InputError
 from support.calls import raw
+from support.compare import close
 from support.selection import BACKEND
 
 pytestmark = pytest.mark.skipif(BACKEND != "torch", reason="modules need Keras on PyTorch")
@@ -50,7 +51,7 @@ def test_weights_of_several_types_get_the_images_that_they_take(method, images, 
     ours = raw(method, net(lower), x.to(getattr(torch, lower)) if images == "their own" else x, 1, **layer)
     theirs = raw(method, net(), x, 1, **layer)
     assert np.corrcoef(ours.maps.ravel(), theirs.maps.ravel())[0, 1] > (0.98 if method == "occlusion" else 0.99)
-    np.testing.assert_allclose(ours.scores, theirs.scores, atol=0.02)
+    close(ours.scores, theirs.scores, atol=0.02)
 
 
 def test_a_module_that_only_takes_the_users_type_gets_it():
@@ -72,7 +73,7 @@ def test_a_module_that_only_takes_the_users_type_gets_it():
     (expected,) = torch.autograd.grad(module(copy)[:, 1].float().sum(), copy)
     found = raw("gradients", module, x, 1, reduce=None).maps[:, 0]
     expected = expected.float().permute(0, 2, 3, 1)
-    np.testing.assert_allclose(found, expected, atol=0.02 * abs(expected).max())
+    close(found, expected, atol=0.02 * abs(expected).max())
 
 
 def test_tensors_kept_from_inference_mode_are_named():
@@ -133,4 +134,4 @@ def test_one_image_has_its_gradient_through_a_batch_normalisation_before_tokens(
     expected = g.abs().mean(1) if method == "gradients" else (g.mean((2, 3), keepdim=True) * kept[0]).sum(1)
     layer = {} if method == "gradients" else {"layer": "conv"}
     found = ke.explain(method, module, x[:images].detach(), 1, resizing=False, verbose=0, **layer)
-    np.testing.assert_allclose(found.maps[..., 0], expected[:images].detach(), rtol=1e-4, atol=1e-6)
+    close(found.maps[..., 0], expected[:images].detach(), rtol=1e-4, atol=1e-6)

@@ -24,7 +24,7 @@ WHOLE = 0.02  # pixels: an end this close to a pixel's border is rounded to it
 Window = tuple[float, float]  # where the visible part begins and ends along an axis, as fractions of the image
 
 
-class Front(NamedTuple):
+class ImageLayout(NamedTuple):
     """How a user's images become those that methods see, with the channels where the model takes them."""
 
     channel: int | None  # the channels' axis in the user's images; None: there is none
@@ -86,7 +86,7 @@ class Front(NamedTuple):
 
 
 def placed(
-    found: Front | None,
+    found: ImageLayout | None,
     whole: tuple,
     maps: Any,
     to: Any,
@@ -110,8 +110,8 @@ class _Reached(BaseException):  # an `except Exception` in the model does not ca
         self.value = value
 
 
-def front(adapter: Adapter, shape: tuple, channels: Any = None) -> Front:
-    """The front of a model for images of a shape (B, ...). `channels` is the user's argument.
+def image_layout(adapter: Adapter, shape: tuple, channels: Any = None) -> ImageLayout:
+    """The layout of images for images of a shape (B, ...). `channels` is the user's argument.
 
     Raises:
         InputError: neither the model nor the images' shape determines the channels' axis.
@@ -120,20 +120,20 @@ def front(adapter: Adapter, shape: tuple, channels: Any = None) -> Front:
     usual = 1 if first else rank - 1
     given = _given(channels, rank) if channels is not None else usual
     if adapter.black_box:
-        return Front(None if rank == 2 and channels is None else given, first, rank)
+        return ImageLayout(None if rank == 2 and channels is None else given, first, rank)
     known = adapter.trace((1, *shape[1:])).known
-    if "front" not in known:
+    if "image_layout" not in known:
         measure = functools.partial(_measured, adapter, shape)
-        known["front"] = _in_thread(measure) if backend.is_traced(ops.zeros(())) else measure()
-    found: Front | None = known["front"]
+        known["image_layout"] = _in_thread(measure) if backend.is_traced(ops.zeros(())) else measure()
+    found: ImageLayout | None = known["image_layout"]
     if found is None:
-        return Front(given if channels is not None else _guessed(shape, usual), first, rank)
+        return ImageLayout(given if channels is not None else _guessed(shape, usual), first, rank)
     return found if channels is None else found._replace(channel=given)
 
 
 def scale(adapter: Adapter, shape: tuple) -> tuple[float, float] | None:
     """(factor, shift) for images (B, ...): before its first weights, the model subtracts the shift and multiplies by
-    the factor. None if this was not measured (see `front`)."""
+    the factor. None if this was not measured (see `image_layout`)."""
     return None if adapter.black_box else adapter.trace((1, *shape[1:])).known.get("scale")
 
 
@@ -163,7 +163,7 @@ def _guessed(shape: tuple, usual: int) -> int | None:
     return usual
 
 
-def _in_thread(measure: Callable[[], Front | None]) -> Front | None:
+def _in_thread(measure: Callable[[], ImageLayout | None]) -> ImageLayout | None:
     """Measure in another thread, outside of the program that is being built in this one."""
     found: list = []
     thread = threading.Thread(target=lambda: found.append(measure()))
@@ -172,13 +172,13 @@ def _in_thread(measure: Callable[[], Front | None]) -> Front | None:
     return found[0] if found else None
 
 
-def _measured(adapter: Adapter, shape: tuple) -> Front | None:
-    """The front, measured with probe images; None if the measurement does not determine it."""
+def _measured(adapter: Adapter, shape: tuple) -> ImageLayout | None:
+    """The layout, measured with probe images; None if the measurement does not determine it."""
     trace, first, rank = adapter.trace((1, *shape[1:])), adapter.channels_first, len(shape)
-    usual = Front(1 if first else rank - 1, first, rank)
+    usual = ImageLayout(1 if first else rank - 1, first, rank)
     entry = next((c for c in trace.calls if c.has_kernel and c.leaf and not trace.beside.issuperset(c.inputs)), None)
     if rank == 2:
-        return Front(None, first, rank)
+        return ImageLayout(None, first, rank)
     if entry is None:
         return None
     entered = dict(entry.signals).get(Point(*entry.output[:2], "input"), ())
@@ -191,7 +191,7 @@ def _measured(adapter: Adapter, shape: tuple) -> Front | None:
         return None
 
 
-def _read(adapter: Adapter, entry: Call, shape: tuple, number: int) -> Front | None:
+def _read(adapter: Adapter, entry: Call, shape: tuple, number: int) -> ImageLayout | None:
     point = Point(entry.path, entry.call, "input")
     size = (number, *shape[1:])
     low, middle, high = (_entering(adapter, np.full(size, level), point) for level in (0.0, 0.5, 1.0))
@@ -231,8 +231,8 @@ def _entering(adapter: Adapter, images: np.ndarray, point: Point) -> np.ndarray:
     raise RuntimeError("the call was not reached")
 
 
-def _placed(adapter: Adapter, entry: Call, size: tuple, at: dict[int, np.ndarray]) -> Front | None:
-    """The front, from where the ramp along each axis of the images arrives."""
+def _placed(adapter: Adapter, entry: Call, size: tuple, at: dict[int, np.ndarray]) -> ImageLayout | None:
+    """The layout, from where the ramp along each axis of the images arrives."""
     ends = {axis: _varies(seen) for axis, seen in at.items()}
     values = next(iter(at.values()))
     channels, first, rank = adapter.layers.entry_axis(entry) % values.ndim, adapter.channels_first, len(size)
@@ -245,7 +245,7 @@ def _placed(adapter: Adapter, entry: Call, size: tuple, at: dict[int, np.ndarray
     channel = found[0] if found else (usual if size[usual] == 1 and rank > 3 else None)
     space = [axis for axis in range(1, rank) if axis != channel]
     if any(channels in ends.get(axis, ()) for axis in space):
-        return Front(channel, first, rank) if found else None  # patches were flattened, or the whole image
+        return ImageLayout(channel, first, rank) if found else None  # patches were flattened, or the whole image
     folded = [axis for axis in space if 0 in ends.get(axis, ())]
     frames = size[space[0]] if folded == space[:1] and ends[folded[0]] == {0} else 0
     seen = [_window(adapter, entry, at.get(axis), ends.get(axis, set()), size[axis]) for axis in space]
@@ -255,7 +255,7 @@ def _placed(adapter: Adapter, entry: Call, size: tuple, at: dict[int, np.ndarray
     series = not frames and bool(space) and _in_series(adapter, entry, size, space[0], values.ndim)
     frames = size[space[0]] if series else frames
     turned = bool(frames) and not series and np.nanmean(at[0][1]) > STILL  # the second row belongs to another image
-    return Front(channel, first, rank, windows if any(windows) else (), frames, turned, series, moved)
+    return ImageLayout(channel, first, rank, windows if any(windows) else (), frames, turned, series, moved)
 
 
 def _in_series(adapter: Adapter, entry: Call, size: tuple, axis: int, rank: int) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from keras_explainable import data, models, registry
-from keras_explainable.evaluation.selection import Chosen
+from keras_explainable.evaluation.selection import Row
 from keras_explainable.explaining.checks import number_of, recorded
 from keras_explainable.explaining.loop import run_steps
 from keras_explainable.explaining.program import Explaining
@@ -37,13 +37,13 @@ class Maps:
         rows: the methods that may make their maps together.
     """
 
-    def __init__(self, run: Source, rows: Mapping[str, Chosen]) -> None:
+    def __init__(self, run: Source, rows: Mapping[str, Row]) -> None:
         self.run = run
         self.groups = {row.name: group for group in _groups(run, rows) for row in group}
         self.made: dict[str, list[np.ndarray] | Exception] = {}
         self.seconds: dict[str, float] = {}  # of what was made together, the same for all methods of a group
 
-    def make(self, row: Chosen) -> None:
+    def make(self, row: Row) -> None:
         """Make the maps of all methods of a group, if they were not made yet."""
         group = self.groups.get(row.name)
         if group is None or row.name in self.made:
@@ -52,7 +52,7 @@ class Maps:
         self.made |= self._together(group)
         self.seconds |= dict.fromkeys((one.name for one in group), (time.perf_counter() - start) / len(group))
 
-    def of(self, row: Chosen, images: int | None) -> Iterator[tuple]:
+    def of(self, row: Row, images: int | None) -> Iterator[tuple]:
         """Each batch of images and units, and the maps of a method; None where maps need no model."""
         source, _ = self.run.source(images)
         if row.name in self.made:
@@ -70,7 +70,7 @@ class Maps:
             for _, output in run_steps(self._step(row), whole, self.run.model, source, 0):
                 yield *batches.popleft(), output[1]
 
-    def _together(self, group: Sequence[Chosen]) -> dict[str, list[np.ndarray] | Exception]:
+    def _together(self, group: Sequence[Row]) -> dict[str, list[np.ndarray] | Exception]:
         """The maps of each batch by each method, or the exception that it raised."""
         step: Any = Several({row.name: self._step(row) for row in group})
         parts: dict[str, list[np.ndarray]] = {row.name: [] for row in group}
@@ -83,19 +83,19 @@ class Maps:
                 raise
         return {**{name: parts[name] for name in step.steps}, **step.failed}
 
-    def _step(self, row: Chosen) -> Explaining:
+    def _step(self, row: Row) -> Explaining:
         assert row.method is not None
         params = row.params | ({} if self.run.score is None else {"score": self.run.score})
         return Explaining(row.method, params, None, True)
 
 
-def _groups(run: Source, rows: Mapping[str, Chosen]) -> list[list[Chosen]]:
+def _groups(run: Source, rows: Mapping[str, Row]) -> list[list[Row]]:
     """The methods that share passes, at most so many together that their maps fit into `KEPT`."""
     if run.y is None or not hasattr(run.x, "shape"):  # the number of maps is not known
         return []
     size = models.size(*models.bind(run.model, run.x[:1]))
     together = int(KEPT // (4 * len(run.x) * number_of(run.y) * np.prod(size)))
-    groups: dict[Any, list[Chosen]] = {}
+    groups: dict[Any, list[Row]] = {}
     for row in rows.values():
         if row.method is not None:
             groups.setdefault(registry.group_of(row.method), []).append(row)

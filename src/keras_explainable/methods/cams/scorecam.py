@@ -1,4 +1,4 @@
-"""Class activation maps from scores only: images are masked by channels, or channels are removed."""
+"""Score-CAM: channels weighted by the scores of images that they mask."""
 
 from numbers import Integral
 from typing import Any
@@ -11,7 +11,6 @@ from keras_explainable.methods.cams.weighting import space_of, weighted
 from keras_explainable.methods.explainer import explainer
 from keras_explainable.models import View
 from keras_explainable.runtime.repetition import by_number, copies_of, evaluated
-from keras_explainable.runtime.tails import whole_passes, with_changes
 from keras_explainable.runtime.validation import at_once_of, check_number
 
 
@@ -62,41 +61,6 @@ def scorecam(
     steps = copies_of(a.shape[-1], view.inputs, at_once_of(at_once, view.inputs))
     gains = by_number(seen_through, a.shape[-1], *steps) - start_scores[None]
     return scores, weighted(a, ops.einsum("cbk->bkc", ops.softmax(gains, axis=0)))
-
-
-@explainer(
-    "cam",
-    "hidden signal",
-    "2 forward + C tail",
-    "10.1109/WACV45572.2020.9093360",
-    postprocessing=filters.positive_normalize,
-    about=whole_passes,
-)
-def ablationcam(view: View, layer: Any = None, *, at_once: int | None = None) -> tuple:
-    """The channels of a layer, each weighted by the fraction of the score that is lost without it.
-
-    maps = sum_c w_c A_c, w_c = (f - f with A_c = 0) / |f|
-
-    The paper divides by f, which inverts the maps of negative scores.
-
-    What comes before the layer is computed once, and what comes after it (the tail) for many channels at once. Where
-    the framework cannot do this, the whole model runs for each channel, and `.about["passes"]` says why.
-
-    Args:
-        layer: see `ke.methods.cams`.
-        at_once: see `ke.methods.perturbation`. As many channels are removed at once as take the memory of this many
-            images.
-
-    Reference: Desai & Ramaswamy, Ablation-CAM, WACV 2020, doi:10.1109/WACV45572.2020.9093360.
-    """
-
-    def without(a, channel):
-        return a * ops.cast(ops.arange(a.shape[-1]) != channel, a.dtype)
-
-    scores, a, less = with_changes(view, view.signal(layer), without, at_once)
-    losses = scores[None] - less
-    size = ops.abs(scores)
-    return scores, weighted(a, ops.einsum("cbk->bkc", losses / ops.where(size > 0, size, ops.ones_like(size))))
 
 
 def strongest(a: Any, number: int | None) -> Any:
