@@ -94,6 +94,9 @@ def peer(facts):
     return f"{facts['times'][0]:.1f} x as long" if isinstance(facts, dict) and "times" in facts else str(facts)
 
 
+NAMES = {"tensorflow": "Keras on TensorFlow", "jax": "on JAX", "torch": "on PyTorch", "native": "plain PyTorch module"}
+
+
 def chart(found, path):
     """Draw a panel for each network, with a bar for the ratio of each method to its floor and the spread."""
     from matplotlib import pyplot as plt
@@ -104,7 +107,7 @@ def chart(found, path):
     panels = list(dict.fromkeys((row["network"], row["batch"]) for row in rows))
     kinds = list(dict.fromkeys(row["backend"] for row in rows))
     methods = list(dict.fromkeys(row["method"] for row in rows))
-    figure, axes = plt.subplots(1, len(panels), figsize=(4.6 * len(panels), 3.8), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(panels), figsize=(max(8.0, 4.6 * len(panels)), 4.2), sharey=True, squeeze=False)
     for axis, panel in zip(axes[0], panels, strict=True):
         for k, kind in enumerate(kinds):
             mine = {
@@ -119,7 +122,7 @@ def chart(found, path):
                 at,
                 middles,
                 0.8 / len(kinds),
-                label=kind,
+                label=NAMES.get(kind, kind),
                 yerr=ends if len(mine) else None,
                 error_kw={"lw": 0.7, "alpha": 0.6},
             )
@@ -127,9 +130,8 @@ def chart(found, path):
         axis.set_xticks(range(len(methods)), methods, rotation=35, ha="right", fontsize=8)
         axis.set_title(f"{panel[0]}, batch {panel[1]}", fontsize=10)
     axes[0][0].set_ylabel("time / the bare framework's")
-    axes[0][0].legend(
-        fontsize=7, ncols=2, loc="lower left", framealpha=0.95
-    )  # over the least interesting part of the bars
+    names = axes[0][0].get_legend_handles_labels()
+    figure.legend(*names, fontsize=8, ncols=len(kinds), loc="upper center", bbox_to_anchor=(0.5, 0.95), frameon=False)
     figure.suptitle(f"{found['machine']['cores']} cores of {found['machine']['processor']}", fontsize=9)
-    figure.tight_layout()
+    figure.tight_layout(rect=(0, 0, 1, 0.95))
     figure.savefig(path, dpi=110)
