@@ -1,4 +1,5 @@
-# make demo    install with one backend, explain the embedded images, write demo/report.html
+# make demo    install with one backend, explain the embedded images, write demo/report.html and open it: a minute or two of
+#              CPU; ARGS=--all runs every method (several minutes), ARGS=--pictures writes each picture as well
 # make docs    rewrite docs/methods.md, the page of all methods, and the README's table of methods
 # make test    install all three backends, run the quick tests on each, every method among them (six minutes on two cores)
 # make test-all  the slow tests as well: what a change must pass
@@ -49,7 +50,8 @@ RECIPE := pyproject.toml $(CONSTRAINTS)
 HASHED := pins peers peers_old peers_older bench zoo
 
 demo: $(VENV)/.demo-$(DEMO_BACKEND)
-	KERAS_BACKEND=$(DEMO_BACKEND) $(BIN)/python -m keras_explainable.gallery --overwrite $(ARGS)
+	KERAS_BACKEND=$(DEMO_BACKEND) $(BIN)/python -m keras_explainable.gallery --overwrite \
+	  --shown-as "make demo$(if $(BACKEND), BACKEND=$(BACKEND))" $(ARGS)
 
 docs: $(VENV)/.test
 	KERAS_BACKEND=torch $(BIN)/python docs/build_methods_page.py

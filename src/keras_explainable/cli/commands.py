@@ -226,21 +226,25 @@ def _measured(signal: Any) -> list[str]:
 @cli.command()
 @friendly
 def demo(
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="DIR", help="The folder for the report and the pictures.")
-    ] = Path("demo"),
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The folder for the report.")] = Path("demo"),
     model: options.Model = None,
     images: Annotated[int, typer.Option(min=1, help="The number of scenes to show.")] = 6,
+    all: Annotated[bool, typer.Option("--all", help="Run every method: several minutes.")] = False,
+    pictures: Annotated[
+        bool, typer.Option("--pictures", help="Also write a JPEG file for each scene and method.")
+    ] = False,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Do not open the report.")] = False,
     look_in: options.LookIn = options.NOWHERE,
     overwrite: options.Overwrite = False,
     backend: options.On = None,
     debug: options.Debug = False,
 ) -> None:
-    """Explain the sample scenes by every method, and report how often the maps point at the object.
+    """Explain the sample scenes, and write a report: what was found, and which methods to trust here.
 
     To save time, methods use fewer repetitions than by default: their numbers differ from docs/methods.md."""
     words = ["--out", str(out), "--images", str(images), *(["--model", model] if model else []), *["--debug"] * debug]
-    words += ["--overwrite"] * overwrite
+    words += ["--overwrite"] * overwrite + ["--all"] * all + ["--pictures"] * pictures + ["--no-open"] * no_open
+    words += ["--shown-as", f"{NAME} demo"]
     raise typer.Exit(runpy.run_module("keras_explainable.gallery")["main"](words))  # a separate program
 
 

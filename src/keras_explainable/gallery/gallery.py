@@ -1,9 +1,10 @@
-"""The demo: explain the sample scenes by every method, and evaluate the maps by the scenes' masks."""
+"""The demo: explain the sample scenes, and evaluate the maps."""
 
 import inspect
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,19 +14,24 @@ import numpy as np
 
 import keras_explainable as ke
 from keras_explainable import loading
+from keras_explainable.gallery import provenance
+from keras_explainable.gallery.findings import findings, listed
 from keras_explainable.gallery.maps import explained, groups
-from keras_explainable.viz import contact_sheet, image, image_files, output, tables
-from keras_explainable.viz.html_report import Row, Subject, report
+from keras_explainable.gallery.objects import BATCH, REFERENCES, SEED, Objects, references
+from keras_explainable.gallery.objects import best_unit as best_unit
+from keras_explainable.gallery.objects import every_object as every_object
+from keras_explainable.viz import contact_sheet, image, output, tables
+from keras_explainable.viz.html_report import Finding, Row, Subject, report
 
-SEED = 7  # training draws its scenes from other seeds, so these are unseen
-BATCH = 16
-MOST = 1000  # the largest number of scenes: all maps are kept in memory, and a picture of each is written
-JUDGED = 48  # objects on which the embedded model's maps are judged, shown or not
-FEW = 16  # of these, for methods that repeat
+MOST = 1000  # the largest number of scenes: all maps are kept in memory
+FEW = 16  # of the objects that are judged, for methods that repeat
 JUDGES = ("pointing_game", "mass_accuracy")  # where a map's largest value lies, and where its positive values do
-REFERENCES = 8  # other scenes: the baselines of methods that average over all of their `baselines`
+VERDICT = "srg"  # says whether a method's maps depend on the model
+COUNT = 32  # objects on which the maps of the demo are judged: enough to tell methods apart, in little time
 # The most repetitions, by what a method needs, to keep the demo short.
 DRAWS = {ke.registry.Need.GRADIENT: 16, ke.registry.Need.BLACK_BOX: 200}
+# One of each family that explains the embedded network, and one that fails on it.
+SHOWN = ("gradcam", "integrated_gradients", "full_gradients", "lrp_epsilon_plus", "rise", "smoothgrad")
 CAPTION = (
     "To save time, methods that repeat do so at most "
     + " or ".join(f"{most} times ({needs})" for needs, most in DRAWS.items())
@@ -33,25 +39,11 @@ CAPTION = (
 )
 REPORT = "report.html"
 TITLE = "What does the network look at?"
-
-
-@dataclass(frozen=True)
-class Objects:
-    """M objects to explain: for each a photo, the photo as the model takes it, a unit, and the object's pixels."""
-
-    scenes: np.ndarray  # (M,) the number of the scene
-    photos: np.ndarray  # (M, H, W, 3) uint8
-    inputs: np.ndarray  # (M, H, W, C), or in the model's layout
-    units: np.ndarray  # (M,)
-    masks: np.ndarray  # (M, H, W) bool
-    names: np.ndarray  # (M,) of the units
-
-    def __len__(self) -> int:
-        return len(self.units)
-
-    def of(self, chosen: Any) -> "Objects":
-        """Select some objects by a slice or a mask."""
-        return Objects(*(getattr(self, field.name)[chosen] for field in fields(self)))
+NEXT = """Next:
+  your own photo   keras-explainable explain PHOTO.jpg --model ResNet50V2
+  your own model   keras-explainable explain PHOTO.jpg --model MODEL.keras
+  in the browser   keras-explainable web
+  every method     {every}"""
 
 
 @dataclass(frozen=True)
@@ -75,10 +67,19 @@ def make(
     images: int = 6,
     progress: bool = True,
     overwrite: bool = False,
+    *,
+    every: bool = False,
+    pictures: bool = False,
+    command: str = "",
 ) -> Gallery:
-    """Explain the sample scenes by every registered method. Write the report, and a picture for each scene and method.
+    """Explain the sample scenes, and write the report.
 
     For the embedded model, every object of a scene is explained; for any other model, the unit that it scores highest.
+
+    Args:
+        every: run every registered method, not only `SHOWN`.
+        pictures: also write a JPEG file for each scene and method.
+        command: what was run, for the report's footer.
 
     Raises:
         InputError: `images` is not positive, or too large. ModelFileError: there is no such model.
@@ -88,21 +89,92 @@ def make(
         came = ke.errors.shortly(images)
         raise ke.errors.InputError(f"images={came} came, and the demo explains 1 to {MOST:,} scenes.")
     place = output.Out(Path(out), overwrite)
-    names = (_picture(scene, record.name) for scene in range(images) for record in ke.methods.list())
-    place.check(chain([REPORT], names))
+    names = [record.name for record in ke.methods.list() if every or record.name in SHOWN]
+    files = (_picture(scene, name) for scene in range(images) for name in names) if pictures else ()
+    place.check(chain([REPORT], files))
     loaded = loading.load(model)
     embedded = model in (None, loading.DEMO)
-    objects = every_object(loaded, images) if embedded else best_unit(loaded, images)
+    objects = every_object(loaded, images, COUNT) if embedded else best_unit(loaded, images)
     shown = objects.of(objects.scenes < images)
-    rows, left_out = run_all(loaded, objects, len(shown), progress, DRAWS, embedded)
-    rows = [replace(row, maps=row.maps[: len(shown)]) for row in rows]
-    pictures = [path for row in rows for path in save_pictures(row, shown, place)]
-    rows += baselines(loaded.model, objects)
-    lead, notes = words(loaded.model, objects, shown, embedded)
+    rows, left_out = run_all(loaded, objects, len(shown), progress, DRAWS, embedded, names, few=None)
+    rows = sorted(rows, key=lambda row: row.name not in SHOWN)
+    saved = [path for row in rows for path in save_pictures(row, shown, place)] if pictures else []
+    base = baselines(loaded.model, objects)
+    found: list[Finding] = []
+    advice = [UNTRAINED.format(model=model)]
+    if embedded:
+        rows, found, advice = judged_by_the_model(loaded, objects, len(shown), rows)
+    rows = [replace(_remarked(row, base[0].points), maps=row.maps[: len(shown)]) for row in rows]
+    lead, notes = words(loaded.model, objects, shown, embedded, [row.name for row in rows])
     notes = [*notes, *tables.left_out(left_out)]
-    page = report(TITLE, lead, subjects_of(loaded, shown), rows, notes)
+    made = provenance.line(SEED, command)
+    page = report(TITLE, lead, subjects_of(loaded, shown), [*rows, *base], notes, found, advice, made)
     path = place.write(REPORT, lambda file: file.write(page.encode()))
-    return Gallery(rows, path, pictures, left_out)
+    return Gallery([*rows, *base], path, saved, left_out)
+
+
+UNTRAINED = (
+    "The sample scenes do not tell which methods to trust for this model, which was not trained on them. Measure it on "
+    "your own photos: keras-explainable evaluate PHOTOS --model {model}."
+)
+
+
+def judged_by_the_model(
+    loaded: loading.Loaded, objects: Objects, shown: int, rows: Sequence[Row]
+) -> tuple[list[Row], list[Finding], list[str]]:
+    """Return the rows with the verdict of `ke.evaluate` on each, the findings, and which method to use.
+
+    Methods that need attention explain another network, so that they are evaluated with that one."""
+    made: list[Row] = []
+    main = None
+    for of_attention in (False, True):
+        same = [row for row in rows if _of_attention(row.name) == of_attention]
+        if same:
+            model = ke.demo.load_transformer() if of_attention else loaded.model
+            maps = {row.name: np.asarray(row.maps)[..., None] for row in same}
+            found = ke.evaluate(
+                model,
+                objects.inputs,
+                objects.units,
+                maps,
+                [VERDICT, *JUDGES],
+                objects.masks,
+                batch_size=BATCH,
+                verbose=0,
+            )
+            main = main or found
+            sound = found.beating(VERDICT, list(maps))
+            made += [
+                replace(row, doubtful=row.name not in sound, verdict="" if row.name in sound else IGNORANT)
+                for row in same
+            ]
+    assert main is not None
+    sound_names = [row.name for row in made if not row.doubtful]
+    advice = [
+        f"Better than every map that knows nothing of the network: {listed(sound_names)}." if sound_names else "",
+        main.conclusion(VERDICT),
+        "srg removes pixels in the order of a map, from both ends, and measures how much sooner the score falls. This "
+        "holds for this small network. For yours, run: keras-explainable evaluate PHOTOS --model MODEL",
+    ]
+    maps = {row.name: np.asarray(row.maps) for row in made}
+    order = {row.name: n for n, row in enumerate(rows)}
+    return sorted(made, key=lambda row: order[row.name]), findings(main, objects, shown, maps), [*filter(None, advice)]
+
+
+IGNORANT = "No better than a map that knows nothing of the model."
+
+
+def _of_attention(name: str) -> bool:
+    return ke.registry.Need.ATTENTION in ke.registry.METHODS[name].needs
+
+
+def _remarked(row: Row, chance: float | None) -> Row:
+    """Mark a row whose peaks are on the object less often than a random pixel."""
+    if row.points is None or chance is None or row.points > chance:
+        return row
+    return replace(
+        row, doubtful=True, verdict=" ".join(filter(None, [row.verdict, "Its peaks are no better than chance."]))
+    )
 
 
 def run_all(
@@ -112,56 +184,25 @@ def run_all(
     progress: bool,
     draws: Mapping[ke.registry.Need, int],
     embedded: bool,
+    names: Sequence[str] | None = None,
+    few: int | None = FEW,
 ) -> tuple[list[Row], dict[str, str]]:
-    """Return every method's row, and for methods that cannot run on this model, the reason.
+    """Return the rows of methods (None: all), and for methods that cannot run on this model, the reason. `few` is as in
+    `run`.
 
     If the model is embedded, methods that need attention explain the embedded transformer instead."""
     rows: dict[str, Row] = {}
     left_out: dict[str, str] = {}
-    transformer = ke.demo.load_transformer() if embedded else loaded.model
     others = references(loaded)
-    names = [record.name for record in ke.methods.list()]
+    names = [record.name for record in ke.methods.list()] if names is None else names
     bar = keras.utils.Progbar(len(names), verbose=int(progress), unit_name="method")
     for of_attention in (False, True):
-        model = transformer if of_attention else loaded.model
-        same = [n for n in names if (ke.registry.Need.ATTENTION in ke.registry.METHODS[n].needs) == of_attention]
+        same = [name for name in names if _of_attention(name) == of_attention]
+        model = ke.demo.load_transformer() if embedded and of_attention and same else loaded.model
         for group in groups(same):
-            rows |= run(group, model, objects, shown, draws, others, left_out)
+            rows |= run(group, model, objects, shown, draws, others, left_out, few)
             bar.add(len(group))
     return [rows[name] for name in names if name in rows], left_out
-
-
-def every_object(loaded: loading.Loaded, images: int) -> Objects:
-    """Return the objects of the first scenes: those to be shown, and more until there are enough to judge by."""
-    photos, labels, masks = ke.demo.load_scenes(images + JUDGED, SEED)
-    scenes, units = np.nonzero(labels)
-    shown = int((scenes < images).sum())
-    count = max(JUDGED, -(-shown // BATCH) * BATCH)  # whole batches: a smaller last one would be compiled again
-    scenes, units = scenes[:count], units[:count]
-    return _objects(loaded, scenes, photos[scenes], units, masks[scenes, units])
-
-
-def best_unit(loaded: loading.Loaded, images: int) -> Objects:
-    """Return one object for each scene: the unit that the model scores highest, and the pixels of all objects."""
-    photos, _, masks = ke.demo.load_scenes(images, SEED)
-    photos = np.stack([image_files.fit(photo, loaded.size) for photo in photos])
-    units = loading.scores(loaded, loaded.preprocess(photos)).argmax(-1)
-    outlines = np.stack(
-        [image_files.fit(image.to_rgb(mask), loaded.size)[..., 0] > 127 for mask in np.any(masks, axis=1)]
-    )
-    return _objects(loaded, np.arange(images), photos, units, outlines)
-
-
-def _objects(loaded: loading.Loaded, scenes: Any, photos: Any, units: Any, masks: Any) -> Objects:
-    known = loaded.class_names
-    names = np.array([known[unit] if known else f"unit {unit}" for unit in units])
-    return Objects(scenes, photos, loaded.preprocess(photos), units, masks, names)
-
-
-def references(loaded: loading.Loaded) -> np.ndarray:
-    """Return scenes that are not explained, as the model takes them."""
-    photos = ke.demo.load_scenes(REFERENCES, SEED + 1)[0]
-    return loaded.preprocess(np.stack([image_files.fit(photo, loaded.size) for photo in photos]))
 
 
 def run(
@@ -172,24 +213,28 @@ def run(
     draws: Mapping[ke.registry.Need, int],
     others: np.ndarray,
     left_out: dict[str, str],
+    few: int | None = FEW,
 ) -> dict[str, Row]:
     """Return, by name, the row of each of several methods that share passes: its maps of the objects, how good they
     are, and the seconds for each. Enter in `left_out` why a method cannot explain the model.
 
-    If a method repeats, few objects are explained beyond those shown, with at most `draws` repetitions. A method that
+    If a method repeats, `few` objects are explained, or those shown if these are more (None: all of them), with at most
+    `draws` repetitions. A method that
     averages over all of its `baselines` gets `others`: with one plain colour, `deep_shap` would equal `deeplift`.
     If there are several batches, the time leaves out the first one, which includes compilation. All methods have the
     same share of the time that they take together.
     """
     given = {name: _params(name, draws, others) for name in names}
-    if any("repetitions" in params for params in given.values()):
-        objects = objects.of(slice(0, max(FEW, -(-shown // BATCH) * BATCH)))
+    if few is not None and any("repetitions" in params for params in given.values()):
+        objects = objects.of(slice(0, max(few, -(-shown // BATCH) * BATCH)))
     maps: dict[str, list[np.ndarray]] = {name: [] for name in names}
     seconds = []
     for start in range(0, len(objects), BATCH):
         batch = objects.of(slice(start, start + BATCH))
         before = time.perf_counter()
-        found = explained(given, model, batch.inputs, batch.units, left_out, batch_size=BATCH, verbose=0)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*miss the change of the score")  # `draws` are few, as notes say
+            found = explained(given, model, batch.inputs, batch.units, left_out, batch_size=BATCH, verbose=0)
         given = {name: params for name, params in given.items() if name in found}
         seconds.append((time.perf_counter() - before) / len(batch) / max(1, len(given)))
         for name in given:
@@ -216,7 +261,8 @@ def _params(name: str, draws: Mapping[ke.registry.Need, int], others: np.ndarray
 def _row(name: str, seconds: float, marks: list[float | None], maps: np.ndarray) -> Row:
     about = ke.registry.METHODS[name]
     points, mass = marks
-    return Row(name, about.family, about.summary, about.reference, seconds, points, mass, maps)
+    docs = provenance.page_of(name)
+    return Row(name, about.family, about.summary, about.reference, seconds, points, mass, maps, about.caveat, docs=docs)
 
 
 def judged(model: Any, objects: Objects, maps: Mapping[str, np.ndarray]) -> dict[str, list[float | None]]:
@@ -254,7 +300,7 @@ def subjects_of(loaded: loading.Loaded, objects: Objects) -> list[Subject]:
 
 
 def save_pictures(row: Row, objects: Objects, place: output.Out) -> Iterator[Path]:
-    """Write a picture for each scene: the photo, and a method's map of each object."""
+    """Write a JPEG file for each scene: the photo, and a method's map of each object."""
     for scene in np.unique(objects.scenes):
         members = np.flatnonzero(objects.scenes == scene)
         panels = [(objects.photos[members[0]], f"scene {scene + 1}")]
@@ -263,25 +309,29 @@ def save_pictures(row: Row, objects: Objects, place: output.Out) -> Iterator[Pat
 
 
 def _picture(scene: int, method: str) -> str:
-    return f"scene-{scene + 1:02d}_{method}.png"
+    return f"scene-{scene + 1:02d}_{method}.jpg"
 
 
-def summary(made: Gallery) -> str:
-    """Describe the result for a terminal."""
-    lines = tables.left_out(made.left_out)
-    lines += ["", CAPTION, made.table(), "", f"Report:   {ke.errors.printable(made.report)}"]
-    pictures = f"Pictures: {len(made.pictures)} in {made.report.parent}, such as {made.pictures[0]}"
-    return "\n".join([*lines, ke.errors.printable(pictures)])
+def summary(made: Gallery, every: str = "keras-explainable demo --all") -> str:
+    """Describe the result for a terminal: what was found, where it is, and what to do next."""
+    lines = [*tables.left_out(made.left_out), "", CAPTION, made.table(), ""]
+    lines += [f"Report:   {ke.errors.printable(made.report.absolute())}"]
+    if made.pictures:
+        lines += [
+            ke.errors.printable(f"Pictures: {len(made.pictures)} in {made.report.parent}, such as {made.pictures[0]}")
+        ]
+    return "\n".join([*lines, "", NEXT.format(every=every)])
 
 
-def words(model: Any, objects: Objects, shown: Objects, embedded: bool) -> tuple[str, list[str]]:
+def words(model: Any, objects: Objects, shown: Objects, embedded: bool, names: Sequence[str]) -> tuple[str, list[str]]:
     """Return the report's lead and notes."""
     count = len(np.unique(shown.scenes))
     if embedded:
         known = "Each column is one object; its maps explain the score of that object's class."
         scenes = "one scene" if count == 1 else f"{count} scenes"
         source = f"{scenes} that the network has never seen, and whose objects are known pixel by pixel."
-        source += " Methods that need attention explain a transformer on the network's last maps."
+        if any(map(_of_attention, names)):
+            source += " Methods that need attention explain a transformer on the network's last maps."
         timed = "Per map: the time for one map, without compilation; methods that share passes share their time."
     else:
         known = "Each column is one scene; its maps explain the unit that the model scores highest."
@@ -289,15 +339,15 @@ def words(model: Any, objects: Objects, shown: Objects, embedded: bool) -> tuple
         timed = "Per map: the time for one map; methods that share passes share their time. With few scenes, this "
         timed += "includes compilation."
     name = getattr(model, "name", type(model).__name__)
-    lead = f"Model {name} on {keras.backend.backend()}, explained by every method of keras-explainable on {source}"
+    lead = f"Model {name} on {keras.backend.backend()}, explained by keras-explainable on {source}"
     notes = [
         known + " White lines are the true outlines. Colours run from a map's lowest value to its highest "
         "(the highest 1 % of the values share one colour).",
-        f"Each method is judged on {len(objects)} maps. Methods that repeat are judged on {FEW} and those shown, with "
-        f"fewer repetitions than by default (at most {max(DRAWS.values())}). Peak on object: how often the map's "
-        "largest value lies on the object (pointing_game). Mass on object: the share of the map's positive values that "
-        "lies there (mass_accuracy). "
-        f"deep_shap uses {REFERENCES} other scenes as baselines.",
+        f"Each method is judged on {len(objects)} maps. Methods that repeat do so less than by default (at most "
+        f"{max(DRAWS.values())} times). Peak on object: how often the map's largest value lies on the object "
+        "(pointing_game). Mass on object: the share of the map's positive values that "
+        "lies there (mass_accuracy). Each map is scaled by itself: compare shapes, not strengths."
+        + (f" deep_shap uses {REFERENCES} other scenes as baselines." if "deep_shap" in names else ""),
         "A random pixel and the centre pixel show what is reached without looking at the image. " + timed,
     ]
     return lead, notes

@@ -2,13 +2,18 @@
 
 import base64
 import io
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from keras_explainable.viz.colormaps import BRIGHTEST, SIGNED, UNSIGNED, colorize, is_signed, limits_of, scale
-from keras_explainable.viz.image import as_map, opacity, to_bytes, to_rgb
+from keras_explainable.viz.colormaps import BRIGHTEST, SIGNED, UNSIGNED, Limits, colorize, is_signed, limits_of, scale
+from keras_explainable.viz.image import as_map, opacity, stretch, to_bytes, to_rgb
 from keras_explainable.viz.image_files import pillow
+
+QUALITY = 80  # of lossy pictures, from 0 to 100
+WIDEST = 8192  # pixels: how wide a sprite may be
 
 
 def picture(image: Any) -> str:
@@ -27,6 +32,41 @@ def heat(values: Any) -> str:
     file = pillow().Image.fromarray(to_bytes(scale(values, limits_of([values], signed, BRIGHTEST))))
     file.putpalette(to_bytes(colorize(steps, SIGNED if signed else UNSIGNED)).tobytes())
     return _data_uri(file, transparency=to_bytes(opacity(steps, signed)).tobytes())
+
+
+@dataclass(frozen=True)
+class Sprite:
+    """Several maps in one grey picture: tiles in rows of `columns`, each from the lower to the upper of its limits."""
+
+    uri: str
+    tile: tuple[int, int]  # the height and width of a tile
+    columns: int
+    limits: list[Limits]
+    signed: bool
+
+
+def sprite(maps: Sequence[np.ndarray] | np.ndarray) -> Sprite:
+    """Return maps (H, W) as one lossy picture: values are within a few percent of the range of their map.
+
+    A page holds a hundred of these in the space of ten pictures without loss. Smaller maps are resized to the largest.
+    Limits are those of `heat`, the same kind for all: symmetric about zero if any map goes below zero."""
+    each = [as_map(values) for values in maps]
+    tile = (max(one.shape[0] for one in each), max(one.shape[1] for one in each))
+    signed = is_signed(each)
+    limits = [limits_of([one], signed, BRIGHTEST) for one in each]
+    columns = min(len(each), max(1, WIDEST // tile[1]))
+    whole = np.zeros((-(-len(each) // columns) * tile[0], columns * tile[1]), "uint8")
+    for i, (one, ends) in enumerate(zip(each, limits, strict=True)):
+        top, left = i // columns * tile[0], i % columns * tile[1]
+        whole[top : top + tile[0], left : left + tile[1]] = to_bytes(scale(stretch(one, tile), ends))
+    return Sprite(
+        _data_uri(pillow().Image.fromarray(whole), "WEBP", quality=QUALITY, method=6), tile, columns, limits, signed
+    )
+
+
+def small(image: Any) -> str:
+    """Return an image as a data URI in a lossy format, for pictures that are only looked at."""
+    return _data_uri(pillow().Image.fromarray(to_rgb(image)), "WEBP", quality=QUALITY)
 
 
 def edges(mask: np.ndarray) -> str:
@@ -48,7 +88,7 @@ def _runs(lines: np.ndarray) -> list[tuple[int, int, int]]:
     ]
 
 
-def _data_uri(file: Any, **options: bytes) -> str:
+def _data_uri(file: Any, kind: str = "PNG", **options: Any) -> str:
     buffer = io.BytesIO()
-    file.save(buffer, format="PNG", optimize=True, **options)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    file.save(buffer, format=kind, **({"optimize": True} if kind == "PNG" else {}), **options)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -87,7 +87,7 @@ def _scale(panel: Intervals) -> tuple[float, float]:
 
 def _cell(bar: Bar, panel: Intervals, low: float, high: float) -> str:
     if not math.isfinite(bar.mean):
-        return '<td class="number" data-value="-Infinity">–</td>'
+        return f'<td class="number" data-label="{escape(panel.metric)}" data-value="-Infinity">–</td>'
 
     def at(value: float) -> str:
         return f"{100 * (value - low) / (high - low):.4g}"
@@ -99,7 +99,7 @@ def _cell(bar: Bar, panel: Intervals, low: float, high: float) -> str:
     )
     width = f"{100 * (bar.high - bar.low) / (high - low):.4g}"
     return (
-        f'<td class="number" data-value="{bar.mean:.6g}">{bar.mean:z.3f} '
+        f'<td class="number" data-label="{escape(panel.metric)}" data-value="{bar.mean:.6g}">{bar.mean:z.3f} '
         f"<small>[{bar.low:z.3f}, {bar.high:z.3f}]</small>"
         f'<span class="letters">{escape(bar.letters)}</span>'
         '<svg class="interval" viewBox="0 0 100 14" preserveAspectRatio="none" aria-hidden="true">'

@@ -155,20 +155,26 @@ def opacity(positions: np.ndarray, signed: bool) -> np.ndarray:
     return FAINTEST + (1 - FAINTEST) * (np.abs(2 * positions - 1) if signed else positions)
 
 
-def highlight(image: Any, values: Any, alpha: float = 0.8) -> np.ndarray:
-    """Draw a map over the grey image, uint8 RGB. Opacity follows the value; the highest 1 % get the full colour."""
+def highlight(
+    image: Any, values: Any, alpha: float = 0.8, cmap: ColorMap | None = None, limits: Limits | None = None
+) -> np.ndarray:
+    """Draw a map over the grey image, uint8 RGB, as `fading` does."""
     grey = np.rint(to_rgb(image) @ LUMA).astype("uint8")
-    return fading(grey, values, alpha)
+    return fading(grey, values, alpha, cmap, limits)
 
 
-def fading(image: Any, values: Any, alpha: float) -> np.ndarray:
+def fading(
+    image: Any, values: Any, alpha: float, cmap: ColorMap | None = None, limits: Limits | None = None
+) -> np.ndarray:
     """Draw a map over an image, uint8 RGB. Opacity follows the value, up to `alpha`.
 
-    The highest 1 % of the values get the full colour, so that a few outliers do not leave the rest dark."""
+    The highest 1 % of the values get the full colour, so that a few outliers do not leave the rest dark. `cmap` is for
+    maps that do not go below zero. `limits` are the ends of a scale that several maps share."""
     heat = as_map(values)
-    signed = is_signed([heat])
-    limits = limits_of([heat], signed, BRIGHTEST)
-    return overlay(image, heat, lambda positions: alpha * opacity(positions, signed), limits=limits)
+    signed = is_signed([heat]) if limits is None else limits[0] < 0
+    limits = limits or limits_of([heat], signed, BRIGHTEST)
+    cmap = SIGNED if signed else cmap or UNSIGNED
+    return overlay(image, heat, lambda positions: alpha * opacity(positions, signed), cmap, limits)
 
 
 def cross(image: np.ndarray, at: tuple[int, int], reach: int = 6) -> np.ndarray:

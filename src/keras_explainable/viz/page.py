@@ -21,7 +21,7 @@ def page(name: str, parts: Mapping[str, str]) -> str:
     template = _file("page").replace("${body}", re.sub(r"<(style|script)>.*?</\1>\n", "", own, flags=re.DOTALL))
     for tag in ("style", "script"):
         template = template.replace(f"${{{tag}}}", _inside(tag, own))
-    script = _inside("script", template).encode()
+    script = _inside("script", template).replace("$$", "$").encode()
     digest = "sha256-" + base64.b64encode(sha256(b"\n" + script).digest()).decode()
     return Template(template).substitute(parts, script_hash=digest)
 

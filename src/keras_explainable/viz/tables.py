@@ -1,7 +1,9 @@
 """Tables and lists for terminals and pipes."""
 
+import csv
+import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from keras_explainable.errors import printable
 
@@ -21,6 +23,13 @@ def left_out(reasons: Mapping[str, str]) -> list[str]:
     """Return a line for each method or image that was left out, with the first sentence of the reason."""
     first = {name: " ".join(re.split(SENTENCE, why, maxsplit=1)[0].split()) for name, why in reasons.items()}
     return [f"Left out: {printable(name)}: {printable(why)}" for name, why in first.items()]
+
+
+def csv_text(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return rows as the text of a CSV file."""
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows([headers, *rows])
+    return file.getvalue()
 
 
 def _is_number(cell: str) -> bool:

@@ -1,8 +1,11 @@
 """The report: every image and map is in it, pixel by pixel, nothing comes from elsewhere, and text is no markup."""
 
 import base64
+import csv
 import io
+import json
 import re
+from hashlib import sha256
 from html.parser import HTMLParser
 
 import numpy as np
@@ -11,7 +14,7 @@ from PIL import Image
 
 from keras_explainable.errors import InputError
 from keras_explainable.viz import data_uris
-from keras_explainable.viz.html_report import Row, Subject, report
+from keras_explainable.viz.html_report import FIRST, Finding, Row, Subject, paper_of, report
 from keras_explainable.viz.image import to_rgb
 from support.selection import fast_on_torch
 
@@ -46,8 +49,23 @@ class Page(HTMLParser):
 
 def decoded(uri):
     head, data = uri.split(",")
-    assert head == "data:image/png;base64"
+    assert head in ("data:image/png;base64", "data:image/webp;base64")
     return Image.open(io.BytesIO(base64.b64decode(data)))
+
+
+def data_of(page):
+    """What the script draws."""
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page)[1])
+
+
+def drawn(row):
+    """The values (n, h, w) of a row's maps, as the script reads them."""
+    whole = np.asarray(decoded(row["uri"]).convert("L")) / 255.0
+    (high, wide), found = row["tile"], []
+    for i, (low, top) in enumerate(row["limits"]):
+        y, x = i // row["columns"] * high, i % row["columns"] * wide
+        found.append(low + (top - low) * whole[y : y + high, x : x + wide])
+    return np.array(found)
 
 
 @pytest.fixture
@@ -81,33 +99,55 @@ def page(subjects, rows):
 
 def test_the_script_sorts_and_enlarges(page):
     script = page.split("<script>")[1]
-    assert all(words in script for words in ("// Sort the methods", "// Enlarge", 'one("#theme")', 'one("#heat")'))
+    assert all(words in script for words in ("// Sort the methods", "async function enlarge", 'one("#theme")', "#heat"))
 
 
 def test_nothing_is_loaded_from_elsewhere(page):
-    assert not re.search(r"https?://|@import|<link|<script[^>]+src|<iframe", page)
+    """Links lead elsewhere; the page itself takes nothing from there."""
+    assert not re.search(r"@import|<link|<script[^>]+src|<iframe|url\(", page)
     for tag, attributes in Page(page).tags:
-        for name in ("src", "href", "xlink:href", "srcset", "poster"):
-            assert attributes.get(name, "#").startswith(("#", "data:")), (tag, attributes)
-    assert set(re.findall(r"url\((.{5})", page)) == {"data:"}
+        for name in ("src", "xlink:href", "srcset", "poster"):
+            assert attributes.get(name, "data:").startswith("data:"), (tag, attributes)
+        href = attributes.get("href", "#")
+        assert href.startswith(("#", "data:text/csv")) or (tag == "a" and href.startswith("https://")), (tag, href)
+    assert re.findall(r"https?://[^\"'<\s]+", page.split("<script>")[1]) == []
+
+
+def test_the_policy_lets_this_script_run_alone(page):
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    digest = base64.b64encode(sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in page and "default-src 'none'; img-src data:" in page
 
 
 def test_each_image_is_there_once_and_unchanged(page, subjects):
-    photos = [np.asarray(decoded(uri)) for uri in re.findall(r"url\((data:[^)]+)\)", page)]
-    assert len(photos) == 2
-    np.testing.assert_array_equal(photos[0], subjects[0].image)
-    np.testing.assert_array_equal(photos[1], subjects[2].image)
+    data = data_of(page)
+    assert [column["photo"] for column in data["subjects"]] == [0, 0, 1] and len(data["photos"]) == 2
+    for uri, subject in zip(data["photos"], (subjects[0], subjects[2]), strict=True):
+        np.testing.assert_array_equal(np.asarray(decoded(uri)), subject.image)
 
 
-def test_each_map_is_there_with_words_for_it(page):
-    maps = Page(page).all("img")
-    assert [decoded(m["src"]).size for m in maps] == [(10, 8), (10, 8), (5, 4)] * 2
-    assert [m["alt"].split("; ")[0] for m in maps[:3]] == [
+def test_each_map_has_words_for_it(page):
+    words = [b["aria-label"] for b in Page(page).all("button") if b.get("tabindex") == "-1"]
+    assert [one.split("; ")[0] for one in words[:3]] == [
         "gradcam of cat in Scene 1",
         "gradcam of dog in Scene 1",
         "gradcam of <i>&\"'</i> in Scene 2",
     ]
-    assert maps[0]["alt"].endswith("on the object") and maps[1]["alt"].endswith("beside the object")
+    assert words[0].endswith("on the object") and words[1].endswith("beside the object") and len(words) == 6
+
+
+def test_each_map_is_there_to_a_few_percent_of_its_range(rng):
+    y, x = np.mgrid[0:48, 0:64]
+    maps = [np.exp(-((x - 20 * i) ** 2 + (y - 20) ** 2) / 200) * (i + 1) for i in range(3)]
+    subjects = [Subject(rng.random((48, 64, 3)), "a", str(i)) for i in range(3)]
+    page = report("", "", subjects, [Row("m", maps=maps), Row("signed", maps=[m - 0.3 for m in maps])])
+    for row, shift, signed in zip(data_of(page)["rows"], (0, 0.3), (False, True), strict=True):
+        assert row["signed"] == signed and row["tile"] == [48, 64]
+        for got, m, (low, top) in zip(drawn(row), maps, row["limits"], strict=True):
+            expected = np.clip(m - shift, low, top)
+            assert np.abs(got - expected).mean() < 0.03 * (top - low)
+            high = np.percentile(np.abs(m - shift), 99) if signed else np.percentile(m, 99)
+            assert top == pytest.approx(high, rel=1e-3) and low == pytest.approx(-high if signed else m.min(), rel=1e-3)
 
 
 def test_a_map_is_red_and_opaque_at_its_peak_and_faint_at_its_lowest():
@@ -140,12 +180,11 @@ def test_the_outline_goes_around_every_pixel_of_the_mask(seed):
     assert walls == expected
 
 
-def test_the_peak_is_marked_in_pixels_of_the_image(page):
-    marks = re.findall(r'class="peak" transform="translate\(([\d.]+) ([\d.]+)\)', page)
-    assert marks[0] == ("4.5", "3.5")  # row 3, column 4 of (8, 10)
+def test_the_peak_is_marked_in_shares_of_the_image(page):
+    peaks = [row["peaks"] for row in data_of(page)["rows"]]
+    assert peaks[0][:2] == [[0.45, 0.4375, 1], [0.45, 0.4375, 0]]  # row 3, column 4 of (8, 10): on one object alone
     constant = report("", "", [Subject(np.zeros((4, 4, 3)), "a", "b")], [Row("flat", maps=[np.ones((4, 4))])])
-    assert "translate(" not in constant.split("<main")[1].split('<div class="panel grid"')[1]
-    assert "the same everywhere" in constant
+    assert data_of(constant)["rows"][0]["peaks"] == [[]] and "the same everywhere" in constant
 
 
 def test_text_is_escaped_and_the_page_is_well_formed(page):
@@ -153,6 +192,7 @@ def test_text_is_escaped_and_the_page_is_well_formed(page):
     assert parsed.open == []
     assert "<i>&\"'</i>" in parsed.text and "What <b>it</b> is" in parsed.text and "One & two." in parsed.text
     assert "$" not in re.sub(r"\$x", "", page.split("<body>")[1].split("<script>")[0])
+    assert "${" in page.split("<script>")[1] and "$${" not in page
     for name in ("viewport", "lang", "prefers-color-scheme"):
         assert name in page
 
@@ -167,17 +207,76 @@ def test_the_table_says_what_each_row_is_worth(page):
 
 def test_without_masks_nothing_is_said_of_objects(rng):
     page = report("", "", [Subject(rng.random((4, 4)), "a", "b")], [Row("m", maps=[rng.random((4, 4))])])
-    assert '<main class="no-truth">' in page and "<path id" not in page
-    assert "the object" not in re.findall(r'alt="([^"]*)"', page)[0]
+    assert '<main class="no-truth">' in page and data_of(page)["subjects"][0]["outline"] == ""
+    assert "the object" not in re.findall(r'tabindex="-1" aria-label="([^"]*)"', page)[0]
 
 
 def test_any_image_can_be_a_subject(rng):
     grey = rng.random((3, 4, 5)).astype("float32")[:, :, :1]
     page = report("", "", [Subject(grey, "a", "b")], [Row("m", maps=[rng.random((3, 4))])])
-    (uri,) = re.findall(r"url\((data:[^)]+)\)", page)
+    (uri,) = data_of(page)["photos"]
     np.testing.assert_array_equal(np.asarray(decoded(uri)), to_rgb(grey))
 
 
 def test_a_row_needs_a_map_for_each_subject(subjects, rows):
     with pytest.raises(InputError, match="gradcam has 2 maps for 3 subjects"):
         report("", "", subjects, [Row("gradcam", maps=rows[0].maps[:2])])
+
+
+def test_it_begins_with_what_was_found(subjects, rows):
+    claim = Finding("It looks <there>.", "In 9 of 10.", [(subjects[0].image, "a cat")])
+    page = report("T", "L", subjects, rows, ["A note"], [claim], ["Use gradcam."], "version 1 · seed 7")
+    body = page.split("<main")[1]
+    order = [
+        "<h1>T",
+        "It looks &lt;there&gt;.",
+        "Which method to use here",
+        "Use gradcam.",
+        "<h2>Maps",
+        "<h2>Methods",
+        "A note",
+    ]
+    places = [body.index(text) for text in order]
+    assert places == sorted(places) and "version 1 · seed 7" in body.split("<footer")[1]
+    small = np.asarray(decoded(re.search(r'<img src="(data:[^"]+)" alt="a cat"', page)[1]).convert("RGB"))
+    assert small.shape == subjects[0].image.shape
+    assert "hidden><h2>Which" in report("T", "L", subjects, rows)
+
+
+def test_all_but_the_first_methods_are_folded_by_family(subjects, rng):
+    families = ["cam"] * FIRST + ["gradient", "gradient", "attention"]
+    rows = [Row(f"m{i}", family, maps=rng.random((3, 8, 10))) for i, family in enumerate(families)]
+    page = report("", "", subjects, rows)
+    assert re.findall(r"<summary>(.*?)</summary>", page) == ["gradient: 2 more methods", "attention: 1 more method"]
+    first = page.split('id="first">')[1].split("<details>")[0]
+    assert re.findall(r'class="row" id="(m\d)"', first) == [f"m{i}" for i in range(FIRST)]
+    assert len(data_of(page)["rows"]) == 9
+
+
+def test_what_is_doubtful_is_said_where_the_maps_are(subjects, rows):
+    doubtful = Row(
+        "bad", "cam", points=0.1, maps=rows[0].maps, caveat="It shows edges.", verdict="Worse.", doubtful=True
+    )
+    row = report("", "", subjects, [doubtful]).split('<article class="row" id="bad"')[1].split("</header>")[0]
+    assert '<small class="doubt">Worse.</small><small class="doubt">It shows edges.</small>' in row
+
+
+def test_links_to_papers_and_pages_and_a_table_as_a_file(subjects, rows):
+    assert paper_of("arXiv:1610.02391") == "https://arxiv.org/abs/1610.02391"
+    assert paper_of("10.1371/journal.pone.0130140") == "https://doi.org/10.1371/journal.pone.0130140"
+    linked = Row("m", reference="arXiv:1", maps=rows[0].maps, docs="https://example.org/m")
+    page = report("", "", subjects, [linked, *rows])
+    assert '<a href="https://example.org/m">docs</a> · <a href="https://arxiv.org/abs/1">paper</a>' in page
+    text = base64.b64decode(re.search(r'href="data:text/csv;base64,([^"]+)"', page)[1]).decode()
+    found = list(csv.DictReader(io.StringIO(text)))
+    assert [row["method"] for row in found] == ["m", "gradcam", "signed", "random pixel"]
+    assert (found[1]["seconds_per_map"], found[1]["peak_on_object"]) == ("0.0123", "0.75")
+
+
+def test_the_chart_has_a_point_for_each_method_with_both_values(subjects, rows):
+    chart = re.search(r'<svg class="scatter".*?</svg>', report("", "", subjects, rows))[0]
+    points = re.findall(r'data-row="(\w+)"><circle cx="([\d.]+)" cy="([\d.]+)"', chart)
+    assert [name for name, _, _ in points] == ["gradcam", "signed"] and "chance 10%" in chart
+    (_, fast, high), (_, slow, low) = points
+    assert float(fast) < float(slow) and float(high) < float(low)  # 75 % stands above 25 %
+    assert "scatter" not in report("", "", subjects, rows[:1]).split("<main")[1].split("<script")[0]
