@@ -49,4 +49,4 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     from keras_explainable import registry
 
-    return sorted({*vars(sys.modules[PACKAGE]), *homes(), *registry.METHODS})
+    return sorted({*homes(), *registry.METHODS, "__version__"} - {"ctrl_c"})

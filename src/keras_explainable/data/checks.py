@@ -1,6 +1,7 @@
 """Checks of images and units before any work."""
 
 import sys
+import warnings
 from typing import Any
 
 import numpy as np
@@ -57,11 +58,12 @@ def _check_finite(x: Any, first: int, what: str) -> None:
 
 
 def unit_array(y: Any) -> np.ndarray:
-    """Unit indices as int32: (), or (N, K), with K = 1 for (N,). Floats that are whole numbers are accepted.
+    """Unit indices as int32: (), or (N, K), with K = 1 for (N,). Floats that are whole numbers are accepted. One-hot
+    rows of more than two classes are read as the class of each, with a warning.
 
     Raises:
-        InputError: labels (fractions, booleans, one-hot rows) or anything else that is not an array of unit indices
-            came.
+        InputError: labels (fractions, booleans, rows of several classes) came, or anything else that is not an array of
+            unit indices.
     """
     try:
         units = host(y)
@@ -69,6 +71,11 @@ def unit_array(y: Any) -> np.ndarray:
             raise ValueError(y)
     except ValueError as error:
         raise InputError("y is ragged: give every image the same number of units, as an array (N, K).") from error
+    if _one_class_each(units):
+        warnings.warn(
+            f"y of shape {units.shape} has one-hot rows: each image is explained for its class.", stacklevel=2
+        )
+        units = units.argmax(axis=-1)
     models.check_units(units, None)
     if _one_hot(units):
         raise models.one_hot(units)
@@ -92,6 +99,11 @@ def _one_hot(units: np.ndarray) -> bool:
     """Whether the rows are indicators of one or several classes. Read as unit indices, they would name the same unit
     more than once."""
     return units.ndim == 2 and units.shape[1] > 2 and bool(np.isin(units, (0, 1)).all())
+
+
+def _one_class_each(units: np.ndarray) -> bool:
+    """Whether each row is the indicator of one class."""
+    return units.dtype.kind in "iuf" and units.size > 0 and _one_hot(units) and bool((units.sum(axis=1) == 1).all())
 
 
 def _finite(x: Any) -> np.ndarray:

@@ -1,7 +1,9 @@
 """Checks of the arguments of `explain`."""
 
 import numbers
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -48,3 +50,35 @@ def check_arguments(postprocessing: Any, resizing: Any, channels: Any, flags: di
         raise InputError(
             f"resizing={shortly(resizing)} came, and True, False, or a size such as (224, 224) was expected."
         )
+
+
+def named_units(y: Any, labels: Sequence[str] | None) -> Any:
+    """`y`, where names of classes are replaced by their numbers in `labels`.
+
+    Raises:
+        InputError: a name is not in `labels`, is there twice, or there are no labels.
+    """
+    if labels is not None and (isinstance(labels, str) or not all(isinstance(label, str) for label in labels)):
+        raise InputError(f"labels={shortly(labels)} came, and the names of all classes in a list were expected.")
+    if isinstance(y, str):
+        ranked = re.fullmatch(r"predicted|top-\d+", y) and not (labels and y in labels)
+        return y if ranked or labels is None else _number_of(y, list(labels))
+    if not isinstance(y, (list, tuple, np.ndarray)):
+        return y
+    names = np.asarray(y, dtype=object)
+    if not names.size or not all(isinstance(name, str) for name in names.flat):
+        return y
+    if labels is None:
+        raise InputError(f"y has names, such as {names.flat[0]!r}: give the names of all classes as labels=[...].")
+    return np.array([_number_of(name, list(labels)) for name in names.flat]).reshape(names.shape)
+
+
+def _number_of(name: str, labels: list[str]) -> int:
+    if labels.count(name) == 1:
+        return labels.index(name)
+    near = get_close_matches(name, labels, 3)
+    hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"labels= has {len(labels)} others."
+    problem = (
+        f"is {labels.count(name)} times in labels=: give its number." if name in labels else f"is no class. {hint}"
+    )
+    raise InputError(f"y={name!r} came, which {problem}")

@@ -19,7 +19,7 @@ from keras_explainable.explaining.about import (
     remarked,
     warn,
 )
-from keras_explainable.explaining.arguments import check_arguments, shared_arguments
+from keras_explainable.explaining.arguments import check_arguments, named_units, shared_arguments
 from keras_explainable.explaining.checks import open_batches, recorded
 from keras_explainable.explaining.flaws import range_warning
 from keras_explainable.explaining.loop import run_steps, units_and_score
@@ -57,6 +57,7 @@ def explain(
     channels: int | str | None = None,
     shared: Any = None,
     placement: str = "measured",
+    labels: Sequence[str] | None = None,
     **method_params: Any,
 ) -> Any:
     """Explain a model's scores on many images, batch by batch like `model.predict`.
@@ -72,7 +73,7 @@ def explain(
         y: the units to explain. For arrays: an int, (N,) or (N, K). None explains every unit. For any source, it can
             also be "predicted" or "top-3" (or another number): the unit, or the three units in descending order, that
             the model scores highest on each unmodified image. These replace the units that the source gives. With
-            `score`, units are the columns of the score.
+            `score`, units are the columns of the score. With `labels`, also a name, or a list of names.
         batch_size: how many images are explained at once, unless `x` already gives batches. None means 32, or fewer
             if the images are large and PyTorch runs on a CPU, where that is faster. Scores and maps do not depend on
             it. A model that is a function is called with at most this many images, so batch_size=1 calls it with one
@@ -102,6 +103,7 @@ def explain(
             model sees of the image, unless the signal's cells are found to be off by more than half a cell. In that
             case the map is laid where the cells are, and `.about["placement"]` says where. "stretch" always lays it
             over everything that the model sees.
+        labels: the names of all classes, in the order of the model's units, for names in `y`.
         as_numpy: True returns NumPy arrays, False returns the backend's tensors on the model's device.
         method_params: parameters of the method itself. Each of several methods gets those that it takes.
 
@@ -121,7 +123,7 @@ def explain(
         {"run_eagerly": run_eagerly, "jit_compile": jit_compile, "as_numpy": as_numpy},
         placement,
     )
-    y, score = units_and_score(y, method_params.get("score"))
+    y, score = units_and_score(named_units(y, labels), method_params.get("score"))
     if score is not None:
         method_params["score"] = score
     programs = _programs(method, model, method_params, seed, batch_size, postprocessing, resizing)

@@ -84,7 +84,7 @@ def units_and_score(y: Any, score: Any) -> tuple[Any, Any]:
     if not found:
         raise InputError(
             f'y={y!r} came, and unit indices were expected, or "predicted" for the unit that the model scores highest '
-            'on each image, or "top-3" for the three highest.'
+            'on each image, or "top-3" for the three highest. For the name of a class, give all names as labels=[...].'
         )
     columns = models.chosen_of(score) if models.chooses(score) else score
     return replace(scores.top_k(int(found[1] or 1)), of=columns), score

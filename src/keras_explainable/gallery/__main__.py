@@ -64,7 +64,9 @@ def _options(given: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m keras_explainable.gallery", description=__doc__)
     parser.add_argument("--out", type=Path, default="demo", metavar="DIR", help="the folder (default: demo)")
     parser.add_argument("--model", metavar="NAME_OR_PATH", help="as in keras-explainable explain")
-    parser.add_argument("--images", type=int, default=IMAGES, metavar="N", help="the number of scenes to show (default: 6)")
+    parser.add_argument(
+        "--images", type=int, default=IMAGES, metavar="N", help="the number of scenes to show (default: 6)"
+    )
     parser.add_argument("--all", action="store_true", help="run every method: several minutes")
     parser.add_argument("--pictures", action="store_true", help="also write a JPEG file for each scene and method")
     parser.add_argument("--overwrite", action="store_true", help="replace existing files")

@@ -57,6 +57,26 @@ def test_whole_numbers_are_units_whatever_their_type(method, model, x):
         ke.get(method)(model, x, keras.ops.convert_to_tensor(units + 0.5, "float32"))
 
 
+@pytest.mark.parametrize("kind", ["int32", "float32"])
+def test_one_hot_labels_are_the_class_of_each_image(kind, model, x):
+    y = np.array([4, 0, 3, 1, 4])
+    expected = raw("gradients", model, x, y)
+    with pytest.warns(
+        UserWarning, match=r"y of shape \(5, 5\) has one-hot rows: each image is explained for its class"
+    ):
+        close(raw("gradients", model, x, np.eye(5, dtype=kind)[y]), expected, 0)
+
+
+def test_classes_are_named_by_labels(model, x):
+    labels = ["disk", "square", "cross", "ring", "top-2"]
+    close(raw("gradients", model, x, "ring", labels=labels), raw("gradients", model, x, 3), 0)
+    names = [["ring", "disk"], ["disk", "cross"], ["cross", "disk"], ["ring", "square"], ["disk", "ring"]]
+    units = np.vectorize(labels.index)(names)
+    close(raw("gradients", model, x, names, labels=labels), raw("gradients", model, x, units), 0)
+    close(raw("gradients", model, x, "top-2", labels=labels), raw("gradients", model, x, 4), 0)  # a name comes first
+    close(raw("gradients", model, x, "predicted", labels=labels), raw("gradients", model, x, "predicted"), 0)
+
+
 @slow_compiled
 @pytest.mark.parametrize("rank", [1, 2])
 def test_each_image_is_explained_for_its_own_class_of_a_binary_head(rank, binary, x):

@@ -175,10 +175,9 @@ def test_batches_that_do_not_fit_together_are_refused(model, x, as_numpy):
     close(found, gradcam(model, x[:2], [1, 2]))
 
 
-@pytest.mark.parametrize("more", [0, 1])
-def test_labels_of_zeros_and_ones_are_no_units(model, x, more):
+def test_several_classes_of_an_image_as_zeros_and_ones_are_no_units(model, x):
     y = np.eye(5, dtype="int32")[np.arange(N)]
-    y[:, 0] |= more  # several labels of an image
+    y[:, 0] = 1
     with pytest.raises(InputError, match=r"one-hot rows, of 0 and 1 alone.* y.argmax\(-1\)"):
         gradcam(model, x, y)
 

@@ -63,12 +63,19 @@ BAD = {
     "y too long": ((X, np.zeros((4, 2), int)), "3 images and units for 4 came"),
     "y of fractions": ((X, np.array([0.0, 1.5, 2.0])), "float64 came, 1.5 among them, and integers were expected"),
     "y of NaN": ((X, np.array([0.0, np.nan, 2.0])), "nan among them"),
-    "y one-hot, of floats": ((X, np.eye(5, dtype="float32")[[0, 1, 2]]), "one-hot rows.*argmax"),
+    "y of several classes, of floats": (
+        (X, np.eye(5, dtype="float32")[[0, 1, 2]] + np.eye(5)[3]),
+        "one-hot rows.*argmax",
+    ),
+    "y of a name": ((X, "dig", {"labels": ["cat", "dog"]}), "y='dig' came, which is no class. Did you mean 'dog'"),
+    "y of a name that is there twice": ((X, "crane", {"labels": ["crane", "crane"]}), "2 times in labels="),
+    "y of names without labels": ((X, ["cat", "dog", "cat"]), "names, such as 'cat': give .* labels="),
+    "labels": ((X, 1, {"labels": "cat"}), "labels='cat' came, and the names of all classes"),
     "y of probabilities": ((X, np.full((3, 5), 0.2)), "0.2 among them.*argmax"),
     "y of a word": ((X, "best"), 'y=\'best\' came.*"predicted".*"top-3"'),
     "y of no unit": ((X, "top-0"), "y='top-0' came"),
     "y of too many": ((X, "top-6"), 'y="top-6" came, and the model has 5 units'),
-    "y one-hot": ((X, np.eye(5, dtype=int)[[0, 1, 2]]), "one-hot rows.*argmax"),
+    "y of several classes": ((X, np.eye(5, dtype=int)[[0, 1, 2]] | 1), "one-hot rows.*argmax"),
     "y of rank 3": ((X, np.zeros((3, 1, 1), int)), r"shape \(3, 1, 1\)"),
     "y ragged": ((X, [[0, 1], [2], [3]]), "ragged"),
     "batch size": ((X, 1, {"batch_size": 0}), "batch_size=0"),
@@ -93,7 +100,7 @@ def test_bad_input_is_refused_before_any_work(case):
     (x, y, *rest), message = BAD[case]
     params = {"model": model, **(rest[0] if rest else {})}
     for function in (ke.gradcam, ke.gradients, ke.full_gradient_decomposition):
-        if {"steps", "resizing", "postprocessing"} & set(params) and function is ke.full_gradient_decomposition:
+        if {"steps", "resizing", "postprocessing", "labels"} & set(params) and function is ke.full_gradient_decomposition:
             continue
         with pytest.raises(InputError, match=message):
             function(x=x, y=y, verbose=0, **params)
