@@ -17,5 +17,5 @@ if __name__ == "__main__":
     os.environ["PYTHONPATH"] = os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])
     from keras_explainable.cli import main
 
-    sys.argv.insert(1, "dump")
+    sys.argv[1:1] = ["dump", "--out", "results"]  # a later --out replaces it
     main()

@@ -65,6 +65,16 @@ def signals(model: Any, x: Any = None, leaf: Any = None) -> list[Signal]:
     return choosing.signals(models.view(model, ops.zeros(shape)))
 
 
+def default_signal(model: Any, x: Any = None, leaf: Any = None) -> Point:
+    """The point that methods explain if no layer is named (see `signals` for `x` and `leaf`).
+
+    Raises:
+        LayerError: no signal of the model shows the image.
+    """
+    model, shape = _shaped(model, x, leaf)
+    return models.view(model, ops.zeros(shape)).signal()
+
+
 def trace_of(model: Any, x: Any = None, leaf: Any = None) -> Trace:
     """The trace of the model on images like `x`, or of the size that it was built for."""
     model, shape = _shaped(model, x, leaf)

@@ -1,6 +1,7 @@
 """The commands, with their arguments and options."""
 
 import runpy
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,14 +12,31 @@ import typer
 from keras_explainable import errors
 from keras_explainable.cli import options
 from keras_explainable.cli.choices import NAME
-from keras_explainable.cli.explanation_job import COMPARED, REPORT, Job, Sources, ending, highest, method_list, table
+from keras_explainable.cli.explanation_job import (
+    COMPARED,
+    MAPS,
+    REPORT,
+    Job,
+    Sources,
+    chosen_units,
+    ending,
+    fewer,
+    method_list,
+    table,
+)
 from keras_explainable.cli.failures import friendly
 from keras_explainable.limits import MAX_PIXELS
 
 HELP = (
     "Explain what an image model looked at. Start with `keras-explainable demo` or `keras-explainable explain IMAGE`."
 )
-GRADCAM, ALL = ["gradcam"], ["all"]
+ALL = ["all"]
+START = """
+Start here (docs/leaderboard.md measures all of them):
+  a first map, fast                gradcam
+  the pixels that count, exactly   lrp_epsilon_plus
+  any function, without gradients  occlusion
+Then measure on your own model and photos: keras-explainable evaluate PHOTOS --model MODEL"""
 
 cli = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -45,21 +63,24 @@ def _version(
 def explain(
     images: options.Images,
     model: options.Model = None,
-    method: options.Method = GRADCAM,
+    method: options.Methods = None,
     unit: Annotated[
         str,
-        typer.Option(metavar="N|top-K", help="The unit to explain: its number, its name, predicted, or the K highest."),
+        typer.Option(
+            metavar="N|NAME|top-K", help="The unit to explain: its number, its name, predicted, or the K highest."
+        ),
     ] = "top-1",
-    layer: Annotated[
-        str | None,
-        typer.Option(metavar="PATH", help="The layer for CAM methods, from `keras-explainable layers`."),
-    ] = None,
-    out: options.Out = Path("explained"),
-    overwrite: options.Overwrite = False,
-    max_pixels: options.MaxPixels = MAX_PIXELS,
+    layer: options.Layer = None,
+    repetitions: options.Repetitions = None,
+    labels: options.Labels = None,
+    shared_scale: options.SharedScale = False,
+    out: options.Out = options.OUT,
+    npz: options.Npz = False,
     report: Annotated[
         bool, typer.Option("--report", help="Also write report.html, with all maps side by side.")
     ] = False,
+    overwrite: options.Overwrite = False,
+    max_pixels: options.MaxPixels = MAX_PIXELS,
     weights: options.Weights = "imagenet",
     scale: options.Scale = None,
     size: options.Size = None,
@@ -72,20 +93,22 @@ def explain(
     """Explain images. Save one picture for each image and method: the image beside its maps."""
     from keras_explainable import viz
 
-    methods = options.named_methods(method, layer)
-    sources = Sources(images, [ending(name) for name in methods], max_pixels)
+    given = options.chosen_methods(method, model)
+    names = options.named_methods(given, layer)
+    sources = Sources(images, [ending(name) for name in names], max_pixels)
     place = viz.output.Out(out, overwrite)
-    place.check([*sources.files, *[REPORT] * report])
-    loaded = options.load_model(model, weights, unsafe, scale, size)
+    place.check([*sources.files, *[REPORT] * report, *[MAPS] * npz])
+    loaded = options.with_labels(options.load_model(model, weights, unsafe, scale, size), labels)
     options.print_guess(loaded)
-    job = Job(loaded, sources, unit, {"layer": layer} if layer else {}, fit=fit)
+    job = Job(loaded, sources, unit, {"layer": layer} if layer else {}, repetitions, fit, shared_scale)
     options.print_fits(job)
-    results = _run(job, methods, leave_out="all" in method)
+    results = _run(job, names, leave_out="all" in given)
     made = job.save(results, place)
     options.print_embedded(model)
     typer.echo(made)
     if report:
-        typer.echo(errors.printable(f"Report: {job.report(results, place)}"))
+        typer.echo(errors.printable(f"Report: {job.report(results, place, shlex.join([NAME, *sys.argv[1:]]))}"))
+    _also_npz(job, results, place, npz)
     options.print_left_out(sources)
 
 
@@ -94,13 +117,13 @@ def explain(
 def compare(
     images: options.Images,
     model: options.Model = None,
-    methods: Annotated[list[str], typer.Option("--methods", "--method", "-m", help=options.METHODS_HELP)] = ALL,
-    unit: Annotated[str, typer.Option(metavar="N|top-1", help="The unit to explain: its number or name.")] = "top-1",
-    repetitions: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help=options.REPETITIONS_HELP),
-    ] = None,
-    out: options.Out = Path("compared"),
+    methods: options.Method = ALL,
+    unit: options.Unit = "top-1",
+    layer: options.Layer = None,
+    repetitions: options.Repetitions = None,
+    labels: options.Labels = None,
+    out: options.Out = options.OUT,
+    npz: options.Npz = False,
     overwrite: options.Overwrite = False,
     max_pixels: options.MaxPixels = MAX_PIXELS,
     weights: options.Weights = "imagenet",
@@ -117,24 +140,30 @@ def compare(
     After Ctrl-C, the picture shows the methods that are finished."""
     from keras_explainable import viz
 
-    if highest(unit) > 1:
-        hint = f"use explain --unit {unit} -m METHOD to show several"
-        raise typer.BadParameter(
-            f"{unit!r} came, and compare shows one unit of each image: {hint}.", param_hint="--unit"
-        )
-    names = options.named_methods(methods, None)
+    options.check_one_unit(unit, "compare")
+    names = options.named_methods(methods, layer)
     sources = Sources(images, [ending(COMPARED)], max_pixels)
     place = viz.output.Out(out, overwrite)
-    place.check(sources.files)
-    loaded = options.load_model(model, weights, unsafe, scale, size)
+    place.check([*sources.files, *[MAPS] * npz])
+    loaded = options.with_labels(options.load_model(model, weights, unsafe, scale, size), labels)
     options.print_guess(loaded)
-    job = Job(loaded, sources, unit, {}, repetitions, fit)
+    job = Job(loaded, sources, unit, {"layer": layer} if layer else {}, repetitions, fit)
     options.print_fits(job)
-    made = job.compare(_run(job, names), place)
+    if "all" in methods:
+        print(job.forecast(names), file=sys.stderr)
+    results = _run(job, names)
+    made = job.compare(results, place)
     options.print_embedded(model)
     for path in made:
         typer.echo(errors.printable(path))
+    _also_npz(job, results, place, npz)
     options.print_left_out(sources)
+
+
+def _also_npz(job: Job, results: dict[str, Any], place: Any, wanted: bool) -> None:
+    """Write the maps as numbers, if that is wanted."""
+    if wanted:
+        typer.echo(errors.printable(f"Maps: {job.save_npz(results, place)}"))
 
 
 @cli.command()
@@ -146,7 +175,12 @@ def dump(
     ] = None,
     model: options.Model = None,
     method: options.Method = ALL,
-    out: options.Out = Path("results"),
+    unit: options.Unit = "top-1",
+    layer: options.Layer = None,
+    repetitions: options.Repetitions = None,
+    labels: options.Labels = None,
+    out: options.Out = options.OUT,
+    npz: options.Npz = False,
     overwrite: options.Overwrite = False,
     max_pixels: options.MaxPixels = MAX_PIXELS,
     weights: options.Weights = "imagenet",
@@ -161,13 +195,27 @@ def dump(
     """Draw maps over all images in a folder: one picture of the image's size for each image and method."""
     from keras_explainable.gallery import image_folder as dumping
 
-    methods, loaded = options.named_methods(method, None), options.load_model(model, weights, unsafe, scale, size)
+    options.check_one_unit(unit, "dump")
+    names, loaded = options.named_methods(method, layer), options.load_model(model, weights, unsafe, scale, size)
+    loaded = options.with_labels(loaded, labels)
     options.print_guess(loaded)
-    made = dumping.make(loaded, folder, out, methods, sys.stdout.isatty(), fit, overwrite, max_pixels)
+    made = dumping.make(
+        loaded,
+        folder,
+        out,
+        names,
+        sys.stdout.isatty(),
+        fit,
+        overwrite,
+        max_pixels,
+        units=lambda inputs: chosen_units(loaded, inputs, unit)[:, 0],
+        params=lambda name: ({"layer": layer} if layer else {}) | fewer(name, repetitions),
+        npz=npz,
+    )
     if folder:  # the sample scenes are what the embedded network knows
         options.print_embedded(model)
     typer.echo(str(made))
-    raise typer.Exit(0 if made.pictures and made.left_out.keys() <= set(methods) else 1)
+    raise typer.Exit(0 if made.pictures and made.left_out.keys() <= set(names) else 1)
 
 
 @cli.command()
@@ -177,6 +225,7 @@ def methods(debug: options.Debug = False) -> None:
     import keras_explainable as ke
 
     typer.echo(method_list(ke.methods.list()))
+    typer.echo(START)
 
 
 @cli.command()
@@ -194,7 +243,7 @@ def layers(
 ) -> None:
     """List the layers that can be explained (--layer) with their shapes, in the order in which they run.
 
-    "places" is how a layer's signal is read as places of the image. "evidence" is how well it shows them (0.5 is
+    A "*" marks the layer that methods explain without --layer. "places" is how a layer's signal is read as places of the image. "evidence" is how well it shows them (0.5 is
     chance, 1 is perfect). "score" is whether the score depends on them."""
     import numpy as np
 
@@ -209,11 +258,34 @@ def layers(
     blank = loaded.preprocess(np.zeros((1, *loaded.size, 3), "uint8"))
     found = inspection.signals(loaded.model, blank)
     signals = [s for s in found if all or s.reading or len(s.shape) == 4]
-    rows = [[s.path, s.call, s.kind, " x ".join(map(str, s.shape[1:])), *_measured(s)] for s in signals]
+    default = _default_layer(loaded.model, blank) if signals else None
+    rows = [
+        [
+            f"{s.path}{' *' * (default == (s.path, s.call))}",
+            s.call,
+            s.kind,
+            " x ".join(map(str, s.shape[1:])),
+            *_measured(s),
+        ]
+        for s in signals
+    ]
     hidden = "This model shows none of its layers (TorchScript and exported programs do not). Explain its input."
     if found:
         hidden = "No layer of this model has a place in the image (--all lists them). Explain its input."
     typer.echo(table(["layer", "call", "kind", "shape", "places", "evidence", "score"], rows) if rows else hidden)
+    if default:
+        typer.echo(f"\n* Taken without --layer: {errors.printable(default[0])}")
+
+
+def _default_layer(model: Any, images: Any) -> tuple[str, int] | None:
+    """Return the path and call of the layer that is explained if none is named; None if there is none."""
+    from keras_explainable import inspection
+
+    try:
+        point = inspection.default_signal(model, images)
+    except errors.LayerError:
+        return None
+    return point.path, point.call
 
 
 def _measured(signal: Any) -> list[str]:

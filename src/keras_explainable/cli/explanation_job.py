@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     import numpy as np
 
 WIDTH = 120  # the largest number of columns of a list
-COMPARED, REPORT = "compared", "report.html"
+COMPARED, REPORT, MAPS = "compared", "report.html", "maps.npz"
+SHOWN = 3  # images that a report begins with
+# What a method's cost depends on, roughly, where it is not known before the method runs; and seconds to compile it.
+PASSES, BUILDING = {"K": 1, "C": 256, "R": 1, "windows": 200, "segments": 64}, 3.0
+TOGETHER = "The maps of an image by one method share one scale: their strengths can be compared."
+SCALED = "Each map is scaled by itself: compare shapes, not strengths."
+MEASURE = (
+    "Maps differ, and not all of them can be trusted. To measure which methods explain this model best, run: "
+    "keras-explainable evaluate PHOTOS --model MODEL. To check one map: keras-explainable trust PHOTO --model MODEL."
+)
 TILE = 224  # pixels: the height of a map in a comparison
 TIMED = (
     "Per map: the time for one map, including compilation, which each run of the command line does again. Methods that "
@@ -77,19 +86,22 @@ class Job:
         params: dict[str, Any],
         most: int | None = None,
         fit: str | None = None,
+        shared_scale: bool = False,
     ) -> None:
         import numpy as np
 
         from keras_explainable import loading
 
         self.loaded, self.sources, self.params, self.most = loaded, sources, params, most
+        self.shared_scale = shared_scale
         self.photos: list[np.ndarray] = []
         seen: list[np.ndarray] = []
         self.fits: dict[str, list[str]] = {}  # what was done to the size -> the names of images
         self.named = sources.each(partial(self._look, seen, fit or loaded.preprocess.fit))
         self.inputs = loaded.preprocess(np.stack(seen))
-        self.units = self._units(unit)
+        self.units = chosen_units(loaded, self.inputs, unit)
         self.scores = loading.unit_scores(loaded, self.inputs, self.units)  # not a method's: some see only noisy copies
+        self.shares = loading.probabilities(loaded, self.inputs, self.units)
 
     def _look(self, seen: "list[np.ndarray]", fit: str, path: Path) -> None:
         """Read an image and bring it to the model's size."""
@@ -109,21 +121,79 @@ class Job:
         from keras_explainable.gallery.maps import explained
 
         verbose = int(sys.stderr.isatty() and sys.stdout.isatty())
-        given = {name: self.params | self._fewer(name) for name in names}
         start = time.perf_counter()
-        found = explained(given, self.loaded.model, self.inputs, self.units, left_out, verbose=verbose)
+        found: dict[str, Any] = {}
+        for by, some in self._by_postprocessing(names).items():
+            given = {name: self.params | fewer(name, self.most) for name in some}
+            found |= explained(
+                given, self.loaded.model, self.inputs, self.units, left_out, verbose=verbose, postprocessing=by
+            )
         seconds = (time.perf_counter() - start) / self.units.size / max(1, len(found))
         return {name: (one.scores, one.maps, seconds) for name, one in found.items()}
 
-    def _fewer(self, name: str) -> dict[str, int]:
-        """The parameters that set how often a method repeats, at most `most`."""
-        from keras_explainable import registry
+    def _by_postprocessing(self, names: Sequence[str]) -> dict[Any, list[str]]:
+        """The names of methods by what is done to their maps. On a shared scale, maps are not scaled by themselves."""
+        if not self.shared_scale:
+            return {"usual": list(names)}
+        from keras_explainable import filters, registry
 
-        if self.most is None:
-            return {}
-        taken = registry.parameters(registry.get(name)) or {}
-        few = {key: taken[key].default or self.most for key in ("repetitions", "max_channels") if key in taken}
-        return {key: min(self.most, default) for key, default in few.items()}
+        unscaled: dict[Any, Any] = {
+            filters.positive_normalize: filters.positive,
+            filters.absolute_normalize: filters.absolute,
+        }
+        found: dict[Any, list[str]] = {}
+        for name in names:
+            found.setdefault(unscaled.get(registry.METHODS[name].postprocessing), []).append(name)
+        return found
+
+    def forecast(self, names: Sequence[str]) -> str:
+        """About how long the methods will take, from the time of one pass and the passes that each takes."""
+        from keras_explainable import loading, registry
+        from keras_explainable.gallery import QUICK
+
+        loading.unit_scores(self.loaded, self.inputs[:1], self.units[:1])  # compiles
+        start = time.perf_counter()
+        loading.unit_scores(self.loaded, self.inputs[:1], self.units[:1])
+        once = (time.perf_counter() - start) * len(self.inputs)
+
+        def seconds(chosen: Sequence[str]) -> float:
+            total = 0.0
+            for name in chosen:
+                taken = registry.parameters(registry.get(name)) or {}
+                drawn = {key: taken[key].default for key in ("repetitions", "max_channels") if key in taken}
+                own = {key: value for key, value in (drawn | fewer(name, self.most)).items() if value}
+                many = PASSES | {"n": own.get("repetitions", 1), "C": own.get("max_channels", PASSES["C"])}
+                passes = {"forward": once, "backward": 2 * once, "tail": once / 10}
+                total += BUILDING + registry.METHODS[name].cost.passes(**many, **passes)
+            return total
+
+        short = f"; --method quick runs {len(QUICK)} of them, in {_about(seconds(QUICK))}"
+        return f"{len(names)} methods take {_about(seconds(names))}{short}. Ctrl-C shows what is finished."
+
+    def save_npz(self, results: dict[str, Any], out: Any) -> Path:
+        """Save scores, units and the names of images, and by the name of each method its maps (N, H, W, K)."""
+        import numpy as np
+
+        names = np.array([path.name for path, _ in self.named])
+        arrays = {name: maps for name, (_, maps, _) in results.items()}
+        return out.write(
+            MAPS,
+            lambda file: np.savez_compressed(file, images=names, scores=self.scores, units=self.units, **arrays),
+        )
+
+    def label(self, i: int, k: int) -> str:
+        """The name of a unit, its score and, where the model ends in a softmax or sigmoid, its probability."""
+        share = "" if self.shares is None else f" ({self.shares[i, k]:.0%})"
+        return f"{self.unit_name(self.units[i, k])} {self.scores[i, k]:.2f}{share}"
+
+    def _limits(self, maps: "np.ndarray") -> Any:
+        """The ends of the scale of maps (H, W, K) of one image: one for all, or None for each its own."""
+        from keras_explainable import viz
+
+        if not self.shared_scale:
+            return None
+        each = [maps[..., k] for k in range(maps.shape[-1])]
+        return viz.image.limits_of(each, viz.image.is_signed(each), viz.image.BRIGHTEST)
 
     def save(self, results: dict[str, Any], out: Any) -> str:
         """Save a picture for each image and method, the image beside its maps. Return a table of the pictures."""
@@ -131,13 +201,15 @@ class Job:
 
         rows = []
         for i, (path, stem) in enumerate(self.named):
-            labels = [
-                f"{self.unit_name(u)} {score:.2f}" for u, score in zip(self.units[i], self.scores[i], strict=True)
-            ]
+            labels = [self.label(i, k) for k in range(self.units.shape[1])]
             for name, (_, maps, _) in results.items():
                 with self.sources.leaving_out(path):
-                    heats = [viz.image.highlight(self.photos[i], maps[i, ..., k]) for k in range(len(labels))]
+                    ends = self._limits(maps[i])
+                    heats = [
+                        viz.image.highlight(self.photos[i], maps[i, ..., k], limits=ends) for k in range(len(labels))
+                    ]
                     panels = [(self.photos[i], path.name), *zip(heats, labels, strict=True)]
+                    panels.append(viz.image.color_bar(maps[i], ends))
                     sheet = viz.contact_sheet.sheet(panels)
                     rows.append([out.write(stem + ending(name), sheet.save), name, ", ".join(labels)])
         return table(["picture", "method", "unit and score"], rows)
@@ -150,8 +222,7 @@ class Job:
 
         made = []
         for i, (path, stem) in enumerate(self.named):
-            unit = f"{self.unit_name(self.units[i, 0])} {self.scores[i, 0]:.2f}"
-            panels = [(self.photos[i], unit)]
+            panels = [(self.photos[i], self.label(i, 0))]
             for name, (_, maps, seconds) in results.items():
                 picture = viz.image.highlight(self.photos[i], maps[i, ..., 0])
                 at = np.add(viz.image.peak(maps[i, ..., 0]), 0.5) * picture.shape[:2] / maps.shape[1:3]
@@ -162,16 +233,20 @@ class Job:
                 made.append(out.write(stem + ending(COMPARED), sheet.save))
         return made
 
-    def report(self, results: dict[str, Any], out: Any) -> Path:
+    def report(self, results: dict[str, Any], out: Any, command: str = "") -> Path:
         """Write an HTML file with the maps of all methods side by side."""
         import numpy as np
 
         from keras_explainable import registry, viz
+        from keras_explainable.gallery import provenance
 
         pairs, names = list(np.ndindex(self.units.shape)), [stem for _, stem in self.named]
         subjects = [
             viz.html_report.Subject(
-                self.photos[i], names[i], self.unit_name(self.units[i, k]), f"score {self.scores[i, k]:.2f}"
+                self.photos[i],
+                names[i],
+                self.unit_name(self.units[i, k]),
+                f"score {self.scores[i, k]:.2f}" + ("" if self.shares is None else f" ({self.shares[i, k]:.0%})"),
             )
             for i, k in pairs
         ]
@@ -179,33 +254,78 @@ class Job:
         for name, (_, maps, seconds) in results.items():
             about = registry.METHODS[name]
             each = [maps[i, ..., k] for i, k in pairs]
-            rows.append(viz.html_report.Row(name, about.family, about.summary, about.reference, seconds, maps=each))
+            facts = (about.family, about.summary, about.reference, seconds)
+            docs = provenance.page_of(name)
+            scales = [self._limits(maps[i]) for i, _ in pairs] if self.shared_scale else None
+            rows.append(viz.html_report.Row(name, *facts, maps=each, caveat=about.caveat, docs=docs, scales=scales))
         model = getattr(self.loaded.model, "name", type(self.loaded.model).__name__)
         lead = f"Model {model}. Each column is one unit of one image."
-        notes = [TIMED, *viz.framing.lines(self.fits), *viz.tables.left_out(self.sources.left_out)]
-        page = viz.html_report.report("What does the network look at?", lead, subjects, rows, notes)
+        notes = [
+            TOGETHER if self.shared_scale else SCALED,
+            TIMED,
+            *viz.framing.lines(self.fits),
+            *viz.tables.left_out(self.sources.left_out),
+        ]
+        findings, advice = self._findings(results), [MEASURE]
+        title, made = "What does the network look at?", provenance.line(command=command)
+        page = viz.html_report.report(title, lead, subjects, rows, notes, findings, advice, made)
         return out.write(REPORT, lambda file: file.write(page.encode()))
 
-    def _units(self, unit: str) -> "np.ndarray":
-        """Return the units (N, K) of `--unit`: the K highest of each image, or one for all by number or name."""
-        import numpy as np
+    def _findings(self, results: dict[str, Any]) -> list[Any]:
+        """What the model answers for the first images, each with a map by the first method."""
+        from keras_explainable import viz
 
-        from keras_explainable import loading
-
-        if highest(unit):
-            return np.argsort(-loading.scores(self.loaded, self.inputs), axis=-1)[:, : highest(unit)]
-        names = self.loaded.class_names or []
-        number = re.fullmatch("[0-9]{1,9}", unit)
-        if not number and unit not in names:
-            raise typer.BadParameter(
-                f"{unit!r} came, and a number from 0, a unit's name, predicted, or top-K with K from 1 was expected. "
-                f"{_names_near(unit, names)}",
-                param_hint="--unit",
+        name, (_, maps, _) = next(iter(results.items()))
+        found = []
+        for i, (path, _) in enumerate(self.named[:SHOWN]):
+            drawn = viz.image.highlight(self.photos[i], maps[i, ..., 0], cmap=viz.html_report.RAMP)
+            pictures = [(self.photos[i], path.name), (drawn, f"{name}: {self.unit_name(self.units[i, 0])}")]
+            claim = f"{path.name}: {self.unit_name(self.units[i, 0])}"
+            found.append(
+                viz.html_report.Finding(
+                    claim,
+                    f"Score: {self.label(i, 0).removeprefix(self.unit_name(self.units[i, 0])).strip()}.",
+                    pictures,
+                )
             )
-        return np.full((len(self.inputs), 1), int(unit) if number else names.index(unit))
+        return found
 
     def unit_name(self, unit: Any) -> str:
         return self.loaded.class_names[unit] if self.loaded.class_names else f"unit {unit}"
+
+
+def chosen_units(loaded: Any, inputs: "np.ndarray", unit: str) -> "np.ndarray":
+    """Return the units (N, K) of `--unit`: the K highest of each image, or one for all by number or name."""
+    import numpy as np
+
+    from keras_explainable import loading
+
+    if highest(unit):
+        return np.argsort(-loading.scores(loaded, inputs), axis=-1)[:, : highest(unit)]
+    names = loaded.class_names or []
+    number = re.fullmatch("[0-9]{1,9}", unit)
+    if not number and unit not in names:
+        raise typer.BadParameter(
+            f"{unit!r} came, and a number from 0, a unit's name, predicted, or top-K with K from 1 was expected. "
+            f"{_names_near(unit, names)}",
+            param_hint="--unit",
+        )
+    return np.full((len(inputs), 1), int(unit) if number else names.index(unit))
+
+
+def fewer(name: str, most: int | None) -> dict[str, int]:
+    """The parameters that set how often a method repeats, at most `most`."""
+    from keras_explainable import registry
+
+    if most is None:
+        return {}
+    taken = registry.parameters(registry.get(name)) or {}
+    few = {key: taken[key].default or most for key in ("repetitions", "max_channels") if key in taken}
+    return {key: min(most, default) for key, default in few.items()}
+
+
+def _about(seconds: float) -> str:
+    return f"about {seconds / 60:.0f} minutes" if seconds >= 90 else f"about {max(seconds, 1):.0f} seconds"
 
 
 def highest(unit: str) -> int:
@@ -217,7 +337,7 @@ def highest(unit: str) -> int:
 def _names_near(unit: str, names: Sequence[str]) -> str:
     """Return a hint: the likely names, or a few that exist, the nearest first."""
     if not names:
-        return "The names of this model's units are not known: give a number."
+        return "The names of this model's units are not known: give a number, or --labels FILE."
     if near := get_close_matches(unit, names, 3, 0.5):
         return f"Did you mean {' or '.join(near)}?"
     return f"The nearest of its {len(names)} names: {', '.join(get_close_matches(unit, names, 5, 0.0))}."

@@ -1,11 +1,15 @@
 """Print errors in one line, and set exit codes."""
 
 import functools
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from keras_explainable.cli.backends import is_free, start_again, start_keras
+
+MODEL_FILES = (".keras", ".h5", ".hdf5", ".pt", ".pth", ".pt2")
 
 
 def friendly(command: Callable) -> Callable:
@@ -17,6 +21,9 @@ def friendly(command: Callable) -> Callable:
 
         from keras_explainable.errors import BackendError
 
+        if missing := _missing(options):
+            typer.echo(f"Error: {missing}", err=True)
+            raise typer.Exit(1)
         try:
             start_keras(options.get("backend"), debug)
             command(debug=debug, **options)
@@ -31,6 +38,19 @@ def friendly(command: Callable) -> Callable:
             raise typer.Exit(1) from None
 
     return run
+
+
+def _missing(options: Mapping[str, Any]) -> str:
+    """Return what to say if a file that was named is not there: importing Keras, for the same answer, takes seconds."""
+    from keras_explainable.errors import printable
+
+    images = options.get("images") or ([options["image"]] if options.get("image") else [])
+    model = str(options.get("model") or options.get("named") or "")
+    if model.endswith(MODEL_FILES) and not Path(model).expanduser().exists():
+        return printable(f"There is no model file at {model}. Check the path.")
+    if images and not any(os.path.lexists(path) for path in images):
+        return printable(f"There is no image at {images[0]}. Check the path.")
+    return ""
 
 
 def _one_line(error: Exception) -> str:

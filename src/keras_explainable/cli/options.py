@@ -8,11 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
+from keras_explainable import errors
 from keras_explainable.cli.choices import Backend, Fit
-from keras_explainable.cli.explanation_job import Job, Sources
+from keras_explainable.cli.explanation_job import Job, Sources, highest
+from keras_explainable.gallery import QUICK
 
 NOWHERE = list[Path]()
-METHODS_HELP = "A method from `keras-explainable methods`, or all. Can be repeated."
+METHODS_HELP = "A method from `keras-explainable methods`; quick, six of different families; or all. Can be repeated."
 MODEL_HELP = (
     "demo, a keras.applications name (ImageNet weights), a .keras or .h5 file, or package.module:factory, a function "
     "that is imported and called (see --path). With --unsafe on torch, also a TorchScript file (.pt, .pth) or a "
@@ -42,7 +44,38 @@ Images = Annotated[
     list[Path],
     typer.Argument(metavar="IMAGE", help="Image files of any size. --fit sets how they get the model's size."),
 ]
-Method = Annotated[list[str], typer.Option("--method", "-m", help=METHODS_HELP)]
+Method = Annotated[list[str], typer.Option("--method", "--methods", "-m", help=METHODS_HELP)]
+Methods = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--method",
+        "--methods",
+        "-m",
+        help=METHODS_HELP,
+        show_default="gradcam; gradients for a TorchScript or torch.export file",
+    ),
+]
+Unit = Annotated[
+    str, typer.Option(metavar="N|NAME|top-1", help="The unit to explain: its number, its name, or predicted.")
+]
+Layer = Annotated[
+    str | None, typer.Option(metavar="PATH", help="The layer for CAM methods, from `keras-explainable layers`.")
+]
+Repetitions = Annotated[int | None, typer.Option(min=1, metavar="N", help=REPETITIONS_HELP)]
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", exists=True, dir_okay=False, help="The names of the model's units: a text file, one in a line."
+    ),
+]
+Npz = Annotated[bool, typer.Option("--npz", help="Also write the maps as numbers: maps.npz.")]
+SharedScale = Annotated[
+    bool,
+    typer.Option(
+        "--shared-scale", help="One scale for all maps of an image by a method. Otherwise each is scaled by itself."
+    ),
+]
+OUT = Path("explained")
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The folder for the pictures.")]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace existing files. Without it, the command stops if a file exists.")
@@ -95,7 +128,7 @@ def named_methods(names: Sequence[str], layer: str | None) -> list[str]:
         if whole:
             typer.echo(f"Left out: {', '.join(whole)}: they explain the whole model, not one layer.", err=True)
         return [name for name in known if name not in whole]
-    names = list(dict.fromkeys(names))
+    names = list(dict.fromkeys(part for name in names for part in (QUICK if name == "quick" else [name])))
     for name in names:
         if name not in known:
             near = registry.nearest(name)
@@ -104,6 +137,42 @@ def named_methods(names: Sequence[str], layer: str | None) -> list[str]:
         if layer and not _takes_layer(name):
             raise typer.BadParameter(f"{name} explains the whole model, not one layer.", param_hint="--layer")
     return names
+
+
+def chosen_methods(names: Sequence[str] | None, model: str | None) -> list[str]:
+    """Return the methods that were named, or the default: a file that shows no layers is explained at its input."""
+    from keras_explainable import loading
+
+    return list(names) if names else ["gradients" if str(model or "").endswith(loading.TORCH_FILES) else "gradcam"]
+
+
+def check_one_unit(unit: str, command: str) -> None:
+    """Raise a usage error if several units are asked for."""
+    if highest(unit) > 1:
+        hint = f"use explain --unit {unit} -m METHOD to show several"
+        raise typer.BadParameter(
+            f"{unit!r} came, and {command} shows one unit of each image: {hint}.", param_hint="--unit"
+        )
+
+
+def with_labels(loaded: Any, file: Path | None) -> Any:
+    """Return the loaded model with the names of its units from a file. A usage error if their number is wrong."""
+    if file is None:
+        return loaded
+    import numpy as np
+
+    from keras_explainable import loading
+
+    names = file.read_text(encoding="utf-8-sig").splitlines()
+    blank = loaded.preprocess(np.zeros((1, *loaded.size, 3), "uint8"))
+    units = loading.unit_scores(loaded, blank).shape[-1]
+    if len(names) != units:
+        raise typer.BadParameter(
+            f"{errors.printable(file)} has {len(names)} lines, and the model has {units} units: one line for each was "
+            "expected.",
+            param_hint="--labels",
+        )
+    return loaded._replace(class_names=names)
 
 
 def _takes_layer(name: str) -> bool:

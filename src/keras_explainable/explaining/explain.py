@@ -193,6 +193,23 @@ def _explanation(
     return Explanation(scores, maps, about | remarked(found, label))
 
 
+# What the docstring of every shortcut ends with.
+COMMON = """
+    Common arguments:
+        model: a Keras model or a `torch.nn.Module`; for methods that need only a black box, also any function from
+            images to scores. It is left unchanged.
+        x: the images (N, H, W, C), in the model's layout and scale, or a dataset of batches.
+        y: the units to explain: one for all images, one each (N,), or several each (N, K); "predicted", "top-3"; None
+            for every unit; with labels=[...], names of classes.
+"""
+LAYER = """        layer: the layer to explain: a path from `ke.inspection.signals(model)`. None takes the last one that shows the
+            image.
+"""
+REST = """
+    It also takes all arguments of `ke.explain`. Returns scores (N, K), which are logits, not probabilities, and maps
+    (N, H, W, K)."""
+
+
 def partial_explain(method: Callable, **defaults: Any) -> Callable:
     """`explain` for one method, with other default arguments."""
 
@@ -200,7 +217,7 @@ def partial_explain(method: Callable, **defaults: Any) -> Callable:
         return explain(method, model, x, y, **{**defaults, **params})
 
     explain_with.__name__ = explain_with.__qualname__ = getattr(method, "__name__", "method")
-    explain_with.__doc__ = (method.__doc__ or "") + "\n    It also takes all arguments of `ke.explain`."
+    explain_with.__doc__ = (method.__doc__ or "") + COMMON + (LAYER if registry.takes(method, "layer") else "") + REST
     explain_with.__signature__ = _signature(method, explain_with, defaults)  # type: ignore[attr-defined]
     return explain_with
 

@@ -14,7 +14,7 @@ import numpy as np
 
 import keras_explainable as ke
 from keras_explainable import loading
-from keras_explainable.gallery import provenance
+from keras_explainable.gallery import QUICK, provenance
 from keras_explainable.gallery.findings import findings, listed
 from keras_explainable.gallery.maps import explained, groups
 from keras_explainable.gallery.objects import BATCH, REFERENCES, SEED, Objects, references
@@ -30,8 +30,7 @@ VERDICT = "srg"  # says whether a method's maps depend on the model
 COUNT = 32  # objects on which the maps of the demo are judged: enough to tell methods apart, in little time
 # The most repetitions, by what a method needs, to keep the demo short.
 DRAWS = {ke.registry.Need.GRADIENT: 16, ke.registry.Need.BLACK_BOX: 200}
-# One of each family that explains the embedded network, and one that fails on it.
-SHOWN = ("gradcam", "integrated_gradients", "full_gradients", "lrp_epsilon_plus", "rise", "smoothgrad")
+SHOWN = QUICK
 CAPTION = (
     "To save time, methods that repeat do so at most "
     + " or ".join(f"{most} times ({needs})" for needs, most in DRAWS.items())

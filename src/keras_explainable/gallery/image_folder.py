@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -18,6 +18,7 @@ from keras_explainable.viz import framing, image, image_files, output, tables
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 BATCH = 8  # images in memory at once, at their full size
 DENSEST = 0.8  # opacity of the largest value
+MAPS = "maps.npz"
 SCENES, SEED = 6, 7  # the sample scenes: those of the demo
 
 
@@ -45,18 +46,21 @@ class Dump:
 def make(
     loaded: loading.Loaded,
     folder: str | Path | None = None,
-    out: str | Path = "results",
+    out: str | Path = "explained",
     methods: Sequence[str] | None = None,
     progress: bool = True,
     fit: str | None = None,
     overwrite: bool = False,
     max_pixels: int = image_files.MAX_PIXELS,
+    units: Callable[[np.ndarray], np.ndarray] | None = None,
+    params: Callable[[str], dict] = lambda name: {},
+    npz: bool = False,
 ) -> Dump:
-    """Save `out/<image>.<method>.png`: the image, and over it the method's map of the unit with the highest score.
+    """Save `out/<image>_<method>.png`: the image, and over it the method's map of one unit.
 
-    The picture shows what the model saw, in the image's own pixels. No two pictures share a name: <image> is the whole
-    file name with its folders and its suffix, and is numbered if another differs only in case. An image is left out if
-    it cannot be read, or if its picture cannot be written under its name.
+    The picture shows what the model saw, in the image's own pixels. No two pictures share a name: <image> is the file's
+    name with its folders and without its suffix, and is numbered if another has the same or differs only in case. An
+    image is left out if it cannot be read, or if its picture cannot be written under its name.
 
     Args:
         loaded: the result of `loading.load`.
@@ -66,6 +70,9 @@ def make(
         fit: how images are brought to the model's size: "stretch", "crop" or "pad"; None for the model's default.
         overwrite: whether to replace existing pictures.
         max_pixels: images with more pixels are left out.
+        units: the unit (N,) of each of a batch of images; None for the one with the highest score.
+        params: the parameters of a method, by its name.
+        npz: also write `out/maps.npz`: the maps (N, H, W) of each method, and the names of the images.
 
     Raises:
         InputError: the folder does not exist, holds no images, or is also `out`.
@@ -74,8 +81,12 @@ def make(
     names = list(methods or (record.name for record in ke.registry.listed()))
     samples = scenes() if folder is None else find(Path(folder), Path(out), max_pixels)
     place = output.Out(Path(out), overwrite)
-    titles = dict(zip(found := [sample.name for sample in samples], output.distinct(found), strict=True))
-    place.check(_file(title, method) for title in titles.values() for method in names)
+    found = [sample.name for sample in samples]
+    stems = [Path(name).with_suffix("").as_posix() for name in found]
+    titles = dict(zip(found, output.distinct(stems, [_file("", method) for method in names]), strict=True))
+    place.check([*(_file(title, method) for title in titles.values() for method in names), *[MAPS] * npz])
+    kept: dict[str, list[np.ndarray]] = {}
+    explained_images: list[str] = []
     bar = keras.utils.Progbar(len(samples) * len(names), verbose=int(progress), unit_name="picture")
     dump, how = Dump(), fit or loaded.preprocess.fit
     for start in range(0, len(samples), BATCH):
@@ -83,14 +94,20 @@ def make(
         photos = _photos(batch, loaded.size, how, dump)
         if photos:
             inputs = loaded.preprocess(np.stack([framing.resized(photo, loaded.size) for photo in photos.values()]))
-            units = loading.scores(loaded, inputs).argmax(-1)
+            chosen = loading.scores(loaded, inputs).argmax(-1) if units is None else units(inputs)
+            explained_images += photos
         for group in groups(names):
-            wanted: dict[str, dict] = {method: {} for method in group if photos and method not in dump.left_out}
+            wanted = {method: params(method) for method in group if photos and method not in dump.left_out}
             if wanted:
-                maps = explained(wanted, loaded.model, inputs, units, dump.left_out, batch_size=BATCH, verbose=0)
+                maps = explained(wanted, loaded.model, inputs, chosen, dump.left_out, batch_size=BATCH, verbose=0)
                 for method, explanation in maps.items():
                     _save(photos, explanation.maps, titles, method, place, dump)
+                    if npz:
+                        kept.setdefault(method, []).append(explanation.maps[..., 0])
             bar.add(len(batch) * len(group))
+    if kept:
+        arrays: dict[str, Any] = {name: np.concatenate(each) for name, each in kept.items()}
+        place.write(MAPS, lambda file: np.savez_compressed(file, images=np.array(explained_images), **arrays))
     return dump
 
 
@@ -106,7 +123,7 @@ def _save(
 
 
 def _file(title: str, method: str) -> str:
-    return f"{title}.{method}.png"
+    return f"{title}_{method}.png"
 
 
 def find(folder: Path, out: Path, max_pixels: int = image_files.MAX_PIXELS) -> list[Sample]:

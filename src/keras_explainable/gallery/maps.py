@@ -42,7 +42,7 @@ def explained(
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*: left out, and its exception")
-            found = ke.explain(chosen, model, inputs, units, postprocessing="usual", **shared)
+            found = ke.explain(chosen, model, inputs, units, **({"postprocessing": "usual"} | shared))
         failed = found.failed  # type: ignore[attr-defined]
     except (ke.errors.ExplainError, MemoryError) as error:
         failed = getattr(error, "failed", dict.fromkeys(methods, error))

@@ -6,6 +6,7 @@ from keras_explainable.loading.load import DEMO as DEMO
 from keras_explainable.loading.load import FACTORY as FACTORY
 from keras_explainable.loading.load import TORCH_FILES as TORCH_FILES
 from keras_explainable.loading.load import load as load
+from keras_explainable.loading.load import probabilities as probabilities
 from keras_explainable.loading.load import scores as scores
 from keras_explainable.loading.load import unit_scores as unit_scores
 from keras_explainable.loading.preprocessing import SCALES as SCALES

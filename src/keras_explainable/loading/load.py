@@ -112,6 +112,20 @@ def unit_scores(loaded: Loaded, inputs: np.ndarray, units: np.ndarray | None = N
     return np.concatenate(found)
 
 
+def probabilities(loaded: Loaded, inputs: np.ndarray, units: np.ndarray) -> np.ndarray | None:
+    """The probabilities (N, K) of the given units. None if the model ends in no softmax or sigmoid, and was not trained
+    with one that `load` left out."""
+    if not isinstance(loaded.model, keras.Model):
+        return None
+    found = scores(loaded, inputs)
+    if loaded.softmax:
+        found = np.exp(found - found.max(-1, keepdims=True))
+        found /= found.sum(-1, keepdims=True)
+    elif found.min() < 0 or found.max() > 1 or np.allclose(found, unit_scores(loaded, inputs), atol=1e-4):
+        return None
+    return np.take_along_axis(found, units, -1)
+
+
 def _demo() -> Loaded:
     from keras_explainable import demo
 

@@ -53,6 +53,7 @@ class Loaded(NamedTuple):
     preprocess: Preprocess
     size: tuple[int, int]
     class_names: list[str] | None
+    softmax: bool = False  # whether the model was trained with a softmax that it now lacks
 
 
 def with_chosen_preprocessing(model: Any, scale: str | None, size: tuple[int, int] | None) -> Loaded:

@@ -45,15 +45,15 @@ class Sprite:
     signed: bool
 
 
-def sprite(maps: Sequence[np.ndarray] | np.ndarray) -> Sprite:
+def sprite(maps: Sequence[np.ndarray] | np.ndarray, scales: Sequence[Limits] | None = None) -> Sprite:
     """Return maps (H, W) as one lossy picture: values are within a few percent of the range of their map.
 
     A page holds a hundred of these in the space of ten pictures without loss. Smaller maps are resized to the largest.
-    Limits are those of `heat`, the same kind for all: symmetric about zero if any map goes below zero."""
+    Limits are `scales`, or those of `heat`: symmetric about zero if any map goes below zero."""
     each = [as_map(values) for values in maps]
     tile = (max(one.shape[0] for one in each), max(one.shape[1] for one in each))
     signed = is_signed(each)
-    limits = [limits_of([one], signed, BRIGHTEST) for one in each]
+    limits = list(scales or (limits_of([one], signed, BRIGHTEST) for one in each))
     columns = min(len(each), max(1, WIDEST // tile[1]))
     whole = np.zeros((-(-len(each) // columns) * tile[0], columns * tile[1]), "uint8")
     for i, (one, ends) in enumerate(zip(each, limits, strict=True)):

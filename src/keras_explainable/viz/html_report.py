@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_explainable.errors import InputError
 from keras_explainable.viz import data_uris, scatter
-from keras_explainable.viz.colormaps import SIGNED, colorize
+from keras_explainable.viz.colormaps import SIGNED, Limits, colorize
 from keras_explainable.viz.image import as_map, opacity, peak, to_bytes, to_rgb
 from keras_explainable.viz.page import column_head, escape, page
 from keras_explainable.viz.tables import csv_text
@@ -65,6 +65,7 @@ class Row:
     verdict: str = ""
     doubtful: bool = False  # whether it is no better than what knows nothing of the model
     docs: str = ""
+    scales: Sequence[Limits] | None = None  # the ends of each map's scale; None if each is scaled by itself
 
 
 @dataclass(frozen=True)
@@ -237,7 +238,7 @@ def _data(subjects: Sequence[Subject], rows: Sequence[Row]) -> str:
 
 
 def _maps(row: Row, subjects: Sequence[Subject]) -> dict[str, Any]:
-    sprite = data_uris.sprite(row.maps)
+    sprite = data_uris.sprite(row.maps, row.scales)
     peaks = [[float(f"{n:.4g}") for n in _peak(v, s)[0]] for v, s in zip(row.maps, subjects, strict=True)]
     limits = [[float(f"{end:.4g}") for end in ends] for ends in sprite.limits]
     shape = {"tile": sprite.tile, "columns": sprite.columns, "signed": sprite.signed}

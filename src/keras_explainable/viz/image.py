@@ -177,6 +177,21 @@ def fading(
     return overlay(image, heat, lambda positions: alpha * opacity(positions, signed), cmap, limits)
 
 
+def color_bar(maps: np.ndarray, limits: Limits | None = None, height: int = 288) -> tuple[np.ndarray, str]:
+    """Return the colours of maps (H, W, K) from the highest value to the lowest, uint8 RGB, and these values in words.
+
+    Without `limits`, each map has a scale of its own, and one alone is named."""
+    each = [maps[..., k] for k in range(maps.shape[-1])]
+    signed = is_signed(each) if limits is None else limits[0] < 0
+    drawn = np.full((height, height // 3, 3), 255, "uint8")
+    steps = np.linspace(1, 0, height)[:, None]
+    drawn[:, height // 24 : height // 8] = to_bytes(colorize(steps, SIGNED if signed else UNSIGNED))
+    if limits is None and len(each) > 1:
+        return drawn, "own scales"
+    low, high = limits or limits_of(each, signed, BRIGHTEST)
+    return drawn, f"{low:.2g} to {high:.2g}"
+
+
 def cross(image: np.ndarray, at: tuple[int, int], reach: int = 6) -> np.ndarray:
     """Return a picture with a white cross, edged in black, at (row, column)."""
     drawn, (row, column) = image.copy(), at
