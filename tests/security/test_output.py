@@ -109,14 +109,14 @@ def test_overwriting_is_asked_for(put, tmp_path):
 
 def test_the_demo_made_twice(tmp_path, monkeypatch):
     monkeypatch.setattr(ke.registry, "METHODS", {"gradients": ke.registry.METHODS["gradients"]})
-    words = ["demo", "--images", 1, "--out", tmp_path / "demo"]
+    words = ["demo", "--images", 1, "--out", tmp_path / "demo", "--all", "--pictures"]
     for more in ([], ["--overwrite"]):
         assert run(*words, *more).exit_code == 0
-        assert listed(tmp_path / "demo") == ["report.html", "scene-01_gradients.png"]
+        assert listed(tmp_path / "demo") == ["report.html", "scene-01_gradients.jpg"]
     again = run(*words)
     assert again.exit_code == 1 and "report.html exists, and 1 more" in again.stderr
     recipe = (Path(__file__).parents[2] / "Makefile").read_text()
-    assert "keras_explainable.gallery --overwrite $(ARGS)" in recipe  # `make demo`
+    assert "keras_explainable.gallery --overwrite" in recipe  # `make demo`
 
 
 # Links are not followed.

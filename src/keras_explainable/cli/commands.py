@@ -243,8 +243,9 @@ def layers(
 ) -> None:
     """List the layers that can be explained (--layer) with their shapes, in the order in which they run.
 
-    A "*" marks the layer that methods explain without --layer. "places" is how a layer's signal is read as places of the image. "evidence" is how well it shows them (0.5 is
-    chance, 1 is perfect). "score" is whether the score depends on them."""
+    A "*" marks the layer that methods explain without --layer. "places" is how a layer's signal is read as places of
+    the image. "evidence" is how well it shows them (0.5 is chance, 1 is perfect). "score" is whether the score depends
+    on them."""
     import numpy as np
 
     from keras_explainable import inspection

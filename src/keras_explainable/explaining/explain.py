@@ -202,7 +202,8 @@ COMMON = """
         y: the units to explain: one for all images, one each (N,), or several each (N, K); "predicted", "top-3"; None
             for every unit; with labels=[...], names of classes.
 """
-LAYER = """        layer: the layer to explain: a path from `ke.inspection.signals(model)`. None takes the last one that shows the
+LAYER = """\
+        layer: the layer to explain: a path from `ke.inspection.signals(model)`. None takes the last one that shows the
             image.
 """
 REST = """

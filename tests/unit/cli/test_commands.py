@@ -1,6 +1,7 @@
 """The command line: what it writes and says, its exit codes, and errors in one line."""
 
 import dataclasses
+import json
 import os
 import re
 import subprocess
@@ -22,6 +23,7 @@ from support.selection import fast, very_slow_compiled
 
 pytestmark = very_slow_compiled
 
+BAR = 8 + 288 // 3  # pixels of the colour bar
 OTHER = {"jax": "torch", "torch": "jax", "tensorflow": "jax"}[keras.backend.backend()]
 
 
@@ -70,7 +72,7 @@ def test_explain_saves_the_photo_beside_the_map_of_its_best_unit(photo, tmp_path
     assert f"{ke.demo.CLASSES[logits.argmax()]} {logits.max():.2f}" in result.stdout
 
     picture = np.asarray(Image.open(path).convert("RGB"))
-    assert picture.shape == (288 + 26, 2 * 288 + 8, 3)
+    assert picture.shape == (288 + 26, 2 * 288 + 8 + BAR, 3)
     shown = np.asarray(Image.fromarray(picture[:288, :288]).resize((96, 96)))
     assert abs(shown.astype(int) - scenes[0][0]).mean() < 4  # the photo, on the left
 
@@ -92,10 +94,11 @@ def test_explain_several_images_methods_and_units(photo, tmp_path, scenes):
     assert result.exit_code == 0, result.output
     names = {path.name for path in out.iterdir()}
     assert names == {f"photo{n}_{m}.png" for n in ("", "-2") for m in ("gradcam", "cam")} | {"report.html"}
-    assert Image.open(out / "photo_cam.png").size[0] == 3 * 288 + 2 * 8
+    assert Image.open(out / "photo_cam.png").size[0] == 3 * 288 + 2 * 8 + BAR
     page = (out / "report.html").read_text()
-    assert page.count('class="heat"') == 8 and page.count("url(data:") == 2
-    assert page.count("colgroup") == 2
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page)[1])
+    assert len(data["photos"]) == 2 and [len(row["peaks"]) for row in data["rows"]] == [4, 4]
+    assert "Each map is scaled by itself" in page and f"keras-explainable {ke.__version__} ·" in page
 
 
 @pytest.mark.parametrize("unit", ["3", ke.demo.CLASSES[3]])
@@ -117,7 +120,7 @@ def test_the_layer_changes_the_map(photo, tmp_path):
     for layer in ("features", "block1_output"):
         assert run("explain", photo, "--layer", layer, "--out", tmp_path / layer).exit_code == 0
         pictures.append(np.asarray(Image.open(tmp_path / layer / "photo_gradcam.png")).astype(int))
-    assert abs(pictures[0] - pictures[1])[:288, 296:].mean() > 5
+    assert abs(pictures[0] - pictures[1])[:288, 296:584].mean() > 5
     assert abs(pictures[0] - pictures[1])[:288, :288].max() == 0
 
 
@@ -204,7 +207,7 @@ def test_a_models_file_and_its_scale(photo, tmp_path):
     assert raw.stdout != guessed.stdout
 
 
-def test_the_demo_writes_pictures_a_report_and_a_table(tmp_path, monkeypatch):
+def test_the_demo_of_every_method_with_pictures(tmp_path, monkeypatch):
     methods = {name: ke.registry.METHODS[name] for name in ("gradcam", "gradients")}
 
     def refusing(model, inputs, indices=None):
@@ -212,12 +215,12 @@ def test_the_demo_writes_pictures_a_report_and_a_table(tmp_path, monkeypatch):
 
     refused = dataclasses.replace(methods["gradients"], name="refusing", function=refusing)
     monkeypatch.setattr(ke.registry, "METHODS", methods | {"refusing": refused})
-    result = run("demo", "--out", tmp_path / "demo", "--images", 2)
+    result = run("demo", "--out", tmp_path / "demo", "--images", 2, "--all", "--pictures")
     assert result.exit_code == 0, result.output
     printed = "Left out: refusing: Nothing fits."
     assert printed in result.stdout and f"<li>{printed}</li>" in (tmp_path / "demo" / "report.html").read_text("utf-8")
     names = {path.name for path in (tmp_path / "demo").iterdir()}
-    assert names == {f"scene-0{i}_{m}.png" for i in (1, 2) for m in methods} | {"report.html"}
+    assert names == {f"scene-0{i}_{m}.jpg" for i in (1, 2) for m in methods} | {"report.html"}
     rows = {line.split("  ")[0]: line for line in result.stdout.splitlines()}
     points = {name: float(row.split("%")[0].split()[-1]) for name, row in rows.items() if "%" in row}
     assert set(points) == {*methods, "random pixel", "centre pixel"}

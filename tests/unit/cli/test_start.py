@@ -61,6 +61,14 @@ def test_wrong_words_are_refused_without_a_framework(words):
     assert WRONG[words] in " ".join(err.replace("│", " ").split())
 
 
+@pytest.mark.parametrize(
+    "words", [["explain", "no.png"], ["explain", "no.png", "--model", "no.keras"], ["layers", "no.h5"]]
+)
+def test_a_wrong_path_is_refused_without_a_framework(words):
+    code, out, err = light(*words)
+    assert code == 1 and out == "" and err.startswith("Error: There is no ") and "Check the path." in err
+
+
 def test_help_needs_no_backend():
     assert light("--help", KERAS_BACKEND="openvino")[0] == 0
     code, out, err = program("methods", KERAS_BACKEND="openvino")

@@ -100,7 +100,9 @@ def test_bad_input_is_refused_before_any_work(case):
     (x, y, *rest), message = BAD[case]
     params = {"model": model, **(rest[0] if rest else {})}
     for function in (ke.gradcam, ke.gradients, ke.full_gradient_decomposition):
-        if {"steps", "resizing", "postprocessing", "labels"} & set(params) and function is ke.full_gradient_decomposition:
+        if {"steps", "resizing", "postprocessing", "labels"} & set(
+            params
+        ) and function is ke.full_gradient_decomposition:
             continue
         with pytest.raises(InputError, match=message):
             function(x=x, y=y, verbose=0, **params)
