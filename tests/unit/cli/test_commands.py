@@ -127,8 +127,11 @@ def test_the_layer_changes_the_map(photo, tmp_path):
 @fast
 def test_methods_are_listed_by_family_in_120_columns():
     result = run("methods")
-    lines = result.stdout.splitlines()
-    assert result.exit_code == 0 and max(map(len, lines)) <= 120
+    listed, start = result.stdout.split("\nStart here")
+    lines = listed.splitlines()
+    assert result.exit_code == 0 and max(map(len, result.stdout.splitlines())) <= 120
+    begin = [line.split()[-1] for line in start.splitlines()[1:4]]
+    assert begin == ["gradcam", "lrp_epsilon_plus", "occlusion"]
     records = ke.methods.list()
     heads = [line.split()[0] for line in lines[2:] if line and not line.startswith(" ") and " family" not in line]
     assert heads == [record.name for record in records] != list(ke.registry.METHODS)
@@ -142,13 +145,15 @@ def test_methods_are_listed_by_family_in_120_columns():
 
 
 def test_layers_lists_what_can_be_explained_with_shapes():
-    rows = [line.split() for line in run("layers", "demo").stdout.splitlines()[2:]]
+    listed, default = run("layers", "demo").stdout.split("\n\n")
+    assert default == "* Taken without --layer: features\n"
+    rows = [line.split() for line in listed.splitlines()[2:]]
     paths = [row[0] for row in rows]
     assert "features" in paths and "pool" not in paths and paths.index("stem_conv") < paths.index("features")
     features = rows[paths.index("features")]
-    assert features[2:10] == ["ReLU", "12", "x", "12", "x", "56", "channels", "last"]
-    assert float(features[10]) > 0.95 and features[11] == "yes"
-    every = [line.split()[0] for line in run("layers", "demo", "--all").stdout.splitlines()[2:]]
+    assert features[1] == "*" and features[3:11] == ["ReLU", "12", "x", "12", "x", "56", "channels", "last"]
+    assert float(features[11]) > 0.95 and features[12] == "yes"
+    every = [line.split()[0] for line in run("layers", "demo", "--all").stdout.split("\n\n")[0].splitlines()[2:]]
     assert {"pool", "logits"} < set(every) and set(paths) < set(every)
 
 
