@@ -16,6 +16,8 @@
 # make leaderboard  measure all methods on scenes with known ground truth and on photos, and write docs/leaderboard.md;
 #              ARGS="--minutes 10" leaves out what takes longer, and lists it; also --seed, --methods, --parts, --out FILE.md or
 #              .csv. Values are kept in .leaderboard: a new method costs one row
+# make dist    build the wheel and the sdist, and explain an image with the wheel alone, in a fresh environment for each backend
+# make stubs   rewrite the signatures of the methods' shortcuts for editors and type checkers, after a method was changed
 # make clean   remove environments, caches and outputs
 #
 # BACKEND=jax narrows demo, tests and bench to one backend; TESTS=tests/unit/data/test_batches.py and PYTEST_ARGS="-k nan -x"
@@ -25,7 +27,7 @@
 SHELL       := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo docs test test-all test-peers lint audit pins bench bench-peers zoo leaderboard clean
+.PHONY: demo dist stubs docs test test-all test-peers lint audit pins bench bench-peers zoo leaderboard clean
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -42,6 +44,8 @@ DEMO_BACKEND := $(or $(BACKEND),jax)
 $(if $(filter-out $(ALL_BACKENDS),$(BACKENDS)),$(error BACKEND=$(BACKEND) is not one of: $(ALL_BACKENDS)))
 
 BIN := $(VENV)/bin
+# With BACKEND=, one backend is installed, unless all of them are there.
+TEST_ENVIRONMENT := $(VENV)/.test$(if $(wildcard $(VENV)/.test),,$(addprefix -,$(BACKEND)))
 CONSTRAINTS := $(VENV)/constraints.txt
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ONE_BY_ONE := while read -r one; do \
@@ -56,8 +60,22 @@ demo: $(VENV)/.demo-$(DEMO_BACKEND)
 docs: $(VENV)/.test
 	KERAS_BACKEND=torch $(BIN)/python docs/build_methods_page.py
 
+stubs: $(VENV)/.test
+	KERAS_BACKEND=torch $(BIN)/python -m tools.stubs
+
+# The wheel is tried outside of this folder, which has the sources.
+dist: $(VENV)/tools $(CONSTRAINTS)
+	rm -rf dist
+	$</bin/python -m build --outdir dist . > $(VENV)/dist.log || { cat $(VENV)/dist.log; exit 1; }
+	for backend in $(BACKENDS); do \
+	  fresh=$(VENV)/dist-$$backend; rm -rf $$fresh; $(PYTHON) -m venv $$fresh; \
+	  $$fresh/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) \
+	    "$$(echo dist/*.whl)[$${backend/tensorflow/tensorflow-cpu},viz,cli]"; \
+	  KERAS_BACKEND=$$backend $$fresh/bin/python -P tools/check_wheel.py dist/*.whl; \
+	done
+
 test-all: LEVEL := --slow
-test test-all: $(VENV)/.test
+test test-all: $(TEST_ENVIRONMENT)
 	@failed=""; lines=""; \
 	for backend in $(BACKENDS); do \
 	  echo "=== $$backend"; \
@@ -82,7 +100,7 @@ lint: $(VENV)/.test
 # These tools have an environment of their own, apart from the one that they examine.
 $(VENV)/tools: | $(BIN)/python
 	$(PYTHON) -m venv $@
-	$@/bin/pip install --quiet --disable-pip-version-check pip-audit uv
+	$@/bin/pip install --quiet --disable-pip-version-check build pip-audit uv
 
 audit: $(VENV)/tools
 	$</bin/python requirements/audit.py
@@ -128,6 +146,15 @@ $(VENV)/.test: $(RECIPE) | $(BIN)/python
 	@echo "Installing keras-explainable with $(ALL_BACKENDS) into $(VENV) (a few minutes, once)"
 	$(PIP) --require-hashes --no-deps --requirement requirements/pins.txt
 	$(PIP) --constraint $(CONSTRAINTS) --no-build-isolation --editable ".[tensorflow-cpu,jax,torch,viz,cli,dev]"
+	@touch $@
+
+OTHERS_tensorflow := jax|jaxlib|captum
+OTHERS_jax := tensorflow-cpu|captum
+OTHERS_torch := tensorflow-cpu|jax|jaxlib
+$(VENV)/.test-%: $(RECIPE) | $(BIN)/python
+	@echo "Installing keras-explainable with $* into $(VENV) (a minute or two, once)"
+	grep -vE '^($(OTHERS_$*))==' requirements/pins.txt | $(PIP) --require-hashes --no-deps --requirement /dev/stdin
+	$(PIP) --constraint $(CONSTRAINTS) --no-build-isolation --editable ".[$(subst tensorflow,tensorflow-cpu,$*),viz,cli]"
 	@touch $@
 
 # Without their dependencies, which would change the versions of the frameworks; those that are needed are in the list.

@@ -20,6 +20,7 @@ from keras_explainable.explaining.explain import explain as explain
 from keras_explainable.explaining.explain import partial_explain as partial_explain
 from keras_explainable.explaining.results import Explanation as Explanation
 from keras_explainable.loading import load as load
+from keras_explainable.method_shortcuts import *
 from keras_explainable.models import BlackBox as BlackBox
 from keras_explainable.registry import get as get
 from keras_explainable.runtime import ctrl_c as ctrl_c
@@ -30,5 +31,5 @@ from keras_explainable.shortcuts import integrated_gradients_gap as integrated_g
 
 __version__: str
 
-def __getattr__(name: str) -> Any: ...  # every registered method: ke.gradcam, ...
+def __getattr__(name: str) -> Any: ...  # methods that users register
 def __dir__() -> list[str]: ...

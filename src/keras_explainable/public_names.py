@@ -26,7 +26,14 @@ def homes() -> dict[str, str]:
         for node in stub.body
         if isinstance(node, ast.ImportFrom) and node.module and node.module != "typing"
         for alias in node.names
+        if alias.name != "*"  # the shortcuts of methods, which are made when they are used
     }
+
+
+def method_names() -> list[str]:
+    """The methods of this library by name. This reads a file, where the registry would import Keras."""
+    stub = ast.parse(pkgutil.get_data(PACKAGE, "method_shortcuts.pyi") or b"")
+    return [node.name for node in stub.body if isinstance(node, ast.FunctionDef)]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,11 +4,13 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from keras_explainable.cli.backends import is_free, start_again, start_keras
 
+SETS = ("all", "quick")  # names of several methods
 MODEL_FILES = (".keras", ".h5", ".hdf5", ".pt", ".pth", ".pt2")
 
 
@@ -21,6 +23,7 @@ def friendly(command: Callable) -> Callable:
 
         from keras_explainable.errors import BackendError
 
+        _check_methods(options)
         if missing := _missing(options):
             typer.echo(f"Error: {missing}", err=True)
             raise typer.Exit(1)
@@ -38,6 +41,21 @@ def friendly(command: Callable) -> Callable:
             raise typer.Exit(1) from None
 
     return run
+
+
+def _check_methods(options: Mapping[str, Any]) -> None:
+    """Raise a usage error if a method that was named is not of this library, unless the model may register it."""
+    import typer
+
+    from keras_explainable import public_names
+
+    given = options.get("method") or options.get("methods") or []
+    known = public_names.method_names()
+    for name in [given] if isinstance(given, str) else given:
+        if name not in (*known, *SETS) and ":" not in str(options.get("model") or ""):
+            near = get_close_matches(name.lower().replace("-", "_"), known, 1)
+            hint = f". Did you mean {near[0]}?" if near else f": use one of {', '.join(known)}."
+            raise typer.BadParameter(f"There is no method {name!r}{hint}", param_hint="--method")
 
 
 def _missing(options: Mapping[str, Any]) -> str:

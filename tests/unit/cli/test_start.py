@@ -24,6 +24,9 @@ WRONG = {
     ("explain", "photo.png", "--colour"): "No such option: --colour",
     ("explain", "photo.png", "--backend", "mxnet"): "'mxnet' is not one of",
     ("explain",): "Missing argument 'IMAGE'",
+    ("explain", "photo.png", "-m", "gradcm"): "no method 'gradcm'. Did you mean gradcam?",
+    ("compare", "photo.png", "--method", "Integrated-Gradients"): "Did you mean integrated_gradients?",
+    ("trust", "photo.png", "-m", "qqq"): "no method 'qqq': use one of ablationcam,",
 }
 
 
