@@ -1,7 +1,7 @@
 """Write the signatures of the methods' shortcuts for editors and type checkers: `make stubs`.
 
-`ke.gradcam` and the others are made when they are first used, so that type checkers cannot see them. A test holds the file
-to the registry."""
+`ke.gradcam` and the others are made when they are first used, so that type checkers cannot see them. A test holds the
+file to the registry."""
 
 import inspect
 import re
@@ -12,7 +12,7 @@ import keras_explainable as ke
 from keras_explainable import shortcuts
 
 FILE = Path(__file__).resolve().parents[1] / "src" / "keras_explainable" / "method_shortcuts.pyi"
-HEAD = '''"""The shortcuts of the registered methods, such as `ke.gradcam`. Written by `make stubs` from the registry."""
+HEAD = '''"""The shortcuts of the methods, such as `ke.gradcam`. Written by `make stubs` from the registry."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""The shortcuts of the registered methods, such as `ke.gradcam`. Written by `make stubs` from the registry."""
+"""The shortcuts of the methods, such as `ke.gradcam`. Written by `make stubs` from the registry."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

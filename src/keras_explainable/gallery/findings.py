@@ -1,17 +1,17 @@
 """What the maps of the demo show, in sentences with pictures: claims are made only where the numbers support them."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from keras_explainable.evaluation import Evaluation
 from keras_explainable.gallery.objects import Objects
 from keras_explainable.viz import image
 from keras_explainable.viz.html_report import RAMP, Finding
 
 
-def findings(found: Evaluation, objects: Objects, shown: int, maps: Mapping[str, np.ndarray]) -> list[Finding]:
-    """Return up to three findings from an evaluation by srg and pointing_game, and maps (M, H, W) of the objects.
+def findings(found: Any, objects: Objects, shown: int, maps: Mapping[str, np.ndarray]) -> list[Finding]:
+    """Return up to three findings from a `ke.evaluate` by srg and pointing_game, and maps (M, H, W) of the objects.
 
     Pictures are of the first `shown` objects."""
     ours = [name for name in found.methods if not found.baselines[name] and name in maps]
@@ -66,7 +66,7 @@ def _each_class(best: str, objects: Objects, shown: int, maps: Mapping[str, np.n
 
 
 def _not_every_method(
-    found: Evaluation, ours: Sequence[str], best: str, objects: Objects, shown: int, maps: Mapping[str, np.ndarray]
+    found: Any, ours: Sequence[str], best: str, objects: Objects, shown: int, maps: Mapping[str, np.ndarray]
 ) -> list[Finding]:
     """Which methods are not better than all maps that know nothing of the model, by srg."""
     doubtful = sorted(set(ours) - found.beating("srg", list(ours)))

@@ -130,8 +130,7 @@ def test_methods_are_listed_by_family_in_120_columns():
     listed, start = result.stdout.split("\nStart here")
     lines = listed.splitlines()
     assert result.exit_code == 0 and max(map(len, result.stdout.splitlines())) <= 120
-    begin = [line.split()[-1] for line in start.splitlines()[1:4]]
-    assert begin == ["gradcam", "lrp_epsilon_plus", "occlusion"]
+    assert [line.split()[-1] for line in start.splitlines()[1:4]] == ["gradcam", "lrp_epsilon_plus", "occlusion"]
     records = ke.methods.list()
     heads = [line.split()[0] for line in lines[2:] if line and not line.startswith(" ") and " family" not in line]
     assert heads == [record.name for record in records] != list(ke.registry.METHODS)
@@ -262,16 +261,12 @@ def test_maps_are_evaluated_by_their_peaks_and_mass():
 
 def test_words_that_are_not_right_end_with_2(photo):
     fails(run("explain"), 2, "Missing argument 'IMAGE'")
-    fails(run("explain", photo, "-m", "gradcm"), 2, "no method 'gradcm'", "Did you mean gradcam?")
-    fails(run("explain", photo, "-m", "gradCAM"), 2, "no method 'gradCAM'", "Did you mean gradcam?")
-    fails(run("explain", photo, "-m", "Integrated-Gradients"), 2, "Did you mean integrated_gradients?")
     fails(run("explain", photo, "--unit", "top-0"), 2, "--unit", "top-K")
     fails(run("explain", photo, "--unit", "striped disc"), 2, "Did you mean striped disk")
     fails(run("explain", photo, "--unit", "qqq"), 2, f"The nearest of its {len(ke.demo.CLASSES)} names: ")
     fails(run("compare", photo, "--unit", "top-2"), 2, "one unit of each image", "explain --unit top-2")
     fails(run("explain", photo, "--weights", "mine"), 2, "imagenet or none")
     fails(run("explain", photo, "--scale", "percent"), 2, "raw, unit, tf, torch, caffe")
-    fails(run("explain", photo, "--backend", "mxnet"), 2, "mxnet")
     fails(run("explain", photo, "-m", "gradients", "--layer", "features"), 2, "the whole model")
     fails(run("demo", "--images", 0), 2, "--images")
     fails(run("explode"), 2, "explode")
