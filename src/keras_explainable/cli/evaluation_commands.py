@@ -10,7 +10,7 @@ import typer
 
 from keras_explainable import errors
 from keras_explainable.cli import options
-from keras_explainable.cli.commands import cli
+from keras_explainable.cli.doctor import cli
 from keras_explainable.cli.explanation_job import Job, Sources, cut_to_width, table
 from keras_explainable.cli.failures import friendly
 from keras_explainable.limits import MAX_PIXELS

@@ -38,7 +38,6 @@ def _note(message: object, *_: Any, **__: Any) -> str:
 
 def app() -> Any:
     """Return the Typer application."""
-    from keras_explainable.cli import doctor  # noqa: F401  (adds its command)
     from keras_explainable.cli.evaluation_commands import cli
 
     return cli
