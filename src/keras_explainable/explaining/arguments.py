@@ -65,12 +65,10 @@ def named_units(y: Any, labels: Sequence[str] | None) -> Any:
         return y if ranked or labels is None else _number_of(y, list(labels))
     if not isinstance(y, (list, tuple, np.ndarray)):
         return y
-    names = np.asarray(y, dtype=object)
-    if not names.size or not all(isinstance(name, str) for name in names.flat):
+    names = np.asarray(y) if labels is not None else np.empty(0)
+    if names.dtype.kind != "U":
         return y
-    if labels is None:
-        raise InputError(f"y has names, such as {names.flat[0]!r}: give the names of all classes as labels=[...].")
-    return np.array([_number_of(name, list(labels)) for name in names.flat]).reshape(names.shape)
+    return np.array([_number_of(name, list(labels or ())) for name in names.ravel().tolist()]).reshape(names.shape)
 
 
 def _number_of(name: str, labels: list[str]) -> int:

@@ -44,7 +44,7 @@ def application(name: str, weights: str | None) -> Loaded:
         model, preprocess, name, class_names=_imagenet_names() if weights == "imagenet" else None
     )
     fit = "crop" if weights else "stretch"  # the accuracies published with the weights were measured on central crops
-    return loaded._replace(preprocess=replace(loaded.preprocess, fit=fit), softmax=weights is not None)
+    return loaded._replace(preprocess=replace(loaded.preprocess, fit=fit, softmax=weights is not None))
 
 
 def _imagenet_names() -> list[str] | None:

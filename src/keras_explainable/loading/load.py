@@ -118,7 +118,7 @@ def probabilities(loaded: Loaded, inputs: np.ndarray, units: np.ndarray) -> np.n
     if not isinstance(loaded.model, keras.Model):
         return None
     found = scores(loaded, inputs)
-    if loaded.softmax:
+    if loaded.preprocess.softmax:
         found = np.exp(found - found.max(-1, keepdims=True))
         found /= found.sum(-1, keepdims=True)
     elif found.min() < 0 or found.max() > 1 or np.allclose(found, unit_scores(loaded, inputs), atol=1e-4):

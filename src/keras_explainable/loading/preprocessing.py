@@ -37,6 +37,7 @@ class Preprocess:
     channels: int = 3
     channels_first: bool = False
     fit: str = "stretch"  # how an image of another size is fitted; "crop" if the model is known to take crops
+    softmax: bool = False  # whether the model was trained with a softmax that it now lacks
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """The images as the model takes them."""
@@ -53,7 +54,6 @@ class Loaded(NamedTuple):
     preprocess: Preprocess
     size: tuple[int, int]
     class_names: list[str] | None
-    softmax: bool = False  # whether the model was trained with a softmax that it now lacks
 
 
 def with_chosen_preprocessing(model: Any, scale: str | None, size: tuple[int, int] | None) -> Loaded:

@@ -28,6 +28,11 @@ def check_units(indices: np.ndarray, units: int | None, of: str = "model") -> No
     if indices.dtype.kind == "O" and indices.size and all(isinstance(n, int) for n in indices.flat):
         large = max(indices.flat, key=abs)
         raise InputError(f"Unit {shortly(large)} came, and numbers from 0 on, fewer than units, were expected.")
+    if indices.dtype.kind == "U" and indices.size:
+        raise InputError(
+            f"y has names, such as {str(indices.flat[0])!r}, and numbers of units were expected: give ke.explain the "
+            "names of all classes as labels=[...]."
+        )
     if indices.dtype.kind not in "iuf":
         raise InputError(
             f"Unit indices of type {indices.dtype} came, and integers were expected, one per unit to explain: "

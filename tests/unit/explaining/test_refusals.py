@@ -69,7 +69,7 @@ BAD = {
     ),
     "y of a name": ((X, "dig", {"labels": ["cat", "dog"]}), "y='dig' came, which is no class. Did you mean 'dog'"),
     "y of a name that is there twice": ((X, "crane", {"labels": ["crane", "crane"]}), "2 times in labels="),
-    "y of names without labels": ((X, ["cat", "dog", "cat"]), "names, such as 'cat': give .* labels="),
+    "y of names without labels": ((X, ["cat", "dog", "cat"]), "names, such as 'cat', and .* labels="),
     "labels": ((X, 1, {"labels": "cat"}), "labels='cat' came, and the names of all classes"),
     "y of probabilities": ((X, np.full((3, 5), 0.2)), "0.2 among them.*argmax"),
     "y of a word": ((X, "best"), 'y=\'best\' came.*"predicted".*"top-3"'),

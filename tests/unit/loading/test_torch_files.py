@@ -219,7 +219,7 @@ def test_every_method_is_dumped_or_says_why_not(module, factory, tmp_path):
     methods = ["gradients", "occlusion", "gradcam", "lrp_epsilon_plus"]
     opaque = loading.load(save(module, tmp_path / "scripted.pt"), safe_mode=False, size=(32, 32))
     some = image_folder.make(opaque, None, tmp_path / "some", methods, False)
-    assert {p.name.split(".")[-2] for p in some.pictures} == {"gradients", "occlusion"}
+    assert {p.stem.split("_")[-1] for p in some.pictures} == {"gradients", "occlusion"}
     assert set(some.left_out) == {"gradcam", "lrp_epsilon_plus"}
 
 
@@ -248,7 +248,9 @@ def test_the_command_line_explains_and_lists_modules(module, factory, tmp_path):
     words.insert(1, "--overwrite")
     refused = run(*words, "--model", path, "-m", "gradients")
     assert refused.exit_code == 1 and "--unsafe" in refused.stderr
-    scripted = run(*words, "--model", path, "--unsafe")
+    plain = run(*words, "--model", path, "--unsafe")
+    assert plain.exit_code == 0 and (tmp_path / "out" / "photo_gradients.png").exists(), plain.output
+    scripted = run(*words, "--model", path, "--unsafe", "-m", "gradcam")
     assert "shows none of its layers" in run("layers", path, "--unsafe").stdout
     assert scripted.exit_code == 1 and "as `gradients` does" in scripted.stderr
     assert run(*words, "--model", path, "--unsafe", "-m", "gradients").exit_code == 0
