@@ -24,7 +24,7 @@ def friendly(command: Callable) -> Callable:
         from keras_explainable.errors import BackendError
 
         _check_methods(options)
-        if missing := _missing(options):
+        if not debug and (missing := _missing(options)):
             typer.echo(f"Error: {missing}", err=True)
             raise typer.Exit(1)
         try:
@@ -64,10 +64,11 @@ def _missing(options: Mapping[str, Any]) -> str:
 
     images = options.get("images") or ([options["image"]] if options.get("image") else [])
     model = str(options.get("model") or options.get("named") or "")
-    if model.endswith(MODEL_FILES) and not Path(model).expanduser().exists():
-        return printable(f"There is no model file at {model}. Check the path.")
     if images and not any(os.path.lexists(path) for path in images):
         return printable(f"There is no image at {images[0]}. Check the path.")
+    files = all(os.path.isfile(path) for path in images)  # what else they may be is said first
+    if files and model.endswith(MODEL_FILES) and not Path(model).expanduser().exists():
+        return printable(f"There is no model file at {model}. Check the path.")
     return ""
 
 

@@ -169,7 +169,7 @@ def test_layers_takes_its_model_as_the_others_do(tmp_path):
 
 
 def test_without_a_model_it_says_which_one_looks(photo, tmp_path):
-    few = ["-m", "gradients", "--out", tmp_path / "out"]
+    few = ["-m", "gradients", "--overwrite", "--out", tmp_path / "out"]
     for words in (["explain", photo], ["compare", photo], ["dump", tmp_path]):
         (line,) = [line for line in run(*words, *few).stderr.splitlines() if "embedded" in line]
         assert "only painted shapes" in line and "--model names another" in line
