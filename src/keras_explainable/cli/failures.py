@@ -62,7 +62,8 @@ def _missing(options: Mapping[str, Any]) -> str:
     """Return what to say if a file that was named is not there: importing Keras, for the same answer, takes seconds."""
     from keras_explainable.errors import printable
 
-    images = options.get("images") or ([options["image"]] if options.get("image") else [])
+    given = options.get("images") or [options.get("image")]
+    images = [path for path in given if isinstance(path, Path)] if isinstance(given, list) else []  # of demo, a number
     model = str(options.get("model") or options.get("named") or "")
     if images and not any(os.path.lexists(path) for path in images):
         return printable(f"There is no image at {images[0]}. Check the path.")
