@@ -10,7 +10,10 @@ from support.selection import BACKEND, fast_on_torch
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
-pytestmark = [fast_on_torch, pytest.mark.skipif(not README.exists(), reason="the README is not installed")]
+pytestmark = [
+    fast_on_torch,
+    pytest.mark.skipif(not (ROOT / "docs" / "zoo.md").exists(), reason="the documents are not installed"),
+]
 
 
 def blocks(language):
