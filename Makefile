@@ -46,7 +46,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ONE_BY_ONE := while read -r one; do \
   $(PIP) --require-hashes --no-deps --requirement /dev/stdin <<< "$$one" || echo "$${one%% *} cannot be installed"; done
 RECIPE := pyproject.toml $(CONSTRAINTS)
-HASHED := pins peers peers_old peers_older bench zoo
+HASHED := pins peers peers_old peers_older bench zoo site
 
 demo: $(VENV)/.demo-$(DEMO_BACKEND)
 	KERAS_BACKEND=$(DEMO_BACKEND) $(BIN)/python -m keras_explainable.gallery --overwrite $(ARGS)
