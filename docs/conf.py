@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "torch")  # nothing is compiled, so tutorials take seconds
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for a network this small, more threads wait for each other
 DOCS = Path(__file__).parent
 sys.path[:0] = [str(DOCS / "_ext"), str(DOCS)]
 

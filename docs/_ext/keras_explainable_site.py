@@ -56,6 +56,7 @@ def figures(block: Any, variables: dict[str, Any], gallery: dict[str, Any]) -> s
 
 def setup(app: Any) -> dict[str, Any]:
     """Connect all of this to Sphinx."""
+    app.setup_extension("sphinx.ext.autodoc")  # which has the events below
     app.connect("builder-inited", write_pages, priority=100)  # before the tutorials, whose pages link to them
     app.connect("source-read", turn_links)
     app.connect("autodoc-process-docstring", docstrings.process, priority=100)  # before Napoleon

@@ -65,10 +65,9 @@ def names_of(module: Any) -> list[str]:
 
 def _documented(module: str, name: str, home: str | None = None) -> bool:
     found = getattr(importlib.import_module(module), name)
-    ours = str(getattr(found, "__module__", "")).startswith(PACKAGE)
-    here = home is None or found.__module__ == home
-    kind = inspect.isfunction(found) or inspect.isclass(found)
-    return kind and ours and here and not name.startswith("_") and bool(found.__doc__)
+    if name.startswith("_") or not (inspect.isfunction(found) or inspect.isclass(found)) or not found.__doc__:
+        return False
+    return found.__module__.startswith(PACKAGE) and home in (None, found.__module__)
 
 
 def directive(module: str, name: str) -> str:

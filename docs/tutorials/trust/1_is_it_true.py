@@ -16,7 +16,7 @@ images, labels, masks = ke.demo.load_scenes(1, seed=1)
 # ``ke.trust`` asks eight questions about one map and answers each in a sentence. "supported" means that all checks that
 # apply pass, "contradicted" that one speaks against the map. ``quick=True`` repeats less.
 
-card = ke.trust(model, images, "predicted", "gradcam", quick=True, verbose=0)
+card = ke.trust(model, images, "predicted", "gradcam", quick=True)
 print(card.lead)
 for name, check in card.checks.items():
     print(f"{name:10} {check.said}")
