@@ -113,7 +113,7 @@ leaderboard: $(VENV)/.test
 	KERAS_BACKEND=$(or $(BACKEND),torch) $(BIN)/python -m tools.leaderboard $(ARGS)
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist demo results zoo/results.jsonl .leaderboard docs/_made docs/_build docs/sg_execution_times.rst
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist demo results zoo/results.jsonl .leaderboard docs/_made docs/_build
 	find src tests bench zoo tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Versions without hashes: this library is installed from a folder, which has no hash.

@@ -33,7 +33,7 @@ suppress_warnings = ["config.cache"]  # the sorting class of the gallery cannot 
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 add_module_names = True
-python_maximum_signature_line_length = 80
+python_maximum_signature_line_length = 400
 nitpicky = True
 
 sphinx_gallery_conf = {
@@ -49,6 +49,7 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "plot_gallery": "True",
     "show_memory": False,
+    "write_computation_times": False,  # these pages load scripts from other hosts
     "backreferences_dir": None,
     "nested_sections": True,
 }

@@ -10,7 +10,7 @@ def main(site: Path) -> int:
     """Check a built site; the exit status."""
     wrong = [f"leads nowhere: {one}" for one in links.broken(site)]
     wrong += [f"another host: {one}" for one in links.foreign(site)]
-    pages = len(list(site.rglob("*.html")))
+    pages = len(links.pages_of(site))
     print("\n".join([*wrong, f"{pages} pages, {len(wrong)} faulty links"]))
     return bool(wrong)
 

@@ -6,6 +6,7 @@ from typing import Any
 import keras_explainable as ke
 
 CODE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
+NAME = re.compile(r"ke(\.\w+)+(\(\))?")
 SPECIAL = re.compile(r"[*|]|(?<=\w)_(?!\w)")  # marks of reStructuredText that stand for themselves here
 SECTION = re.compile(r"^(Args|Returns|Raises|Yields|Attributes|References?):")
 ADDRESS = re.compile(r"<(?:function|class) '?([\w.]+)'?(?: at 0x[0-9a-f]+)?>")
@@ -17,8 +18,15 @@ def convert(lines: list[str]) -> list[str]:
     text = "\n".join(_lists(lines))
     parts = CODE.split(text)  # text and code in turns
     parts[::2] = [SPECIAL.sub(r"\\\g<0>", part) for part in parts[::2]]
-    parts[1::2] = [f"``{' '.join(part.split())}``" for part in parts[1::2]]
+    parts[1::2] = [_code(" ".join(part.split())) for part in parts[1::2]]
     return _literal("".join(parts).split("\n"))
+
+
+def _code(code: str) -> str:
+    """Return a name of this library as a link to its documentation, and any other code as it is."""
+    if not NAME.fullmatch(code):
+        return f"``{code}``"
+    return f":py:obj:`{code} <{PACKAGE}{code.removeprefix('ke.').removesuffix('()')}>`"
 
 
 def _lists(lines: list[str]) -> list[str]:

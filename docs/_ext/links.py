@@ -73,6 +73,11 @@ def links_of(source: str) -> list[str]:
     return [link for link in found if not urlsplit(link).scheme]
 
 
+def pages_of(site: Path) -> list[Path]:
+    """Return the pages of a built site. Its theme brings templates, which are none."""
+    return [path for path in sorted(site.rglob("*.html")) if "_static" not in path.relative_to(site).parts]
+
+
 class _Page(HTMLParser):
     """What a page links to, and what can be linked to in it."""
 
@@ -92,7 +97,7 @@ class _Page(HTMLParser):
 
 def broken(site: Path) -> list[str]:
     """Return the internal links of a built site that lead nowhere, each with its page."""
-    pages = {path.resolve(): _Page(path.read_text(encoding="utf-8")) for path in sorted(site.rglob("*.html"))}
+    pages = {path.resolve(): _Page(path.read_text(encoding="utf-8")) for path in pages_of(site)}
     found = []
     for path, page in pages.items():
         for link in sorted(page.links):
@@ -110,5 +115,5 @@ def broken(site: Path) -> list[str]:
 def foreign(site: Path) -> list[str]:
     """Return what pages of a built site load from other hosts."""
     loaded = re.compile(r"<(?:script|img|iframe|source)[^>]+src=\"((?:https?:)?//[^\"]+)|<link[^>]+href=\"(https?://[^\"]+)")
-    texts = ((path, path.read_text(encoding="utf-8")) for path in sorted(site.rglob("*.html")))
+    texts = ((path, path.read_text(encoding="utf-8")) for path in pages_of(site))
     return [f"{path.relative_to(site)}: {one[1] or one[2]}" for path, text in texts for one in loaded.finditer(text)]

@@ -16,7 +16,8 @@ PANEL = (456, 0, 600, 144)  # the map in the middle of a picture of five panels
 PEAK = re.compile(r"^### `ke\.(\w+)`$.*?peak on object (\d+%)", re.MULTILINE | re.DOTALL)
 ROW = re.compile(r"^\| `(.+?)` \| `(.+?)` \| (.+?) \|$", re.MULTILINE)
 CALL = re.compile(r"(?:sum\(|\w+\.)?\b([A-Z]\w+|GradCAM\w*)\(")  # of a class of another library
-MODEL = "model, images = ke.demo.load_model(), ke.demo.load_scenes(2, seed=1)[0]  # or your own"
+MODEL = "model = ke.demo.load_model()  # or your own\nimages = ke.demo.load_scenes(2, seed=1)[0]"
+SECTIONS = ("basics", "tasks", "trust", "from")  # of the tutorials, in their order
 OTHERS = "others = ke.demo.load_scenes(8, seed=2)[0]  # some tens of your training images, or more"
 REGIONS = '# This method needs scikit-image: pip install "keras-explainable[regions]"'
 MORE = {  # lines that a method needs in addition, and arguments without which it is another method
@@ -74,7 +75,7 @@ def elsewhere(page: str) -> dict[str, dict[str, list[str]]]:
 def used_in(tutorials: Path) -> dict[str, dict[str, str]]:
     """Return the tutorials that run each method: {method: {page: title}}."""
     found: dict[str, dict[str, str]] = {}
-    for path in sorted(tutorials.rglob("*.py")):
+    for path in (path for section in SECTIONS for path in sorted((tutorials / section).glob("*.py"))):
         text = path.read_text(encoding="utf-8")
         title = text.split("\n")[1].strip()
         page = path.relative_to(tutorials).with_suffix("").as_posix()
@@ -102,21 +103,14 @@ def method_page(record: Any, peak: str, others: dict[str, list[str]], uses: dict
     """Return the page of a method in Markdown."""
     summary, equation = paragraphs(record)[:2]
     caveat = f":::{{warning}}\n{record.caveat}\n:::\n" if record.caveat else ""
-    named = "; ".join(f"{library}: {', '.join(f'`{name}`' for name in names)}" for library, names in others.items())
     parts = [
         f"# `ke.{record.name}`\n",
         f"{summary}\n",
-        f"```text\n{equation}\n```\n",
+        f"```{{code-block}} text\n:class: equation\n\n{equation}\n```\n",
         caveat,
         f"```{{image}} ../../methods/{record.name}.jpg\n:alt: Two scenes, and maps of three of their objects\n```\n",
-        "| | |\n|---|---|",
-        f"| family | [{record.heading}](index.md#{anchor(record.heading)}) |",
-        f"| needs | {record.needed} |",
-        f"| cost | `{record.cost}` ([what the letters mean](index.md#methods)) |",
-        f"| peak on object | {peak} of the maps ([what is measured](index.md#methods)) |",
-        f"| paper | {build_methods_page.link(record.reference)} |",
-        *([f"| in other libraries | {named} ([compared line by line](../../coming-from.md)) |"] if named else []),
-        f"\n## Lines to copy\n\n```python\n{lines_to_copy(record)}\n```\n",
+        facts(record, peak, others),
+        f"## Lines to copy\n\n```python\n{lines_to_copy(record)}\n```\n",
         "## Definition and arguments\n",
         f"```{{eval-rst}}\n.. autofunction:: keras_explainable.{record.name}\n```\n",
     ]
@@ -124,6 +118,21 @@ def method_page(record: Any, peak: str, others: dict[str, list[str]], uses: dict
         links = "\n".join(f"- [{title}]({relative(page)})" for page, title in uses.items())
         parts.append(f"## Tutorials that use it\n\n{links}\n")
     return "\n".join(part for part in parts if part)
+
+
+def facts(record: Any, peak: str, others: dict[str, list[str]]) -> str:
+    """Return the table of what is known about a method."""
+    named = "; ".join(f"{library}: {', '.join(f'`{name}`' for name in names)}" for library, names in others.items())
+    rows = {
+        "family": f"[{record.heading}](index.md#{anchor(record.heading)})",
+        "needs": record.needed,
+        "cost": f"`{record.cost}` ([what the letters mean](index.md#methods))",
+        "peak on object": f"{peak} of the maps ([what is measured](index.md#methods))",
+        "paper": build_methods_page.link(record.reference),
+        "in other libraries": named and f"{named} ([line by line](../../coming-from.md))",
+    }
+    lines = "\n".join(f"* - {name}\n  - {value}" for name, value in rows.items() if value)
+    return f"```{{list-table}}\n:widths: 25 75\n:class: facts\n\n{lines}\n```\n"
 
 
 def relative(tutorial: str) -> str:
@@ -139,12 +148,12 @@ def anchor(heading: str) -> str:
 def list_page(page: str) -> str:
     """Return the page that lists all methods, with the explanation of its numbers in docs/methods.md."""
     head = page.partition("\n## ")[0].partition("\n| family")[0]
-    parts = [head.replace("Written from the registry by `make docs`.\n", "[How to choose one](../../choose.md)."), ""]
+    parts = [head.replace("Written from the registry by `make docs`.\n", "[How to choose one](../../choose.md).\n"), ""]
     for heading, records in build_methods_page.by_family():
         cards = "\n".join(_card(record) for record in records)
         names = "\n".join(record.name for record in records)
-        parts += [f"## {heading}\n", f"::::{{grid}} 2 3 4 4\n:gutter: 2\n\n{cards}\n::::\n"]
-        parts += [f"```{{toctree}}\n:hidden:\n\n{names}\n```\n"]
+        parts += [f"## {heading}\n", f"::::{{grid}} 2 2 3 4\n:gutter: 2\n\n{cards}\n::::\n"]
+        parts += [f"```{{toctree}}\n:hidden:\n:caption: {heading}\n\n{names}\n```\n"]
     return "\n".join(parts)
 
 
