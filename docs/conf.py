@@ -1,4 +1,4 @@
-"""The documentation site: `make site`. Its pages are docs/*.md, docs/start, docs/tutorials, and those that `_ext` writes."""
+"""The documentation site: `make site`. Its pages are docs/*.md, start/, tutorials/, and those that `_ext/` writes."""
 
 import os
 import sys
@@ -24,12 +24,20 @@ extensions = [
     "sphinx_design",
     "sphinx_copybutton",
 ]
-exclude_patterns = ["_build", "_ext", "tutorials", "methods.md", "_made/tutorials/**/*.md5", "_made/tutorials/**/*.ipynb"]
+exclude_patterns = [
+    "_build",
+    "_ext",
+    "tutorials",
+    "methods.md",
+    "_made/tutorials/**/*.md5",
+    "_made/tutorials/**/*.ipynb",
+]
 
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4
 suppress_warnings = ["config.cache"]  # the sorting class of the gallery cannot be pickled
 
+napoleon_use_param = False  # "x, y: as in ..." is said once, not for each
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 add_module_names = True
@@ -60,6 +68,7 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False
+html_context = {"default_mode": "auto"}
 html_sidebars = {"index": []}
 html_theme_options = {
     "navbar_align": "left",
@@ -67,7 +76,8 @@ html_theme_options = {
     "navigation_with_keys": False,
     "footer_start": ["copyright"],
     "footer_end": [],
-    "secondary_sidebar_items": ["page-toc"],
+    # Pages of wide tables have no second sidebar.
+    "secondary_sidebar_items": {"**": ["page-toc"], "zoo": [], "leaderboard": [], "coming-from": [], "precision": []},
     "show_toc_level": 2,
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",

@@ -1,7 +1,10 @@
-"""Docstrings are written like Markdown, with single backticks. Here they become the reStructuredText that Sphinx reads."""
+"""Turn docstrings, written like Markdown with single backticks, into the reStructuredText that Sphinx reads."""
 
+import inspect
 import re
 from typing import Any
+
+import method_pages
 
 import keras_explainable as ke
 
@@ -71,16 +74,13 @@ def process(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[
     """Convert a docstring. That of a method begins after its summary and its equation, which the page shows."""
     method = name.removeprefix(PACKAGE)
     if what == "function" and method in ke.registry.METHODS:
-        blanks = [i for i, line in enumerate(lines) if not line.strip()]
-        del lines[: blanks[1] + 1]
+        lines[:] = method_pages.first_parts(lines)[2]
     lines[:] = convert(lines)
 
 
 def signature(app: Any, what: str, name: str, obj: Any, options: Any, given: str | None, returned: str | None) -> Any:
     """Shorten the signature of a shortcut to the arguments of its own method, and name functions instead of their
     addresses."""
-    import inspect
-
     record = ke.registry.METHODS.get(name.removeprefix(PACKAGE))
     if record is None:
         return (ADDRESS.sub(r"\1", given) if given else given), returned

@@ -1,6 +1,7 @@
 """The Sphinx extension of this site: it writes the generated pages, turns links, and reads docstrings."""
 
 import posixpath
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ import links
 import method_pages
 import reference_pages
 
+SHOWN: weakref.WeakSet[Any] = weakref.WeakSet()  # figures of tutorials that are in their pages
+
 
 def write_pages(app: Any) -> None:
     """Write the pages that come from the registry, from the modules, and from files outside of docs/."""
     docs = Path(app.srcdir)
-    method_pages.write(docs)
+    method_pages.write(docs, docs / links.METHODS)
     reference_pages.write(docs / "_made" / "reference")
     folder = docs / links.PROJECT
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,8 +49,9 @@ def figures(block: Any, variables: dict[str, Any], gallery: dict[str, Any]) -> s
     from sphinx_gallery.scrapers import figure_rst
 
     drawn = variables["example_globals"].get("___")
-    if not hasattr(drawn, "_repr_png_"):
+    if not hasattr(drawn, "_repr_png_") or drawn in SHOWN:  # the name is kept until another block ends with a value
         return ""
+    SHOWN.add(drawn)
     path: Iterator[str] = variables["image_path_iterator"]
     to = next(path)
     Path(to).write_bytes(drawn._repr_png_())

@@ -1,4 +1,4 @@
-"""Links between pages. Sources link to files, so that they also work on a code host; the site links to its own pages."""
+"""Links between pages. Sources link to files, so that they also work on a code host; the site links to its pages."""
 
 import posixpath
 import re
@@ -54,7 +54,8 @@ def _target(link: str, at: str, now: str) -> str:
     if urlsplit(link).scheme or link.startswith("#"):
         return link
     path, _, anchor = link.partition("#")
-    page, _, anchor = page_of(posixpath.normpath(posixpath.join(at, path)), anchor).partition("#")
+    target = posixpath.normpath(posixpath.join(at, path)).removeprefix("../docs/")
+    page, _, anchor = page_of(target, anchor).partition("#")
     return posixpath.relpath(page, now or ".") + (f"#{anchor}" if anchor else "")
 
 
@@ -114,6 +115,8 @@ def broken(site: Path) -> list[str]:
 
 def foreign(site: Path) -> list[str]:
     """Return what pages of a built site load from other hosts."""
-    loaded = re.compile(r"<(?:script|img|iframe|source)[^>]+src=\"((?:https?:)?//[^\"]+)|<link[^>]+href=\"(https?://[^\"]+)")
+    loaded = re.compile(
+        r"<(?:script|img|iframe|source)[^>]+src=\"((?:https?:)?//[^\"]+)|<link[^>]+href=\"(https?://[^\"]+)"
+    )
     texts = ((path, path.read_text(encoding="utf-8")) for path in pages_of(site))
     return [f"{path.relative_to(site)}: {one[1] or one[2]}" for path, text in texts for one in loaded.finditer(text)]

@@ -3,22 +3,21 @@ pictures and the measured numbers are those that `make docs` wrote."""
 
 import inspect
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import build_methods_page
-from links import METHODS, TUTORIALS
+from links import TUTORIALS
 
 import keras_explainable as ke
 
 PANEL = (456, 0, 600, 144)  # the map in the middle of a picture of five panels
 PEAK = re.compile(r"^### `ke\.(\w+)`$.*?peak on object (\d+%)", re.MULTILINE | re.DOTALL)
 ROW = re.compile(r"^\| `(.+?)` \| `(.+?)` \| (.+?) \|$", re.MULTILINE)
-CALL = re.compile(r"(?:sum\(|\w+\.)?\b([A-Z]\w+|GradCAM\w*)\(")  # of a class of another library
+CALL = re.compile(r"\b([A-Z]\w+)\(")  # of a class of another library
 MODEL = "model = ke.demo.load_model()  # or your own\nimages = ke.demo.load_scenes(2, seed=1)[0]"
 SECTIONS = ("basics", "tasks", "trust", "from")  # of the tutorials, in their order
-OTHERS = "others = ke.demo.load_scenes(8, seed=2)[0]  # some tens of your training images, or more"
+OTHERS = "others = ke.demo.load_scenes(8, seed=2)[0]  # or training images"
 REGIONS = '# This method needs scikit-image: pip install "keras-explainable[regions]"'
 MORE = {  # lines that a method needs in addition, and arguments without which it is another method
     "deep_shap": (OTHERS, ", baselines=others"),
@@ -28,9 +27,8 @@ MORE = {  # lines that a method needs in addition, and arguments without which i
 }
 
 
-def write(docs: Path) -> None:
-    """Write the pages and the small pictures of the list into docs/_made/methods."""
-    folder = docs / METHODS
+def write(docs: Path, folder: Path) -> None:
+    """Write the pages, and the small pictures of the list, into a folder."""
     (folder / "cards").mkdir(parents=True, exist_ok=True)
     page = (docs / "methods.md").read_text(encoding="utf-8")
     peaks = dict(PEAK.findall(page))
@@ -51,9 +49,13 @@ def card(picture: Path, to: Path) -> None:
         strip.crop(PANEL).save(to)
 
 
-def paragraphs(record: Any) -> list[str]:
-    """Return the paragraphs of a method's docstring. The second one is its equation."""
-    return inspect.cleandoc(record.function.__doc__ or "").split("\n\n")
+def first_parts(lines: list[str]) -> tuple[str, str, list[str]]:
+    """Return a method's summary, its equation, and the other lines of its docstring.
+
+    The equation is the second paragraph, with the list of rules that follows it if it ends with a colon."""
+    blanks = [i for i, line in enumerate(lines) if not line.strip()] + [len(lines)] * 3
+    end = blanks[2] if lines[blanks[1] - 1].endswith(":") else blanks[1]
+    return "\n".join(lines[: blanks[0]]), "\n".join(lines[blanks[0] + 1 : end]), lines[end + 1 :]
 
 
 def elsewhere(page: str) -> dict[str, dict[str, list[str]]]:
@@ -101,7 +103,7 @@ def lines_to_copy(record: Any) -> str:
 
 def method_page(record: Any, peak: str, others: dict[str, list[str]], uses: dict[str, str]) -> str:
     """Return the page of a method in Markdown."""
-    summary, equation = paragraphs(record)[:2]
+    summary, equation, _ = first_parts(inspect.cleandoc(record.function.__doc__ or "").split("\n"))
     caveat = f":::{{warning}}\n{record.caveat}\n:::\n" if record.caveat else ""
     parts = [
         f"# `ke.{record.name}`\n",
@@ -163,8 +165,3 @@ def _card(record: Any) -> str:
         f":::{{grid-item-card}} `{record.name}`\n:link: {record.name}\n:link-type: doc\n"
         f":img-top: cards/{record.name}.png\n:img-alt: A map by {record.name}\n\n{summary}\n:::"
     )
-
-
-def equations() -> Iterable[tuple[str, str]]:
-    """Yield the name and the equation of each method."""
-    return ((record.name, paragraphs(record)[1]) for record in ke.methods.list())

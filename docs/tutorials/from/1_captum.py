@@ -28,7 +28,8 @@ scores, maps = ke.explain("gradients", module, x, y, verbose=0)
 np.testing.assert_allclose(maps[..., 0], there.mean(1), atol=1e-5)
 
 # %%
-# Integrated gradients: ``n_steps`` is ``repetitions``, and ``baselines`` is ``baseline``. Both use Gauss-Legendre points.
+# Integrated gradients: ``n_steps`` is ``repetitions``, and ``baselines`` is ``baseline``. Both use Gauss-Legendre
+# points.
 
 there = IntegratedGradients(module).attribute(x, baselines=100.0, target=y, n_steps=20).detach().numpy()
 here = ke.explain("integrated_gradients", module, x, y, baseline=100.0, repetitions=20, verbose=0)

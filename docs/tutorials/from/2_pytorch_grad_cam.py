@@ -52,8 +52,8 @@ raw = ke.explain("gradcam", module, x, y, layer="features", resizing=False, verb
 np.testing.assert_allclose(raw, expected, atol=1e-4)
 
 # %%
-# ``FullGrad`` there normalises each channel by itself. Here it is that of its authors, and ``aggregation="mean"`` is the
-# other one. ``reshape_transform`` is found: see :doc:`/inputs`.
+# ``FullGrad`` there normalises each channel by itself. Here it is that of its authors, and ``aggregation="mean"`` is
+# the other one. ``reshape_transform`` is found: see :doc:`/inputs`.
 
 scores, maps = ke.full_gradients(module, x, y, verbose=0)
 ke.utils.visualize(images, overlays=maps, cols=3)

@@ -43,6 +43,7 @@ raw = ke.explain("occlusion", model, x, y, patch=24, stride=24, baseline=0.0, ve
 np.testing.assert_allclose(raw, expected, atol=1e-3)
 
 # %%
-# Metrics take maps of any library. ``Deletion`` and ``Insertion`` are here as well, and ``srg`` is the area between them.
+# Metrics take maps of any library. ``Deletion`` and ``Insertion`` are here as well, and ``srg`` is the area between
+# them.
 
 print(ke.metrics.srg(model, x, y, raw[..., None], verbose=0).values[:, 0])

@@ -15,8 +15,9 @@ SAMPLES = 4
 images, labels, masks = ke.demo.load_scenes(SAMPLES, seed=2)
 
 # %%
-# That page took an Xception with the weights of ImageNet, ``keras.applications.Xception(classifier_activation=None)``, and
-# scaled its images. This one takes the network that comes with the package, which scales them itself.
+# That page took an Xception with the weights of ImageNet,
+# ``keras.applications.Xception(classifier_activation=None)``, and scaled its images. This one takes the network that
+# comes with the package, which scales them itself.
 
 model = ke.demo.load_model()
 inputs = images.astype("float32")
@@ -30,8 +31,8 @@ indices = np.argsort(logits, axis=-1)[:, ::-1]
 explaining_units = indices[:, :1]
 
 # %%
-# Version 0.0 needed a model that returns its scores and the last maps. ``expose`` still makes it. Grad-CAM now finds the
-# maps by itself, so the line can go.
+# Version 0.0 needed a model that returns its scores and the last maps. ``expose`` still makes it. Grad-CAM now finds
+# the maps by itself, so the line can go.
 
 exposed = ke.inspection.expose(model)
 _, cams = ke.gradcam(exposed, inputs, explaining_units, verbose=0)
@@ -42,8 +43,8 @@ ke.utils.visualize(
 )
 
 # %%
-# Maps are those of the positive contributions, scaled from 0 to 1 by ``ke.filters.positive_normalize``, and then enlarged.
-# ``ke.explain`` returns them as they are.
+# Maps are those of the positive contributions, scaled from 0 to 1 by ``ke.filters.positive_normalize``, and then
+# enlarged. ``ke.explain`` returns them as they are.
 
 _, raw = ke.explain(ke.methods.cams.gradcam, exposed, inputs, explaining_units, resizing=False, verbose=0)
 _, small = ke.gradcam(exposed, inputs, explaining_units, resizing=False, verbose=0)

@@ -56,8 +56,8 @@ print(decomposition)
 assert decomposition.completeness.relative_gap.max() < 1e-5
 
 # %%
-# Version 0.0 normalised each channel by itself and took the mean: ``aggregation="mean"``. Its maps of several classes were
-# summed; now each class has its own.
+# Version 0.0 normalised each channel by itself and took the mean: ``aggregation="mean"``. Its maps of several classes
+# were summed; now each class has its own.
 
 _, older = ke.full_gradients(model, images, "predicted", aggregation="mean", verbose=0)
 ke.utils.visualize(images, overlays=older, cols=4)

@@ -20,8 +20,9 @@ indices = np.argsort(logits, axis=-1)[:, ::-1]
 explaining_units = indices[:, :1]
 
 # %%
-# ``smooth`` takes a method and returns a method. You need no ``tf.function`` around either: ``ke.explain`` compiles them.
-# ``noise`` is in the units of the images, here 0 to 255; with ``noise_kind="range"`` it is a part of each image's range.
+# ``smooth`` takes a method and returns a method. You need no ``tf.function`` around either: ``ke.explain`` compiles
+# them. ``noise`` is in the units of the images, here 0 to 255; with ``noise_kind="range"`` it is a part of each
+# image's range.
 
 smoothgrad = ke.methods.meta.smooth(ke.methods.gradient.gradients, repetitions=10, noise=5.0)
 _, smoothed_maps = ke.explain(
@@ -35,7 +36,8 @@ _, maps = ke.gradients(model, inputs, explaining_units, verbose=0)
 ke.utils.visualize([*images, *maps, *smoothed_maps], cols=SAMPLES)
 
 # %%
-# The noise depends on ``seed`` alone, so the same call gives the same maps. Without noise, the mean is the gradient itself.
+# The noise depends on ``seed`` alone, so the same call gives the same maps. Without noise, the mean is the gradient
+# itself.
 
 few = ke.methods.meta.smooth("gradients", repetitions=3, noise=5.0)
 once, twice = (ke.explain(few, model, inputs, explaining_units, seed=1, verbose=0).maps for _ in range(2))

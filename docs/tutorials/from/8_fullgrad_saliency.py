@@ -11,10 +11,10 @@ os.environ["KERAS_BACKEND"] = "torch"  # before Keras is imported
 
 import numpy as np
 import torch
-from saliency.fullgrad import FullGrad
-from saliency.smoothgrad import SmoothGrad
 
 import keras_explainable as ke
+from saliency.fullgrad import FullGrad
+from saliency.smoothgrad import SmoothGrad
 
 module = ke.demo.load_module()  # your module
 images, labels, masks = ke.demo.load_scenes(3, seed=2)

@@ -13,8 +13,8 @@ from keras import ops
 import keras_explainable as ke
 
 # %%
-# The demo network becomes a small detector: each of its 12 x 12 places proposes a square of 32 pixels around itself, with
-# a probability for each class. torchvision's and Hugging Face's detectors are recognised by their outputs.
+# The demo network becomes a small detector: each of its 12 x 12 places proposes a square of 32 pixels around itself,
+# with a probability for each class. torchvision's and Hugging Face's detectors are recognised by their outputs.
 
 SIDE, CELL = 32, 8
 

@@ -12,8 +12,9 @@ images, labels, masks = ke.demo.load_scenes(12, seed=4)
 unit = labels.argmax(1)
 
 # %%
-# ``mass_accuracy`` is the part of a map that lies on the object; ``faithfulness_correlation`` asks whether the score falls
-# where the map is large. A method in brackets does not beat the baselines.
+# ``mass_accuracy`` is the part of a map that lies on the object, which the masks of the scenes know. It says how
+# plausible a map is. The metrics that need no mask, such as ``srg``, say how faithful it is, and take longer. A method
+# in brackets does not beat the baselines.
 
 result = ke.evaluate(
     model,
