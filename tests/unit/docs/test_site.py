@@ -16,6 +16,7 @@ from support.selection import fast_on_torch, very_slow_compiled
 ROOT = Path(__file__).resolve().parents[3]
 DOCS = ROOT / "docs"
 BUILT = DOCS / "_build" / "html"
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
 
 pytestmark = [
@@ -195,6 +196,26 @@ def test_the_reference_has_what_the_package_shows(site, tmp_path):
     assert "autoclass:: keras_explainable.Explanation\n" in text
     listed = (DOCS / "reference.md").read_text(encoding="utf-8")
     assert {path.stem for path in tmp_path.glob("*.rst")} == set(re.findall(r"_made/reference/(\w+)", listed))
+
+
+def programs():
+    """The programs on pages that need no file: each imports the library and explains something."""
+    for path in [*sorted(DOCS.glob("*.md")), *sorted((DOCS / "start").glob("*.md"))]:
+        for block in BLOCK.findall(path.read_text(encoding="utf-8")):
+            if "import keras_explainable" in block and "cat.jpg" not in block:
+                yield pytest.param(block, id=path.relative_to(DOCS).as_posix())
+
+
+@pytest.mark.parametrize("code", list(programs()))
+def test_programs_on_pages_run(code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(code, names)
+    assert np.isfinite(names["maps"]).all() and np.ptp(names["maps"]) > 0
+
+
+def test_there_are_programs_on_pages():
+    assert {param.id for param in programs()} >= {"index.md", "scale.md", "start/own-model.md", "guide.md"}
 
 
 def test_tutorials_check_their_results():
