@@ -66,6 +66,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = "keras-explainable"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = [("site.js", {"defer": "defer"})]
 html_copy_source = False
 html_show_sourcelink = False
 html_context = {"default_mode": "auto"}
