@@ -37,6 +37,7 @@ myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4
 suppress_warnings = ["config.cache"]  # the sorting class of the gallery cannot be pickled
 
+napoleon_custom_sections = [("Common arguments", "params_style")]
 napoleon_use_param = False  # "x, y: as in ..." is said once, not for each
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"

@@ -11,7 +11,7 @@ import keras_explainable as ke
 CODE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 NAME = re.compile(r"ke(\.\w+)+(\(\))?")
 SPECIAL = re.compile(r"[*|]|(?<=\w)_(?!\w)")  # marks of reStructuredText that stand for themselves here
-SECTION = re.compile(r"^(Args|Returns|Raises|Yields|Attributes|References?):")
+SECTION = re.compile(r"^(Args|Common arguments|Returns|Raises|Yields|Attributes|References?):")
 ADDRESS = re.compile(r"<(?:function|class) '?([\w.]+)'?(?: at 0x[0-9a-f]+)?>")
 PACKAGE = "keras_explainable."
 
