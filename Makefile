@@ -1,6 +1,8 @@
 # make demo    install with one backend, explain the embedded images, write demo/report.html and open it: a minute or two of
 #              CPU; ARGS=--all runs every method (several minutes), ARGS=--pictures writes each picture as well
 # make docs    rewrite docs/methods.md, the page of all methods, and the README's table of methods
+# make site    build the documentation site, docs/_build/html/index.html: it runs the tutorials, and fails on any warning or
+#              broken link
 # make test    install all three backends, run the quick tests on each, every method among them (six minutes on two cores)
 # make test-all  the slow tests as well: what a change must pass
 # make test-peers  the tests against other libraries: zennit, pytorch-grad-cam, scikit-learn, torchvision, KerasHub, tf-keras-vis,
@@ -27,7 +29,7 @@
 SHELL       := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo dist stubs docs test test-all test-peers lint audit pins bench bench-peers zoo leaderboard clean
+.PHONY: demo dist stubs docs site test test-all test-peers lint audit pins bench bench-peers zoo leaderboard clean
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -51,7 +53,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ONE_BY_ONE := while read -r one; do \
   $(PIP) --require-hashes --no-deps --requirement /dev/stdin <<< "$$one" || echo "$${one%% *} cannot be installed"; done
 RECIPE := pyproject.toml $(CONSTRAINTS)
-HASHED := pins peers peers_old peers_older bench zoo
+HASHED := pins peers peers_old peers_older bench zoo site
 
 demo: $(VENV)/.demo-$(DEMO_BACKEND)
 	KERAS_BACKEND=$(DEMO_BACKEND) $(BIN)/python -m keras_explainable.gallery --overwrite \
@@ -73,6 +75,12 @@ dist: $(VENV)/tools $(CONSTRAINTS)
 	    "$$(echo dist/*.whl)[$${backend/tensorflow/tensorflow-cpu},viz,cli]"; \
 	  KERAS_BACKEND=$$backend $$fresh/bin/python -P tools/check_wheel.py dist/*.whl; \
 	done
+
+# -n: a name that is not found is a warning. -W: a warning is an error.
+site: $(VENV)/.site
+	rm -rf docs/_made docs/_build
+	KERAS_BACKEND=torch TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/sphinx-build -W -n --keep-going --quiet -b html docs docs/_build/html
+	$(BIN)/python docs/_ext/check_site.py docs/_build/html
 
 test-all: LEVEL := --slow
 test test-all: $(TEST_ENVIRONMENT)
@@ -125,7 +133,7 @@ leaderboard: $(VENV)/.test
 	KERAS_BACKEND=$(or $(BACKEND),torch) $(BIN)/python -m tools.leaderboard $(ARGS)
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist demo results zoo/results.jsonl .leaderboard
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist demo results zoo/results.jsonl .leaderboard docs/_made docs/_build
 	find src tests bench zoo tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Versions without hashes: this library is installed from a folder, which has no hash.
@@ -176,6 +184,10 @@ $(VENV)/.peers-old: requirements/peers_old.txt requirements/peers_older.txt | $(
 # torchvision's models run without its compiled operators, for which there is not always a build.
 $(VENV)/.bench: requirements/bench.txt $(VENV)/.test
 	$(PIP) --require-hashes --no-deps --requirement requirements/bench.txt
+	@touch $@
+
+$(VENV)/.site: requirements/site.txt $(VENV)/.test
+	$(PIP) --require-hashes --no-deps --requirement $<
 	@touch $@
 
 # In addition to the libraries of the tests; also without dependencies.

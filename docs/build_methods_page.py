@@ -83,7 +83,8 @@ def _first(shown: Any, judged: dict[str, Any]) -> list[tuple[np.ndarray, str]]:
     return rows
 
 
-def _by_family() -> Iterable[tuple[str, list[Any]]]:
+def by_family() -> Iterable[tuple[str, list[Any]]]:
+    """Yield each family's heading and its records."""
     for heading, records in groupby(ke.methods.list(), key=lambda record: record.heading):
         yield heading, list(records)
 
@@ -92,7 +93,7 @@ def table(page: str = "") -> str:
     """Return a table with a row for each family: a link to each method on the page, and what the family needs and
     costs."""
     rows = ["| family | methods `ke.…` | most need | cost |", "|---|---|---|---|"]
-    for heading, records in _by_family():
+    for heading, records in by_family():
         links = " ".join(f"[`{record.name}`]({page}#ke{record.name})" for record in records)
         counts = Counter(need for record in records for need in record.needs)
         needs = ", ".join(need for need in ke.registry.Need if 2 * counts[need] > len(records))
@@ -108,7 +109,7 @@ def _passes(record: Any) -> float:
 
 
 def _families(judged: dict[str, Any]) -> Iterable[str]:
-    for heading, records in _by_family():
+    for heading, records in by_family():
         yield f"\n## {heading}\n"
         for record in records:
             yield _entry(record, judged[record.name])
@@ -117,11 +118,12 @@ def _families(judged: dict[str, Any]) -> Iterable[str]:
 def _entry(record: Any, row: Any) -> str:
     peak = f", peak on object {row.points:.0%}"
     caveat = f" **{record.caveat}**" if record.caveat else ""
-    facts = f"Needs: {record.needed}. Cost: {record.cost}{peak}. {_link(record.reference)}"
+    facts = f"Needs: {record.needed}. Cost: {record.cost}{peak}. {link(record.reference)}"
     return f"\n### `ke.{record.name}`\n\n{record.summary}{caveat}\n\n{facts}\n\n![](methods/{record.name}.jpg)\n"
 
 
-def _link(reference: str) -> str:
+def link(reference: str) -> str:
+    """Return a link to a paper, given "arXiv:NUMBER" or a DOI."""
     kind, _, number = reference.rpartition(":")
     base = "https://arxiv.org/abs/" if kind == "arXiv" else "https://doi.org/"
     return f"[{reference}]({base}{number})"

@@ -13,7 +13,7 @@ import keras_explainable as ke
 from keras_explainable import registry
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "start").glob("*.md"))]
 DOTTED = re.compile(r"(?<![\w./])ke((?:\.[A-Za-z_]\w*)+)")
 IMPORT = re.compile(r"^(?:from|import) ((?:saliency|keras_explainable)[\w.]*)(?: import (\w+))?", re.MULTILINE)
 

@@ -1,0 +1,48 @@
+"""
+Your own method
+===============
+
+A method is a function of a view. The view holds the model, the images and the classes. Register it, and it has a
+shortcut, a line on the command line and a place in every comparison, as the built-in ones do.
+"""
+
+import keras
+import numpy as np
+
+import keras_explainable as ke
+
+# %%
+# This one is Grad-CAM without its mean over space: each place has its own weight. (Its name is HiResCAM.)
+
+
+@ke.methods.explainer("cam", "hidden signal, gradient", "1 forward", "arXiv:2011.08891")
+def placecam(view: ke.models.View, layer=None):
+    """The channels of a layer, weighted by the gradient at each place."""
+    point = view.signal(layer)
+    scores, signals, gradients = view.jacobian([point])  # (B, K), {point: (B, *S, C)}, {point: (B, K, *S, C)}
+    return scores, keras.ops.einsum("b...c,bk...c->b...k", signals[point], gradients[point])
+
+
+# %%
+# It now works like any other: batches, several classes, resizing, PyTorch modules.
+
+model = ke.demo.load_model()
+images, labels, masks = ke.demo.load_scenes(3, seed=2)
+scores, maps = ke.placecam(model, images, "predicted", postprocessing=ke.filters.positive_normalize, verbose=0)
+ke.utils.visualize(images, overlays=maps, cols=3)
+
+# %%
+# A second source says whether it is right: here, the method of that paper in this library.
+
+expected = ke.hirescam(model, images, "predicted", verbose=0).maps
+np.testing.assert_allclose(maps, expected, atol=1e-5)
+
+# %%
+# Without registration, any function ``(model, inputs, indices=None) -> (scores, maps)`` can be explained with. Meta
+# methods run another method several times: this one averages over noisy copies.
+
+smooth = ke.methods.meta.smooth("placecam", repetitions=5, noise=0.02, noise_kind="range")
+scores, smoothed = ke.explain(smooth, model, images, "predicted", verbose=0)
+assert smoothed.shape == maps.shape and np.isfinite(smoothed).all()
+
+ke.registry.METHODS.pop("placecam")  # so that the other tutorials do not list it
