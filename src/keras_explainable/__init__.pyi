@@ -10,6 +10,7 @@ from keras_explainable import inspection as inspection
 from keras_explainable import loading as loading
 from keras_explainable import methods as methods
 from keras_explainable import metrics as metrics
+from keras_explainable import progress as progress
 from keras_explainable import registry as registry
 from keras_explainable import scores as scores
 from keras_explainable import utils as utils

@@ -29,6 +29,7 @@ ARROWS = {
     "errors": set(),
     "costs": set(),
     "registry": {"costs", "methods"},  # which it imports when the registry is first read
+    "progress": {"runtime.progress"},
     "public_names": {"registry", "shortcuts"},
     "filters": set(),
     "limits": set(),
