@@ -61,12 +61,12 @@ class Guard:
         """The answer to a request that the application does not see; None if it may."""
         why = self._refusal(request)
         if why:
-            return PlainTextResponse(why, 403)
+            return _refused(why)
         session = request.cookies.get(self.session_cookie, "")
         if self._opens(request):
             return self._welcome(session)
         if not (_same(request.cookies.get(self.token_cookie, ""), self.token) and SESSION.fullmatch(session)):
-            return PlainTextResponse("Open the address that the terminal shows.", 403)
+            return _refused("Open the address that the terminal shows.")
         request.scope.setdefault("state", {})["session"] = session
         return None
 
@@ -98,6 +98,10 @@ class Guard:
         for name, value in ((self.token_cookie, self.token), (self.session_cookie, session)):
             answer.set_cookie(name, value, httponly=True, samesite="strict")
         return answer
+
+
+def _refused(why: str) -> PlainTextResponse:
+    return PlainTextResponse(why, 403, {"connection": "close"})  # a body is not read
 
 
 def _same(given: str, known: str) -> bool:

@@ -191,4 +191,6 @@ def _page(request: Request) -> str:
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    return JSONResponse({"why": str(error)}, getattr(error, "status", 400))
+    status = getattr(error, "status", 400)
+    close = {"connection": "close"} if status in (408, 413) else None  # the rest of the body is not read
+    return JSONResponse({"why": str(error)}, status, close)

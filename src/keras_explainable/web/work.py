@@ -52,10 +52,11 @@ class Asked:
         if layer is not None and not registry.takes(registry.get(method), "layer"):
             raise Refused(f"{method} explains the whole model, not one layer.")
         unit, most = _number(given, "unit", 1 << 31), _number(given, "most", MOST_REPETITIONS, cls.most)
+        most = max(1, most) if few(method, 1) else cls.most  # the same map, whatever was given
         against = None if given.get("against") is None else _number(given, "against", 1 << 31)
         if unit == against:
             raise Refused("A unit cannot be contrasted with itself.")
-        return cls(given["image"], method, unit, against, layer, max(1, most))
+        return cls(given["image"], method, unit, against, layer, most)
 
 
 def _number(given: dict[str, Any], name: str, most: int, default: int | None = None) -> int:
