@@ -65,7 +65,7 @@ class Room:
             self._prepare(method, lane, partial(work.explained, self.loaded, self.samples[0].pixels, asked))
         self._prepare("layers", QUICK, self._find_layers)
         for method in work.tried():
-            self._prepare("", LONG, partial(self._try, method))
+            self._prepare("methods", LONG, partial(self._try, method))
 
     def close(self) -> None:
         """End the threads."""
@@ -80,18 +80,17 @@ class Room:
             self._warn(message, category, *rest, **named)
 
     def _prepare(self, name: str, lane: str, compute: Callable[[], Any]) -> None:
-        """Compute something in a lane, after what people ask for. What has a name is reported while it runs."""
+        """Compute something in a lane, after what people ask for. Its name is reported until it is there."""
 
         def run() -> dict:
             try:
                 compute()
             finally:
                 with self.lock:
-                    self.preparing = [other for other in self.preparing if other != name]
+                    self.preparing.remove(name)
             return {}
 
-        if name:
-            self.preparing.append(name)
+        self.preparing.append(name)
         self.lanes.submit(Job(SYSTEM, ""), f"prepare {next(self.numbers)}", lane, run)
 
     def _find_layers(self) -> None:

@@ -16,7 +16,7 @@ import keras_explainable as ke
 from keras_explainable import errors, registry, viz
 from keras_explainable.web import exports, uploads, work
 from keras_explainable.web.refusals import Refused
-from keras_explainable.web.room import Room
+from keras_explainable.web.room import SEED, Room
 
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 PAGE = re.compile("[0-9a-f]{32}")
@@ -76,7 +76,7 @@ class Routes:
                 "caveat": r.caveat,
                 "reference": r.reference,
                 "layer": registry.takes(r.function, "layer"),
-                "fewer": sorted(work.few(r.name, 1)),
+                "fewer": work.repeating(r.name),
             }
             for r in ke.methods.list()
         ]
@@ -90,6 +90,7 @@ class Routes:
             "names": loaded.class_names,
             "methods": methods,
             "samples": self.room.sample_names,
+            "seed": SEED,
             "colors": {name: viz.colormaps.COLOR_MAPS[name] for name in COLORS},
             "version": ke.__version__,
         }
@@ -99,7 +100,7 @@ class Routes:
         """What is being prepared, and what was found out meanwhile."""
         room = self.room
         layers = None if room.layers is None else [{"path": p, "shape": s} for p, s in room.layers.items()]
-        return JSONResponse({"preparing": room.preparing, "layers": layers, "unmet": room.unmet})
+        return JSONResponse({"preparing": sorted(set(room.preparing)), "layers": layers, "unmet": room.unmet})
 
     async def upload(self, request: Request) -> Response:
         """Take an image."""

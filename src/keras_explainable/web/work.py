@@ -52,7 +52,7 @@ class Asked:
         if layer is not None and not registry.takes(registry.get(method), "layer"):
             raise Refused(f"{method} explains the whole model, not one layer.")
         unit, most = _number(given, "unit", 1 << 31), _number(given, "most", MOST_REPETITIONS, cls.most)
-        most = max(1, most) if few(method, 1) else cls.most  # the same map, whatever was given
+        most = max(1, most) if repeating(method) else cls.most  # the same map, whatever was given
         against = None if given.get("against") is None else _number(given, "against", 1 << 31)
         if unit == against:
             raise Refused("A unit cannot be contrasted with itself.")
@@ -66,11 +66,15 @@ def _number(given: dict[str, Any], name: str, most: int, default: int | None = N
     return value
 
 
-def few(method: str, most: int) -> dict[str, int]:
-    """The parameters that set how often a method repeats, if they are more than `most` by themselves."""
+def repeating(method: str) -> dict[str, int | None]:
+    """The parameters that set how often a method repeats, with their usual values. None is once for each channel."""
     taken = registry.parameters(registry.get(method)) or {}
-    found = {key: taken[key].default for key in ("repetitions", "max_channels") if key in taken}
-    return {key: most for key, default in found.items() if default is None or default > most}
+    return {key: taken[key].default for key in ("repetitions", "max_channels") if key in taken}
+
+
+def few(method: str, most: int) -> dict[str, int]:
+    """Those of these parameters that are more than `most` by themselves, as `most`."""
+    return {key: most for key, usual in repeating(method).items() if usual is None or usual > most}
 
 
 def explained(loaded: Any, pixels: np.ndarray, asked: Asked) -> np.ndarray:

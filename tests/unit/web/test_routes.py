@@ -96,7 +96,7 @@ def test_methods_say_what_they_need_and_why_they_cannot_run(browser, server, loa
     methods = {m["name"]: m for m in browser.json("GET", "/api/model")[1]["methods"]}
     assert set(methods) == set(ke.registry.METHODS)
     assert methods["gradcam"]["layer"] and not methods["gradients"]["layer"]
-    assert methods["rise"]["fewer"] == ["repetitions"] and methods["scorecam"]["fewer"] == ["max_channels"]
+    assert methods["rise"]["fewer"] == {"repetitions": 1000} and methods["scorecam"]["fewer"] == {"max_channels": None}
     assert methods["deconvnet"]["caveat"] and methods["rise"]["cost"] == "(1 + n) forward"
     server.room._try("attention_rollout")
     server.room._try("cam")
