@@ -28,6 +28,7 @@ from keras_explainable.runtime.compile_cache import cache_info as cache_info
 from keras_explainable.runtime.compile_cache import clear_cache as clear_cache
 from keras_explainable.shortcuts import full_gradient_decomposition as full_gradient_decomposition
 from keras_explainable.shortcuts import integrated_gradients_gap as integrated_gradients_gap
+from keras_explainable.viz.notebook import show as show
 
 __version__: str
 

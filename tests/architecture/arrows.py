@@ -85,7 +85,7 @@ ARROWS = {
         "scores",
     },
     "explaining.program": {"explaining.results", "models", "registry", "runtime.compile_cache"},
-    "explaining.results": {"backend", "explaining.flaws", "runtime.memory"},
+    "explaining.results": {"backend", "explaining.flaws", "runtime.memory", "viz"},
     "explaining.scope": {"models", "runtime.compile_cache"},
     "explaining.several": {
         "backend",

@@ -303,12 +303,14 @@ def test_cards_are_moved_by_alt_and_arrows(tab):
 @pytest.mark.parametrize("width", [1400, 390])
 def test_nothing_that_axe_knows_is_wrong(scheme, width, chromium, server):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+
+    def wrong():
+        found = axe.run(tab.page).response["violations"]
+        return [(rule["id"], [node["html"][:200] for node in rule["nodes"]]) for rule in found]
+
     context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     try:
         tab = Tab(context, server.url)
-        wrong = lambda: [
-            (v["id"], [n["html"][:200] for n in v["nodes"]]) for v in axe.run(tab.page).response["violations"]
-        ]  # noqa: E731
         assert wrong() == []
         tab.scene()
         assert wrong() == []

@@ -20,7 +20,6 @@ from keras_explainable.web.room import SEED, Room
 
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 PAGE = re.compile("[0-9a-f]{32}")
-COLORS = ("turbo", "inferno", "bwr")
 
 
 def statics() -> dict[str, tuple[bytes, str]]:
@@ -91,7 +90,7 @@ class Routes:
             "methods": methods,
             "samples": self.room.sample_names,
             "seed": SEED,
-            "colors": {name: viz.colormaps.COLOR_MAPS[name] for name in COLORS},
+            "colors": {name: viz.colormaps.COLOR_MAPS[name] for name in viz.viewer_files.COLORS},
             "version": ke.__version__,
         }
         return JSONResponse(about)
