@@ -48,7 +48,7 @@ def test_drawing_asks_for_nothing(tab):
     tab.get_by_label("Outline").check()
     assert "h1" in tab.card("gradcam").locator("path").first.get_attribute("d")
     tab.locator("#theme").click()
-    assert len(tab.requests) == number
+    assert tab.requests[number:] == []
 
 
 def test_colours_limits_and_peak_are_those_of_the_library(tab, server):

@@ -21,17 +21,20 @@ def test_the_page_weighs_little(context, server):
     page.wait_for_load_state("networkidle")
     without = {url: size for url, size in sizes.items() if "thumbnails" not in url}
     assert sum(without.values()) < 100_000 and len(without) > 10
-    assert all(url.startswith(server.url.split("/?")[0]) for url in sizes)
+    assert all(url.removeprefix("blob:").startswith(server.url.split("/?")[0]) for url in sizes)
 
 
 def test_a_stream_is_open_only_while_something_runs(tab, server):
+    tab.tick("smoothgrad")
+    tab.locator("#most").fill("13")  # which no other test asks for
+    tab.locator("#most").press("Enter")
     tab.scene()
     assert within(3, lambda: not any(page.streams for page in server.room.pages.pages.values()))
     number = tab.asked("GET", "api/events")
     tab.wait_for_timeout(1500)
     assert tab.asked("GET", "api/events") == number > 0
     tab.tick("gradients")
-    tab.done(3)
+    tab.done(4)
     assert tab.asked("GET", "api/events") <= number + 1
 
 
@@ -64,15 +67,10 @@ def test_grad_cam_does_not_wait_for_the_rise_of_another(chromium, server):
         tabs[0].scene(1)
         tabs[0].locator("#most").fill("998")
         tabs[0].locator("#most").press("Enter")
-        start = time.perf_counter()
-        tabs[3].scene(4)
-        alone = time.perf_counter() - start
         tabs[0].tick("rise")
         expect(tabs[0].card("rise").locator(".state")).to_contain_text("/", timeout=60 * SECONDS)
         for i, tab in enumerate(tabs[1:3]):
-            start = time.perf_counter()
             tab.scene(5 + i)
-            assert time.perf_counter() - start < alone + 1
         expect(tabs[0].card("rise")).to_have_class("busy")
         assert all(tab.errors == [] for tab in tabs)
     finally:

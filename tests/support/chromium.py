@@ -24,13 +24,19 @@ class Tab:
     def __init__(self, context, url):
         self.page, self.requests, self.errors = context.new_page(), [], []
         self.page.set_default_timeout(20 * SECONDS)
-        self.page.on("request", lambda request: self.requests.append((request.method, request.url.split("/", 3)[3])))
-        self.page.on(
-            "console", lambda line: self.errors.append(line.text) if line.type in ("error", "warning") else None
-        )
+        self.page.on("request", self._asked)
+        self.page.on("console", self._heard)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.goto(url)
         self.page.wait_for_selector("html[data-ready]")
+
+    def _asked(self, request):
+        if request.url.startswith("http"):
+            self.requests.append((request.method, request.url.split("/", 3)[3]))
+
+    def _heard(self, line):
+        if line.type in ("error", "warning") and "willReadFrequently" not in line.text:  # tests read canvases
+            self.errors.append(line.text)
 
     def __getattr__(self, name):
         return getattr(self.page, name)

@@ -27,17 +27,13 @@ class Running:
         bound = server.bind(LOCAL[0], 0)
         self.port = bound.getsockname()[1]
         self.guard = Guard(Routes(self.room, load).application(), LOCAL[0], self.port)
-        self.loop = asyncio.new_event_loop()
-        self.task = self.loop.create_task(server.run(self.room, self.guard, bound))
-        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.server = server.served(self.guard)
+        work = server.run(self.room, self.server, bound)
+        self.thread = threading.Thread(target=asyncio.run, args=(work,), daemon=True)
         self.thread.start()
 
-    def _run(self):
-        with contextlib.suppress(asyncio.CancelledError):
-            self.loop.run_until_complete(self.task)
-
     def close(self):
-        self.loop.call_soon_threadsafe(self.task.cancel)
+        self.server.should_exit = True
         self.thread.join(10)
 
     @property

@@ -31,6 +31,7 @@ def statics() -> dict[str, tuple[bytes, str]]:
             if kind:
                 found[prefix + file.name] = (file.read_bytes(), kind)
     found["/"] = found.pop("/index.html")
+    found["/favicon.ico"] = found["/icon.svg"]  # which browsers ask for by themselves
     return found
 
 

@@ -46,7 +46,7 @@ def serve(
     if open_browser and _has_screen():
         with contextlib.suppress(webbrowser.Error):
             webbrowser.open(guard.url)
-    asyncio.run(run(room, guard, bound))
+    asyncio.run(run(room, served(guard), bound))
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -75,9 +75,9 @@ def _has_screen() -> bool:
     return sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
-async def run(room: Room, guard: Guard, bound: socket.socket) -> None:
-    """Serve until Ctrl-C."""
-    server = uvicorn.Server(
+def served(guard: Guard) -> uvicorn.Server:
+    """The server of the application, with its limits."""
+    return uvicorn.Server(
         uvicorn.Config(
             guard,
             log_level="error",
@@ -90,6 +90,10 @@ async def run(room: Room, guard: Guard, bound: socket.socket) -> None:
             h11_max_incomplete_event_size=32 << 10,
         )
     )
+
+
+async def run(room: Room, server: uvicorn.Server, bound: socket.socket) -> None:
+    """Serve until Ctrl-C."""
     async with looking_after(room):
         await server.serve(sockets=[bound])
 

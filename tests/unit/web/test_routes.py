@@ -196,7 +196,8 @@ def test_grad_cam_does_not_wait_for_the_rise_of_another(server):
     assert within(5, lambda: server.room.lanes.running[LONG] is not None)
     start = time.perf_counter()
     bob.explain(image, "gradcam", 2)
-    assert time.perf_counter() - start < alone + 1
+    assert time.perf_counter() - start < 3 * alone + 1  # which share the cores
+    assert server.room.lanes.running[LONG] is not None
     ann.ask("DELETE", f"/api/jobs/{job}")
 
 

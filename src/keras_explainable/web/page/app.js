@@ -13,6 +13,9 @@ import { remember, restore, state } from "./state.js";
 const one = (selector) => document.querySelector(selector), root = document.documentElement;
 const said = (text) => { one("#said").textContent = text; clearTimeout(said.timer); said.timer = setTimeout(() => said(""), 6000); };
 
+// As a link, it would be asked for again whenever the address changes.
+fetch("/icon.svg").then((answer) => answer.blob()).then((icon) => { one("#icon").href = URL.createObjectURL(icon); });
+
 const wanted = restore(location.hash);
 const model = await ask("GET", "/api/model");
 one("#model").textContent = `${model.name} on ${model.backend}, ${model.size[1]} x ${model.size[0]} pixels`
@@ -84,10 +87,9 @@ async function look() {
   one("#preparing").textContent = names.length ? `Being prepared, once: ${names.join(", ")}. First maps take longer.` : "";
 }
 async function watch() {
-  for (;;) {
-    await look();
-    if (!status.preparing.length) return;
+  while (status.preparing.length) {
     await new Promise((resolve) => setTimeout(resolve, 700));
+    await look();
   }
 }
 await look();
