@@ -7,6 +7,7 @@
 # make test-all  the slow tests as well: what a change must pass
 # make test-peers  the tests against other libraries: zennit, pytorch-grad-cam, scikit-learn, torchvision, KerasHub, tf-keras-vis,
 #              Xplique, Quantus, torchcam, transformers, timm, lxt; tests of a library that cannot be installed are skipped
+# make test-web  the page of `keras-explainable web` in Chromium (apt-get install chromium; skipped without it)
 # make lint    ruff and mypy
 # make bench   what each method costs relative to the bare framework (ARGS=--quick: three minutes); make bench-peers:
 #              relative to other libraries as well
@@ -29,7 +30,7 @@
 SHELL       := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo dist stubs docs site test test-all test-peers lint audit pins bench bench-peers zoo leaderboard clean
+.PHONY: demo dist stubs docs site test test-all test-peers test-web lint audit pins bench bench-peers zoo leaderboard clean
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -53,7 +54,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ONE_BY_ONE := while read -r one; do \
   $(PIP) --require-hashes --no-deps --requirement /dev/stdin <<< "$$one" || echo "$${one%% *} cannot be installed"; done
 RECIPE := pyproject.toml $(CONSTRAINTS)
-HASHED := pins peers peers_old peers_older bench zoo site
+HASHED := pins peers peers_old peers_older bench site web zoo
 
 demo: $(VENV)/.demo-$(DEMO_BACKEND)
 	KERAS_BACKEND=$(DEMO_BACKEND) $(BIN)/python -m keras_explainable.gallery --overwrite \
@@ -99,6 +100,9 @@ test-peers: $(VENV)/.peers $(VENV)/.peers-old
 	for backend in $(filter torch tensorflow,$(BACKENDS)); do \
 	  KERAS_BACKEND=$$backend $(BIN)/python -m pytest -m peers --slow $(PYTEST_ARGS) $(TESTS); \
 	done
+
+test-web: $(VENV)/.web
+	KERAS_BACKEND=$(DEMO_BACKEND) $(BIN)/python -m pytest -m browser --durations=10 $(PYTEST_ARGS) tests/browser
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -153,7 +157,7 @@ $(VENV)/.demo-%: $(RECIPE) | $(BIN)/python
 $(VENV)/.test: $(RECIPE) | $(BIN)/python
 	@echo "Installing keras-explainable with $(ALL_BACKENDS) into $(VENV) (a few minutes, once)"
 	$(PIP) --require-hashes --no-deps --requirement requirements/pins.txt
-	$(PIP) --constraint $(CONSTRAINTS) --no-build-isolation --editable ".[tensorflow-cpu,jax,torch,viz,cli,dev]"
+	$(PIP) --constraint $(CONSTRAINTS) --no-build-isolation --editable ".[tensorflow-cpu,jax,torch,viz,cli,web,dev]"
 	@touch $@
 
 OTHERS_tensorflow := jax|jaxlib|captum
@@ -188,6 +192,11 @@ $(VENV)/.bench: requirements/bench.txt $(VENV)/.test
 
 $(VENV)/.site: requirements/site.txt $(VENV)/.test
 	$(PIP) --require-hashes --no-deps --requirement $<
+	@touch $@
+
+# What drives a browser, which must be installed by itself.
+$(VENV)/.web: requirements/web.txt $(VENV)/.test
+	$(PIP) --require-hashes --no-deps --requirement requirements/web.txt
 	@touch $@
 
 # In addition to the libraries of the tests; also without dependencies.

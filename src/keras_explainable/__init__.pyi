@@ -10,6 +10,7 @@ from keras_explainable import inspection as inspection
 from keras_explainable import loading as loading
 from keras_explainable import methods as methods
 from keras_explainable import metrics as metrics
+from keras_explainable import progress as progress
 from keras_explainable import registry as registry
 from keras_explainable import scores as scores
 from keras_explainable import utils as utils
@@ -28,6 +29,7 @@ from keras_explainable.runtime.compile_cache import cache_info as cache_info
 from keras_explainable.runtime.compile_cache import clear_cache as clear_cache
 from keras_explainable.shortcuts import full_gradient_decomposition as full_gradient_decomposition
 from keras_explainable.shortcuts import integrated_gradients_gap as integrated_gradients_gap
+from keras_explainable.viz.notebook import show as show
 
 __version__: str
 

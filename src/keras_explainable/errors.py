@@ -61,5 +61,10 @@ class BackendError(ExplainError, ImportError):
     """A framework is not installed, or is not the one that Keras runs on."""
 
 
+class Stopped(KeyboardInterrupt):
+    """Raised by a function given to `ke.progress.listening` to stop the work. It is handled as Ctrl-C is: nothing takes
+    it for an error of a method, and what was computed before is in `.partial`."""
+
+
 class OutputError(ExplainError, OSError):
     """Files cannot be written: some already exist, or the system refuses."""

@@ -29,6 +29,7 @@ ARROWS = {
     "errors": set(),
     "costs": set(),
     "registry": {"costs", "methods"},  # which it imports when the registry is first read
+    "progress": {"runtime.progress"},
     "public_names": {"registry", "shortcuts"},
     "filters": set(),
     "limits": set(),
@@ -84,7 +85,7 @@ ARROWS = {
         "scores",
     },
     "explaining.program": {"explaining.results", "models", "registry", "runtime.compile_cache"},
-    "explaining.results": {"backend", "explaining.flaws", "runtime.memory"},
+    "explaining.results": {"backend", "explaining.flaws", "runtime.memory", "viz"},
     "explaining.scope": {"models", "runtime.compile_cache"},
     "explaining.several": {
         "backend",
@@ -171,7 +172,7 @@ ARROWS = {
     "utils": {"viz"},
     "demo": {"", "models.processes", "models.torch.demo_network", "numerics", "runtime"},
     "gallery": {"", "runtime.selection"},
-    "cli": {"", "gallery", "limits", "public_names", "runtime.selection"},
+    "cli": {"", "gallery", "limits", "public_names", "runtime.selection", "web"},
     "web": {""},
     "distributed": {""},
 }

@@ -38,6 +38,6 @@ def _note(message: object, *_: Any, **__: Any) -> str:
 
 def app() -> Any:
     """Return the Typer application."""
-    from keras_explainable.cli.evaluation_commands import cli
+    from keras_explainable.cli.web_command import cli
 
     return cli

@@ -11,7 +11,7 @@ from keras_explainable import backend, data, models, registry, scores
 from keras_explainable.errors import InputError, shortly
 from keras_explainable.explaining.batch_step import BatchStep
 from keras_explainable.runtime.compile_cache import Program
-from keras_explainable.runtime.progress import progress_bar
+from keras_explainable.runtime.progress import at_batch, progress_bar
 
 
 def run_steps(
@@ -38,6 +38,7 @@ def run_steps(
     progress = _callbacks(callbacks, model, source.number, verbose)
     progress.on_predict_begin()
     try:
+        at_batch(0, source.number)
         for i, batch in enumerate(source.iterator):
             progress.on_predict_batch_begin(i)
             with progress_bar(verbose in (1, "auto") and source.number == 1):
@@ -46,6 +47,7 @@ def run_steps(
                 yield run.fetched(fetch, *waiting)
             waiting = batch, outputs
             progress.on_predict_batch_end(i, {"outputs": outputs})
+            at_batch(i + 1, source.number)
     except (Exception, KeyboardInterrupt) as error:  # what was computed before is yielded first
         failure = error
     if waiting is not None:

@@ -105,3 +105,9 @@ class Explanation(namedtuple("Explanation", "scores maps")):
         self = super().__new__(cls, scores, maps)
         self.about = about or {}
         return self
+
+    def show(self, images: Any, names: Any = None) -> Any:
+        """Show the maps over the images in a notebook (see `ke.show`)."""
+        from keras_explainable.viz import notebook
+
+        return notebook.show(images, self, names)

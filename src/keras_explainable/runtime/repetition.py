@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import keras
 from keras import ops
 
 from keras_explainable import backend, models
@@ -11,7 +12,7 @@ from keras_explainable.errors import InputError
 from keras_explainable.runtime.compile_cache import Program, repeated
 from keras_explainable.runtime.interruptible import wait_for
 from keras_explainable.runtime.memory import check_array_fits
-from keras_explainable.runtime.progress import counted
+from keras_explainable.runtime.progress import counted, listened, told_before
 
 MOST = 1_000_000  # passes of the model for each image: hours even with a small model, and a mean hardly improves
 HELD = 4  # arrays of a copy's size in memory at once: its two terms, their sum, and at least the first signal
@@ -67,6 +68,8 @@ def loop(step: Callable, start: int, stop: int, state: Any, x: Any) -> Any:
         return ops.fori_loop(start, stop, step, state)
     for i in counted(range(start, stop)):
         state = step(i, state)
+        if listened():  # a step is done when its values are computed
+            computed(keras.tree.flatten(state))
     return state
 
 
@@ -160,6 +163,7 @@ def by_number(function: Callable, number: int, steps: int, together: int, over: 
     """The scores (N, B, K) of a function that maps P of the numbers from 0 to N - 1 to (P, B, K), in equal steps. With
     `over=backend.mapped` the function maps one number to (B, K)."""
     numbers = ops.minimum(ops.arange(steps * together), number - 1)  # padded with the last one
+    function = function if backend.is_traced(numbers) else told_before(function, steps)
     found = over(function, ops.reshape(numbers, (steps, together)))
     return ops.reshape(found, (steps * together, -1, found.shape[-1]))[:number]
 

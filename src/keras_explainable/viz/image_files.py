@@ -1,8 +1,10 @@
 """Image files, read within limits."""
 
+import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 
@@ -29,6 +31,13 @@ STANDALONE = {b"", b"\0", b"\1", b"\xff", *(bytes([n]) for n in range(0xD0, 0xD9
 
 
 MAX_SCANS = 100  # of a JPEG: each goes over all pixels, and programs write at most 20
+
+
+class Decoded(NamedTuple):
+    """The pixels of an image, uint8 RGB (h, w, 3), and its height and width in its file."""
+
+    pixels: np.ndarray
+    shape: tuple[int, int]
 
 
 def pillow() -> Any:
@@ -59,22 +68,54 @@ def read_image(path: str | Path, size: int | tuple[int, int] | None = None, max_
 
     Raises: ModelFileError: the file is missing, is not an image, is cut short, or has more than `max_pixels`.
     """
-    Image, name = pillow().Image, printable(path)
-    versions.check("pillow")
+    name = printable(path)
     try:
-        with output.open_file(path) as stream, _open(name, stream) as file:
-            _check_size(name, file, os.fstat(stream.fileno()).st_size, max_pixels)
-            if file.format in ("JPEG", "MPO"):
-                _check_scans(name, stream)
-            pillow().ImageOps.exif_transpose(file, in_place=True)
-            array = _pixels(file)
+        with output.open_file(path) as stream:
+            advice = f", or allow more than {max_pixels} pixels by --max-pixels (max_pixels=)"
+            array = _read(name, stream, os.fstat(stream.fileno()).st_size, FORMATS, max_pixels, advice)
     except IsADirectoryError:
         raise ModelFileError(f"{name} is a folder. Name its images, or use `keras-explainable dump`.") from None
     except FileNotFoundError:
         raise ModelFileError(f"There is no image at {name}. Check the path.") from None
+    except OSError as error:
+        raise ModelFileError(f"{name} cannot be read: {error.strerror or error}.") from None
+    return array if size is None else fit(array, (size, size) if isinstance(size, int) else size)
+
+
+def decode_image(data: bytes, name: str, formats: Sequence[str], max_pixels: int, size: tuple[int, int]) -> Decoded:
+    """Decode the bytes of an image as `read_image` does, if it has one of these formats, and say how large it is.
+
+    A large JPEG with one scan is decoded at a fraction of its size that still covers twice `size` (H, W), and may have
+    more than `max_pixels`: as many as pillow opens without an error, 178 million."""
+    found: list[tuple[int, int]] = []
+
+    def drafted(file: Any) -> None:
+        found.append((file.height, file.width))
+        if file.format in ("JPEG", "MPO") and not file.info.get("progressive"):
+            file.draft(None, [2 * side for side in size[::-1]])
+
+    return Decoded(_read(name, io.BytesIO(data), len(data), formats, max_pixels, "", drafted), found[0])
+
+
+def _read(
+    name: str, stream: BinaryIO, size: int, formats: Sequence[str], most: int, advice: str, prepare: Any = None
+) -> np.ndarray:
+    """The pixels of an image of `size` bytes. `prepare(file)` is called before its header is judged."""
+    Image = pillow().Image
+    versions.check("pillow")
+    try:
+        with _open(name, stream, formats) as file:
+            if prepare:
+                prepare(file)
+            _check_size(name, file, size, most, advice)
+            if file.format in ("JPEG", "MPO"):
+                _check_scans(name, stream)
+            pillow().ImageOps.exif_transpose(file, in_place=True)
+            return _pixels(file)
     except pillow().UnidentifiedImageError:
+        *others, last = ("WebP" if kind == "WEBP" else kind for kind in formats)
         raise ModelFileError(
-            f"{name} is not an image, and a BMP, GIF, JPEG, PNG, TIFF or WebP file was expected."
+            f"{name} is not an image, and a {', '.join(others)} or {last} file was expected."
         ) from None
     except Image.DecompressionBombError as error:
         raise ModelFileError(f"{name} is too large: make it smaller. {error}") from None
@@ -86,10 +127,9 @@ def read_image(path: str | Path, size: int | tuple[int, int] | None = None, max_
         if isinstance(error, OSError) and error.strerror:
             raise ModelFileError(f"{name} cannot be read: {error.strerror}.") from None
         raise ModelFileError(f"{name} cannot be read as an image. It may be cut short or damaged: {error}.") from None
-    return array if size is None else fit(array, (size, size) if isinstance(size, int) else size)
 
 
-def _open(name: str, stream: BinaryIO) -> Any:
+def _open(name: str, stream: BinaryIO, formats: Sequence[str]) -> Any:
     """Open the file as a pillow image without decoding it. Raises: ModelFileError: it is a TIFF of too many parts."""
     head = stream.read(8)
     order: Literal["big", "little"] = "big" if head[:2] == b"MM" else "little"
@@ -102,20 +142,17 @@ def _open(name: str, stream: BinaryIO) -> Any:
             if kind not in TIFF_BYTES and count > MAX_PARTS:
                 raise ModelFileError(f"{name} is a TIFF of more than {MAX_PARTS} parts. Save the image again.")
     stream.seek(0)
-    return pillow().Image.open(stream, formats=FORMATS)
+    return pillow().Image.open(stream, formats=formats)
 
 
-def _check_size(name: str, file: Any, size: int, most: int) -> None:
+def _check_size(name: str, file: Any, size: int, most: int, advice: str) -> None:
     """Raise `ModelFileError` if the header says that decoding the image would take too much memory."""
     width, height = file.size
     tile = [getattr(file, "tag_v2", {}).get(tag, 1) for tag in (322, 323)]  # TIFF's TileWidth and TileLength
     pixels = max(width * height, tile[0] * tile[1])
     found = f"{pixels} pixels" if pixels > most else f"{size} bytes" if size > most * MAX_BYTES else ""
     if found:
-        raise ModelFileError(
-            f"{name} is too large, {found}: make it smaller, or allow more than {most} pixels by --max-pixels "
-            "(max_pixels=)."
-        )
+        raise ModelFileError(f"{name} is too large, {found}: make it smaller{advice}.")
 
 
 def _check_scans(name: str, stream: BinaryIO) -> None:

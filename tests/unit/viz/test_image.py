@@ -32,6 +32,13 @@ def test_built_in_colors_are_those_of_matplotlib(name):
     close(colormaps.colorize(steps, name), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["turbo", "inferno"])
+def test_smooth_colors_are_close_to_those_of_matplotlib(name):
+    matplotlib = pytest.importorskip("matplotlib")
+    expected = matplotlib.colormaps[name](np.arange(256))[:, :3]
+    close(colormaps.colorize(np.arange(256) / 255, name), expected, atol=1 / 40)
+
+
 def test_other_colors_come_from_matplotlib_or_a_function():
     matplotlib = pytest.importorskip("matplotlib")
     steps = np.array([0.0, 0.5, 1.0])

@@ -2,6 +2,7 @@
 
 import functools
 import string
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from keras_explainable import backend
 from keras_explainable.masking.fill import filling
 from keras_explainable.models import View
 from keras_explainable.runtime.compile_cache import Program, repeated
-from keras_explainable.runtime.progress import counted
+from keras_explainable.runtime.progress import STEP, counted, listened
 from keras_explainable.runtime.repetition import Rows, computed, copies_of, evaluated, scores_of, total_of
 from keras_explainable.runtime.validation import at_once_of
 
@@ -52,10 +54,10 @@ class Probe:
 
     def __init__(self, view: View, baseline: Any, at_once: int | None, seed: int = 0) -> None:
         self.view = view.of(view.inputs, view.chosen())
-        self.at_once = at_once_of(at_once, view.x)
         self.fill, self.start = filling(view, baseline, seed, name="baseline")
         self.size = view.size
         self.scores = scores_of(self.view)  # of the images themselves
+        self.at_once = at_once_of(at_once, view.x) if at_once or not listened() else soon(self.view)
 
     def sum(self, masks: Callable, rows: Rows, combine: Callable, places: Any = None) -> Any:
         """The sum over all masks of `combine(change, masks, live, *rows)`, P masks at a time.
@@ -91,6 +93,22 @@ class Probe:
             return [p.reshape(stop - start, together, *p.shape[1:]).astype("float32") for p in padded]
 
         return Rows(steps, drawn)
+
+
+def soon(view: View) -> int:
+    """How many images together take at most `STEP` seconds: a power of four, so that few programs are compiled, and at
+    most as many as usual. It is measured once for each shape of images."""
+    most = at_once_of(None, view.x)
+    known: dict = {} if view.adapter.black_box else view.trace.known
+    key = "soon", tuple(view.x.shape)
+    if backend.is_traced(view.inputs) or not isinstance(view.x.shape[0], int):
+        return most
+    if key not in known:
+        start = time.perf_counter()
+        computed([scores_of(view)])  # compiled before
+        images = STEP / (time.perf_counter() - start) * view.x.shape[0]
+        known[key] = next(n for n in (most, *(4**i for i in range(8, 0, -1) if 4**i < most), 1) if n <= max(1, images))
+    return known[key]
 
 
 def changed(view: View, fill: Program, start: Any, scores: Any, masks: Any) -> Any:
