@@ -74,7 +74,7 @@ def show(images: Any, explanation: Any, names: Sequence[str] | None = None) -> S
         InputError: the number of images or names does not fit, or maps are not two-dimensional.
     """
     photos = [_photo(image) for image in _several(images)]
-    pictures = []
+    pictures: list[Picture] = []
     for label, scores, maps in _explained(explanation, len(photos)):
         if names is not None and len(names) != maps.shape[-1]:
             raise InputError(f"{len(names)} names came for {maps.shape[-1]} units: give one for each.")
