@@ -12,7 +12,7 @@ from keras_explainable.viz.colormaps import BRIGHTEST, SIGNED, UNSIGNED, Limits,
 from keras_explainable.viz.image import as_map, opacity, stretch, to_bytes, to_rgb
 from keras_explainable.viz.image_files import pillow
 
-QUALITY = 80  # of lossy pictures, from 0 to 100
+QUALITY = 72  # of lossy pictures, from 0 to 100
 WIDEST = 8192  # pixels: how wide a sprite may be
 
 
