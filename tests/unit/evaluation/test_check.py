@@ -38,6 +38,13 @@ def test_a_metric_of_the_objects_passes_and_says_so():
     assert f"the oracle {np.nanmean(values):.3g}" in found.checks["oracle"].said
 
 
+@pytest.mark.very_slow
+@pytest.mark.parametrize("name, params", [("srg", {"points": 6}), ("faithfulness_correlation", {})])
+def test_the_headline_metrics_pass_all_nine_checks(name, params):
+    found = ke.metrics.check(name, scenes=36, **params)
+    assert [check.passed for check in found.checks.values()] == [True] * 9
+
+
 def test_a_metric_of_noise_fails_and_ranks_nothing(registered):
     """The mean distance of neighbours is largest for noise: the oracle loses, and noise is not at 0."""
 
