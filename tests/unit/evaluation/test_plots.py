@@ -94,7 +94,10 @@ def test_rows_without_values_are_left_blank(tmp_path):
     assert list(bars) == ["good", "uniform_noise", "poor", "same"] and np.isnan(bars["same"].get_width())
     assert "same" not in [label.get_text().split()[0] for label in found.plot("cd").axes[0].get_yticklabels()]
     page = found.to_html(tmp_path / "page.html", np.zeros((30, 4, 4, 3), "uint8")).read_text("utf-8")
-    assert 'same</th><td class="number" data-label="srg" data-value="-Infinity">–' in page and "nan" not in page.split("<main>")[1]
+    assert (
+        'same</th><td class="number" data-label="srg" data-value="-Infinity">–' in page
+        and "nan" not in page.split("<main>")[1]
+    )
 
 
 def test_what_cannot_be_drawn_is_refused(monkeypatch):
