@@ -151,7 +151,7 @@ $(BIN)/python:
 
 $(VENV)/.demo-%: $(RECIPE) | $(BIN)/python
 	@echo "Installing keras-explainable with $* into $(VENV) (a minute or two, once)"
-	$(PIP) --constraint $(CONSTRAINTS) --editable ".[$(subst tensorflow,tensorflow-cpu,$*),viz,cli]"
+	$(PIP) --constraint $(CONSTRAINTS) --editable ".[$(subst tensorflow,tensorflow-cpu,$*),viz,cli,web]"
 	@touch $@
 
 $(VENV)/.test: $(RECIPE) | $(BIN)/python
@@ -166,7 +166,7 @@ OTHERS_torch := tensorflow-cpu|jax|jaxlib
 $(VENV)/.test-%: $(RECIPE) | $(BIN)/python
 	@echo "Installing keras-explainable with $* into $(VENV) (a minute or two, once)"
 	grep -vE '^($(OTHERS_$*))==' requirements/pins.txt | $(PIP) --require-hashes --no-deps --requirement /dev/stdin
-	$(PIP) --constraint $(CONSTRAINTS) --no-build-isolation --editable ".[$(subst tensorflow,tensorflow-cpu,$*),viz,cli]"
+	$(PIP) --constraint $(CONSTRAINTS) --no-build-isolation --editable ".[$(subst tensorflow,tensorflow-cpu,$*),viz,cli,web]"
 	@touch $@
 
 # Without their dependencies, which would change the versions of the frameworks; those that are needed are in the list.

@@ -1,6 +1,9 @@
 """The demo: explain the sample scenes, and evaluate the maps."""
 
 import inspect
+import os
+import shutil
+import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,9 +42,9 @@ CAPTION = (
 REPORT = "report.html"
 TITLE = "What does the network look at?"
 NEXT = """Next:
-  your own photo   keras-explainable explain PHOTO.jpg --model ResNet50V2
-  your own model   keras-explainable explain PHOTO.jpg --model MODEL.keras
-  in the browser   keras-explainable web
+  your own photo   {program} explain PHOTO.jpg --model ResNet50V2
+  your own model   {program} explain PHOTO.jpg --model MODEL.keras
+  in the browser   {program} web
   every method     {every}"""
 
 
@@ -319,7 +322,13 @@ def summary(made: Gallery, every: str = "keras-explainable demo --all") -> str:
         lines += [
             ke.errors.printable(f"Pictures: {len(made.pictures)} in {made.report.parent}, such as {made.pictures[0]}")
         ]
-    return "\n".join([*lines, "", NEXT.format(every=every)])
+    return "\n".join([*lines, "", NEXT.format(program=_program(), every=every)])
+
+
+def _program() -> str:
+    """Return how to run the command line: by its path if it is in an environment that is not activated."""
+    name = provenance.DISTRIBUTION
+    return name if shutil.which(name) else os.path.relpath(Path(sys.executable).with_name(name))
 
 
 def words(model: Any, objects: Objects, shown: Objects, embedded: bool, names: Sequence[str]) -> tuple[str, list[str]]:
