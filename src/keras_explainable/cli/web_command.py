@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from keras_explainable import errors
+from keras_explainable import ctrl_c, errors
 from keras_explainable.cli import options
 from keras_explainable.cli.choices import NAME
 from keras_explainable.cli.evaluation_commands import cli
@@ -43,6 +43,7 @@ def web(
     options.print_guess(loaded)
     options.print_embedded(named)
     page.serve(loaded, _line(loaded, named, weights, scale, size, unsafe), host, port, open_browser, typer.echo)
+    ctrl_c.leave()  # after Ctrl-C: a normal exit would wait for what is being computed
 
 
 def _line(loaded: Any, named: str | None, weights: str, scale: str | None, size: str | None, unsafe: bool) -> str:
