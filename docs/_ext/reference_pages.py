@@ -24,6 +24,7 @@ PAGES = {  # page: title, module
     "demo": ("The demo network and its scenes", "demo"),
     "figures": ("Figures", "viz.figure"),
     "images": ("Pictures", "viz.image"),
+    "progress": ("Progress of long calls", "progress"),
     "errors": ("Errors", "errors"),
 }
 FAMILIES = ("methods", "methods.cams", "methods.gradient", "methods.perturbation", "methods.attention")

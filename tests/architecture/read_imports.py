@@ -73,4 +73,4 @@ def shown(source: str) -> set[str]:
 def read_faces() -> dict[str, set[str]]:
     """The names that each package shows."""
     files = {path.parent: path for pattern in ("__init__.py", "__init__.pyi") for path in (SRC / ROOT).rglob(pattern)}
-    return {dotted(path): shown(path.read_text()) - {"Any"} for path in files.values()}
+    return {dotted(path): shown(path.read_text()) - {"Any", "*"} for path in files.values()}

@@ -163,7 +163,7 @@ def _strip(row: Row, subjects: Sequence[Subject]) -> str:
         for i, subject in enumerate(subjects)
     )
     points = "" if row.points is None else f"peak {_percent(row.points)}"
-    facts = " · ".join(filter(None, [row.family, points, _seconds(row.seconds)]))
+    facts = escape(" · ".join(filter(None, [row.family, points, _seconds(row.seconds)])))
     keys = f'data-points="{_key(row.points)}" data-mass="{_key(row.mass)}" data-seconds="{_key(row.seconds)}"'
     return (
         f'<article class="row" id="{escape(row.name)}" {keys}><header><h3>{escape(row.name)}</h3><small>{facts}</small>'

@@ -6,7 +6,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_explainable import backend, filters
+from keras_explainable import backend, filters, registry
 from keras_explainable.errors import InputError
 from keras_explainable.methods.explainer import explainer
 from keras_explainable.models import INPUT, Point, View, spatial
@@ -37,8 +37,8 @@ PSI = {"sum": psi_sum, "mean": psi_mean}
 def _maps(view: View, psi: Any, factor: Callable) -> tuple:
     """psi(grad x) + sum over layers of psi(grad * factor); terms of equal resolution are added before resizing."""
     points = spatially_biased(view)
-    if not callable(psi):
-        check_choice("aggregation", psi, PSI, ", or a function")
+    if not registry.accepts(psi, None):
+        check_choice("aggregation", psi, PSI, ", or a function of (B, *S, C)")
         psi = PSI[psi]
     images, factors = view.x, factor(view, points)
 
