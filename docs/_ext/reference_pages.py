@@ -56,12 +56,11 @@ def _families() -> str:
 
 
 def names_of(module: Any) -> list[str]:
-    """Return the functions and classes that a module shows: those of its own file, or all that a package imports."""
-    package = hasattr(module, "__path__")
-    return sorted(
-        (name for name in vars(module) if _documented(module.__name__, name, None if package else module.__name__)),
-        key=str.lower,
-    )
+    """Return the functions and classes that a module shows: those of its own file, or all that it imports if it is a
+    package or has none."""
+    every = [name for name in vars(module) if _documented(module.__name__, name)]
+    own = [name for name in every if _documented(module.__name__, name, module.__name__)]
+    return sorted(every if hasattr(module, "__path__") or not own else own, key=str.lower)
 
 
 def _documented(module: str, name: str, home: str | None = None) -> bool:
