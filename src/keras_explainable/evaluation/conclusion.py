@@ -16,10 +16,10 @@ def conclusion(found: "Evaluation", metric: str | None, methods: list[str]) -> s
     if metric is None or not methods:
         return "No metric here says which method is better."
     sign = -1 if found.applied[metric].record.better == "lower" else 1
-    best, *others = sorted(methods, key=lambda name: -sign * found.column(metric)[name].mean)
+    column = found.column(metric)
+    best, *others = sorted(methods, key=lambda name: -sign * column[name].mean)
     images = found.values.shape[2] - found.undefined(metric)
-    mean = found.column(metric)[best].mean
-    first = f"By {metric} on {images} images, {best} has the best mean ({mean:.3g})."
+    first = f"By {metric} on {images} images, {best} has the best mean ({column[best].mean:.3g})."
     return " ".join(
         [first, *_against_others(found, metric, best, others, images), *_against_baselines(found, metric, methods)]
     )
