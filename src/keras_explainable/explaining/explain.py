@@ -108,8 +108,9 @@ def explain(
         method_params: parameters of the method itself. Each of several methods gets those that it takes.
 
     Returns:
-        `scores` (N, K) and `maps` (N, *S, K), in an `Explanation`. For several methods {label: Explanation}; methods
-        that raise are left out with a warning, and their exceptions are in its attribute `failed`.
+        `scores` (N, K) and `maps` (N, *S, K), in an `Explanation`, whose `.units` (N, K) says which units these are,
+        and whose `.about` what was explained. For several methods {label: Explanation}; methods that raise are left
+        out with a warning, and their exceptions are in its attribute `failed`.
 
     Raises:
         InputError, LayerError: the arguments do not fit the model or the method, or each of several methods. If `x` is
@@ -173,6 +174,7 @@ def _programs(
             own | shared_arguments(function, model, own, seed, batch_size),
             registry.usual_postprocessing(function) if postprocessing == "usual" else postprocessing,
             resizing,
+            with_units=True,
         )
         for label, (function, own) in for_each(chosen, params).items()
     }
@@ -190,7 +192,7 @@ def _explanation(
     probe = functools.partial(cause_of, program.method, model, program.params)
     notes = *results.flaws.warnings(name, signal and f"the layer ({signal})", probe), evidence_note(about)
     warn(filter(None, notes), label)
-    return Explanation(scores, maps, about | remarked(found, label))
+    return Explanation(scores, maps, about | remarked(found, label), results.units)
 
 
 # What the docstring of every shortcut ends with.

@@ -12,12 +12,15 @@ from keras_explainable.runtime.compile_cache import Program
 
 @dataclass(frozen=True)
 class Explaining(Program):
-    """Scores and maps of a batch, postprocessed and resized. With postprocessing, also the extremes of the raw maps."""
+    """Scores and maps of a batch, postprocessed and resized. With postprocessing, also the extremes of the raw maps.
+
+    With `with_units` a fourth part are the units that were explained. What there is none of is ()."""
 
     method: Callable
     params: dict[str, Any]
     postprocessing: Callable | None
     resizing: bool | tuple | list | None
+    with_units: bool = False
 
     @property
     def score(self) -> Any:
@@ -55,6 +58,8 @@ class Explaining(Program):
             windows = view.windows_of(params.get("layer"), params.get("layers")) if of_layer else None
             size = None if self.resizing is True else self.resizing
             maps = view.to_image_size(maps, size, axis[0], windows) if len(axis) == rank else maps
+        if self.with_units:
+            return scores, maps, raw[0] if raw else (), () if view.indices is None else view.chosen()
         return scores, maps, *raw
 
 

@@ -19,11 +19,13 @@ class Results:
         self.total, self.filled, self.bytes, self.flaws = total, 0, 0, Flaws()
         self.whole: list[np.ndarray] = []
         self.parts: list[list] = []
+        self.chosen: list[np.ndarray] = []
 
     def add(self, output: Any, batch: tuple) -> None:
         """Add the scores and maps of a batch (images, units). If maps were filtered, a third part holds the smallest
-        and largest values from before filtering."""
-        part, raw = [*output[:2]], output[2] if len(output) > 2 else None
+        and largest values from before filtering. If there are units, a fourth part holds them."""
+        part, raw = [*output[:2]], _third(output)
+        self.chosen += [units for units in output[3:] if len(units)]
         _check_same_shape(part, self.whole or (self.parts[0] if self.parts else part))
         self.flaws.add(part[0], np.stack(_ends(part[1]), axis=-1), raw, batch, np.isfinite(part[1]))
         start, end = self.filled, self.filled + len(part[0])
@@ -37,6 +39,11 @@ class Results:
         for whole, p in zip(self.whole, part, strict=True):
             whole[start:end] = p
         self.filled = end
+
+    @property
+    def units(self) -> np.ndarray | None:
+        """The units (N, K) that were explained; None for every unit."""
+        return np.concatenate(self.chosen) if self.chosen else None
 
     def done(self) -> tuple:
         if self.whole:
@@ -53,13 +60,20 @@ class Tensors:
         self.filled, self.flaws = 0, Flaws()
         self.parts: list[list] = []
         self.raw: list = []
+        self.chosen: list = []
 
     def add(self, output: Any, batch: tuple) -> None:
-        part, raw = [*output[:2]], output[2] if len(output) > 2 else None
+        part, raw = [*output[:2]], _third(output)
+        self.chosen += [units for units in output[3:] if len(units)]
         _check_same_shape(part, self.parts[0] if self.parts else part)
         self.parts.append(part)
         self.raw.append(raw)
         self.filled += len(part[0])
+
+    @property
+    def units(self) -> Any:
+        """The units (N, K) that were explained; None for every unit."""
+        return keras.ops.concatenate(self.chosen) if self.chosen else None
 
     def done(self) -> tuple:
         scores, maps = (keras.ops.concatenate(p) for p in zip(*self.parts, strict=True))
@@ -67,6 +81,11 @@ class Tensors:
         found = ends(maps, tuple(range(1, len(maps.shape) - 1)))
         self.flaws.add(backend.to_host(scores), backend.to_host(found), raw)
         return scores, maps
+
+
+def _third(output: tuple) -> Any:
+    """The extremes of a batch's raw maps, if they are there."""
+    return output[2] if len(output) > 2 and len(output[2]) else None
 
 
 def _check_same_shape(part: Any, before: Any) -> None:
@@ -97,13 +116,15 @@ def _ends(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Explanation(namedtuple("Explanation", "scores maps")):
-    """`scores, maps`, and in `.about` what was explained: the method, where the score was taken, the model's layer."""
+    """`scores, maps`. In `.about` is what was explained: the method, where the score was taken, the model's layer. In
+    `.units` are the units of the maps, (N, K), also those that y="predicted" chose; None if every unit was explained."""
 
     about: dict[str, Any]
+    units: Any
 
-    def __new__(cls, scores: Any, maps: Any, about: dict[str, Any] | None = None) -> "Explanation":
+    def __new__(cls, scores: Any, maps: Any, about: dict[str, Any] | None = None, units: Any = None) -> "Explanation":
         self = super().__new__(cls, scores, maps)
-        self.about = about or {}
+        self.about, self.units = about or {}, units
         return self
 
     def show(self, images: Any, names: Any = None) -> Any:
