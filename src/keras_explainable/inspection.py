@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from keras import ops
 
-from keras_explainable import models
+from keras_explainable import models, registry
 from keras_explainable.errors import LayerError
 from keras_explainable.filters import SPATIAL_AXIS as SPATIAL_AXIS
 from keras_explainable.models import addresses, choosing
@@ -73,6 +74,37 @@ def default_signal(model: Any, x: Any = None, leaf: Any = None) -> Point:
     """
     model, shape = _shaped(model, x, leaf)
     return models.view(model, ops.zeros(shape)).signal()
+
+
+def resizing(
+    method: Any,
+    model: Any,
+    x: Any,
+    size: Sequence[int],
+    layer: Any = None,
+    layers: Sequence[Any] | None = None,
+    channels: Any = None,
+    placement: str = "measured",
+) -> list[np.ndarray]:
+    """The matrices by which `ke.explain` resizes maps of a size to the size of the images `x`, one for each spatial axis.
+
+    A map (h, w) becomes rows @ map @ columns.T. So maps can be kept small, and be resized when they are read.
+
+    Args:
+        method: the method that makes the maps, or its name.
+        layer, layers, channels, placement: as they are given to `ke.explain`.
+    """
+    model = models.with_channels(model, channels, placement == "stretch")
+    with models.unchanging(), models.adapter(model).device():
+        view = models.view(*models.bind(model, ops.convert_to_tensor(x[:1], "float32")))
+        windows = view.windows_of(layer, layers) if registry.of_layer(registry.method_of(method)) else None
+        found = []
+        for axis, cells in enumerate(size):
+            one = np.eye(cells, dtype="float32").reshape(*(cells if a == axis else 1 for a in range(len(size))), cells)
+            maps = ops.convert_to_tensor(np.broadcast_to(one, (1, *size, cells)).copy())
+            made = ops.convert_to_numpy(view.to_image_size(maps, None, 1, windows))[0]
+            found.append(made.max(axis=tuple(a for a in range(len(size)) if a != axis)))
+    return found
 
 
 def trace_of(model: Any, x: Any = None, leaf: Any = None) -> Trace:

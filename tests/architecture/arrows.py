@@ -166,7 +166,7 @@ ARROWS = {
     },
     "torch_compat": {"data", "explaining", "methods", "models", "numerics"},
     "shortcuts": {"data", "explaining", "methods", "models", "registry", "runtime"},
-    "inspection": {"backend", "filters", "models"},
+    "inspection": {"backend", "filters", "models", "registry"},
     "loading": {"backend.shapes_torch", "demo", "models", "versions"},
     "viz": {"limits", "versions"},
     "utils": {"viz"},
