@@ -17,6 +17,7 @@ from keras_explainable.distributed.storage import Place
 from keras_explainable.errors import InputError
 
 RUN, PLAN, RESIZING = "run.json", "plan.parquet", "resizing.npz"
+OF_RUN = ("time", "versions")  # what two runs of the same settings may differ in
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ def write(place: Place, listed: Any, run: Run, resizing: Mapping[str, np.ndarray
     place.write(PLAN, data)
     about = run.about | {"plan": hashlib.sha256(data).hexdigest()}
     whole = Run(run.settings, run.layout, about | {"settings": run.settings, "layout": run.layout.as_json()})
-    formats.opened(place, run.layout).create(whole.about, resizing)
+    described = {name: value for name, value in whole.about.items() if name not in OF_RUN}
+    formats.opened(place, run.layout).create(described, resizing)
     place.write(RUN, json.dumps(whole.about, indent=1).encode())
     return whole
 

@@ -13,7 +13,7 @@ import numpy as np
 
 import keras_explainable as ke
 from keras_explainable.distributed import engines, plan, reading, sources, summary
-from keras_explainable.distributed.commits import Commits
+from keras_explainable.distributed.commits import ATTEMPTS, Commits
 from keras_explainable.distributed.layout import Layout
 from keras_explainable.distributed.plan import Run
 from keras_explainable.distributed.progress import Progress
@@ -67,6 +67,7 @@ def run(wanted: Wanted, retry: bool, verify: bool) -> Report:
                 break  # other ranks are at work, or all was checked before
             damaged = summary.damaged(place, known, list(range(known.layout.parts)))
             if not damaged:
+                place.clear(ATTEMPTS)
                 summary.write_images(place, known)
                 break
             undo(place, commits, damaged)

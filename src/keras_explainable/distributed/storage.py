@@ -92,6 +92,11 @@ class Place:
         except FileNotFoundError:
             return []
 
+    def clear(self, folder: str) -> None:
+        """Remove all files in a folder, also half-written ones."""
+        for path in patiently(self._listed, folder, ""):
+            self.remove(f"{folder}/{posixpath.basename(path)}")
+
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
         with self.refusals(name), contextlib.suppress(FileNotFoundError):

@@ -1,6 +1,8 @@
 """Explains parts on Ray: on a cluster, or on all of this machine. A row of the data set is a part, so that the sizes and
 order of Ray's blocks change nothing."""
 
+import functools
+import logging
 import os
 import sys
 import uuid
@@ -97,6 +99,7 @@ class Ray:
         job = replace(job, session=uuid.uuid4().hex)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         context.max_errored_blocks = 0  # else rows would be dropped
         rows = [{"part": int(part)} for part in parts]
         data = ray.data.from_items(rows, override_num_blocks=min(len(rows), MOST_BLOCKS))
@@ -108,16 +111,18 @@ class Ray:
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=IN_FLIGHT),
             fn_constructor_kwargs={"job": job, "paths": self.paths},
-            max_restarts=RESTARTS,
-            max_task_retries=job.max_attempts + IN_FLIGHT,  # also for a part that only waits where another one kills
-            **({"num_cpus": self.cpus} if self.cpus else {}),
-            **({"num_gpus": self.gpus} if self.gpus else {}),
+            ray_remote_args_fn=functools.partial(dict, **self._resources(), **_retries(job)),
         )
         try:
             for row in data.iter_rows():
                 yield Record.of(row["record"])
         except ray.exceptions.RayTaskError as error:
             raise _cause(error) from None
+
+    def _resources(self) -> dict[str, float]:
+        """What a worker takes. Both kinds at once are experimental in Ray, and it wants the number of CPUs to be left
+        out where it is 0."""
+        return {name: n for name, n in {"num_cpus": self.cpus, "num_gpus": self.gpus}.items() if n}
 
     def started(self) -> Any:
         """Ray: on a running cluster if there is one, else on this machine."""
@@ -126,6 +131,7 @@ class Ray:
         if ray.is_initialized():
             return ray
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to others
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         variables = {name: os.environ[name] for name in SENT if name in os.environ}
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
         quiet["runtime_env"] = {"env_vars": variables}
@@ -148,6 +154,12 @@ class Ray:
 
             ray.shutdown()
             self.own = False
+
+
+def _retries(job: Job) -> dict[str, int]:
+    """How often a worker and its task are started again. Without these numbers, Ray does so without end. A task may be
+    lost because it waited at a worker that another one killed."""
+    return {"max_restarts": RESTARTS, "max_task_retries": job.max_attempts + IN_FLIGHT}
 
 
 def _first(job: Job, paths: Sequence[str]) -> tuple[dict[str, Any], dict, dict]:

@@ -1,0 +1,76 @@
+"""Runs in processes of their own, which can be killed. They are forked from one that has imported what they need."""
+
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+from keras_explainable import distributed
+from keras_explainable.distributed import commits
+
+HOW = {"engine": "local", "batch_size": 8, "part_size": 16, "verbose": 0}
+NETWORK = "support.tiny_network:make"
+POINTS = ("begin", "maps", "low", "high", "scores", "units", "status", "commit")
+
+
+def processes():
+    """Where processes come from."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["support.killed_runs", "keras_explainable.distributed.explainer", "keras", "zarr"])
+    return context
+
+
+def run(out, photos, die=None, variables=None, how=None):
+    """Run in this process. `die` is a point and the part in which the process kills itself there."""
+    os.environ.update(variables or {})
+
+    def reached(point, part):
+        if (point, part) == die:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    commits.reached = reached
+    for module in ("work", "formats.zarr", "formats.parquet"):
+        __import__(f"keras_explainable.distributed.{module}")
+        vars(__import__("sys").modules[f"keras_explainable.distributed.{module}"])["reached"] = reached
+    how = {**HOW, **(how or {})}
+    distributed.explain(how.pop("method", "gradcam"), how.pop("model", NETWORK), photos, out, **how)
+
+
+def ended(*args, seconds=120, **how):
+    """The exit code of a run in a process of its own: minus the number of the signal that killed it."""
+    process = processes().Process(target=run, args=args, kwargs=how)
+    process.start()
+    process.join(seconds)
+    assert process.exitcode is not None, "it hangs"
+    return process.exitcode
+
+
+def objects(out):
+    """What lies in the output, by name: the bytes of arrays, and of records what does not depend on time."""
+    import json
+
+    found = {}
+    for path in sorted(Path(out).rglob("*")):
+        name = str(path.relative_to(out))
+        if path.is_file() and not name.startswith(("attempts", "run.json", ".")):
+            found[name] = path.read_bytes()
+            if name.endswith(".json") and name.startswith("parts"):
+                record = json.loads(found[name])
+                found[name] = {k: record[k] for k in ("part", "count", "explained", "aside", "given_up", "files")}
+    return found
+
+
+def terminated(out, photos):
+    """A run that is terminated while it explains the part after the first one."""
+    from keras_explainable.distributed.explainer import Explainer
+
+    part, calls = Explainer.part, []
+
+    def explain(*args):
+        calls.append(args)
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return part(*args)
+
+    Explainer.part = explain
+    run(out, photos)
