@@ -1,0 +1,1 @@
+"""Explain millions of images in parts, on one machine or on many."""
