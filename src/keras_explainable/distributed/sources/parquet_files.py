@@ -20,7 +20,7 @@ MOST_BYTES = 1 << 30  # of a row group: each part reads its row group from the s
 
 
 class Rows(NamedTuple):
-    """What is known of a file: two of its columns, the address of its images, and the bytes of its largest row group."""
+    """Of a file: two columns, the address of its images, and the bytes of its largest row group."""
 
     ids: pa.ChunkedArray
     labels: pa.ChunkedArray | None
