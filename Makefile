@@ -54,7 +54,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ONE_BY_ONE := while read -r one; do \
   $(PIP) --require-hashes --no-deps --requirement /dev/stdin <<< "$$one" || echo "$${one%% *} cannot be installed"; done
 RECIPE := pyproject.toml $(CONSTRAINTS)
-HASHED := pins peers peers_old peers_older bench site web zoo
+HASHED := pins peers peers_old peers_older bench s3 site web zoo
 
 demo: $(VENV)/.demo-$(DEMO_BACKEND)
 	KERAS_BACKEND=$(DEMO_BACKEND) $(BIN)/python -m keras_explainable.gallery --overwrite \
@@ -84,6 +84,7 @@ site: $(VENV)/.site
 	$(BIN)/python docs/_ext/check_site.py docs/_build/html
 
 test-all: LEVEL := --slow
+test-all: $(VENV)/.s3
 test test-all: $(TEST_ENVIRONMENT)
 	@failed=""; lines=""; \
 	for backend in $(BACKENDS); do \
@@ -188,6 +189,11 @@ $(VENV)/.peers-old: requirements/peers_old.txt requirements/peers_older.txt | $(
 # torchvision's models run without its compiled operators, for which there is not always a build.
 $(VENV)/.bench: requirements/bench.txt $(VENV)/.test
 	$(PIP) --require-hashes --no-deps --requirement requirements/bench.txt
+	@touch $@
+
+# Tests of S3 are skipped without it.
+$(VENV)/.s3: requirements/s3.txt $(TEST_ENVIRONMENT)
+	$(PIP) --require-hashes --no-deps --requirement $< || echo "The tests of S3 are skipped"
 	@touch $@
 
 $(VENV)/.site: requirements/site.txt $(VENV)/.test

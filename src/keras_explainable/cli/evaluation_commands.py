@@ -185,11 +185,11 @@ def metrics(debug: options.Debug = False) -> None:
 
 def _files(given: Sequence[Path]) -> Iterator[Path]:
     """The image files that were named, and those in the folders that were named."""
-    from keras_explainable.gallery import image_folder
+    from keras_explainable.viz import image_files
 
     for path in given:
         if path.is_dir():
-            yield from (p for p in sorted(path.iterdir()) if p.suffix.lower() in image_folder.SUFFIXES)
+            yield from (p for p in sorted(path.iterdir()) if p.suffix.lower() in image_files.SUFFIXES)
         else:
             yield path
 

@@ -15,7 +15,6 @@ from keras_explainable import loading
 from keras_explainable.gallery.maps import explained, groups, leaving_out
 from keras_explainable.viz import framing, image, image_files, output, tables
 
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 BATCH = 8  # images in memory at once, at their full size
 DENSEST = 0.8  # opacity of the largest value
 MAPS = "maps.npz"
@@ -142,14 +141,14 @@ def find(folder: Path, out: Path, max_pixels: int = image_files.MAX_PIXELS) -> l
         inside = sorted(folder.rglob("*"))
     except RecursionError:
         raise ke.errors.InputError(f"{folder} has too many folders inside one another. Move its images.") from None
-    paths = (p for p in inside if p.suffix.lower() in SUFFIXES and not p.is_dir())
+    paths = (p for p in inside if p.suffix.lower() in image_files.SUFFIXES and not p.is_dir())
     if folder.resolve() in made.parents:
         # Pictures from an earlier run are not to be explained.
         paths = (p for p in paths if made not in Path(os.path.realpath(p)).parents)
     read = partial(image_files.read_image, max_pixels=max_pixels)
     samples = [Sample(p.relative_to(folder).as_posix(), partial(read, p)) for p in paths]
     if not samples:
-        endings = ", ".join(sorted(SUFFIXES))
+        endings = ", ".join(sorted(image_files.SUFFIXES))
         raise ke.errors.InputError(f"{folder} holds no images: name a folder of files that end in {endings}.")
     return samples
 

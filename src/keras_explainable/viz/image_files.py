@@ -15,6 +15,7 @@ from keras_explainable.viz import output
 from keras_explainable.viz.image import to_rgb
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # pillow's other formats run programs, or are rarely maintained
+SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}  # of the files that are looked for
 
 
 MAX_BYTES = 8  # for each allowed pixel: four channels of 16 bits
@@ -52,6 +53,12 @@ def pillow() -> Any:
     return PIL
 
 
+def check_pillow() -> None:
+    """Raises: BackendError: pillow is not installed. ModelFileError: it has known security holes."""
+    pillow()
+    versions.check("pillow")
+
+
 def fit(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Take the largest central crop in the proportions of `size` (H, W), and resize it to `size` (pillow, bicubic)."""
     Image, ImageOps = pillow().Image, pillow().ImageOps
@@ -82,16 +89,22 @@ def read_image(path: str | Path, size: int | tuple[int, int] | None = None, max_
     return array if size is None else fit(array, (size, size) if isinstance(size, int) else size)
 
 
-def decode_image(data: bytes, name: str, formats: Sequence[str], max_pixels: int, size: tuple[int, int]) -> Decoded:
+def decode_image(
+    data: bytes,
+    name: str,
+    formats: Sequence[str] = FORMATS,
+    max_pixels: int = MAX_PIXELS,
+    size: tuple[int, int] | None = None,
+) -> Decoded:
     """Decode the bytes of an image as `read_image` does, if it has one of these formats, and say how large it is.
 
-    A large JPEG with one scan is decoded at a fraction of its size that still covers twice `size` (H, W), and may have
-    more than `max_pixels`: as many as pillow opens without an error, 178 million."""
+    With `size` (H, W), a large JPEG with one scan is decoded at a fraction of its size that still covers twice `size`,
+    and may have more than `max_pixels`: as many as pillow opens without an error, 178 million."""
     found: list[tuple[int, int]] = []
 
     def drafted(file: Any) -> None:
         found.append((file.height, file.width))
-        if file.format in ("JPEG", "MPO") and not file.info.get("progressive"):
+        if size and file.format in ("JPEG", "MPO") and not file.info.get("progressive"):
             file.draft(None, [2 * side for side in size[::-1]])
 
     return Decoded(_read(name, io.BytesIO(data), len(data), formats, max_pixels, "", drafted), found[0])
@@ -101,8 +114,8 @@ def _read(
     name: str, stream: BinaryIO, size: int, formats: Sequence[str], most: int, advice: str, prepare: Any = None
 ) -> np.ndarray:
     """The pixels of an image of `size` bytes. `prepare(file)` is called before its header is judged."""
+    check_pillow()
     Image = pillow().Image
-    versions.check("pillow")
     try:
         with _open(name, stream, formats) as file:
             if prepare:
