@@ -14,8 +14,9 @@ SETS = ("all", "quick")  # names of several methods
 MODEL_FILES = (".keras", ".h5", ".hdf5", ".pt", ".pth", ".pt2")
 
 
-def friendly(command: Callable) -> Callable:
-    """Wrap a command: print an error in one line and exit with 1, or let it through if `debug`."""
+def friendly(command: Callable, keras: bool = True) -> Callable:
+    """Wrap a command: print an error in one line and exit with 1, or let it through if `debug`. Without `keras`, Keras is
+    not started."""
 
     @functools.wraps(command)
     def run(*, debug: bool, **options: Any) -> None:
@@ -28,7 +29,8 @@ def friendly(command: Callable) -> Callable:
             typer.echo(f"Error: {missing}", err=True)
             raise typer.Exit(1)
         try:
-            start_keras(options.get("backend"), debug)
+            if keras:
+                start_keras(options.get("backend"), debug)
             command(debug=debug, **options)
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise

@@ -191,14 +191,19 @@ def load_model(model: str | None, weights: str, unsafe: bool, scale: str | None 
         raise typer.BadParameter(
             f"{scale!r} came, and one of {', '.join(loading.SCALES)} was expected.", param_hint="--scale"
         )
-    if size and not re.fullmatch(r"[1-9]\d{0,8}(x[1-9]\d{0,8})?", size):
+    return loading.load(model, None if weights == "none" else weights, not unsafe, scale, sides(size))
+
+
+def sides(size: str | None) -> tuple[int, int] | None:
+    """Return the height and width that --size names. A usage error if it names none."""
+    if not size:
+        return None
+    if not re.fullmatch(r"[1-9]\d{0,8}(x[1-9]\d{0,8})?", size):
         raise typer.BadParameter(
             f"{size!r} came, and a number, or HxW such as 240x320, was expected.", param_hint="--size"
         )
-    sides = [int(side) for side in size.split("x")] if size else []
-    return loading.load(
-        model, None if weights == "none" else weights, not unsafe, scale, (sides[0], sides[-1]) if sides else None
-    )
+    found = [int(side) for side in size.split("x")]
+    return found[0], found[-1]
 
 
 def print_embedded(model: str | None) -> None:

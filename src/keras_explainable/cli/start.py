@@ -38,6 +38,6 @@ def _note(message: object, *_: Any, **__: Any) -> str:
 
 def app() -> Any:
     """Return the Typer application."""
-    from keras_explainable.cli.web_command import cli
+    from keras_explainable.cli.batch_commands import cli
 
     return cli

@@ -60,7 +60,7 @@ def run(wanted: Wanted, retry: bool, verify: bool) -> Report:
             undo(place, commits, summary.damaged(place, known, sorted(commits.done())))
         progress = Progress(known.layout, len(commits.done()), wanted.verbose)
         for _ in range(ROUNDS):
-            todo = sorted(set(range(known.layout.parts)) - commits.done())
+            todo = sorted(engine.share(set(range(known.layout.parts)) - commits.done()))
             for record in engine.run(job, todo) if todo else ():
                 progress.add(record)
             if set(range(known.layout.parts)) - commits.done() or place.exists(summary.IMAGES):
@@ -73,7 +73,10 @@ def run(wanted: Wanted, retry: bool, verify: bool) -> Report:
             undo(place, commits, damaged)
     finally:
         engine.close()
-    return summary.report(place, known)
+    report = summary.report(place, known)
+    own = engine.share(set(range(known.layout.parts)) - commits.done())
+    report.rest = sum(known.layout.count(part) for part in own)
+    return report
 
 
 def _begun(place: Place, wanted: Wanted, engine: Any) -> Run:

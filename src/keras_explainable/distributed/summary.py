@@ -39,6 +39,7 @@ class Report:
     kinds: Counter = field(default_factory=Counter)  # how often each reason came
     notes: list[str] = field(default_factory=list)
     damaged: list[int] = field(default_factory=list)
+    rest: int = 0  # images of this process's share that are not done, after a run by the engine "shard"
 
     @property
     def left(self) -> int:

@@ -27,6 +27,10 @@ class Local:
         self.explainer = _explainer(job)
         return self.explainer.found, *self.explainer.first()
 
+    def share(self, parts: set[int]) -> set[int]:
+        """Those of the parts that this process explains."""
+        return parts
+
     def run(self, job: Job, parts: Sequence[int]) -> Iterator[Record]:
         """Explain and commit these parts."""
         self.explainer = self.explainer or _explainer(job)

@@ -91,6 +91,10 @@ class Ray:
         except ray.exceptions.RayTaskError as error:
             raise _cause(error) from None
 
+    def share(self, parts: set[int]) -> set[int]:
+        """Those of the parts that this process explains."""
+        return parts
+
     def run(self, job: Job, parts: Sequence[int]) -> Iterator[Record]:
         """Explain and commit these parts."""
         ray = self.started()

@@ -2,12 +2,10 @@
 Kubernetes starts."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from keras_explainable.distributed.commits import Record
 from keras_explainable.distributed.engines.local import Local
-from keras_explainable.distributed.settings import Job
 from keras_explainable.errors import InputError
 
 
@@ -51,11 +49,10 @@ class Shard(Local):
                 "engine='shard' came, and nothing says which of how many processes this is: set RANK and WORLD_SIZE, or run "
                 "it by SLURM, torchrun or a Kubernetes job with an index, whose number of completions is num_workers."
             )
-        self.rank, self.of = found.rank, found.of
+        self.rank, self.of = found.rank, int(found.of)
         if not 0 <= self.rank < self.of:
             raise InputError(f"Rank {self.rank} of {self.of} came, and ranks count from 0 to {self.of - 1}.")
 
-    def run(self, job: Job, parts: Sequence[int]) -> Iterator[Record]:
-        """Explain and commit those of the parts that are this rank's."""
-        own = [part for part in parts if part % self.of == self.rank]
-        yield from super().run(job, own) if own else ()
+    def share(self, parts: set[int]) -> set[int]:
+        """Those of the parts that this rank explains."""
+        return {part for part in parts if part % self.of == self.rank}
