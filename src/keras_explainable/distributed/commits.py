@@ -99,19 +99,19 @@ class Commits:
             for i in range(0, len(some), 64 * AT_ONCE):  # not all are in memory at once
                 yield from pool.map(self.record, some[i : i + 64 * AT_ONCE])
 
-    def begin(self, part: int) -> int:
+    def begin(self, part: int | str) -> int:
         """Note that a part is begun. Return how often it was begun before without an end: that is, how many processes
         died with it."""
         before = [name for name in self._attempts(part) if name.endswith(self.session)]
         number = max((int(name.split(".")[1].split("-")[0]) for name in before), default=0) + 1
-        self.place.write(f"{ATTEMPTS}/{layout.name(part)}.{number}-{self._own()}", json.dumps(_now()).encode())
+        self.place.write(f"{ATTEMPTS}/{_stem(part)}.{number}-{self._own()}", json.dumps(_now()).encode())
         return len(before)
 
     def begun(self) -> set[int]:
         """The parts that processes died with, or that others explain now."""
-        return {int(name.split(".")[0]) for name in self.place.names(ATTEMPTS)}
+        return {int(stem) for name in self.place.names(ATTEMPTS) if (stem := name.split(".")[0]).isdecimal()}
 
-    def end(self, part: int, all: bool = False) -> None:
+    def end(self, part: int | str, all: bool = False) -> None:
         """Forget that this process began a part: it committed it, or an error was raised. With `all`, forget also those
         that died with it."""
         for name in self._attempts(part):
@@ -123,8 +123,8 @@ class Commits:
         self.place.remove(self.name(part))
         self.end(part, all=True)
 
-    def _attempts(self, part: int) -> list[str]:
-        return self.place.names(ATTEMPTS, f"{layout.name(part)}.")
+    def _attempts(self, part: int | str) -> list[str]:
+        return self.place.names(ATTEMPTS, f"{_stem(part)}.")
 
     def _own(self) -> str:
         return f"{os.getpid()}-{self.session}"
@@ -132,6 +132,10 @@ class Commits:
     def in_folder(self, name: str) -> str:
         """The path of a file of the run, as a reader of the output sees it."""
         return posixpath.join(self.place.url, name)
+
+
+def _stem(part: int | str) -> str:
+    return part if isinstance(part, str) else layout.name(part)
 
 
 def _now() -> dict[str, Any]:

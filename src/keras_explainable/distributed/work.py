@@ -14,7 +14,9 @@ from keras_explainable.distributed.layout import EXPLAINED, GIVEN_UP, SET_ASIDE
 from keras_explainable.distributed.reading import Batch
 from keras_explainable.distributed.settings import Job
 from keras_explainable.distributed.storage import Place
+from keras_explainable.errors import BackendError
 
+START = "start"  # what stands for the loading of the model, where processes that died are counted
 Arrays = dict[str, np.ndarray]
 
 
@@ -47,6 +49,25 @@ class Worker:
 
             explainer = Explainer(job)
         self.explainer = explainer
+
+    @classmethod
+    def started(cls, job: Job, most: int) -> "Worker":
+        """A worker, unless so many processes have died while they loaded the model.
+
+        Raises:
+            BackendError: they have.
+        """
+        commits = Commits(Place(job.out, job.storage_options), "", job.session)
+        deaths = commits.begin(START)
+        try:
+            if deaths >= most:
+                raise BackendError(
+                    f"{deaths} processes died while they loaded the model, and were killed, ran out of memory, or crashed: "
+                    "try it in one process, by engine='local'."
+                )
+            return cls(job)
+        finally:
+            commits.end(START)
 
     def images(self, parts: Iterable[int]) -> Iterator[Batch]:
         """The images of parts in batches, one part after the other, of which a few are read ahead."""

@@ -1,7 +1,6 @@
 """Explains parts on Ray: on a cluster, or on all of this machine. A row of the data set is a part, so that the sizes and
 order of Ray's blocks change nothing."""
 
-import functools
 import logging
 import os
 import sys
@@ -16,7 +15,7 @@ from keras_explainable.distributed.commits import Record
 from keras_explainable.distributed.reading import Batch
 from keras_explainable.distributed.settings import Job
 
-RESTARTS = 100  # of a worker; each may die for another part, or with its machine
+STARTS = 4  # deaths while a worker loads the model, for each worker, after which a run ends
 IN_FLIGHT = 2  # parts that wait at a worker
 MOST_BLOCKS = 4096  # tasks into which the parts are put: more would be slow to schedule
 STORE = 256 * 2**20  # bytes of the object store where no pixels pass through it
@@ -26,11 +25,11 @@ SENT = ("KERAS_BACKEND", "JAX_PLATFORMS", "TF_CPP_MIN_LOG_LEVEL", "OMP_NUM_THREA
 class Actor:
     """A worker in an actor. Without pixels in the rows, it reads the images itself."""
 
-    def __init__(self, job: Job, paths: Sequence[str]) -> None:
+    def __init__(self, job: Job, paths: Sequence[str], workers: int) -> None:
         _search(paths)
         from keras_explainable.distributed.work import Worker
 
-        self.worker = Worker(job)
+        self.worker = Worker.started(job, STARTS * workers)
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, Any]:
         """Explain and commit the part of the one row."""
@@ -114,9 +113,10 @@ class Ray:
             Actor,
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=IN_FLIGHT),
-            fn_constructor_kwargs={"job": job, "paths": self.paths},
-            ray_remote_args_fn=functools.partial(dict, **self._resources(), **_retries(job)),
+            fn_constructor_kwargs={"job": job, "paths": self.paths, "workers": workers},
+            **self._resources(),
         )
+        # Ray restarts workers and their tasks without end. What ends it is that deaths are counted: see `Worker`.
         try:
             for row in data.iter_rows():
                 yield Record.of(row["record"])
@@ -158,12 +158,6 @@ class Ray:
 
             ray.shutdown()
             self.own = False
-
-
-def _retries(job: Job) -> dict[str, int]:
-    """How often a worker and its task are started again. Without these numbers, Ray does so without end. A task may be
-    lost because it waited at a worker that another one killed."""
-    return {"max_restarts": RESTARTS, "max_task_retries": job.max_attempts + IN_FLIGHT}
 
 
 def _first(job: Job, paths: Sequence[str]) -> tuple[dict[str, Any], dict, dict]:
