@@ -86,7 +86,7 @@ def resizing(
     channels: Any = None,
     placement: str = "measured",
 ) -> list[np.ndarray]:
-    """The matrices by which `ke.explain` resizes maps of a size to the size of the images `x`, one for each spatial axis.
+    """The matrices by which `ke.explain` resizes maps of a size to the size of the images `x`, one for each axis.
 
     A map (h, w) becomes rows @ map @ columns.T. So maps can be kept small, and be resized when they are read.
 

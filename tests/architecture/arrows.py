@@ -172,7 +172,7 @@ ARROWS = {
     "utils": {"viz"},
     "demo": {"", "models.processes", "models.torch.demo_network", "numerics", "runtime"},
     "gallery": {"", "runtime.selection"},
-    "cli": {"", "gallery", "limits", "public_names", "runtime.selection", "web"},
+    "cli": {"", "distributed", "gallery", "limits", "public_names", "runtime.selection", "web"},
     "web": {""},
     "distributed": {""},
 }

@@ -15,8 +15,8 @@ MODEL_FILES = (".keras", ".h5", ".hdf5", ".pt", ".pth", ".pt2")
 
 
 def friendly(command: Callable, keras: bool = True) -> Callable:
-    """Wrap a command: print an error in one line and exit with 1, or let it through if `debug`. Without `keras`, Keras is
-    not started."""
+    """Wrap a command: print an error in one line and exit with 1, or let it through if `debug`. Without `keras`, Keras
+    is not started."""
 
     @functools.wraps(command)
     def run(*, debug: bool, **options: Any) -> None:

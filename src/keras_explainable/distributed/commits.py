@@ -1,5 +1,5 @@
-"""Which parts of a run are done. A part is done once its record is there, which is written last and as a whole. No locks:
-two workers that explain the same part write the same values."""
+"""Which parts of a run are done. A part is done once its record is there, which is written last and as a whole. No
+locks: two workers that explain the same part write the same values."""
 
 import json
 import os
@@ -20,8 +20,8 @@ AT_ONCE = 16  # files read at once
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of a part that is done. `aside` has the reasons by place in the part; `files` the SHA-256 of each array's object,
-    None if there is no object, because all its values are 0."""
+    """What is known of a part that is done. `aside` has the reasons by place in the part; `files` the SHA-256 of each
+    array's object, None if there is no object, because all its values are 0."""
 
     part: int
     count: int

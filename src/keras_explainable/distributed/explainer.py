@@ -60,7 +60,8 @@ class Explainer:
         size = tuple(self.loaded.size)
         blank = np.random.default_rng(0).integers(0, 256, (self.job.batch_size, *size, 3), "uint8")
         arrays, _, _ = self.part([Batch(blank, {})], [None] * self.job.batch_size)
-        shapes, matrices = {}, {}
+        shapes: dict[str, tuple[int, ...]] = {}
+        matrices: dict[str, np.ndarray] = {}
         for label, _ in self._methods():
             maps = arrays[f"{label}/maps"]
             if maps.ndim != 4:

@@ -118,8 +118,8 @@ def _waited_for(place: Place) -> Run:
             return known
         time.sleep(1)
     raise InputError(
-        f"There is no plan in {place.url} after {PATIENCE:.0f} s, and the first rank was expected to write one: see why it "
-        "did not."
+        f"There is no plan in {place.url} after {PATIENCE:.0f} s, and the first rank was expected to write one: see why "
+        "it did not."
     )
 
 
@@ -174,8 +174,8 @@ def check_source(listed: Any, size: tuple[int, int], fit: str, job: Job) -> None
         bad += [f"{some[8 * i + place]['id']}: {why}" for place, why in sorted(batch.aside.items())]
     if 2 * len(bad) > len(some):
         raise InputError(
-            f"{len(bad)} of {len(some)} images from all over the source cannot be explained: {' '.join(bad[:3])} Check the "
-            "source and its credentials."
+            f"{len(bad)} of {len(some)} images from all over the source cannot be explained: {' '.join(bad[:3])} Check "
+            "the source and its credentials."
         )
 
 
@@ -205,8 +205,8 @@ def checked_unit(unit: Any, labels: tuple[str, ...] | None) -> int | str:
     if isinstance(unit, str) and (UNIT.fullmatch(unit) or labels is None or unit in labels):
         return unit
     raise InputError(
-        f'unit={shortly(unit)} came, and a number, "predicted", "top-3", "all", "column:NAME" or the name of a class was '
-        "expected."
+        f'unit={shortly(unit)} came, and a number, "predicted", "top-3", "all", "column:NAME" or the name of a class '
+        "was expected."
     )
 
 

@@ -82,8 +82,8 @@ def plain(value: Any, what: str = "a parameter") -> Any:
     text = repr(value)
     if " at 0x" in text or "<" in text:
         raise InputError(
-            f"{what} is {shortly(value)}, and what a run depends on must be the same in every process: a number, a text, "
-            "an array, a function of a module, or a score of ke.scores was expected."
+            f"{what} is {shortly(value)}, and what a run depends on must be the same in every process: a number, "
+            "a text, an array, a function of a module, or a score of ke.scores was expected."
         )
     return text
 

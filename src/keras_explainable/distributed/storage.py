@@ -1,5 +1,5 @@
-"""The files of a run, in a folder or an object store: each is there as a whole or not at all. What fails because a store
-is busy is tried again."""
+"""The files of a run, in a folder or an object store: each is there as a whole or not at all. What fails because a
+store is busy is tried again."""
 
 import contextlib
 import hashlib
@@ -125,8 +125,8 @@ class Place:
             raise
         except OSError as error:
             raise OutputError(
-                f"{posixpath.join(self.url, name)} cannot be written: {error.strerror or error}. Nothing of its part was "
-                "committed. Mend this, and give the same command again: it goes on where it stopped."
+                f"{posixpath.join(self.url, name)} cannot be written: {error.strerror or error}. Nothing of its part "
+                "was committed. Mend this, and give the same command again: it goes on where it stopped."
             ) from error
 
 

@@ -62,8 +62,8 @@ class Worker:
         try:
             if deaths >= most:
                 raise BackendError(
-                    f"{deaths} processes died while they loaded the model, and were killed, ran out of memory, or crashed: "
-                    "try it in one process, by engine='local'."
+                    f"{deaths} processes died while they loaded the model: they were killed, ran out of memory, or "
+                    "crashed. Try it in one process, by engine='local'."
                 )
             return cls(job)
         finally:

@@ -117,7 +117,7 @@ def _ends(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 class Explanation(namedtuple("Explanation", "scores maps")):
     """`scores, maps`. In `.about` is what was explained: the method, where the score was taken, the model's layer. In
-    `.units` are the units of the maps, (N, K), also those that y="predicted" chose; None if every unit was explained."""
+    `.units` are the units of the maps, (N, K), also those that y="predicted" chose; None if it was every unit."""
 
     about: dict[str, Any]
     units: Any

@@ -29,8 +29,8 @@ def name_of(engine: str, workers: int | None) -> str:
 
 
 def of(wanted: Any) -> Any:
-    """The engine. It has its `rank`, what a run that begins needs to know of the model, `first(job)`, the `share(parts)`
-    that is its own, `run(job, parts)`, which yields records, and `close()`."""
+    """The engine. It has its `rank`, what a run that begins needs to know of the model, `first(job)`, the
+    `share(parts)` that is its own, `run(job, parts)`, which yields records, and `close()`."""
     if wanted.engine == "ray":
         needs.check("ray")
         from keras_explainable.distributed.engines.ray import Ray

@@ -67,7 +67,7 @@ def _overlapped(worker: Worker, parts: Sequence[int]) -> Iterator[Record]:
                 yield waiting.result()
     finally:
         with contextlib.suppress(ValueError):  # a thread may still be in it after an error
-            images.close()
+            images.close()  # type: ignore[attr-defined]
 
 
 @contextlib.contextmanager

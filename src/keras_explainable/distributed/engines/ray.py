@@ -1,5 +1,5 @@
-"""Explains parts on Ray: on a cluster, or on all of this machine. A row of the data set is a part, so that the sizes and
-order of Ray's blocks change nothing."""
+"""Explains parts on Ray: on a cluster, or on all of this machine. A row of the data set is a part, so that the sizes
+and order of Ray's blocks change nothing."""
 
 import logging
 import os
@@ -97,22 +97,22 @@ class Ray:
     def run(self, job: Job, parts: Sequence[int]) -> Iterator[Record]:
         """Explain and commit these parts."""
         ray = self.started()
-        import ray.data
+        from ray import data as ray_data
 
         job = replace(job, session=uuid.uuid4().hex)
-        context = ray.data.DataContext.get_current()
+        context = ray_data.DataContext.get_current()
         context.enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         context.max_errored_blocks = 0  # else rows would be dropped
         rows = [{"part": int(part)} for part in parts]
-        data = ray.data.from_items(rows, override_num_blocks=min(len(rows), MOST_BLOCKS))
+        data = ray_data.from_items(rows, override_num_blocks=min(len(rows), MOST_BLOCKS))
         if self.gpus:
             data = data.map(Reader(job).__call__, num_cpus=1)
         workers = min(self.workers, len(rows))
         data = data.map_batches(
             Actor,
             batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=IN_FLIGHT),
+            compute=ray_data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=IN_FLIGHT),
             fn_constructor_kwargs={"job": job, "paths": self.paths, "workers": workers},
             **self._resources(),
         )

@@ -1,5 +1,5 @@
-"""The arrays of a run in Parquet: a file for each part, which is its own record. It has a row for each image, and maps as
-bytes in the order (h, w, K)."""
+"""The arrays of a run in Parquet: a file for each part, which is its own record. It has a row for each image, and maps
+as bytes in the order (h, w, K)."""
 
 import hashlib
 import io
@@ -26,7 +26,8 @@ class ParquetArrays:
     def create(self, attributes: Mapping[str, Any], resizing: Mapping[str, np.ndarray]) -> None:
         """Write the matrices that resize the maps."""
         buffer = io.BytesIO()
-        np.savez(buffer, **{name.replace("/", "."): matrix for name, matrix in resizing.items()})
+        named: dict[str, Any] = {name.replace("/", "."): matrix for name, matrix in resizing.items()}
+        np.savez(buffer, **named)
         self.place.write(RESIZING, buffer.getvalue())
 
     def commit(self, commits: Commits, record: Record, arrays: Mapping[str, np.ndarray], ids: list[str]) -> Record:
