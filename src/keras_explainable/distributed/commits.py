@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from keras_explainable.distributed import layout
+from keras_explainable.distributed.sources.stores import is_transient
 from keras_explainable.distributed.storage import Place
 
 RECORDS, ATTEMPTS = "parts", "attempts"
@@ -92,12 +93,27 @@ class Commits:
 
         return parquet.record(self.place, self.name(part))
 
-    def records(self, parts: Iterable[int]) -> Iterator[Record]:
-        """The records of parts that are done."""
+    def records(self, parts: Iterable[int], unreadable: list[int] | None = None) -> Iterator[Record]:
+        """The records of parts that are done. Parts whose record is damaged are added to `unreadable`."""
+        some = list(parts)
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            some = list(parts)
             for i in range(0, len(some), 64 * AT_ONCE):  # not all are in memory at once
-                yield from pool.map(self.record, some[i : i + 64 * AT_ONCE])
+                own = some[i : i + 64 * AT_ONCE]
+                for part, record in zip(own, pool.map(self._readable, own), strict=True):
+                    if record is not None:
+                        yield record
+                    elif unreadable is not None:
+                        unreadable.append(part)
+
+    def _readable(self, part: int) -> Record | None:
+        try:
+            return self.record(part)
+        except OSError as error:
+            if is_transient(error):
+                raise
+            return None
+        except Exception:  # whatever a damaged file raises
+            return None
 
     def begin(self, part: int | str) -> int:
         """Note that a part is begun. Return how often it was begun before without an end: that is, how many processes

@@ -10,7 +10,7 @@ DTYPES = ("uint8", "float16", "float32")
 FORMATS = ("zarr", "parquet")
 RESOLUTIONS = ("signal", "image")
 MOST_ROWS, MOST_PIXELS = 1024, 128 * 2**20  # of a part: images, and bytes of their pixels
-LEAST_PARTS = 32  # into which a run is cut, if its images fill as many batches
+LEAST_PARTS = 8  # into which a run is cut, if its images fill as many batches
 
 
 @dataclass(frozen=True)

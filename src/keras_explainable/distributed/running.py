@@ -118,8 +118,8 @@ def _waited_for(place: Place) -> Run:
             return known
         time.sleep(1)
     raise InputError(
-        f"There is no plan in {place.url} after {PATIENCE:.0f} s, and the first rank was expected to write one: see why "
-        "it did not."
+        f"There is no plan in {place.url} after {PATIENCE:.0f} s, and the first rank was expected to write one: see "
+        "why it did not."
     )
 
 

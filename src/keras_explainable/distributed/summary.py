@@ -88,11 +88,12 @@ def report(place: Place, run: Run, verify: bool = False) -> Report:
     done = sorted(commits.done())
     found = Report(place.url, run.layout.images, parts=run.layout.parts, parts_done=len(done))
     ends: list[tuple[float, int]] = []
-    for record in commits.records(done):
+    for record in commits.records(done, found.damaged):
         add(found, record, plan)
         ends.append((record.time, record.count))
     found.per_second = speed(ends)
-    found.damaged = damaged(place, run, done) if verify else []
+    if verify:
+        found.damaged = damaged(place, run, done)
     return found
 
 

@@ -49,6 +49,7 @@ class Worker:
 
             explainer = Explainer(job)
         self.explainer = explainer
+        self.begun: set[int] = set()  # parts that are not committed yet
 
     @classmethod
     def started(cls, job: Job, most: int) -> "Worker":
@@ -90,6 +91,7 @@ class Worker:
     def explain(self, part: int, batches: Iterable[Batch]) -> Explained:
         """Explain a part, unless too many processes have died with it."""
         deaths, began = self.commits.begin(part), time.time()
+        self.begun.add(part)
         rows = self.plan.rows(part)
         ids = [row["id"] for row in rows]
         if deaths >= self.job.max_attempts:
@@ -127,6 +129,7 @@ class Worker:
             self.commits.end(done.part)
             raise
         reached("commit", done.part)
+        self.begun.discard(done.part)
         self.commits.end(done.part, all=True)
         return record
 

@@ -65,6 +65,10 @@ def _overlapped(worker: Worker, parts: Sequence[int]) -> Iterator[Record]:
                 waiting = writer.submit(worker.commit, done)
             if waiting is not None:
                 yield waiting.result()
+    except BaseException:
+        for part in worker.begun:  # also one that was explained and waits: an error is no death
+            worker.commits.end(part)
+        raise
     finally:
         with contextlib.suppress(ValueError):  # a thread may still be in it after an error
             images.close()  # type: ignore[attr-defined]

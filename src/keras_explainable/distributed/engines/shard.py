@@ -46,8 +46,8 @@ class Shard(Local):
         found = place(workers)
         if found is None or found.of is None:
             raise InputError(
-                "engine='shard' came, and nothing says which of how many processes this is: set RANK and WORLD_SIZE, or "
-                "run it by SLURM, torchrun or a Kubernetes job with an index, whose number of completions is num_workers."
+                "engine='shard' came, and nothing says which of how many processes this is: set RANK and WORLD_SIZE, "
+                "or run it by SLURM, torchrun or an indexed Kubernetes job, whose completions are num_workers."
             )
         self.rank, self.of = found.rank, int(found.of)
         if not 0 <= self.rank < self.of:
