@@ -10,6 +10,7 @@ from support import tiny_network
 from support.killed_runs import HOW, NETWORK, ended, objects
 from support.selection import fast_on_torch
 
+pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
 pytestmark = fast_on_torch
 N = 43
@@ -61,7 +62,8 @@ def test_what_is_damaged_is_found_and_redone(out, photos, tmp_path):
     part = tmp_path / "out" / "parts" / "00001.parquet"
     whole, table = part.read_bytes(), pq.read_table(part)
     others = [[value + 1 for value in row] for row in table["scores"].to_pylist()]
-    changed = table.set_column(table.schema.get_field_index("scores"), table.schema.field("scores"), [others])
+    field = table.schema.field("scores")
+    changed = table.set_column(table.schema.get_field_index("scores"), field, pa.array(others, field.type))
     for damage in (lambda: part.write_bytes(whole[: len(whole) // 2]), lambda: pq.write_table(changed, part)):
         damage()
         assert distributed.status(tmp_path / "out", verify=True).damaged == [1]
