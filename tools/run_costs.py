@@ -6,7 +6,7 @@ python -m tools.run_costs --rate 640 --name "my GPU"          and a row for it""
 import argparse
 from typing import NamedTuple
 
-MANY = (10**6, 10**9)
+MANY = (("1 million", 10**6), ("1 billion", 10**9))
 AT_ONCE = 100  # workers
 # Measured on two cores of an AMD EPYC: docs/speed.md has the pass, `decode` of a JPEG of 500 x 375 pixels took 4.3 ms.
 PASS, BATCH, CORES, GRADCAM, DECODING = 0.36, 8, 2, 1.03, 0.0043
@@ -29,7 +29,7 @@ def core() -> Worker:
     return Worker("CPU core", 1 / (PASS * GRADCAM * CORES / BATCH + DECODING), True)
 
 
-WORKERS = (core(), Worker("GPU at 500 images/s", 500, False), Worker("GPU at 2,000 images/s", 2000, False))
+WORKERS = (core(), Worker("GPU", 500, False), Worker("faster GPU", 2000, False))
 
 
 def duration(seconds: float) -> str:
@@ -49,29 +49,28 @@ def size(count: float) -> str:
 
 
 def times(workers: tuple[Worker, ...] = WORKERS) -> str:
-    """The table of times: for each kind of worker, of one and of many at once, and the cores that decode for it."""
-    lines = ["| worker | images/s | cores that decode for it |"]
-    lines[0] += "".join(f" {count:,} images: one | {AT_ONCE} at once |" for count in MANY)
-    lines.append("|---" * (3 + 2 * len(MANY)) + "|")
+    """The table of times: for each kind of worker, of one and of many at once."""
+    heads = ["worker", "images/s", "cores to decode"]
+    heads += [f"{name}: {many} worker{'s' if many > 1 else ''}" for name, _ in MANY for many in (1, AT_ONCE)]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for worker in workers:
         decoding = "itself" if worker.name == core().name else f"{worker.rate * DECODING:.1f}"
         rate = f"{worker.rate:,.1f}" if worker.measured else f"{worker.rate:,.0f} (assumed)"
-        each = [duration(count / worker.rate / many) for count in MANY for many in (1, AT_ONCE)]
+        each = [duration(count / worker.rate / many) for _, count in MANY for many in (1, AT_ONCE)]
         lines.append(f"| {' | '.join([worker.name, rate, decoding, *each])} |")
     return "\n".join(lines)
 
 
 def stored(grid: int = 7, image: int = 224) -> str:
     """The table of bytes stored for one unit of each image, before compression."""
-    lines = ["| stored | bytes an image |" + "".join(f" {count:,} images |" for count in MANY)]
-    lines.append("|---" * (2 + len(MANY)) + "|")
+    lines = [f"| stored | bytes an image | {' | '.join(name for name, _ in MANY)} |", "|---" * (2 + len(MANY)) + "|"]
     for name, pixels, width in (
-        (f"maps of a layer, {grid} x {grid}, `uint8` (the default)", grid * grid, 1),
-        (f"the same, `float32` (`dtype=`), {grid} x {grid}", grid * grid, 4),
-        (f'maps of {image} x {image}, `uint8` (`resolution="image"`)', image * image, 1),
+        (f"maps of a layer, {grid} x {grid}, as `uint8` (the default)", grid * grid, 1),
+        ("the same as `float32`", grid * grid, 4),
+        (f"maps of {image} x {image} as `uint8` (`--resolution image`)", image * image, 1),
     ):
         one = pixels * width + ROW + REST
-        lines.append(f"| {name} | {one:,} |" + "".join(f" {size(one * count)} |" for count in MANY))
+        lines.append(f"| {name} | {one:,} |" + "".join(f" {size(one * count)} |" for _, count in MANY))
     return "\n".join(lines)
 
 
