@@ -21,7 +21,7 @@ pytestmark = [
 
 
 def parsed(name):
-    yaml = pytest.importorskip("yaml", reason="reading YAML needs PyYAML: make test-all installs requirements/s3.txt")
+    yaml = pytest.importorskip("yaml", reason="reading YAML needs PyYAML")
     return yaml.safe_load((DEPLOY / name).read_text())
 
 
