@@ -1,8 +1,10 @@
 """Runs in processes of their own, which can be killed. They are forked from one that has imported what they need."""
 
+import json
 import multiprocessing
 import os
 import signal
+import time
 from pathlib import Path
 
 from keras_explainable import distributed
@@ -47,8 +49,6 @@ def ended(*args, seconds=120, **how):
 
 def objects(out):
     """What lies in the output, by name: the bytes of arrays, and of records what does not depend on time."""
-    import json
-
     found = {}
     for path in sorted(Path(out).rglob("*")):
         name = str(path.relative_to(out))
@@ -74,3 +74,23 @@ def terminated(out, photos):
 
     Explainer.part = explain
     run(out, photos)
+
+
+def records(out):
+    """The records of the parts that are done. Half-written ones have another name."""
+    return [json.loads(path.read_text()) for path in sorted((out / "parts").glob("[0-9]*.json"))]
+
+
+def begun(out, photos, variables, number, how):
+    """A run in a process of its own, with at least so many parts done."""
+    process = processes().Process(target=run, args=(out, photos), kwargs={"variables": variables, "how": how})
+    process.start()
+    until = time.time() + 150
+    while len(records(out)) < number and process.is_alive():
+        assert time.time() < until, "no part is done"
+        time.sleep(0.02)
+    return process
+
+
+def worker_of(record):
+    return int(record["worker"].rpartition(":")[2])

@@ -1,15 +1,13 @@
 """Runs on Ray whose workers and drivers are killed, by their process ids. Ray takes half a minute to start."""
 
-import json
 import os
 import signal
-import time
 
 import pytest
 
 from keras_explainable import distributed
-from support import killed_runs, tiny_network
-from support.killed_runs import ended, objects
+from support import tiny_network
+from support.killed_runs import begun, ended, objects, records, worker_of
 from support.selection import fast_on_torch, very_slow_compiled
 
 pytest.importorskip("ray", reason="Ray is not installed")
@@ -33,34 +31,12 @@ def variables(tmp_path_factory):
     return {"RAY_ADDRESS": "local", "HOME": str(tmp_path_factory.mktemp("home")), "OMP_NUM_THREADS": "1"}
 
 
-def records(out):
-    """The records of the parts that are done. Half-written ones have another name."""
-    return [json.loads(path.read_text()) for path in sorted((out / "parts").glob("[0-9]*.json"))]
-
-
-def begun(out, photos, variables, number, how=HOW):
-    """A run in a process of its own, with at least so many parts done."""
-    process = killed_runs.processes().Process(
-        target=killed_runs.run, args=(out, photos), kwargs={"variables": variables, "how": how}
-    )
-    process.start()
-    until = time.time() + 150
-    while len(records(out)) < number and process.is_alive():
-        assert time.time() < until, "no part is done"
-        time.sleep(0.02)
-    return process
-
-
-def worker_of(record):
-    return int(record["worker"].rpartition(":")[2])
-
-
 def test_a_worker_that_is_killed_and_a_part_that_kills(tmp_path, photos, variables):
     poison = photos / "b" / "0020.png"  # row 80 + 20
     good = poison.read_bytes()
     tiny_network.poison(poison)
     out, alone = tmp_path / "out", tmp_path / "alone"
-    process = begun(out, photos, variables, 1)
+    process = begun(out, photos, variables, 1, HOW)
     first = worker_of(records(out)[0])
     os.kill(first, signal.SIGKILL)
     process.join(240)
@@ -81,7 +57,7 @@ def test_a_worker_that_is_killed_and_a_part_that_kills(tmp_path, photos, variabl
 def test_a_driver_that_is_killed(tmp_path, photos, variables):
     """The run goes on with another engine, while workers of the first may still be at work."""
     out, alone = tmp_path / "out", tmp_path / "alone"
-    process = begun(out, photos, variables, 2)
+    process = begun(out, photos, variables, 2, HOW)
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     assert ended(out, photos, how={"model": POISONED}) == 0
