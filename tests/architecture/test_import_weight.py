@@ -1,16 +1,20 @@
 """What `import keras_explainable` loads, and what its names load when they are first used."""
 
+import ast
 import json
 import os
 import subprocess
 import sys
+
+import pytest
 
 from architecture.arrows import FRAMEWORKS
 from architecture.read_imports import ROOT, SRC, read_faces, shown
 from support.selection import slow
 
 FRAMEWORK = os.environ.get("KERAS_BACKEND", "tensorflow")
-NEVER = {"matplotlib", "PIL", "typer", "rich", "scipy", "skimage", "pandas", *FRAMEWORKS - {FRAMEWORK}}
+STORAGE = {"ray", "zarr", "pyarrow", "fsspec"}
+NEVER = {"matplotlib", "PIL", "typer", "rich", "scipy", "skimage", "pandas", *STORAGE, *FRAMEWORKS - {FRAMEWORK}}
 ALONE = """
 import json, sys
 before = set(sys.modules)
@@ -26,6 +30,19 @@ import keras_explainable as ke
 from keras_explainable import *
 ke.gradcam
 print(json.dumps([sorted({{m.partition(".")[0] for m in set(sys.modules) - before}}), sorted(globals())]))
+"""
+FRONT = """
+import sys
+from keras_explainable import distributed
+distributed.explain, distributed.open, distributed.status
+print(sorted({module.partition(".")[0] for module in sys.modules}))
+"""
+# What reads the images for workers on GPUs, and what reads the output of a run.
+READERS = """
+import sys
+from keras_explainable.distributed import maps, reading, summary
+from keras_explainable.distributed.engines import ray
+print(sorted({module.partition(".")[0] for module in sys.modules}))
 """
 EACH_FIRST = """
 import importlib, sys
@@ -53,6 +70,15 @@ def test_importing_the_package_loads_only_the_standard_library():
     ours = {module.removeprefix(f"{ROOT}.") for module in loaded if module.startswith(ROOT)}
     assert ours == {ROOT, "errors", "public_names", "runtime", "runtime.ctrl_c", "runtime.selection"}
     assert {"gradcam", "explain", "viz"}.isdisjoint(names)
+
+
+def test_runs_over_many_images_load_what_they_need_when_they_are_called():
+    assert {"keras", "numpy", *STORAGE, FRAMEWORK}.isdisjoint(ast.literal_eval(printed(FRONT)))
+
+
+def test_what_reads_images_and_maps_loads_neither_keras_nor_ray():
+    pytest.importorskip("pyarrow")
+    assert {"keras", "ray", "zarr", *FRAMEWORKS}.isdisjoint(ast.literal_eval(printed(READERS)))
 
 
 @slow

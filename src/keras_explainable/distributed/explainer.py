@@ -39,6 +39,7 @@ class Explainer:
             "size": list(self.loaded.size),
             "scale": self.loaded.preprocess.name,
             "fit": job.fit or FITS[self.loaded.preprocess.fit],
+            "classes": self.names or None,
             "draws": any(ke.registry.takes(_function(one), "seed") for _, one in self._methods()),
         }
         self.go_on(job)

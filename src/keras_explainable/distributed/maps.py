@@ -104,7 +104,10 @@ class Maps:
     def table(self) -> Any:
         """A `pyarrow.Table` with a row for each image: the plan, and status, reason, unit and score."""
         import pyarrow as pa
+        import pyarrow.parquet as pq
 
+        if self.place.exists(summary.IMAGES):
+            return pq.read_table(pa.BufferReader(self.place.read(summary.IMAGES)))
         return pa.concat_tables(summary.tables(self.place, self.run))
 
     def _why(self, row: int, status: int) -> str:

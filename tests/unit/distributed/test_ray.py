@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from keras_explainable import distributed
-from support import tiny_network
+from support import killed_runs, tiny_network
 from support.killed_runs import begun, ended, objects, records, worker_of
 from support.selection import fast_on_torch, very_slow_compiled
 
@@ -64,3 +64,24 @@ def test_a_driver_that_is_killed(tmp_path, photos, variables):
     assert ended(alone, photos, how={"model": POISONED}) == 0
     assert objects(out) == objects(alone)
     assert distributed.status(out, verify=True).complete
+
+
+def on_a_gpu(out, photos, variables):
+    """A run on a cluster that says it has a GPU: tasks read the images for the worker."""
+    os.environ.update(variables)
+    import ray
+
+    ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
+    killed_runs.run(out, photos, how={**HOW, "num_gpus": 1, "part_size": 48})
+
+
+@very_slow_compiled
+def test_tasks_read_the_images_for_workers_on_gpus(tmp_path, photos, variables):
+    out, alone = tmp_path / "out", tmp_path / "alone"
+    process = killed_runs.processes().Process(target=on_a_gpu, args=(out, photos, variables))
+    process.start()
+    process.join(200)
+    assert process.exitcode == 0
+    assert ended(alone, photos, how={"model": POISONED, "part_size": 48}) == 0
+    assert objects(out) == objects(alone)
+    assert distributed.status(out, verify=True).aside == 1
