@@ -55,6 +55,16 @@ for name in {names}:
     found = getattr(package, name)
     assert found is getattr(package, name) and len(package.registry.METHODS) > 40, name
 """
+OTHERS = """
+import sys
+import keras, {framework}
+import keras_explainable as ke
+model, (images, _, _) = ke.demo.load_transformer(), ke.demo.load_scenes(1)
+before = set(sys.modules)
+for name in ("gradcam", "attnlrp", "gradient_attention_rollout"):
+    ke.explain(name, model, images, 1, verbose=0)
+print(sorted({others} & {{m.partition(".")[0] for m in set(sys.modules) - before}}))
+"""
 
 
 def printed(code):
@@ -92,3 +102,9 @@ def test_using_the_package_loads_nothing_that_a_user_may_never_need():
 def test_each_name_can_be_the_first_that_is_used():
     listed = shown((SRC / ROOT / "__init__.pyi").read_text()) - {"Any", "*", "ctrl_c"}  # of the command line
     printed(EACH_FIRST.format(names=sorted({*listed, "gradcam"}), root=ROOT))
+
+
+@slow
+def test_explaining_a_transformer_imports_no_other_framework():
+    others = FRAMEWORKS - {FRAMEWORK}
+    assert printed(OTHERS.format(framework=FRAMEWORK, others=others)).strip() == "[]"
