@@ -13,13 +13,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from tools.demo_batch import scenes
+
 import keras_explainable as ke
 from keras_explainable import distributed
 from keras_explainable.distributed import reading, sources
 from keras_explainable.distributed.commits import Commits
 from keras_explainable.distributed.engines.local import Local
 from keras_explainable.distributed.storage import Place
-from tools.demo_batch import scenes
 
 
 def plain(loaded: Any, rows: list[dict[str, Any]], method: str, batch_size: int) -> float:

@@ -120,7 +120,8 @@ class Commits:
         died with it."""
         before = [name for name in self._attempts(part) if name.endswith(self.session)]
         number = max((int(name.split(".")[1].split("-")[0]) for name in before), default=0) + 1
-        self.place.write(f"{ATTEMPTS}/{_stem(part)}.{number}-{self._own()}", json.dumps(_now()).encode())
+        name = f"{ATTEMPTS}/{_stem(part)}.{number}-{self._own()}"
+        self.place.write(name, json.dumps(_now()).encode(), durable=False)
         return len(before)
 
     def begun(self) -> set[int]:

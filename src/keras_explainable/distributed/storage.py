@@ -30,12 +30,13 @@ class Place:
         """The contents of a file."""
         return patiently(self.files.cat_file, self.path(name))
 
-    def write(self, name: str, data: bytes) -> None:
-        """Write a file: durably, and nobody ever sees a part of it."""
+    def write(self, name: str, data: bytes, durable: bool = True) -> None:
+        """Write a file. Nobody ever sees a part of it. It outlives this process, and if it is durable also the
+        machine's loss of power."""
         with self.refusals(name):
-            patiently(self._write, name, data)
+            patiently(self._write, name, data, durable)
 
-    def _write(self, name: str, data: bytes) -> None:
+    def _write(self, name: str, data: bytes, durable: bool) -> None:
         if not self.local:
             self.files.pipe_file(self.path(name), data)  # one PUT
             return
@@ -45,10 +46,12 @@ class Place:
         try:
             with partial.open("wb") as file:
                 file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
             partial.replace(path)
-            _sync(path.parent)
+            if durable:
+                _sync(path.parent)
         except BaseException:
             partial.unlink(missing_ok=True)
             raise

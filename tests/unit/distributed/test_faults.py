@@ -57,11 +57,11 @@ def test_what_cannot_be_written_is_said_and_written_later(photos, tmp_path, monk
     out, tries = tmp_path / "out", []
     write, put = storage.Place._write, storage.Place.put
 
-    def refused(self, given, data):
+    def refused(self, given, data, durable=True):
         if given.startswith(name):
             tries.append(given)
             raise OSError(number, "it is refused", given)
-        write(self, given, data)
+        write(self, given, data, durable)
 
     def refused_put(self, given, file):
         with self.refusals(given):
@@ -87,11 +87,11 @@ def test_what_may_pass_is_tried_again(photos, tmp_path, monkeypatch, undisturbed
     monkeypatch.setattr(stores, "PAUSES", (0.01, 0.01))
     left, write = {"parts/00001.json": 2, "run.json": 1}, storage.Place._write
 
-    def busy(self, name, data):
+    def busy(self, name, data, durable):
         if left.get(name):
             left[name] -= 1
             raise TimeoutError("the store does not answer")
-        write(self, name, data)
+        write(self, name, data, durable)
 
     monkeypatch.setattr(storage.Place, "_write", busy)
     assert explain(photos, tmp_path / "out").complete
