@@ -116,13 +116,26 @@ class Commits:
             return None
 
     def begin(self, part: int | str) -> int:
-        """Note that a part is begun. Return how often it was begun before without an end: that is, how many processes
-        died with it."""
-        before = [name for name in self._attempts(part) if name.endswith(self.session)]
+        """Note that a part is begun. Return how many processes died with it: how often it was begun in this session
+        without an end, by processes that are not known to be at work."""
+        before = [name for name in self._attempts(part) if name.rpartition("-")[2] == self.session]
         number = max((int(name.split(".")[1].split("-")[0]) for name in before), default=0) + 1
         name = f"{ATTEMPTS}/{_stem(part)}.{number}-{self._own()}"
         self.place.write(name, json.dumps(_now()).encode(), durable=False)
-        return len(before)
+        return sum(not self._is_at_work(name) for name in before)
+
+    def _is_at_work(self, name: str) -> bool:
+        """Whether the process of an attempt is another one on this machine that still runs."""
+        try:
+            machine, _, pid = json.loads(self.place.read(f"{ATTEMPTS}/{name}"))["worker"].rpartition(":")
+            if machine != socket.gethostname() or int(pid) == os.getpid():
+                return False
+            os.kill(int(pid), 0)
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        except PermissionError:  # somebody else's process
+            return True
+        return True
 
     def begun(self) -> set[int]:
         """The parts that processes died with, or that others explain now."""

@@ -43,6 +43,7 @@ class Worker:
         assert run is not None, "the plan is written before workers start"
         self.layout, self.plan = run.layout, plan.Plan(self.place, run.layout)
         self.arrays = formats.opened(self.place, self.layout)
+        self.arrays.check(run.about["fingerprint"])
         self.commits = Commits(self.place, self.layout.format, job.session)
         if explainer is None:
             from keras_explainable.distributed.explainer import Explainer
@@ -108,6 +109,9 @@ class Worker:
 
     def commit(self, done: Explained) -> Record:
         """Write a part that was explained, and last its record."""
+        if done.given_up and self.commits.is_done(done.part):  # somebody else explained it
+            self.commits.end(done.part, all=True)
+            return self.commits.record(done.part)
         try:
             status = self._status(done)
             arrays, broken = self._stored(done.arrays, status)

@@ -1,12 +1,19 @@
 """Outputs that cannot be written: nothing is committed half, the error says what to do, and the run goes on later."""
 
 import errno
+import json
 import resource
+import socket
+import subprocess
+import sys
 
 import pytest
 
 from keras_explainable import distributed
 from keras_explainable.distributed import storage
+from keras_explainable.distributed.commits import Commits
+from keras_explainable.distributed.settings import Job, ModelSource
+from keras_explainable.distributed.work import Explained, Worker
 from keras_explainable.errors import InputError, OutputError
 from support import killed_runs, tiny_network
 from support.killed_runs import HOW, NETWORK, ended, objects
@@ -119,3 +126,40 @@ def test_a_plan_that_another_run_replaced_is_seen(photos, tmp_path):
     (out / "plan.parquet").write_bytes((other / "plan.parquet").read_bytes())
     with pytest.raises(InputError, match="has 20 rows, and run.json says 43"):
         distributed.open(out)[0]
+
+
+def test_arrays_that_another_run_replaced_are_seen(photos, tmp_path):
+    out = tmp_path / "out"
+    explain(photos, out)
+    about = out / "maps.zarr" / "zarr.json"
+    known = json.loads(about.read_text())
+    known["attributes"]["fingerprint"] = "another"
+    about.write_text(json.dumps(known))
+    (out / "parts" / "00001.json").unlink()
+    with pytest.raises(InputError, match="the settings of another run than run.json"):
+        explain(photos, out)
+
+
+def test_processes_that_are_at_work_are_not_counted_as_dead(photos, tmp_path):
+    """Others explain the same part at the same time: four drivers that were started by mistake."""
+    commits = Commits(storage.Place(str(tmp_path)), "zarr")
+    sleepers = [subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) for _ in range(3)]
+    for i, sleeper in enumerate(sleepers, 1):
+        worker = json.dumps({"worker": f"{socket.gethostname()}:{sleeper.pid}"}).encode()
+        commits.place.write(f"attempts/00007.{i}-{sleeper.pid}-", worker)
+    assert commits.begin(7) == 0
+    for sleeper in sleepers[:2]:
+        sleeper.communicate(b"")
+    assert commits.begin(7) == 2 + 1  # this process begins it for the second time, after it died for the first
+    assert Commits(commits.place, "zarr", "another session").begin(7) == 0
+    sleepers[2].communicate(b"")
+
+
+def test_what_was_explained_is_not_given_up(photos, tmp_path, undisturbed):
+    out = tmp_path / "out"
+    explain(photos, out)
+    job = Job(str(out), {}, "gradcam", {}, ModelSource(NETWORK), "top-1", 8, "uint8", "signal", None, 3)
+    worker = Worker(job, explainer=object())
+    record = worker.commit(Explained(1, ["a"] * 16, {}, {}, [], 4, 0.0, "3 processes died."))
+    assert record.explained == 16 - len(record.aside) and not record.given_up
+    assert objects(out) == undisturbed

@@ -86,7 +86,9 @@ class Ray:
         """What the model takes, and the shapes of its maps."""
         ray = self.started()
         try:
-            return ray.get(ray.remote(num_cpus=self.cpus, num_gpus=self.gpus)(_first).remote(job, self.paths))
+            # max_calls=1: the process ends with the task, and so leaves the GPU's memory to the workers.
+            task = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_calls=1)(_first)
+            return ray.get(task.remote(job, self.paths))
         except ray.exceptions.RayTaskError as error:
             raise _cause(error) from None
 

@@ -9,6 +9,7 @@ from keras_explainable.distributed.commits import Commits, Record, reached
 from keras_explainable.distributed.layout import Layout
 from keras_explainable.distributed.sources.stores import patiently
 from keras_explainable.distributed.storage import Place
+from keras_explainable.errors import InputError
 
 FOLDER = "maps.zarr"
 CHUNK = 2**20  # bytes of the maps that are read at once, about
@@ -55,6 +56,14 @@ class ZarrArrays:
             for name, matrix in resizing.items():
                 if name not in group:
                     group.create_array(name, shape=matrix.shape, dtype="float32", chunks=matrix.shape)[:] = matrix
+
+    def check(self, fingerprint: str) -> None:
+        """Raise if the arrays are those of another run."""
+        if self.group("r+").attrs.get("fingerprint") != fingerprint:
+            raise InputError(
+                f"{self.place.url}/{FOLDER} has the settings of another run than run.json: two runs were begun there "
+                "at the same time. Give another OUT."
+            )
 
     def objects(self, part: int) -> list[str]:
         """The names of the objects of a part."""
