@@ -4,6 +4,7 @@ from typing import Any
 
 from keras_explainable import backend as backend
 from keras_explainable import demo as demo
+from keras_explainable import distributed as distributed
 from keras_explainable import errors as errors
 from keras_explainable import filters as filters
 from keras_explainable import inspection as inspection
