@@ -49,15 +49,15 @@ def endpoints(model: Any, endpoints: Sequence[Any], x: Any = None, leaf: Any = N
 def signals(model: Any, x: Any = None, leaf: Any = None) -> list[Signal]:
     """All calls of the model's layers in execution order.
 
-    Each has `.path`, `.call`, `.kind` and the `.shape` of its output, and what was measured of the output, or None
-    where that was not possible. `.reading`: the best way to read it as places of the image. `.evidence`: how well it
-    shows these places, as the probability that a place changes more where the image is changed than elsewhere (0.5 is
-    chance, 1 perfect). `.reaches`: whether the score depends on these places.
+    Each has `.path`, `.call`, `.kind` and the `.shape` of its output. It also has what was measured of the output, or
+    None where that was not possible. `.reading`: the best way to map the output to positions in the image.
+    `.evidence`: how well it shows these positions, as the probability that the output changes more where the image is
+    changed than elsewhere (0.5 is chance, 1 perfect). `.reaches`: whether the score depends on these positions.
 
     The first call runs nine images forward through the model, and one backward.
 
     Args:
-        x: images, or their shape; needed if the model was not built for one shape. For a model of several inputs, all
+        x: images, or their shape; needed unless the model was built for one shape. For a model with several inputs, all
             of them.
         leaf: which of the inputs is the images, as in `ke.explain`.
     """

@@ -101,6 +101,15 @@ def test_what_takes_long_is_measured_once(monkeypatch):
     assert calls == [["a"]]
 
 
+def test_settings_of_an_older_cache_are_read(tmp_path):
+    cache = measure.Cache(tmp_path)
+    chosen = measure.Chosen(Setting(3, without=("blur",)), ["images to 3 of 9"], ["rise"], False)
+    cache.choose("new", chosen)
+    cache.keep("old", {"dear" if key == "expensive" else key: of for key, of in cache.settings["new"].items()})
+    kept = measure.Cache(tmp_path)
+    assert kept.chosen("new") == kept.chosen("old") == chosen
+
+
 def all_pass(name, ranked=True):
     checks = {check: Check(check, True, "as expected") for check in CHECKS}
     return Checks(name, checks | ({} if ranked else {"constant": Check("constant", False, "it wins")}), None)
