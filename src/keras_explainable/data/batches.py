@@ -61,7 +61,7 @@ def batches(
         leaf: where the images are in the batches of a source (see `several`).
 
     Raises:
-        InputError: `x` is no such source or is empty, `y` does not fit it, or a source without an end came without
+        InputError: `x` is not such a source or is empty, `y` does not fit it, or an endless source came without
             `steps`. Errors that only a batch can show, such as wrong labels of a generator, are raised when that batch
             is requested.
     """

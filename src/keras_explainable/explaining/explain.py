@@ -65,8 +65,8 @@ def explain(
     Args:
         method: an explaining method, or the name of a registered one. Or several: a list of these, or a dictionary
             {label: method} or {label: (method, its own parameters)}. Passes of the model that several methods need run
-            once, with the same maps as each method alone. Memory is that of one pass with gradients, and of the maps
-            of a batch by all methods.
+            once, with the same maps as each method alone. Memory holds one pass with gradients, and the maps of a batch
+            by all methods.
         model: a model as described in `ke.methods`.
         x: the images: an array or tensor; or a `tf.data.Dataset`, torch `DataLoader`, `keras.utils.PyDataset` or
             generator of batches, with or without the units to explain.

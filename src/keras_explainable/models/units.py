@@ -77,7 +77,7 @@ def check_scores(made: Any) -> Any:
     words = isinstance(made, np.ndarray) and made.dtype.kind not in "biuf"
     words = words or (isinstance(made, (list, tuple)) and any(isinstance(v, (str, bytes)) or v is None for v in made))
     if words or not (plain or hasattr(made, "shape")):
-        what = "None (is a return missing?)" if made is None else f"a {type(made).__name__}"
+        what = "None (is a return statement missing?)" if made is None else f"a {type(made).__name__}"
         what += f" of {made.dtype}" if words and isinstance(made, np.ndarray) else ""
         raise InputError(f"score(outputs) returned {what}, and an array or tensor (batch, units) was expected.")
     return made

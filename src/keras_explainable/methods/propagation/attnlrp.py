@@ -1,4 +1,4 @@
-"""AttnLRP: relevance through transformers, as a gradient with other rules where the network is not linear."""
+"""AttnLRP: relevance through transformers, as a gradient with different rules where the network is not linear."""
 
 from collections.abc import Callable
 from typing import Any

@@ -29,8 +29,8 @@ def excitation_backprop(view: View, layer: Any = None) -> tuple:
 
     P is 1 at the unit and is propagated to the output of `layer`, where it is summed over channels. Biases are unused.
     Normalisations, sums and pooling are treated as in LRP. The sum of a map is 1 minus the probability that reaches
-    neurons without excitatory input. (zennit's composite of that name is z-plus, which also counts biases, and
-    negative inputs times negative weights.)
+    neurons without excitatory input. (zennit's composite of that name is z-plus, which also counts biases, and products
+    of negative inputs and negative weights.)
 
     Args:
         layer: see `ke.methods.cams`.
