@@ -285,7 +285,9 @@ def test_numbers_that_python_does_not_write(sign):
         lambda: ke.gradcam(model, x, 0, callbacks=value): "callbacks=a list with a number of thousands",
         lambda: ke.gradcam(model, x, value): f"Unit {many} came",
         lambda: ke.gradcam(model, x, [value, 0]): f"Unit {many} came",
-        lambda: ke.gradcam(model, x, 10**30): "Unit 10{30} came, and numbers from 0 on, fewer than units",
+        lambda: ke.gradcam(
+            model, x, 10**30
+        ): "Unit 10{30} came, and numbers from 0 to the number of units - 1 were expected",
         lambda: ke.gradcam(model, x, score=ke.scores.unit(value)): f"={many} came",
         lambda: ke.gradcam(model, x, score=ke.scores.margin(value, 1)): f"={many} came",
         lambda: ke.gradcam(model, x, score=ke.scores.top_k(value)): f"{many}",

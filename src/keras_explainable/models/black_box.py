@@ -1,4 +1,4 @@
-"""Functions from images to scores as models: they can be called, but nothing inside them can be seen."""
+"""Functions from images to scores, as models: they can be called, but nothing inside them can be observed."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -190,7 +190,7 @@ def _check_finite(scores: np.ndarray) -> None:
         raise InputError(
             f"The function returned NaN or infinite scores for {np.sum(~finite)} of {len(finite)} images, and finite "
             "ones were expected. It is also called with changed images, which may be constant in parts or as a whole: "
-            "find out where it divides or takes a logarithm, or replace such scores (np.nan_to_num)."
+            "find out where it divides by 0 or takes the logarithm of 0, or replace such scores (np.nan_to_num)."
         )
 
 
