@@ -1,4 +1,4 @@
-"""Questions about a model: its logits layer, its biases, a nested layer, a model that exposes its signals."""
+"""Inspect a model: its logits layer, its biases, a nested layer, a model that exposes its signals."""
 
 from collections.abc import Sequence
 from typing import Any
