@@ -88,7 +88,7 @@ def _shaped(model: Any, x: Any, leaf: Any) -> tuple[Any, tuple]:
     adapter = models.adapter(model)
     shape = tuple(x) if isinstance(x, (tuple, list)) else tuple(x.shape) if x is not None else adapter.input_shape()
     if shape is None:
-        raise LayerError("This model does not say which images it takes: pass some, or their shape, as x=.")
+        raise LayerError("This model does not declare its input shape: pass some images, or their shape, as x=.")
     shape = (1, *(64 if size is None else size for size in shape[1:]))
     adapter.build(ops.zeros(shape))
     return model, shape
@@ -136,7 +136,7 @@ def find_layer_with(
         LayerError: there is no such layer.
     """
     if name is None and properties is None and klass is None:
-        raise LayerError("Say what to look for: name=, properties= or klass=.")
+        raise LayerError("No criterion came, and one was expected: give name=, properties= or klass=.")
     if name is not None:
         return get_nested_layer(model, name)
     layers = list(models.adapter(model).paths().values())

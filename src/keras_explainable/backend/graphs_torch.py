@@ -23,7 +23,7 @@ class Graphs:
 
     def __init__(self, step: Callable, weights: Callable[[], list]) -> None:
         self.step, self.weights = step, weights
-        self.programs: dict[tuple, Callable | None] = {}  # None: the step runs as it is
+        self.programs: dict[tuple, Callable | None] = {}  # None: the step runs uncompiled
 
     def __call__(self, *args: Any) -> Any:
         args = keras.tree.map_structure(_as_tensor, args)
@@ -45,7 +45,7 @@ class Graphs:
         except Exception as error:
             reason = next(iter(str(error).splitlines()), "")
             warnings.warn(
-                "jit_compile=True came, and PyTorch cannot compile this step, so it runs as it is: "
+                "jit_compile=True came, and PyTorch cannot compile this step, so it runs uncompiled: "
                 f"{type(error).__name__}: {reason}",
                 stacklevel=2,
             )

@@ -167,7 +167,7 @@ def _chance(case: Case, maps: np.ndarray, effort: Effort) -> Found:
     maps = smoothed(maps)
     own, others = srg(maps), np.array([srg(other) for other in moved(maps, effort.moved, case.seed)])
     p = (1 + int((others >= own).sum())) / (1 + effort.moved)
-    said = f"removing what it shows moves the score by {own:.3g} (srg); the same map elsewhere in the image, by"
+    said = f"removing what it shows changes the score by {own:.3g} (srg); the same map elsewhere in the image, by"
     return p <= CHANCE, f"{said} {others.mean():.3g} on average: p = {p:.3g}", p, p > NO_BETTER
 
 

@@ -91,11 +91,11 @@ class Flaws:
             causes["zero"] += causes.pop("end", 0)
         because = {
             "zero": zero,
-            "end": "their score is exactly 0 or 1, the flat end of the model's softmax or sigmoid, where the gradient "
+            "end": "their score is exactly 0 or 1, where the model's softmax or sigmoid is saturated and the gradient "
             "is 0: explain the value before it, as without score=",
             "negative": f"every contribution is negative, and {filter} keeps the positive ones (try "
             "ke.filters.absolute_normalize)",
-            "flat": f"all places of {signal} contribute equally, before any filter",
+            "flat": f"all positions of {signal} contribute equally, before any filter",
             "filtered": f"they are not constant before {filter}",
         }
         return [f"For {n} of them, {because[cause]}" for cause, n in causes.items() if n]
@@ -112,13 +112,13 @@ def cause(view: models.View, point: models.Point, k: int) -> tuple[bool, str]:
         if view.score is not None and not backend.to_host(scores)[:, k].any():
             return (
                 after_ending,
-                "the given score is 0 there: it uses none of the outputs (no pixel of its unit?)",
+                "the given score is 0 there: it uses none of the outputs (perhaps no pixel belongs to its unit)",
             )
         part = "it does not affect" if point != models.INPUT else "they do not affect"
-        return after_ending, f"no gradient reaches {name}: {part} the score there (as before ReLUs that are all off)"
+        return after_ending, f"no gradient reaches {name}: {part} the score there (as before inactive ReLUs)"
     if not value.any():
-        return after_ending, f"{name} gives 0 everywhere (its ReLUs are all off)"
-    return after_ending, f"every contribution at {name} speaks against the unit, and this method leaves those out"
+        return after_ending, f"{name} gives 0 everywhere (its ReLUs are all inactive)"
+    return after_ending, f"every contribution at {name} is negative, and this method keeps only positive ones"
 
 
 def range_warning(model: Any, images: Any) -> str | None:

@@ -49,7 +49,9 @@ def chosen_methods(methods: Any) -> Labelled:
             raise InputError(f"The label {shortly(label)} came, and a text was expected for each method.")
         method, params = registry.method_and_parameters(given)
         if "score" in params:
-            raise InputError(f"{label} has its own score=, and all methods explain the same: give it to ke.explain.")
+            raise InputError(
+                f"{label} has its own score=, and all methods explain the same score: give it to ke.explain."
+            )
         found[label] = method, params
     return found
 

@@ -85,7 +85,7 @@ def max_box_accuracy(
         A number, NaN if there are no boxes; or (R,) numbers.
 
     Raises:
-        InputError: scikit-image is not installed, or both or neither of masks and boxes came.
+        InputError: scikit-image is not installed, or `masks` and `boxes` came both, or neither.
 
     Reference: Choe et al., Evaluation for Weakly Supervised Object Localization: Protocol, Metrics, and Datasets,
     arXiv:2007.04178.
@@ -208,7 +208,9 @@ def _object_boxes(maps: np.ndarray, masks: Any, boxes: Any) -> list[list[np.ndar
     """For each image and unit, the objects' boxes (n, 2, rank)."""
     number, *size, units = maps.shape
     if (masks is None) == (boxes is None):
-        raise InputError(f"{'Both' if boxes is not None else 'Neither'} of masks and boxes came, and one was expected.")
+        raise InputError(
+            f"{'masks= and boxes=' if boxes is not None else 'Neither masks= nor boxes='} came: give one of them."
+        )
     if masks is not None:
         where = masks_of(masks, maps)
         return [[boxes_of(where[b, ..., k]) for k in range(units)] for b in range(number)]

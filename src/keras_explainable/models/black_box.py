@@ -18,8 +18,8 @@ from keras_explainable.models.trace import INPUT, Point, Trace
 class BlackBox:
     """Any function from a batch of images to (batch, units) scores, as a model for black-box methods.
 
-    A plain function `f` counts as `BlackBox(f)`. It runs as it is and is never compiled, so it may call anything: a
-    scikit-learn pipeline, an ONNX session, another framework, a server.
+    A plain function `f` counts as `BlackBox(f)`. It is never compiled, so it may call anything: a scikit-learn
+    pipeline, an ONNX session, another framework, a server.
 
     Args:
         function: takes float32 images; returns an array or tensor of scores or, with `score=`, any outputs.

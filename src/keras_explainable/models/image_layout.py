@@ -98,7 +98,7 @@ def placed(
     `windows`."""
     if windows is not None and found is not None and found.moved:
         raise InputError(
-            "This model moves the places of its images before its first weights (it swaps axes, rolls, or pads by "
+            "This model moves the pixels of its images before its first weights (it swaps axes, rolls, or pads by "
             "mirroring), so a map of a layer cannot be laid over the images: give resizing=False for the layer's own "
             "map, or use a method that explains the input."
         )

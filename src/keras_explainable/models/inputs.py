@@ -21,7 +21,7 @@ from keras_explainable.models.structures import alternatives, leaves, mapped, pa
 from keras_explainable.models.trace import INPUT
 
 HOW = (
-    "pass all of them as x, a tuple, list or dictionary of arrays, and say by leaf= which of them is the images: "
+    "pass all of them as x, a tuple, list or dictionary of arrays, and name by leaf= the one that holds the images: "
     "x={'image': images, 'age': ages}, leaf='image'"
 )
 WRAPPER = (

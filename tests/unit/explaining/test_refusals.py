@@ -240,7 +240,9 @@ def test_a_model_of_several_inputs_is_refused_with_the_way_out(x):
     model = keras_models.randomize(
         keras.Model([image, number], L.Dense(3, name="logits")(L.Concatenate()([y, number])))
     )
-    with pytest.raises(InputError, match=r"takes 2 inputs \(image, number\).* by leaf= which of them is the images"):
+    with pytest.raises(
+        InputError, match=r"takes 2 inputs \(image, number\).* name by leaf= the one that holds the images"
+    ):
         gradcam(model, x, 1)
 
     class Fed(keras.Model):

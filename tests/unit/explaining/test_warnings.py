@@ -75,7 +75,7 @@ def test_a_map_is_nothing_for_other_reasons(x):
     model = changed("functional", "logits", without_two_units)
     cases = {
         "no gradient reaches the images: they do not affect the score": (ke.gradients, model, x, 2),
-        "every contribution at the layer (relu3) speaks against the unit, and this method leaves": (ke.layercam, model, x, 3),
+        "every contribution at the layer (relu3) is negative, and this method keeps": (ke.layercam, model, x, 3),
         "they are not constant before nought()": (ke.gradcam, model, x, 1),
     }  # fmt: skip
 
@@ -88,7 +88,7 @@ def test_a_map_is_nothing_for_other_reasons(x):
         assert f"For 3 of them, {cause}" in message
     dead = changed("sequential", "conv2", lambda kernel, bias: (kernel, bias - 1e4))
     ((message,), _) = said(ke.gradcam, dead, x, 1)
-    assert "For 3 of them, the layer (conv2) gives 0 everywhere (its ReLUs are all off)" in message
+    assert "For 3 of them, the layer (conv2) gives 0 everywhere (its ReLUs are all inactive)" in message
 
 
 def test_a_region_of_a_unit_that_no_pixel_is_given_to_is_no_region():
@@ -105,11 +105,11 @@ def test_a_score_at_the_flat_end_of_a_softmax_is_saturated(x):
     model = changed("sequential", "logits", lambda kernel, bias: (1e4 * kernel, bias))
     np.testing.assert_array_equal(np.isin(keras.ops.convert_to_numpy(model(x)), (0, 1)), True)
     ((message,), _) = said(ke.gradcam, model, x, 1, score=ke.scores.value([0, 1]))
-    assert "For 3 of them, their score is exactly 0 or 1, the flat end of the model's softmax or sigmoid" in message
-    assert not [text for text in said(ke.gradcam, model, x, None)[0] if "flat end" in text]  # before the softmax
+    assert "For 3 of them, their score is exactly 0 or 1, where the model's softmax or sigmoid is saturated" in message
+    assert not [text for text in said(ke.gradcam, model, x, None)[0] if "saturated" in text]  # before the softmax
     zero = changed("functional", "logits", lambda kernel, bias: (0 * kernel, 0 * bias))
     ((message,), _) = said(ke.gradcam, zero, x, 1)  # a score of 0 that is at no end
-    assert "flat end" not in message and NONE in message
+    assert "saturated" not in message and NONE in message
 
 
 @slow_compiled

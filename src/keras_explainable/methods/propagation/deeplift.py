@@ -1,7 +1,7 @@
 """DeepLIFT: the change of a score from a baseline to the image, propagated back by the slopes of secants.
 
 The sum of a map is score(x) - score(baseline). `differences` has the rules for products, attention and normalisations.
-A nonlinear layer or operation that has no rule or cannot be seen raises `LayerError`."""
+A nonlinear layer or operation that has no rule or cannot be observed raises `LayerError`."""
 
 import functools
 from collections.abc import Sequence
@@ -100,7 +100,7 @@ def _joint(view: View, step: Step, at_baseline: dict[Point, Any], axes: dict) ->
     if step.role == "softmax":
         axis = axes[step.call.output[:2]]
         if axis is None:
-            raise LayerError(f"No rule covers {step.name}, whose axis cannot be found by a trial. Use a gradient.")
+            raise LayerError(f"No rule covers {step.name}, whose axis could not be determined. Use a gradient.")
         return [differences.softmax(step.reached[0], step.call.output, axis, at_baseline)]
     return [(differences.product if step.role == "product" else differences.quotient)(step, at_baseline)]
 
@@ -201,7 +201,7 @@ def deeplift(
         baseline, reduce: see `ke.methods.gradient`.
 
     Raises:
-        LayerError: a nonlinear layer or operation has no rule or cannot be seen.
+        LayerError: a nonlinear layer or operation has no rule or cannot be observed.
 
     Reference: Shrikumar et al., Learning Important Features Through Propagating Activation Differences,
     arXiv:1704.02685.

@@ -36,7 +36,7 @@ def excitation_backprop(view: View, layer: Any = None) -> tuple:
         layer: see `ke.methods.cams`.
 
     Raises:
-        LayerError: a layer or operation above the signal has no rule or cannot be seen.
+        LayerError: a layer or operation after the signal has no rule or cannot be observed.
 
     Reference: Zhang et al., Top-down Neural Attention by Excitation Backprop, arXiv:1608.00507.
     """
@@ -45,7 +45,8 @@ def excitation_backprop(view: View, layer: Any = None) -> tuple:
     signed = [step.name for step in steps if step.role in SIGNED]
     if signed:
         raise LayerError(
-            f"No rule covers {signed[0]}, below which the result would not be a probability. Use `lrp_epsilon_plus`."
+            f"No rule covers {signed[0]}, through which relevance can become negative: maps would not be "
+            "probabilities. Use `lrp_epsilon_plus`."
         )
     rules = rules_of(view, composites.EXCITATION, steps)
     scores, _, p = view.jacobian([point], lambda _, p: ops.sum(p, axis=-1), keep=False, overrides=Overrides(rules))

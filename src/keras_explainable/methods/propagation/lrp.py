@@ -18,7 +18,7 @@ usual ones. All of them treat layers as follows:
 
 Rules that treat positive and negative inputs differently take half the time after a ReLU, where no input is negative.
 
-All methods raise `LayerError` for a layer or operation that has no rule or cannot be seen.
+All methods raise `LayerError` for a layer or operation that has no rule or cannot be observed.
 """
 
 from collections.abc import Callable, Sequence
