@@ -17,7 +17,7 @@
 #              KerasHub and others by each family of methods, and write docs/zoo.md: under an hour on two cores; finished work
 #              is not repeated; ARGS="--source timm", "--model NAME", "--methods gradcam", --sample, --anew, --table
 # make leaderboard  measure all methods on scenes with known ground truth and on photos, and write docs/leaderboard.md;
-#              ARGS="--minutes 10" leaves out and lists what takes longer; also --seed, --methods, --parts, --out FILE.md or
+#              ARGS="--minutes 10" leaves out and lists what takes longer; also --seed, --scenes, --methods, --parts, --out FILE.md or
 #              .csv. Values are kept in .leaderboard: a new method costs one row
 # make dist    build the wheel and the sdist, and explain an image with the wheel alone, in a fresh environment for each backend
 # make stubs   rewrite the signatures of the methods' shortcuts for editors and type checkers, after a method was changed

@@ -250,7 +250,8 @@ def test_without_photos_one_sentence_says_so(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    "given", [["--minutes", "0"], ["--methods", "grad_cm"], ["--parts", "none"], ["--out", "board.txt"]]
+    "given",
+    [["--minutes", "0"], ["--scenes", "3"], ["--methods", "grad_cm"], ["--parts", "none"], ["--out", "board.txt"]],
 )
 def test_bad_arguments_are_refused(given, capsys):
     with pytest.raises(SystemExit):

@@ -19,7 +19,7 @@ from keras_explainable.evaluation.check import Check, Checks
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "leaderboard.md"
-SCENES = 9  # of each check: with fewer than six that have a value, no check can decide
+LEAST_SCENES = 9  # of each check: with fewer than six that have a value, no check can decide
 TRIED = ("gradcam", "layercam", "input_x_gradient")  # the methods in each check
 SPARE = 0.9  # of the time: intervals and letters take the rest
 CHECKING = 0.2  # of the time: after this, no further check starts
@@ -47,7 +47,7 @@ def main(given: list[str] | None = None) -> list[table.Table]:
     if "photos" in chosen and not (args.data / "networks.py").exists():
         lines.append(f"No photos part: there are no networks and photos in {args.data}.")
         del chosen["photos"]
-    checks = checked([name for part in chosen.values() for name in part.metrics], args.seed, end, cache)
+    checks = checked([name for part in chosen.values() for name in part.metrics], args.scenes, args.seed, end, cache)
     tables = measured(chosen, args, end, cache, checks, lines)
     text = page(args, chosen, checks, tables, lines, time.perf_counter() - start)
     print(text)
@@ -69,12 +69,20 @@ def arguments(given: list[str] | None) -> argparse.Namespace:
     add("--methods", nargs="+", default=["all"], help='names of methods, or "all"')
     add("--parts", nargs="+", default=list(parts()), choices=list(parts()))
     add("--objects", type=int, default=200, help="objects of scenes in the truth part")
+    add(
+        "--scenes",
+        type=int,
+        default=LEAST_SCENES,
+        help="scenes of each check of a metric; 36 are enough for all checks",
+    )
     add("--data", type=Path, default=SHARED, help="the folder of real networks, photos and masks")
     add("--out", type=Path, help="a .md or .csv file; by default docs/leaderboard.md, if both parts have all methods")
     add("--cache", type=Path, default=ROOT / ".leaderboard", help='the folder where values are kept; "." keeps none')
     args = parser.parse_args(given)
     if args.minutes is not None and args.minutes <= 0:
         parser.error(f"--minutes {args.minutes:g} came, and a number above 0 was expected")
+    if args.scenes < LEAST_SCENES:
+        parser.error(f"--scenes {args.scenes} came, and a number of at least {LEAST_SCENES} was expected")
     if args.out is not None and args.out.suffix not in (".md", ".csv"):
         parser.error(f"--out {args.out} came, and a .md or .csv file was expected")
     if args.methods != ["all"]:
@@ -86,14 +94,14 @@ def arguments(given: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def checked(names: list[str], seed: int, end: float | None, cache: measure.Cache) -> dict[str, Checks]:
+def checked(names: list[str], scenes: int, seed: int, end: float | None, cache: measure.Cache) -> dict[str, Checks]:
     """The checks of metrics by their columns. With an end, no check starts after a share of the time (`CHECKING`), and
     a metric that is expensive to check is not checked."""
     found: dict[str, Checks] = {}
     begin = time.perf_counter()
     for name in sorted(dict.fromkeys(names), key=lambda name: "fill" in COLUMNS[name][1] and name != "srg"):
         metric, params = COLUMNS[name]
-        key = json.dumps(["check", name, SCENES, seed, ke.__version__, keras.backend.backend()])
+        key = json.dumps(["check", name, scenes, seed, ke.__version__, keras.backend.backend()])
         if key in cache.settings:
             known = {check: Check(check, *said) for check, said in cache.settings[key].items()}
             found[name] = Checks(metric, known, None)
@@ -102,7 +110,7 @@ def checked(names: list[str], seed: int, end: float | None, cache: measure.Cache
         if end is not None and (params.get("fill") in EXPENSIVE or now - begin > CHECKING * (end - begin)):
             continue
         own = params | ({"points": FEW_POINTS} if metric == "srg" else {})
-        found[name] = ke.metrics.check(metric, SCENES, seed, methods=TRIED, **own)
+        found[name] = ke.metrics.check(metric, scenes, seed, methods=TRIED, **own)
         cache.keep(key, {check: [of.passed, of.said] for check, of in found[name].checks.items()})
         say(f"{name} checked in {time.perf_counter() - now:.0f} s")
     return found
@@ -168,8 +176,8 @@ def page(
         "of this project: these are numbers only.",
         ABOUT,
         "## Do the metrics measure what they should?",
-        f"`ke.metrics.check` on {SCENES} scenes of three objects. A metric ranks methods if it passes `oracle`, "
-        "`chance` and `constant`. With so few scenes, a metric may fail `halves` and `truth` by chance.",
+        f"`ke.metrics.check` on {args.scenes} scenes of three objects. A metric ranks methods if it passes `oracle`, "
+        "`chance` and `constant`. With few scenes, a metric may fail `halves` and `truth` by chance.",
         table.checked(checks, names),
         *failures(checks),
         *lines,
