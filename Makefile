@@ -11,7 +11,7 @@
 #              Xplique, Quantus, torchcam, transformers, timm, lxt; tests of a library that cannot be installed are skipped
 # make test-web  the page of `keras-explainable web` in Chromium (apt-get install chromium; skipped without it)
 # make lint    ruff and mypy
-# make bench   what each method costs relative to the bare framework (ARGS=--quick: three minutes); make bench-peers:
+# make bench   measure the cost of each method relative to the bare framework (ARGS=--quick: three minutes); make bench-peers:
 #              relative to other libraries as well
 # make audit   look up known vulnerabilities of all pinned packages (pip-audit)
 # make pins    rewrite the hashes of the pinned versions, after a version was changed in requirements/
@@ -19,7 +19,7 @@
 #              KerasHub and others by each family of methods, and write docs/zoo.md: under an hour on two cores; finished work
 #              is not repeated; ARGS="--source timm", "--model NAME", "--methods gradcam", --sample, --anew, --table
 # make leaderboard  measure all methods on scenes with known ground truth and on photos, and write docs/leaderboard.md;
-#              ARGS="--minutes 10" leaves out what takes longer, and lists it; also --seed, --methods, --parts, --out FILE.md or
+#              ARGS="--minutes 10" leaves out and lists what takes longer; also --seed, --scenes, --methods, --parts, --out FILE.md or
 #              .csv. Values are kept in .leaderboard: a new method costs one row
 # make dist    build the wheel and the sdist, and explain an image with the wheel alone, in a fresh environment for each backend
 # make stubs   rewrite the signatures of the methods' shortcuts for editors and type checkers, after a method was changed
@@ -49,7 +49,7 @@ DEMO_BACKEND := $(or $(BACKEND),jax)
 $(if $(filter-out $(ALL_BACKENDS),$(BACKENDS)),$(error BACKEND=$(BACKEND) is not one of: $(ALL_BACKENDS)))
 
 BIN := $(VENV)/bin
-# With BACKEND=, one backend is installed, unless all of them are there.
+# With BACKEND=, only that backend is installed, unless all of them already are.
 TEST_ENVIRONMENT := $(VENV)/.test$(if $(wildcard $(VENV)/.test),,$(addprefix -,$(BACKEND)))
 CONSTRAINTS := $(VENV)/constraints.txt
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -115,7 +115,7 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# These tools have an environment of their own, apart from the one that they examine.
+# These tools have an environment of their own, separate from the one that they examine.
 $(VENV)/tools: | $(BIN)/python
 	$(PYTHON) -m venv $@
 	$@/bin/pip install --quiet --disable-pip-version-check build pip-audit uv
@@ -210,7 +210,7 @@ $(VENV)/.site: requirements/site.txt $(VENV)/.test
 	$(PIP) --require-hashes --no-deps --requirement $<
 	@touch $@
 
-# What drives a browser, which must be installed by itself.
+# The browser driver. The browser itself must be installed separately.
 $(VENV)/.web: requirements/web.txt $(VENV)/.test
 	$(PIP) --require-hashes --no-deps --requirement requirements/web.txt
 	@touch $@

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "torch")  # nothing is compiled, so tutorials take seconds
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # for a network this small, more threads wait for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads are slower for a network this small
 DOCS = Path(__file__).parent
 sys.path[:0] = [str(DOCS / "_ext"), str(DOCS)]
 
@@ -38,7 +38,7 @@ myst_heading_anchors = 4
 suppress_warnings = ["config.cache"]  # the sorting class of the gallery cannot be pickled
 
 napoleon_custom_sections = [("Common arguments", "params_style")]
-napoleon_use_param = False  # "x, y: as in ..." is said once, not for each
+napoleon_use_param = False  # "x, y: as in ..." is one entry, not one for each
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 add_module_names = True

@@ -2,8 +2,8 @@
 
 Scenes of three objects are drawn again without each object. A map is right if its sums over the objects follow what the
 network's score really loses (`single_deletion` of .5 or more). The table shows, for each verdict, how many maps there
-are and how many of them are right; and for each check, how it does alone. Besides registered methods there are maps
-that must not be supported: those of another unit, of edges, of the centre, and smooth noise.
+are and how many of them are right; and for each check, how well it predicts this alone. Besides registered methods
+there are maps that should not be supported: those of another unit, of edges, of the centre, and smooth noise.
 """
 
 import argparse
@@ -25,7 +25,7 @@ NETWORKS = {"plain": ke.demo.load_model, "mask-robust": ke.demo.load_mask_robust
 
 
 def of_other_unit(model, inputs, indices, score=None):
-    """Grad-CAM of the unit after the explained one, which is not there as a rule."""
+    """Grad-CAM of the unit after the explained one, which is usually not in the scene."""
     return ke.methods.cams.gradcam(model, inputs, (indices + 1) % 10, score)
 
 

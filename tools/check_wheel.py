@@ -1,5 +1,6 @@
-"""Try an installed wheel: it has the library alone, its metadata, and a first map. `make dist` runs this outside of the
-sources, in an environment that has nothing else: `python -P tools/check_wheel.py dist/NAME.whl`."""
+"""Check an installed wheel: it holds only the library, it has its metadata, and it makes a first map. `make dist` runs
+this outside of the sources, in an environment without other packages: `python -P tools/check_wheel.py
+dist/NAME.whl`."""
 
 import re
 import subprocess
@@ -14,7 +15,7 @@ NEEDED = ("Author", "License-Expression", "Summary")
 
 
 def check_files(wheel: Path) -> None:
-    """Raise if the wheel has files that users do not need, or lacks the pages and networks that they do."""
+    """Raise if the wheel has files that users do not need, or lacks pages or networks that they need."""
     with zipfile.ZipFile(wheel) as files:
         names = files.namelist()
         metadata = Parser().parsestr(files.read(next(n for n in names if n.endswith("/METADATA"))).decode())
@@ -30,7 +31,7 @@ def check_files(wheel: Path) -> None:
 
 
 def check_first_map() -> None:
-    """Raise if the installed library makes no map whose peak lies on the object."""
+    """Raise if fewer than half of the maps by the installed library have their peak on the object."""
     import numpy as np
 
     import keras_explainable as ke

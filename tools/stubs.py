@@ -1,7 +1,7 @@
 """Write the signatures of the methods' shortcuts for editors and type checkers: `make stubs`.
 
-`ke.gradcam` and the others are made when they are first used, so that type checkers cannot see them. A test holds the
-file to the registry."""
+`ke.gradcam` and the others are made when they are first used, so type checkers cannot see them. A test checks the file
+against the registry."""
 
 import inspect
 import re

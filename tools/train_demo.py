@@ -66,7 +66,7 @@ class Batches(keras.utils.PyDataset):
 class FilledBatches(Batches):
     """`Batches` of images of which a random share of cells is filled, from none to nine tenths, in random places.
 
-    A cell is filled by its image's mean colour, by noise over its range, or by its blurred image, as metrics fill.
+    A cell is filled with its image's mean colour, with noise over its range, or with its blurred image, as in metrics.
     A quarter of the images stay whole.
     """
 
@@ -76,8 +76,8 @@ class FilledBatches(Batches):
 
 
 def fill_cells(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Fill a random share of the cells of each image (B, H, W, 3): by its mean in the first third of the images, by
-    noise in the second, and by its blurred image in the last."""
+    """Fill a random share of the cells of each image (B, H, W, 3): with its mean in the first third of the images, with
+    noise in the second, and with its blurred image in the last."""
     number, size, _, _ = images.shape
     axes = (1, 2)
     share = rng.uniform(0, 0.9, (number, 1, 1)) * (rng.random((number, 1, 1)) < 0.75)
@@ -121,7 +121,7 @@ def train_encoder(steps: int, seed: int, scenes: int) -> keras.Model:
 
 
 def train_mask_robust(steps: int, seed: int, scenes: int) -> keras.Model:
-    """Train the saved network further on partly filled scenes, so that it knows images such as metrics make.
+    """Train the saved network further on partly filled scenes, so that it has seen images like those that metrics make.
 
     Which cells are filled depends on no explanation, as in F-Fidelity, so no method is favoured.
     """

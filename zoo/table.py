@@ -34,18 +34,18 @@ HEAD = """# Does it work with my model?
 {models} architectures, each explained by a method of each family. Written by `make zoo`.
 
 - **yes**: it works.
-- **no** with a number: it is refused. The numbered list below has the start of the error message.
-- **warned**: it runs, but the result is of no use (NaN, constant, or it does not add up), and a warning says so.
-- **WRONG** or **CRASH**: a defect of this library, listed below as well.
+- **no** with a number: it raises an error. The numbered list below has the start of the error message.
+- **warned**: it runs, but the result is useless (NaN, constant, or it does not add up), and a warning says so.
+- **WRONG** or **CRASH**: a bug in this library, also listed below.
 - **slow** or **-**: there was no result within the time limit.
 
 Each architecture has random weights and two random images, at a small size and often with fewer blocks. Nothing is
-downloaded. Scores, gradients and signals are computed a second time, with hooks and the framework's own
-differentiation:
+downloaded. Scores, gradients and signals are checked against a second computation, with hooks and the
+framework's own differentiation:
 
 - Gradients must equal those of the framework.
 - Grad-CAM, Layer-CAM and Eigen-CAM are computed again from the reported signal.
-- Integrated gradients are computed again as the same sum, occlusion by finite differences, and guided backprop by
+- Integrated gradients are computed again as the same sum, occlusion as differences of scores, and guided backprop with
   gradients of which each ReLU passes only the positive part.
 - The parts of full gradients and DeepLIFT must add up to the score.
 - The maps of LRP, AttnLRP, the attention methods and Score-CAM must be finite and not constant, with the right
@@ -53,13 +53,13 @@ differentiation:
 
 The **signal** is the one that Grad-CAM uses if no layer is named, with its shape. Its **evidence** is the area under
 the ROC curve of "the cells of a changed block of the image change most": 1 if each cell shows its own part of the
-image, 0.5 if cells have nothing to do with places. Its **depth** is how many of all calls of layers with kernels
-begin before it. A signal counts as sensible if all of this holds:
+image, 0.5 if cells do not correspond to positions. Its **depth** is the number of calls of layers with kernels that
+begin before it, of all such calls. A signal counts as sensible if all of this holds:
 
 - Its evidence is at least 0.6. With random weights, a cell of a deep network's last map sees nearly all of a small
   image.
 - No other reading of the same tensor has 0.1 more evidence.
-- Its places have a gradient of the score in more than one channel.
+- The score has a gradient at its positions in more than one channel.
 - More than a tenth of the calls of layers with kernels begin before it.
 """
 

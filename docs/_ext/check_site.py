@@ -1,4 +1,4 @@
-"""Fail if a page of the built site has an internal link that leads nowhere, or loads anything from another host."""
+"""Fail if a page of the built site has a broken internal link, or loads anything from another host."""
 
 import sys
 from pathlib import Path
@@ -7,11 +7,11 @@ import links
 
 
 def main(site: Path) -> int:
-    """Check a built site; the exit status."""
-    wrong = [f"leads nowhere: {one}" for one in links.broken(site)]
-    wrong += [f"another host: {one}" for one in links.foreign(site)]
+    """Check a built site, and return the exit status."""
+    wrong = [f"broken link: {one}" for one in links.broken(site)]
+    wrong += [f"loaded from another host: {one}" for one in links.foreign(site)]
     pages = len(links.pages_of(site))
-    print("\n".join([*wrong, f"{pages} pages, {len(wrong)} faulty links"]))
+    print("\n".join([*wrong, f"{pages} pages, {len(wrong)} problems"]))
     return bool(wrong)
 
 

@@ -10,7 +10,7 @@ import keras_explainable as ke
 
 CODE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 NAME = re.compile(r"ke(\.\w+)+(\(\))?")
-SPECIAL = re.compile(r"[*|]|(?<=\w)_(?!\w)")  # marks of reStructuredText that stand for themselves here
+SPECIAL = re.compile(r"[*|]|(?<=\w)_(?!\w)")  # characters with a meaning in reStructuredText, which are literal here
 SECTION = re.compile(r"^(Args|Common arguments|Returns|Raises|Yields|Attributes|References?):")
 ADDRESS = re.compile(r"<(?:function|class) '?([\w.]+)'?(?: at 0x[0-9a-f]+)?>")
 PACKAGE = "keras_explainable."
@@ -19,7 +19,7 @@ PACKAGE = "keras_explainable."
 def convert(lines: list[str]) -> list[str]:
     """Return the lines of a docstring in reStructuredText."""
     text = "\n".join(_lists(lines))
-    parts = CODE.split(text)  # text and code in turns
+    parts = CODE.split(text)  # text and code alternate
     parts[::2] = [SPECIAL.sub(r"\\\g<0>", part) for part in parts[::2]]
     parts[1::2] = [_code(" ".join(part.split())) for part in parts[1::2]]
     return _literal("".join(parts).split("\n"))
@@ -33,7 +33,7 @@ def _code(code: str) -> str:
 
 
 def _lists(lines: list[str]) -> list[str]:
-    """Set lists off from the paragraph before them, as reStructuredText needs."""
+    """Insert an empty line before each list, as reStructuredText requires."""
     found: list[str] = []
     for line in lines:
         if line.lstrip().startswith("- ") and found and found[-1].strip() and not _in_list(found):
@@ -71,7 +71,7 @@ def _after_literal(lines: list[str]) -> bool:
 
 
 def process(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Convert a docstring. That of a method begins after its summary and its equation, which the page shows."""
+    """Convert a docstring. For a method, leave out its summary and its equation, which its page already shows."""
     method = name.removeprefix(PACKAGE)
     if what == "function" and method in ke.registry.METHODS:
         lines[:] = method_pages.first_parts(lines)[2]
@@ -79,8 +79,8 @@ def process(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[
 
 
 def signature(app: Any, what: str, name: str, obj: Any, options: Any, given: str | None, returned: str | None) -> Any:
-    """Shorten the signature of a shortcut to the arguments of its own method, and name functions instead of their
-    addresses."""
+    """Shorten the signature of a shortcut to the arguments of its own method, and replace the addresses of functions by
+    their names."""
     record = ke.registry.METHODS.get(name.removeprefix(PACKAGE))
     if record is None:
         return (ADDRESS.sub(r"\1", given) if given else given), returned

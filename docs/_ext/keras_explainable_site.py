@@ -1,4 +1,4 @@
-"""The Sphinx extension of this site: it writes the generated pages, turns links, and reads docstrings."""
+"""The Sphinx extension of this site: it writes the generated pages, and converts links and docstrings."""
 
 import posixpath
 import weakref
@@ -15,7 +15,7 @@ SHOWN: weakref.WeakSet[Any] = weakref.WeakSet()  # figures of tutorials that are
 
 
 def write_pages(app: Any) -> None:
-    """Write the pages that come from the registry, from the modules, and from files outside of docs/."""
+    """Write the pages that are generated from the registry, from modules, and from files outside of docs/."""
     docs = Path(app.srcdir)
     method_pages.write(docs, docs / links.METHODS)
     reference_pages.write(docs / "_made" / "reference")
@@ -28,13 +28,13 @@ def write_pages(app: Any) -> None:
 
 
 def turn_links(app: Any, page: str, source: list[str]) -> None:
-    """Let the links of a page that is not generated lead to pages of the site."""
+    """Convert the links of a page that is not generated, so that they lead to pages of the site."""
     if not page.startswith("_made/"):
         source[0] = links.in_site(source[0], posixpath.dirname(page))
 
 
 def known_name(app: Any, env: Any, node: Any, text: Any) -> Any:
-    """Resolve the short name of one of our classes, such as the InputError of a docstring."""
+    """Resolve the short name of a class of this library, such as `InputError` in a docstring."""
     domain = env.get_domain("py")
     name = str(node.get("reftarget", "")).rpartition(".")[2]
     homes = [full for full in domain.objects if full.rpartition(".")[2] == name and name]
@@ -45,7 +45,7 @@ def known_name(app: Any, env: Any, node: Any, text: Any) -> Any:
 
 
 def figures(block: Any, variables: dict[str, Any], gallery: dict[str, Any]) -> str:
-    """Save the figure that a block of a tutorial ends with: figures of this library are not pyplot's."""
+    """Save the figure that a block of a tutorial ends with: sphinx-gallery itself finds only figures of pyplot."""
     from sphinx_gallery.scrapers import figure_rst
 
     drawn = variables["example_globals"].get("___")
@@ -59,9 +59,9 @@ def figures(block: Any, variables: dict[str, Any], gallery: dict[str, Any]) -> s
 
 
 def setup(app: Any) -> dict[str, Any]:
-    """Connect all of this to Sphinx."""
-    app.setup_extension("sphinx.ext.autodoc")  # which has the events below
-    app.connect("builder-inited", write_pages, priority=100)  # before the tutorials, whose pages link to them
+    """Register these functions with Sphinx."""
+    app.setup_extension("sphinx.ext.autodoc")  # it defines the events below
+    app.connect("builder-inited", write_pages, priority=100)  # before the tutorials, which link to these pages
     app.connect("source-read", turn_links)
     app.connect("autodoc-process-docstring", docstrings.process, priority=100)  # before Napoleon
     app.connect("autodoc-process-signature", docstrings.signature)

@@ -1,4 +1,4 @@
-"""Links between pages. Sources link to files, so that they also work on a code host; the site links to its pages."""
+"""Links between pages. In the sources they lead to files, so that they also work on GitHub; in the site, to pages."""
 
 import posixpath
 import re
@@ -12,7 +12,7 @@ FENCE = re.compile(r"^(`{3,}|~{3,}).*?^\1`*$", re.MULTILINE | re.DOTALL)
 METHODS = "_made/methods"  # folders of generated pages, below docs/
 TUTORIALS = "_made/tutorials"
 PROJECT = "_made/project"
-FILES = {  # outside of docs/, and their pages in the site
+FILES = {  # files outside of docs/: their pages in the site
     "../CHANGELOG.md": "changelog",
     "../CONTRIBUTING.md": "contributing",
     "../SECURITY.md": "security",
@@ -39,12 +39,12 @@ def page_of(path: str, anchor: str) -> str:
 
 
 def in_site(source: str, at: str, now: str | None = None) -> str:
-    """Return a Markdown page with its links as the site needs them.
+    """Return a Markdown page with links that work in the site.
 
     Args:
         source: the text.
         at: the folder of its file, relative to docs/.
-        now: the folder of the page in the site, if it is another one.
+        now: the folder of the page in the site, if it differs from `at`.
     """
     now = at if now is None else now
     return _outside_of_fences(source, lambda text: LINK.sub(lambda link: _target(link[1], at, now), text))
@@ -75,12 +75,12 @@ def links_of(source: str) -> list[str]:
 
 
 def pages_of(site: Path) -> list[Path]:
-    """Return the pages of a built site. Its theme brings templates, which are none."""
+    """Return the pages of a built site, without the templates of its theme."""
     return [path for path in sorted(site.rglob("*.html")) if "_static" not in path.relative_to(site).parts]
 
 
 class _Page(HTMLParser):
-    """What a page links to, and what can be linked to in it."""
+    """The links of a page, and its anchors."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class _Page(HTMLParser):
 
 
 def broken(site: Path) -> list[str]:
-    """Return the internal links of a built site that lead nowhere, each with its page."""
+    """Return the broken internal links of a built site, each with its page."""
     pages = {path.resolve(): _Page(path.read_text(encoding="utf-8")) for path in pages_of(site)}
     found = []
     for path, page in pages.items():

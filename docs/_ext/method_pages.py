@@ -19,7 +19,7 @@ MODEL = "model = ke.demo.load_model()  # or your own\nimages = ke.demo.load_scen
 SECTIONS = ("basics", "tasks", "trust", "from")  # of the tutorials, in their order
 OTHERS = "others = ke.demo.load_scenes(8, seed=2)[0]  # or training images"
 REGIONS = '# This method needs scikit-image: pip install "keras-explainable[regions]"'
-MORE = {  # lines that a method needs in addition, and arguments without which it is another method
+MORE = {  # additional lines that a method needs, and arguments without which it is a different method
     "deep_shap": (OTHERS, ", baselines=others"),
     "expected_gradients": (OTHERS, ", baselines=others"),
     "gradient_shap": (OTHERS, ", baselines=others"),
@@ -42,7 +42,7 @@ def write(docs: Path, folder: Path) -> None:
 
 
 def card(picture: Path, to: Path) -> None:
-    """Write one map of a method's picture."""
+    """Cut one map out of a method's picture, and write it."""
     from PIL import Image
 
     with Image.open(picture) as strip:
@@ -112,7 +112,7 @@ def method_page(record: Any, peak: str, others: dict[str, list[str]], uses: dict
         caveat,
         f"```{{image}} ../../methods/{record.name}.jpg\n:alt: Two scenes, and maps of three of their objects\n```\n",
         facts(record, peak, others),
-        f"## Lines to copy\n\n```python\n{lines_to_copy(record)}\n```\n",
+        f"## Example\n\n```python\n{lines_to_copy(record)}\n```\n",
         "## Definition and arguments\n",
         f"```{{eval-rst}}\n.. autofunction:: keras_explainable.{record.name}\n```\n",
     ]
@@ -123,7 +123,7 @@ def method_page(record: Any, peak: str, others: dict[str, list[str]], uses: dict
 
 
 def facts(record: Any, peak: str, others: dict[str, list[str]]) -> str:
-    """Return the table of what is known about a method."""
+    """Return the table of facts about a method."""
     named = "; ".join(f"{library}: {', '.join(f'`{name}`' for name in names)}" for library, names in others.items())
     rows = {
         "family": f"[{record.heading}](index.md#{anchor(record.heading)})",

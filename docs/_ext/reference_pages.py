@@ -1,4 +1,4 @@
-"""The pages of the reference: what each public module shows, read from the modules."""
+"""The pages of the API reference, generated from the public modules."""
 
 import importlib
 import inspect
@@ -9,19 +9,20 @@ from keras_explainable import public_names
 
 PACKAGE = "keras_explainable"
 PAGES = {  # page: title, module
-    "scores": ("What to explain", "scores"),
+    "scores": ("Scores: what to explain", "scores"),
     "families": ("Families of methods", ""),
-    "meta": ("Methods of methods", "methods.meta"),
+    "meta": ("Meta-methods: methods that run other methods", "methods.meta"),
     "lrp": ("Rules of LRP", "methods.propagation.rules"),
     "composites": ("Composites of rules", "methods.propagation.composites"),
     "evaluation": ("Evaluation", "evaluation"),
     "metrics": ("Metrics", "metrics"),
-    "inspection": ("Questions about a model", "inspection"),
+    "inspection": ("Model inspection", "inspection"),
     "filters": ("Filters of maps", "filters"),
     "masking": ("Segments and fills", "masking.segments"),
-    "models": ("What a method sees", "models.view"),
+    "models": ("The view of a model that methods get", "models.view"),
     "loading": ("Models from files", "loading"),
     "demo": ("The demo network and its scenes", "demo"),
+    "distributed": ("Whole data sets", "distributed"),
     "figures": ("Figures", "viz.figure"),
     "images": ("Pictures", "viz.image"),
     "progress": ("Progress of long calls", "progress"),
@@ -56,8 +57,8 @@ def _families() -> str:
 
 
 def names_of(module: Any) -> list[str]:
-    """Return the functions and classes that a module shows: those of its own file, or all that it imports if it is a
-    package or has none."""
+    """Return the names of a module's public functions and classes: those that it defines, or all that it imports if it
+    is a package or defines none."""
     every = [name for name in vars(module) if _documented(module.__name__, name)]
     own = [name for name in every if _documented(module.__name__, name, module.__name__)]
     return sorted(every if hasattr(module, "__path__") or not own else own, key=str.lower)
@@ -71,7 +72,7 @@ def _documented(module: str, name: str, home: str | None = None) -> bool:
 
 
 def directive(module: str, name: str) -> str:
-    """Return what documents a function, or a class with its members."""
+    """Return the Sphinx directive that documents a function, or a class with its members."""
     found = getattr(importlib.import_module(module), name)
     if inspect.isclass(found):
         return f".. autoclass:: {module}.{name}\n   :members:\n\n"

@@ -1,6 +1,6 @@
 """Explain what an image model looked at: `scores, maps = ke.gradcam(model, x, y)`.
 
-`__init__.pyi` has the names that are shown. Each is imported when it is first used, and Keras with it."""
+`__init__.pyi` lists the public names. Each is imported when it is first used, and Keras with it."""
 
 from keras_explainable.runtime import ctrl_c as ctrl_c  # first: Ctrl-C may come at once  # isort: skip
 from keras_explainable.public_names import __dir__ as __dir__

@@ -1,4 +1,4 @@
-"""The names that the package shows. Type checkers read this file; `public_names.py` does when a name is first used."""
+"""The public names of the package. Type checkers read this file, and so does `public_names.py` when a name is used."""
 
 from typing import Any
 

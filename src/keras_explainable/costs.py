@@ -15,7 +15,7 @@ class Cost:
     are numbers of things, such as n repetitions and K units.
 
     Raises:
-        ValueError: the text is no such sum.
+        ValueError: the text is not such a sum.
     """
 
     text: str
@@ -45,10 +45,10 @@ class Cost:
         """The sum with all brackets multiplied out."""
         tokens = TOKEN.findall(self.text)
         if "".join(tokens) != self.text.replace(" ", ""):
-            raise ValueError(f"{self.text!r} is no cost: write it as in '1 forward + n (forward + K backward)'.")
+            raise ValueError(f"{self.text!r} is not a cost: write it as in '1 forward + n (forward + K backward)'.")
         found, rest = _sum(tokens)
         if rest:
-            raise ValueError(f"{self.text!r} is no cost: {' '.join(rest)!r} is left over.")
+            raise ValueError(f"{self.text!r} is not a cost: {' '.join(rest)!r} is left over.")
         return found
 
 

@@ -8,7 +8,7 @@ def shortly(value: object) -> str:
     bits = value.bit_length() if isinstance(value, int) else 0
     try:
         return f"a number of {bits:,} bits" if bits > 256 else repr(value)
-    except ValueError:  # of what holds such a number
+    except ValueError:  # it contains such a number
         return f"a {type(value).__name__} with a number of thousands of digits"
 
 
@@ -23,7 +23,7 @@ def printable(name: object) -> str:
 
 
 def keep_partial(error: BaseException, partial: object, done: str) -> None:
-    """Attach to an error what was done before it, as `.partial`, and say so in a note."""
+    """Attach the results so far to an error, as `.partial`, and say so in a note."""
     error.partial = partial  # type: ignore[attr-defined]
     error.add_note(f"{done} before this: see this exception's `.partial`.")
 
@@ -62,8 +62,8 @@ class BackendError(ExplainError, ImportError):
 
 
 class Stopped(KeyboardInterrupt):
-    """Raised by a function given to `ke.progress.listening` to stop the work. It is handled as Ctrl-C is: nothing takes
-    it for an error of a method, and what was computed before is in `.partial`."""
+    """Raised by the callback of `ke.progress.listening` to stop the work. It is handled like Ctrl-C: it does not count
+    as an error of a method, and the results so far are in `.partial`."""
 
 
 class OutputError(ExplainError, OSError):

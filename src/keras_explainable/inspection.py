@@ -1,4 +1,4 @@
-"""Questions about a model: its logits layer, its biases, a nested layer, a model that exposes its signals."""
+"""Inspect a model: its logits layer, its biases, a nested layer, a model that exposes its signals."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -50,15 +50,15 @@ def endpoints(model: Any, endpoints: Sequence[Any], x: Any = None, leaf: Any = N
 def signals(model: Any, x: Any = None, leaf: Any = None) -> list[Signal]:
     """All calls of the model's layers in execution order.
 
-    Each has `.path`, `.call`, `.kind` and the `.shape` of its output, and what was measured of the output, or None
-    where that was not possible. `.reading`: the best way to read it as places of the image. `.evidence`: how well it
-    shows these places, as the probability that a place changes more where the image is changed than elsewhere (0.5 is
-    chance, 1 perfect). `.reaches`: whether the score depends on these places.
+    Each has `.path`, `.call`, `.kind` and the `.shape` of its output. It also has what was measured of the output, or
+    None where that was not possible. `.reading`: the best way to map the output to positions in the image.
+    `.evidence`: how well it shows these positions, as the probability that the output changes more where the image is
+    changed than elsewhere (0.5 is chance, 1 perfect). `.reaches`: whether the score depends on these positions.
 
     The first call runs nine images forward through the model, and one backward.
 
     Args:
-        x: images, or their shape; needed if the model was not built for one shape. For a model of several inputs, all
+        x: images, or their shape; needed unless the model was built for one shape. For a model with several inputs, all
             of them.
         leaf: which of the inputs is the images, as in `ke.explain`.
     """
@@ -120,7 +120,7 @@ def _shaped(model: Any, x: Any, leaf: Any) -> tuple[Any, tuple]:
     adapter = models.adapter(model)
     shape = tuple(x) if isinstance(x, (tuple, list)) else tuple(x.shape) if x is not None else adapter.input_shape()
     if shape is None:
-        raise LayerError("This model does not say which images it takes: pass some, or their shape, as x=.")
+        raise LayerError("This model does not declare its input shape: pass some images, or their shape, as x=.")
     shape = (1, *(64 if size is None else size for size in shape[1:]))
     adapter.build(ops.zeros(shape))
     return model, shape
@@ -168,7 +168,7 @@ def find_layer_with(
         LayerError: there is no such layer.
     """
     if name is None and properties is None and klass is None:
-        raise LayerError("Say what to look for: name=, properties= or klass=.")
+        raise LayerError("No criterion came, and one was expected: give name=, properties= or klass=.")
     if name is not None:
         return get_nested_layer(model, name)
     layers = list(models.adapter(model).paths().values())

@@ -1298,4 +1298,4 @@ def xrai(
     placement: str = "measured",
     labels: Sequence[str] | None = None,
 ) -> Explanation:
-    """Integrated gradients averaged over segments of the image, the segments with the largest mean first."""
+    """Integrated gradients averaged over segments of the image, selected in the order of their means."""

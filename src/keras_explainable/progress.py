@@ -1,3 +1,3 @@
-"""Progress of long calls: `with ke.progress.listening(told): ...` watches them, and may stop them."""
+"""Progress of long calls: `with ke.progress.listening(callback): ...` observes them, and may stop them."""
 
 from keras_explainable.runtime.progress import listening as listening

@@ -1,5 +1,5 @@
-"""What `keras_explainable` shows. Modules are imported when they are first used, because Keras and its framework take
-seconds."""
+"""The public names of `keras_explainable`. Modules are imported when they are first used, because importing Keras and
+its framework takes seconds."""
 
 import ast
 import pkgutil
@@ -19,7 +19,7 @@ def modules() -> frozenset[str]:
 
 @cache
 def homes() -> dict[str, str]:
-    """The names that the package shows, and the modules that have them, read from the file for type checkers."""
+    """The public names of the package, and the modules that define them, read from the stub file for type checkers."""
     stub = ast.parse(pkgutil.get_data(PACKAGE, "__init__.pyi") or b"")
     return {
         alias.name: node.module
@@ -31,13 +31,13 @@ def homes() -> dict[str, str]:
 
 
 def method_names() -> list[str]:
-    """The methods of this library by name. This reads a file, where the registry would import Keras."""
+    """The names of the methods of this library, read from a file, because the registry would import Keras."""
     stub = ast.parse(pkgutil.get_data(PACKAGE, "method_shortcuts.pyi") or b"")
     return [node.name for node in stub.body if isinstance(node, ast.FunctionDef)]
 
 
 def __getattr__(name: str) -> Any:
-    """A module, a name that the package shows, or the shortcut of a registered method, such as `ke.gradcam`."""
+    """A module, a public name of the package, or the shortcut of a registered method, such as `ke.gradcam`."""
     if name == "__all__":  # of `from keras_explainable import *`
         return list(homes())
     if name.startswith("__"):  # Python asks for names that are not there

@@ -40,7 +40,7 @@ class Traits:
     """How a method is run and described, beyond its signature."""
 
     repeats: bool = False  # whether it calls its own compiled programs many times, and is not compiled as a whole
-    shares: str = ""  # if it repeats: a label; methods with equal labels share their passes
+    shares: str = ""  # for a method that repeats: methods with equal labels share their passes
     at_images: bool = False  # whether its maps have the grid of the images, although it takes a layer
     about: Callable | None = None  # a function from a view and the parameters to the method's own entries of `.about`
     given: Mapping[str, Any] = field(
@@ -60,7 +60,7 @@ class Record:
     reference: str
     postprocessing: Callable | None  # what its shortcut applies to the maps
     resizing: bool  # whether its shortcut resizes the maps to the size of the images
-    caveat: str = ""  # why its maps may say nothing about the unit
+    caveat: str = ""  # a warning, such as that its maps do not depend on the unit
     traits: Traits = Traits()
 
     @property
@@ -105,7 +105,8 @@ def register(record: Record) -> None:
 
 
 def with_traits(**traits: Any) -> Callable:
-    """A decorator for a method that is not registered, such as one that is made of another: it has these `Traits`."""
+    """A decorator that gives these `Traits` to a method that is not registered, such as one that is made from
+    another."""
 
     def enter(method: Callable) -> Callable:
         _traits[method] = Traits(**traits)
@@ -231,7 +232,7 @@ def get(name: str) -> Any:
 
 
 def groups(methods: Iterable[Callable]) -> list[list[Callable]]:
-    """The methods, those that share passes of the model together. A method that shares nothing is a group by itself."""
+    """Groups of methods that share passes of the model. A method that shares nothing is a group of its own."""
     found: dict[Hashable, list[Callable]] = {}
     for method in methods:
         found.setdefault(group_of(method), []).append(method)
@@ -239,9 +240,9 @@ def groups(methods: Iterable[Callable]) -> list[list[Callable]]:
 
 
 def group_of(method: Callable) -> Hashable:
-    """Equal for methods that share passes of the model."""
+    """A key that is equal for methods that share passes of the model."""
     own = _known_traits(method)
-    alone = own is None or own.repeats  # what a user's function asks for is not known
+    alone = own is None or own.repeats  # which passes a user's function needs is not known
     return (own and own.shares) or (id(method) if alone else "passes")
 
 
@@ -281,7 +282,7 @@ def method_and_parameters(given: Any) -> tuple[Callable, dict[str, Any]]:
     """The method and its parameters, given a method, its name, or (one of these, its parameters).
 
     Raises:
-        InputError, MethodNameError: it is none of them.
+        InputError, MethodNameError: it is neither of these.
     """
     if _has_parameters(given):
         return method_of(given[0]), dict(given[1])

@@ -94,8 +94,8 @@ def full_gradient_decomposition(
     Args:
         implicit: measure the contributions instead. This extension is not in the paper and is exact for any network.
             The contribution of each call (inputs x, outputs y) of each layer without inner layers is
-            <dscore/dy, y> - <dscore/dx, x>, where the gradient at an input is the one through this call alone. The
-            rest of the score is the contribution of all other operations, under "operations", so the gap is zero by
+            <dscore/dy, y> - <dscore/dx, x>, where the gradient at an input is taken through this call alone. The rest
+            of the score is the contribution of all other operations, under "operations", so the gap is zero by
             definition. A large contribution of "operations" means that much is computed outside of layers, or in
             layers whose signals do not have the images on their first axis. `unexplained` is what the biases miss.
         precision: must be None or "float32". Anything lower raises an InputError.

@@ -24,8 +24,8 @@ def check(library: str) -> None:
     if tuple(int(number) for number in re.findall(r"\d+", installed)[:3]) < FIRST[library]:
         needed = ".".join(map(str, FIRST[library]))
         raise ModelFileError(
-            f"{library} {installed} is installed, which has known security holes in reading files, so it is given no "
-            f'file. Run: pip install "{library}>={needed}". Arrays and models in memory can still be explained.'
+            f"{library} {installed} is installed, which has known security holes in reading files, so no file is "
+            f'read. Run: pip install "{library}>={needed}". Arrays and models in memory can still be explained.'
         )
 
 

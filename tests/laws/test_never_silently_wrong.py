@@ -117,7 +117,7 @@ def test_a_map_of_the_images_size_lies_where_the_model_looks_too(method, name):
 
 @pytest.mark.parametrize("name", ["transposed", "turned", "rolled", "mirrored"])
 def test_what_no_window_can_say_is_refused(name):
-    with pytest.raises(InputError, match="moves the places of its images.*resizing=False"):
+    with pytest.raises(InputError, match="moves the pixels of its images.*resizing=False"):
         ke.gradcam(positive(moved(name)), spot(), 0, verbose=0)
     assert raw("gradcam", positive(moved(name)), spot(), 0).maps.any()
     found = raw("input_x_gradient", positive(moved(name)), spot(), 0).maps[0, ..., 0]

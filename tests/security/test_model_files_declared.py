@@ -259,7 +259,7 @@ def test_what_cannot_be_built_is_told_with_the_layer_and_the_reason(tmp_path, su
         y = keras.layers.Flatten()(keras.layers.ReLU(name="door")(x))
         keras.Model(x, keras.layers.Dense(2)(y)).save(path)
         edited(path, lambda config, layer=layer: put(config, layer))
-        refused(path, f"holds no whole Keras model .{words}")
+        refused(path, f"holds no complete Keras model .{words}")
 
 
 def lambda_of(name, **arguments):

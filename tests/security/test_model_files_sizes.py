@@ -97,7 +97,7 @@ def test_deep_configurations_and_models(path):
 
     refused(edited(path, deep), "nested more than 100 deep")
     write_config(path, '{"a":' * 100_000 + "1" + "}" * 100_000)
-    refused(path, "damaged|no whole Keras model")
+    refused(path, "damaged|no complete Keras model")
 
 
 def test_models_in_models(path):
@@ -176,7 +176,7 @@ def test_a_size_that_the_archive_lies_about(path):
     lie = re.sub(re.escape((300 << 20).to_bytes(4, "little")), (100).to_bytes(4, "little"), data, flags=re.DOTALL)
     assert lie != data
     path.write_bytes(lie)
-    refused(path, "damaged|no whole Keras model")
+    refused(path, "damaged|no complete Keras model")
 
 
 def test_many_members(tmp_path):

@@ -121,7 +121,7 @@ def test_what_is_no_number_of_them_is_refused_with_the_reason():
             "smoothgrad", model, x, 0, noise=10**30
         ): "noise=10.* came, and a number of 0 or more was expected .at most",
         lambda: raw("lime", model, x, 0, ridge=float("inf")): "ridge=inf came, and a number of 0 or more was expected",
-        lambda: ke.methods.meta.ensemble(["gradcam"], [float("nan")]): "give one positive weight for each",
+        lambda: ke.methods.meta.ensemble(["gradcam"], [float("nan")]): "give one weight of 0 or more for each",
         lambda: ke.methods.meta.contrast("gradcam", 1.5): "1.5 among them, and integers were expected",
         lambda: ke.methods.meta.tta("gradcam", (1e308,)): "scales=",
         lambda: raw("gradcam", model, x, "top-" + "9" * 5000): "unit indices were expected",
@@ -285,7 +285,9 @@ def test_numbers_that_python_does_not_write(sign):
         lambda: ke.gradcam(model, x, 0, callbacks=value): "callbacks=a list with a number of thousands",
         lambda: ke.gradcam(model, x, value): f"Unit {many} came",
         lambda: ke.gradcam(model, x, [value, 0]): f"Unit {many} came",
-        lambda: ke.gradcam(model, x, 10**30): "Unit 10{30} came, and numbers from 0 on, fewer than units",
+        lambda: ke.gradcam(
+            model, x, 10**30
+        ): "Unit 10{30} came, and numbers from 0 to the number of units - 1 were expected",
         lambda: ke.gradcam(model, x, score=ke.scores.unit(value)): f"={many} came",
         lambda: ke.gradcam(model, x, score=ke.scores.margin(value, 1)): f"={many} came",
         lambda: ke.gradcam(model, x, score=ke.scores.top_k(value)): f"{many}",

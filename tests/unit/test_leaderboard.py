@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tools.leaderboard import __main__ as board
 from tools.leaderboard import measure, table
-from tools.leaderboard.budget import Setting, counts, cut, repetitions, too_dear
+from tools.leaderboard.budget import Setting, counts, cut, repetitions, too_expensive
 from tools.leaderboard.data import COLUMNS, Part, parts, scenes
 
 import keras_explainable as ke
@@ -59,10 +59,10 @@ def test_fewer_images_where_there_is_no_time_for_the_least():
 def test_methods_that_take_too_long_are_known_by_their_cost(monkeypatch):
     """At an eighth of the repetitions, RISE takes 126 passes and Score-CAM 34. Ablation-CAM takes 2 and 256 tails."""
     methods = ["gradcam", "ablationcam", "scorecam", "rise"]
-    assert too_dear(methods, 1.0, 1.0) == []
+    assert too_expensive(methods, 1.0, 1.0) == []
     monkeypatch.setattr("tools.leaderboard.budget.MOST", 30)
-    assert too_dear(methods, 1.0, 127.0) == [] and too_dear(methods, 1.0, 125.0) == ["rise"]
-    assert too_dear(methods, 2.0, 1.0) == ["scorecam", "rise"]
+    assert too_expensive(methods, 1.0, 127.0) == [] and too_expensive(methods, 1.0, 125.0) == ["rise"]
+    assert too_expensive(methods, 2.0, 1.0) == ["scorecam", "rise"]
 
 
 def test_a_setting_gives_methods_and_metrics_their_parameters():
@@ -99,6 +99,15 @@ def test_what_takes_long_is_measured_once(monkeypatch):
     calls = []
     budget.timed(lambda names, metrics: calls.append(names) or {"a": 1.0}, ["a"], [], 1)
     assert calls == [["a"]]
+
+
+def test_settings_of_an_older_cache_are_read(tmp_path):
+    cache = measure.Cache(tmp_path)
+    chosen = measure.Chosen(Setting(3, without=("blur",)), ["images to 3 of 9"], ["rise"], False)
+    cache.choose("new", chosen)
+    cache.keep("old", {"dear" if key == "expensive" else key: of for key, of in cache.settings["new"].items()})
+    kept = measure.Cache(tmp_path)
+    assert kept.chosen("new") == kept.chosen("old") == chosen
 
 
 def all_pass(name, ranked=True):
@@ -231,7 +240,7 @@ def test_networks_without_time_are_left_out(tiny, tmp_path):
     chosen["truth"].networks["other"] = chosen["truth"].networks["demo CNN"]
     args, lines = board.arguments(["--methods", "gradcam", "--parts", "truth", "--minutes", "1"]), []
     found = board.measured(chosen, args, time.perf_counter(), measure.Cache(None), {}, lines)
-    assert [of.network for of in found] == ["demo CNN"] and lines == ["Cut: network other (Scenes)."]
+    assert [of.network for of in found] == ["demo CNN"] and lines == ["Left out: network other (Scenes)."]
 
 
 def test_without_photos_one_sentence_says_so(tmp_path, monkeypatch, capsys):
@@ -241,7 +250,8 @@ def test_without_photos_one_sentence_says_so(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    "given", [["--minutes", "0"], ["--methods", "grad_cm"], ["--parts", "none"], ["--out", "board.txt"]]
+    "given",
+    [["--minutes", "0"], ["--scenes", "3"], ["--methods", "grad_cm"], ["--parts", "none"], ["--out", "board.txt"]],
 )
 def test_bad_arguments_are_refused(given, capsys):
     with pytest.raises(SystemExit):

@@ -1,4 +1,4 @@
-"""What is cut so that the leaderboard ends in time: repetitions, then points, fills, images, and networks."""
+"""Reduce the work so that the leaderboard ends in time: repetitions, then points, fills, images, and networks."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from keras_explainable.evaluation.budget import Times
 SHARES = (1.0, 0.5, 0.25, 0.125)  # of the repetitions
 POINTS = (20, 15, 10)
 TIMED = 4  # points of the curves that are timed
-CHANNELS = 256  # of Score-CAM, where its own default is all of them
+CHANNELS = 256  # of Score-CAM, whose default is all of them
 TAIL = 0.1  # of a forward pass: what comes after the signal
-CELLS = 49  # windows and segments of a method, where it states its passes by them
-MOST = 150
-FEWEST = 6  # images: fewer tell nothing
-FILLS = ("linear", "blur")  # in this order they are cut
+CELLS = 49  # windows and segments of a method, if its cost depends on them
+MOST = 150  # passes of the model: methods with at most this many are never left out
+FEWEST = 6  # images: with fewer, no methods can be told apart
+FILLS = ("linear", "blur")  # in the order in which they are cut
 
 Columns = dict[str, tuple[str, dict[str, Any]]]
 
@@ -45,8 +45,8 @@ class Setting:
         }
 
     def seconds(self, times: Times, columns: Columns) -> float:
-        """How long it takes, by the times of `SHARES[-1]` of the repetitions and of curves of `TIMED` points. Both ends
-        of a curve are shared by all methods."""
+        """How long it takes, given the times for `SHARES[-1]` of the repetitions and for curves of `TIMED` points. All
+        methods share both ends of a curve."""
         longer = self.share / SHARES[-1]
         maps = {name: t * (longer if counts(name) else 1) for name, t in times.maps.items()}
         curve = (self.points - 2) / (TIMED - 2)
@@ -56,13 +56,13 @@ class Setting:
 
 
 def repetitions(name: str, share: float) -> dict[str, Any]:
-    """The parameters that make a method repeat this share of what it repeats by default; none for all of it, or if it
-    does not repeat."""
+    """The parameters with which a method makes this share of its default repetitions; none if the share is 1, or if the
+    method does not repeat."""
     return {key: max(2, math.ceil(share * number)) for key, number in counts(name).items()} if share < 1 else {}
 
 
 def counts(name: str) -> dict[str, int]:
-    """How often a method repeats something, by the parameter that says it."""
+    """How often a method repeats by default, by the name of the parameter that sets it."""
     if name not in registry.METHODS:
         return {}
     found = registry.parameters(registry.METHODS[name].function) or {}
@@ -73,8 +73,8 @@ def counts(name: str) -> dict[str, int]:
 def cut(
     times: Times, columns: Columns, whole: Setting, least: int, seconds: float, most: float
 ) -> tuple[Setting, list[str]]:
-    """The setting that takes at most so many seconds, and what was cut for it, in words and in this order: repetitions,
-    points of curves, fills, images. `least` images may take up to `most` seconds, and `FEWEST` are never cut."""
+    """The setting that takes at most `seconds`, and what was cut for it in words, in this order: repetitions, points of
+    curves, fills, images. `least` images may take up to `most` seconds, and at least `FEWEST` images remain."""
     setting, said = whole, []
     for setting in settings(columns, whole):
         if setting.seconds(times, columns) <= seconds:
@@ -93,9 +93,9 @@ def cut(
     return setting, said
 
 
-def too_dear(methods: list[str], forward: float, seconds: float) -> list[str]:
-    """The methods that take more than so many seconds for an image at the least share of their repetitions, by the
-    passes of the model that they state and the seconds of a forward pass. They are not even timed. A method of at most
+def too_expensive(methods: list[str], forward: float, seconds: float) -> list[str]:
+    """The methods that take more than `seconds` for an image, even at the smallest share of their repetitions. This is
+    estimated from their stated cost and the seconds of a forward pass; these methods are not timed. A method of at most
     `MOST` passes is never left out."""
     few = {name: next(iter(repetitions(name, SHARES[-1]).values()), 1) for name in methods}
     return [
@@ -117,7 +117,7 @@ def too_dear(methods: list[str], forward: float, seconds: float) -> list[str]:
 
 
 def settings(columns: Columns, whole: Setting) -> Iterator[Setting]:
-    """All settings with all images, from the whole to the one that takes least time."""
+    """All settings with all images, from the full one to the fastest one."""
     yield whole
     for share in (share for share in SHARES if share < whole.share):
         yield (whole := replace(whole, share=share))

@@ -71,7 +71,7 @@ class Part:
     title: str
     networks: dict[str, Callable[[int], Subject]]  # each a function of the seed
     metrics: list[str]  # of `COLUMNS`
-    least: int  # images that are not cut
+    least: int  # the number of images to keep if there is time for them
     batch: int
     by: str  # the metric that orders the rows
     pilot: int = 4  # images that are timed
@@ -83,7 +83,7 @@ class Part:
 
 
 def scenes(load: Callable[[], Any], seed: int, objects: int) -> Subject:
-    """A demo network, and so many objects of scenes that are drawn again without each object."""
+    """A demo network, and a number of objects in scenes that are drawn again without each object."""
     found = demo.load_counterfactuals(-(-objects // OBJECTS), seed, OBJECTS)
     masks, redrawn = found.objects()
     others = masks.any(axis=1) & ~found.masks
@@ -107,7 +107,8 @@ def photos(name: str, folder: Path) -> Subject:
 
 
 def masked_photos(networks: Any, folder: Path) -> Iterator[tuple[np.ndarray, np.ndarray, list[int]]]:
-    """Photos as networks see them best, the masks of an object, and the classes that mean it."""
+    """Photos, cropped or resized as suits the networks; the mask of an object in each; and the classes that stand for
+    it."""
     from PIL import Image
 
     folder = folder / "coco_masks"
@@ -119,7 +120,7 @@ def masked_photos(networks: Any, folder: Path) -> Iterator[tuple[np.ndarray, np.
 
 
 def squashed(image: Any) -> np.ndarray:
-    """An image at the size that networks take, whatever its shape."""
+    """An image resized to the size that networks take, without keeping its proportions."""
     return np.asarray(image.convert("RGB").resize((SIDE, SIDE)))
 
 

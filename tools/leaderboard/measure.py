@@ -1,4 +1,4 @@
-"""The values of methods on one network: what is known from before is not computed again."""
+"""The values of methods on one network. Values that are in the cache are not computed again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tools.leaderboard.budget import SHARES, TIMED, Columns, Setting, cut, too_dear
+from tools.leaderboard.budget import SHARES, TIMED, Columns, Setting, cut, too_expensive
 from tools.leaderboard.data import Part, Subject, digest
 
 import keras_explainable as ke
@@ -20,7 +20,7 @@ from keras_explainable.metrics.baselines import BASELINES
 
 CONTROLS = (*BASELINES, "oracle")
 PILOT = 4  # images that are timed
-DEAR = 0.25  # of a network's time: what a method may take on the least images
+LARGEST_SHARE = 0.25  # of a network's time: what one method may take on the smallest number of images
 
 
 @dataclasses.dataclass
@@ -41,13 +41,13 @@ class Chosen:
     Args:
         setting: its repetitions, points, fills and images.
         cuts: what was cut, in words.
-        dear: methods that are left out.
+        expensive: methods that are left out because they take too long.
         fits: whether there is enough time.
     """
 
     setting: Setting
     cuts: list[str] = dataclasses.field(default_factory=list)
-    dear: list[str] = dataclasses.field(default_factory=list)
+    expensive: list[str] = dataclasses.field(default_factory=list)
     fits: bool = True
 
 
@@ -74,7 +74,7 @@ class Cache:
                 csv.writer(file).writerows((*key, repr(value)) for key, value in values.items())
 
     def keep(self, key: str, found: Any) -> None:
-        """Keep what JSON can say."""
+        """Keep a value that JSON can express."""
         self.settings[key] = found
         if self.folder is not None:
             (self.folder / "settings.json").write_text(json.dumps(self.settings, indent=1))
@@ -87,7 +87,9 @@ class Cache:
         """What was chosen."""
         if key not in self.settings:
             return None
-        known = self.settings[key]
+        known = dict(self.settings[key])
+        if "dear" in known:  # the field's name in older caches
+            known["expensive"] = known.pop("dear")
         setting = Setting(**known["setting"] | {"without": tuple(known["setting"]["without"])})
         return Chosen(**known | {"setting": setting})
 
@@ -111,8 +113,8 @@ def evaluated(subject: Subject, images: int, part: Part, **how: Any) -> Any:
 
 
 def times(subject: Subject, part: Part, methods: list[str], seed: int) -> Times:
-    """The seconds for an image of each method at the least share of its repetitions, of each metric with
-    `TIMED` points, measured on the first images."""
+    """The seconds for one image: of each method at the smallest share of its repetitions, and of each metric with
+    `TIMED` points. They are measured on the first images."""
     few = min(part.pilot, len(subject.x))
     least = Setting(few, SHARES[-1], TIMED)
     columns = least.columns(part.columns) | {"": ("gini", {})}
@@ -170,14 +172,14 @@ def values(subject: Subject, part: Part, methods: list[str], setting: Setting, s
 
 
 def chosen(subject: Subject, part: Part, methods: list[str], share: float, left: float, seed: int) -> Chosen:
-    """What is computed for a network, so that it takes its share of the seconds that are left."""
+    """What to compute for a network so that it takes its share of the seconds that are left."""
     begin = time.perf_counter()
-    dear = too_dear(methods, forward(subject), DEAR * share / part.least)
-    taken = times(subject, part, [name for name in methods if name not in dear], seed)
+    expensive = too_expensive(methods, forward(subject), LARGEST_SHARE * share / part.least)
+    taken = times(subject, part, [name for name in methods if name not in expensive], seed)
     gone = time.perf_counter() - begin
     setting, said = cut(taken, part.columns, Setting(len(subject.x)), part.least, share - gone, left - gone)
-    said += [f"methods that take long ({', '.join(dear)})"] if dear else []
-    return Chosen(setting, said, dear, setting.seconds(taken, part.columns) <= left - gone)
+    said += [f"methods that take long ({', '.join(expensive)})"] if expensive else []
+    return Chosen(setting, said, expensive, setting.seconds(taken, part.columns) <= left - gone)
 
 
 def forward(subject: Subject) -> float:

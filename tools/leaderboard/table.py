@@ -1,4 +1,4 @@
-"""The leaderboard's tables: means with intervals, letters, and what is better than maps that know nothing."""
+"""The leaderboard's tables: means with intervals, letters, and which values beat the maps that know nothing."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ UNDEFINED = 0.1  # the share of images without a value above which a method is n
 
 @dataclass(frozen=True)
 class Column:
-    """What is known of each row by one metric. NaN, "" and False where a row has too few values.
+    """The values of all rows by one metric. NaN, "" and False where a row has too few values.
 
     Args:
         mean, low, high: (rows,), the mean over images and its 95 % interval.
-        letters: two rows share one unless one is better by what matters; "" if the metric does not rank.
+        letters: two rows share one unless one is better by a difference that matters; "" if the metric does not rank.
         beats: (rows,), whether a row is better than each baseline but the oracle.
         images: on how many images all rows are defined.
         ranked: whether the metric ranks.
@@ -48,7 +48,8 @@ def column(values: np.ndarray, names: list[str], groups: Any, higher: bool, rank
 
     Images without a value of one row are left out for all rows. A row without a value on many images is left out
     itself. One row is better than another if the 95 % interval of the mean difference, on the same images, excludes 0;
-    with fewer than six groups, none is. What matters is 5 % of the difference between the oracle and noise."""
+    with fewer than six groups, none is. A difference matters above 5 % of the difference between the oracle and
+    noise."""
     there = np.isnan(values).mean(axis=1) <= UNDEFINED
     kept = ~np.isnan(values[there]).any(axis=0) if there.any() else np.zeros(values.shape[1], bool)
     mean, low, high = np.full((3, len(names)), np.nan)
@@ -100,7 +101,8 @@ class Table:
         return f"Cut: {', '.join(self.cuts)}." if self.cuts else "Nothing was cut."
 
     def order(self) -> list[int]:
-        """The rows, the best first by the metric that orders them; by the next one that ranks, if it does not rank."""
+        """The rows, the best first by the metric that orders them; if that one does not rank, by the first one that
+        does."""
         by = self.columns[self.leading()].mean
         return sorted(range(len(self.rows)), key=lambda row: (np.isnan(by[row]), -by[row]))
 
@@ -128,7 +130,7 @@ def table(part: str, network: str, found: Values, checks: Mapping[str, Checks], 
 
 
 def checked(checks: Mapping[str, Checks], names: list[str]) -> str:
-    """The table of what was found about the metrics."""
+    """The table of the checks of the metrics."""
     words = {True: "yes", False: "**no**", None: ""}
     lines = [["metric", "ranks", *CHECKS]]
     for name in names:
@@ -141,8 +143,8 @@ def checked(checks: Mapping[str, Checks], names: list[str]) -> str:
 
 
 def markdown(found: Table) -> str:
-    """A network's table. Grey, in italics: what is not better than each map that knows nothing of the model. These and
-    the oracle are in brackets."""
+    """A network's table. Values that do not beat all maps that know nothing of the model are in italics. The names of
+    these maps, and of the oracle, are in brackets."""
     leading = found.leading()
     head = [n if of.ranked else f"{n} (not ranked)" for n, of in found.columns.items()]
     lines = [["", "", *head]]
@@ -165,7 +167,7 @@ def markdown(found: Table) -> str:
 
 
 def cell(of: Column, row: int) -> str:
-    """A mean with its interval; in italics if it is not better than each map that knows nothing of the model."""
+    """A mean with its interval; in italics if it does not beat all maps that know nothing of the model."""
     if np.isnan(of.mean[row]):
         return "–"
     said = f"{of.mean[row]:.3f} [{of.low[row]:.3f}, {of.high[row]:.3f}]"

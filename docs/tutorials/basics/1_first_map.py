@@ -2,7 +2,7 @@
 A first map
 ===========
 
-Which pixels made the model say what it said? Grad-CAM answers with one map for each image.
+Which pixels led to the model's prediction? Grad-CAM answers with one map for each image.
 """
 
 import numpy as np
@@ -19,8 +19,8 @@ scores, maps = ke.gradcam(model, images, "predicted", verbose=0)
 print(scores.shape, maps.shape)
 
 # %%
-# The maps go from 0 to 1 and are as large as the images: one for each image and each explained class. The score is the
-# logit, that is, the number before the softmax.
+# The maps have values from 0 to 1 and the size of the images: one for each image and each explained class. The score is
+# the logit, that is, the number before the softmax.
 
 predicted = model.predict(images, verbose=0).argmax(1)
 names = [ke.demo.CLASSES[unit] for unit in predicted]

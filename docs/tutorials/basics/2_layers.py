@@ -2,8 +2,9 @@
 Which layer
 ===========
 
-A class activation map shows one layer of the network. Early layers are fine and know little about the class. Late ones
-are coarse and know more. Without ``layer=``, the last layer that still shows the image is used.
+A class activation map shows one layer of the network. Early layers have a fine resolution but depend little on the
+class. Late ones are coarse but depend on it more. Without ``layer=``, the last layer that still shows the image is
+used.
 """
 
 import keras_explainable as ke
@@ -12,12 +13,12 @@ model = ke.demo.load_model()
 images, labels, masks = ke.demo.load_scenes(1, seed=5, objects=2)
 
 # %%
-# ``signals`` lists the layers. Its evidence says how well the places of a layer's output are those of the image: 0.5 is
-# chance, and 1 is perfect.
+# ``signals`` lists the layers. Its evidence says how well the positions in a layer's output correspond to positions in
+# the image: 0.5 is chance, and 1 is perfect.
 
 for signal in ke.inspection.signals(model, images):
     if signal.path.endswith(("output", "features", "pool")):
-        print(f"{signal.path:15} {str(signal.reading or 'shows no places'):17} {signal.evidence or 0:.2f}")
+        print(f"{signal.path:15} {str(signal.reading or 'has no positions'):17} {signal.evidence or 0:.2f}")
 
 # %%
 # ``layer=`` takes a name, a path into a nested model (``"resnet50/conv4_block6_out"``), an index, or the layer itself.

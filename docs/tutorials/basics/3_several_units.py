@@ -2,7 +2,7 @@
 Several classes, and why one rather than another
 ================================================
 
-Each class that you ask for has a map of its own. Maps are never summed.
+Each class that you ask for has its own map. Maps are never summed.
 """
 
 import numpy as np
@@ -22,7 +22,7 @@ names = [ke.demo.CLASSES[unit] for unit in classes.T.flat]
 ke.utils.visualize(images, names, overlays=maps, cols=4)
 
 # %%
-# The two maps of a scene lie on different objects. We count how often each is on its own.
+# The two maps of a scene lie on different objects. We count how often each map has its peak on its own object.
 
 hits = [masks[i, classes[i, k]].flat[maps[i, ..., k].argmax()] for i in range(4) for k in range(2)]
 print(f"{sum(hits)} of {len(hits)} maps have their largest value on their own object")

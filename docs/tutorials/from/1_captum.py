@@ -36,14 +36,14 @@ here = ke.explain("integrated_gradients", module, x, y, baseline=100.0, repetiti
 np.testing.assert_allclose(here.maps[..., 0], there.sum(1), atol=1e-3)
 
 # %%
-# Its convergence delta is in ``.about``, relative to the change of the score. Above 5 %, a warning says how many
-# repetitions would be enough.
+# The convergence delta is in ``.about``, relative to the change of the score. If it is above 5 %, a warning says how
+# many repetitions would be enough.
 
 print(f"gap {here.about['gap']:.1%}")
 
 # %%
-# Grad-CAM. Captum takes a layer and returns values of its size; you enlarge them yourself. Here a name is enough, also
-# none, and the map has the size of the images.
+# Grad-CAM. Captum takes a layer and returns values of its size; you enlarge them yourself. Here the layer's name is
+# enough, or no name at all, and the map has the size of the images.
 
 layer = dict(module.named_modules())["features"]
 there = LayerGradCam(module, layer).attribute(x, target=y).detach().numpy()

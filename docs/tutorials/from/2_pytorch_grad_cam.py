@@ -40,7 +40,7 @@ margin = ke.gradcam(module, x, score=ke.scores.margin(y[0], y[1]), layer="featur
 own = ke.gradcam(module, x, y, score=lambda outputs: outputs.softmax(1), layer="features", verbose=0)
 
 # %%
-# The value, by PyTorch alone: the activations of the layer, weighted by their mean gradients.
+# The same values in plain PyTorch: the activations of the layer, weighted by their mean gradients.
 
 kept = []
 hook = dict(module.named_modules())["features"].register_forward_hook(lambda layer, given, made: kept.append(made))
@@ -52,8 +52,8 @@ raw = ke.explain("gradcam", module, x, y, layer="features", resizing=False, verb
 np.testing.assert_allclose(raw, expected, atol=1e-4)
 
 # %%
-# ``FullGrad`` there normalises each channel by itself. Here it is that of its authors, and ``aggregation="mean"`` is
-# the other one. ``reshape_transform`` is found: see :doc:`/inputs`.
+# ``FullGrad`` in pytorch-grad-cam normalises each channel by itself. Here it is the one of its authors;
+# ``aggregation="mean"`` gives the other one. No ``reshape_transform`` is needed: see :doc:`/inputs`.
 
 scores, maps = ke.full_gradients(module, x, y, verbose=0)
 ke.utils.visualize(images, overlays=maps, cols=3)

@@ -26,7 +26,7 @@ x, labels, masks = ke.demo.load_scenes(3, seed=2)
 y = labels.argmax(1)
 
 # %%
-# No modifier: the score before the softmax is found, and the model is not changed.
+# No modifier is needed: the score before the softmax is found, and the model is not changed.
 
 scores, saliency = ke.gradients(model, x, y, reduce="max", verbose=0)
 scores, cams = ke.gradcam(model, x, y, layer="features", verbose=0)

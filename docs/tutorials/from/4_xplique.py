@@ -30,7 +30,7 @@ scores, occlusion = ke.occlusion(model, x, y, patch=24, stride=24, baseline=0.0,
 ke.utils.visualize(images, overlays=np.concatenate([saliency, occlusion], -1), cols=3)
 
 # %%
-# The value, by the model alone: cover one square after another, and see what the score loses.
+# The same values by hand: cover one square after another, and see how much the score drops.
 
 before, expected = model.predict(x, verbose=0)[range(3), y], np.zeros(x.shape[:3])
 for top in range(0, 96, 24):
@@ -43,7 +43,7 @@ raw = ke.explain("occlusion", model, x, y, patch=24, stride=24, baseline=0.0, ve
 np.testing.assert_allclose(raw, expected, atol=1e-3)
 
 # %%
-# Metrics take maps of any library. ``Deletion`` and ``Insertion`` are here as well, and ``srg`` is the area between
-# them.
+# Metrics take maps of any library. ``ke.metrics`` has ``deletion`` and ``insertion`` too, and ``srg`` is the area
+# between the two curves.
 
 print(ke.metrics.srg(model, x, y, raw[..., None], verbose=0).values[:, 0])

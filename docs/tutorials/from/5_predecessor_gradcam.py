@@ -2,8 +2,8 @@
 From keras-explainable 0.0: Grad-CAM
 ====================================
 
-The program of the page on Grad-CAM in keras-explainable 0.0, on Keras 3. Your lines work as they are; each step below
-says what you no longer need.
+The program of the Grad-CAM page in the documentation of keras-explainable 0.0, on Keras 3. Your code works as it is;
+each step below says what you no longer need.
 """
 
 import keras
@@ -15,9 +15,8 @@ SAMPLES = 4
 images, labels, masks = ke.demo.load_scenes(SAMPLES, seed=2)
 
 # %%
-# That page took an Xception with the weights of ImageNet,
-# ``keras.applications.Xception(classifier_activation=None)``, and scaled its images. This one takes the network that
-# comes with the package, which scales them itself.
+# That page used an Xception with ImageNet weights, ``keras.applications.Xception(classifier_activation=None)``, and
+# scaled the images. This one uses the network that comes with the package, which scales them itself.
 
 model = ke.demo.load_model()
 inputs = images.astype("float32")
@@ -43,8 +42,8 @@ ke.utils.visualize(
 )
 
 # %%
-# Maps are those of the positive contributions, scaled from 0 to 1 by ``ke.filters.positive_normalize``, and then
-# enlarged. ``ke.explain`` returns them as they are.
+# The maps show the positive contributions, scaled from 0 to 1 by ``ke.filters.positive_normalize``, and then enlarged.
+# ``ke.explain`` returns them raw.
 
 _, raw = ke.explain(ke.methods.cams.gradcam, exposed, inputs, explaining_units, resizing=False, verbose=0)
 _, small = ke.gradcam(exposed, inputs, explaining_units, resizing=False, verbose=0)

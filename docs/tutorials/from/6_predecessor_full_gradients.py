@@ -2,8 +2,8 @@
 From keras-explainable 0.0: Full Gradients
 ==========================================
 
-The program of the page on FullGrad in keras-explainable 0.0, on Keras 3. FullGrad adds what each bias contributes to
-what the image contributes.
+The program of the FullGrad page in the documentation of keras-explainable 0.0, on Keras 3. FullGrad adds the
+contribution of each bias to that of the image.
 """
 
 import numpy as np
@@ -15,8 +15,8 @@ images, labels, masks = ke.demo.load_scenes(SAMPLES, seed=2)
 inputs = images.astype("float32")
 
 # %%
-# That page took a ResNet101V2 with the weights of ImageNet. This one takes the network that comes with the package. You
-# need not set ``model.layers[-1].activation = "linear"``: the score is taken before a softmax.
+# That page used a ResNet101V2 with ImageNet weights. This one uses the network that comes with the package. You need
+# not set ``model.layers[-1].activation = "linear"``: the score is taken before a softmax.
 
 model = ke.demo.load_model()
 logits = model.predict(inputs, verbose=0)
@@ -49,7 +49,7 @@ _, today = ke.full_gradients(model, images, "predicted", verbose=0)
 np.testing.assert_allclose(today, maps, atol=1e-4)
 
 # %%
-# What the method promises: all contributions add up to the score. The map does not, because it shows absolute values.
+# The method promises that all contributions add up to the score. The map does not, because it shows absolute values.
 
 decomposition = ke.full_gradient_decomposition(model, images, "predicted")
 print(decomposition)

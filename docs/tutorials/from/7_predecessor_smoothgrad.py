@@ -2,8 +2,8 @@
 From keras-explainable 0.0: Smooth-Grad
 =======================================
 
-The program of the page on Smooth-Grad in keras-explainable 0.0, on Keras 3: explain several noisy copies of each image,
-and average.
+The program of the Smooth-Grad page in the documentation of keras-explainable 0.0, on Keras 3: explain several noisy
+copies of each image, and average the maps.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ import keras_explainable as ke
 SAMPLES = 4
 images, labels, masks = ke.demo.load_scenes(SAMPLES, seed=2)
 inputs = images.astype("float32")
-model = ke.demo.load_model()  # that page: an Xception with the weights of ImageNet
+model = ke.demo.load_model()  # that page used an Xception with ImageNet weights
 
 logits = model.predict(inputs, verbose=0)
 indices = np.argsort(logits, axis=-1)[:, ::-1]
@@ -21,7 +21,7 @@ explaining_units = indices[:, :1]
 
 # %%
 # ``smooth`` takes a method and returns a method. You need no ``tf.function`` around either: ``ke.explain`` compiles
-# them. ``noise`` is in the units of the images, here 0 to 255; with ``noise_kind="range"`` it is a part of each
+# them. ``noise`` is in the units of the images, here 0 to 255; with ``noise_kind="range"`` it is a fraction of each
 # image's range.
 
 smoothgrad = ke.methods.meta.smooth(ke.methods.gradient.gradients, repetitions=10, noise=5.0)

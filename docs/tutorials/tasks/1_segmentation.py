@@ -2,8 +2,8 @@
 Segmentation
 ============
 
-A segmentation model scores every pixel. ``ke.scores.region`` says which of them to explain: those of a mask, or those
-where the model sees the class.
+A segmentation model scores every pixel. ``ke.scores.region`` says which pixels to explain: those of a mask, or those
+that the model assigns to the class.
 """
 
 import keras
@@ -12,8 +12,8 @@ import numpy as np
 import keras_explainable as ke
 
 # %%
-# The demo network becomes a segmentation model by taking its class scores before the pooling: a score for each class at
-# 12 x 12 places. Your own model comes here.
+# Without its pooling, the demo network becomes a segmentation model: it has a score for each class at 12 x 12
+# positions. Use your own model here.
 
 classifier = ke.demo.load_model()
 features = classifier.get_layer("features").output
@@ -22,8 +22,8 @@ images, labels, masks = ke.demo.load_scenes(2, seed=3, objects=2)
 print(segmenter.output_shape)
 
 # %%
-# With ``mask=None`` the score is the mean over the places that the model assigns to the class. In Keras the classes are
-# on the last axis.
+# With ``mask=None``, the score is the mean over the positions that the model assigns to the class. In Keras, the
+# classes are on the last axis.
 
 units = labels.argmax(1)  # one class of each scene
 rows = [
@@ -39,7 +39,7 @@ rows = [
 ke.utils.visualize(images, [ke.demo.CLASSES[unit] for unit in units], overlays=[row[..., 0] for row in rows], cols=2)
 
 # %%
-# With a mask for each image, and ``y`` the number of its mask, each image is explained for its own region.
+# With a mask of its own, each image is explained for its own region.
 
 regions = np.stack([masks[i, units[i]] for i in range(2)]).astype("float32")
 own = [
@@ -49,7 +49,7 @@ own = [
 ke.utils.visualize(images, overlays=[one.maps[0, ..., 0] for one in own], cols=2)
 
 # %%
-# A pixel far from the region cannot matter as much as one in it. The mean gradient in the region is larger.
+# A pixel far from the region cannot matter as much as one in it: the mean gradient in the region is larger.
 
 for region, one in zip(regions, own, strict=True):
     inside, outside = one.maps[0, region > 0].mean(), one.maps[0, region == 0].mean()

@@ -2,8 +2,8 @@
 A vision transformer
 ====================
 
-Transformers have tokens in place of pixels. Class activation maps find the grid of the tokens by themselves; attention
-methods read the attention; AttnLRP propagates relevance through it.
+Transformers compute with tokens instead of pixels. Class activation maps find the grid of the tokens automatically.
+Attention methods use the attention probabilities, and AttnLRP propagates relevance through the attention.
 """
 
 import numpy as np
@@ -22,13 +22,13 @@ shown = [found[name].maps[i, ..., 0] for i in range(2) for name in names]
 ke.utils.visualize([images[i] for i in range(2) for _ in names], names * 2, overlays=shown, cols=4)
 
 # %%
-# Where a class activation map looked, and how it read the tokens:
+# The layer that the class activation map shows, and how its tokens were read:
 
 print(found["gradcam"].about["signal"], "|", found["gradcam"].about["reading"])
 assert found["gradcam"].about["reading"] == "12 x 12 tokens"
 
 # %%
-# Attention rollout shows the same map for every class. It says where information flows, not what speaks for a class.
+# Attention rollout has the same map for every class. It shows where information flows, not the evidence for a class.
 
 rollout = ke.explain("attention_rollout", model, images[:1], [[0, 5]], verbose=0).maps
 np.testing.assert_allclose(rollout[..., 0], rollout[..., 1], atol=1e-6)

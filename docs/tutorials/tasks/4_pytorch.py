@@ -26,7 +26,7 @@ scores, maps = ke.gradcam(module, x, "predicted", verbose=0)
 ke.utils.visualize(images, overlays=maps, cols=3)
 
 # %%
-# The gradient is the one that PyTorch gives.
+# The gradient equals PyTorch's own.
 
 leaf = x.clone().requires_grad_()
 units = module(leaf).argmax(1)

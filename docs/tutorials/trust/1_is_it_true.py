@@ -2,7 +2,7 @@
 Is this map true?
 =================
 
-A map can look right and say nothing about the model. Three questions find out, on one image.
+A map can look right and yet say nothing about the model. Three questions help to find out, on one image.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ images, labels, masks = ke.demo.load_scenes(1, seed=1)
 
 # %%
 # ``ke.trust`` asks eight questions about one map and answers each in a sentence. "supported" means that all checks that
-# apply pass, "contradicted" that one speaks against the map. ``quick=True`` repeats less.
+# apply pass, "contradicted" that one of them contradicts the map. ``quick=True`` repeats less.
 
 card = ke.trust(model, images, "predicted", "gradcam", quick=True)
 print(card.lead)
@@ -22,8 +22,8 @@ for name, check in card.checks.items():
     print(f"{name:10} {check.said}")
 
 # %%
-# The first question by hand: is the map better than the same map in another place? Remove pixels in the order of the
-# map, and see how fast the score falls (``srg``, 0 for random orders).
+# The first question by hand: is the map better than the same map elsewhere in the image? Remove pixels in the order of
+# the map, and see how fast the score falls (``srg``, 0 for random orders).
 
 raw = ke.explain("gradcam", model, images, "predicted", verbose=0).maps
 moved = np.roll(raw, (48, 48), axis=(1, 2))
@@ -37,13 +37,13 @@ ke.utils.visualize([images[0]] * 2, ["the map", "moved"], overlays=np.maximum([r
 assert card.verdict == "supported" and value > elsewhere + 0.3
 
 # %%
-# The second: does the map depend on the model? With random weights it must be another one.
+# The second: does the map depend on the model? With random weights, the map must be different.
 
 print(card.checks["model"].said)
 assert abs(card.checks["model"].value) < 0.5
 
 # %%
-# The third: what does the score really lose without the object? Here scenes can be drawn again without it.
+# The third: how much does the score really drop without the object? These scenes can be drawn again without it.
 
 redrawn = ke.demo.load_counterfactuals(1, seed=1)
 before = model.predict(images, verbose=0)[0]

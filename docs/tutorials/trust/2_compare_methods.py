@@ -2,7 +2,8 @@
 Which method should I use?
 ==========================
 
-Compare them on your model, with baselines that know nothing of it, and intervals that say what chance may have done.
+Compare methods on your model, with baselines that know nothing of it, and with intervals that show the effect of
+chance.
 """
 
 import keras_explainable as ke
@@ -12,9 +13,9 @@ images, labels, masks = ke.demo.load_scenes(12, seed=4)
 unit = labels.argmax(1)
 
 # %%
-# ``mass_accuracy`` is the part of a map that lies on the object, which the masks of the scenes know. It says how
-# plausible a map is. The metrics that need no mask, such as ``srg``, say how faithful it is, and take longer. A method
-# in brackets does not beat the baselines.
+# ``mass_accuracy`` is the share of a map that lies on the object, which the masks of the scenes mark. It says how
+# plausible a map is. Metrics of faithfulness, such as ``srg``, need no mask, but take longer. A method in brackets does
+# not beat the baselines.
 
 result = ke.evaluate(
     model,

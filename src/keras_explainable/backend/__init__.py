@@ -1,11 +1,12 @@
 """What Keras lacks. One module per framework provides the same names and signatures; this file selects one.
 
-- `compile(step, variables, jit_compile)`: compile `step` into a function that reads the variables' current values, or
-  those of an enclosing `read_only` scope.
+- `compile(step, variables, jit_compile, spread)`: compile `step` into a function that reads the variables' current
+  values, or those of an enclosing `read_only` scope. With `spread`, the images may be split over several devices.
 - `jacobian(run, x, at, reduce, keep)`: compute the gradient of each column of a score at the signals `at`, in one
   forward pass. Each gradient is passed to `reduce(key, gradient, value)`; `value` is the signal if `keep`. `keep` may
   name further signals. Also returns the set of signals that a gradient reaches.
-- `evaluate(run, x)`: run a forward pass that records nothing for differentiation.
+- `evaluate(run, x)`: run a forward pass that records nothing for differentiation. Return the scores and the signals
+  that the tap saw.
 - `resumed(run, x, key)`: run a forward pass. Return the scores, the signal at `key` in a dictionary (empty if the run
   does not pass through it), and a function that maps another signal to the scores with that signal in its place. The
   function computes only what depends on the signal, and may write to its argument.

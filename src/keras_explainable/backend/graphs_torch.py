@@ -18,20 +18,19 @@ tracing: ContextVar[bool] = ContextVar("tracing", default=False)
 class Graphs:
     """`step(*args)`, compiled for each form of its arguments and of the weights, which are read at each call.
 
-    A graph is traced on tensors without values, so it depends on values only by computing with them. Tensors that a
-    model holds besides its weights are constants. A step that cannot be traced or compiled runs as it is, after a
-    warning."""
+    A graph is traced on tensors without values, so no branch of it depends on values. Tensors that a model holds
+    besides its weights are constants. A step that cannot be traced or compiled runs uncompiled, after a warning."""
 
     def __init__(self, step: Callable, weights: Callable[[], list]) -> None:
         self.step, self.weights = step, weights
-        self.programs: dict[tuple, Callable | None] = {}  # None: the step runs as it is
+        self.programs: dict[tuple, Callable | None] = {}  # None: the step runs uncompiled
 
     def __call__(self, *args: Any) -> Any:
         args = keras.tree.map_structure(_as_tensor, args)
         leaves, weights = keras.tree.flatten(args), self.weights()
         key = tuple(map(_form, (*leaves, *weights)))
         if key not in self.programs:
-            self.step(*args)  # what it finds out about the model is kept, and has values
+            self.step(*args)  # its findings about the model are cached, and are made of tensors with values
             weights = self.weights()  # that run may have built the model
             key = tuple(map(_form, (*leaves, *weights)))
             self.programs[key] = self._compiled(args, weights)
@@ -46,13 +45,13 @@ class Graphs:
         except Exception as error:
             reason = next(iter(str(error).splitlines()), "")
             warnings.warn(
-                "jit_compile=True came, and PyTorch cannot compile this step, so it runs as it is: "
+                "jit_compile=True came, and PyTorch cannot compile this step, so it runs uncompiled: "
                 f"{type(error).__name__}: {reason}",
                 stacklevel=2,
             )
             return None
         finally:
-            self.step(*args)  # a module that keeps something of its last run keeps tensors with values
+            self.step(*args)  # so that a module that keeps tensors of its last run keeps some with values
 
 
 def _traced(step: Callable, args: tuple, weights: list) -> Callable:

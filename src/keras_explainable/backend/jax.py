@@ -29,15 +29,15 @@ OPTIONS = {
     # Since jaxlib 0.10.2 these fusions compute products of signals and images, summed over channels, incorrectly
     # (https://github.com/jax-ml/jax/issues/39103).
     "xla_cpu_experimental_ynn_fusion_type": "",
-    # On two cores, parts of a program that run at the same time may each hold a thread and wait for another one for
-    # ever, such as the decompositions of `eigencam` and `eigengradcam`. Gradients take 0.9 of the time without it.
+    # On two cores, parts of a program that run at the same time may deadlock, such as the decompositions of `eigencam`
+    # and `eigengradcam`: each holds a thread and waits for another one. Gradients take 0.9 of the time without it.
     "xla_cpu_enable_concurrency_optimized_scheduler": False,
 }
 
 
 @functools.cache
 def _compiler_options() -> dict | None:
-    """What XLA is told on CPUs: those of `OPTIONS` that it knows. None if there are none."""
+    """The options for XLA on CPUs: those of `OPTIONS` that it knows. None if it knows none of them."""
     known = {}
     for name, value in OPTIONS.items():
         try:

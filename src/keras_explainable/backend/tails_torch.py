@@ -11,7 +11,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 ATEN = torch.ops.aten
 READS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}  # marks operations that look at values
-TAKES = ATEN.index.Tensor  # looks at masks only, and `vmap` refuses those
+TAKES = ATEN.index.Tensor  # looks only at masks, which `vmap` rejects
 LIKE = 1e-3  # of the largest score: the recorded operations and the model may differ by this much
 
 
@@ -21,8 +21,8 @@ def _attention(query, key, value, dropout_p=0.0, is_causal=False, *, attn_mask=N
 
 # The same values, by an operation with a batching rule.
 INSTEAD = {ATEN._scaled_dot_product_flash_attention_for_cpu.default: _attention}
-# And without conditions on the layout in memory, which is another one under `vmap`. This may be a copy, so it is done
-# where no operation writes to a tensor.
+# The same values, without conditions on the memory layout, which is different under `vmap`. The result may be a copy,
+# so this is used only if no operation writes to a tensor.
 VIEWS = {ATEN.view.default: ATEN.reshape.default, ATEN._unsafe_view.default: ATEN.reshape.default}
 
 
@@ -144,8 +144,8 @@ def resumed(run: Callable, x, key) -> tuple:
 
 
 def _check(run: Callable, x, key, value: torch.Tensor, tail: Callable) -> None:
-    """Raise if the recorded operations do not do what the model does with another signal. What compiled functions and
-    NumPy compute is not recorded."""
+    """Raise if the recorded operations differ from the model for another signal. Computations of compiled functions and
+    of NumPy are not recorded."""
     with torch.inference_mode(False), torch.no_grad():
         other = value.flip(tuple(range(1, value.ndim)))
         expected = run(x, lambda at, value: other.clone() if at == key else value)

@@ -15,7 +15,7 @@ from keras_explainable.runtime.interruptible import interruptible, run_in_thread
 # passes are short, a graph of at most OPERATIONS operations is quick to build, and runs faster than a loop.
 UNROLLED, OPERATIONS = 8, 4000
 
-# Whether the program being built is ours (not XLA's or a user's), and may therefore call NumPy.
+# Whether the program that is being built is ours (not XLA's or a user's), and may therefore call NumPy.
 _plain: ContextVar[bool] = ContextVar("plain", default=False)
 
 # TensorFlow keeps every gradient that a program defines forever, and with it the program and the model. No public API

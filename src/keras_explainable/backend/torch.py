@@ -110,7 +110,7 @@ def trace(run: Callable, shape: tuple, dtype: str) -> None:
 
 
 def by_image(function: Callable, values):
-    # On a CPU, allocating memory costs more than the arithmetic: small temporaries are reused. A graph has none.
+    # On a CPU, allocating memory takes longer than the arithmetic, and small temporaries are reused. A graph has none.
     pieces = values.numel() // VALUES_AT_ONCE if values.device.type == "cpu" and not tracing.get() else 0
     return torch.cat([function(part) for part in values.chunk(pieces)]) if pieces > 1 else function(values)
 

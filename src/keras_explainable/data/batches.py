@@ -61,7 +61,7 @@ def batches(
         leaf: where the images are in the batches of a source (see `several`).
 
     Raises:
-        InputError: `x` is no such source or is empty, `y` does not fit it, or a source without an end came without
+        InputError: `x` is not such a source or is empty, `y` does not fit it, or an endless source came without
             `steps`. Errors that only a batch can show, such as wrong labels of a generator, are raised when that batch
             is requested.
     """
@@ -103,8 +103,8 @@ def kind_of(x: Any) -> str:
         return "pydataset"
     if isinstance(x, Mapping):
         raise InputError(
-            f"x of type {type(x).__name__} came, and {SOURCES} was expected. For a model of several inputs, say by "
-            f"leaf= which of them is the images, {models.alternatives(x)}."
+            f"x of type {type(x).__name__} came, and {SOURCES} was expected. For a model of several inputs, name by "
+            f"leaf= the one that holds the images: {models.alternatives(x)}."
         )
     if isinstance(x, (str, bytes)) or not hasattr(x, "__iter__"):
         single = " A dataset of single images needs a DataLoader around it." if hasattr(x, "__getitem__") else ""
@@ -120,7 +120,7 @@ def _stack(images: Iterable[Any]) -> np.ndarray:
     if len(shapes) > 1:
         raise InputError(
             f"x lists images of shapes {', '.join(map(str, shapes))}: resize them to one, or explain them one by one. "
-            "For a model of several inputs, say by leaf= which of them is the images."
+            "For a model of several inputs, name by leaf= the one that holds the images."
         )
     return np.stack(arrays)
 
@@ -187,7 +187,7 @@ def _labelled(source: Iterable[Any], indices: Any, steps: int | None, leaf: Any)
         yield images, _rows(indices, start, number) if own is None else _rows(own, 0, number)
         start += number
     if start == 0:
-        raise InputError("x gave no batch: it is empty, or was used up before.")
+        raise InputError("x gave no batch: it is empty, or was already used up. Give it batches, or create it anew.")
     if steps is None and _each(indices) and len(indices) > start:
         raise InputError(
             f"y has units for {len(indices)} images, and x gave {start}: give one row of y for each image."
@@ -202,7 +202,8 @@ def _parts(batch: Any, leaf: Any, labelled: bool) -> tuple[Any, np.ndarray | Non
     if leaf is None and isinstance(parts[0], (Mapping, list, tuple)):
         raise InputError(
             f"Images came as a {type(parts[0]).__name__}, and one array per batch was expected: map it to (x, y). "
-            f"For a model of several inputs, say by leaf= which of them is the images, {models.alternatives(parts[0])}."
+            "For a model of several inputs, name by leaf= the one that holds the images: "
+            f"{models.alternatives(parts[0])}."
         )
     images = native(parts[0] if leaf is None else models.Several.of(parts[0], leaf))
     _length(images, None)  # without images there are no units

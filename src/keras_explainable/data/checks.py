@@ -15,7 +15,7 @@ CHECKED_AT_ONCE = 64  # images of a host array; limits the memory of the check
 
 
 def check_images(x: Any, first: int = 0) -> None:
-    """Raise if this is no batch of images: wrong rank or type, empty, NaN or infinite.
+    """Raise if this is not a batch of images: wrong rank or type, empty, NaN or infinite.
 
     Args:
         x: an array or tensor (B, *space, channels), or with the channels where the model takes them.

@@ -9,8 +9,8 @@ AHEAD = 2  # batches prepared while the device works
 
 
 def ahead(items: Iterator[Any]) -> Iterator[Any]:
-    """Yield the items of an iterator, prepared by a thread that stays at most `AHEAD` items in front. The thread ends
-    with this generator."""
+    """Yield the items of an iterator. A thread prepares them, at most `AHEAD` items ahead, and ends with this
+    generator."""
     ready: queue.SimpleQueue = queue.SimpleQueue()
     room = threading.Semaphore(AHEAD)
     stopped = threading.Event()
@@ -39,4 +39,4 @@ def ahead(items: Iterator[Any]) -> Iterator[Any]:
         stopped.set()
         room.release()
         if thread is not threading.current_thread():  # the garbage collector may close the generator in that thread
-            thread.join(timeout=5)  # do not wait for ever for a source that hangs; the thread is a daemon
+            thread.join(timeout=5)  # do not wait forever for a source that hangs; the thread is a daemon

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from keras_explainable.errors import ExplainError
 
 ROWS = ("uniform_noise", "smooth_noise")  # the maps that metrics are timed with
-LONG = 3.0  # seconds after which nothing is measured again
+LONG = 3.0  # seconds: what takes longer is not measured again
 
 Measure = Callable[[list[str], list[str]], dict[str, float]]
 
@@ -17,9 +17,9 @@ class Times:
     """Seconds for one image.
 
     Args:
-        maps: of the maps of each method.
+        maps: to make the maps of each method.
         metrics: of each metric, for the maps of one method.
-        shared: of each metric, once for all methods.
+        shared: of each metric, spent once for all methods.
     """
 
     maps: dict[str, float]
@@ -28,19 +28,19 @@ class Times:
 
     @property
     def image(self) -> float:
-        """The seconds of all methods and metrics."""
+        """The seconds for all methods and metrics."""
         return sum(self.maps.values()) + len(self.maps) * sum(self.metrics.values()) + sum(self.shared.values())
 
 
 def timed(measure: Measure, methods: Iterable[str], metrics: Iterable[str], images: int) -> Times:
-    """The seconds for one image, by the time that some images take.
+    """The seconds for one image, from the time that some images take.
 
     Args:
         measure: evaluates these methods by these metrics on the images, in this order, and returns the seconds of each
-            method. Methods may be `ROWS`, too, which take no time to make. Without metrics, it makes the maps alone.
+            method. Methods may include `ROWS`, whose maps take no time. Without metrics, it only makes the maps.
         methods: names. A method that cannot explain the model is not among `Times.maps`.
         metrics: names.
-        images: how many `measure` evaluates.
+        images: the number of images that `measure` evaluates.
     """
     maps: dict[str, float] = {}
     each: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""The card of one map: a verdict, a sentence for each check, and what they cannot say."""
+"""The card of one map: a verdict, a sentence for each check, and the limits of the checks."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ CALIBRATED = (
 )
 CAVEATS = (
     "The checks are necessary, not sufficient: a map that passes them can still be wrong.",
-    "It is about the model, not about the world: a model may look at the right place for a wrong reason.",
+    "The verdict is about the model, not about the world: a model may look at the right place for the wrong reason.",
     "It is about this image and this unit only.",
     "Images with filled pixels are unusual inputs for a model.",
     "Methods that agree may share the same bias.",
@@ -46,7 +46,7 @@ class Trust:
         map: (*S), raw.
         about: as in an explanation.
         label: the name of the unit, if it has one.
-        quick: whether the checks repeated less.
+        quick: whether the checks used fewer repetitions.
     """
 
     method: str
@@ -77,7 +77,7 @@ class Trust:
     @property
     def caveats(self) -> tuple[str, ...]:
         """What the checks cannot say."""
-        less = ("These checks repeated less (quick=True), and are less sure than the full ones.",) if self.quick else ()
+        less = ("With quick=True, the checks used fewer repetitions and are less reliable.",) if self.quick else ()
         return (*less, CALIBRATED, *CAVEATS)
 
     def text(self) -> str:
@@ -92,7 +92,7 @@ class Trust:
         return self.text()
 
     def to_html(self, path: Any) -> Path:
-        """Write the card to one HTML file that loads nothing.
+        """Write the card to one self-contained HTML file.
 
         Raises:
             BackendError: pillow is not installed. OutputError: the file cannot be written.

@@ -23,7 +23,7 @@ from keras_explainable.metrics.statistics import Comparison, interval, kendall_t
 from keras_explainable.numerics import random
 from keras_explainable.runtime.validation import check_number
 
-OBJECTS = 3  # in each scene: a correlation over two is 1 or -1
+OBJECTS = 3  # in each scene: a correlation over two objects is 1 or -1
 SHARES = (0.25, 0.5, 0.75, 1.0)  # of noise in a map
 NECESSARY = ("oracle", "chance", "constant")
 TRUTH = "single_deletion"
@@ -34,8 +34,8 @@ PERMUTED = ("gradcam", "layercam", "input_x_gradient")
 
 @dataclass(frozen=True)
 class Check:
-    """One check: whether it passed (None if it does not apply), what was found in words, the number that this is about,
-    and, for a map, whether it contradicts the map."""
+    """One check: whether it passed (None if it does not apply), the finding in words, the number behind it if there is
+    one, and, for a map, whether it contradicts the map."""
 
     name: str
     passed: bool | None
@@ -89,28 +89,30 @@ def check(
     verbose: int | str = 0,
     **own: Any,
 ) -> Checks:
-    """Try a metric on scenes of three objects, each drawn again without each object, so that what the network's score
-    really loses is known.
+    """Check a metric on scenes of three objects. Each scene is also drawn without each object, so the true loss of the
+    network's score is known.
 
-    1. oracle: maps of the true losses are better than each map that knows nothing of the model, by what matters.
+    1. oracle: maps of the true losses are better than all maps that know nothing of the model, by a difference that
+       matters (5 % of the difference between the oracle and random maps).
     2. chance: the interval of uniform noise contains the chance level.
     3. noise: (1 - q) oracle + q noise gets worse as q grows: Spearman -.9 or below.
     4. sign: the oracle is better than its negative.
-    5. constant: a map that is the same everywhere but in one pixel is worse than the best, by what matters.
+    5. constant: a map that is constant except for one pixel is worse than the best, by a difference that matters.
     6. model: maps of a network with permuted weights are not better than maps that know nothing.
     7. halves: two halves of the scenes agree on the order of methods: Spearman .8 or above.
     8. fills: two fills agree on the order of methods (Kendall's tau .5 or above), for metrics that fill.
     9. truth: the order of methods agrees with that by `single_deletion`: Spearman .5 or above.
 
-    A metric that fails 1, 2 or 5 ranks nothing. Checks do not apply where the metric has no such thing.
+    A metric that fails 1, 2 or 5 must not be used to rank methods. A check that a metric gives no basis for, such as 8
+    for a metric without a fill, does not apply.
 
     Args:
         metric: a name, or a function such as `ke.metrics.srg`.
         scenes: how many.
         seed: of scenes, noise and methods.
-        network: makes the network, `ke.demo.load_model` if None. It is called twice: the weights of the second are
-            permuted.
-        methods: whose maps are ordered.
+        network: a function that makes the network, `ke.demo.load_model` if None. It is called twice, and the weights of
+            the second network are permuted.
+        methods: the methods that are ordered by the metric.
         verbose: 0 shows no progress.
         own: parameters of the metric.
 
@@ -143,7 +145,7 @@ def check(
         verbose=verbose,
     )
     found = evaluated(rows, columns)
-    # Apart: mass metrics have no value for maps without positive values, and these images would be left out for all.
+    # Separately: mass metrics have no value for maps without positive values, and would leave these images out for all.
     signs = evaluated({"oracle": oracle, NEGATIVE: -oracle}, {record.name: columns[record.name]}, baselines=False)
     ordered = [*(name for name in methods if name in found.methods), *BASELINES]
     evaluations = dict.fromkeys(CHECKS, found) | {"sign": signs}
@@ -152,7 +154,7 @@ def check(
 
 
 def _record(metric: str | Callable, own: dict[str, Any]) -> tuple[MetricRecord, dict[str, Any]]:
-    """The record of a metric, and its parameters: corrected for chance, and with few points."""
+    """The record of a metric, and its parameters, by default corrected for chance and with few points."""
     name = metric if isinstance(metric, str) else getattr(metric, "__name__", str(metric))
     if name not in METRICS:
         raise InputError(f"No metric is named {name!r}. There are: {', '.join(METRICS)}.")
@@ -178,7 +180,7 @@ def mixture(share: float) -> str:
 
 
 def maps_of_permuted(model: Any, x: np.ndarray, y: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """Maps of a network whose kernels have their elements in another order."""
+    """Maps of a network whose kernels have their elements in a random order."""
     weights = enumerate(model.get_weights())
     model.set_weights([drawn(value, "permute", seed, n) if value.ndim > 1 else value for n, value in weights])
     return {permuted(name): explain(name, model, x, y, resizing=True, verbose=0).maps for name in PERMUTED}
@@ -195,7 +197,7 @@ def refilled(record: MetricRecord) -> str:
 
 
 # Each check takes the evaluation, the metric's record, and the names of the rows whose order is compared. It returns
-# whether it passed (None if it does not apply), and what it found.
+# whether the metric passed (None if it does not apply), and the finding in words.
 def _oracle(found: Evaluation, record: MetricRecord, rows: list[str]) -> tuple[bool, str]:
     best = _best(found, record, BASELINES)
     compared = found.compare("oracle", best, record.name)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def conclusion(found: "Evaluation", metric: str | None, methods: list[str]) -> str:
-    """Which of some methods to use by a metric, and whether the choice matters."""
+    """Which of some methods to use according to a metric, and whether the choice matters."""
     if metric is None or not methods:
         return "No metric here says which method is better."
     sign = -1 if found.applied[metric].record.better == "lower" else 1

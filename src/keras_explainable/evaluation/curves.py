@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SURE = 1.96  # standard errors on both sides of a mean that hold the true one in 95 % of cases
+SURE = 1.96  # standard errors on both sides of a mean: this interval contains the true mean in 95 % of cases
 
 
 @dataclass

@@ -28,7 +28,7 @@ from keras_explainable.metrics.inputs import check_weights, maps_of, masks_of, o
 from keras_explainable.metrics.measuring import Measured, check_maps
 from keras_explainable.metrics.statistics import numbered
 
-PILOT = 4  # images whose time is taken before the work
+PILOT = 4  # images that are timed before the work
 
 
 def evaluate(
@@ -63,7 +63,8 @@ def evaluate(
             `ke.explain`. `x` is read once for each method: an array, a list, or a dataset that can be read again.
         methods: names or functions in a list; or a dictionary of these, of (method, its parameters), or of maps
             (N, *S, K) of any library, by the name that the table shows. "all" takes each registered method, and None a
-            few from different families. A method that cannot explain this model is left out, and `about` says why.
+            few from different families. A method that cannot explain this model is left out; `about["left_out"]` says
+            why.
         metrics: names or functions in a list; or a dictionary of these, or of (name, its parameters), by the name that
             the table shows. "default" takes `srg` with two fills, `faithfulness_correlation`, `random_logit` and
             `entropy`, and with masks `mass_accuracy` and `pointing_game`; others can follow it in a list. Metrics that
@@ -73,8 +74,9 @@ def evaluate(
         baselines: also measure maps that know nothing of the model, and the "oracle": with objects, what the score
             loses without each, spread over its pixels; else with masks, the mask itself.
         seed: the seed of the methods, metrics, baselines and intervals.
-        minutes: about how long this may take. Each method and each metric is timed on the first images, and the number
-            of images is then cut to what is left of the time; `about` says to how many. None measures all images.
+        minutes: about how long this may take. Each method and each metric is timed on the first images. The number of
+            images is then reduced to fit into the rest of the time, and is in `about["images"]`. None measures all
+            images.
         others: where all other objects are, as `masks`, for `class_selectivity`.
         objects: (masks, images redrawn without each object), for `single_deletion` (see `ke.metrics`).
         verbose: 0 shows no progress.
@@ -119,7 +121,7 @@ def evaluate(
 
 @dataclass
 class _Run:
-    """What is the same for all methods. `kept` is what metrics share, for each batch."""
+    """What is the same for all methods. `kept` holds, for each batch, what metrics share."""
 
     model: Any
     x: Any
@@ -135,7 +137,7 @@ class _Run:
     kept: list[dict] = field(default_factory=list)
 
     def source(self, images: int | None) -> tuple[data.Batches, int | None]:
-        """The batches, up to so many images."""
+        """The batches, of at most this many images."""
         x, y = self.x, self.y
         if images is not None:
             x = x[:images]
@@ -198,7 +200,7 @@ def _measured(
             images = _affordable(run, rows, wanted, 60 * minutes)
             if images < len(run.x):
                 about["images"] = images
-        made = Maps(run, rows if minutes is None else {})  # else steps were compiled one by one
+        made = Maps(run, rows if minutes is None else {})  # with minutes=, steps were compiled one by one
         for number, (name, row) in enumerate(rows.items(), 1):
             made.make(row)
             start = time.perf_counter()
@@ -262,7 +264,7 @@ def _units(case: Case) -> int:
 
 
 def _affordable(run: _Run, rows: dict[str, Row], wanted: dict[str, Applied], seconds: float) -> int:
-    """How many images can be measured in so many seconds, by the time that a few take. Steps are compiled meanwhile."""
+    """How many images can be measured in this time, estimated from a few of them. This also compiles the steps."""
     if not hasattr(run.x, "shape"):
         raise InputError("minutes= came for images that are not one array: give an array, or leave minutes= out.")
     few, begin = min(PILOT, len(run.x)), time.perf_counter()
@@ -282,7 +284,7 @@ def _affordable(run: _Run, rows: dict[str, Row], wanted: dict[str, Applied], sec
     left = seconds - (time.perf_counter() - begin)
     if left < times.image:
         warnings.warn(
-            f"minutes={seconds / 60:g} is too short: a single image takes about {times.image / 60:.2g} minutes by "
+            f"minutes={seconds / 60:g} is too short: a single image takes about {times.image / 60:.2g} minutes with "
             "these methods and metrics. One image is measured anyway: give more minutes, or fewer methods.",
             stacklevel=user_stacklevel(),
         )

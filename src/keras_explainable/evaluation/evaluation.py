@@ -36,8 +36,8 @@ COLUMNS = ["method", "metric", "image", "unit", "value", "group"]
 
 @dataclass(frozen=True)
 class Cell:
-    """A method's mean of a metric over images and its 95 % interval; among methods that are no baselines, also the
-    interval of its rank, and its letters: methods that cannot be told apart share one."""
+    """A method's mean of a metric over images, with its 95 % interval. For methods that are not baselines, also the
+    interval of its rank among these, and its letters: methods that cannot be told apart share one."""
 
     mean: float
     low: float
@@ -52,11 +52,12 @@ class Evaluation:
 
     Args:
         values: (methods, metrics, N, K); NaN where a metric is not defined, as for given maps if it needs the method.
-        methods, metrics: the names on the first two axes. Baselines are methods, too.
+        methods, metrics: the names on the first two axes. Baselines count as methods.
         baselines: whether each method is a baseline.
         applied: the metrics with their parameters.
         groups: (N,), which images are resampled together; None if each is alone.
-        about: seed, seconds of each method, methods that were left out and why, and the number of images if it was cut.
+        about: seed, seconds of each method, methods that were left out and why, and the number of images if it was
+            reduced.
         curves: by metric, method and name, the mean over images of the curves that values were computed from, with its
             spread (see `evaluation.curves.Curve`), for metrics with curves over the share of pixels. For `srg` these
             are "deletion" and "insertion".
@@ -88,7 +89,7 @@ class Evaluation:
 
     def summary(self) -> dict[str, dict[str, Cell]]:
         """By metric and method: the mean over images with its interval, and the interval of its rank and its letters
-        among methods that are no baselines (see `Cell` and `metrics.statistics.told_apart`)."""
+        among methods that are not baselines (see `Cell` and `metrics.statistics.told_apart`)."""
         return {metric: self.column(metric) for metric in self.metrics}
 
     def column(self, metric: str) -> dict[str, Cell]:
@@ -113,13 +114,13 @@ class Evaluation:
         }
 
     def chance(self, metric: str) -> float | None:
-        """What random maps reach: as the metric states it; else the mean of "uniform_noise"; None if that was not
+        """The value of random maps: as the metric states it; else the mean of "uniform_noise"; None if that was not
         measured."""
         level = self.applied[metric].record.chance_level
         return self._mean("uniform_noise", metric) if level is None else level
 
     def oracle(self, metric: str) -> float | None:
-        """What the oracle reaches on average; None if it was not measured."""
+        """The mean value of the oracle; None if it was not measured."""
         return self._mean("oracle", metric)
 
     def __repr__(self) -> str:
@@ -157,13 +158,13 @@ class Evaluation:
         return compare(one, other, self.margin(metric), self._better(metric) == "higher", self.groups)
 
     def beats_baselines(self, method: str, metric: str) -> bool:
-        """Whether a method is better than each baseline but the oracle. True if there are none, False if it has no
-        values."""
+        """Whether a method is better than each baseline except the oracle. True if there are no such baselines, False
+        if the method has no values."""
         self._number("method", method, self.methods)
         return method in self.beating(metric, [method])
 
     def beating(self, metric: str, methods: list[str]) -> set[str]:
-        """Which of some methods have values and are better than each baseline but the oracle."""
+        """Which of some methods have values and are better than each baseline except the oracle."""
         values, groups = self._defined(metric)
         valued = dict(zip(self.methods, ~np.isnan(values).all(axis=0), strict=True))
         others = [
@@ -199,7 +200,7 @@ class Evaluation:
         return next((m for m in (*HEADLINES, *self.metrics) if m in self.metrics and self._better(m)), None)
 
     def conclusion(self, metric: str | None = None) -> str:
-        """Which method to use, and whether it matters, in words."""
+        """Which method to use, and whether the choice matters, in words."""
         metric = metric or self.headline()
         valued = [name for name in self._ours() if metric is not None and self.has(name, metric)]
         return conclusion.conclusion(self, metric, valued)
@@ -216,7 +217,8 @@ class Evaluation:
         return rows
 
     def notes(self) -> list[str]:
-        """What the table does not say: what letters mean, values that are not defined, methods that were left out."""
+        """Notes below the table: the meaning of the letters, values that are not defined, methods that were left
+        out."""
         notes = [SHARED] if len(self._ours()) > 1 and any(map(self._better, self.metrics)) else []
         notes += [f"{m}: {n} images without a value" for m in self.metrics if (n := self.undefined(m))]
         notes += [f"Left out: {name} ({why})" for name, why in self.about.get("left_out", {}).items()]
@@ -233,10 +235,10 @@ class Evaluation:
         """A matplotlib figure.
 
         Args:
-            kind: "intervals": for each metric the means of methods with their 95 % intervals as bars, and what chance
-                and the oracle reach. "curves": the mean curve of each method with the 95 % interval of the mean, and
-                that of random maps in grey. "cd": the mean ranks of methods, with a line through those that cannot be
-                told apart. What is not better than all baselines is grey (see `grey`).
+            kind: "intervals": for each metric the means of methods with their 95 % intervals as bars, and the values of
+                chance and of the oracle. "curves": the mean curve of each method with the 95 % interval of the mean,
+                and that of random maps in grey. "cd": the mean ranks of methods, with a line through those that cannot
+                be told apart. Methods that are not better than all baselines are grey (see `grey`).
             metric: None takes all for intervals, the first one with curves, and the headline metric for ranks.
 
         Raises:
@@ -255,7 +257,7 @@ class Evaluation:
         raise InputError(f'No plot is named {kind!r}. There are: "intervals", "curves", "cd".')
 
     def to_html(self, path: Any, images: Any = None, names: Sequence[str] | None = None) -> Path:
-        """Write a report to one HTML file that loads nothing: the conclusion, a table that can be sorted, intervals as
+        """Write a report to one self-contained HTML file: the conclusion, a table that can be sorted, intervals as
         bars, curves over the band of random maps, settings, and images.
 
         Args:
@@ -298,7 +300,7 @@ class Evaluation:
             yield self.methods[row], self.metrics[column], image, unit, float(value), groups[image]
 
     def _ours(self) -> list[str]:
-        """The methods that are no baselines."""
+        """The methods that are not baselines."""
         return [name for name in self.methods if not self.baselines[name]]
 
     def _better(self, metric: str) -> str:

@@ -26,7 +26,7 @@ class Source(Protocol):
     score: Any
 
     def source(self, images: int | None) -> tuple[data.Batches, int | None]:
-        """The batches, up to so many images."""
+        """The batches, of at most this many images."""
 
 
 class Maps:
@@ -90,7 +90,7 @@ class Maps:
 
 
 def _groups(run: Source, rows: Mapping[str, Row]) -> list[list[Row]]:
-    """The methods that share passes, at most so many together that their maps fit into `KEPT`."""
+    """Groups of methods that share passes, small enough for their maps to fit into `KEPT`."""
     if run.y is None or not hasattr(run.x, "shape"):  # the number of maps is not known
         return []
     size = models.size(*models.bind(run.model, run.x[:1]))

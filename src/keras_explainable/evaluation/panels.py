@@ -1,4 +1,4 @@
-"""What charts and the report show of an evaluation, as plain numbers and names."""
+"""The contents of charts and of the report of an evaluation, as plain numbers and names."""
 
 from typing import TYPE_CHECKING
 
@@ -16,8 +16,7 @@ RANDOM = "uniform_noise"
 
 
 def intervals(result: "Evaluation", metrics: list[str]) -> list[Intervals]:
-    """The bars of metrics: a bar for each method but the oracle, in the order of the first metric that ranks, the best
-    first."""
+    """The bars of metrics: a bar for each method except the oracle, ordered by the headline metric, the best first."""
     grey, panels = result.grey(), []
     order = [name for name in ordered(result) if name != "oracle"]
     for metric in metrics:
@@ -32,8 +31,8 @@ def intervals(result: "Evaluation", metrics: list[str]) -> list[Intervals]:
 
 
 def ordered(result: "Evaluation") -> list[str]:
-    """The methods by their means of the headline metric, the best first, those without values last; as they are if no
-    metric ranks."""
+    """The methods, ordered by their means of the headline metric: the best first, those without values last. If no
+    metric ranks, the order is not changed."""
     metric = result.headline()
     if metric is None:
         return list(result.methods)
@@ -68,8 +67,8 @@ def _line(name: str, curve: Curve, grey: bool) -> Line:
 
 
 def ranks(result: "Evaluation", metric: str) -> Ranks:
-    """The mean over images of the rank of each method that is no baseline; methods with equal values share their mean
-    rank. Rank 1 is the best.
+    """The mean over images of the rank of each method that is not a baseline. Methods with equal values share their
+    mean rank. Rank 1 is the best.
 
     Raises:
         InputError: the metric does not rank, or has no values.

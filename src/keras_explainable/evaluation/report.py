@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 TITLE = "Which map may I believe?"
 SHOWN = 6  # images
-ENDS = 4  # of an image's values the largest and the smallest so many are shown
+ENDS = 4  # this many of the largest and of the smallest values of an image are shown
 LONGEST = 200  # characters of a setting's value
 
 
@@ -44,8 +44,8 @@ def page_of(result: "Evaluation", images: Any = None, names: Sequence[str] | Non
 
 
 def disagreements(result: "Evaluation", count: int = SHOWN) -> dict[int, dict[str, float]]:
-    """The images on which methods that are no baselines disagree most: those with the largest standard deviation of the
-    headline metric over methods. For each, the largest and the smallest values by method."""
+    """The images on which methods that are not baselines disagree most: those with the largest standard deviation of
+    the headline metric over methods. For each image, the largest and the smallest values by method."""
     metric, known = result.headline(), result.baselines
     rows = [n for n, name in enumerate(result.methods) if metric and not known[name] and result.has(name, metric)]
     if metric is None or len(rows) < 2:
@@ -94,7 +94,7 @@ def _notes(result: "Evaluation", curves: bool) -> list[str]:
     metric = next((m for m in result.metrics if result.applied[m].record.better), None)
     notes = [*result.notes()]
     if any(result.baselines.get(name) for name in result.methods) and metric is not None:
-        notes.append(f"What is not better than all maps that know nothing of the model, by {metric}, is grey.")
+        notes.append(f"Grey: not better than all maps that know nothing of the model, by {metric}.")
     if curves:
         notes.append("Curves are means over images; bands are the 95 % intervals of these means.")
     return notes

@@ -32,7 +32,7 @@ WITH_MASKS: dict[str, tuple[str, dict[str, Any]]] = {
 @dataclass(frozen=True)
 class Row:
     """A row of the table: a method with parameters, maps that were given, or a baseline. A baseline without a function
-    is the oracle, the masks themselves."""
+    is the oracle (see `metrics.baselines.oracle`)."""
 
     name: str
     method: Callable | None = None
@@ -45,7 +45,7 @@ class Row:
         return self.method is None and self.given is None
 
     def made(self, case: Case, units: int, start: int, seed: int) -> np.ndarray:
-        """The maps (B, *S, K) of a case whose first image has the number `start`, where no method makes them."""
+        """The maps (B, *S, K) of a case whose first image has the number `start`, for a row without a method."""
         assert case.images is not None
         if self.given is not None:
             return self.given[start : start + len(case.images)]
@@ -54,7 +54,8 @@ class Row:
         return oracle(case, units)
 
     def explain(self, case: Case, units: int, start: int, seed: int) -> Callable | None:
-        """What makes maps of changed images or models of a case; None if only maps were given. See `made`."""
+        """A function that makes the maps of changed images or models of a case; None if only maps were given. See
+        `made`."""
         if self.method is not None:
             return Explain(self.method, self.params)
         if self.given is not None:
@@ -90,7 +91,7 @@ def chosen_methods(methods: Any, seed: int) -> dict[str, Row]:
     if isinstance(methods, str):
         methods = [r.name for r in registry.listed()] if methods == "all" else [methods]
     if methods == {}:
-        raise InputError("methods={} came, and a dictionary was expected, from names for the table to methods or maps.")
+        raise InputError("methods={} came, and a dictionary from names for the table to methods or maps was expected.")
     if not isinstance(methods, Mapping):
         methods = {registry.named(m): m for m in map(registry.method_of, _several("methods", methods))}
     return {str(name): _row(str(name), given, seed) for name, given in methods.items()}

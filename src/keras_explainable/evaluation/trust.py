@@ -30,11 +30,11 @@ from keras_explainable.metrics.robustness import Noise, kept, noisy
 from keras_explainable.numerics import random
 from keras_explainable.registry import named
 
-# What a check must reach. `tools/calibrate_trust.py` tries these on scenes with known ground truth.
+# The thresholds of the checks. `tools/calibrate_trust.py` measures them on scenes with known ground truth.
 CHANCE, NO_BETTER, MODEL, CLASS, NOISE, AGREES, GAP, EDGES = 0.05, 0.5, 0.5, 0.9, 0.5, 0.3, 0.05, 0.7
 LEVEL = 0.02  # of noise, as a share of the image's range
-TOP = 0.1  # the share of pixels whose place must stay under noise
-CELLS = 14  # along each axis, in which maps of several methods are compared
+TOP = 0.1  # the share of pixels, those with the largest values, that are compared under noise
+CELLS = 14  # along each axis: maps are compared by their means over these cells
 OTHERS: dict[str, dict[str, Any]] = {
     "layercam": {},
     "integrated_gradients": {"repetitions": 20},
@@ -72,30 +72,31 @@ def trust(
 ) -> Trust:
     """Check the map of one image by a method, and say whether it is supported.
 
-    1. prediction: the probability of the unit and its margin over the others. It is reported, and not judged.
-    2. chance: `srg` of the map against 39 copies of the same map that are moved around the image and mirrored. They
-       have the same values and the same smoothness. p = (1 + copies that are at least as good) / 40 <= .05. The map
-       counts as its means over 14 x 14 cells.
-    3. model: the map changes when the weights are permuted. The median over three networks of |Spearman| < .5.
-    4. class: it is another map than that of the unit with the next highest score. Spearman < .9. The map of the unit
+    1. prediction: the probability of the unit and its margin over the others. This is reported, not judged.
+    2. chance: the `srg` of the map is compared with that of 39 copies of it that are moved around the image and
+       mirrored, so that they have the same values and the same smoothness. p = (1 + number of copies that are at least
+       as good) / 40 <= .05. For this, the map is replaced by its means over 14 x 14 cells.
+    3. model: the map changes when the weights are permuted: the median of |Spearman| over three networks is below .5.
+    4. class: the map differs from that of the unit with the next highest score: Spearman below .9. The map of the unit
        with the lowest score is compared as well.
-    5. noise: with noise of 2 % of the range, half of the tenth of pixels with the largest values stay the same. Only
-       noisy copies that keep the prediction count. With another seed as well.
+    5. noise: with noise of 2 % of the range, at least half of the pixels with the largest values (a tenth of all) stay
+       the same. Only noisy copies that keep the prediction count. The same must hold for another seed.
     6. agreement: the median of Spearman's correlations with the maps of `layercam`, `integrated_gradients`,
        `lrp_epsilon_plus` and `occlusion`, on 14 x 14 cells, is .3 or more.
-    7. completeness: the map adds up to the change of the score up to 5 %, for methods that promise this.
+    7. completeness: the map adds up to the change of the score to within 5 %, for methods that promise this.
     8. edges: the correlation of the map with the edges of the image is below .7.
 
-    "contradicted" if model fails, class fails for both units, or p is above .5; "supported" if all that apply pass;
-    "undecided" otherwise. A p of .05 to .5 decides nothing: 40 copies cannot tell. What is supported need not be true:
-    see the caveats of the card.
+    The verdict is "contradicted" if check 3 fails, check 4 fails for both units, or p is above .5. It is "supported" if
+    all checks that apply pass, and "undecided" otherwise. A p between .05 and .5 decides nothing. A supported map need
+    not be right: see the caveats of the card.
 
     Args:
         model: as in `ke.explain`. A black box has no weights to permute: that check does not apply.
         x: one image, (1, *S, C).
         y: its unit; None takes the one that the model scores highest.
         method: a method or its name, or (method, its parameters).
-        quick: repeat less: 19 copies, one network, three noisy images, and shorter curves. A third of the time.
+        quick: use fewer repetitions: 19 copies, one network, three noisy images, and shorter curves. This takes a third
+            of the time.
         seed: of the method, the copies, the networks and the noise.
         at_once, precision, leaf, shared, channels: as in `ke.explain`.
 
@@ -139,9 +140,9 @@ def _card(case: Case, method: str, maps: np.ndarray, about: dict[str, Any], effo
     return Trust(method, unit, ordered, case.images[0], maps[0, ..., 0], about, quick=effort is QUICK)
 
 
-# Each check takes a case of one image, the map (1, *S, 1) and the effort. It returns whether it passed (None if it does
-# not apply), and what it found.
-Found = tuple[Any, ...]  # passed, said, and maybe the value, and whether it contradicts the map
+# Each check takes a case of one image, the map (1, *S, 1) and the effort. It returns whether the map passed (None if
+# the check does not apply), and the finding in words.
+Found = tuple[Any, ...]  # passed, said, and optionally the value, and whether it contradicts the map
 
 
 def _prediction(case: Case, maps: np.ndarray, effort: Effort) -> Found:
@@ -166,7 +167,7 @@ def _chance(case: Case, maps: np.ndarray, effort: Effort) -> Found:
     maps = smoothed(maps)
     own, others = srg(maps), np.array([srg(other) for other in moved(maps, effort.moved, case.seed)])
     p = (1 + int((others >= own).sum())) / (1 + effort.moved)
-    said = f"removing what it shows moves the score by {own:.3g} (srg); the same map elsewhere in the image, by"
+    said = f"removing what it shows changes the score by {own:.3g} (srg); the same map elsewhere in the image, by"
     return p <= CHANCE, f"{said} {others.mean():.3g} on average: p = {p:.3g}", p, p > NO_BETTER
 
 
@@ -227,7 +228,7 @@ def _class(case: Case, maps: np.ndarray, effort: Effort) -> Found:
     found = case.explain(view.of(view.inputs, ops.convert_to_tensor(np.array([units], kind))))
     alike, far = (_alike(maps, found[..., k : k + 1]) for k in (0, 1))
     said = f"it correlates by {alike:.2f} with the map of the next unit, {units[0]}"
-    # The next unit may be a near relative, as two breeds of a dog are.
+    # The next unit may be closely related, such as another breed of dog.
     return (
         alike < CLASS,
         f"{said}, and by {far:.2f} with that of the lowest, {units[1]}",
@@ -287,7 +288,7 @@ def cells(maps: np.ndarray) -> np.ndarray:
 def _edges(case: Case, maps: np.ndarray, effort: Effort) -> Found:
     alike = float(METRICS["edge_likeness"].of_case(case, maps).values[0, 0])
     if np.isnan(alike):
-        return None, "the map or the image is the same everywhere"
+        return None, "the map or the image is constant"
     return alike < EDGES, f"it correlates by {alike:.2f} with the edges of the image", alike
 
 
@@ -299,7 +300,7 @@ def _completeness(about: dict[str, Any]) -> Found:
 
 
 def _alike(one: np.ndarray, other: np.ndarray) -> float:
-    """Spearman's correlation of two maps (1, *S, 1); 0 if one is the same everywhere."""
+    """Spearman's correlation of two maps (1, *S, 1); 0 if one is constant."""
     return float(np.nan_to_num(spearman(flat(one), flat(other)))[0, 0])
 
 

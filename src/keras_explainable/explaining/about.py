@@ -1,4 +1,4 @@
-"""What an explanation says about itself: `.about`, and notes that are given as warnings."""
+"""What is reported about an explanation: `.about`, and notes that are shown as warnings."""
 
 import warnings
 from collections.abc import Callable, Iterable
@@ -43,8 +43,8 @@ def random_note(view: models.View) -> str | None:
         return None
     return (
         "Two runs of this model on the same image differ: it draws random numbers when it runs (a mask, dropout that "
-        "is always on). Scores and maps therefore belong to one draw, and the steps of a method may not agree. Fix "
-        "the draws, for example by a seed or a noise= that the model takes."
+        "is always on). Scores and maps therefore belong to one draw, and the steps of a method may use different "
+        "draws. Fix the draws, for example by a seed or a noise= that the model takes."
     )
 
 
@@ -54,9 +54,9 @@ def evidence_note(about: dict[str, Any]) -> str | None:
         return None
     return (
         f"The layer ({about['signal']}) hardly shows the image: when a block of an image changes, its signal changes "
-        f"more in that place than elsewhere with a probability of {about['evidence']:.2f} (0.5 is chance, 1 perfect), "
-        f"read as {about['reading']}. ke.inspection.signals lists the layers that do show it; without layer= the last "
-        "one is taken."
+        f"more at that position than elsewhere with a probability of {about['evidence']:.2f} (0.5 is chance, 1 "
+        f"perfect), read as {about['reading']}. ke.inspection.signals lists the layers that do show it; without "
+        "layer=, the last of these is used."
     )
 
 
@@ -67,14 +67,14 @@ def outputs_note(view: models.View) -> str | None:
         return None
     first, *others = choices
     return (
-        f"The model returns several outputs, and {_named(None, view)} is explained. Output {' or '.join(others)} could "
-        f"be meant as well: choose it with score=ke.scores.output({others[0]}), or the explained one with "
+        f"The model returns several outputs, and {_named(None, view)} is explained. You may have meant output "
+        f"{' or '.join(others)}: choose it with score=ke.scores.output({others[0]}), or the explained one with "
         f"score=ke.scores.output({first})."
     )
 
 
 def remarked(found: dict, label: str | None = None) -> dict[str, Any]:
-    """The method's remarks about its maps. Its warnings are given."""
+    """The method's remarks about its maps. Its warnings are shown."""
     about: dict[str, Any] = {}
     for remark in remarks.collect(found):
         about |= remark.about

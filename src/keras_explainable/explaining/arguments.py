@@ -56,7 +56,7 @@ def named_units(y: Any, labels: Sequence[str] | None) -> Any:
     """`y`, where names of classes are replaced by their numbers in `labels`.
 
     Raises:
-        InputError: a name is not in `labels`, is there twice, or there are no labels.
+        InputError: a name is not in `labels`, or is in it twice, or there are no labels.
     """
     if labels is not None and (isinstance(labels, str) or not all(isinstance(label, str) for label in labels)):
         raise InputError(f"labels={shortly(labels)} came, and the names of all classes in a list were expected.")
@@ -77,6 +77,6 @@ def _number_of(name: str, labels: list[str]) -> int:
     near = get_close_matches(name, labels, 3)
     hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"labels= has {len(labels)} others."
     problem = (
-        f"is {labels.count(name)} times in labels=: give its number." if name in labels else f"is no class. {hint}"
+        f"is {labels.count(name)} times in labels=: give its number." if name in labels else f"is not a class. {hint}"
     )
     raise InputError(f"y={name!r} came, which {problem}")

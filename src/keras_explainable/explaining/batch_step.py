@@ -16,8 +16,8 @@ from keras_explainable.runtime.compile_cache import Program, compiled
 
 
 class BatchStep:
-    """A step on batches (images, indices, *rows). From the first batch on for which the device has too little memory,
-    it runs on halves of each batch."""
+    """A step on batches (images, indices, *rows). Once the device has run out of memory for a batch, this batch and all
+    later ones are run in halves."""
 
     def __init__(self, step: Program, whole: bool, model: Any) -> None:
         self.step, self.whole, self.model, self.halved = step, whole, model, False

@@ -20,7 +20,7 @@ from keras_explainable.runtime.memory import SOME, check_array_fits
 WHOLE = ("array", "list")  # sources whose images are all known before any work
 
 
-MANY = 50  # units: more than a user who left y= out may expect
+MANY = 50  # units: more than users may expect who left y= out
 
 
 # Parameters that may have a row for each image: how many axes fewer than images they have, and what to give instead.

@@ -65,8 +65,8 @@ def explain(
     Args:
         method: an explaining method, or the name of a registered one. Or several: a list of these, or a dictionary
             {label: method} or {label: (method, its own parameters)}. Passes of the model that several methods need run
-            once, with the same maps as each method alone. Memory is that of one pass with gradients, and of the maps
-            of a batch by all methods.
+            once, with the same maps as each method alone. Memory holds one pass with gradients, and the maps of a batch
+            by all methods.
         model: a model as described in `ke.methods`.
         x: the images: an array or tensor; or a `tf.data.Dataset`, torch `DataLoader`, `keras.utils.PyDataset` or
             generator of batches, with or without the units to explain.
@@ -88,7 +88,7 @@ def explain(
         seed: the seed of methods that draw random numbers. The same seed gives the same maps. None is seed 0.
         run_eagerly, jit_compile: as in `model.compile`. By default, steps are compiled on TensorFlow and JAX, with XLA
             only on JAX. jit_compile=True also compiles them with XLA on TensorFlow, and with `torch.compile` on
-            PyTorch. There the first call takes minutes, and a step that cannot be compiled runs as it is, after a
+            PyTorch. There the first call takes minutes, and a step that cannot be compiled runs uncompiled, after a
             warning.
         precision: "bfloat16" or "float16" runs a float32 model and its gradients in that type. Sums over gradients,
             scores and maps stay float32, and the model is not changed. None keeps the model's own type.

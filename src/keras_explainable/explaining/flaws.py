@@ -1,5 +1,4 @@
-"""Detect maps that show nothing and values that are not finite: how many there are, and, as far as it can be measured,
-why."""
+"""Detect maps that show nothing and values that are not finite: count them, and measure the cause if possible."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -38,7 +37,7 @@ class Flaws:
             ends: the least and the largest value of each map, (B, K, 2).
             raw: the same before the maps were filtered.
             batch: the images and units.
-            finite: which values of the maps are finite, if `ends` was taken from a few pixels only.
+            finite: which values of the maps are finite, if `ends` was computed from only a few pixels.
         """
         seen = (np.isfinite(scores), np.isfinite(ends) if finite is None else finite)
         finite = np.all([values.reshape(len(values), -1).all(axis=1) for values in seen], axis=0)
@@ -75,10 +74,10 @@ class Flaws:
         if self.broken:
             texts.append(
                 f"Scores or maps of {self.broken} images are NaN or infinite, so they show nothing. Likely causes: the "
-                "model's own output or weights are, or a score= that takes the logarithm of 0 or divides by it."
+                "model's output or weights are NaN or infinite, or score= takes the logarithm of 0 or divides by 0."
             )
         if self.constant:
-            causes = "; ".join(self._causes(filter, signal or "the images", probe))
+            causes = ". ".join(self._causes(filter, signal or "the images", probe))
             texts.append(f"{self.constant} maps are the same everywhere, so they show nothing. {causes}.")
         return texts
 
@@ -92,14 +91,14 @@ class Flaws:
             causes["zero"] += causes.pop("end", 0)
         because = {
             "zero": zero,
-            "end": "their score is exactly 0 or 1, the flat end of the model's softmax or sigmoid, where the gradient "
+            "end": "their score is exactly 0 or 1, where the model's softmax or sigmoid is saturated and the gradient "
             "is 0: explain the value before it, as without score=",
             "negative": f"every contribution is negative, and {filter} keeps the positive ones (try "
             "ke.filters.absolute_normalize)",
-            "flat": f"all places of {signal} contribute equally, before any filter",
+            "flat": f"all positions of {signal} contribute equally, before any filter",
             "filtered": f"they are not constant before {filter}",
         }
-        return [f"Of {n}, {because[cause]}" for cause, n in causes.items() if n]
+        return [f"For {n} of them, {because[cause]}" for cause, n in causes.items() if n]
 
 
 def cause(view: models.View, point: models.Point, k: int) -> tuple[bool, str]:
@@ -113,13 +112,13 @@ def cause(view: models.View, point: models.Point, k: int) -> tuple[bool, str]:
         if view.score is not None and not backend.to_host(scores)[:, k].any():
             return (
                 after_ending,
-                "the given score is 0 there: it uses none of the outputs (no pixel of its unit?)",
+                "the given score is 0 there: it uses none of the outputs (perhaps no pixel belongs to its unit)",
             )
         part = "it does not affect" if point != models.INPUT else "they do not affect"
-        return after_ending, f"no gradient reaches {name}: {part} the score there (as before ReLUs that are all off)"
+        return after_ending, f"no gradient reaches {name}: {part} the score there (as before inactive ReLUs)"
     if not value.any():
-        return after_ending, f"{name} gives 0 everywhere (its ReLUs are all off)"
-    return after_ending, f"every contribution at {name} speaks against the unit, and this method leaves those out"
+        return after_ending, f"{name} gives 0 everywhere (its ReLUs are all inactive)"
+    return after_ending, f"every contribution at {name} is negative, and this method keeps only positive ones"
 
 
 def range_warning(model: Any, images: Any) -> str | None:

@@ -30,7 +30,7 @@ def run_steps(
         whole: whether the step is compiled as a whole.
         source: what `checks.open_batches` returns.
 
-    If the device has too little memory, batches are halved from there on.
+    If the device runs out of memory, this batch and all later ones are halved.
     """
     run = BatchStep(step, whole, model)
     waiting: tuple | None = None

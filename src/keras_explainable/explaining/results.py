@@ -32,7 +32,7 @@ class Results:
         if self.total in (None, len(part[0])):
             self.parts.append(list(part))
             self.filled, self.bytes = end, self.bytes + sum(p.nbytes for p in part)
-            if self.total is None:  # they will be copied once more; 10 % spare
+            if self.total is None:  # they will be copied once more, with a reserve of 10 %
                 check_fits(f"The maps of {end:,} images, put together,", 1.1 * self.bytes, f"take fewer, {SOME}")
             return
         self.whole = self.whole or [np.empty((self.total, *p.shape[1:]), p.dtype) for p in part]
@@ -104,8 +104,7 @@ def ends(maps: Any, axis: tuple) -> Any:
 
 
 def _ends(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The smallest and the largest value of each map. Only a few of its pixels are read if they are not all the
-    same."""
+    """The smallest and the largest value of each map. If a few of its pixels already differ, only these are read."""
     space = tuple(range(1, maps.ndim - 1))
     for stride in (8, 1):
         seen = maps[(slice(None), *(slice(None, None, stride) for _ in space))]

@@ -12,11 +12,11 @@ from keras_explainable.runtime.compile_cache import options
 def model_scope(
     model: Any, precision: str | None = None, run_eagerly: bool | None = None, jit_compile: bool | None = None
 ) -> Iterator[None]:
-    """A scope in which a model is searched once, and is run on its own device, in `precision`, and in steps compiled
-    as `compile_cache.options` says.
+    """A scope in which the layers of a model are looked up once, and the model runs on its own device, in `precision`,
+    and in steps compiled as `compile_cache.options` says.
 
     Raises:
-        InputError: there is no such precision.
+        InputError: the precision is unknown.
         ChangedError: the code inside failed, and another thread changed weights meanwhile.
     """
     with (

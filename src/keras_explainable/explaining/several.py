@@ -49,13 +49,15 @@ def chosen_methods(methods: Any) -> Labelled:
             raise InputError(f"The label {shortly(label)} came, and a text was expected for each method.")
         method, params = registry.method_and_parameters(given)
         if "score" in params:
-            raise InputError(f"{label} has a score= of its own, and all methods explain the same: give it to explain.")
+            raise InputError(
+                f"{label} has its own score=, and all methods explain the same score: give it to ke.explain."
+            )
         found[label] = method, params
     return found
 
 
 def for_each(chosen: Labelled, shared: Mapping[str, Any]) -> Labelled:
-    """The same methods, each with those of the parameters of all methods that it takes, and its own.
+    """The same methods, each with its own parameters, and with those of the shared parameters that it takes.
 
     Raises:
         InputError: no method takes one of them.
@@ -100,8 +102,8 @@ def _remarking(label: str, method: Callable, view: models.View) -> Any:
 
 
 class Failed(Exception):
-    """Some of several methods raised: their exceptions by label, and what the others found. That is nothing if they
-    raised while a program was built."""
+    """Some of several methods raised exceptions. Holds these by label, and the results of the other methods. There are
+    no results if the exceptions were raised while a program was built."""
 
     def __init__(self, failed: dict[str, Exception], found: dict[str, tuple]) -> None:
         self.failed, self.found = failed, found

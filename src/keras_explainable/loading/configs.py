@@ -1,4 +1,4 @@
-"""Check the configuration in a Keras file. It may only name objects of Keras and those that the user already imported.
+"""Check the configuration in a Keras file. It may name only objects of Keras and those that the user already imported.
 
 Keras looks up names and imports modules while it builds a model. So the whole configuration is checked before that.
 """
@@ -54,7 +54,7 @@ ALLOW = "If you trust its source, allow it: --unsafe, or safe_mode=False"
 
 
 class Refused(Exception):
-    """A file is refused. Holds the problem and the remedy: the sentences of the error, without the file's name."""
+    """A file is rejected. Holds the problem and the remedy: the sentences of the error, without the file's name."""
 
     def __init__(self, problem: str, remedy: str) -> None:
         super().__init__(problem, remedy)

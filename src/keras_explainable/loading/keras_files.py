@@ -107,8 +107,8 @@ def _described(error: Exception, kind: str) -> tuple[str, str]:
         return f"is damaged or cut short ({first_line(error)})", "Copy or download it again"
     if isinstance(error, MemoryError):
         return "needs more memory than is available", "Load it on a machine with more memory"
-    problem = f"is an intact {kind} file, but holds no whole Keras model ({reason(error)})"
-    return problem, "Save the model by `model.save`, not its weights alone"
+    problem = f"is an intact {kind} file, but holds no complete Keras model ({reason(error)})"
+    return problem, "Save the whole model by `model.save`, not only its weights"
 
 
 def _kind(path: Path) -> str:
@@ -129,7 +129,9 @@ def _kind(path: Path) -> str:
     elif zipfile.is_zipfile(path):
         kind, suffixes = "zip", [".keras"]
     elif start.startswith(b"PK") or not start:
-        raise ModelFileError(f"{path} is empty or cut short: it is not a whole .keras file. Copy or download it again.")
+        raise ModelFileError(
+            f"{path} is empty or cut short: it is not a complete .keras file. Copy or download it again."
+        )
     else:
         raise ModelFileError(f"{path} is not a Keras model, and {EXPECTED}.")
     if path.suffix not in suffixes:

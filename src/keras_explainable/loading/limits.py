@@ -19,7 +19,7 @@ EXPANSION, FLOOR = 20, 64 << 20  # most bytes unpacked, per byte of the file; we
 MEMBERS, OBJECTS = 10_000, 200_000
 SPARE = 1_000_000  # declared weights beyond those that are stored
 SIGNAL = 1 << 28  # values in a layer's output for one image: one gigabyte
-TRIED = 1 << 27  # values on which a layer is computed to find the shape of its output: half a gigabyte
+TRIED = 1 << 27  # most values on which a layer may be computed to find the shape of its output: half a gigabyte
 SECONDS = 60  # to build a model without weights: 1,000 layers take 2 s
 PACKING = {1: "deflate", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}  # the filters of HDF5 that h5py writes
 # Layers that keep a value for each pair of places.

@@ -92,7 +92,7 @@ def scores(loaded: Loaded, inputs: np.ndarray) -> np.ndarray:
         outputs = loaded.model.predict(inputs, verbose=0)
     except Exception as error:
         raise InputError(
-            f"The model loads, but fails on images of shape {inputs.shape}: {first_line(error)} Is the file whole?"
+            f"The model loads, but fails on images of shape {inputs.shape}: {first_line(error)} Is the file complete?"
         ) from error
     if not isinstance(outputs, np.ndarray) or outputs.ndim != 2:
         shape = keras.tree.map_structure(np.shape, outputs)

@@ -1,7 +1,7 @@
 """Read the attributes in a Keras file's weights once, in a separate process that may run out of memory, hang or crash.
 
-HDF5 allocates the sizes that a file declares before it checks that the file holds that much. So the file is read first
-where this does no harm.
+HDF5 allocates the sizes that a file declares before it checks that the file holds that much. So the file is first read
+in a process where this does no harm.
 """
 
 import io

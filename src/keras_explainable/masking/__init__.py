@@ -1,1 +1,1 @@
-"""Hiding parts of images: segments that are hidden together, and what is put in their place."""
+"""Hide parts of images: segments that are hidden together, and what replaces them."""

@@ -43,7 +43,7 @@ def baseline_images(
         name, expected: of the parameter, for messages.
 
     Raises:
-        InputError: it is none of these, does not fit the images, or needs the size of images and it is not known.
+        InputError: it is none of these, does not fit the images, or needs the size of the images, which is not known.
     """
     if isinstance(baseline, str) and baseline in NAMED:
         return NAMED[baseline](view, seed)

@@ -1,4 +1,4 @@
-"""What is put in the place of removed pixels."""
+"""What replaces removed pixels."""
 
 import itertools
 import math
@@ -16,7 +16,7 @@ from keras_explainable.numerics import random
 from keras_explainable.runtime.compile_cache import Program
 
 EXPECTED = "a number, a colour, images, 'mean', 'blur', 'noise', 'linear' or a function of (images, masks)"
-STEPS = 25  # of conjugate gradients on each scale: at 90 % removed, the error is .013 of the range
+STEPS = 25  # of conjugate gradients on each scale: with 90 % of the pixels removed, the error is .013 of the range
 SMALLEST = 8  # pixels along an axis of the coarsest scale
 
 
@@ -129,7 +129,7 @@ def solve(images: Any, missing: Any, steps: int, mean: Any = None) -> Any:
 
 
 def _descended(images: Any, missing: Any, start: Any, steps: int) -> Any:
-    """Some steps of conjugate gradients, with the diagonal as the preconditioner."""
+    """The solution after some steps of conjugate gradients, with the diagonal as the preconditioner."""
     weight = near(ops.ones_like(images[:1]))
     axes = tuple(range(1, len(images.shape) - 1))
 
@@ -143,7 +143,7 @@ def _descended(images: Any, missing: Any, start: Any, steps: int) -> Any:
     rest = missing * near((1 - missing) * images) - system(v)
     z = rest / weight
     state = (v, rest, z, dot(rest, z))
-    # A rest as small as this is rounding. Steps along it could go anywhere.
+    # A residual as small as this is rounding. Steps along it would be arbitrary.
     small = 1e-12 * (dot(images, images) + dot(start, start)) + 1e-30
 
     def step(_, state):

@@ -42,7 +42,7 @@ def _followed(view: View, layers: Iterable, prefix: int | None, grid: Sequence[i
 
 
 def _kept(attention: Any, discard: float) -> Any:
-    """Matrices (..., T, T) with the smallest entries set to 0: the fraction `discard` of each matrix."""
+    """Matrices (..., T, T) in which the smallest entries, the fraction `discard` of each matrix, are set to 0."""
     if not (isinstance(discard, Real) and 0 <= discard < 1):
         raise InputError(
             f"discard={discard!r} came, and a fraction of the probabilities, from 0 to less than 1, was expected."
@@ -56,7 +56,7 @@ def _kept(attention: Any, discard: float) -> Any:
 
 
 def _with_residual(attention: Any) -> Any:
-    """(M + I) / 2 with rows scaled to the sum 1: the residual connection counts as much as the attention."""
+    """(M + I) / 2 with rows scaled to sum to 1: the residual connection counts as much as the attention."""
     mixed = attention + ops.eye(attention.shape[-1])
     return mixed / ops.sum(mixed, axis=-1, keepdims=True)
 
@@ -80,7 +80,7 @@ def _weighted(view: View, combine: Callable) -> tuple:
     "1 forward",
     "arXiv:2005.00928",
     postprocessing=filters.normalize,
-    caveat="It shows the same for every unit, and on photos finds objects no better than a random pixel.",
+    caveat="Every unit has the same map. On photos, it finds objects no better than a random pixel.",
 )
 def attention_rollout(
     view: View,
@@ -92,10 +92,10 @@ def attention_rollout(
 ) -> tuple:
     """The product of the attention matrices of all layers, as attention to the patches.
 
-    M = (A fused over heads + I) / 2 with rows scaled to the sum 1; map = the class token's row of M_L ... M_1
+    M = (A fused over heads + I) / 2 with rows scaled to sum to 1; map = the class token's row of M_L ... M_1
 
-    Every unit has the same map. The class token's row is used even if the head pools the patches, which cannot be seen
-    without a gradient.
+    Every unit has the same map. The class token's row is used even if the head pools the patches: without a gradient,
+    this cannot be detected.
 
     Args:
         fusion: how heads are fused: "mean", "max" or "min".
@@ -125,7 +125,7 @@ def gradient_attention_rollout(
 ) -> tuple:
     """Attention rollout with each layer's attention weighted by the gradient of the score.
 
-    M = (relu(mean over heads of A dscore/dA) + I) / 2 with rows scaled to the sum 1; map = the class token's row of
+    M = (relu(mean over heads of A dscore/dA) + I) / 2 with rows scaled to sum to 1; map = the class token's row of
     M_L ... M_1
 
     Args:

@@ -7,28 +7,28 @@ and size, and K the explained units.
   as in `ke.metrics.gini(maps=maps)`.
 - `maps`: (N, *S, K), raw maps of the size of the images, by any method of any library.
 - `masks`: where the object is, (N, *S) or (N, *S, K), for metrics of localisation.
-- `others`: where all other objects are, of such shapes, for `class_selectivity`.
+- `others`: where all other objects are, of the same shapes, for `class_selectivity`.
 - `explain`: the method that made the maps, for metrics that explain changed images or a changed model: a method, its
   name, or one of these and its parameters, as in `("smoothgrad", {"repetitions": 5})`. `maps` may then be left out. If
   they are given, they must be those of this method. A function must run the model that it is given.
 - `objects`: the pair (masks (N, O, *S) of each image's objects, images (N, O, ...) redrawn without each), for
-  `single_deletion`. An empty mask is no object.
+  `single_deletion`. An empty mask stands for no object.
 - `score`, `batch_size`, `verbose`, `steps`, `callbacks`, `run_eagerly`, `jit_compile`, `precision`, `leaf`, `shared`,
-  `channels`: as in `ke.explain`. With `score=`, what the metric reads are the columns of the score as they are.
-- `seed`: the seed of what is drawn: the order of equal values, subsets, noise. None is 0.
+  `channels`: as in `ke.explain`. With `score=`, the metric uses the columns of the score as they are.
+- `seed`: the seed of all random draws: the order of equal values, subsets, noise. None is 0.
 - `at_once`: how many changed copies of images are evaluated together. Values do not depend on it.
 - Returns a `Measured`: `values` (N, K), one for each image and unit and never an average; NaN where the metric is not
   defined, counted by `about["undefined"]`; and the `curves` that they were computed from, if there are any.
 - Raises `InputError` before any computation if maps, masks, images, units or parameters do not fit together.
 
-What is put in place of removed pixels is `fill`: "mean" (the mean colour of each image), "blur" (a Gaussian blur with a
+`fill` replaces removed pixels. It is "mean" (the mean colour of each image), "blur" (a Gaussian blur with a
 sigma of a 22nd of the shortest side), "noise" (uniform over the range of each image), "linear" (the weighted mean of
 the neighbours of each removed pixel), a number, a colour, images, or a function of (images, masks), with masks (M, *S)
 that are 1 where pixels are removed. These are also the values of `baseline` in `ke.methods.perturbation`.
 
-What is read from the model, `quantity`, is a unit's "probability" (of all units' softmax, or of the sigmoid that the
-model ends with), its "logit" (the score before that), its "margin" (its logit minus the largest other one) or its
-"accuracy" (1 if its logit is the largest, else 0).
+`quantity` is what the metric reads from the model: a unit's "probability" (of all units' softmax, or of the sigmoid
+that the model ends with), its "logit" (the score before that), its "margin" (its logit minus the largest other one) or
+its "accuracy" (1 if its logit is the largest, else 0).
 """
 
 from keras_explainable.metrics.axioms import completeness as completeness

@@ -16,13 +16,13 @@ from keras_explainable.runtime.validation import check_number
 def completeness(
     case: Case, maps: np.ndarray, baseline: Any = 0.0, quantity: str = "logit", least: float = 1e-6
 ) -> Measured:
-    """How far the sum of the map is from what the score changes between the baseline and the image.
+    """How far the sum of the map is from the change of the score between the baseline and the image.
 
     |sum A - (s(x) - s(b))| / max(|s(x) - s(b)|, least)
 
     0 for methods that promise it (integrated gradients, DeepLIFT, LRP without a bias), if their baseline is given. Maps
-    must have been summed over channels, and not resized. For a method without a baseline, such as LRP or the full
-    gradients, None compares with s(x) itself.
+    must be summed over channels, and not resized. For a method without a baseline, such as LRP or the full gradients,
+    None compares with s(x) itself.
 
     Args:
         baseline: b (see `fill` in `ke.metrics`), or None.

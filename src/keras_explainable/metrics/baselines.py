@@ -32,7 +32,7 @@ def uniform_noise(images: np.ndarray, units: int, first: int, seed: int) -> np.n
 
 @_enter
 def smooth_noise(images: np.ndarray, units: int, first: int, seed: int) -> np.ndarray:
-    """The same noise, blurred with a sigma of a 12th of the shortest side, as smooth as many maps are."""
+    """Uniform noise, blurred with a sigma of a 12th of the shortest side, so that it is as smooth as many maps."""
     size = images.shape[1:-1]
     return blurred(uniform_noise(images, units, first, seed + 1), min(size) / 12)
 
@@ -49,26 +49,27 @@ def center_gaussian(images: np.ndarray, units: int, first: int, seed: int) -> np
 
 @_enter
 def sobel(images: np.ndarray, units: int, first: int, seed: int) -> np.ndarray:
-    """The size of the Sobel gradient, the root of its squares summed over channels."""
+    """The magnitude of the Sobel gradient: the root of its squares, summed over channels."""
     return _for_units(edges(images), units)
 
 
 @_enter
 def input_magnitude(images: np.ndarray, units: int, first: int, seed: int) -> np.ndarray:
-    """The size of the image's values, the root of their squares summed over channels."""
+    """The magnitude of the image's values: the root of their squares, summed over channels."""
     return _for_units(np.sqrt((images.astype("float64") ** 2).sum(axis=-1)), units)
 
 
 @_enter
 def uniform_but_one(images: np.ndarray, units: int, first: int, seed: int) -> np.ndarray:
-    """The same everywhere but in the first pixel (Fake-CAM). It wins metrics that do not ask what a map leaves out."""
+    """Constant except for the first pixel (Fake-CAM). It is the best map for metrics that ignore what a map leaves
+    out."""
     maps = np.ones((len(images), int(np.prod(images.shape[1:-1])), units), "float32")
     maps[:, 0] = 0
     return maps.reshape(*images.shape[:-1], units)
 
 
 def oracle(case: Case, units: int) -> np.ndarray:
-    """Maps (B, *S, K) of what is known: with objects, what the score of each unit loses without each object, spread
+    """Maps (B, *S, K) of the ground truth: with objects, what the score of each unit loses without each object, spread
     evenly over its pixels; else the masks."""
     if case.objects is None:
         assert case.masks is not None

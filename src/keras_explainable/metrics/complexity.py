@@ -1,4 +1,5 @@
-"""Metrics of how simple a map is, and how like the edges of the image. They describe maps, and do not rank them."""
+"""Metrics of the complexity of a map, and of its likeness to the edges of the image. They describe maps, and do not
+rank them."""
 
 import numpy as np
 
@@ -18,11 +19,11 @@ def _magnitudes(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @metric("complexity", (), "", "none", "by the distribution of values", "arXiv:2005.00631")
 def entropy(case: Case, maps: np.ndarray) -> Measured:
-    """The entropy of the map's absolute values, relative to that of a map that is the same everywhere.
+    """The entropy of the map's absolute values, relative to that of a constant map.
 
     - sum over s of p ln p / ln P, with p = |A| / sum |A| and P pixels
 
-    0 for a map of one pixel, 1 for one that is the same everywhere. NaN for a map of zeros.
+    0 for a map with one nonzero pixel, 1 for a constant map. NaN for a map of zeros.
 
     Reference: Bhatt et al., Evaluating and Aggregating Feature-based Model Explanations, arXiv:2005.00631.
     """
@@ -40,7 +41,7 @@ def gini(case: Case, maps: np.ndarray) -> Measured:
 
     sum over i of (2 i - P - 1) a_i / (P sum a), with a_1 <= ... <= a_P the sorted |A|
 
-    0 for a map that is the same everywhere, 1 - 1/P for one of one pixel. NaN for a map of zeros.
+    0 for a constant map, 1 - 1/P for a map with one nonzero pixel. NaN for a map of zeros.
 
     Reference: Chalasani et al., Concise Explanations of Neural Networks using Adversarial Training, arXiv:1810.06583.
     """
@@ -54,7 +55,7 @@ def gini(case: Case, maps: np.ndarray) -> Measured:
 def effective_complexity(case: Case, maps: np.ndarray, share: float = 0.9) -> Measured:
     """The smallest number of pixels that hold a share of the sum of the map's absolute values.
 
-    1 for a map of one pixel, `share` of the pixels for one that is the same everywhere. NaN for a map of zeros.
+    1 for a map with one nonzero pixel, `share` of the pixels for a constant map. NaN for a map of zeros.
 
     Args:
         share: of the sum.
@@ -64,7 +65,7 @@ def effective_complexity(case: Case, maps: np.ndarray, share: float = 0.9) -> Me
     check_number("share", share, lambda s: 0 < s <= 1, "a share of the sum, above 0 and at most 1")
     values, total = _magnitudes(maps)
     held = np.cumsum(-np.sort(-values, axis=-1), axis=-1)
-    # Sums that reach the share up to rounding reach it.
+    # Sums that equal the share up to rounding count as reaching it.
     few = (held < share * (1 - 1e-12) * held[..., -1:]).sum(axis=-1) + 1
     return Measured(where_defined(few, total > 0))
 
@@ -75,8 +76,7 @@ def edge_likeness(case: Case, maps: np.ndarray) -> Measured:
 
     corr over s of rank |A| and rank |Sobel(x)|
 
-    A map that is much like the edges may depend on the image alone, and not on the model. NaN for a map or an image
-    that is the same everywhere.
+    A map that resembles the edges may depend only on the image, and not on the model. NaN for a constant map or image.
 
     Reference: after Adebayo et al., Sanity Checks for Saliency Maps, arXiv:1810.03292.
     """

@@ -1,4 +1,4 @@
-"""Metrics of how confident the model stays while it sees only what the map shows."""
+"""Metrics of how confident the model remains if it sees only what the map shows."""
 
 import hashlib
 import math
@@ -17,7 +17,7 @@ from keras_explainable.metrics.order import order, removed
 from keras_explainable.runtime.compile_cache import frozen
 from keras_explainable.runtime.validation import check_number
 
-ROUNDING = 1e-5  # relative: the same image in another batch may have a score that differs by this much
+ROUNDING = 1e-5  # relative: in another batch, the score of the same image may differ by this much
 COVERAGE = "by the map's coverage"
 DROP = "arXiv:1710.11063"
 
@@ -72,11 +72,11 @@ def average_drop(case: Case, maps: np.ndarray, baseline: Any = "mean", area: flo
 
     max(p(x) - p(x M + b (1 - M)), 0) / p(x), with M = max(A, 0) / max A
 
-    A map that is the same everywhere shows the whole image and loses nothing: compare the mean of M, which is
-    `curves["coverage"]`, or set `area`. NaN for a map without positive values, and where p(x) is not positive.
+    A constant map shows the whole image and loses nothing: compare the mean of M, which is `curves["coverage"]`, or set
+    `area`. NaN for a map without positive values, and where p(x) is not positive.
 
     Args:
-        baseline: b, what is seen where the map shows nothing (see `fill` in `ke.metrics`).
+        baseline: b, what replaces the image where the map shows nothing (see `fill` in `ke.metrics`).
         area: None, or the share of pixels that each map shows, those with the largest values: M is 1 there, and 0
             elsewhere. The authors of Score-CAM take .5.
 

@@ -1,4 +1,4 @@
-"""Metrics that hold a map against what the score really loses when an object is not there."""
+"""Metrics that compare a map with what the score really loses if an object is removed from the scene."""
 
 import numpy as np
 
@@ -36,9 +36,9 @@ def single_deletion(case: Case, maps: np.ndarray, quantity: str = "logit") -> Me
 
     corr over o of sum over o of A, and s(x) - s(x redrawn without o)
 
-    Nothing is filled: the image is drawn again without the object, as by `ke.demo.load_counterfactuals`, so that what
-    the model sees is as usual for it. NaN with fewer than two objects, and where all sums or all losses are equal. With
-    two objects it is 1 or -1: whether the map knows which of them matters more.
+    No pixels are filled: the image is drawn again without the object, as by `ke.demo.load_counterfactuals`, so the
+    model sees images like those that it was trained on. NaN with fewer than two objects, and if all sums or all losses
+    are equal. With two objects, the value is 1 or -1: whether the map ranks the two objects correctly.
 
     Args:
         quantity: see `ke.metrics`.

@@ -18,7 +18,7 @@ from keras_explainable.runtime.compile_cache import frozen
 from keras_explainable.runtime.progress import counted
 from keras_explainable.runtime.validation import check_number
 
-NOTHING = (0, 0)  # the part without a pixel
+NOTHING = (0, 0)  # the empty part
 CURVE = "arXiv:1806.07421"
 
 
@@ -34,8 +34,8 @@ def quantities(
 ) -> np.ndarray:
     """The quantity (B, K, T) of each image without the pixels whose ranks lie in each of T parts [low, high).
 
-    `ranks` are (B, *S, K). The image itself, and the image without any of its pixels, do not depend on maps: they are
-    evaluated once for all maps."""
+    `ranks` are (B, *S, K). The image itself, and the image without any of its pixels, do not depend on maps, so they
+    are evaluated once for all maps."""
     evaluate = masked(case, ranked, fill, quantity, noise)
     units = units_of(case, ranks.shape[-1])
     ends = [part for part in dict.fromkeys(parts) if part in (NOTHING, (0, int(ranks.max()) + 1))]
@@ -152,8 +152,8 @@ def srg(case: Case, maps: np.ndarray, fill: Any = "mean", points: int = 20, quan
 def road(case: Case, maps: np.ndarray, noise: float = 0.01, quantity: str = "probability") -> Measured:
     """Remove and debias: `srg` over the shares .1 to .9, where removed pixels become the mean of their neighbours.
 
-    Pixels filled in this way do not show the shape of the mask. The authors add noise of .01 whatever the range of the
-    images; here it is relative to it.
+    Pixels filled in this way do not reveal the shape of the mask. The authors add noise with a standard deviation of
+    .01 for any range of the images; here it is relative to the range.
 
     Args:
         noise: the standard deviation of the noise, relative to each image's range.

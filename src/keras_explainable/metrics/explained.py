@@ -1,4 +1,4 @@
-"""What makes the maps of changed images or models, for metrics that need the method and not its maps alone."""
+"""Make the maps of changed images or models, for metrics that need the method, not only its maps."""
 
 import functools
 from collections.abc import Callable
@@ -26,10 +26,10 @@ class Explain:
 
     @classmethod
     def of(cls, given: Any, seed: int) -> "Explain":
-        """What `given` names: a method, its name, or one of them and its parameters.
+        """The method that `given` names: a method, its name, or one of these and its parameters.
 
         Raises:
-            InputError, MethodNameError: it names none, or the method does not take such parameters.
+            InputError, MethodNameError: it names no method, or the method does not take these parameters.
         """
         method, params = registry.method_and_parameters(given)
         check_parameters(method, params)
@@ -42,7 +42,7 @@ class Explain:
 
     @property
     def is_seeded(self) -> bool:
-        """Whether its maps may depend on a seed. A function that is not registered may draw as it likes."""
+        """Whether its maps may depend on a seed. A function that is not registered may draw random numbers."""
         known = registry.METHODS.get(registry.named(self.method))
         return known is None or known.function is not self.method or registry.takes(self.method, "seed")
 
@@ -64,7 +64,7 @@ def check_same(maps: np.ndarray, own: np.ndarray, explain: Explain) -> None:
     """Raise if maps are not those that `explain` makes of the same images."""
     if maps.shape != own.shape or not np.linalg.norm(maps - own) <= ALIKE * np.linalg.norm(own):
         raise InputError(
-            f"The maps are not those of explain={registry.named(explain.method)}, with which they are compared: leave "
+            f"The maps are not those that explain={registry.named(explain.method)} makes of these images: leave "
             "maps= out, or give the raw maps of ke.explain with the same parameters in explain=(method, parameters), "
             "and no postprocessing."
         )
@@ -82,7 +82,7 @@ class Unmodelled:
     seed: int
 
     def smoothed(self, repetitions: int, noise: float) -> "Unmodelled":
-        """The same: what does not depend on the model does not with noise."""
+        """The same function: with noise, its maps do not depend on the model either."""
         return self
 
     def __call__(self, view: models.View, seed: int | None = None) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The performance information curve: how soon the model knows the class, by how much information it is shown."""
+"""The performance information curve: how much information the model must be shown to recognise the class."""
 
 import math
 import zlib
@@ -40,11 +40,11 @@ def pic(
 
     Pixels are shown in a filled image, those with the largest values first. Information is the compressed size of this
     image. Both axes are scaled: 0 for the image without any of its pixels, and 1 for the image itself. Points are
-    sorted by their information, and those of equal information are averaged. The authors' code has the running maximum
+    sorted by their information, and those of equal information are averaged. The authors' code uses the running maximum
     of the scores, which noise increases. NaN unless the image itself has the larger score and size.
 
-    Sizes are those of zlib, for pixels of 8 bits over each image's range, each less its neighbour along the last axis.
-    With another version of zlib they may differ by little.
+    Sizes are those of zlib, for differences of neighbouring pixels along the last axis, with 8 bits over each image's
+    range. They may differ slightly between versions of zlib.
 
     Args:
         fill: see `ke.metrics`. The authors interpolate from one random pixel in a hundred.

@@ -1,4 +1,4 @@
-"""Checks of what is given to a metric."""
+"""Checks of the arguments of a metric."""
 
 import inspect
 from collections.abc import Iterable, Mapping
@@ -29,10 +29,10 @@ def check_own(metric: MetricRecord, own: Mapping[str, Any], given: Mapping[str, 
 
 
 def needed(metric: MetricRecord, names: Iterable[str]) -> str:
-    """What is said of a metric that needs what was not given."""
-    told = [f"{name}= {WHAT[name]}" for name in names if name in WHAT]
+    """The message for a metric that needs arguments that were not given."""
+    described = [f"{name}= {WHAT[name]}" for name in names if name in WHAT]
     return f"{metric.name} needs {' and '.join(f'{name}=' for name in names)}, not given here" + (
-        f": {'; '.join(told)}." if told else "."
+        f": {'; '.join(described)}." if described else "."
     )
 
 
@@ -53,11 +53,11 @@ def parameters_of(metric: MetricRecord) -> list[str]:
 
 
 def check_weights(metric: MetricRecord, model: Any) -> None:
-    """Raise if the metric changes weights, and the model is a function, which shows none."""
+    """Raise if the metric changes weights, and the model is a function, which has none."""
     if "weights" in metric.needs and models.adapter(model).black_box:
         raise InputError(
-            f"{metric.name} needs weights, which it makes random, and a function came, which shows none: give the "
-            "Keras model or the PyTorch module itself."
+            f"{metric.name} needs weights to randomise, and a function came, which has none: give the Keras model or "
+            "the PyTorch module itself."
         )
 
 

@@ -2,8 +2,7 @@
 
 They say how plausible a map is to a person, not how faithful it is to the model: a model may rightly use the context.
 A mask that covers much of the image is hit by chance, so each metric takes `corrected=True`, which gives
-(v - chance) / (1 - chance): 0 for a map by chance, 1 for a map that is right. This is NaN where the mask is the whole
-image.
+(v - chance) / (1 - chance): 0 for a random map, 1 for a perfect one. This is NaN where the mask is the whole image.
 """
 
 from typing import Any
@@ -56,10 +55,10 @@ def pointing_game(case: Case, maps: np.ndarray, tolerance: float = 0, corrected:
     """The share of the map's maxima that lie in the mask.
 
     Usually there is one maximum, and the value is 1 or 0. If several pixels have the largest value, all of them count:
-    a map that is the same everywhere has the mask's share of the image. NaN for an empty mask.
+    a constant map has the mask's share of the image. NaN for an empty mask.
 
     Args:
-        tolerance: how many pixels beside the mask still count, by the distance between pixels' centres. The authors
+        tolerance: pixels up to this distance from the mask count as well, measured between pixels' centres. The authors
             take 15, and so do others for photos of several hundred pixels.
         corrected: whether to correct for chance, which is the share of the mask and its surroundings.
 
@@ -74,7 +73,7 @@ def pointing_game(case: Case, maps: np.ndarray, tolerance: float = 0, corrected:
 
 
 def dilated(masks: np.ndarray, distance: float) -> np.ndarray:
-    """Masks (B, *S, K) widened by all pixels at most so far from a pixel in them."""
+    """Masks (B, *S, K) that also contain all pixels up to this distance from them."""
     squares = np.where(masks, 0.0, np.inf).astype("float32")
     for axis in range(1, masks.ndim - 1):
         number = masks.shape[axis]
@@ -101,8 +100,8 @@ def mass_accuracy(case: Case, maps: np.ndarray, corrected: bool = False) -> Meas
 
     sum over the mask of max(A, 0) / sum over the image of max(A, 0)
 
-    A positive map that is the same everywhere has the mask's share of the image. NaN for an empty mask, and for a map
-    without positive values.
+    A constant positive map has the mask's share of the image. NaN for an empty mask, and for a map without positive
+    values.
 
     Args:
         corrected: whether to correct for chance, which is the mask's share of the image.
@@ -118,8 +117,8 @@ def mass_accuracy(case: Case, maps: np.ndarray, corrected: bool = False) -> Meas
 def rank_accuracy(case: Case, maps: np.ndarray, corrected: bool = False) -> Measured:
     """The share of the n pixels with the largest values that lie in the mask, where n is the mask's number of pixels.
 
-    Equal values are ordered by a hash of the seed and the pixel: a map that is the same everywhere has a random order,
-    and the mask's share of the image on average. NaN for an empty mask.
+    Equal values are ordered by a hash of the seed and the pixel: a constant map has a random order, and on average the
+    mask's share of the image. NaN for an empty mask.
 
     Args:
         corrected: whether to correct for chance, which is the mask's share of the image.
@@ -137,8 +136,7 @@ def rank_accuracy(case: Case, maps: np.ndarray, corrected: bool = False) -> Meas
 def roc_auc(case: Case, maps: np.ndarray, corrected: bool = False) -> Measured:
     """The probability that a pixel in the mask has a larger value than one outside of it: the area under the ROC curve.
 
-    Equal values count one half, so a map that is the same everywhere has .5. NaN if the mask is empty or the whole
-    image.
+    Equal values count one half, so a constant map has .5. NaN if the mask is empty or the whole image.
 
     Args:
         corrected: whether to correct for chance, which is .5.
@@ -148,7 +146,7 @@ def roc_auc(case: Case, maps: np.ndarray, corrected: bool = False) -> Measured:
     """
     masks = _masks(case)
     inside, outside = masks.sum(axis=-1), (~masks).sum(axis=-1)
-    # The number of pairs that are ordered rightly is the sum of ranks, less those of the pixels among themselves.
+    # The number of correctly ordered pairs is the sum of ranks, minus the ranks of the pixels among themselves.
     pairs = (average_ranks(flat(maps)) * masks).sum(axis=-1) - inside * (inside - 1) / 2
     value = where_defined(pairs, inside * outside > 0, inside * outside)
     return _measured(case, value, 0.5, corrected)
@@ -159,9 +157,8 @@ def average_precision(case: Case, maps: np.ndarray, corrected: bool = False) -> 
     """The mean precision over the pixels in the mask: for each, the share of pixels with at least its value that lie in
     the mask.
 
-    It is the area under the curve of precision over recall without interpolation. A map that is the same everywhere has
-    the mask's share of the image; maps of random values have a little more if there are few pixels. NaN for an empty
-    mask.
+    It is the area under the precision-recall curve without interpolation. A constant map has the mask's share of the
+    image; maps of random values have a little more if there are few pixels. NaN for an empty mask.
 
     Args:
         corrected: whether to correct for chance, which is the mask's share of the image.
@@ -186,14 +183,14 @@ def iou(case: Case, maps: np.ndarray, threshold: float = 0.2, corrected: bool = 
 
     |S and Y| / |S or Y|, with S = the pixels where A >= threshold * max A
 
-    The threshold that is best differs between methods, and one that is chosen on the measured image itself flatters it:
-    choose it on other images by `ke.metrics.best_threshold`, or have one left out after the other by
-    `ke.metrics.left_out_iou`. A positive map that is the same everywhere has the mask's share of the image. NaN for an
-    empty mask, and for a map without positive values.
+    The best threshold differs between methods, and one that is chosen on the measured image itself makes the value too
+    good. Choose it on other images by `ke.metrics.best_threshold`, or use `ke.metrics.left_out_iou`, which chooses it
+    for each image on all others. A constant positive map has the mask's share of the image. NaN for an empty mask, and
+    for a map without positive values.
 
     Args:
         threshold: a share of the map's maximum. The authors of CAM take .2.
-        corrected: whether to correct for what a map can have without any knowledge, the mask's share of the image.
+        corrected: whether to correct for the value of a constant map, the mask's share of the image.
 
     Reference: Zhou et al., Learning Deep Features for Discriminative Localization, arXiv:1512.04150.
     """

@@ -1,4 +1,4 @@
-"""What a model makes of copies of images from which pixels were removed."""
+"""A model's scores for copies of images from which pixels were removed."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ def masked(case: Case, masks: Callable, fill: Any, quantity: str, noise: float =
     the images of a case without the pixels in each of M masks (see `Masked`). P masks run at a time.
 
     Raises:
-        InputError: `fill` or `quantity` is none.
+        InputError: `fill` or `quantity` is not valid.
     """
     check_quantity(quantity)
     view = case.view
@@ -79,7 +79,7 @@ def read(case: Case, copies: np.ndarray, units: np.ndarray, quantity: str) -> np
     """The quantity (B, M, K) of M other images for each image of a case, (B, M, *S, C).
 
     Raises:
-        InputError: `quantity` is none.
+        InputError: `quantity` is not valid.
     """
     check_quantity(quantity)
     view = case.view

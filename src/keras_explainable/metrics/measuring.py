@@ -36,9 +36,9 @@ class Measured:
 
     Args:
         values: a value for each image and unit, (N, K). NaN where the metric is not defined.
-        curves: what the values were computed from, if there is such a thing: arrays (N, K, T) by name.
-        about: the metric, its parameters, how many values are not defined, and means over images of what the metric
-            reports of its own. The metric itself returns these as arrays with a value for each image.
+        curves: the curves that the values were computed from, if there are any: arrays (N, K, T) by name.
+        about: the metric, its parameters, how many values are not defined, and means over images of further values that
+            the metric reports. (The metric itself returns these as arrays with a value for each image.)
     """
 
     values: np.ndarray
@@ -46,13 +46,13 @@ class Measured:
     about: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        """What was measured, in a line: the arrays can be long."""
+        """A summary in one line, since the arrays can be long."""
         values = np.asarray(self.values)
         known = values[~np.isnan(values)]
-        told = [f"values {values.shape}" + (f" from {known.min():.3g} to {known.max():.3g}" if known.size else "")]
-        told += [f"{values.size - known.size} undefined"]
-        told += [f"curves {', '.join(self.curves)}"] if self.curves else []
-        return f"Measured({self.about.get('metric', 'a metric')}: {'; '.join(told)})"
+        parts = [f"values {values.shape}" + (f" from {known.min():.3g} to {known.max():.3g}" if known.size else "")]
+        parts += [f"{values.size - known.size} undefined"]
+        parts += [f"curves {', '.join(self.curves)}"] if self.curves else []
+        return f"Measured({self.about.get('metric', 'a metric')}: {'; '.join(parts)})"
 
 
 def measure(
@@ -188,7 +188,7 @@ def check_maps(model: Any, x: Any, y: Any, score: Any, maps: np.ndarray, total: 
 
 
 def _hint(shape: tuple[int, ...], size: tuple[int, ...], units: int) -> str:
-    """What makes maps of a shape fit images of a size, in a sentence."""
+    """How to make maps of this shape fit images of this size, in a sentence."""
     if shape[1:] == size:
         return " Add the axis of units first: maps[..., None]."
     if shape[1:-1] == size:

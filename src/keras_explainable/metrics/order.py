@@ -8,8 +8,8 @@ from keras_explainable.numerics import random
 def order(maps: np.ndarray, seed: int = 0) -> np.ndarray:
     """The rank of each pixel in each map: 0 for the largest value, up to P - 1.
 
-    Equal values are ordered by a hash of the seed and the pixel, the same for all maps. The order in which pixels are
-    stored would make a raster scan of a map that is the same everywhere.
+    Equal values are ordered by a hash of the seed and the pixel, the same for all maps. If they kept
+    the order in which pixels are stored, a constant map would become a raster scan.
 
     Args:
         maps: (B, *S, K).
@@ -29,5 +29,5 @@ def order(maps: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def removed(count: int, shares: np.ndarray) -> np.ndarray:
-    """How many of `count` pixels each share is, as whole numbers."""
+    """The number of pixels, of `count`, that each share stands for."""
     return np.floor(np.asarray(shares) * count + 0.5).astype("int32")

@@ -15,7 +15,7 @@ from keras_explainable.numerics import random
 HOW = ("permute", "reinitialize", "normal")
 PERMUTED, NORMAL, GLOROT = 41, 42, 44  # streams of random numbers
 
-_kept: WeakKeyDictionary = WeakKeyDictionary()  # by model: what the last random weights depend on, and these
+_kept: WeakKeyDictionary = WeakKeyDictionary()  # by model: what its last random weights depend on, and these weights
 
 
 def drawn(value: np.ndarray, how: str, seed: int, number: int) -> np.ndarray:
@@ -35,8 +35,8 @@ def drawn(value: np.ndarray, how: str, seed: int, number: int) -> np.ndarray:
 
 
 def random_weights(view: models.View, how: str, seed: int) -> list[list[tuple]]:
-    """For each layer, from the input to the output, its weights and random values of them. The last ones are kept, and
-    used again while the weights stay as they are."""
+    """For each layer, from the input to the output, its weights and random values for them. The last result is kept,
+    and used again as long as the weights do not change."""
     layers, model = models.parameters(view), models.unbind(view.model)[0]
     digest = hashlib.blake2b()
     for layer in layers:
@@ -52,8 +52,8 @@ def random_weights(view: models.View, how: str, seed: int) -> list[list[tuple]]:
 
 
 def randomised(case: Case, explain: Any, how: str, stages: int = 1) -> Iterator[np.ndarray]:
-    """The maps (B, *S, K) with random weights in the last layers of the model: a share of 1 / stages of them at first,
-    and all in the end."""
+    """The maps (B, *S, K) with random weights in the last layers of the model: at first in 1 / stages of the layers, in
+    the end in all of them."""
     view = case.view
     assert view is not None
     layers = random_weights(view, how, case.seed)

@@ -1,7 +1,7 @@
 """Metrics of localisation that have one value for a whole dataset: pixels or images are pooled.
 
-An interval is found by drawing images again, not values of single images: give `weights`, how often each draw has each
-image.
+For a bootstrap interval, images must be resampled, since single images have no value: give `weights`, the number of
+times that each resample contains each image.
 """
 
 from collections.abc import Sequence
@@ -68,8 +68,8 @@ def max_box_accuracy(
     d or more
 
     Each map is scaled to values from 0 to 1. Each connected group of pixels above the threshold has a box, and any of
-    them may overlap any of the image's objects. The threshold is the same for all images: the best one for each image
-    would flatter the map. A map that is the same everywhere gives the whole image as its box.
+    them may overlap any of the image's objects. The threshold is the same for all images, because choosing the best one
+    for each image would make the value too good. The box of a constant map is the whole image.
 
     Args:
         maps: (N, *S, K).
@@ -85,7 +85,7 @@ def max_box_accuracy(
         A number, NaN if there are no boxes; or (R,) numbers.
 
     Raises:
-        InputError: scikit-image is not installed, or both or none of masks and boxes came.
+        InputError: scikit-image is not installed, or `masks` and `boxes` came both, or neither.
 
     Reference: Choe et al., Evaluation for Weakly Supervised Object Localization: Protocol, Metrics, and Datasets,
     arXiv:2007.04178.
@@ -169,7 +169,7 @@ def box_overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _scaled(maps: np.ndarray) -> np.ndarray:
-    """Each map (B, *S, K) scaled to values from 0 to 1; zeros if it is the same everywhere."""
+    """Each map (B, *S, K) scaled to values from 0 to 1; zeros if it is constant."""
     axes = tuple(range(1, maps.ndim - 1))
     low, high = (f(maps, axis=axes, keepdims=True).astype("float64") for f in (np.min, np.max))
     return (maps - low) / np.where(high > low, high - low, 1)
@@ -208,7 +208,9 @@ def _object_boxes(maps: np.ndarray, masks: Any, boxes: Any) -> list[list[np.ndar
     """For each image and unit, the objects' boxes (n, 2, rank)."""
     number, *size, units = maps.shape
     if (masks is None) == (boxes is None):
-        raise InputError(f"{'Both' if boxes is not None else 'None'} of masks and boxes came, and one was expected.")
+        raise InputError(
+            f"{'masks= and boxes=' if boxes is not None else 'Neither masks= nor boxes='} came: give one of them."
+        )
     if masks is not None:
         where = masks_of(masks, maps)
         return [[boxes_of(where[b, ..., k]) for k in range(units)] for b in range(number)]

@@ -38,10 +38,10 @@ def of_scores(every: Any, units: Any, quantity: str, link: str) -> Any:
 
 
 def link_of(view: models.View) -> str:
-    """What turns the scores of a view into probabilities: the softmax or sigmoid that the model ends with.
+    """The function that turns the scores of a view into probabilities: the softmax or sigmoid that the model ends with.
 
-    A model that returns logits takes softmax, or sigmoid if it has one unit. The scores of a black box, and those of
-    `score=`, stay as they are: "none"."""
+    For a model that returns logits it is the softmax, or the sigmoid if there is one unit. The scores of a black box,
+    and those of `score=`, stay as they are: "none"."""
     if view.adapter.black_box or view.user_score is not None:
         return "none"
     if view.ending is None:
@@ -50,6 +50,6 @@ def link_of(view: models.View) -> str:
 
 
 def check_quantity(quantity: Any) -> None:
-    """Raise if this is no quantity."""
+    """Raise if this is not a quantity."""
     if quantity not in QUANTITIES:
         raise InputError(f"quantity={quantity!r} came, and one of {', '.join(map(repr, QUANTITIES))} was expected.")

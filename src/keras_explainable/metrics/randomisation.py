@@ -1,5 +1,5 @@
-"""Metrics of how much maps depend on the model's weights and on the unit: maps that stay the same when these change
-show something else."""
+"""Metrics of how much maps depend on the model's weights and on the unit: maps that do not change with these do not
+explain them."""
 
 from typing import Any
 
@@ -45,13 +45,13 @@ def mprt(case: Case, maps: np.ndarray, how: str = "permute", stages: int = 5) ->
 
     `curves["correlation"]` has each stage; in the last one, all weights are random. Scale, shift and statistics of
     normalisations stay as they are. The model itself is not changed: random weights are arguments of its programs, or
-    are in a copy of a module. NaN for maps that are the same everywhere.
+    belong to a copy of a module. NaN for constant maps.
 
     Args:
-        how: "permute" moves all elements of each weight to random places, so that their distribution stays. "normal"
-            draws normal numbers with its mean and standard deviation. "reinitialize" draws Glorot's uniform numbers,
-            and takes zeros for biases. What is drawn depends on the seed, and is the same on every backend.
-        stages: in how many steps the layers are randomised, from the output to the input.
+        how: "permute" puts the elements of each weight into a random order, which keeps their distribution. "normal"
+            draws normal numbers with the mean and standard deviation of the weight. "reinitialize" draws Glorot's
+            uniform numbers, and uses zeros for biases. The draws depend on the seed, and are the same on every backend.
+        stages: the number of steps in which the layers are randomised, from the output to the input.
 
     Reference: Adebayo et al., Sanity Checks for Saliency Maps, arXiv:1810.03292.
     """
@@ -67,7 +67,7 @@ def smprt(
     repetitions: int = 20,
     noise: float = 0.1,
 ) -> Measured:
-    """`mprt` of the method's mean over noisy copies of the image, which hides what noise in gradients adds.
+    """`mprt` of the method's mean over noisy copies of the image, which removes the effect of noise in gradients.
 
     The maps are those of `ke.methods.meta.smooth(method, repetitions, noise, "range")`.
 
@@ -89,7 +89,7 @@ def emprt(case: Case, maps: np.ndarray, how: str = "permute", bins: int = 100) -
 
     (H(A') - H(A)) / H(A), with H the entropy of the histogram of a map's values between its least and its largest one
 
-    NaN for a map that is the same everywhere.
+    NaN for a constant map.
 
     Args:
         how: as in `mprt`.
@@ -124,8 +124,8 @@ def random_logit(case: Case, maps: np.ndarray) -> Measured:
 
     corr(rank A_k, rank A_j), j != k
 
-    1 for a method that explains all units alike. All units of an image are explained in one call. NaN for maps that are
-    the same everywhere, and for models of one unit.
+    1 for a method that explains all units alike. All units of an image are explained in one call. NaN for constant
+    maps, and for models with one unit.
 
     Reference: Sixt et al., When Explanations Lie: Why Many Modified BP Attributions Fail, arXiv:1912.09818.
     """

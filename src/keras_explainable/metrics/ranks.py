@@ -4,7 +4,7 @@ import numpy as np
 
 
 def pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Pearson's correlation of a and b along their last axis. NaN if one of them is the same everywhere."""
+    """Pearson's correlation of a and b along their last axis. NaN if one of them is constant."""
     a, b = (v - v.mean(axis=-1, keepdims=True) for v in (np.asarray(a, "float64"), np.asarray(b, "float64")))
     norm = np.sqrt((a * a).sum(axis=-1) * (b * b).sum(axis=-1))
     # Sums that differ by rounding alone are the same.

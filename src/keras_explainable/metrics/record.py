@@ -24,11 +24,11 @@ class MetricRecord:
     name: str
     function: Callable  # the public function of a model, images, units and maps
     of_case: Callable  # the function of a case and maps
-    group: str  # "faithfulness", "localisation", "robustness", "randomisation", "complexity"
+    group: str  # "faithfulness", "localisation", "robustness", "randomisation", "complexity" or "axioms"
     needs: frozenset[MetricNeed]
     better: Literal["higher", "lower", ""]  # "" if neither is: the metric describes maps, and does not rank them
     cost: str  # the passes of the model for each image and unit
-    chance: str  # the value that random maps have, in words if it depends on the data
+    chance: str  # the value of random maps, in words if it depends on the data
     reference: str
 
     @property

@@ -1,5 +1,5 @@
 """Metrics of how much maps change with small noise in the image, or with the seed. They describe maps, and do not rank
-them: a map that never changes has perfect values here, whatever it shows."""
+them: a map that never changes has perfect values here, even if it shows nothing."""
 
 import hashlib
 from collections.abc import Iterator
@@ -101,7 +101,8 @@ def _scores(case: Case, noise: Noise) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _predictions(case: Case, scores: np.ndarray) -> np.ndarray:
-    """What a model predicts, from scores (..., U): the unit with the largest one; its sign if there is one unit."""
+    """What a model predicts, from scores (..., U): the unit with the largest score, or the sign of the score if there
+    is one unit."""
     assert case.view is not None
     if scores.shape[-1] > 1:
         return scores.argmax(axis=-1)
@@ -185,7 +186,7 @@ def local_lipschitz(case: Case, maps: np.ndarray, repetitions: int = 10, noise: 
 
     max over j of |A(x + d_j) - A(x)| / |d_j|, with draws and NaN as in `max_sensitivity`
 
-    It has the unit of the map over that of the image, and depends on the scale of both.
+    It depends on the scale of the map and of the image.
 
     Args:
         repetitions, noise: as in `max_sensitivity`.
@@ -255,11 +256,10 @@ def relative_stability(
 
     Args:
         of: v: the "input" x, the "output", which are the scores of all units, or the "signal" of a layer.
-        layer: for "signal", the layer, as methods take it. None is the last spatial one, or another one that methods
-            would choose.
-        elementwise: True is what the authors wrote: each value of a change is divided by the value that changes, and
-            the norm is taken afterwards; scores are not divided at all. Values near 0 then decide, for which `least`
-            times the largest one is taken.
+        layer: for "signal", the layer, as methods take it. None is the layer that methods explain by default.
+        elementwise: True is the authors' definition: each element of a change is divided by the element that changes,
+            and the norm is taken afterwards; scores are not divided at all. Elements near 0 then dominate, so `least`
+            times the largest element is used in their place.
         least: the smallest denominator.
         repetitions, noise: as in `max_sensitivity`.
 
@@ -278,7 +278,7 @@ def seed_stability(case: Case, maps: np.ndarray, repetitions: int = 10) -> Measu
 
     mean over j of corr(rank A, rank A_j)
 
-    1 for a method that has no seed. NaN for a map that is the same everywhere.
+    1 for a method without a seed. NaN for a constant map.
 
     Args:
         repetitions: the number of other seeds.

@@ -1,6 +1,6 @@
 """Statistics of metrics over images: intervals, comparisons, ranks, and agreement.
 
-Images of one scene or photo are not independent. Where `groups` are given, these are resampled, and not single images.
+Images of one scene or photo are not independent. If `groups` are given, whole groups are resampled, not single images.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from keras_explainable.metrics.ranks import rank_range
 
 RESAMPLES = 10_000
 TOGETHER = 2_000_000  # numbers in memory at once
-ENOUGH = 6  # groups: with five, no permutation test reaches 5 %, and 16 % of intervals exclude a true difference of 0
+ENOUGH = 6  # groups: with five, no permutation test reaches 5 %, and 16 % of intervals exclude 0 although it is true
 
 
 def numbered(groups: Any, images: int) -> np.ndarray:
@@ -113,7 +113,7 @@ class Comparison:
         p: of the paired permutation test.
         margin: a difference that matters.
         images: how many images were compared.
-        needed: about how many images would tell, if these cannot; None otherwise.
+        needed: about how many images would decide it, if these do not; None otherwise.
     """
 
     verdict: str
@@ -139,8 +139,8 @@ def compare(
     "better" or "worse" if the bootstrap interval of the mean difference excludes 0; else "equal" if it lies inside of
     -margin to margin; else "cannot tell", with the number of images n = (2.8 sigma / margin)^2 that shows a difference
     of `margin` four times out of five. sigma / sqrt(n) is the standard error of the mean; with `groups`, that between
-    groups. A difference that is sure but below the margin is "better" too: `difference` and `margin` say how much it
-    matters. Fewer than six images or groups cannot tell, whatever their values.
+    groups. A difference that is certain but below the margin is "better" too: `difference` and `margin` say how much it
+    matters. With fewer than six images or groups, the verdict is always "cannot tell".
 
     Raises:
         InputError: no image has both values, or a and b have other shapes.
@@ -208,8 +208,8 @@ def told_apart(values: np.ndarray, groups: Any = None, seed: int = 0) -> np.ndar
     """Booleans (M, M): whether one of two methods with values (N, M) is better than the other.
 
     It is if the interval of the mean difference excludes 0 and the p value of `sign_flip`, adjusted for the number of
-    pairs by `holm`, is at most .05. Fewer than six images or groups tell nothing apart. The number of sign changes
-    grows with the number of pairs, so that an adjusted p value can be small."""
+    pairs by `holm`, is at most .05. With fewer than six images or groups, no methods are told apart. The number of sign
+    changes grows with the number of pairs, so that an adjusted p value can be small."""
     of, count = numbered(groups, len(values)), values.shape[1]
     apart = np.zeros((count, count), bool)
     if count < 2 or of.max() + 1 < ENOUGH:
@@ -240,7 +240,7 @@ def letters(differ: Any) -> list[str]:
         differ: booleans (M, M), symmetric: whether one of the two is better. Put the best method first: its letter is
             "a".
 
-    Each set of methods without a difference that no other set contains has a letter.
+    Each maximal set of methods without a difference among them has a letter.
 
     Reference: Piepho, An Algorithm for a Letter-Based Representation of All-Pairwise Comparisons, Journal of
     Computational and Graphical Statistics 13 (2004).

@@ -1,4 +1,4 @@
-"""Metrics that compare a map's sums over random subsets of cells with what removing these cells does to the score.
+"""Metrics that compare a map's sums over random subsets of cells with the drop of the score without these cells.
 
 The masked images do not depend on maps. Each subset is evaluated once, for all units, methods and metrics."""
 
@@ -105,11 +105,11 @@ def faithfulness_correlation(
 
     corr over R of sum over R of A, and s(x) - s(x without R), given |R|
 
-    It is the partial correlation: what the number of removed cells explains is subtracted from both, by linear
-    regression. Larger subsets have larger sums of any positive map, and larger drops. Without this, maps of positive
-    noise reach .68 on the scenes of `ke.demo`, nearly as much as good ones; with it, they reach 0.
+    This is a partial correlation: the effect of the number of removed cells is subtracted from both, by linear
+    regression. Larger subsets have larger sums of any positive map, and larger drops. A plain correlation would give
+    .68 to maps of positive noise on the scenes of `ke.demo`, nearly as much as to good maps; the partial one gives 0.
 
-    NaN if the map or the score changes with the number of removed cells alone.
+    NaN if the map's sums or the drops depend only on the number of removed cells.
 
     Args:
         subsets: n, the number of subsets.
@@ -138,7 +138,7 @@ def sensitivity_n(
     """The Pearson correlation of a map's sum with the drop of the score, over random subsets of the same size.
 
     Args:
-        share: the share of cells in each subset. The paper draws a curve of it.
+        share: the share of cells in each subset. The paper plots a curve over it.
         subsets, cells, fill, quantity: as in `faithfulness_correlation`.
 
     Reference: Ancona et al., Towards better understanding of gradient-based attribution methods for Deep Neural
@@ -214,7 +214,7 @@ def non_sensitivity(
     fill: Any = "mean",
     quantity: str = "logit",
 ) -> Measured:
-    """The share of cells without an effect among the half of the cells that the map holds most important.
+    """The share of cells without an effect among the half of the cells that are most important according to the map.
 
     A cell has no effect if |s(x) - s(x without it)| is below `threshold` times the largest such value of the image. The
     map's importance is the absolute value of its sum over a cell.

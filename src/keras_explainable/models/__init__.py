@@ -1,4 +1,4 @@
-"""Models as methods see them: `view(model, inputs, indices, score)` is all that a method needs."""
+"""Models from the perspective of methods: `view(model, inputs, indices, score)` is all that a method needs."""
 
 from keras_explainable.models.adapters import adapter as adapter
 from keras_explainable.models.adapters import bias as bias

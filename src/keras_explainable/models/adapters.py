@@ -24,7 +24,8 @@ _known: ContextVar[dict[int, tuple[Any, Adapter]] | None] = ContextVar("known", 
 
 @contextmanager
 def unchanging() -> Iterator[None]:
-    """A scope in which models keep their layers, so that each adapter is created and searches them only once."""
+    """A scope in which models keep their layers, so that each adapter is created, and looks up the layers, only
+    once."""
     token = _known.set({})
     try:
         yield
@@ -105,7 +106,8 @@ def with_others(model: Any, x: Any) -> tuple[Any, Any]:
 
 
 def framed(model: Any, images: Any) -> tuple[Any, Any]:
-    """The model and images that methods see, if the model takes images in another form (see `models.image_layout`)."""
+    """The model and images that methods see. They differ from the given ones if the model takes images in another form
+    (see `models.image_layout`)."""
     import keras
 
     plain, inputs = unbind(model)
@@ -127,8 +129,8 @@ def scale(model: Any, x: Any) -> tuple[float, float] | None:
 
 
 def with_channels(model: Any, channels: Any, stretched: bool = False) -> Any:
-    """The model with the user's `channels` argument attached. If `stretched`, signals are laid over everything that it
-    sees of the image."""
+    """The model with the user's `channels` argument attached. If `stretched`, maps of signals cover everything that the
+    model sees of the image."""
     if channels is None and not stretched:
         return model
     plain, inputs = unbind(model)

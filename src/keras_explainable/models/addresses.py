@@ -65,7 +65,7 @@ def declared(
 
 def resolve(trace: Trace, adapter: Adapter, address: Any, leads: Callable = lambda: None) -> Point:
     """The point that a user means by a name, path, tuple of names, index, layer, or dictionary of `name` or `layer`,
-    `link` ("output" or "input") and `index` (the number of the layer's call; "node" is an older word for it).
+    `link` ("output" or "input") and `index` (the number of the layer's call; "node" is an older name for it).
 
     Without an index it is the last call. If there are several calls, and it is known which of them (`leads()`) lead
     from the explained images to the scores, it is the last of those."""
@@ -158,7 +158,8 @@ def _path_of(paths: dict[str, Any], wanted: Any) -> str:
 
 
 def _matches(paths: dict[str, Any], name: str) -> list[str]:
-    """The paths that are, or else that end with, a name in any notation, with or without the names of wrappers."""
+    """The paths that equal a name in any notation, or else those that end with it, with or without the names of
+    wrappers."""
     plain = name.replace("/", ".")
     dotted = {p: p.replace("/", ".") for p in paths}
     matches: list[str] = []

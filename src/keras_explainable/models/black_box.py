@@ -1,4 +1,4 @@
-"""Functions from images to scores as models: they can be called, but nothing inside them can be seen."""
+"""Functions from images to scores, as models: they can be called, but nothing inside them can be observed."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -18,8 +18,8 @@ from keras_explainable.models.trace import INPUT, Point, Trace
 class BlackBox:
     """Any function from a batch of images to (batch, units) scores, as a model for black-box methods.
 
-    A plain function `f` counts as `BlackBox(f)`. It runs as it is and is never compiled, so it may call anything: a
-    scikit-learn pipeline, an ONNX session, another framework, a server.
+    A plain function `f` counts as `BlackBox(f)`. It is never compiled, so it may call anything: a scikit-learn
+    pipeline, an ONNX session, another framework, a server.
 
     Args:
         function: takes float32 images; returns an array or tensor of scores or, with `score=`, any outputs.
@@ -190,7 +190,7 @@ def _check_finite(scores: np.ndarray) -> None:
         raise InputError(
             f"The function returned NaN or infinite scores for {np.sum(~finite)} of {len(finite)} images, and finite "
             "ones were expected. It is also called with changed images, which may be constant in parts or as a whole: "
-            "find out where it divides or takes a logarithm, or replace such scores (np.nan_to_num)."
+            "find out where it divides by 0 or takes the logarithm of 0, or replace such scores (np.nan_to_num)."
         )
 
 

@@ -47,6 +47,6 @@ def check(now: Calls, then: Calls, tried: bool, needed: set[str] | None, operati
     if needed is None or counted[0] != counted[1]:
         raise LayerError(
             f"What the module runs depends on the images, or on how many there are ({found}), so it is unknown how "
-            "each layer contributes to the score. If it goes through the images one by one, give batch_size=1; else "
-            "use a method that explains the input, such as `gradients` or `integrated_gradients`."
+            "each layer contributes to the score. If it goes through the images one by one, give batch_size=1. "
+            "Otherwise use a method that explains the input, such as `gradients` or `integrated_gradients`."
         )

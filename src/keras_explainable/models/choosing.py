@@ -1,5 +1,5 @@
 """Choose the signal that a method explains: the user's, or the last one that the scores depend on and that is measured
-to show the image. Also choose how it is read as places."""
+to show the image. Also choose how its array is read as positions in the image."""
 
 import functools
 import math
@@ -89,8 +89,8 @@ def _best(view: Any, call: Call, seen: Evidence) -> BestReading | None:
 
 
 def _is_plain(view: Any, call: Call, roots: Sequence[int]) -> bool:
-    """Whether nothing needs to be measured: all calls before a signal are known to keep the places of the images, and
-    all calls after it, on the way to the roots, use all of them. Signals of frames, or with other axes, are not
+    """Whether nothing needs to be measured: all calls before a signal are known to keep positions in the images, and
+    all calls after it, on the way to the roots, use all positions. Signals of frames, or with other axes, are not
     measured either."""
     call = view.operations.at(call.output) or call
     odd = call.frames or len(call.shape) not in (3, view.rank + 2)
@@ -139,8 +139,8 @@ def _default(view: Any) -> Point:
 
 
 def _joined(view: Any, point: Point) -> Point:
-    """A plain signal; or, if it is in one branch of several, the last plain signal that all ways to the scores pass
-    through. That may be a layer's or an operation's, such as the sum of the branches."""
+    """A plain signal; or, if it is in one of several branches, the last plain signal that lies on all paths to the
+    scores. That may be the output of a layer or of an operation, such as the sum of the branches."""
     if _is_common(view, view.call(point)):
         return point
     calls = (
@@ -158,8 +158,8 @@ def _suggested(view: Any, leads: Leads | None) -> tuple[Point | None, LayerError
 
 
 def _shown(view: Any, point: Point | None, candidates: list[Call], seen: Evidence) -> Point:
-    """The candidate that the structure suggests, if it shows the image and its places affect the scores; else the last
-    candidate that does and that all ways pass through (no projection, no side branch)."""
+    """The candidate that the structure suggests, if it shows the image and its positions affect the scores; else the
+    last such candidate that lies on all paths (no projection, no side branch)."""
     best = {c.output: seen.of(c)[0] for c in candidates}
     value = view.call(point).outputs[:1] if point is not None else ()
     passing = [c for c in candidates if _passes(best[c.output], c, c.outputs[:1] == value)]
@@ -210,7 +210,7 @@ def _features(view: Any, leads: Leads | None) -> Leads | None:
 
 
 def _is_common(view: Any, call: Call) -> bool:
-    """Whether all ways to the scores pass through a call's output (or a normalisation's input), after enough of the
+    """Whether all paths to the scores pass through a call's output (or a normalisation's input), after enough of the
     model's layers with weights."""
     trace, known = view.operations, view.operations.known
     key = "common", view.made_of
@@ -277,7 +277,7 @@ def measured(view: Any) -> Evidence | None:
 
 
 def _alive(view: Any, readings: dict[Point, Reading]) -> frozenset[Point]:
-    """The points at whose places a gradient of the scores arrives; all points if there is no gradient at all."""
+    """The points at whose positions a gradient of the scores arrives; all points if there is no gradient at all."""
 
     def measure() -> frozenset[Point]:
         def total(point: Point, gradient: Any) -> Any:
@@ -307,8 +307,8 @@ def _raise_none(seen: dict[Point, BestReading]) -> None:
     best = sorted(seen.items(), key=lambda pair: -pair[1].evidence)[:NAMED]
     names = "; ".join(f"{point}: {shown.evidence:.2f} as {shown.reading}" for point, shown in best)
     raise LayerError(
-        "No layer of this model is seen to show the image and to affect the score by its places: when a block of an "
-        f"image changes, the layer's signal should change most in that place. The best layers, where "
+        "No layer of this model was found to show the image at positions that affect the score: when a block of an "
+        "image changes, the layer's signal should change most at that position. The best layers, where "
         f"{evidence.ENOUGH} is enough and 0.5 is chance: {names}. Use a method that explains the input, such as "
         "`gradients`, or name a layer with `layer=`."
     )
@@ -318,9 +318,9 @@ def _raise_none(seen: dict[Point, BestReading]) -> None:
 class Signal(Call):
     """A call of a layer, and what its output shows of the image."""
 
-    reading: Reading | None = field(default=None, compare=False)  # the best way to read it as places of the image
+    reading: Reading | None = field(default=None, compare=False)  # the best way to read it as positions in the image
     evidence: float | None = field(default=None, compare=False)  # how well it shows them: 0.5 is chance, 1 perfect
-    reaches: bool | None = field(default=None, compare=False)  # whether the score depends on it, at these places
+    reaches: bool | None = field(default=None, compare=False)  # whether the score depends on it, at these positions
 
 
 def signals(view: Any) -> list[Signal]:

@@ -1,6 +1,6 @@
 """The contract: everything that the library can ask of a model.
 
-An `Adapter` runs a model as it is, and a `tap` sees (and may replace) chosen signals on the way. `LayerMath` is the
+An `Adapter` runs a model as it is, and a `tap` sees (and may replace) chosen signals during the run. `LayerMath` is the
 mathematics of the model's layers. Both are implemented in `models.keras` and in `models.torch`; the rest of the library
 knows models only through them."""
 
@@ -16,7 +16,7 @@ Tap = Callable[[Point, Any], Any]
 
 
 class Parameter(NamedTuple):
-    """A weight of a layer that is no normalisation."""
+    """A weight of a layer that is not a normalisation."""
 
     path: str  # of the layer
     variable: Any  # the backend's variable
@@ -47,7 +47,7 @@ class LayerMath(Protocol):
         """Whether a ReLU, or a call that ends with one, gives no values below 0. (A ReLU may have a negative slope.)"""
 
     def deviation(self, path: str) -> Deviation:
-        """The deviation that a layer normalisation divides by."""
+        """The standard deviation that a layer normalisation divides by."""
 
     def weight(self, path: str, scale: Any = None) -> Any:
         """The kernel of a linear layer as float32, in the layer's own layout, its outputs times `scale` (channels,)."""
@@ -63,7 +63,7 @@ class LayerMath(Protocol):
         """The channels' axis in the input of a layer with a kernel."""
 
     def reach(self, call: Call, axis: int) -> float:
-        """By how many places a convolution shrinks its input at each end of an axis."""
+        """By how many positions a convolution shrinks its input at each end of an axis."""
 
     def geometry(self, call: Call, axis: int, old: int, new: int) -> tuple[float, float] | None:
         """For a spatial axis of size `old`, the distance between the centres of a call's output cells, and the centre
@@ -142,8 +142,9 @@ class Adapter(Protocol):
         """The weights of all layers but normalisations, layer by layer."""
 
     def replacing(self, model: Any) -> AbstractContextManager[tuple[Any, Callable]]:
-        """A scope with a model like the given one and a function `put(pairs)`. After it, the model computes with other
-        values (arrays) of some variables, and with its own ones of the others. The given model is not changed."""
+        """A scope with a model like the given one and a function `put(pairs)`. After a call of `put`, the model
+        computes with the given values (arrays) of some variables, and with its own values of the others. The given
+        model is not changed."""
 
     def forget(self) -> None:
         """Drop what was found by running the model."""

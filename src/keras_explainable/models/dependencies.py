@@ -1,5 +1,5 @@
-"""The ways from the images to a score: what all of them pass through, what has weights after it, and which signals are
-known to keep the places of an image."""
+"""The paths from the images to a score: what all of them pass through, what has weights after it, and which signals are
+known to keep positions in the image."""
 
 from collections.abc import Iterable
 
@@ -9,9 +9,9 @@ from keras_explainable.models.trace import IMAGES, Call, Trace
 
 
 def common(trace: Trace, roots: Iterable[int]) -> frozenset[int]:
-    """The values that every way from the images to the roots passes through."""
+    """The values that every path from the images to the roots passes through."""
     numbers = {IMAGES: 0}
-    passed = {IMAGES: 1}  # by value: the values that all ways to it pass through, as bits of a number
+    passed = {IMAGES: 1}  # by value: the values that all paths to it pass through, as bits of a number
     made: set[int] = set()  # by calls that contain no others; a call around them only passes their values on
     for call in trace.calls:
         if not call.holds_calls:
@@ -35,13 +35,13 @@ def common(trace: Trace, roots: Iterable[int]) -> frozenset[int]:
 
 
 def kernels(trace: Trace, roots: Iterable[int]) -> frozenset[int]:
-    """The outputs of the layers with weights on the ways to the roots."""
+    """The outputs of the layers with weights on the paths to the roots."""
     above = frozenset().union(roots, *(trace.above(root) for root in roots))
     return above.intersection(value for call in trace.calls if call.has_kernel for value in call.outputs)
 
 
 def weighted(trace: Trace, roots: Iterable[int]) -> frozenset[int]:
-    """The values from which the way to the roots passes through weights."""
+    """The values from which a path to the roots passes through weights."""
     waiting = frozenset().union(roots, *(trace.above(root) for root in roots))
     found: set[int] = set()
     for call in reversed(trace.calls):
@@ -56,8 +56,8 @@ def _has_weights(trace: Trace, call: Call) -> bool:
 
 
 def keeps_places(adapter: Adapter, trace: Trace, roots: Iterable[int], signal: Call, rank: int) -> bool:
-    """Whether it is known that every call before a signal keeps the places of the images, and that every call after it,
-    on the way to the roots, uses all of the signal's places."""
+    """Whether it is known that every call before a signal keeps positions in the images, and that every call after it,
+    on the way to the roots, uses all of the signal's positions."""
     if not signal.outputs or signal.channels_first != adapter.channels_first or len(signal.shape) != rank + 2:
         return False
     before = trace.above(signal.outputs[0]) | {signal.outputs[0]}

@@ -1,8 +1,8 @@
-"""Measure whether a signal shows the image: when a block of the image is replaced, does the signal change most there?
+"""Measure whether a signal shows the image: if a block of the image is replaced, does the signal change most there?
 
-A few copies of an image run through the model, each with another block replaced. The evidence of a reading of a signal
-is the probability that a cell inside the block changes more than one outside, averaged over the blocks. This is the
-area under the ROC curve: 1 if places are kept, 0.5 if there are none."""
+A few copies of an image run through the model, each with a different block replaced. The evidence of a reading of a
+signal is the probability that a cell inside the block changes more than one outside, averaged over the blocks. This is
+the area under the ROC curve: 1 if positions are kept, 0.5 if the signal has none."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,8 +22,8 @@ SURE = 0.95  # the same, for a signal of fewer than FEW cells
 FEW = 9
 LIKELY = 0.7  # the same, for the layer and reading that the model's structure suggests
 POOR = 0.6  # below this, a layer that the user names gives a warning
-TWICE = 0.5  # another reading must miss perfect evidence by less than this times the suggested reading's miss
-LEAST = 0.005  # by how much evidence misses 1 by chance
+TWICE = 0.5  # another reading must miss perfect evidence by less than this times the miss of the suggested reading
+LEAST = 0.005  # by how much evidence falls short of 1 by chance
 BLOCKS = {1: 8, 2: 4, 3: 2}  # along each axis
 PREFIXES = 12  # how many tokens may come before those of the image
 
@@ -72,7 +72,7 @@ def area(changes: np.ndarray, cells: np.ndarray) -> float:
 
 
 def readings(call: Call, rank: int, grids: Callable[[int], Iterable[tuple]]) -> Iterator[tuple[Reading, bool]]:
-    """The ways to read a signal as places, and whether each is the one that the model's structure suggests."""
+    """The ways to read a signal as positions, and whether each is the one that the model's structure suggests."""
     if len(call.shape) == rank + 2:
         for first in (call.channels_first, not call.channels_first):
             if any(s > 1 for s in spatial_size(call.shape, first)):
@@ -112,7 +112,7 @@ class Evidence:
         return next(iter(self.of(call)), None)
 
     def try_orders(self, call: Call, adapter: Adapter, shape: tuple, scale: Any) -> None:
-        """Find out which token of a signal is at which place, if the tokens do not show the image row by row."""
+        """Find out which token of a signal is at which position, if the tokens do not show the image row by row."""
         best = self.best(call)
         if best is None or best.evidence >= ENOUGH or not best.reading.grid or call.output in self.tried:
             return

@@ -1,6 +1,6 @@
 """What a model does with its images before its first weights: which axis it takes as channels, what it crops or pads,
-and which axes it folds into the batch. This is measured: images whose values grow along one axis show where that axis
-goes."""
+and which axes it folds into the batch. This is measured with images whose values increase along one axis: they show
+where that axis ends up."""
 
 import functools
 import threading
@@ -34,7 +34,7 @@ class ImageLayout(NamedTuple):
     frames: int = 0  # the size of the first spatial axis, if the model folds it into the batch
     turned: bool = False  # whether frames vary slower than images in that batch
     series: bool = False  # whether each frame has a call of its own, instead of rows in the batch
-    moved: bool = False  # whether places move in a way that windows cannot describe
+    moved: bool = False  # whether positions move in a way that windows cannot describe
 
     @property
     def plain(self) -> bool:
@@ -98,9 +98,9 @@ def placed(
     `windows`."""
     if windows is not None and found is not None and found.moved:
         raise InputError(
-            "This model moves the places of its images before its first weights (it swaps axes, rolls, or pads by "
+            "This model moves the pixels of its images before its first weights (it swaps axes, rolls, or pads by "
             "mirroring), so a map of a layer cannot be laid over the images: give resizing=False for the layer's own "
-            "map, or a method that explains the input."
+            "map, or use a method that explains the input."
         )
     return resize(maps, whole if to is None else to, align_corners, axis, windows or ())
 
@@ -214,7 +214,7 @@ def _read(adapter: Adapter, entry: Call, shape: tuple, number: int) -> ImageLayo
 
 
 def _entering(adapter: Adapter, images: np.ndarray, point: Point) -> np.ndarray:
-    """The input of a call for some images. The model stops there."""
+    """The input of a call for some images. The model is stopped there."""
 
     def stop(seen: Point, value: Any) -> Any:
         if seen == point:
@@ -259,7 +259,7 @@ def _placed(adapter: Adapter, entry: Call, size: tuple, at: dict[int, np.ndarray
 
 
 def _in_series(adapter: Adapter, entry: Call, size: tuple, axis: int, rank: int) -> bool:
-    """Whether each call of the first layer with weights sees one place of the first spatial axis."""
+    """Whether each call of the first layer with weights sees one position on the first spatial axis."""
     trace, count = adapter.trace((1, *size[1:])), size[axis]
     if rank != len(size) - 1 or sum(call.path == entry.path for call in trace.calls) != count or count < 2:
         return False

@@ -21,7 +21,7 @@ from keras_explainable.models.structures import alternatives, leaves, mapped, pa
 from keras_explainable.models.trace import INPUT
 
 HOW = (
-    "pass all of them as x, a tuple, list or dictionary of arrays, and say by leaf= which of them is the images: "
+    "pass all of them as x, a tuple, list or dictionary of arrays, and name by leaf= the one that holds the images: "
     "x={'image': images, 'age': ages}, leaf='image'"
 )
 WRAPPER = (
@@ -219,8 +219,8 @@ class Bound(NamedTuple):
 
 
 def misfit(error: Exception, shape: tuple, rank: int) -> InputError | None:
-    """The error that explains why a channels-first module could not take images of a shape; None if it failed for
-    another reason. `rank` is the number of spatial axes of its layers."""
+    """The error that says why a channels-first module could not take images of a shape; None if it failed for another
+    reason. `rank` is the number of spatial axes of its layers."""
     came = f"Images of shape (N, {', '.join(map(str, shape[1:]))}) came"
     if isinstance(error, ExplainError):
         return None

@@ -5,7 +5,7 @@ from typing import Any
 
 
 def _named(pattern: str, *, dims: tuple = (1, 2, 3), torch: bool = True) -> list[str]:
-    """ "Conv{}" as Keras (Conv2D) and PyTorch (Conv2d) write it."""
+    """Names such as "Conv{}", as Keras (Conv2D) and PyTorch (Conv2d) write them."""
     return [pattern.format(f"{n}{letter}") for n in dims for letter in ("Dd" if torch else "D")]
 
 
@@ -69,12 +69,12 @@ GROUPS: dict[str, list[str]] = {
 ROLES = {name: group for group, names in GROUPS.items() for name in names}
 WEIGHTED = {name: "convolution" for name in GROUPS["product"] if name.lower().startswith(("conv", "depthwise"))}
 WEIGHTED |= dict.fromkeys(["linear", "Matmul", "matmul", "rmatmul", "bmm", "mm", "Einsum", "einsum"], "dense")
-HOUSES = ("keras", "torch", "torchvision")  # packages of these classes; a user's class with such a name may do anything
+HOUSES = ("keras", "torch", "torchvision")  # packages of these classes; a user's class of the same name may do anything
 AMBIGUOUS = ("clamp", "clamp_min", "clip", "max", "maximum", "where", "threshold", "hardtanh", "rrelu", "masked_fill")
 RECTIFIERS = ("relu", "Relu", "relu6", "Relu6")  # no slope below 0
 LINEAR = ("convolution", "dense")
 ELEMENTWISE = ("relu", "activation", "sigmoid")
-# LOCAL roles keep every value at its place; so do the "moving" operations that are STAYING.
+# LOCAL roles keep every value at its position; so do the "moving" operations that are STAYING.
 LOCAL = ("convolution", "norm", "scaling", "relu", "activation", "sigmoid", "average", "maximum", "sum")
 STAYING = ("identity", "dropout", "concatenate", "concat", "cat", "pad", "clone", "contiguous", "inputlayer", "to")
 STAYING_BY_BEGINNING = (
@@ -86,9 +86,9 @@ STAYING_BY_BEGINNING = (
     "alphadropout",
     "stochasticdepth",
 )
-# Operations that may drop places.
+# Operations that may drop positions.
 CHOOSING = ("getitem", "split", "chunk", "unbind", "narrow", "select", "index_select", "roll", "expand", "broadcastto")
-# Words in the names of layers that change sizes, that move places, and that may draw random numbers.
+# Words in the names of layers that change sizes, that move values, and that may draw random numbers.
 SIZING = ("conv", "pool", "pad", "crop", "interpolate", "resiz", "upsampl")
 TURNING = ("flip", "roll", "rot", "shuffle")
 DRAWING = ("dropout", "noise", "random")

@@ -157,7 +157,7 @@ def _verdict(again: Callable, values: dict[int, Any]) -> str | None:
 
 
 def _axis(again: Callable, values: dict[int, Any]) -> int | None:
-    """The axis along which a call of one signal sums to 1, whatever that signal is."""
+    """The axis along which the output of a call sums to 1 for any value of its one signal."""
     random = np.random.default_rng(0)
     try:
         y = _numbers(again({part: _like(random.normal(size=v.shape), v) for part, v in values.items()}))
@@ -172,7 +172,7 @@ def _axis(again: Callable, values: dict[int, Any]) -> int | None:
 def _has_gradient(
     again: Callable, values: dict[int, Any], a: list, base: list, random: np.random.Generator, tolerance: float
 ) -> bool:
-    """Whether the backend's gradient for each tensor is that of the function. It is not if the gradient was cut off."""
+    """Whether the backend's gradient for each tensor is that of the function. It is not if the gradient was stopped."""
     parts = list(values)
     fixed = dict(zip(parts, starmap(_like, zip(base, values.values(), strict=True)), strict=True))
     for part, numbers in zip(parts, a, strict=True):

@@ -1,4 +1,4 @@
-"""The steps of a trace that methods propagate something through."""
+"""The steps of a trace through which methods propagate relevance or other values."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -87,7 +87,7 @@ def _before(
             continue  # row numbers of a table, made before the model ran: they get no gradient
         taken = _taking(trace, value) if call is None else None
         if taken and is_constant(taken):
-            continue  # a table that was kept, or written into
+            continue  # a table that the model keeps, or writes to
         if call is None:
             raise LayerError(
                 f"Before {user} an operation runs that is not a layer, and how relevance passes through it is unknown: "

@@ -52,7 +52,7 @@ class Overrides:
                 return value
             rule = self.rules.get(point)
             if rule is not None:
-                value = ops.copy(value) if point.link == "input" else value  # other layers may take it too
+                value = ops.copy(value) if point.link == "input" else value  # other layers may use it as well
                 if rule.again is not None:
                     rule = rule._replace(backward=functools.partial(rule.backward, kept[rule.again]))
                 inputs = tuple(kept.get(p, value) for p in rule.of)

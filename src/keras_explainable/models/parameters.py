@@ -1,4 +1,4 @@
-"""The weights of a model layer by layer, and the model with other weights in place of some."""
+"""The weights of a model layer by layer, and the model with some of them replaced."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from keras_explainable.models.view import View
 
 
 def parameters(view: View) -> list[list[Parameter]]:
-    """The weights of each layer that is no normalisation, from the input to the output, in order of execution."""
+    """The weights of each layer that is not a normalisation, from the input to the output, in order of execution."""
     layers: dict[str, list[Parameter]] = {}
     for parameter in view.adapter.parameters():
         layers.setdefault(parameter.path, []).append(parameter)
@@ -34,9 +34,9 @@ def parameters(view: View) -> list[list[Parameter]]:
 
 @contextmanager
 def replacing(view: View) -> Iterator[tuple[View, Callable]]:
-    """A scope with a view like the given one, and a function `put(pairs)`: after it, the view computes with other
-    values of some parameters, pairs of a `Parameter` and an array like its value, and with the model's own ones of the
-    others.
+    """A scope with a view like the given one, and a function `put(pairs)`. After a call of `put`, the view computes
+    with new values of some parameters (pairs of a `Parameter` and an array like its value), and with the model's own
+    values of the others.
 
     A Keras model is not copied: the values are arguments of its compiled programs. A module is copied without its
     weights. Nothing is written to the model, and the scope leaves nothing behind."""

@@ -1,9 +1,10 @@
 """Where the cells of a signal lie in the image.
 
-A map of a signal is stretched over the whole image, or over the part that the model sees. This is where its cells are,
-to within half a cell, if every layer before it divides or multiplies sizes evenly. If one does not (convolutions
-without padding, images that are not a multiple of the patches), the places follow from the layers' steps and paddings.
-If these are unknown, places are measured: the gradient of one cell of a signal is concentrated around its centre."""
+A map of a signal is stretched over the whole image, or over the part that the model sees. Its cells really lie there,
+to within half a cell, if every layer before it divides or multiplies sizes evenly. If a layer does not (convolutions
+without padding, images whose size is not a multiple of the patch size), the positions follow from the layers' strides
+and paddings. If these are unknown, positions are measured: the gradient of one cell of a signal is concentrated around
+its centre."""
 
 from collections.abc import Sequence
 
@@ -17,7 +18,7 @@ from keras_explainable.models.trace import IMAGES, Call, Point, Trace
 LEAST = 4  # cells along an axis: with fewer, inner cells are too close to the border
 DRAWS = 4  # random mixtures of channels for each cell
 HALF = 0.5  # of a cell: places may be off by this much
-SHRUNK = 0.6  # of the image: measured cells must extend over this much, or the measurement is not trusted
+SHRUNK = 0.6  # of the image: if measured cells cover less than this, the measurement is not trusted
 Window = tuple[float, ...]
 # A size; and for each axis the first centre and the step.
 Places = tuple[tuple[int, ...], tuple[tuple[float, float], ...]]
@@ -134,7 +135,7 @@ def windows(gradients: np.ndarray, size: Sequence[int], seen: Sequence) -> tuple
     (copies, *image) are the squared gradients of `mixtures`; `seen` is the part of the image that the model sees, None
     for all of it.
 
-    The centre of a cell is the median of its squared gradient: contributions from far away hardly move it."""
+    The centre of a cell is the median of its squared gradient: distant contributions hardly move it."""
     found: list[Window | None] = []
     for axis, (count, window) in enumerate(zip(size, seen, strict=True)):
         others = tuple(a for a in range(1, gradients.ndim) if a != axis + 1)
@@ -145,7 +146,7 @@ def windows(gradients: np.ndarray, size: Sequence[int], seen: Sequence) -> tuple
 
 
 def _median(density: np.ndarray) -> float:
-    """The place below which half of the total along an axis lies."""
+    """The position below which half of the total along an axis lies."""
     total = np.concatenate([[0.0], np.cumsum(density)])
     return float(np.interp(total[-1] / 2, total, np.arange(len(total)))) if total[-1] > 0 else np.nan
 

@@ -25,7 +25,7 @@ def computing_in(name: str | None) -> Iterator[None]:
     """A scope in which, in this thread, models that compute in float32 compute in `name`; None leaves them as they are.
 
     Raises:
-        InputError: it is none of `LOWER`.
+        InputError: it is not one of `LOWER`.
     """
     if not (name is None or (isinstance(name, str) and name in ("float32", *LOWER))):
         raise InputError(

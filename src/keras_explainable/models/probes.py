@@ -1,4 +1,4 @@
-"""Probe images that are changed in places, and how much each signal of a model changes with them."""
+"""Probe images that are changed in some positions, and how much each signal of a model changes with them."""
 
 import threading
 from collections.abc import Callable, Sequence

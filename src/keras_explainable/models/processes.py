@@ -1,4 +1,4 @@
-"""Detect forked processes: one that was forked from a process that has run models lacks the threads in which its
+"""Detect forked processes: if the parent process has run models, a forked process lacks the threads in which the
 framework computes."""
 
 import os
@@ -6,7 +6,7 @@ import os
 from keras_explainable import backend
 from keras_explainable.errors import BackendError
 
-_first: list[int] = []  # the process in which a model ran first
+_first: list[int] = []  # the process that first ran a model
 
 
 def check(runs: bool = True) -> None:

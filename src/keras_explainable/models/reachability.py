@@ -49,4 +49,4 @@ def _cut(view: Any) -> str:
     if at:
         with_gradient = backend.jacobian(view.runner(at), view.inputs, at, lambda *_: ops.zeros((1,)), ())[3]
     first = next((c for c in calls if c.output in with_gradient), calls[-1] if calls else None)
-    return f"{first.path} ({first.kind})" if first else "an operation that cannot be seen"
+    return f"{first.path} ({first.kind})" if first else "an operation that cannot be observed"

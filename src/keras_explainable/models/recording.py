@@ -1,5 +1,5 @@
-"""What both adapters need to watch a model run: changes that threads share, the session of a run, and the recorder of a
-trace."""
+"""What both adapters need to observe a running model: changes that threads share, the session of a run, and the
+recorder of a trace."""
 
 import functools
 import threading

@@ -47,7 +47,7 @@ class Choice(Protocol):
 
 
 def score_traits(score: Score | None) -> ScoreTraits:
-    """The traits of a score. A function that is none of ours may have `before_activation` and `linear` set.
+    """The traits of a score. A user's function may have the attributes `before_activation` and `linear`.
 
     A Keras layer or a module may be a score, and its attributes `units` or `linear` mean something else."""
     if score is None:

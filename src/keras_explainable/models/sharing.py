@@ -1,8 +1,8 @@
-"""Several methods on one view: what more than one of them needs is computed once.
+"""Several methods on one view: what several of them need is computed once.
 
-A method does not know of the others. It asks its view for something, such as a pass of the model (`ask`). `together`
-calls every method until it asks, computes what they ask for, and calls them again with the answers, until all of them
-have returned. What a method computes between two of its questions is computed again, and should be little.
+A method does not know about the others. It requests something from its view, such as a pass of the model (`ask`).
+`together` calls every method until it makes a request, computes the answers, and calls the methods again with these,
+until all of them have returned. What a method computes between two requests is computed again, so it should be little.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -43,7 +43,7 @@ class Answers:
 
 
 class Asked(BaseException):
-    """Raised where a method asks for what is not known yet. Not an `Exception`, which a method may handle."""
+    """Raised when a method requests what is not known yet. Not an `Exception`, because a method may catch these."""
 
     def __init__(self, request: Request) -> None:
         self.request = request

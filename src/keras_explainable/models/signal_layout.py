@@ -1,5 +1,5 @@
-"""How the places of an image are read from a signal: which axes are spatial, which tokens are which patches, and which
-rows or calls are which frames."""
+"""How a signal is read as positions in an image: which axes are spatial, which tokens are which patches, and which rows
+or calls are which frames."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,12 +11,12 @@ from keras_explainable.models.trace import INPUT, Point, Trace
 
 
 class Reading(NamedTuple):
-    """Where the places of the image are in the array of a signal."""
+    """How the array of a signal corresponds to positions in the image."""
 
     first: bool = False  # whether the channels are axis 1 instead of the last axis
     grid: tuple[int, ...] = ()  # for tokens (B, T, C): the size of their grid
     prefix: int = 0  # the number of other tokens before those of the grid
-    order: tuple[int, ...] = ()  # the token at each place of the grid, if they are not in row order
+    order: tuple[int, ...] = ()  # the token at each position of the grid, if they are not in row order
 
     @property
     def number(self) -> int:
@@ -60,19 +60,19 @@ NONE: Readings = {}
 class SignalPoint(Point):
     """The point of the signal to explain. It equals the plain point."""
 
-    reading: Reading | None = None  # how places are read from the signal, if not by the layout of the model's layers
+    reading: Reading | None = None  # how the signal is read, if not in the layout of the model's layers
     rank: int | None = None  # the number of its spatial axes, if this differs from the images
 
     @classmethod
     def of(cls, point: Point, reading: Reading | None = None, rank: int | None = None) -> "SignalPoint":
-        """A point, with how places are read from its signal."""
+        """A point, with the reading of its signal."""
         found = cls(*point)
         found.reading, found.rank = reading, rank
         return found
 
 
 def reading_of(point: Point) -> Reading | None:
-    """How places are read from the signal at a point. None: by the layout of the model's layers."""
+    """The reading of the signal at a point. None: the layout of the model's layers."""
     return getattr(point, "reading", None)
 
 

@@ -1,4 +1,4 @@
-"""Where things are in a trace: spatial signals, the last of them, and the layers with biases."""
+"""Find things in a trace: spatial signals, the last of them, and the layers with biases."""
 
 from collections.abc import Iterable
 
@@ -41,7 +41,7 @@ def leading(trace: Trace, roots: Iterable[int]) -> frozenset[tuple[str, int]] | 
 
 def spatial_calls(trace: Trace, rank: int, leads: frozenset | None = None) -> list[Call]:
     """The calls that end in a spatial signal that is not the model's output, in execution order. A layer that contains
-    others counts if it makes an output of its own from theirs. With `leads`, only these calls."""
+    others counts if it makes a new output from theirs. With `leads`, only these calls."""
     ends = set(trace.outputs) if leads is None else set()  # an output that leads to the scores counts as a signal
     known, found = set(ends), []
     for call in trace.calls:
@@ -58,7 +58,7 @@ def check_visible(trace: Trace, so: str) -> None:
     if not trace.calls:
         raise LayerError(
             f"This model shows none of its layers while it runs (TorchScript does not), so {so}: give the module that "
-            "it was made from, make it of layers, or explain its input, as `gradients` does."
+            "it was made from, build it from layers, or explain its input, as `gradients` does."
         )
 
 

@@ -1,8 +1,8 @@
 """What a model's forward pass may depend on besides its weights (flags, settings, functions), as values that can be
 compared.
 
-What is cached for a model (a trace, a compiled program) is valid as long as this state stays the same. What a run
-itself changes, such as a counter, is left out: it would never stay the same."""
+What is cached for a model (a trace, a compiled program) is valid as long as this state stays the same. Attributes that
+a run itself changes, such as a counter, are left out: the state would never stay the same."""
 
 import contextlib
 import enum
@@ -17,7 +17,7 @@ from keras_explainable.models.layer_roles import HOUSES
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, enum.Enum, type)
 QUICK = (bool, int, float, str, type(None))
-MANY = 64  # compare at most so many parts of a container or object
+MANY = 64  # compare at most this many parts of a container or object
 
 State = dict[tuple, Any]  # (path, name) of each attribute: a value that compares
 

@@ -121,8 +121,8 @@ def last_tokens(
     """The call whose tokens suit class activation maps best, in a transformer or in a model that mixes tokens without
     attention; None if the model is neither.
 
-    After the last attention only a class token has a gradient. So the result is the last normalisation before it, of
-    those that all ways to the scores pass through (`common(call)`)."""
+    After the last attention, only a class token has a gradient. So the result is the last normalisation before it that
+    lies on all paths to the scores (`common(call)`)."""
     calls = _token_calls(trace, rank, leads)
     if not calls:
         return None
@@ -177,7 +177,7 @@ def _last_mixed(trace: Trace, rank: int, calls: list[Call], leads: frozenset | N
 
 
 def _normalised(calls: list[Call], common: Callable[[Call], bool]) -> Call:
-    """The last normalisation that all ways pass through; else the last call that they pass through; else the last
-    normalisation; else the last call. Projections in attention are not features."""
+    """The last normalisation that lies on all paths; else the last call on all paths; else the last normalisation; else
+    the last call. Projections in attention are not features."""
     norms = [c for c in calls if "norm" in c.kind.lower()]
     return next(found for found in ([*filter(common, norms)], [*filter(common, calls)], norms, calls) if found)[-1]

@@ -1,4 +1,4 @@
-"""A trace: what happened in a run of a model, as its calls and the values that pass between them."""
+"""A trace: a record of one run of a model, as its calls and the values that pass between them."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -73,21 +73,20 @@ class Trace:
     outputs: tuple[int, ...]
     shapes: tuple[tuple[int, ...], ...]
     names: tuple[str, ...] = field(default=())  # of the outputs, if the model returned a dictionary
-    heads: tuple[
-        tuple[tuple, int, tuple[int, ...]], ...
-    ] = ()  # every tensor that the model returned: path, value, shape
-    constants: frozenset[int] = field(default=frozenset())  # values that are weights or other inputs than the images
+    # Every tensor that the model returned: its path, value and shape.
+    heads: tuple[tuple[tuple, int, tuple[int, ...]], ...] = ()
+    constants: frozenset[int] = field(default=frozenset())  # values that are weights, or inputs other than the images
     images: int = 1  # the number of images
     # A cache of what was derived from it.
     known: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
-    fed: frozenset[int] = field(default=frozenset())  # values of other inputs than the images
+    fed: frozenset[int] = field(default=frozenset())  # values of inputs other than the images
 
     def at(self, point: Point) -> Call | None:
         return self._by_number.get(point[:2])
 
     @cached_property
     def beside(self) -> frozenset[int]:
-        """The values that are known to depend only on weights and on other inputs than the images. This includes values
+        """The values that are known to depend only on weights and on inputs other than the images. This includes values
         that an operation makes without inputs (`torch.arange`)."""
         return self._made_of(self.constants)
 
@@ -123,7 +122,7 @@ class Trace:
     def _head(self, which: tuple) -> tuple[tuple, int, tuple[int, ...]]:
         found = [head for head in self.heads if head[0] == which]
         numbered = [self.heads[i] for i in which[:1] if isinstance(i, int) and len(which) == 1 and i < len(self.heads)]
-        return next(iter(found or numbered), ((), -1, ()))  # a missing output raises where it is used
+        return next(iter(found or numbered), ((), -1, ()))  # a missing output raises an error where it is used
 
     def above(self, value: int) -> frozenset[int]:
         """The values that a value is known to be computed from."""

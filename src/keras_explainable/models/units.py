@@ -27,7 +27,7 @@ def check_units(indices: np.ndarray, units: int | None, of: str = "model") -> No
     """Raise if these are not valid unit indices for a model, or a score, with so many units."""
     if indices.dtype.kind == "O" and indices.size and all(isinstance(n, int) for n in indices.flat):
         large = max(indices.flat, key=abs)
-        raise InputError(f"Unit {shortly(large)} came, and numbers from 0 on, fewer than units, were expected.")
+        raise InputError(f"Unit {shortly(large)} came, and numbers from 0 to the number of units - 1 were expected.")
     if indices.dtype.kind == "U" and indices.size:
         raise InputError(
             f"y has names, such as {str(indices.flat[0])!r}, and numbers of units were expected: give ke.explain the "
@@ -72,12 +72,12 @@ def _check_whole(indices: np.ndarray) -> None:
 
 
 def check_scores(made: Any) -> Any:
-    """Return what a score function returned. Raise if it is no array."""
+    """Return what a score function returned. Raise if it is not an array."""
     plain = isinstance(made, (np.ndarray, np.generic, list, tuple, int, float))
     words = isinstance(made, np.ndarray) and made.dtype.kind not in "biuf"
     words = words or (isinstance(made, (list, tuple)) and any(isinstance(v, (str, bytes)) or v is None for v in made))
     if words or not (plain or hasattr(made, "shape")):
-        what = "None (is a return missing?)" if made is None else f"a {type(made).__name__}"
+        what = "None (is a return statement missing?)" if made is None else f"a {type(made).__name__}"
         what += f" of {made.dtype}" if words and isinstance(made, np.ndarray) else ""
         raise InputError(f"score(outputs) returned {what}, and an array or tensor (batch, units) was expected.")
     return made

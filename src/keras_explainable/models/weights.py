@@ -1,4 +1,4 @@
-"""Whether a model's weights stay the same while it runs: another thread may train it, or load others."""
+"""Check that a model's weights stay the same while it runs: another thread may train it, or load other weights."""
 
 import threading
 import time

@@ -75,6 +75,6 @@ def probe(view: Any, number: int) -> Any:
     """A view of the model with the same score, on `number` images: a probe image and its negative in turn."""
     adapter, shape = sampled(view.adapter), tuple(view.inputs.shape)
     one = probes.images(shape, adapter.channels_first, scale(adapter, shape), np.zeros((0,), bool))
-    # Many ReLUs that are off for one sign are on for the other.
+    # Many ReLUs that are inactive for one sign are active for the other.
     signs = np.resize([1.0, -1.0], number).astype("float32")
     return type(view)(adapter, one * signs.reshape(-1, *(1,) * (len(shape) - 1)), None, view.score)

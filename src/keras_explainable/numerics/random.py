@@ -1,4 +1,5 @@
-"""Seeded random numbers: the same on every backend, inside compiled loops, and whatever else runs."""
+"""Seeded random numbers: the same on every backend, inside compiled loops, and independent of any other random
+state."""
 
 import math
 from typing import Any

@@ -18,8 +18,8 @@ def weights(size: Any, new: Any, align_corners: bool = False, window: tuple[floa
 
     Output i lies at source position (i + 1/2) size/new - 1/2, clipped to the axis, or with `align_corners` at i (size -
     1)/(new - 1). With a `window` (a, b) the values cover only the outputs from a new to b new: the formula then holds
-    with i counted from a new, and new' = (b - a) new. Outputs outside the window are 0. With (a, b, c, d) outputs
-    outside of c to d are 0, and those between the window and c or d take the value at its edge."""
+    with i counted from a new, and new' = (b - a) new. Outputs outside the window are 0. With (a, b, c, d), outputs
+    outside of c to d are 0, and those between the window and c or d take the value at the window's edge."""
     of: Any = np if isinstance(size, int) and isinstance(new, int) else ops  # known sizes need no tensors
     i, source = of.arange(new, dtype="float32"), of.arange(size, dtype="float32")
     size, new = (np.float32(n) if of is np else ops.cast(n, "float32") for n in (size, new))

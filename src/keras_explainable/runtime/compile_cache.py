@@ -1,4 +1,4 @@
-"""A cache of compiled steps for each model. The steps are kept as long as the model lives."""
+"""A cache of compiled steps for each model. The steps are kept as long as the model exists."""
 
 import functools
 import threading
@@ -91,7 +91,7 @@ def compiled(step: Program, model: Any, spread: bool = False) -> Callable:
 
 def _compile(function: Callable, reference: Callable, inputs: Any, jit_compile: bool | None, spread: bool) -> Callable:
     """A compiled function of `args` and of the model's inputs other than images. It refers to the model weakly:
-    otherwise the cache would keep the model alive for ever."""
+    otherwise the cache would keep the model alive forever."""
     number, form = len(inputs.others), inputs.fed(())
 
     def run(*args: Any) -> Any:

@@ -1,5 +1,5 @@
-"""Handle Ctrl-C while one of our commands imports the package, which takes seconds: the command ends at once, without a
-traceback."""
+"""Handle Ctrl-C while one of our commands imports the package, which takes seconds: the command exits at once, without
+a traceback."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ def raise_again() -> None:
 
 
 def leave() -> None:
-    """Exit at once. A normal exit would wait for the framework to finish its computation, or crash beside it."""
+    """Exit at once. A normal exit would wait for the framework's computation to finish, or crash while it runs."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(STOPPED)

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
-# Whether compiled programs run in a thread of their own. This is possible only where no gradient is recorded, because
-# gradients are recorded per thread. Programs are built before, in the calling thread, which has the settings for that.
+# Whether compiled programs run in a separate thread. This is possible only where no gradient is recorded, because
+# gradients are recorded per thread. Programs are built before that, in the calling thread, which has the settings for
+# it.
 interruptible: ContextVar[bool] = ContextVar("interruptible", default=False)
 
 
 def run_in_thread(function: Callable, *args: Any, **params: Any) -> Any:
-    """Run a function in a thread of its own, and return or raise what it does. Ctrl-C ends the wait at once, even if
+    """Run a function in a separate thread, and return or raise what it does. Ctrl-C ends the wait at once, even if
     the function itself ignores Ctrl-C. The thread then continues in the background, and its result is lost. It does not
     keep the process alive."""
     if threading.current_thread() is not threading.main_thread():  # only the main thread gets Ctrl-C
@@ -37,8 +38,8 @@ def run_in_thread(function: Callable, *args: Any, **params: Any) -> Any:
 
 
 def wait_for(value: Any) -> Any:
-    """Wait until a tensor is computed, and return it. It is polled, which may take 1 % longer: on JAX, waiting for a
-    tensor or computing with it blocks Ctrl-C, and a waiting thread cannot be abandoned."""
+    """Wait until a tensor is computed, and return it. The tensor is polled, which may take 1 % longer. On JAX, a plain
+    wait for a tensor, or a computation with it, would block Ctrl-C, and a waiting thread cannot be abandoned."""
     start = time.perf_counter()
     while hasattr(value, "is_ready") and not value.is_ready():
         time.sleep(min(0.05, max(5e-5, (time.perf_counter() - start) / 100)))

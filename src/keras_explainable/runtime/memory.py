@@ -36,7 +36,7 @@ def check_fits(what: str, size: float, instead: str) -> None:
     """Raise if something takes more memory than is available.
 
     Args:
-        what: what takes the memory, and how much of it there is: the subject of "take" in the message.
+        what: what takes the memory, with its number or size; it is the subject of "take" in the message.
         size: bytes.
         instead: what the user can do.
 

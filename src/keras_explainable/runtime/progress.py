@@ -1,5 +1,5 @@
-"""Progress of long calls: told to a listener, who may stop them. A method that repeats within one batch of images has a
-progress bar of its own, because that of batches cannot show it."""
+"""Progress of long calls: reported to a listener, which may stop them. A method that repeats within one batch of images
+has its own progress bar, because the bar of the batches cannot show its steps."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,23 +10,23 @@ import keras
 
 from keras_explainable.errors import InputError, shortly
 
-STEP = 0.5  # seconds that a step should take at most while somebody listens, so that no step takes longer than one
+STEP = 0.5  # seconds: the target for a step while there is a listener, so that no step takes more than a second
 
 _wanted: ContextVar[bool] = ContextVar("wanted", default=False)
 
 
 class Listener:
-    """Tells `told(done, of)` the numbers of the outermost loop that is under way."""
+    """Calls `callback(done, of)` with the numbers of the outermost loop that is running."""
 
-    def __init__(self, told: Callable[[int, int | None], Any]) -> None:
-        self.told = told
+    def __init__(self, callback: Callable[[int, int | None], Any]) -> None:
+        self.callback = callback
         self.batches: tuple[int, int | None] | None = None  # if there is more than one
         self.steps: tuple[int, int] | None = None  # of the outermost loop within a batch
 
     def tell(self) -> None:
         numbers = self.batches or self.steps
         if numbers is not None:
-            self.told(*numbers)
+            self.callback(*numbers)
 
     def batch(self, i: int, number: int | None) -> None:
         """The batch with this number begins, or the last one has ended."""
@@ -38,26 +38,26 @@ _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 
 @contextmanager
-def listening(told: Callable[[int, int | None], Any]) -> Iterator[None]:
-    """A scope in which `told(done, of)` is called between the steps of every call of this library in this thread.
+def listening(callback: Callable[[int, int | None], Any]) -> Iterator[None]:
+    """A scope in which `callback(done, of)` is called between the steps of every call of this library in this thread.
 
     Steps are those of the outermost loop: the batches of images, or the repetitions within a single batch. `of` is None
-    if their number is not known. While an inner loop runs, `told` is called with the numbers of the outermost one.
+    if their number is not known. While an inner loop runs, `callback` is called with the numbers of the outermost one.
 
-    `told` may raise `ke.errors.Stopped`. The call then ends at once with this exception, as it does after Ctrl-C: what
-    was computed before is in its `.partial`, as far as whole batches are done. Other exceptions that `told` raises are
-    passed on as well, but `ke.explain` with several methods takes them for an error of one of the methods.
+    `callback` may raise `ke.errors.Stopped`. The call then ends at once with this exception, as it does after Ctrl-C:
+    the results of all complete batches are in its `.partial`. Other exceptions that `callback` raises are passed on as
+    well, but `ke.explain` with several methods treats them as an error of one of the methods.
 
     In this scope, methods that cover parts of the image evaluate fewer copies at once, so that each of their steps
     takes less than a second, unless `at_once=` is given. Compiling, or a single pass of a slow model, is one step and
     may take longer. So may all channels of `scorecam` and `ablationcam`, which are one step except on PyTorch.
 
     Raises:
-        InputError: `told` is not a function.
+        InputError: `callback` is not a function.
     """
-    if not callable(told):
-        raise InputError(f"listening({shortly(told)}) came, and a function of (done, of) was expected.")
-    token = _listener.set(Listener(told))
+    if not callable(callback):
+        raise InputError(f"listening({shortly(callback)}) came, and a function of (done, of) was expected.")
+    token = _listener.set(Listener(callback))
     try:
         yield
     finally:
@@ -65,7 +65,7 @@ def listening(told: Callable[[int, int | None], Any]) -> Iterator[None]:
 
 
 def listened() -> bool:
-    """Whether somebody listens to the progress."""
+    """Whether there is a listener."""
     return _listener.get() is not None
 
 
@@ -76,8 +76,8 @@ def at_batch(i: int, number: int | None) -> None:
         listener.batch(i, number)
 
 
-def told_before(function: Callable, number: int) -> Callable:
-    """A function that is called `number` times on the host. The listener is told before each call."""
+def reported(function: Callable, number: int) -> Callable:
+    """A function that is called `number` times on the host, and that reports its progress before each call."""
     if not listened():
         return function
     steps = counted(range(number))
@@ -100,8 +100,8 @@ def progress_bar(on: bool) -> Iterator[None]:
 
 
 def counted(steps: range) -> Iterator[int]:
-    """Iterate over the steps of a loop, with a progress bar if one is wanted. Only the outermost loop shows one, and is
-    told to the listener with its numbers."""
+    """Iterate over the steps of a loop, with a progress bar if one is wanted. Only the outermost loop shows one, and
+    only its numbers are reported to the listener."""
     bar, listener = None, _listener.get()
     outermost = listener is not None and listener.steps is None and steps.stop > 1
     if _wanted.get() and len(steps) > 1:

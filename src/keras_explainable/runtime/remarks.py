@@ -43,7 +43,7 @@ def labelled(label: str) -> Iterator[None]:
 
 @contextmanager
 def unwanted() -> Iterator[None]:
-    """A scope without remarks, for a method inside another one: the user does not get its maps."""
+    """A scope that collects no remarks, for a method inside another one, whose maps the user does not get."""
     token = _collected.set(None)
     try:
         yield

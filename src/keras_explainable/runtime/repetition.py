@@ -12,10 +12,10 @@ from keras_explainable.errors import InputError
 from keras_explainable.runtime.compile_cache import Program, repeated
 from keras_explainable.runtime.interruptible import wait_for
 from keras_explainable.runtime.memory import check_array_fits
-from keras_explainable.runtime.progress import counted, listened, told_before
+from keras_explainable.runtime.progress import counted, listened, reported
 
-MOST = 1_000_000  # passes of the model for each image: hours even with a small model, and a mean hardly improves
-HELD = 4  # arrays of a copy's size in memory at once: its two terms, their sum, and at least the first signal
+MOST = 1_000_000  # passes of the model for each image: hours even for a small model, and more hardly improve a mean
+HELD = 4  # arrays in memory at once, each the size of the copies: two terms, their sum, and at least the first signal
 MOST_NODES = 2000  # Gauss-Legendre nodes: finding n takes time in proportion to n^3, 0.6 s for this many
 
 
@@ -82,7 +82,7 @@ def computed(values: Any) -> Any:
 
 
 def total_of(run: Callable, rows: Rows | Sequence[Any], x: Any) -> tuple:
-    """The sum over i of the tensors of `run(*(row[i] for row in rows))`, of which two are in memory at a time.
+    """The sum over i of the tensors of `run(*(row[i] for row in rows))`. Two terms are in memory at a time.
 
     Rows are made step by step, or all at once inside a traced program."""
     rows = rows if isinstance(rows, Rows) else Rows.of(rows)
@@ -162,8 +162,8 @@ def evaluated(view: models.View, copies: Any, replace: dict | None = None) -> An
 def by_number(function: Callable, number: int, steps: int, together: int, over: Callable = ops.map) -> Any:
     """The scores (N, B, K) of a function that maps P of the numbers from 0 to N - 1 to (P, B, K), in equal steps. With
     `over=backend.mapped` the function maps one number to (B, K)."""
-    numbers = ops.minimum(ops.arange(steps * together), number - 1)  # padded with the last one
-    function = function if backend.is_traced(numbers) else told_before(function, steps)
+    numbers = ops.minimum(ops.arange(steps * together), number - 1)  # the last number pads the last step
+    function = function if backend.is_traced(numbers) else reported(function, steps)
     found = over(function, ops.reshape(numbers, (steps, together)))
     return ops.reshape(found, (steps * together, -1, found.shape[-1]))[:number]
 

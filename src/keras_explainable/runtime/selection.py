@@ -1,4 +1,4 @@
-"""Choose the framework that Keras runs on before Keras is imported: the user's setting, or else an installed one."""
+"""Choose the framework that Keras runs on, before Keras is imported: the user's setting, or else an installed one."""
 
 import json
 import os

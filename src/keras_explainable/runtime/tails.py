@@ -24,7 +24,7 @@ def with_changes(view: models.View, point: models.Point, change: Callable, at_on
     Args:
         change: a function of the signal and the number of a channel, or of signals (P, B, *S', C) and numbers
             (P, 1, ..., 1).
-        at_once: how many images would be evaluated together. As many signals are as take the same memory.
+        at_once: how many images may be evaluated together. The number of signals is chosen to take the same memory.
     """
     at_once, reasons = at_once_of(at_once, view.inputs), view.trace.known.setdefault("passes", {})
     reasons.pop(point, None)
@@ -32,7 +32,7 @@ def with_changes(view: models.View, point: models.Point, change: Callable, at_on
         return _tails(view, point, change, at_once)
     except ExplainError:
         raise
-    except Exception as error:  # whatever a framework raises for an operation that it cannot map
+    except Exception as error:  # frameworks raise different exceptions for operations that they cannot map
         if backend.is_out_of_memory(error):
             raise
         reasons[point] = printable(f"{type(error).__name__}: {error}"[:LENGTH])
@@ -56,8 +56,8 @@ def _tails(view: models.View, point: models.Point, change: Callable, at_once: in
 
 
 def _room(view: models.View, point: models.Point) -> int:
-    """How many times the largest signal of a run, which an image needs memory for, is as large as the largest one from
-    a point on."""
+    """The ratio of the largest signal of a whole run, for which an image needs memory, to the largest one from a point
+    on."""
     trace = view.trace if view.trace.at(point) else view.operations
     sizes = [math.prod(call.shape) for call in trace.calls]
     start = trace.calls.index(view.call(point))

@@ -1,5 +1,5 @@
-"""Ready functions for `score=`: what to explain instead of a model's units. Each maps the model's outputs to (batch, K)
-scores.
+"""Ready-made functions for `score=`: what to explain instead of a model's units. Each maps the model's outputs to
+(batch, K) scores.
 
 Each function here returns a `Score`. Equal arguments give equal scores, so a method is compiled once for them; array
 arguments are part of the compiled program. A score with several columns gives one map for each column, or with `y` one
@@ -7,8 +7,8 @@ for each chosen column. `score=ke.scores.region(masks, unit), y=np.arange(len(ma
 however the images are batched.
 
 `unit`, `top_k`, `margin`, `negated`, `binary` and `region` are scores of units. They take the values that methods
-explain without `score`: those before the model's last softmax or sigmoid. The others take the model's outputs as they
-are."""
+explain without `score`: those before the model's last softmax or sigmoid. `output` does so too, unless its own score
+takes an output as it is. All others take the model's outputs as they are."""
 
 from keras_explainable.numerics.arrays import Array as Array
 from keras_explainable.scores.boxes import box as box

@@ -78,12 +78,12 @@ def box(
 def detection(
     outputs: Any, i: int | Sequence[int] = 0, iou: float = 0.0, *, size: Sequence[float] | None = None, **how: Any
 ) -> Labels:
-    """A `y` that explains each image for a detection of its own, number i.
+    """A `y` that explains each image for detection number i of that image.
 
     score[b, j] = that of `box` for the box and the class of detection i_j of image b
 
     `y=ke.scores.detection(detector(images))` explains the most confident detection of each image. Box and class are
-    fixed on the original images, and stay the same on perturbed copies.
+    taken from the original images, and stay the same on perturbed copies.
 
     Args:
         outputs: the detector's outputs for the images, or what `post_process_object_detection` makes of them.

@@ -69,7 +69,7 @@ def as_float(outputs: Any) -> Any:
         many = list(outputs) if isinstance(outputs, dict) else f"{len(outputs)}"
         raise InputError(f"The model returns several outputs ({many}): choose one by ke.scores.output(which, score).")
     if outputs is None:
-        raise InputError("None came, and outputs (batch, units) were expected: is a return missing?")
+        raise InputError("None came, and outputs (batch, units) were expected: is a return statement missing?")
     return ops.cast(ops.convert_to_tensor(outputs), "float32")
 
 

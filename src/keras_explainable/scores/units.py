@@ -63,7 +63,7 @@ def negated(score: Callable | None = None) -> Score:
 
 
 def binary(labels: Any = None) -> Any:
-    """Both classes of a model with one unit, by the numbers that a dataset gives them: 0 and 1.
+    """Both classes of a model with one unit, by their labels in a dataset: 0 and 1.
 
     score[b, 0] = -z[b], score[b, 1] = z[b], where z is the value before the sigmoid. So `score=ke.scores.binary(),
     y=labels` explains each image for its own class, as do batches that come with such labels.

@@ -228,7 +228,7 @@ def test_a_map_that_shows_nothing_warns_once_with_the_cause():
     model.layers[-1].set_weights([kernel, bias])
     x = keras_models.images("functional")
     with pytest.warns(
-        UserWarning, match="3 maps are the same everywhere.* Of 3, no gradient reaches the layer"
+        UserWarning, match="3 maps are the same everywhere.* For 3 of them, no gradient reaches the layer"
     ) as caught:
         _, maps = gradcam(model, x, 2, batch_size=1)
     np.testing.assert_array_equal(maps, 0)

@@ -67,7 +67,7 @@ BAD = {
         (X, np.eye(5, dtype="float32")[[0, 1, 2]] + np.eye(5)[3]),
         "one-hot rows.*argmax",
     ),
-    "y of a name": ((X, "dig", {"labels": ["cat", "dog"]}), "y='dig' came, which is no class. Did you mean 'dog'"),
+    "y of a name": ((X, "dig", {"labels": ["cat", "dog"]}), "y='dig' came, which is not a class. Did you mean 'dog'"),
     "y of a name that is there twice": ((X, "crane", {"labels": ["crane", "crane"]}), "2 times in labels="),
     "y of names without labels": ((X, ["cat", "dog", "cat"]), "names, such as 'cat', and .* labels="),
     "labels": ((X, 1, {"labels": "cat"}), "labels='cat' came, and the names of all classes"),
@@ -197,7 +197,8 @@ def test_layers_that_are_not_there_and_methods_that_do_not_fit():
         gradcam(model, X, 1, layer="logits")
     flat = keras_models.build("flatten")
     with pytest.raises(
-        LayerError, match="CAM weighs the 8 channels .* a linear layer with 240 inputs|no linear layer .* Use `gradcam`"
+        LayerError,
+        match="CAM multiplies the 8 channels .* a linear layer with 240 inputs|no linear layer .* Use `gradcam`",
     ):
         ke.cam(flat, X, 1, verbose=0)
     for kind in (KeyError, InputError):
@@ -239,7 +240,9 @@ def test_a_model_of_several_inputs_is_refused_with_the_way_out(x):
     model = keras_models.randomize(
         keras.Model([image, number], L.Dense(3, name="logits")(L.Concatenate()([y, number])))
     )
-    with pytest.raises(InputError, match=r"takes 2 inputs \(image, number\).* by leaf= which of them is the images"):
+    with pytest.raises(
+        InputError, match=r"takes 2 inputs \(image, number\).* name by leaf= the one that holds the images"
+    ):
         gradcam(model, x, 1)
 
     class Fed(keras.Model):

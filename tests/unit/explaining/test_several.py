@@ -218,7 +218,7 @@ def test_tensors_stay_on_the_device(model, x):
         (["gradcam", "grdcam"], {}, MethodNameError, "Nearest: gradcam"),
         (["gradcam", 3], {}, InputError, "3 came, and a method or its name"),
         ({1: "gradcam"}, {}, InputError, "The label 1 came"),
-        ({"a": ("gradcam", {"score": ke.scores.unit(1)})}, {}, InputError, "a has a score= of its own"),
+        ({"a": ("gradcam", {"score": ke.scores.unit(1)})}, {}, InputError, "a has its own score="),
         ({"a": ("gradcam", {"repetitions": 3})}, {}, InputError, "gradcam takes no repetitions="),
         (["gradcam", "hirescam"], {"repetitions": 3}, InputError, "repetitions= came, and none of the methods"),
     ],

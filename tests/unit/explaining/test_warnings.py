@@ -46,9 +46,9 @@ def without_two_units(kernel, bias):
     return kernel, bias
 
 
-NONE = "Of 3, no gradient reaches the layer (relu3): it does not affect the score there"
+NONE = "For 3 of them, no gradient reaches the layer (relu3): it does not affect the score there"
 NEGATIVE = (
-    "Of 3, every contribution is negative, and positive_normalize() keeps the positive ones (try "
+    "For 3 of them, every contribution is negative, and positive_normalize() keeps the positive ones (try "
     "ke.filters.absolute_normalize)"
 )
 
@@ -60,12 +60,14 @@ def test_why_maps_are_the_same_everywhere_is_counted(as_numpy, x):
     messages, (_, maps) = said(ke.gradcam, model, x, [[1, 2, 3]] * N, batch_size=2, as_numpy=as_numpy)
     assert len(messages) == 1 and messages[0].startswith("6 maps are the same everywhere, so they show nothing. ")
     assert NEGATIVE in messages[0]
-    assert (NONE if as_numpy else "Of 3, nothing in the layer (relu3) contributes to the score there") in messages[0]
+    assert (
+        NONE if as_numpy else "For 3 of them, nothing in the layer (relu3) contributes to the score there"
+    ) in messages[0]
     maps = keras.ops.convert_to_numpy(maps)
     assert (maps[..., 1:] == 0).all() and (maps[..., 0].max(axis=(1, 2)) > 0.5).all()
     for unit, cause in ((2, NONE), (3, NEGATIVE)):
         ((message,), _) = said(ke.gradcam, model, iter([(x, [unit] * N)]))
-        assert cause in message and message.count("Of 3") == 1
+        assert cause in message and message.count("For 3 of them") == 1
     assert said(ke.gradcam, model, x, 3, postprocessing=ke.filters.absolute_normalize)[0] == []
 
 
@@ -73,7 +75,7 @@ def test_a_map_is_nothing_for_other_reasons(x):
     model = changed("functional", "logits", without_two_units)
     cases = {
         "no gradient reaches the images: they do not affect the score": (ke.gradients, model, x, 2),
-        "every contribution at the layer (relu3) speaks against the unit, and this method leaves": (ke.layercam, model, x, 3),
+        "every contribution at the layer (relu3) is negative, and this method keeps": (ke.layercam, model, x, 3),
         "they are not constant before nought()": (ke.gradcam, model, x, 1),
     }  # fmt: skip
 
@@ -83,10 +85,10 @@ def test_a_map_is_nothing_for_other_reasons(x):
     for cause, call in cases.items():
         params = {"postprocessing": nought} if "nought" in cause else {}
         ((message,), _) = said(*call, **params)
-        assert f"Of 3, {cause}" in message
+        assert f"For 3 of them, {cause}" in message
     dead = changed("sequential", "conv2", lambda kernel, bias: (kernel, bias - 1e4))
     ((message,), _) = said(ke.gradcam, dead, x, 1)
-    assert "Of 3, the layer (conv2) gives 0 everywhere (its ReLUs are all off)" in message
+    assert "For 3 of them, the layer (conv2) gives 0 everywhere (its ReLUs are all inactive)" in message
 
 
 def test_a_region_of_a_unit_that_no_pixel_is_given_to_is_no_region():
@@ -96,18 +98,18 @@ def test_a_region_of_a_unit_that_no_pixel_is_given_to_is_no_region():
     model.get_layer("logits").bias.assign([0.0, 0.0, -1e4])
     images = np.random.default_rng(0).normal(size=(2, 12, 12, 3)).astype("float32")
     ((message,), _) = said(ke.gradients, model, images, score=ke.scores.region(None, 2, axis=-1))
-    assert "Of 2, the given score is 0 there: it uses none of the outputs" in message
+    assert "For 2 of them, the given score is 0 there: it uses none of the outputs" in message
 
 
 def test_a_score_at_the_flat_end_of_a_softmax_is_saturated(x):
     model = changed("sequential", "logits", lambda kernel, bias: (1e4 * kernel, bias))
     np.testing.assert_array_equal(np.isin(keras.ops.convert_to_numpy(model(x)), (0, 1)), True)
     ((message,), _) = said(ke.gradcam, model, x, 1, score=ke.scores.value([0, 1]))
-    assert "Of 3, their score is exactly 0 or 1, the flat end of the model's softmax or sigmoid" in message
-    assert not [text for text in said(ke.gradcam, model, x, None)[0] if "flat end" in text]  # before the softmax
+    assert "For 3 of them, their score is exactly 0 or 1, where the model's softmax or sigmoid is saturated" in message
+    assert not [text for text in said(ke.gradcam, model, x, None)[0] if "saturated" in text]  # before the softmax
     zero = changed("functional", "logits", lambda kernel, bias: (0 * kernel, 0 * bias))
     ((message,), _) = said(ke.gradcam, zero, x, 1)  # a score of 0 that is at no end
-    assert "flat end" not in message and NONE in message
+    assert "saturated" not in message and NONE in message
 
 
 @slow_compiled
@@ -177,8 +179,8 @@ def test_an_output_that_nobody_chose_is_told(x):
     model = several(CLASS, BOX)
     messages, found = said(ke.gradcam, model, x, 1, postprocessing=None)
     assert messages == [
-        "The model returns several outputs, and the first of the model's 2 outputs is explained. Output 1 could be "
-        "meant as well: choose it with score=ke.scores.output(1), or the explained one with score=ke.scores.output(0)."
+        "The model returns several outputs, and the first of the model's 2 outputs is explained. You may have "
+        "meant output 1: choose it with score=ke.scores.output(1), or the explained one with score=ke.scores.output(0)."
     ]
     for which, units in ((0, model.outputs[0]), (1, model.outputs[1])):
         messages, chosen = said(ke.gradcam, model, x, 1, score=ke.scores.output(which), postprocessing=None)
@@ -188,7 +190,7 @@ def test_an_output_that_nobody_chose_is_told(x):
         close(chosen.scores, scores, rtol=1e-4, atol=1e-5)
     assert said(ke.gradcam, several(CLASS, MASK), x, 1, postprocessing=None)[0] == []
     messages = said(ke.gradcam, several(CLASS, BOX, named=True), x, 1, postprocessing=None)[0]
-    assert len(messages) == 1 and "'class' is explained. Output 'box' could be meant as well" in messages[0]
+    assert len(messages) == 1 and "'class' is explained. You may have meant output 'box'" in messages[0]
     assert messages[0].endswith("or the explained one with score=ke.scores.output('class').")
     with pytest.raises(ke.errors.InputError, match=r"\(batch, units\) scores, such as ke.scores.output\(1\)"):
         ke.gradcam(several(MASK, BOX), x, 0, verbose=0)
@@ -237,7 +239,7 @@ if BACKEND == "torch":
         x = torch_models.images()
         module = torch_models.drawn(Both("pair"))
         messages, found = said(ke.gradcam, module, x, 1)
-        assert len(messages) == 1 and "Output 1 could be meant as well" in messages[0]
+        assert len(messages) == 1 and "You may have meant output 1" in messages[0]
         messages, chosen = said(ke.gradcam, module, x, 1, score=ke.scores.output(1))
         assert messages == []
         named, logits = said(ke.gradcam, torch_models.drawn(Both("named")), x, 1)

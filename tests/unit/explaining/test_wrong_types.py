@@ -36,10 +36,13 @@ def test_a_score_that_is_no_function(score, model, x):
 
 
 RETURNED = {
-    "None": (lambda outputs: None, r"returned None \(is a return missing\?\), and an array or tensor \(batch, units\)"),
+    "None": (
+        lambda outputs: None,
+        r"returned None \(is a return statement missing\?\), and an array or tensor \(batch, units\)",
+    ),
     "a dictionary": (lambda outputs: {"a": outputs}, "returned a dict, and an array"),
     "a word": (lambda outputs: "a", "returned a str, and an array"),
-    "None, negated": (scores.negated(lambda outputs: None), "None came, .* is a return missing"),
+    "None, negated": (scores.negated(lambda outputs: None), "None came, .* is a return statement missing"),
 }
 
 

@@ -162,10 +162,10 @@ def test_foreign_files(tmp_path):
         loading.load(tmp_path / "text.keras")
     with zipfile.ZipFile(tmp_path / "other.keras", "w") as file:
         file.writestr("a.txt", "b")
-    with pytest.raises(ModelFileError, match="no whole Keras model"):
+    with pytest.raises(ModelFileError, match="no complete Keras model"):
         loading.load(tmp_path / "other.keras")
     small().save_weights(tmp_path / "model.weights.h5")
-    with pytest.raises(ModelFileError, match="not its weights alone"):
+    with pytest.raises(ModelFileError, match="not only its weights"):
         loading.load(tmp_path / "model.weights.h5")
     small().save(tmp_path / "model.keras")
     (tmp_path / "model.keras").rename(tmp_path / "model.zip")

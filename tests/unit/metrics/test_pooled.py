@@ -121,8 +121,8 @@ def test_an_image_does_not_choose_its_own_threshold():
     [
         ("pixel_ap", {"masks": MASKS, "weights": np.ones(3)}, r"weights of shape \(3,\)"),
         ("pixel_ap", {"masks": MASKS[:2]}, "Masks of shape"),
-        ("max_box_accuracy", {}, "None of masks and boxes"),
-        ("max_box_accuracy", {"masks": MASKS, "boxes": [[]] * NUMBER}, "Both of masks and boxes"),
+        ("max_box_accuracy", {}, "Neither masks= nor boxes= came"),
+        ("max_box_accuracy", {"masks": MASKS, "boxes": [[]] * NUMBER}, "masks= and boxes= came"),
         ("max_box_accuracy", {"boxes": [[0, 0, 1, 1]] * 2}, "2 images' boxes came for 5"),
         ("max_box_accuracy", {"boxes": [[0, 0, 1, 1]] * NUMBER}, r"\(n, 4\) was expected"),
         ("max_box_accuracy", {"masks": MASKS, "thresholds": 0}, "thresholds=0"),

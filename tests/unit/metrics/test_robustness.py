@@ -202,7 +202,7 @@ def test_maps_are_those_of_the_method():
         atol=1e-6,
     )
     for wrong, explain in ((maps + 1, "gradcam"), (maps, "gradients"), (np.repeat(maps, 2, 1), "gradcam")):
-        with pytest.raises(ke.errors.InputError, match=r"not those of explain=|was expected"):
+        with pytest.raises(ke.errors.InputError, match=r"not those that explain=|was expected"):
             ke.metrics.max_sensitivity(model, x, 1, wrong, explain=explain, repetitions=2)
 
 

@@ -105,7 +105,7 @@ def test_without_any_layer_that_shows_the_image_the_best_are_named():
     mixed = L.Reshape((8, 8, 4))(L.Dense(256, activation="relu")(L.Flatten()(image)))
     maps = L.Conv2D(5, 3, padding="same", activation="relu", name="lost")(mixed)
     model = keras_models.randomize(keras.Model(image, L.Dense(4)(L.GlobalAveragePooling2D()(maps))))
-    with pytest.raises(LayerError, match=r"seen to show the image.*where 0\.8.*: 0\.\d\d as channels last.*layer="):
+    with pytest.raises(LayerError, match=r"found to show the image.*where 0\.8.*: 0\.\d\d as channels last.*layer="):
         ke.gradcam(model, IMAGES, 1, verbose=0)
     close(raw("gradients", model, IMAGES, 1), raw("gradients", model, IMAGES, 1))
 

@@ -308,7 +308,7 @@ X = given()
 BAD = {
     "no such leaf": ({"x": X, "leaf": "picture"}, "leaf='picture' came.*'image' or 'kind' or 'age'"),
     "a leaf of an array": ({"x": X["image"], "leaf": "image"}, "type ndarray, and a tuple, list or dictionary"),
-    "no leaf": ({"x": X}, "dict came.*leaf= which of them is the images, 'image' or 'kind' or 'age'"),
+    "no leaf": ({"x": X}, "dict came.*leaf= the one that holds the images: 'image' or 'kind' or 'age'"),
     "images alone": ({"x": X["image"]}, r"takes 3 inputs \(age, image, kind\), and images alone came: pass all"),
     "rows": ({"x": {**X, "age": X["age"][:2]}, "leaf": "image"}, r"Leaf 'age' of x has shape \(2, 1\).* 3 images"),
     "a scalar": ({"x": {**X, "age": 3.0}, "leaf": "image"}, r"Leaf 'age' of x has shape \(\)"),
@@ -319,7 +319,7 @@ BAD = {
     ),
     "images of NaN": ({"x": {**X, "image": X["image"] * np.nan}, "leaf": "image"}, "Image 0 has NaN"),
     "nothing": ({"x": {}, "leaf": "image"}, "none, as x is empty"),
-    "a list of several": ({"x": list(X.values())}, "say by leaf= which"),
+    "a list of several": ({"x": list(X.values())}, "name by leaf= the one"),
     "units": ({"x": X, "leaf": "image", "y": 9}, "Unit 9 .* 0 to 4"),
 }
 

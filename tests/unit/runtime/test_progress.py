@@ -32,11 +32,11 @@ def heard(call, *args, **params):
 
 
 def stop_at(n):
-    def told(done, of):
+    def callback(done, of):
         if done >= n:
             raise ke.errors.Stopped
 
-    return told
+    return callback
 
 
 def test_the_repetitions_of_one_batch_are_told(model, images):
@@ -142,6 +142,8 @@ def test_a_step_takes_less_than_a_second_where_a_pass_is_slow(images):
     close(found.maps, usual.maps)
 
 
-def test_listening_takes_a_function():
+def test_listening_takes_a_function_as_callback(model, images):
+    with ke.progress.listening(callback=stop_at(1)), pytest.raises(ke.errors.Stopped):
+        ke.smoothgrad(model, images[:1], 3, repetitions=3, verbose=0)
     with pytest.raises(ke.errors.InputError, match="a function of"), ke.progress.listening(3):
         pass

@@ -32,8 +32,8 @@ def cam(view: View, layer: Any = None) -> tuple:
     """
     if not models.score_traits(view.score).linear:
         raise InputError(
-            f"score={view.user_score!r} came, and CAM explains only scores that are linear in the units, because its "
-            "weights are the head's: ke.scores.unit, top_k, or margin with other=. Use `gradcam`, which explains any."
+            f"score={view.user_score!r} came, and CAM explains only scores that are linear in the units, because it "
+            "uses the head's weights: ke.scores.unit, top_k, or margin with other=. Use `gradcam` for any other."
         )
     point = view.signal(layer)
     scores, seen = view.evaluate([point])
@@ -47,7 +47,7 @@ def cam(view: View, layer: Any = None) -> tuple:
             else f"a linear layer with {kernel.shape[0]} inputs"
         )
         raise LayerError(
-            f"CAM weights the {a.shape[-1]} channels of {point} by the weights of a linear head, and the model ends in "
+            f"CAM multiplies the {a.shape[-1]} channels of {point} by the weights of a linear head, and the model has "
             f"{rows}. Use `gradcam`, which needs no such head."
         )
     reading = getattr(point, "reading", None)

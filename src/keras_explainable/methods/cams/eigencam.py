@@ -17,7 +17,7 @@ from keras_explainable.models import View
     "1 forward",
     "arXiv:2008.00299",
     postprocessing=filters.positive_normalize,
-    caveat="It shows the same for every unit.",
+    caveat="Every unit has the same map.",
 )
 def eigencam(view: View, layer: Any = None) -> tuple:
     """The projection of a layer's channels on their first principal component.
@@ -80,8 +80,8 @@ def first_component(values: Any, first: int = 1) -> Any:
 
 
 def _eigh(matrices: Any) -> Any:
-    """Eigenvalues and eigenvectors of symmetric matrices (..., n, n), of one at a time. (Two batches of them in one
-    program of JAX wait for each other for ever if the CPU has two cores.)"""
+    """Eigenvalues and eigenvectors of symmetric matrices (..., n, n), one matrix at a time. (Two batches of matrices in
+    one program of JAX can deadlock if the CPU has two cores.)"""
     shape = ops.shape(matrices)
     values, vectors = ops.map(ops.eigh, ops.reshape(matrices, (-1, *shape[-2:])))
     return ops.reshape(values, shape[:-1]), ops.reshape(vectors, shape)

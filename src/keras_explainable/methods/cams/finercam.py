@@ -29,8 +29,8 @@ def finercam(
 
     Args:
         layer: see `ke.methods.cams`.
-        others: the units o to compare with, or how many of them: then those whose scores are nearest to the score of
-            the explained unit, which is left out itself.
+        others: the units o to compare with. Or their number: then the units whose scores are nearest to the score of
+            the explained unit, without that unit itself.
         gamma: the weight of the other units. 0 is Grad-CAM, and so is a model with a single unit.
         score: the columns of the score are compared with one another. `ke.scores.unit` selects units as `indices`
             does, and these are compared with all units.

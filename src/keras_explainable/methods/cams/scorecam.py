@@ -34,10 +34,10 @@ def scorecam(
         baseline: what replaces the image where it is masked: all of `ke.methods.perturbation` but "linear" and
             functions, which depend on the mask.
         max_channels: use only this number of channels of each image: those with the largest mean square over space
-            (tf-keras-vis takes those with the largest standard deviation). Time is in proportion to it. With a twelfth
+            (tf-keras-vis takes those with the largest standard deviation). Time is proportional to it. With a twelfth
             of the channels, the rank correlation with the full map was 0.998 for 106 of 1280 channels of MobileNetV2
             (10 photos, at least 0.992), and 0.970 for 83 of 1000 of SqueezeNet (at least 0.919). In networks with few
-            channels each one matters: with 6 of the 64 of a ResNet-20 it was 0.88.
+            channels, each one matters: with 6 of the 64 of a ResNet-20, it was 0.88.
         at_once: see `ke.methods.perturbation`.
 
     Reference: Wang et al., Score-CAM, arXiv:1910.01279; fewer channels: Li et al., FasterScore-CAM.

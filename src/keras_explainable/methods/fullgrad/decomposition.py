@@ -72,7 +72,7 @@ def _values(array: Any) -> str:
 
 
 def _largest(parts: dict, what: str) -> list[str]:
-    """A line for each of the largest of `parts` {"input" or (path, call): (N, K)}, by their mean |value|."""
+    """Lines for the largest of `parts` {"input" or (path, call): (N, K)}, by mean |value|."""
     sizes = {key: float(np.mean(np.abs(part))) for key, part in parts.items()}
     first = sorted(sizes, key=sizes.__getitem__, reverse=True)[:SHOWN]
     named = [key if isinstance(key, str) else f"{key[0]}, call {key[1]}" for key in first]

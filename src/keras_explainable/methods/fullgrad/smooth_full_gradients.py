@@ -56,8 +56,8 @@ def smooth_full_gradients(
     x_i = x + sigma e_i, e_i standard normal, psi as in `full_gradients`
 
     Signed contributions are averaged before psi takes absolute values. The scores are the mean of the copies' scores.
-    Memory holds the gradient at every bias for each unit, whatever n is. If the noise is too large for the score, only
-    the borders of the image remain in the mean: use less noise.
+    Memory holds the gradient at every bias for each unit, and does not grow with n. If the noise is too large for the
+    model, only the borders of the image remain in the mean: use less noise.
 
     Args:
         repetitions, noise, noise_kind, seed: see `ke.methods.gradient`.

@@ -10,7 +10,7 @@ are (B, *S, K). Common parameters:
   memory does not.
 - `baseline`: where a path begins, in the range of the images: a number, a colour (C,), images, "mean" for each
   image's own mean colour, or its "blur" or "noise" (see `ke.methods.perturbation`).
-- `quadrature`: the rule for the integral along the path. "gauss_legendre" has an error that falls quickly if the
+- `quadrature`: the rule for the integral along the path. The error of "gauss_legendre" falls quickly with n if the
   gradients change smoothly; "midpoint" takes evenly spaced points.
 - `noise`, `noise_kind`: the standard deviation of normal noise added to the image, in the units of the image if
   `noise_kind` is "absolute", or as a fraction of each image's max - min if it is "range".

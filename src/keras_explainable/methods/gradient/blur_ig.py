@@ -53,8 +53,8 @@ def blur_ig(
 
     x_s is x blurred by a Gaussian of standard deviation s. A map's sum is score(x) - score(x blurred by max_sigma). The
     points are s = max_sigma t^2 with t in (0, 1): they are denser at small blur, where scores change most. The
-    authors' code differs: it pads images with black, cuts Gaussians off at 4 sigma, and sums even steps of sigma
-    without the last.
+    authors' code differs: it pads images with black, truncates Gaussians at 4 sigma, and sums over even steps of sigma
+    without the last one.
 
     Args:
         repetitions, quadrature, reduce: see `ke.methods.gradient`.

@@ -1,4 +1,4 @@
-"""Guided backpropagation and DeconvNet: gradients with another rule for ReLUs."""
+"""Guided backpropagation and DeconvNet: gradients with a different rule for ReLUs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -81,7 +81,7 @@ def guided_backprop(view: View, reduce: str | None = "mean") -> tuple:
     "1 forward + K backward",
     "arXiv:1311.2901",
     postprocessing=filters.normalize,
-    caveat="It finds objects no better than a random pixel: kept for comparison.",
+    caveat="It finds objects no better than a random pixel. It is provided for comparison.",
     about=counted,
 )
 def deconvnet(view: View, reduce: str | None = "mean") -> tuple:

@@ -57,11 +57,11 @@ def guided_ig(
     maps = sum over c and steps of (x_(i+1) - x_i) d score(x_i) / dx
 
     In step i, the values with the smallest |gradient| move towards the image, one group of `fraction` after another,
-    until |x - x_(i+1)| is 1 - i/n of |x - x0| (1-norm). Equal gradients move together. Every value stays within i/n
-    +- max_distance of its way. Each unit has its own path.
+    until |x - x_(i+1)| is 1 - i/n of |x - x0| (1-norm). Values with equal gradients move together. Every value stays
+    between the fractions i/n - max_distance and i/n + max_distance of its way. Each unit has its own path.
 
-    A threshold decides which values move. Rounding alone (another device or batch size) therefore changes single
-    values of a map by a tenth of the largest or more; on trained networks such maps correlate by 0.93 to 0.99.
+    A threshold decides which values move. Therefore, rounding alone (another device or batch size) changes single
+    values of a map by a tenth of the largest value or more. On trained networks, such maps correlate by 0.93 to 0.99.
 
     Args:
         repetitions, baseline, reduce: see `ke.methods.gradient`.

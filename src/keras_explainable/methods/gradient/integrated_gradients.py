@@ -19,7 +19,7 @@ from keras_explainable.runtime.repetition import scores_of
 GAP = 0.05  # relative gap above which a warning is given
 SMALL = 0.1  # of the largest change of a score: gaps of smaller changes are relative to this
 ROUNDING = 1e-4  # of the largest score: gaps of smaller changes are relative to this
-MARGIN = 4  # times the repetitions that a gap in proportion to 1/n needs: with ReLUs the gap falls in jumps
+MARGIN = 4  # times the repetitions that a gap proportional to 1/n would need: with ReLUs, the gap falls in jumps
 FEW = 8  # with fewer repetitions, the gap says little about the gap with more
 LONG = 1000  # more Gauss-Legendre nodes than this take seconds to find
 
@@ -99,8 +99,8 @@ def completeness(scores: np.ndarray, below: np.ndarray, total: np.ndarray, repet
         enough = max(repetitions, FEW) * math.ceil(MARGIN * gap / GAP - 0.01)
         long = ', quadrature="midpoint"' if enough > LONG else ""
         warning = (
-            f"The maps of integrated gradients with repetitions={repetitions} miss the change of the score, to which "
-            f"they should add up, by up to {gap:.0%}: for less than {GAP:.0%} give repetitions={enough}{long}. "
+            f"The maps of integrated gradients with repetitions={repetitions} miss the change of the score by up to "
+            f"{gap:.0%}, although they should add up to it: for less than {GAP:.0%}, give repetitions={enough}{long}. "
             '`.about["gap"]` has this value; ke.integrated_gradients_gap gives it for each image and unit.'
         )
     return remarks.Remark({"gap": gap}, warning)

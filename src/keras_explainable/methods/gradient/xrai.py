@@ -32,13 +32,13 @@ def xrai(
     baseline: Any = None,
     segments: Callable | None = None,
 ) -> tuple:
-    """Integrated gradients averaged over segments of the image, the segments with the largest mean first.
+    """Integrated gradients averaged over segments of the image, selected in the order of their means.
 
     maps[b, s, k] = the mean of `integrated_gradients` over the pixels that the region of s added when it was selected
 
     Regions come from several segmentations. The next region is always the one whose new pixels have the largest mean.
     The authors' code differs: its integrals use even steps that include both ends, it takes the maximum over a pixel's
-    channels, not their sum, and it finds segments at 224 x 224 pixels.
+    channels instead of their sum, and it finds segments at 224 x 224 pixels.
 
     Args:
         repetitions: see `ke.methods.gradient`.

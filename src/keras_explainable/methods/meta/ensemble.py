@@ -38,13 +38,15 @@ def ensemble(methods: Sequence[Method], weights: Sequence[float] | None = None) 
         weights: w, one for each method; None gives all methods the same weight.
 
     Raises:
-        InputError: there is no method, or not one positive weight for each.
+        InputError: there is no method, or the weights are not one number of 0 or more for each, or all of them are 0.
     """
     functions = registry.methods_of(methods)
     shares = [1.0] * len(functions) if weights is None else list(weights)
     known = all(isinstance(w, numbers.Real) and 0 <= w < LARGEST for w in shares)
     if not functions or len(shares) != len(functions) or not known or not sum(shares):
-        raise InputError(f"{len(functions)} methods and weights={weights} came: give one positive weight for each.")
+        raise InputError(
+            f"{len(functions)} methods and weights={weights} came: give one weight of 0 or more for each, not all 0."
+        )
 
     @registry.with_traits(repeats=True, at_images=True)
     @registry.with_parameters_of(*functions)

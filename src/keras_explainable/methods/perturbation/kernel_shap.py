@@ -17,7 +17,7 @@ from keras_explainable.numerics import random
 from keras_explainable.runtime.repetition import Rows
 from keras_explainable.runtime.validation import check_repetitions, seed_of
 
-ENOUGH = 4  # coalitions for each segment: with as many, the values correlate by 0.9 with those of very many
+ENOUGH = 4  # coalitions for each segment: with this many, the values correlate by 0.9 with those of very many
 
 
 @explainer(

@@ -96,8 +96,8 @@ class Probe:
 
 
 def soon(view: View) -> int:
-    """How many images together take at most `STEP` seconds: a power of four, so that few programs are compiled, and at
-    most as many as usual. It is measured once for each shape of images."""
+    """How many images take at most `STEP` seconds together: a power of four, so that few programs are compiled, and at
+    most the usual number. It is measured once for each shape of images."""
     most = at_once_of(None, view.x)
     known: dict = {} if view.adapter.black_box else view.trace.known
     key = "soon", tuple(view.x.shape)
@@ -105,7 +105,7 @@ def soon(view: View) -> int:
         return most
     if key not in known:
         start = time.perf_counter()
-        computed([scores_of(view)])  # compiled before
+        computed([scores_of(view)])  # already compiled
         images = STEP / (time.perf_counter() - start) * view.x.shape[0]
         known[key] = next(n for n in (most, *(4**i for i in range(8, 0, -1) if 4**i < most), 1) if n <= max(1, images))
     return known[key]

@@ -16,7 +16,7 @@ from keras_explainable.runtime.progress import counted
 from keras_explainable.runtime.repetition import Rows, check_passes
 from keras_explainable.runtime.validation import check_repetitions, seed_of
 
-MOST_COMPARED = 100_000  # masks of which all pairs are compared: a minute for each image and unit
+MOST_COMPARED = 100_000  # masks: comparing all pairs of this many takes a minute for each image and unit
 
 
 @explainer(

@@ -1,4 +1,4 @@
-"""AttnLRP: relevance through transformers, as a gradient with other rules where the network is not linear."""
+"""AttnLRP: relevance through transformers, as a gradient with different rules where the network is not linear."""
 
 from collections.abc import Callable
 from typing import Any
@@ -74,7 +74,9 @@ def _attention(view: View, step: Step) -> list[Override]:
     that of Q K^T equally. If a factor does not depend on the images, the other one gets all."""
     probabilities = step.call.output._replace(link="attention")
     if probabilities not in view.attended:
-        raise LayerError(f"The probabilities of {step.name} cannot be seen, so relevance cannot be sent through it.")
+        raise LayerError(
+            f"The probabilities of {step.name} cannot be observed, so relevance cannot be sent through it."
+        )
     given = [point.part for point in step.inputs if point.part < 3]
     place = 2 if step.call.operation else 1  # a layer of Keras has query, value, key, or query and value
     reached = {point.part: point for point in step.reached}

@@ -13,16 +13,13 @@ from keras_explainable.models.layer_roles import LINEAR
 from keras_explainable.models.trace import IMAGES
 
 Number = tuple[str, int]  # of a call
-KEEPING = ("average", "maximum", "sum", "moving")  # roles that keep signs,
-UNSURE = ("pad", "Pad", "UpSampling2D")  # except these kinds: borders of any value, bicubic interpolation,
-OUTPUTS_FIRST = ("linear", "conv1d", "conv2d", "conv3d")  # functions whose weights are (outputs, ...),
-OUTPUTS_LAST = ("Conv",)  # or (..., outputs)
-JOINING = (
-    "Concatenate",
-    "concatenate",
-    "Stack",
-    "stack",
-)  # and, as Keras operations, joining with constants, which are not recorded
+# Roles that keep signs, except the kinds in UNSURE, which have borders of any value or interpolate bicubically.
+KEEPING = ("average", "maximum", "sum", "moving")
+UNSURE = ("pad", "Pad", "UpSampling2D")
+OUTPUTS_FIRST = ("linear", "conv1d", "conv2d", "conv3d")  # functions whose weights are (outputs, ...)
+OUTPUTS_LAST = ("Conv",)  # functions whose weights are (..., outputs)
+# Kinds that join signals. As Keras operations they may also join constants, which are not recorded.
+JOINING = ("Concatenate", "concatenate", "Stack", "stack")
 
 
 class Merged(NamedTuple):

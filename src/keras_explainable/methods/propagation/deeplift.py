@@ -1,7 +1,7 @@
 """DeepLIFT: the change of a score from a baseline to the image, propagated back by the slopes of secants.
 
 The sum of a map is score(x) - score(baseline). `differences` has the rules for products, attention and normalisations.
-A nonlinear layer or operation that has no rule or cannot be seen raises `LayerError`."""
+A nonlinear layer or operation that has no rule or cannot be observed raises `LayerError`."""
 
 import functools
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from keras_explainable.runtime import remarks
 from keras_explainable.runtime.compile_cache import Program, repeated
 from keras_explainable.runtime.progress import counted
 
-SAME = 1e-6  # smaller differences use the gradient in place of the slope
+SAME = 1e-6  # if the difference is smaller, the gradient is used instead of the slope
 CURVED = (*ELEMENTWISE, "maximum")
 LINEARLY = (*LINEAR, "norm", "scaling", "average", "sum", "moving")  # roles whose gradient is the slope everywhere
 
@@ -65,9 +65,10 @@ def _slope(before: Point, after: Point, x0: Any, y0: Any) -> list[Override]:
 
 
 def _change(before: Point, after: Point, x0: Any, y0: Any) -> list[Override]:
-    """A maximum gives its rise to the maximum of the image, and its fall to the maximum of the baseline.
+    """The rule of a maximum: an increase is attributed to the maximum of the image, a decrease to that of the baseline.
 
-    Image and baseline pass it together, stacked as a batch, and what arrives at both is divided by their difference."""
+    Image and baseline run through it together, stacked as a batch. What arrives at both is added, and divided by their
+    difference."""
 
     def rise_and_fall(g, inputs, y):
         return (ops.concatenate([g * ops.relu(y - y0), -g * ops.relu(y0 - y)]),)
@@ -99,7 +100,7 @@ def _joint(view: View, step: Step, at_baseline: dict[Point, Any], axes: dict) ->
     if step.role == "softmax":
         axis = axes[step.call.output[:2]]
         if axis is None:
-            raise LayerError(f"No rule covers {step.name}, whose axis cannot be found by a trial. Use a gradient.")
+            raise LayerError(f"No rule covers {step.name}, whose axis could not be determined. Use a gradient.")
         return [differences.softmax(step.reached[0], step.call.output, axis, at_baseline)]
     return [(differences.product if step.role == "product" else differences.quotient)(step, at_baseline)]
 
@@ -161,11 +162,11 @@ def _joined(maps: Any, reduce: str | None) -> tuple:
 
 
 def completeness(scores: np.ndarray, below: np.ndarray, total: np.ndarray) -> remarks.Remark:
-    """The gap for a custom score, and a warning if it is large: the score function itself uses its gradient."""
+    """The gap for a custom score, and a warning if it is large: for the score function itself, the gradient is used."""
     gap = largest_gap(scores, below, total)
     warning = (
         f"The maps miss the change of the score from the baseline's by up to {gap:.0%}. They add up to it only if "
-        "score= is linear in the model's outputs, because score= itself uses its gradient. Explain the outputs "
+        "score= is linear in the model's outputs, because the gradient is used for score= itself. Explain the outputs "
         "themselves, or use integrated_gradients."
     )
     return remarks.Remark({"gap": gap}, warning if gap > GAP else None)
@@ -200,7 +201,7 @@ def deeplift(
         baseline, reduce: see `ke.methods.gradient`.
 
     Raises:
-        LayerError: a nonlinear layer or operation has no rule or cannot be seen.
+        LayerError: a nonlinear layer or operation has no rule or cannot be observed.
 
     Reference: Shrikumar et al., Learning Important Features Through Propagating Activation Differences,
     arXiv:1704.02685.

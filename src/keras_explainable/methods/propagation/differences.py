@@ -94,9 +94,8 @@ def _logarithmic_mean(a: Any, b: Any) -> Any:
     a, b = (ops.where(given, v, 0.0) for v in (a, b))
     near = ops.abs(a - b) < 0.1
     apart = ops.where(near, 1.0, a - b)
-    series = (
-        ops.exp(a) + ops.exp(b) + 4 * ops.exp((a + b) / 2)
-    ) / 6  # as exact there, and without a difference of close numbers
+    # Where a and b are close: as exact there, and without a difference of close numbers.
+    series = (ops.exp(a) + ops.exp(b) + 4 * ops.exp((a + b) / 2)) / 6
     return ops.where(given, ops.where(near, series, (ops.exp(a) - ops.exp(b)) / apart), 0.0)
 
 

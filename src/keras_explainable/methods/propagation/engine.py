@@ -161,7 +161,7 @@ def _shares(step: Step) -> list[Override]:
 
 
 def starting(view: View, found: list[Override], steps: Sequence[Step]) -> list[Override]:
-    """The rules, with the initial relevance gradient times value, so that a unit starts with its score."""
+    """The rules, with an initial relevance of gradient times value, so that a unit starts with its score."""
     used = {value for step in steps for value in step.call.inputs}
     ends = [view.target] if view.target else [s.call.output for s in steps if used.isdisjoint(s.call.outputs)]
     at = {rule.at: rule for rule in found}

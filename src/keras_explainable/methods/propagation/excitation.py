@@ -29,14 +29,14 @@ def excitation_backprop(view: View, layer: Any = None) -> tuple:
 
     P is 1 at the unit and is propagated to the output of `layer`, where it is summed over channels. Biases are unused.
     Normalisations, sums and pooling are treated as in LRP. The sum of a map is 1 minus the probability that reaches
-    neurons without excitatory input. (zennit's composite of that name is z-plus, which also counts biases, and
-    negative inputs times negative weights.)
+    neurons without excitatory input. (zennit's composite of that name is z-plus, which also counts biases, and products
+    of negative inputs and negative weights.)
 
     Args:
         layer: see `ke.methods.cams`.
 
     Raises:
-        LayerError: a layer or operation above the signal has no rule or cannot be seen.
+        LayerError: a layer or operation after the signal has no rule or cannot be observed.
 
     Reference: Zhang et al., Top-down Neural Attention by Excitation Backprop, arXiv:1608.00507.
     """
@@ -45,7 +45,8 @@ def excitation_backprop(view: View, layer: Any = None) -> tuple:
     signed = [step.name for step in steps if step.role in SIGNED]
     if signed:
         raise LayerError(
-            f"No rule covers {signed[0]}, below which the result would not be a probability. Use `lrp_epsilon_plus`."
+            f"No rule covers {signed[0]}, through which relevance can become negative: maps would not be "
+            "probabilities. Use `lrp_epsilon_plus`."
         )
     rules = rules_of(view, composites.EXCITATION, steps)
     scores, _, p = view.jacobian([point], lambda _, p: ops.sum(p, axis=-1), keep=False, overrides=Overrides(rules))

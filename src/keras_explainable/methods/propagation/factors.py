@@ -12,7 +12,7 @@ from keras_explainable.models.layer_roles import LINEAR, TIMES
 
 GATES = ("sigmoid", "softmax")
 COMBINING = (*LINEAR, "norm", "scaling", "average", "maximum", "sum", "additive", "moving", "product", "quotient")
-INVERSE = ("rsqrt", "Rsqrt", "reciprocal", "Reciprocal")  # what a signal is multiplied by to be normalised
+INVERSE = ("rsqrt", "Rsqrt", "reciprocal", "Reciprocal")  # a normalisation multiplies a signal by their outputs
 
 Shares = dict[Point, float]
 

@@ -5,7 +5,7 @@ maps[b, s, k] = the relevance of pixel s, summed over channels
 The sum of a map is the score minus what biases and stabilisers absorb. `lrp` takes any rules; the other methods use the
 usual ones. All of them treat layers as follows:
 
-- A batch normalisation is merged with the linear layer before it. Any other batch normalisation, factors that do not
+- A batch normalisation after a linear layer is merged with it. Any other batch normalisation, factors that do not
   depend on the image, and activations pass relevance on unchanged.
 - Maximum pooling gives all relevance to the maximum. Averages, sums, and all other operations that a numerical trial
   shows to be linear distribute it in proportion to what each input adds.
@@ -16,9 +16,9 @@ usual ones. All of them treat layers as follows:
   that only such factors depend on need no rule.
 - In a product of two other signals, each gets half (arXiv:2402.05602).
 
-Rules that treat positive and negative inputs differently cost half after a ReLU, where no input is negative.
+Rules that treat positive and negative inputs differently take half the time after a ReLU, where no input is negative.
 
-All methods raise `LayerError` for a layer or operation that has no rule or cannot be seen.
+All methods raise `LayerError` for a layer or operation that has no rule or cannot be observed.
 """
 
 from collections.abc import Callable, Sequence
@@ -120,7 +120,7 @@ def lrp_epsilon(view: View, *, epsilon: float = rules.EPSILON) -> tuple:
     R_j = sum_k x_j W_jk / (z_k + epsilon sign(z_k)) R_k, z = W x + b
 
     Args:
-        epsilon: added to |z|, above 0. A larger one suppresses relevance where z is small, because terms are weak or
+        epsilon: added to |z|, above 0. A larger one suppresses relevance where z is small because its terms are weak or
             cancel.
 
     Reference: Bach et al., On Pixel-Wise Explanations for Non-Linear Classifier Decisions by LRP, PLoS ONE 2015.

@@ -50,7 +50,7 @@ class KerasAdapter:
         self.model = model
         self.made = Structure(model)  # shared by copies of the adapter
         self.layers = KerasLayers(self.made)
-        # Classes of the operations outside of layers, by path, once they were seen.
+        # Classes of the operations outside of layers, by path, as far as they have been seen.
         self.operations: dict[str, str] = {}
 
     @functools.cached_property

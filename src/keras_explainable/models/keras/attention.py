@@ -1,6 +1,6 @@
-"""Where Keras layers have attention probabilities (batch, heads, tokens, tokens), and how to make them available.
+"""Find the attention probabilities (batch, heads, tokens, tokens) of Keras layers, and make them available.
 
-`MultiHeadAttention` has a fused path that never computes them, unless they are asked for."""
+`MultiHeadAttention` has a fused path that never computes them, unless they are requested."""
 
 from collections.abc import Callable, Iterable
 from typing import Any

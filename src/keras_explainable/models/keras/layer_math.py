@@ -1,5 +1,5 @@
-"""The mathematics of one Keras layer: its bias and factor per channel, its weights, its deviation, its geometry, and
-the layer with another kernel."""
+"""The mathematics of one Keras layer: its bias and factor per channel, its weights, its standard deviation, its
+geometry, and the layer with another kernel."""
 
 import inspect
 from types import FunctionType, MethodType
@@ -95,7 +95,7 @@ def linear(layer: Any, x: Any, kernel: Any) -> Any:
 
 
 def reach(layer: Any, axis: int) -> float:
-    """By how many places a convolution shrinks its input at each end of an input axis."""
+    """By how many positions a convolution shrinks its input at each end of an input axis."""
     if getattr(layer, "padding", None) != "valid":
         return 0.0
     axis -= 2 if layer.data_format == "channels_first" else 1

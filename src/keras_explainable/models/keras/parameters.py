@@ -1,4 +1,4 @@
-"""The weights of Keras layers that are no normalisations."""
+"""The weights of Keras layers that are not normalisations."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ NORMALISATIONS = tuple(
 
 
 def parameters(layers: dict[str, Any]) -> list[Parameter]:
-    """The weights of numbers that each layer has itself, by its path."""
+    """The floating-point weights that each layer has itself, not those of layers inside it, by its path."""
     owners: dict[int, str] = {}
     for path in sorted(layers, key=lambda path: -path.count("/") - bool(path)):  # layers inside others first
         for weight in getattr(layers[path], "weights", ()):

@@ -1,4 +1,4 @@
-"""What a Keras model is made of: its layers by path, and the settings that a run depends on."""
+"""The structure of a Keras model: its layers by path, and the settings that a run depends on."""
 
 from typing import Any
 

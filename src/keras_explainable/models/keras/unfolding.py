@@ -1,8 +1,8 @@
 """Turn what a user's own layers compute outside of Keras layers (`x + y`, `ops.matmul`) into operations that can be
 routed like layers, with their own paths, such as "block/add".
 
-The `call` of such layers runs once on symbolic tensors, with stand-ins for the layers inside of them. Keras makes a
-graph of this, which is ours and leaves the user's model untouched."""
+The `call` of such layers runs once on symbolic tensors, with stand-ins for the layers inside of them. From this run,
+Keras makes a graph that belongs to this library. The user's model is not changed."""
 
 import inspect
 from collections import Counter
@@ -161,7 +161,7 @@ class _Unfolding:
                 recording.each(outputs, symbols.append, _is_symbol)
                 passed = iter(Passed(lambda values: self.see(path, number, "output", values))(symbols))
                 return recording.each(outputs, lambda _: next(passed), _is_symbol)  # other parts are None or constants
-            except Exception:  # then its inside stays hidden
+            except Exception:  # then the inside of this layer stays hidden
                 self.counts = before
         return Seen(layer, lambda: self.begin(path, number))(*args, **kwargs)
 

@@ -30,7 +30,8 @@ _looked: WeakKeyDictionary = WeakKeyDictionary()  # modules that were traced aga
 
 
 class TorchAdapter:
-    """Any `torch.nn.Module` that takes one tensor of images (N, C, *S). Paths are dotted, as in `named_modules`."""
+    """Any `torch.nn.Module` that takes images (N, C, *S), alone or with other inputs. Paths are dotted, as in
+    `named_modules`."""
 
     black_box = False
     channels_first = True

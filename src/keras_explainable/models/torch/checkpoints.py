@@ -1,5 +1,5 @@
-"""Leave activation checkpoints out of a run. What they recompute in the backward pass would no longer be in evaluation
-mode, and would not pass the taps. All activations are kept instead.
+"""Disable activation checkpoints during a run. Their recomputation in the backward pass would no longer be in
+evaluation mode, and would not pass the taps. All activations are kept instead.
 
 Many modules import `torch.utils.checkpoint.checkpoint` by name, so two names that it looks up when it is called are
 replaced, for the time of a scope, and only for threads that are in a run."""

@@ -1,5 +1,5 @@
 """What a module computes outside of PyTorch's own layers (`x + y`, `torch.cat`, `F.relu`, attention), as calls with
-their own paths, such as "layer1.0.add". Only a run that asks for one of them watches them, since that takes time."""
+their own paths, such as "layer1.0.add". They are observed only in runs that need them, since that takes time."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -88,7 +88,7 @@ class Operations(TorchFunctionMode):
         func = self._observable(name, point, func)
         held = args[0] if args and isinstance(args[0], torch.Tensor) else None
         replaced = session.points is not None and any(p[:3] == (*key, "output") for p in session.points)
-        # Write to a copy: the value before is kept for its gradient, and the output is replaced.
+        # Write to a copy: the old value is kept for its gradient, and the output is replaced.
         if replaced and writes:
             args = (args[0].clone(), *args[1:])
         return self._see_output(name, key, func, args, kwargs, held)
@@ -124,7 +124,7 @@ class Operations(TorchFunctionMode):
         if held is None or not written or output is not target or seen is held:
             return seen
         if not held._is_view():
-            held.detach_()  # how the value before was computed no longer matters
+            held.detach_()  # it no longer matters how the old value was computed
         return held.copy_(seen)
 
     def _observable_attention(self, name: str, point: Point, func: Callable) -> Callable:
@@ -159,7 +159,7 @@ def _may_write(func: Callable, args: tuple, kwargs: dict) -> bool:
 
 @contextmanager
 def quiet(session: Watching) -> Iterator[None]:
-    """A scope in which operations look at a signal, and do not count as the model's."""
+    """A scope in which this library's own operations on a signal do not count as the model's."""
     before, session.busy = session.busy, True
     try:
         yield

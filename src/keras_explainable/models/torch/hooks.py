@@ -29,7 +29,7 @@ class Session(recording.Session):
         super().__init__(paths, tap, points)
         self.whole, self.fused = whole, fused  # layers with a bias that call their own activation afterwards
         self.open: list[tuple[str, int]] = []
-        self.busy = False  # while it looks at a signal
+        self.busy = False  # whether a tap is looking at a signal
         self.ran: list[int] = []  # the ids of the modules that were called, in order
         self.activated: set[tuple[str, int]] = set()
 
@@ -75,8 +75,8 @@ def _hook(module: nn.Module) -> Callable[[], None]:
 
 
 def _settle(module: nn.Module) -> Callable[[], None]:
-    """Put a module into evaluation mode, uncompiled. The flag is set directly: `module.eval()` may be overridden to do
-    more."""
+    """Put a module into evaluation mode, uncompiled. The flag is set directly, because an overridden `module.eval()`
+    may do more."""
     undo, own = [], module.__dict__
 
     def put(name, value):

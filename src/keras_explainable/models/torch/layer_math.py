@@ -145,7 +145,7 @@ def _holds_inference(value: object) -> bool:
 
 
 def reach(module: nn.Module, axis: int) -> float:
-    """By how many places a convolution shrinks its input at each end of a spatial axis."""
+    """By how many positions a convolution shrinks its input at each end of a spatial axis."""
     if not isinstance(module, CONVOLUTIONS) or isinstance(module, TRANSPOSED) or module.padding == "same":
         return 0.0
     padding = 0 if isinstance(module.padding, str) else module.padding[axis]

@@ -1,4 +1,4 @@
-"""The weights of modules that are no normalisations, and copies of a module with other weights."""
+"""The weights of modules that are not normalisations, and copies of a module with other weights."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ NORMALISATIONS = (*NORMS, nn.LayerNorm, *(getattr(nn, name) for name in ("RMSNor
 
 
 def parameters(module: nn.Module) -> list[Parameter]:
-    """The parameters of numbers that each module has itself, by its path."""
+    """The floating-point parameters that each module has itself, not those of modules inside it, by its path."""
     found: dict[int, Parameter] = {}
     for path, one in module.named_modules():
         for name, weight in [] if isinstance(one, NORMALISATIONS) else one.named_parameters(recurse=False):
@@ -31,7 +31,7 @@ def parameters(module: nn.Module) -> list[Parameter]:
 
 @contextmanager
 def replacing(module: nn.Module) -> Iterator[tuple[nn.Module, Callable]]:
-    """A copy of a module, which shares its weights until it gets others, and a function that gives it others.
+    """A copy of a module, which shares the module's weights until it gets others, and a function that sets others.
 
     Raises:
         InputError: the module cannot be copied.

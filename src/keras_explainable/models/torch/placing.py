@@ -53,7 +53,7 @@ def takes_integers_as_floats(module: nn.Module, inputs: Inputs, images: Any) -> 
 
 
 def gains_from_layout(x: torch.Tensor) -> bool:
-    """Whether there are faster convolutions for images with channels last: in a lower precision on CPUs."""
+    """Whether convolutions are faster for images with channels last. They are in a lower precision on CPUs."""
     return precision.current_precision() is not None and x.ndim == 4 and x.device.type == "cpu"
 
 

@@ -1,4 +1,4 @@
-"""What a module is made of: the modules inside by path, and the settings that a run depends on."""
+"""The structure of a module: the modules inside it by path, and the settings that a run depends on."""
 
 import torch
 from torch import nn

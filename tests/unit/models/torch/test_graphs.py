@@ -111,7 +111,7 @@ class Branching(nets.Plain):
 
 def test_a_module_that_cannot_be_traced_runs_as_it_is():
     module, x = nets.drawn(Branching()), nets.images()
-    with pytest.warns(UserWarning, match="PyTorch cannot compile this step, so it runs as it is: .*Data") as warned:
+    with pytest.warns(UserWarning, match="PyTorch cannot compile this step, so it runs uncompiled: .*Data") as warned:
         both("gradcam", module, x)
     assert len(warned) == 1
     with warnings.catch_warnings():

@@ -50,7 +50,7 @@ def test_signals_come_in_execution_order():
     assert inspection.signals(nested(), x.shape) == calls
     twice = [(c.path, c.call) for c in inspection.signals(nets.drawn(nets.Twice()), x)]
     assert twice == [("stem", 0), ("conv", 0), ("act", 0), ("conv", 1), ("act", 1), ("fc", 0)]
-    with pytest.raises(LayerError, match="pass some, or their shape"):
+    with pytest.raises(LayerError, match="pass some images, or their shape"):
         inspection.signals(nested())
 
 
