@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 SECONDS = 1800  # after which the run is given up
+WITHIN = 0.3  # seconds after a part is done: within the next one
 BAD = {"cut.jpg": None, "empty.jpg": b"", "text.jpg": b"no picture\n"}
 
 
@@ -55,6 +56,7 @@ def killed_half_way(process: subprocess.Popen, out: Path, number: int) -> str:
             name = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode()
             if not name.startswith("ray::"):
                 raise SystemExit(f"Process {pid} is {name!r}, and a worker of Ray was expected: nothing is killed.")
+            time.sleep(WITHIN)
             os.kill(pid, signal.SIGKILL)
             return f"{name} ({pid}), after {sum(record['count'] for record in done):,} images"
         time.sleep(0.05)
