@@ -28,6 +28,10 @@ HEAD = """# Methods
 
 Written from the registry by `make docs`.
 
+**Start here.** A first map, fast: [`gradcam`](#kegradcam). The pixels that count, exactly:
+[`lrp_epsilon_plus`](#kelrp_epsilon_plus). A model behind any function: [`occlusion`](#keocclusion). These do well where
+the truth is known ([leaderboard](leaderboard.md)). More: [how to choose](choose.md).
+
 **Cost** is the largest number of passes of the model, including the work of the rules: K units, n `repetitions`, C
 channels, R baselines, the windows of `occlusion`, the segments of `sobol`. A tail is what the model computes after the
 explained layer. LRP takes half of the stated cost where its inputs come from ReLUs.

@@ -42,7 +42,7 @@ napoleon_use_param = False  # "x, y: as in ..." is one entry, not one for each
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 add_module_names = True
-python_maximum_signature_line_length = 400
+python_maximum_signature_line_length = 1000
 nitpicky = True
 
 sphinx_gallery_conf = {

@@ -150,7 +150,9 @@ def anchor(heading: str) -> str:
 def list_page(page: str) -> str:
     """Return the page that lists all methods, with the explanation of its numbers in docs/methods.md."""
     head = page.partition("\n## ")[0].partition("\n| family")[0]
-    parts = [head.replace("Written from the registry by `make docs`.\n", "[How to choose one](../../choose.md).\n"), ""]
+    head = head.replace("Written from the registry by `make docs`.\n", "")
+    head = re.sub(r"\(#ke(\w+)\)", r"(\1.md)", head)
+    parts = [re.sub(r"\((leaderboard|choose)\.md\)", r"(../../\1.md)", head), ""]
     for heading, records in build_methods_page.by_family():
         cards = "\n".join(_card(record) for record in records)
         names = "\n".join(record.name for record in records)

@@ -4,8 +4,12 @@ import pytest
 
 pytest.importorskip("playwright")
 pytest.importorskip("starlette")
-from support.chromium import Tab, executable
+from playwright.sync_api import expect
+
+from support.chromium import SECONDS, Tab, executable
 from support.web_server import running, within
+
+expect.set_options(timeout=20 * SECONDS)  # a busy machine is slow
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,7 @@ class Running:
         work = server.run(self.room, self.server, bound)
         self.thread = threading.Thread(target=asyncio.run, args=(work,), daemon=True)
         self.thread.start()
+        assert within(SOON, lambda: self.server.started)  # what is prepared is known from then on
 
     def close(self):
         self.server.should_exit = True

@@ -147,7 +147,7 @@ def markdown(found: Table) -> str:
     these maps, and of the oracle, are in brackets."""
     leading = found.leading()
     head = [n if of.ranked else f"{n} (not ranked)" for n, of in found.columns.items()]
-    lines = [["", "", *head]]
+    lines = [["method", "letters", *head]]
     for row in found.order():
         name = f"({found.rows[row]})" if found.rows[row] in CONTROLS else found.rows[row]
         lines.append([name, found.columns[leading].letters[row], *(cell(of, row) for of in found.columns.values())])

@@ -25,7 +25,7 @@ from keras_explainable.cli.explanation_job import (
     table,
 )
 from keras_explainable.cli.failures import friendly
-from keras_explainable.limits import MAX_PIXELS
+from keras_explainable.cli.grouped import grouped
 
 HELP = (
     "Explain what an image model looked at. Start with `keras-explainable demo` or `keras-explainable explain IMAGE`."
@@ -60,9 +60,9 @@ def _version(
 
 @cli.command()
 @friendly
+@grouped
 def explain(
     images: options.Images,
-    model: options.Model = None,
     method: options.Methods = None,
     unit: Annotated[
         str,
@@ -72,7 +72,6 @@ def explain(
     ] = "top-1",
     layer: options.Layer = None,
     repetitions: options.Repetitions = None,
-    labels: options.Labels = None,
     shared_scale: options.SharedScale = False,
     out: options.Out = options.OUT,
     npz: options.Npz = False,
@@ -80,31 +79,22 @@ def explain(
         bool, typer.Option("--report", help="Also write report.html, with all maps side by side.")
     ] = False,
     overwrite: options.Overwrite = False,
-    max_pixels: options.MaxPixels = MAX_PIXELS,
-    weights: options.Weights = "imagenet",
-    scale: options.Scale = None,
-    size: options.Size = None,
-    fit: options.FitTo = None,
-    unsafe: options.Unsafe = False,
-    look_in: options.LookIn = options.NOWHERE,
-    backend: options.On = None,
-    debug: options.Debug = False,
+    *,
+    given: options.Given,
 ) -> None:
     """Explain images. Save one picture for each image and method: the image beside its maps."""
     from keras_explainable import viz
 
-    given = options.chosen_methods(method, model)
-    names = options.named_methods(given, layer)
-    sources = Sources(images, [ending(name) for name in names], max_pixels)
+    chosen = options.chosen_methods(method, given.model)
+    names = options.named_methods(chosen, layer)
+    sources = Sources(images, [ending(name) for name in names], given.max_pixels)
     place = viz.output.Out(out, overwrite)
     place.check([*sources.files, *[REPORT] * report, *[MAPS] * npz])
-    loaded = options.with_labels(options.load_model(model, weights, unsafe, scale, size), labels)
-    options.print_guess(loaded)
-    job = Job(loaded, sources, unit, {"layer": layer} if layer else {}, repetitions, fit, shared_scale)
+    job = Job(given.load(), sources, unit, {"layer": layer} if layer else {}, repetitions, given.fit, shared_scale)
     options.print_fits(job)
-    results = _run(job, names, leave_out="all" in given)
+    results = _run(job, names, leave_out="all" in chosen)
     made = job.save(results, place)
-    options.print_embedded(model)
+    options.print_embedded(given.model)
     typer.echo(made)
     if report:
         typer.echo(errors.printable(f"Report: {job.report(results, place, shlex.join([NAME, *sys.argv[1:]]))}"))
@@ -114,26 +104,18 @@ def explain(
 
 @cli.command()
 @friendly
+@grouped
 def compare(
     images: options.Images,
-    model: options.Model = None,
     methods: options.Method = ALL,
     unit: options.Unit = "top-1",
     layer: options.Layer = None,
     repetitions: options.Repetitions = None,
-    labels: options.Labels = None,
     out: options.Out = options.OUT,
     npz: options.Npz = False,
     overwrite: options.Overwrite = False,
-    max_pixels: options.MaxPixels = MAX_PIXELS,
-    weights: options.Weights = "imagenet",
-    scale: options.Scale = None,
-    size: options.Size = None,
-    fit: options.FitTo = None,
-    unsafe: options.Unsafe = False,
-    look_in: options.LookIn = options.NOWHERE,
-    backend: options.On = None,
-    debug: options.Debug = False,
+    *,
+    given: options.Given,
 ) -> None:
     """Compare the maps of many methods in one picture for each image, with times and peaks.
 
@@ -142,18 +124,16 @@ def compare(
 
     options.check_one_unit(unit, "compare")
     names = options.named_methods(methods, layer)
-    sources = Sources(images, [ending(COMPARED)], max_pixels)
+    sources = Sources(images, [ending(COMPARED)], given.max_pixels)
     place = viz.output.Out(out, overwrite)
     place.check([*sources.files, *[MAPS] * npz])
-    loaded = options.with_labels(options.load_model(model, weights, unsafe, scale, size), labels)
-    options.print_guess(loaded)
-    job = Job(loaded, sources, unit, {"layer": layer} if layer else {}, repetitions, fit)
+    job = Job(given.load(), sources, unit, {"layer": layer} if layer else {}, repetitions, given.fit)
     options.print_fits(job)
     if "all" in methods:
         print(job.forecast(names), file=sys.stderr)
     results = _run(job, names)
     made = job.compare(results, place)
-    options.print_embedded(model)
+    options.print_embedded(given.model)
     for path in made:
         typer.echo(errors.printable(path))
     _also_npz(job, results, place, npz)
@@ -168,52 +148,43 @@ def _also_npz(job: Job, results: dict[str, Any], place: Any, wanted: bool) -> No
 
 @cli.command()
 @friendly
+@grouped
 def dump(
     folder: Annotated[
         Path | None,
         typer.Argument(metavar="[DIR]", help="A folder of images. Default: the sample scenes."),
     ] = None,
-    model: options.Model = None,
     method: options.Method = ALL,
     unit: options.Unit = "top-1",
     layer: options.Layer = None,
     repetitions: options.Repetitions = None,
-    labels: options.Labels = None,
     out: options.Out = options.OUT,
     npz: options.Npz = False,
     overwrite: options.Overwrite = False,
-    max_pixels: options.MaxPixels = MAX_PIXELS,
-    weights: options.Weights = "imagenet",
-    scale: options.Scale = None,
-    size: options.Size = None,
-    fit: options.FitTo = None,
-    unsafe: options.Unsafe = False,
-    look_in: options.LookIn = options.NOWHERE,
-    backend: options.On = None,
-    debug: options.Debug = False,
+    *,
+    given: options.Given,
 ) -> None:
     """Draw maps over all images in a folder: one picture of the image's size for each image and method."""
+    from keras_explainable import loading
     from keras_explainable.gallery import image_folder as dumping
 
     options.check_one_unit(unit, "dump")
-    names, loaded = options.named_methods(method, layer), options.load_model(model, weights, unsafe, scale, size)
-    loaded = options.with_labels(loaded, labels)
-    options.print_guess(loaded)
+    names, loaded = options.named_methods(method, layer), given.load()
     made = dumping.make(
         loaded,
         folder,
         out,
         names,
         sys.stdout.isatty(),
-        fit,
+        given.fit,
         overwrite,
-        max_pixels,
-        units=lambda inputs: chosen_units(loaded, inputs, unit)[:, 0],
+        given.max_pixels,
+        units=lambda inputs: chosen_units(loaded, loading.scores(loaded, inputs), unit)[:, 0],
         params=lambda name: ({"layer": layer} if layer else {}) | fewer(name, repetitions),
         npz=npz,
     )
     if folder:  # the sample scenes are what the embedded network knows
-        options.print_embedded(model)
+        options.print_embedded(given.model)
     typer.echo(str(made))
     raise typer.Exit(0 if made.pictures and made.left_out.keys() <= set(names) else 1)
 

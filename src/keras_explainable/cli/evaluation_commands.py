@@ -13,7 +13,7 @@ from keras_explainable.cli import options
 from keras_explainable.cli.doctor import cli
 from keras_explainable.cli.explanation_job import Job, Sources, cut_to_width, table
 from keras_explainable.cli.failures import friendly
-from keras_explainable.limits import MAX_PIXELS
+from keras_explainable.cli.grouped import grouped
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,11 +23,11 @@ DEFAULT = ["default"]
 
 @cli.command()
 @friendly
+@grouped
 def evaluate(
     images: Annotated[
         list[Path], typer.Argument(metavar="IMAGE|DIR", help="Image files of any size, or folders of them.")
     ],
-    model: options.Model = None,
     methods: Annotated[
         list[str] | None,
         typer.Option(
@@ -49,21 +49,14 @@ def evaluate(
     minutes: Annotated[
         float | None, typer.Option(min=0.01, metavar="N", help="About how long it may take. Fewer images are measured.")
     ] = None,
-    unit: Annotated[str, typer.Option(metavar="N|top-1", help="The unit to explain: its number or name.")] = "top-1",
+    unit: options.Unit = "top-1",
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write all values to this file.")] = None,
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write a report with charts and images to this file.")
     ] = None,
     overwrite: options.Overwrite = False,
-    max_pixels: options.MaxPixels = MAX_PIXELS,
-    weights: options.Weights = "imagenet",
-    scale: options.Scale = None,
-    size: options.Size = None,
-    fit: options.FitTo = None,
-    unsafe: options.Unsafe = False,
-    look_in: options.LookIn = options.NOWHERE,
-    backend: options.On = None,
-    debug: options.Debug = False,
+    *,
+    given: options.Given,
 ) -> None:
     """Measure which methods explain this model best on these images, and say whether the choice matters.
 
@@ -80,13 +73,12 @@ def evaluate(
         raise errors.InputError(
             f"No mask in {masks} has the name of an image." if alone else "The folders that were named hold no images."
         )
-    sources = Sources([path for path in found if path not in alone], [""], max_pixels)
+    sources = Sources([path for path in found if path not in alone], [""], given.max_pixels)
     sources.left_out |= {str(path): f"No mask in {masks} has its name." for path in alone}
-    loaded = options.load_model(model, weights, unsafe, scale, size)
-    options.print_guess(loaded)
-    job = Job(loaded, sources, unit, {}, fit=fit)
+    loaded = given.load()
+    job = Job(loaded, sources, unit, {}, fit=given.fit)
     options.print_fits(job)
-    where = None if masks is None else _masks(job, masks, fit or loaded.preprocess.fit)
+    where = None if masks is None else _masks(job, masks, given.fit or loaded.preprocess.fit)
     result = ke.evaluate(
         loaded.model,
         job.inputs,
@@ -97,7 +89,7 @@ def evaluate(
         minutes=minutes,
         verbose=int(sys.stderr.isatty() and sys.stdout.isatty()),
     )
-    options.print_embedded(model)
+    options.print_embedded(given.model)
     typer.echo("\n".join(map(errors.printable, str(result).splitlines())))
     if csv is not None:
         result.to_csv(csv)
@@ -108,25 +100,18 @@ def evaluate(
 
 @cli.command()
 @friendly
+@grouped
 def trust(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="An image file of any size.")],
-    model: options.Model = None,
     method: Annotated[
         str, typer.Option("--method", "-m", help="A method from `keras-explainable methods`.")
     ] = "gradcam",
-    unit: Annotated[str, typer.Option(metavar="N|top-1", help="The unit to explain: its number or name.")] = "top-1",
+    unit: options.Unit = "top-1",
     quick: Annotated[bool, typer.Option("--quick", help="Repeat less: a third of the time.")] = False,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the card to this file.")] = None,
     overwrite: options.Overwrite = False,
-    max_pixels: options.MaxPixels = MAX_PIXELS,
-    weights: options.Weights = "imagenet",
-    scale: options.Scale = None,
-    size: options.Size = None,
-    fit: options.FitTo = None,
-    unsafe: options.Unsafe = False,
-    look_in: options.LookIn = options.NOWHERE,
-    backend: options.On = None,
-    debug: options.Debug = False,
+    *,
+    given: options.Given,
 ) -> None:
     """Check one map of one image: is it better than chance, does it depend on the model and on the class, and more.
 
@@ -136,16 +121,15 @@ def trust(
 
     (name,) = options.named_methods([method], None)
     _check_free([html], overwrite)
-    sources = Sources([image], [""], max_pixels)
-    loaded = options.load_model(model, weights, unsafe, scale, size)
-    options.print_guess(loaded)
-    job = Job(loaded, sources, unit, {}, fit=fit)
+    sources = Sources([image], [""], given.max_pixels)
+    loaded = given.load()
+    job = Job(loaded, sources, unit, {}, fit=given.fit)
     options.print_fits(job)
     if job.units.shape != (1, 1):
         raise errors.InputError(f"--unit {unit} names {job.units.size} units, and one was expected.")
     card = ke.trust(loaded.model, job.inputs, job.units, name, quick)
     card = dataclasses.replace(card, label=job.unit_name(job.units[0, 0]), image=job.photos[0])
-    options.print_embedded(model)
+    options.print_embedded(given.model)
     typer.echo("\n".join(map(errors.printable, card.text().splitlines())))
     if html is not None:
         card.to_html(html)

@@ -99,9 +99,10 @@ class Job:
         self.fits: dict[str, list[str]] = {}  # what was done to the size -> the names of images
         self.named = sources.each(partial(self._look, seen, fit or loaded.preprocess.fit))
         self.inputs = loaded.preprocess(np.stack(seen))
-        self.units = chosen_units(loaded, self.inputs, unit)
+        outputs = loading.scores(loaded, self.inputs)
+        self.units = chosen_units(loaded, outputs, unit)
         self.scores = loading.unit_scores(loaded, self.inputs, self.units)  # not a method's: some see only noisy copies
-        self.shares = loading.probabilities(loaded, self.inputs, self.units)
+        self.shares = loading.probabilities(loaded, outputs, self.units, self.scores)
 
     def _look(self, seen: "list[np.ndarray]", fit: str, path: Path) -> None:
         """Read an image and bring it to the model's size."""
@@ -256,8 +257,9 @@ class Job:
             each = [maps[i, ..., k] for i, k in pairs]
             facts = (about.family, about.summary, about.reference, seconds)
             docs = provenance.page_of(name)
-            scales = [self._limits(maps[i]) for i, _ in pairs] if self.shared_scale else None
-            rows.append(viz.html_report.Row(name, *facts, maps=each, caveat=about.caveat, docs=docs, scales=scales))
+            rows.append(
+                viz.html_report.Row(name, *facts, maps=each, caveat=about.caveat, docs=docs, shared=self.shared_scale)
+            )
         model = getattr(self.loaded.model, "name", type(self.loaded.model).__name__)
         lead = f"Model {model}. Each column is one unit of one image."
         notes = [
@@ -294,14 +296,13 @@ class Job:
         return self.loaded.class_names[unit] if self.loaded.class_names else f"unit {unit}"
 
 
-def chosen_units(loaded: Any, inputs: "np.ndarray", unit: str) -> "np.ndarray":
-    """Return the units (N, K) of `--unit`: the K highest of each image, or one for all by number or name."""
+def chosen_units(loaded: Any, outputs: "np.ndarray", unit: str) -> "np.ndarray":
+    """Return the units (N, K) of `--unit`: the K highest of each image by the model's outputs (N, units), or one for
+    all by number or name."""
     import numpy as np
 
-    from keras_explainable import loading
-
     if highest(unit):
-        return np.argsort(-loading.scores(loaded, inputs), axis=-1)[:, : highest(unit)]
+        return np.argsort(-outputs, axis=-1)[:, : highest(unit)]
     names = loaded.class_names or []
     number = re.fullmatch("[0-9]{1,9}", unit)
     if not number and unit not in names:
@@ -310,7 +311,7 @@ def chosen_units(loaded: Any, inputs: "np.ndarray", unit: str) -> "np.ndarray":
             f"{_names_near(unit, names)}",
             param_hint="--unit",
         )
-    return np.full((len(inputs), 1), int(unit) if number else names.index(unit))
+    return np.full((len(outputs), 1), int(unit) if number else names.index(unit))
 
 
 def fewer(name: str, most: int | None) -> dict[str, int]:

@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from keras_explainable import errors
 from keras_explainable.cli.choices import Backend, Fit
 from keras_explainable.cli.explanation_job import Job, Sources, highest
 from keras_explainable.gallery import QUICK
+from keras_explainable.limits import MAX_PIXELS
 
 NOWHERE = list[Path]()
 METHODS_HELP = "A method from `keras-explainable methods`; quick, six of different families; or all. Can be repeated."
@@ -116,6 +118,29 @@ LookIn = Annotated[
 ]
 On = Annotated[Backend | None, typer.Option(help="Run on this framework.", show_default=False)]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error, and the backend's log.")]
+
+
+@dataclass(frozen=True)
+class Given:
+    """The options of commands that explain images: the model, and how images are read."""
+
+    model: Model = None
+    labels: Labels = None
+    weights: Weights = "imagenet"
+    scale: Scale = None
+    size: Size = None
+    fit: FitTo = None
+    max_pixels: MaxPixels = MAX_PIXELS
+    unsafe: Unsafe = False
+    look_in: LookIn = field(default_factory=list)
+    backend: On = None
+    debug: Debug = False
+
+    def load(self) -> Any:
+        """Load the model, with the names of its units, and print how images are scaled if that is a guess."""
+        loaded = with_labels(load_model(self.model, self.weights, self.unsafe, self.scale, self.size), self.labels)
+        print_guess(loaded)
+        return loaded
 
 
 def named_methods(names: Sequence[str], layer: str | None) -> list[str]:

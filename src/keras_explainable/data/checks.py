@@ -1,7 +1,6 @@
 """Checks of images and units before any work."""
 
 import sys
-import warnings
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from keras import ops
 from keras_explainable import models
 from keras_explainable.data.arrays import host
 from keras_explainable.errors import InputError, shortly
+from keras_explainable.runtime import warning
 
 CHECKED_AT_ONCE = 64  # images of a host array; limits the memory of the check
 
@@ -72,9 +72,7 @@ def unit_array(y: Any) -> np.ndarray:
     except ValueError as error:
         raise InputError("y is ragged: give every image the same number of units, as an array (N, K).") from error
     if _one_class_each(units):
-        warnings.warn(
-            f"y of shape {units.shape} has one-hot rows: each image is explained for its class.", stacklevel=2
-        )
+        warning.warn(f"y of shape {units.shape} has one-hot rows: each image is explained for its class.")
         units = units.argmax(axis=-1)
     models.check_units(units, None)
     if _one_hot(units):

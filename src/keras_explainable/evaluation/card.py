@@ -105,7 +105,11 @@ class Trust:
 
     def _parts(self) -> tuple:
         rows = [trust_card.Row(QUESTIONS[n], check.passed, _sentence(check.said)) for n, check in self.checks.items()]
-        return self.lead, self.verdict, rows, self.caveats, self.image, self.map
+        maps = {self.method: self.map}
+        if self.checks["agreement"].least:
+            name, other = self.checks["agreement"].least
+            maps[f"{name}, which agrees least"] = other
+        return self.lead, self.verdict, rows, self.caveats, self.image, maps
 
 
 def _sentence(text: str) -> str:

@@ -35,13 +35,14 @@ PERMUTED = ("gradcam", "layercam", "input_x_gradient")
 @dataclass(frozen=True)
 class Check:
     """One check: whether it passed (None if it does not apply), the finding in words, the number behind it if there is
-    one, and, for a map, whether it contradicts the map."""
+    one, and, for a map, whether it contradicts the map, and the method that agrees with it least, with its map."""
 
     name: str
     passed: bool | None
     said: str
     value: float | None = None
     contradicts: bool = False
+    least: tuple[str, np.ndarray] | None = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
         return f"{ {True: 'passed', False: 'FAILED', None: 'not applicable'}[self.passed] }: {self.said}"

@@ -1,11 +1,12 @@
 """The conclusion of an evaluation, in words."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from keras_explainable.metrics.statistics import ENOUGH, holm
+from keras_explainable.viz.tables import listed
 
 if TYPE_CHECKING:
     from keras_explainable.evaluation.evaluation import Evaluation
@@ -35,15 +36,15 @@ def _against_others(found: "Evaluation", metric: str, best: str, others: list[st
     if others and worse == others:
         yield "It is better than all other methods: use it."
     elif worse:
-        yield f"It is better than {_listed(worse)}."
+        yield f"It is better than {listed(worse)}."
     if equal:
-        yield f"The choice between it and {_listed(equal)} does not matter."
+        yield f"The choice between it and {listed(equal)} does not matter."
     if unknown:
         hardest = max(unknown, key=lambda name: compared[name].needed or 0)
         needed = compared[hardest].needed or 0
         which = f" for {hardest}" if len(unknown) > 1 else ""
         more = f": about {needed:,} would{which}" if needed > images else ""
-        yield f"These images cannot tell it from {_listed(unknown)}{more}."
+        yield f"These images cannot tell it from {listed(unknown)}{more}."
 
 
 def _against_baselines(found: "Evaluation", metric: str, methods: list[str]) -> Iterator[str]:
@@ -54,11 +55,6 @@ def _against_baselines(found: "Evaluation", metric: str, methods: list[str]) -> 
     better = found.beating(metric, methods)
     rest = [name for name in methods if name not in better]
     if rest and any(found.baselines[name] and name != "oracle" for name in found.methods):
-        some = f"{_listed(rest)} {'is' if len(rest) == 1 else 'are'} not"
+        some = f"{listed(rest)} {'is' if len(rest) == 1 else 'are'} not"
         who = "None of them is" if len(rest) == len(methods) else some
         yield f"{who} better than all maps that know nothing of the model."
-
-
-def _listed(names: Collection[str]) -> str:
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last

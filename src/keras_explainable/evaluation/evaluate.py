@@ -1,7 +1,6 @@
 """`evaluate`: the values of metrics for the maps of several methods on the same images."""
 
 import time
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,12 +20,12 @@ from keras_explainable.explaining.batch_step import unit_numbers
 from keras_explainable.explaining.checks import open_batches
 from keras_explainable.explaining.loop import units_and_score
 from keras_explainable.explaining.scope import model_scope
-from keras_explainable.explaining.warning_line import user_stacklevel
 from keras_explainable.metrics.baselines import BASELINES
 from keras_explainable.metrics.case import Case
 from keras_explainable.metrics.inputs import check_weights, maps_of, masks_of, objects_of, part_of
 from keras_explainable.metrics.measuring import Measured, check_maps
 from keras_explainable.metrics.statistics import numbered
+from keras_explainable.runtime import warning
 
 PILOT = 4  # images that are timed before the work
 
@@ -283,9 +282,8 @@ def _affordable(run: _Run, rows: dict[str, Row], wanted: dict[str, Applied], sec
     run.kept.clear()
     left = seconds - (time.perf_counter() - begin)
     if left < times.image:
-        warnings.warn(
+        warning.warn(
             f"minutes={seconds / 60:g} is too short: a single image takes about {times.image / 60:.2g} minutes with "
-            "these methods and metrics. One image is measured anyway: give more minutes, or fewer methods.",
-            stacklevel=user_stacklevel(),
+            "these methods and metrics. One image is measured anyway: give more minutes, or fewer methods."
         )
     return int(min(len(run.x), max(1, left / times.image)))

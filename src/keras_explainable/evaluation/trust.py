@@ -142,7 +142,7 @@ def _card(case: Case, method: str, maps: np.ndarray, about: dict[str, Any], effo
 
 # Each check takes a case of one image, the map (1, *S, 1) and the effort. It returns whether the map passed (None if
 # the check does not apply), and the finding in words.
-Found = tuple[Any, ...]  # passed, said, and optionally the value, and whether it contradicts the map
+Found = tuple[Any, ...]  # the fields of a `Check` after its name; those after the second one can be left out
 
 
 def _prediction(case: Case, maps: np.ndarray, effort: Effort) -> Found:
@@ -261,20 +261,23 @@ def _overlap(case: Case, maps: np.ndarray, others: np.ndarray) -> float:
 
 def _agreement(case: Case, maps: np.ndarray, effort: Effort) -> Found:
     found: dict[str, float] = {}
+    others: dict[str, np.ndarray] = {}
     assert case.explain is not None and case.view is not None
     for name, params in OTHERS.items():
         other = Explain.of((name, params), case.seed)
         if other.method is getattr(case.explain, "method", None):
             continue
         try:
-            found[name] = _alike(cells(maps), cells(other(case.view)))
+            others[name] = other(case.view)
+            found[name] = _alike(cells(maps), cells(others[name]))
         except ExplainError:
             continue
     if not found:
         return None, "no other method explains this model"
     median = float(np.median(list(found.values())))
     said = ", ".join(f"{name} {value:.2f}" for name, value in found.items())
-    return median >= AGREES, f"it correlates with {said}", median
+    least = min(found, key=found.__getitem__)
+    return median >= AGREES, f"it correlates with {said}", median, False, (least, others[least][0, ..., 0])
 
 
 def cells(maps: np.ndarray) -> np.ndarray:

@@ -1,15 +1,13 @@
 """What is reported about an explanation: `.about`, and notes that are shown as warnings."""
 
-import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from keras_explainable import models, registry
 from keras_explainable.explaining.batch_step import unit_numbers
 from keras_explainable.explaining.flaws import cause
-from keras_explainable.explaining.warning_line import user_stacklevel
 from keras_explainable.models import choosing
-from keras_explainable.runtime import remarks
+from keras_explainable.runtime import remarks, warning
 
 
 def about_of(method: Callable, view: models.View, params: dict) -> dict[str, Any]:
@@ -85,7 +83,7 @@ def remarked(found: dict, label: str | None = None) -> dict[str, Any]:
 def warn(texts: Iterable[str], label: str | None = None) -> None:
     """Show texts as warnings, of one of several methods if it has a label."""
     for text in texts:
-        warnings.warn(text if label is None else f"{label}: {text}", stacklevel=user_stacklevel())
+        warning.warn(text if label is None else f"{label}: {text}")
 
 
 def _named(score: Any, view: models.View) -> str:

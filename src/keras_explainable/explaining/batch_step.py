@@ -1,7 +1,6 @@
 """Run a step on a batch: choose its units, compile it, and halve batches when the device runs out of memory."""
 
 import functools
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +9,8 @@ import keras
 
 from keras_explainable import backend, models
 from keras_explainable.errors import BackendError, ChangedError
-from keras_explainable.explaining.warning_line import user_stacklevel
 from keras_explainable.models.recording import each
+from keras_explainable.runtime import warning
 from keras_explainable.runtime.compile_cache import Program, compiled
 
 
@@ -66,10 +65,9 @@ class BatchStep:
         if self.halved or number < 2 or not backend.is_out_of_memory(error):
             raise error
         self.halved, half = True, -(-number // 2)
-        warnings.warn(
+        warning.warn(
             f"The device has too little memory for {number} images at once, and continues with {half}: "
-            f"batch_size={half} would start with that.",
-            stacklevel=user_stacklevel(),
+            f"batch_size={half} would start with that."
         )
 
 

@@ -1,7 +1,6 @@
 """Check images and units against the model, before any work."""
 
 import re
-import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
@@ -13,8 +12,8 @@ import numpy as np
 from keras_explainable import backend, data, models
 from keras_explainable.errors import InputError, shortly
 from keras_explainable.explaining.batch_step import tensor
-from keras_explainable.explaining.warning_line import user_stacklevel
 from keras_explainable.models.inputs import IMAGE_CHANNELS, ONE_IMAGE
+from keras_explainable.runtime import warning
 from keras_explainable.runtime.memory import SOME, check_array_fits
 
 WHOLE = ("array", "list")  # sources whose images are all known before any work
@@ -140,11 +139,10 @@ def warn_of_many(model: Any, x: Any, units: int | None, number: int | None = Non
         return
     size = models.size(*models.bind(model, x[:1]))
     maps, of = units * (number or 1), f"{number} images" if number else "each image"
-    warnings.warn(
+    warning.warn(
         f"y= was left out, so every unit is explained: {maps} maps of {of}, {units} each, or "
         f"{4e-6 * maps * np.prod(size):.0f} MB at the size of the images. For the unit that the model scores highest "
-        'on each image, give y="predicted"; for the three highest, y="top-3".',
-        stacklevel=user_stacklevel(),
+        'on each image, give y="predicted"; for the three highest, y="top-3".'
     )
 
 

@@ -6,12 +6,15 @@ from typing import Any
 import numpy as np
 
 from keras_explainable.gallery.objects import Objects
-from keras_explainable.viz import image
+from keras_explainable.viz import image, tables
 from keras_explainable.viz.html_report import RAMP, Finding
+
+MOST = 5  # names in a sentence
 
 
 def findings(found: Any, objects: Objects, shown: int, maps: Mapping[str, np.ndarray]) -> list[Finding]:
-    """Return up to three findings from a `ke.evaluate` by srg and pointing_game, and maps (M, H, W) of the objects.
+    """Return up to three findings from a `ke.evaluate` by srg, pointing_game and mass_accuracy, and maps (M, H, W) of
+    the objects.
 
     Pictures are of the first `shown` objects."""
     ours = [name for name in found.methods if not found.baselines[name] and name in maps]
@@ -20,18 +23,16 @@ def findings(found: Any, objects: Objects, shown: int, maps: Mapping[str, np.nda
     if not sound:
         return [Finding("No method here finds the objects.", "None points at them more often than a map of edges.")]
     best = max(sound, key=points.__getitem__)
+    i = _clearest(found, best, shown)
     return [
-        _looks_at_the_object(best, points[best], objects, shown, maps),
+        _looks_at_the_object(best, points[best], i, objects, maps),
         *_each_class(best, objects, shown, maps),
-        *_not_every_method(found, ours, best, objects, shown, maps),
+        *_not_every_method(found, ours, best, i, objects, maps),
     ]
 
 
-def _looks_at_the_object(
-    best: str, share: float, objects: Objects, shown: int, maps: Mapping[str, np.ndarray]
-) -> Finding:
+def _looks_at_the_object(best: str, share: float, i: int, objects: Objects, maps: Mapping[str, np.ndarray]) -> Finding:
     chance = float(objects.masks.mean())
-    i = int(np.argmax([_mass(maps[best][i], objects.masks[i]) for i in range(shown)]))
     return Finding(
         "The network looks at the object that it names.",
         f"In {percent(share)} of {len(objects)} maps by {best}, the largest value lies on the object. A random pixel "
@@ -66,7 +67,7 @@ def _each_class(best: str, objects: Objects, shown: int, maps: Mapping[str, np.n
 
 
 def _not_every_method(
-    found: Any, ours: Sequence[str], best: str, objects: Objects, shown: int, maps: Mapping[str, np.ndarray]
+    found: Any, ours: Sequence[str], best: str, i: int, objects: Objects, maps: Mapping[str, np.ndarray]
 ) -> list[Finding]:
     """Which methods are not better than all maps that know nothing of the model, by srg."""
     doubtful = sorted(set(ours) - found.beating("srg", list(ours)))
@@ -76,20 +77,21 @@ def _not_every_method(
         ]
     means = {name: cell.mean for name, cell in found.column("srg").items()}
     worst = min(doubtful, key=means.__getitem__)
-    i = int(np.argmax([_mass(maps[best][i], objects.masks[i]) for i in range(shown)]))
     return [
         Finding(
             "A map that looks like an answer may be none.",
-            f"{listed(doubtful)} {'is' if len(doubtful) == 1 else 'are'} not better than maps that know nothing of the "
+            f"{tables.listed(doubtful, MOST)} {'is' if len(doubtful) == 1 else 'are'} not better than maps that know "
+            "nothing of the "
             f"network, such as edges and noise: removing what {worst} marks changes the score no more than they do.",
             [_picture(best, i, objects, maps), _picture(worst, i, objects, maps)],
         )
     ]
 
 
-def _mass(values: np.ndarray, mask: np.ndarray) -> float:
-    positive = np.maximum(values, 0)
-    return float((positive * mask).sum() / (positive.sum() or 1))
+def _clearest(found: Any, method: str, shown: int) -> int:
+    """The object that is shown of whose map by a method most lies on it."""
+    share = found.of("mass_accuracy")[found.methods.index(method)][:shown]
+    return int(np.argmax(np.nan_to_num(share, nan=-1.0)))
 
 
 def _on(name: str, i: int, objects: Objects, maps: Mapping[str, np.ndarray]) -> bool:
@@ -103,11 +105,3 @@ def _picture(name: str, i: int, objects: Objects, maps: Mapping[str, np.ndarray]
 def percent(share: float) -> str:
     """A share in words."""
     return f"{100 * share:.0f} %"
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names in a sentence; of many, a few."""
-    if len(names) > 5:
-        return f"{', '.join(names[:4])} and {len(names) - 4} others"
-    *rest, last = names
-    return f"{', '.join(rest)} and {last}" if rest else last

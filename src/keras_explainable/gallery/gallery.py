@@ -18,7 +18,8 @@ import numpy as np
 import keras_explainable as ke
 from keras_explainable import loading
 from keras_explainable.gallery import QUICK, provenance
-from keras_explainable.gallery.findings import findings, listed
+from keras_explainable.gallery.findings import MOST as MOST_NAMES
+from keras_explainable.gallery.findings import findings
 from keras_explainable.gallery.maps import explained, groups
 from keras_explainable.gallery.objects import BATCH, REFERENCES, SEED, Objects, references
 from keras_explainable.gallery.objects import best_unit as best_unit
@@ -145,15 +146,16 @@ def judged_by_the_model(
                 verbose=0,
             )
             main = main or found
-            sound = found.beating(VERDICT, list(maps))
+            better = found.beating(VERDICT, list(maps))
             made += [
-                replace(row, doubtful=row.name not in sound, verdict="" if row.name in sound else IGNORANT)
+                replace(row, doubtful=row.name not in better, verdict="" if row.name in better else IGNORANT)
                 for row in same
             ]
     assert main is not None
-    sound_names = [row.name for row in made if not row.doubtful]
+    names = [row.name for row in made if not row.doubtful]
+    sound = tables.listed(names, MOST_NAMES) if names else ""
     advice = [
-        f"Better than every map that knows nothing of the network: {listed(sound_names)}." if sound_names else "",
+        f"Better than every map that knows nothing of the network: {sound}." if sound else "",
         main.conclusion(VERDICT),
         "srg removes pixels in the order of a map, from both ends, and measures how much sooner the score falls. This "
         "holds for this small network. For yours, run: keras-explainable evaluate PHOTOS --model MODEL",

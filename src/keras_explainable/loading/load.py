@@ -112,18 +112,19 @@ def unit_scores(loaded: Loaded, inputs: np.ndarray, units: np.ndarray | None = N
     return np.concatenate(found)
 
 
-def probabilities(loaded: Loaded, inputs: np.ndarray, units: np.ndarray) -> np.ndarray | None:
-    """The probabilities (N, K) of the given units. None if the model ends in no softmax or sigmoid, and was not trained
-    with one that `load` left out."""
+def probabilities(loaded: Loaded, outputs: np.ndarray, units: np.ndarray, explained: np.ndarray) -> np.ndarray | None:
+    """The probabilities (N, K) of some units, by the model's outputs (N, units) and the scores (N, K) of these units as
+    they are `explained`. None if the model is a module of PyTorch, or ends in no softmax or sigmoid, and was not
+    trained with one that `load` left out."""
     if not isinstance(loaded.model, keras.Model):
         return None
-    found = scores(loaded, inputs)
     if loaded.preprocess.softmax:
-        found = np.exp(found - found.max(-1, keepdims=True))
-        found /= found.sum(-1, keepdims=True)
-    elif found.min() < 0 or found.max() > 1 or np.allclose(found, unit_scores(loaded, inputs), atol=1e-4):
+        outputs = np.exp(outputs - outputs.max(-1, keepdims=True))
+        return np.take_along_axis(outputs / outputs.sum(-1, keepdims=True), units, -1)
+    found = np.take_along_axis(outputs, units, -1)
+    if outputs.min() < 0 or outputs.max() > 1 or np.allclose(found, explained, atol=1e-4):
         return None
-    return np.take_along_axis(found, units, -1)
+    return found
 
 
 def _demo() -> Loaded:

@@ -18,8 +18,8 @@ _wanted: ContextVar[bool] = ContextVar("wanted", default=False)
 class Listener:
     """Calls `callback(done, of)` with the numbers of the outermost loop that is running."""
 
-    def __init__(self, callback: Callable[[int, int | None], Any]) -> None:
-        self.callback = callback
+    def __init__(self, callback: Callable[[int, int | None], Any], warned: Callable[[str], Any] | None = None) -> None:
+        self.callback, self.warned = callback, warned
         self.batches: tuple[int, int | None] | None = None  # if there is more than one
         self.steps: tuple[int, int] | None = None  # of the outermost loop within a batch
 
@@ -38,11 +38,13 @@ _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 
 @contextmanager
-def listening(callback: Callable[[int, int | None], Any]) -> Iterator[None]:
+def listening(callback: Callable[[int, int | None], Any], warned: Callable[[str], Any] | None = None) -> Iterator[None]:
     """A scope in which `callback(done, of)` is called between the steps of every call of this library in this thread.
 
     Steps are those of the outermost loop: the batches of images, or the repetitions within a single batch. `of` is None
     if their number is not known. While an inner loop runs, `callback` is called with the numbers of the outermost one.
+
+    With `warned`, `warned(text)` is called with each warning of this library, instead of showing it.
 
     `callback` may raise `ke.errors.Stopped`. The call then ends at once with this exception, as it does after Ctrl-C:
     the results of all complete batches are in its `.partial`. Other exceptions that `callback` raises are passed on as
@@ -53,11 +55,13 @@ def listening(callback: Callable[[int, int | None], Any]) -> Iterator[None]:
     may take longer. So may all channels of `scorecam` and `ablationcam`, which are one step except on PyTorch.
 
     Raises:
-        InputError: `callback` is not a function.
+        InputError: `callback` or `warned` is not a function.
     """
     if not callable(callback):
         raise InputError(f"listening({shortly(callback)}) came, and a function of (done, of) was expected.")
-    token = _listener.set(Listener(callback))
+    if not (warned is None or callable(warned)):
+        raise InputError(f"warned={shortly(warned)} came, and a function of a text was expected.")
+    token = _listener.set(Listener(callback, warned))
     try:
         yield
     finally:
@@ -67,6 +71,15 @@ def listening(callback: Callable[[int, int | None], Any]) -> Iterator[None]:
 def listened() -> bool:
     """Whether there is a listener."""
     return _listener.get() is not None
+
+
+def warned(text: str) -> bool:
+    """Tell the listener a warning. False if there is none that wants it."""
+    listener = _listener.get()
+    if listener is None or listener.warned is None:
+        return False
+    listener.warned(text)
+    return True
 
 
 def at_batch(i: int, number: int | None) -> None:

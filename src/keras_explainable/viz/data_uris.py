@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from keras_explainable.viz.colormaps import BRIGHTEST, SIGNED, UNSIGNED, Limits, colorize, is_signed, limits_of, scale
+from keras_explainable.viz.colormaps import BRIGHTEST, SIGNED, UNSIGNED, colorize, is_signed, limits_of, scale
 from keras_explainable.viz.image import as_map, opacity, stretch, to_bytes, to_rgb
 from keras_explainable.viz.image_files import pillow
 
 QUALITY = 72  # of lossy pictures, from 0 to 100
+KNEE = 240  # the grey of the 99th percentile in a sprite
 WIDEST = 8192  # pixels: how wide a sprite may be
 
 
@@ -34,34 +35,43 @@ def heat(values: Any) -> str:
     return _data_uri(file, transparency=to_bytes(opacity(steps, signed)).tobytes())
 
 
+Levels = tuple[list[int], list[float]]
+
+
 @dataclass(frozen=True)
 class Sprite:
-    """Several maps in one grey picture: tiles in rows of `columns`, each from the lower to the upper of its limits."""
+    """Several maps in one grey picture: tiles in rows of `columns`."""
 
     uri: str
     tile: tuple[int, int]  # the height and width of a tile
     columns: int
-    limits: list[Limits]
-    signed: bool
+    levels: list[Levels]
 
 
-def sprite(maps: Sequence[np.ndarray] | np.ndarray, scales: Sequence[Limits] | None = None) -> Sprite:
-    """Return maps (H, W) as one lossy picture: values are within a few percent of the range of their map.
+def sprite(maps: Sequence[np.ndarray] | np.ndarray) -> Sprite:
+    """Return maps (H, W) as one lossy picture: values are within a few percent of the 99th percentile of their map.
 
     A page holds a hundred of these in the space of ten pictures without loss. Smaller maps are resized to the largest.
-    Limits are `scales`, or those of `heat`: symmetric about zero if any map goes below zero."""
+    """
     each = [as_map(values) for values in maps]
     tile = (max(one.shape[0] for one in each), max(one.shape[1] for one in each))
-    signed = is_signed(each)
-    limits = list(scales or (limits_of([one], signed, BRIGHTEST) for one in each))
+    levels = [_levels(one) for one in each]
     columns = min(len(each), max(1, WIDEST // tile[1]))
     whole = np.zeros((-(-len(each) // columns) * tile[0], columns * tile[1]), "uint8")
-    for i, (one, ends) in enumerate(zip(each, limits, strict=True)):
+    for i, (one, (greys, values)) in enumerate(zip(each, levels, strict=True)):
         top, left = i // columns * tile[0], i % columns * tile[1]
-        whole[top : top + tile[0], left : left + tile[1]] = to_bytes(scale(stretch(one, tile), ends))
-    return Sprite(
-        _data_uri(pillow().Image.fromarray(whole), "WEBP", quality=QUALITY, method=6), tile, columns, limits, signed
-    )
+        whole[top : top + tile[0], left : left + tile[1]] = np.rint(np.interp(stretch(one, tile), values, greys))
+    return Sprite(_data_uri(pillow().Image.fromarray(whole), "WEBP", quality=QUALITY, method=6), tile, columns, levels)
+
+
+def _levels(values: np.ndarray) -> Levels:
+    """Greys of a map in a sprite, and their values, which are linear between them. The highest 1 % have few greys."""
+    signed = is_signed([values])
+    low, knee = limits_of([values], signed, BRIGHTEST)
+    most = float(np.abs(values).max() if signed else values.max())
+    if signed:
+        return [0, 255 - KNEE, KNEE, 255], [-most, low, knee, most]
+    return [0, KNEE, 255], [low, knee, most]
 
 
 def small(image: Any) -> str:

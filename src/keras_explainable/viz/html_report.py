@@ -1,7 +1,6 @@
 """A report in one HTML file: what was found, the maps of methods x images, and a table of methods."""
 
 import base64
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -10,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from keras_explainable.errors import InputError
-from keras_explainable.viz import data_uris, scatter
-from keras_explainable.viz.colormaps import SIGNED, Limits, colorize
-from keras_explainable.viz.image import as_map, opacity, peak, to_bytes, to_rgb
-from keras_explainable.viz.page import column_head, escape, page
+from keras_explainable.viz import data_uris, scatter, viewer_files
+from keras_explainable.viz.image import as_map, peak, to_rgb
+from keras_explainable.viz.page import column_head, escape, page, to_json
 from keras_explainable.viz.tables import csv_text
 
 RAMP = "turbo"
@@ -65,7 +63,7 @@ class Row:
     verdict: str = ""
     doubtful: bool = False  # whether it is no better than what knows nothing of the model
     docs: str = ""
-    scales: Sequence[Limits] | None = None  # the ends of each map's scale; None if each is scaled by itself
+    shared: bool = False  # whether the maps of one image share a scale; otherwise each is scaled by itself
 
 
 @dataclass(frozen=True)
@@ -147,7 +145,7 @@ def _finding(finding: Finding) -> str:
 
 def _subject(subject: Subject) -> str:
     facts = f"<small>{escape(subject.group)}</small><b>{escape(subject.title)}</b><small>{escape(subject.note)}</small>"
-    return f"<li>{facts}</li>"
+    return f'<li><div class="framed"></div><div>{facts}</div></li>'
 
 
 def _folded(family: str, rows: Sequence[Row], subjects: Sequence[Subject]) -> str:
@@ -168,8 +166,7 @@ def _strip(row: Row, subjects: Sequence[Subject]) -> str:
     return (
         f'<article class="row" id="{escape(row.name)}" {keys}><header><h3>{escape(row.name)}</h3><small>{facts}</small>'
         f'{_remarks(row)}<small class="links">{_links(row)}</small></header>'
-        '<div class="strip"><canvas class="under"></canvas><canvas class="over"></canvas>'
-        f'<div class="hits">{cells}</div></div><p class="about" hidden>{escape(row.summary)}</p></article>'
+        f'<div class="strip">{cells}</div><p class="about" hidden>{escape(row.summary)}</p></article>'
     )
 
 
@@ -216,7 +213,7 @@ def _peak(values: np.ndarray, subject: Subject) -> tuple[list[float], str]:
 
 
 def _data(subjects: Sequence[Subject], rows: Sequence[Row]) -> str:
-    """What the script draws, as JSON that cannot end the element it stands in."""
+    """What the script draws, as JSON."""
     photos: dict[bytes, int] = {}
     uris: list[str] = []
     columns = []
@@ -228,21 +225,16 @@ def _data(subjects: Sequence[Subject], rows: Sequence[Row]) -> str:
             uris.append(data_uris.picture(pixels))
         outline = "" if subject.mask is None else data_uris.edges(subject.mask)
         columns.append({"photo": photos[key], "size": subject.size, "outline": outline})
-    steps = np.linspace(0, 1, 256)
-    ramps = [
-        np.column_stack([to_bytes(colorize(steps, name)), to_bytes(opacity(steps, signed))]).ravel().tolist()
-        for name, signed in ((RAMP, False), (SIGNED, True))
-    ]
-    found = {"photos": uris, "subjects": columns, "rows": [_maps(row, subjects) for row in rows], "ramps": ramps}
-    return json.dumps(found, separators=(",", ":")).replace("<", "\\u003c")
+    made = [_maps(row, subjects) for row in rows]
+    return to_json({"photos": uris, "subjects": columns, "rows": made, "colors": viewer_files.colors()})
 
 
 def _maps(row: Row, subjects: Sequence[Subject]) -> dict[str, Any]:
-    sprite = data_uris.sprite(row.maps, row.scales)
+    sprite = data_uris.sprite(row.maps)
     peaks = [[float(f"{n:.4g}") for n in _peak(v, s)[0]] for v, s in zip(row.maps, subjects, strict=True)]
-    limits = [[float(f"{end:.4g}") for end in ends] for ends in sprite.limits]
-    shape = {"tile": sprite.tile, "columns": sprite.columns, "signed": sprite.signed}
-    return {"uri": sprite.uri, **shape, "limits": limits, "peaks": peaks}
+    levels = [[greys, [float(f"{value:.4g}") for value in values]] for greys, values in sprite.levels]
+    shape = {"tile": sprite.tile, "columns": sprite.columns, "shared": row.shared}
+    return {"uri": sprite.uri, **shape, "levels": levels, "peaks": peaks}
 
 
 def _table_row(row: Row) -> str:

@@ -1,7 +1,6 @@
 """Maps in a notebook: `ke.show` puts the viewer into the output of a cell."""
 
 import base64
-import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,9 +10,8 @@ import numpy as np
 
 from keras_explainable.errors import InputError, printable
 from keras_explainable.viz import data_uris, framing, viewer_files
-from keras_explainable.viz.colormaps import COLOR_MAPS
 from keras_explainable.viz.image import as_map, highlight, to_numpy, to_rgb
-from keras_explainable.viz.page import escape
+from keras_explainable.viz.page import escape, to_json
 
 MOST = 48  # pictures in one output
 SIDE = 512  # pixels of a photo's longer side
@@ -43,15 +41,16 @@ class Shown:
         data = {
             "photos": [data_uris.picture(photo) for photo in self.photos],
             "pictures": [_encoded(picture) for picture in self.pictures],
-            "colors": {color: COLOR_MAPS[color] for color in viewer_files.COLORS},
+            "colors": viewer_files.colors(),
         }
         more = f"<p>{self.left_out} more maps are not shown: show fewer images at a time.</p>" if self.left_out else ""
         still = "".join(self._still(picture) for picture in self.pictures)
+        script = viewer_files.script(viewer_files.CELL)
         return (
             f'<div class="kx kx-shown" id="{name}"><style>{viewer_files.style()}</style>'
             f'<div class="kx-static">{still}</div>{more}'
-            f'<script type="application/json">{_json(data)}</script>'
-            f'<script type="module">{viewer_files.script()}\nstart(document.getElementById("{name}"));</script></div>'
+            f'<script type="application/json">{to_json(data)}</script>'
+            f'<script type="module">{script}\nstart(document.getElementById("{name}"));</script></div>'
         )
 
     def _still(self, picture: Picture) -> str:
@@ -139,8 +138,3 @@ def _encoded(picture: Picture) -> dict[str, Any]:
         "width": values.shape[1],
         "values": base64.b64encode(steps.tobytes()).decode(),
     }
-
-
-def _json(value: Any) -> str:
-    """JSON that cannot end the script it stands in."""
-    return json.dumps(value).replace("<", "\\u003c")

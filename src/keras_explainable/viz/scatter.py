@@ -10,6 +10,7 @@ WIDTH, HEIGHT = 640, 300
 LEFT, RIGHT, TOP, BOTTOM = 48, 120, 14, 40
 NAMED = 8  # points with a name beside them; with more, names show when a point is chosen
 LINE = 13  # pixels between two names
+GLYPH = 6.6  # pixels of a letter, about
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def chart(points: Sequence[Point], chance: float | None = None) -> str:
     marks = "".join(
         f'<a href="#{escape(name)}" class="{"doubtful" if doubtful else "sound"}{" named" * (len(spots) <= NAMED)}" '
         f'data-row="{escape(name)}"><circle cx="{left:.1f}" cy="{top:.1f}" r="5"/>'
-        f'<text x="{left + 9:.1f}" y="{height + 4:.1f}">{escape(name)}</text></a>'
+        f"{_name(name, left, height, spots)}</a>"
         for (name, left, top, doubtful), height in zip(spots, heights, strict=True)
     )
     floor = "" if chance is None else _line(y(chance), "chance", f"chance {chance:.0%}")
@@ -53,6 +54,16 @@ def chart(points: Sequence[Point], chance: float | None = None) -> str:
         f'aria-label="The time for a map, and how often its peak lies on the object">'
         f"{_axes(low, high, x, y)}{floor}{marks}</svg>"
     )
+
+
+def _name(name: str, left: float, height: float, spots: Sequence[tuple[str, float, float, bool]]) -> str:
+    """A name beside its point: to the right, or to the left if another point lies under it there."""
+    width = GLYPH * len(name)
+    others = [spot for spot in spots if spot[0] != name]
+    under = any(left + 5 < x < left + 14 + width and abs(y - height) < LINE for _, x, y, _ in others)
+    to_the_left = under and left - 14 - width > LEFT
+    x, anchor = (left - 9, ' text-anchor="end"') if to_the_left else (left + 9, "")
+    return f'<text x="{x:.1f}" y="{height + 4:.1f}"{anchor}>{escape(name)}</text>'
 
 
 def _apart(heights: Sequence[float]) -> list[float]:

@@ -39,3 +39,11 @@ def _is_number(cell: str) -> bool:
 def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
     aligned = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(cells, widths, right, strict=True))
     return "  ".join(aligned).rstrip()
+
+
+def listed(names: Sequence[str], most: int | None = None) -> str:
+    """Return names for a sentence; if there are more than `most`, one fewer of them and the number of the others."""
+    if most is not None and len(names) > most:
+        return f"{', '.join(names[: most - 1])} and {len(names) - most + 1} others"
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last

@@ -3,15 +3,25 @@
 import re
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
-ORDER = ("values", "colors", "stage", "controls", "enlarged", "shown")  # each needs only those before it
+from keras_explainable.viz.colormaps import COLOR_MAPS
+
+MODULES = ("values", "colors", "stage", "controls", "enlarged")  # each needs only those before it
+CELL = "shown"  # starts the viewer in a notebook's cell
 COLORS = ("turbo", "inferno", "bwr")  # the last one is for maps that go below zero
 
 
 @cache
-def script() -> str:
-    """Return all modules as one, which defines `start(element)`. It belongs in a `<script type="module">`."""
-    return "\n".join(re.sub(r"^import .*\n|^export ", "", _file(f"{name}.js"), flags=re.MULTILINE) for name in ORDER)
+def script(*more: str) -> str:
+    """Return all modules, and `more`, as one. With `CELL`, it defines `start(element)`."""
+    each = (_file(f"{name}.js") for name in (*MODULES, *more))
+    return "\n".join(re.sub(r"^import .*\n|^export ", "", text, flags=re.MULTILINE) for text in each)
+
+
+def colors() -> dict[str, Any]:
+    """Return the tables of the colours to choose from."""
+    return {name: COLOR_MAPS[name] for name in COLORS}
 
 
 @cache

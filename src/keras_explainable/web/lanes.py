@@ -58,7 +58,6 @@ class Lanes:
         self.turns, self.numbers = itertools.count(), itertools.count()
         self.generation = dict.fromkeys(self.waiting, 0)  # of the lane's thread: an older one ends
         self.left: dict[str, int] = dict.fromkeys(self.waiting, 0)
-        self.here = threading.local()
         self.closed = False
 
     def start(self) -> None:
@@ -120,13 +119,6 @@ class Lanes:
                     self.generation[lane] += 1
                     self.running[lane] = None
                     self._start(lane)
-
-    def note(self, text: str) -> bool:
-        """Keep a warning for the task that this thread computes. False if it computes none."""
-        task = getattr(self.here, "task", None)
-        if task is not None and text not in task.notes:
-            task.notes.append(text)
-        return task is not None
 
     def _tasks(self, lane: str) -> list[Task]:
         running = self.running[lane]
@@ -191,9 +183,14 @@ class Lanes:
                 jobs = list(task.jobs)
             self._send([(job, {"state": "running", "done": done, "of": of}) for job in jobs])
 
-        start, self.here.task = time.perf_counter(), task
+        def warned(text: str) -> None:
+            note = ke.errors.printable(" ".join(text.split()))
+            if note not in task.notes:
+                task.notes.append(note)
+
+        start = time.perf_counter()
         try:
-            with ke.progress.listening(told):
+            with ke.progress.listening(told, warned):
                 found = task.work()
             return {**found, "state": "done", "seconds": round(time.perf_counter() - start, 3), "notes": task.notes}
         except ke.errors.Stopped:
@@ -205,5 +202,3 @@ class Lanes:
         except Exception:
             traceback.print_exc(file=sys.stderr)
             return {"state": "failed", "why": "This failed in a way that was not expected: the terminal shows where."}
-        finally:
-            self.here.task = None

@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from keras_explainable.web.lanes import Job
 
 GONE = 5.0  # seconds after which the jobs of a page without a stream are stopped
 OFTEN = 0.05  # seconds between two messages about the progress of a job
+MOST_ENDED = 100
 BEAT = 1.0  # seconds without an event after which a comment is sent, which shows whether somebody listens
 
 
@@ -24,6 +26,7 @@ class Page:
     streams: int = 0
     seen: float = field(default_factory=time.monotonic)  # when it last had a stream, or asked for something
     told: dict[str, float] = field(default_factory=dict)  # for each job, when its progress was last told
+    ended: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_ENDED))  # the last jobs that are over
 
 
 class Pages:
@@ -45,6 +48,11 @@ class Pages:
             found = (p.jobs[id] for (owner, _), p in self.pages.items() if owner == session and id in p.jobs)
             return next(found, None)
 
+    def has_ended(self, session: str, id: str) -> bool:
+        """Whether this was a job of a session a short while ago."""
+        with self.lock:
+            return any(owner == session and id in page.ended for (owner, _), page in self.pages.items())
+
     def number(self, session: str) -> int:
         """How many jobs of a session are not over."""
         with self.lock:
@@ -62,6 +70,7 @@ class Pages:
                 page.told[job.id] = time.monotonic()
             if event["state"] in ("done", "failed", "stopped"):
                 del page.jobs[job.id]
+                page.ended.append(job.id)
                 page.told.pop(job.id, None)
             page.events.append({"job": job.id, **event})
 

@@ -2,7 +2,6 @@
 
 import itertools
 import threading
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -55,9 +54,6 @@ class Room:
 
     def start(self) -> None:
         """Start the threads, and compile what is asked for first."""
-        self._warn, self._filters = warnings.showwarning, list(warnings.filters)
-        warnings.filterwarnings("always", category=UserWarning)  # a card shows its own, not those of the first one only
-        warnings.showwarning = self._noted
         self.lanes.start()
         self._prepare("top classes", QUICK, lambda: work.top(self.loaded, self.samples[0].pixels))
         for method, lane in WARM:
@@ -70,14 +66,6 @@ class Room:
     def close(self) -> None:
         """End the threads."""
         self.lanes.close()
-        warnings.showwarning = self._warn
-        warnings.filters[:] = self._filters  # type: ignore[index]
-
-    def _noted(self, message: Any, category: type, *rest: Any, **named: Any) -> None:
-        """Show a warning on the card that it is about, instead of in the terminal."""
-        text = ke.errors.printable(" ".join(str(message).split()))
-        if not (issubclass(category, UserWarning) and self.lanes.note(text)):
-            self._warn(message, category, *rest, **named)
 
     def _prepare(self, name: str, lane: str, compute: Callable[[], Any]) -> None:
         """Compute something in a lane, after what people ask for. Its name is reported until it is there."""
@@ -181,6 +169,8 @@ class Room:
     def stop(self, session: str, id: str) -> None:
         """Stop a job of a session."""
         job = self.pages.job(session, id)
+        if job is None and self.pages.has_ended(session, id):
+            return  # it was done before it could be stopped
         if job is None:
             raise Refused("There is no such job.", 404)
         self.lanes.stop(job)

@@ -91,7 +91,7 @@ class Routes:
             "methods": methods,
             "samples": self.room.sample_names,
             "seed": SEED,
-            "colors": {name: viz.colormaps.COLOR_MAPS[name] for name in viz.viewer_files.COLORS},
+            "colors": viz.viewer_files.colors(),
             "version": ke.__version__,
         }
         return JSONResponse(about)

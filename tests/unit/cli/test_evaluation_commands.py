@@ -79,7 +79,21 @@ def test_masks_are_found_by_name(folder):
     assert other.exit_code == 0
 
 
+@very_slow_compiled
+def test_units_have_the_names_of_a_file(folder, tmp_path):
+    names = [f"thing {n}" for n in range(len(ke.demo.CLASSES))]
+    (tmp_path / "labels.txt").write_text("\n".join(names))
+    given = ["--labels", tmp_path / "labels.txt", "--unit", "thing 3"]
+    result = run("trust", folder / "0.png", "--quick", *given)
+    assert result.exit_code == 0, result.output
+    assert "The map of gradcam for thing 3 is " in result.stdout
+    by_name, by_number = (run("evaluate", folder, *FEW, *words) for words in (given, ["--unit", "3"]))
+    assert by_name.exit_code == 0, by_name.output
+    assert by_name.stdout == by_number.stdout
+
+
 def test_wrong_words_are_refused(folder, tmp_path):
+    (tmp_path / "one.txt").write_text("cat")
     for words, said in (
         (["--metric", "sgr"], "No metric is named 'sgr'"),
         (["--metric", "mass_accuracy"], "mass_accuracy needs --masks DIR"),
@@ -87,6 +101,7 @@ def test_wrong_words_are_refused(folder, tmp_path):
         (["-m", "gradcm"], "Did you mean"),
         (["--minutes", "0"], "minutes"),
         (["--masks", tmp_path], "No mask in"),
+        (["--labels", tmp_path / "one.txt"], "the model has 10 units"),
     ):
         result = run("evaluate", folder, *words)
         assert result.exit_code in (1, 2) and said in " ".join(result.stderr.split()), result.stderr

@@ -48,6 +48,7 @@ def pages(site, tmp_path_factory):
 
 def test_each_method_has_a_page_with_what_is_known_about_it(pages):
     listed = (pages / "index.md").read_text(encoding="utf-8")
+    assert "**Start here.**" in listed and "[`gradcam`](gradcam.md)" in listed and "(../../leaderboard.md)" in listed
     for name, record in ke.registry.METHODS.items():
         page = (pages / f"{name}.md").read_text(encoding="utf-8")
         for known in (record.summary, record.needed, str(record.cost), record.reference, record.caveat):

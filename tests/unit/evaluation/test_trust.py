@@ -1,5 +1,7 @@
 """`ke.trust`: each check against its own definition, and maps whose verdict is known."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import keras_explainable as ke
 from keras_explainable.evaluation.card import Trust
 from keras_explainable.evaluation.check import Check
 from keras_explainable.evaluation.trust import cells, moved, smoothed
+from keras_explainable.viz import data_uris
 from support.compare import as_numpy, close
 from support.left_as_found import same, state
 from support.selection import fast_on_torch, slow_compiled, very_slow_compiled
@@ -156,6 +159,13 @@ def test_the_card_as_text_and_as_pages(card, tmp_path):
     assert text.count("\n* ") == 7 and "quick=True" in text and str(card) == text
     page = card.to_html(tmp_path / "card.html").read_text("utf-8")
     assert "script-src 'sha256-" in page and page.count('class="pass"') == 6
+    least, values = card.checks["agreement"].least
+    said = card.checks["agreement"].said
+    shares = {name: float(value) for name, value in re.findall(r"(\w+) (-?\d\.\d\d)", said)}
+    assert min(shares, key=shares.get) == least and values.shape == card.map.shape
+    captions = re.findall("<figcaption>(.*?)</figcaption>", page)
+    assert captions == ["the image", "gradcam", f"{least}, which agrees least"]
+    assert data_uris.heat(values) in page and data_uris.heat(card.map) in page
     part = card._repr_html_()
     assert part.startswith("<style>") and "supported" in part and "data:image/png" in part
 

@@ -2,12 +2,14 @@
 
 import threading
 import time
+import warnings
 
 import keras
 import numpy as np
 import pytest
 
 import keras_explainable as ke
+from keras_explainable.errors import InputError
 from support.compare import close
 from support.selection import fast_on_torch
 
@@ -146,4 +148,20 @@ def test_listening_takes_a_function_as_callback(model, images):
     with ke.progress.listening(callback=stop_at(1)), pytest.raises(ke.errors.Stopped):
         ke.smoothgrad(model, images[:1], 3, repetitions=3, verbose=0)
     with pytest.raises(ke.errors.InputError, match="a function of"), ke.progress.listening(3):
+        pass
+
+
+def test_the_listener_is_told_the_warnings_instead():
+    model, images = ke.demo.load_model(), np.zeros((1, 96, 96, 3), "float32")
+    heard = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with ke.progress.listening(lambda done, of: None, heard.append):
+            ke.gradients(model, images, np.eye(10)[:1], verbose=0)
+            once = sum("one-hot rows" in text for text in heard)
+            ke.gradients(model, images, np.eye(10)[:1], verbose=0)
+    assert sum("one-hot rows" in text for text in heard) == 2 * once > 0  # each time, not the first one only
+    with pytest.warns(UserWarning, match="one-hot rows"), ke.progress.listening(lambda done, of: None):
+        ke.gradients(model, images, np.eye(10)[:1], verbose=0)
+    with pytest.raises(InputError, match="warned=3 came"), ke.progress.listening(print, 3):
         pass

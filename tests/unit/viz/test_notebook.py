@@ -89,9 +89,11 @@ def test_names_fit_the_units():
 
 
 def test_the_modules_become_one_script():
-    script = viewer_files.script()
+    script = viewer_files.script(viewer_files.CELL)
     assert not re.search(r"^(?:import|export)\b", script, re.MULTILINE) and "function start(root)" in script
     names = re.findall(r"^(?:const|let|class|function) (\w+)", script, re.MULTILINE)
     assert len(names) == len(set(names)) > 15
     folder = files(viewer_files.__package__) / "viewer"
-    assert {f.name for f in folder.iterdir() if f.name.endswith(".js")} == {f"{name}.js" for name in viewer_files.ORDER}
+    assert {f.name for f in folder.iterdir() if f.name.endswith(".js")} == {
+        f"{name}.js" for name in (*viewer_files.MODULES, viewer_files.CELL)
+    }

@@ -4,7 +4,6 @@ import io
 import json
 import threading
 import time
-import warnings
 
 import keras
 import numpy as np
@@ -15,6 +14,7 @@ import keras_explainable as ke
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
+from keras_explainable.runtime import warning
 from keras_explainable.web import pages, work
 from keras_explainable.web.lanes import LONG, QUICK
 from support.compare import close
@@ -138,6 +138,15 @@ def test_uploads_are_what_the_model_sees(browser, loaded):
     )
 
 
+def test_a_job_that_is_over_can_be_stopped_by_its_own_page(browser, server):
+    given = {"image": browser.sample(1), "method": "gradients", "unit": 7}
+    job = browser.json("POST", "/api/maps", given)[1]["job"]
+    assert [e for e in browser.events() if e["job"] == job][-1]["state"] == "done"
+    assert browser.ask("DELETE", f"/api/jobs/{job}")[0] == 204
+    assert Browser(server).ask("DELETE", f"/api/jobs/{job}")[0] == 404
+    assert browser.ask("DELETE", f"/api/jobs/{'0' * 16}")[0] == 404
+
+
 def test_progress_is_told_and_a_job_can_be_stopped(browser):
     image = browser.sample(1)
     job = browser.json("POST", "/api/maps", {"image": image, "method": "smoothgrad", "unit": 3, "most": 1000})[1]["job"]
@@ -154,16 +163,16 @@ def test_progress_is_told_and_a_job_can_be_stopped(browser):
 
 
 def test_warnings_are_on_the_card(loaded, monkeypatch):
-    def warning(*given):
-        warnings.warn("Look here.", stacklevel=1)
+    def noted(*given):
+        warning.warn("Look \x1b[2J here.")
         return np.zeros((2, 2), "<f4")
 
-    monkeypatch.setattr(work, "explained", warning)
+    monkeypatch.setattr(work, "explained", noted)
     with running(loaded) as server:
         browser = Browser(server)
         image = browser.sample(0)
         for unit in (1, 2):  # not on the first one only
-            assert browser.explain(image, "gradients", unit)["notes"] == ["Look here."]
+            assert browser.explain(image, "gradients", unit)["notes"] == [r"Look \x1b[2J here."]
 
 
 def test_a_map_is_computed_once_for_all(server, monkeypatch):

@@ -2,7 +2,6 @@
 
 import functools
 import math
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ from keras_explainable.methods.perturbation.probe import Probe
 from keras_explainable.methods.perturbation.regression import parts, pseudo_inverse, weigh
 from keras_explainable.models import View
 from keras_explainable.numerics import random
+from keras_explainable.runtime import warning
 from keras_explainable.runtime.repetition import Rows
 from keras_explainable.runtime.validation import check_repetitions, seed_of
 
@@ -59,10 +59,9 @@ def kernel_shap(
 
     def drawn(n):
         if repetitions < min(ENOUGH * n, 2**n - 2):
-            warnings.warn(
+            warning.warn(
                 f"kernel_shap of {n} segments is poorly determined by {repetitions} coalitions (worst near {2 * n}): "
-                f"give repetitions={ENOUGH * n} or more, or fewer segments=.",
-                stacklevel=2,
+                f"give repetitions={ENOUGH * n} or more, or fewer segments=."
             )
         some = coalitions(repetitions, n, seed)
         of_none, coefficients = shapley_coefficients(some, n)

@@ -3,25 +3,32 @@
 import { Stage, make } from "./stage.js";
 import { shortly } from "./values.js";
 
-/** A dialog that shows stages one at a time. `all()` returns those that can be shown, as [title, stage]. */
+/**
+ * A dialog that shows stages one at a time. `all()` returns those that can be shown, as [title, stage].
+ *
+ * Where they stand in rows, `wide()` is the length of a row: up and down lead to the rows beside. `about(stage)` returns
+ * what is said below a map, `shown(stage)` is told which one is shown, and `closed(stage)` which one was the last.
+ */
 export class Enlarged {
-  #at = 0;
   #place = null;
 
-  constructor(palette, controls, all) {
-    Object.assign(this, { controls, all });
+  constructor(palette, controls, all, { wide = () => 1, about = () => [], shown = () => {}, closed = () => {} } = {}) {
+    Object.assign(this, { controls, all, wide, about, shown });
+    this.last = null;
     this.stage = new Stage(palette, "The enlarged map");
     this.title = make("h2");
     this.value = make("output", { className: "kx-value" });
     this.point = make("span", { className: "kx-point", ariaHidden: "true" });
     this.stage.element.append(this.point);
     const button = (text, label, onclick) => make("button", { type: "button", textContent: text, ariaLabel: label, onclick });
+    this.bare = button("Photo", "The photo alone", () => this.#bare(this.bare.ariaPressed !== "true"));
+    this.notes = make("div", { className: "kx-about" });
     this.element = make(
       "dialog", { className: "kx-large" },
-      make("div", { className: "kx-head" }, this.title, this.value,
+      make("div", { className: "kx-head" }, this.title, this.value, this.bare,
         button("‹", "Previous map", () => this.step(-1)), button("›", "Next map", () => this.step(1)),
         button("Close", "Close the enlarged map", () => this.element.close())),
-      this.stage.element, this.stage.legend,
+      this.stage.element, this.stage.legend, this.notes,
     );
     this.element.setAttribute("aria-label", "Enlarged map");
     this.stage.element.tabIndex = 0;
@@ -34,37 +41,46 @@ export class Enlarged {
     this.stage.element.onpointermove = this.stage.element.onpointerdown = point;
     this.element.onkeydown = (event) => this.#key(event);
     this.element.onkeyup = (event) => this.controls.keyUp(event);
+    this.element.onclose = () => { this.#bare(false); closed(this.last); };
     this.element.onclick = (event) => { if (event.target === this.element) this.element.close(); };
   }
 
   open(stage) {
-    this.#at = Math.max(0, this.all().findIndex(([, other]) => other === stage));
-    this.#show();
+    this.#show(stage);
     if (!this.element.open) this.element.showModal();
     this.stage.element.focus();
   }
 
   step(by) {
-    const number = this.all().length;
-    this.#at = (this.#at + by + number) % number;
-    this.#show();
+    const all = this.all().map(([, stage]) => stage), number = all.length, at = Math.max(0, all.indexOf(this.last));
+    if (number) this.#show(all[(at + by + number) % number]);
+  }
+
+  #bare(on) {
+    this.bare.ariaPressed = String(on);
+    this.stage.element.classList.toggle("kx-bare", on);
   }
 
   draw(settings) {
     if (this.element.open) this.stage.draw(settings);
   }
 
-  #show() {
-    const [title, stage] = this.all()[this.#at] ?? [];
-    if (!stage?.map) return;
+  #show(stage) {
+    if (!stage.map) return;
+    const title = this.all().find(([, other]) => other === stage)?.[0] ?? stage.label;
     this.title.textContent = title;
     this.stage.label = title;
     this.stage.over(stage.photo.src);
+    this.stage.object = stage.object;
     this.stage.show(stage.map);
-    this.stage.element.style.aspectRatio = `${stage.map.width} / ${stage.map.height}`;
-    this.element.style.setProperty("--kx-shape", stage.map.width / stage.map.height);
+    const shape = stage.shape ?? stage.map.width / stage.map.height;
+    this.stage.element.style.aspectRatio = shape;
+    this.element.style.setProperty("--kx-shape", shape);
+    this.notes.replaceChildren(...this.about(stage));
+    this.last = stage;
+    this.shown(stage);
     this.stage.draw(this.controls.settings);
-    const [row, column] = stage.map.peak;
+    const [row, column] = stage.map.peak ?? [0, 0];
     this.#read((row + 0.5) / stage.map.height, (column + 0.5) / stage.map.width);
   }
 
@@ -73,7 +89,7 @@ export class Enlarged {
     this.#place = found;
     this.point.style.top = `${(100 * (found.row + 0.5)) / map.height}%`;
     this.point.style.left = `${(100 * (found.column + 0.5)) / map.width}%`;
-    this.value.textContent = `row ${found.row}, column ${found.column}: ${shortly(found.value)}`;
+    this.value.textContent = `row ${found.row}, column ${found.column}: ${map.about ? "about " : ""}${shortly(found.value)}`;
   }
 
   #key(event) {
@@ -82,7 +98,7 @@ export class Enlarged {
     if (move && event.shiftKey) {
       const { map } = this.stage;
       this.#read((this.#place.row + move[0] + 0.5) / map.height, (this.#place.column + move[1] + 0.5) / map.width);
-    } else if (move) this.step(move[0] + move[1]);
+    } else if (move) this.step(move[0] * this.wide() + move[1]);
     else if (event.target.matches("button") || !this.controls.key(event)) return;
     event.preventDefault();
     event.stopPropagation();

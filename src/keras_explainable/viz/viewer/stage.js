@@ -22,26 +22,31 @@ function mark(tag, attributes) {
 export class Palette {
   #ramps = new Map();
 
-  constructor(tables) {
-    this.tables = tables;
+  /** With `fades`, the opacity is in the colours: where there are hundreds of maps, that is faster than a style. */
+  constructor(tables, fades = false) {
+    Object.assign(this, { tables, fades });
   }
 
   /** The colours for a map: a map that goes below zero has its own. */
-  of(map, chosen) {
-    const name = map.signed ? SIGNED : chosen;
-    if (!this.#ramps.has(name)) this.#ramps.set(name, ramp(this.tables[name], map.signed));
-    return this.#ramps.get(name);
+  of(map, { colors, opacity }) {
+    const name = map.signed ? SIGNED : colors, share = this.fades ? opacity / 100 : 1, key = `${name} ${share}`;
+    if (!this.#ramps.has(key)) this.#ramps.set(key, ramp(this.tables[name], map.signed, share));
+    return this.#ramps.get(key);
   }
 }
 
-/** An image with a map over it. `draw(settings)` paints it anew. */
+/** An image with a map over it. `draw(settings)` paints what has changed. */
 export class Stage {
+  #painted = [];
+  #marked = [];
+
   constructor(palette, label) {
-    this.palette = palette;
+    Object.assign(this, { palette, object: null }); // of an object that is known: its outline as a path, and the path's size
     this.photo = make("img", { className: "kx-photo", alt: "", draggable: false });
     this.canvas = make("canvas", { className: "kx-map" });
     this.marks = mark("svg", { class: "kx-marks", preserveAspectRatio: "none", "aria-hidden": "true" });
-    this.element = make("div", { className: "kx-stage" }, this.photo, this.canvas, this.marks);
+    this.peak = make("span", { className: "kx-peak", hidden: true, ariaHidden: "true" });
+    this.element = make("div", { className: "kx-stage" }, this.photo, this.canvas, this.marks, this.peak);
     this.key = make("canvas", { className: "kx-key" });
     this.ends = [make("span"), make("span"), make("span")];
     this.legend = make("div", { className: "kx-legend" }, this.key, make("div", { className: "kx-ends" }, ...this.ends));
@@ -59,6 +64,8 @@ export class Stage {
   show(map) {
     this.map = map;
     this.marks.replaceChildren();
+    this.peak.hidden = true;
+    this.#painted = this.#marked = [];
     this.element.classList.toggle("kx-empty", !map);
     this.legend.classList.toggle("kx-empty", !map);
     this.canvas.setAttribute("role", "img");
@@ -66,23 +73,30 @@ export class Stage {
   }
 
   draw(settings) {
+    const { outline, peak, object } = settings;
+    if (changed(this.#marked, this.#marked = [outline, peak, object, this.map, this.object])) this.#mark(settings);
     if (!this.map) return;
-    const limits = this.map.limits(settings.percentile), colors = this.palette.of(this.map, settings.colors);
+    const limits = this.map.limits(settings.percentile), colors = this.palette.of(this.map, settings);
+    if (!changed(this.#painted, this.#painted = [...limits, colors, this.map])) return;
     paint(this.canvas, this.map, limits, colors);
     paintKey(this.key, colors);
     const ends = this.map.signed ? [limits[0], 0, limits[1]] : [limits[0], null, limits[1]];
     this.ends.forEach((end, i) => { end.textContent = ends[i] === null ? "" : shortly(ends[i]); });
-    this.#mark(settings);
   }
 
-  #mark({ peak, outline }) {
-    const { width, height } = this.map, [row, column] = this.map.peak;
+  #mark({ peak, outline, object }) {
+    const { width, height } = this.map ?? this.object ?? { width: 1, height: 1 }, at = this.map?.peak;
     this.marks.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    const kept = [];
-    if (outline) for (const kind of ["kx-edge", "kx-line"]) kept.push(mark("path", { class: kind, d: this.map.outline }));
-    if (peak) for (const kind of ["kx-edge", "kx-line"]) {
-      kept.push(mark("circle", { class: `${kind} kx-peak`, cx: column + 0.5, cy: row + 0.5, r: Math.max(width, height) / 40 }));
+    const kept = [], edge = (d, more) => ["kx-edge", "kx-line"].map((kind) => mark("path", { class: kind, d, ...more }));
+    if (object && this.object) {
+      kept.push(...edge(this.object.path, { transform: `scale(${width / this.object.width} ${height / this.object.height})` }));
     }
+    if (outline && this.map) kept.push(...edge(this.map.outline));
     this.marks.replaceChildren(...kept);
+    this.peak.hidden = !(peak && at);
+    this.peak.classList.toggle("kx-beside", Boolean(this.map?.beside));
+    if (at) Object.assign(this.peak.style, { top: `${(100 * (at[0] + 0.5)) / height}%`, left: `${(100 * (at[1] + 0.5)) / width}%` });
   }
 }
+
+const changed = (before, now) => before.length !== now.length || now.some((one, i) => one !== before[i]);

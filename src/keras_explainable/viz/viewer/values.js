@@ -6,18 +6,26 @@ const OUTLINED = 90; // the percentile above which pixels are outlined
 /** A map: float values row by row, and what is computed from them once. */
 export class HeatMap {
   #sorted = null;
-  #peak = null;
+  #peak = undefined;
   #outline = null;
 
-  constructor(values, height, width) {
-    Object.assign(this, { values, height, width });
+  /** What is `known` besides: the peak (null: none), whether values are rounded, whether the peak lies beside the object. */
+  constructor(values, height, width, { peak, about = false, beside = false } = {}) {
+    Object.assign(this, { values, height, width, about, beside });
+    this.#peak = peak;
     this.low = Infinity;
     this.high = -Infinity;
     for (const v of values) {
       if (v < this.low) this.low = v;
       if (v > this.high) this.high = v;
     }
-    this.signed = this.low < 0;
+  }
+
+  /** What the ends of the colour scale depend on: this map, or all that share its scale. */
+  scale = this;
+
+  get signed() {
+    return this.scale.low < 0;
   }
 
   /** The values, or their sizes if they are signed, in ascending order. */
@@ -35,14 +43,14 @@ export class HeatMap {
 
   /** The ends of the colour scale: symmetric about zero if the map is signed. */
   limits(percent) {
-    const low = this.signed ? 0 : this.low, top = this.percentile(percent);
-    const high = top > low ? top : this.sorted.at(-1);
+    const low = this.signed ? 0 : this.scale.low, top = this.scale.percentile(percent);
+    const high = top > low ? top : this.scale.sorted.at(-1);
     return this.signed ? [-high, high] : [low, high];
   }
 
   /** Row and column of the maximum; of several equal ones, the one nearest to their mean position. */
   get peak() {
-    if (this.#peak) return this.#peak;
+    if (this.#peak !== undefined) return this.#peak;
     const highest = [];
     this.values.forEach((v, i) => v === this.high && highest.push([Math.floor(i / this.width), i % this.width]));
     const mean = [0, 1].map((axis) => highest.reduce((sum, place) => sum + place[axis], 0) / highest.length);
@@ -72,6 +80,18 @@ export class HeatMap {
     const column = Math.min(this.width - 1, Math.max(0, Math.floor(across * this.width)));
     return { row, column, value: this.values[row * this.width + column] };
   }
+}
+
+/** Let maps share one colour scale, so that their strengths can be compared. */
+export function together(maps) {
+  const all = new Float32Array(maps.reduce((sum, { values }) => sum + values.length, 0));
+  let at = 0;
+  for (const { values } of maps) {
+    all.set(values, at);
+    at += values.length;
+  }
+  const scale = new HeatMap(all, 1, all.length);
+  for (const map of maps) map.scale = scale;
 }
 
 /** A number in few characters. */

@@ -23,10 +23,12 @@ one("#model").textContent = `${model.name} on ${model.backend}, ${model.size[1]}
 
 const methods = new Methods(model, () => cards.update());
 const cards = new Cards(one("#grid"), new Palette(model.colors), methods, () => picker.explained);
+let drawing = 0, remembering = 0;
 const controls = new Controls(root, Object.keys(model.colors).filter((name) => name !== "bwr"), (settings) => {
   state.settings = settings;
-  cards.draw();
-  remember();
+  drawing ||= requestAnimationFrame(() => { drawing = 0; cards.draw(); });
+  clearTimeout(remembering);
+  remembering = setTimeout(remember, 200); // a browser takes only so many changes of the address
 }, state.settings);
 state.settings = controls.settings;
 const enlarged = new Enlarged(cards.palette, controls, () => cards.ready.map(({ stage }) => [stage.label, stage]));

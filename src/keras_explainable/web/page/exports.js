@@ -3,7 +3,7 @@
 import { make } from "/viewer/stage.js";
 import { post, save } from "./api.js";
 import { code } from "./code.js";
-import { state } from "./state.js";
+import { remember, state } from "./state.js";
 
 const SIDE = 320, HEAD = 26;
 
@@ -44,7 +44,7 @@ export function exporting(model, cards, explained, said) {
   };
   const named = (ready) => ({ image: state.image.name, unit: explained(),
     cards: ready.map(({ found }) => ({ map: found.map, method: found.method, label: found.label, seconds: found.seconds })) });
-  button("copy-link", async () => { await navigator.clipboard.writeText(location.href); said("The link is copied. It works on this machine, while the server runs."); });
+  button("copy-link", async () => { remember(); await navigator.clipboard.writeText(location.href); said("The link is copied. It works on this machine, while the server runs."); });
   button("copy-code", async (ready) => { await navigator.clipboard.writeText(code(model, ready)); said("The lines of Python are copied."); });
   button("save-png", async (ready) => save("maps.png", await picture(ready)));
   button("save-report", async (ready) => save("report.html", await post("/api/report", named(ready))));
