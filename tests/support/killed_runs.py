@@ -52,7 +52,8 @@ def objects(out):
     found = {}
     for path in sorted(Path(out).rglob("*")):
         name = str(path.relative_to(out))
-        if path.is_file() and not name.startswith(("attempts", "run.json", ".")):
+        half_written = path.name.startswith(".")  # by a process that was killed
+        if path.is_file() and not half_written and not name.startswith(("attempts", "run.json")):
             found[name] = path.read_bytes()
             if name.endswith(".json") and name.startswith("parts"):
                 record = json.loads(found[name])

@@ -59,7 +59,9 @@ class Explaining(Program):
             size = None if self.resizing is True else self.resizing
             maps = view.to_image_size(maps, size, axis[0], windows) if len(axis) == rank else maps
         if self.with_units:
-            return scores, maps, raw[0] if raw else (), () if view.indices is None else view.chosen()
+            # Not `view.chosen()`: its check runs a black box once more.
+            units = () if view.indices is None else models.unit_indices(view.indices, view.batch, None)
+            return scores, maps, raw[0] if raw else (), units
         return scores, maps, *raw
 
 

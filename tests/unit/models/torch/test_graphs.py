@@ -127,7 +127,7 @@ def test_a_machine_without_a_compiler_runs_steps_as_they_are(monkeypatch):
         return run
 
     monkeypatch.setattr(torch, "compile", compile)
-    with pytest.warns(UserWarning, match="as it is: RuntimeError: No working C[+]{2} compiler found$"):
+    with pytest.warns(UserWarning, match="uncompiled: RuntimeError: No working C[+]{2} compiler found$"):
         both("gradcam", nets.drawn(nets.Plain()), nets.images())
 
 
