@@ -38,7 +38,7 @@ def run(out, photos, die=None, variables=None, how=None):
     distributed.explain(how.pop("method", "gradcam"), how.pop("model", NETWORK), photos, out, **how)
 
 
-def ended(*args, seconds=120, **how):
+def ended(*args, seconds=300, **how):
     """The exit code of a run in a process of its own: minus the number of the signal that killed it."""
     process = processes().Process(target=run, args=args, kwargs=how)
     process.start()

@@ -10,10 +10,10 @@ import pytest
 from keras_explainable import distributed
 from support import tiny_network
 from support.killed_runs import begun, ended, objects, records, worker_of
-from support.selection import very_slow_compiled
+from support.selection import very_slow
 
 pytest.importorskip("ray", reason="Ray is not installed")
-pytestmark = very_slow_compiled
+pytestmark = very_slow  # two minutes
 N, ALONE, ON_RAY, WORKERS = 600, 8, 2, 10  # images; deaths of drivers without Ray and with it, and of workers
 SMALL = {"part_size": 8, "max_attempts": 50}
 RAY = {**SMALL, "engine": "ray", "num_workers": 1}

@@ -40,7 +40,7 @@ def test_a_worker_that_is_killed_and_a_part_that_kills(tmp_path, photos, variabl
     process = begun(out, photos, variables, 1, HOW)
     first = worker_of(records(out)[0])
     os.kill(first, signal.SIGKILL)
-    process.join(240)
+    process.join(500)
     assert process.exitcode == 0
     report = distributed.status(out, verify=True)
     assert (report.images, report.explained, report.aside, report.given_up, report.left) == (N, 143, 1, 16, 0)
@@ -81,7 +81,7 @@ def test_tasks_read_the_images_for_workers_on_gpus(tmp_path, photos, variables):
     out, alone = tmp_path / "out", tmp_path / "alone"
     process = killed_runs.processes().Process(target=on_a_gpu, args=(out, photos, variables))
     process.start()
-    process.join(200)
+    process.join(500)
     assert process.exitcode == 0
     assert ended(alone, photos, how={"model": POISONED, "part_size": 48}) == 0
     assert objects(out) == objects(alone)
