@@ -8,10 +8,10 @@ import pytest
 from keras_explainable import distributed
 from support import killed_runs, tiny_network
 from support.killed_runs import begun, ended, objects, records, worker_of
-from support.selection import fast_on_torch, very_slow_compiled
+from support.selection import very_slow_compiled
 
 pytest.importorskip("ray", reason="Ray is not installed")
-pytestmark = fast_on_torch
+pytestmark = very_slow_compiled
 N = 160
 GIVEN_UP = 6  # the part with an image that kills
 POISONED = "support.tiny_network:poisoned"
@@ -54,7 +54,6 @@ def test_a_worker_that_is_killed_and_a_part_that_kills(tmp_path, photos, variabl
     assert all(name == "images.parquet" or part in name or f"/{GIVEN_UP}" in name for name in differ), differ
 
 
-@very_slow_compiled
 def test_a_driver_that_is_killed(tmp_path, photos, variables):
     """The run goes on with another engine, while workers of the first may still be at work."""
     out, alone = tmp_path / "out", tmp_path / "alone"
@@ -76,7 +75,6 @@ def on_a_gpu(out, photos, variables):
     killed_runs.run(out, photos, how={**HOW, "num_gpus": 1, "part_size": 48})
 
 
-@very_slow_compiled
 def test_tasks_read_the_images_for_workers_on_gpus(tmp_path, photos, variables):
     out, alone = tmp_path / "out", tmp_path / "alone"
     process = killed_runs.processes().Process(target=on_a_gpu, args=(out, photos, variables))
