@@ -38,6 +38,15 @@ def run(out, photos, die=None, variables=None, how=None):
     distributed.explain(how.pop("method", "gradcam"), how.pop("model", NETWORK), photos, out, **how)
 
 
+def on_a_gpu(out, photos, variables, how):
+    """A run on a cluster that says it has a GPU: tasks read the images for the worker."""
+    os.environ.update(variables)
+    import ray
+
+    ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
+    run(out, photos, how={**how, "num_gpus": 1, "part_size": 48})
+
+
 def ended(*args, seconds=300, **how):
     """The exit code of a run in a process of its own: minus the number of the signal that killed it."""
     process = processes().Process(target=run, args=args, kwargs=how)

@@ -66,18 +66,9 @@ def test_a_driver_that_is_killed(tmp_path, photos, variables):
     assert distributed.status(out, verify=True).complete
 
 
-def on_a_gpu(out, photos, variables):
-    """A run on a cluster that says it has a GPU: tasks read the images for the worker."""
-    os.environ.update(variables)
-    import ray
-
-    ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
-    killed_runs.run(out, photos, how={**HOW, "num_gpus": 1, "part_size": 48})
-
-
 def test_tasks_read_the_images_for_workers_on_gpus(tmp_path, photos, variables):
     out, alone = tmp_path / "out", tmp_path / "alone"
-    process = killed_runs.processes().Process(target=on_a_gpu, args=(out, photos, variables))
+    process = killed_runs.processes().Process(target=killed_runs.on_a_gpu, args=(out, photos, variables, HOW))
     process.start()
     process.join(500)
     assert process.exitcode == 0

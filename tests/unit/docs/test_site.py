@@ -212,7 +212,7 @@ def programs():
 @pytest.mark.parametrize("code", list(programs()))
 def test_programs_on_pages_run(code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    keras.utils.set_random_seed(1)  # a map of random weights may be 0 everywhere
+    keras.utils.set_random_seed(0)  # a map of random weights may be 0 everywhere
     names = {}
     exec(code, names)
     assert np.isfinite(names["maps"]).all() and np.ptp(names["maps"]) > 0
