@@ -122,4 +122,7 @@ def test_who_warns_and_of_what():
 def test_many_repetitions_are_of_the_rule_whose_places_are_found_at_once():
     one = np.ones((1, 1))
     messages = completeness(one, 0 * one, one * 2, 50).warning
-    assert 'up to 100%, although they should add up to it: for less than 5%, give repetitions=4000, quadrature="midpoint".' in messages
+    assert (
+        'up to 100%, although they should add up to it: for less than 5%, give repetitions=4000, quadrature="midpoint".'
+        in messages
+    )
