@@ -51,23 +51,32 @@ def explain(
         model: what `ke.load` takes: a name, a file, or "package.module:factory". Or a `keras.Model`, which is saved in
             `out`. Each worker loads and compiles it once.
         source: a folder or URL of images, Parquet files, WebDataset archives, or a list of paths and URLs. What it
-        lists is frozen when the run begins. out: the folder or URL of the output. unit: a number, "predicted", "top-3",
-        "all", with `labels` a name, or "column:NAME" of a Parquet source. engine: "local" runs in this process, "ray"
-        on a Ray cluster or on all of this machine, and "shard" explains this rank's share of the parts, by the
-        variables of SLURM, torchrun or Kubernetes. "auto" is "shard" if there are such variables, "ray" on a cluster or
-        if `num_workers` is given, and otherwise "local". num_workers, num_cpus, num_gpus: of Ray: how many workers, and
-        what each of them takes. Of "shard": `num_workers` is the number of ranks, where no variable says it.
-        batch_size: how many images are explained at once. part_size: the images of a part, which is written and
-        committed as a whole: a multiple of `batch_size`. None chooses it. format: "zarr" or "parquet". dtype: "uint8"
-        and "float16" store each map between its smallest and largest value, "float32" as it is. resolution: "signal"
-        stores maps of a layer as small as they are, and resizes them when they are read. "image" stores them at the
-        size of the images. fit: how images of another size are fitted: "squash", "crop", or "exact", which sets them
-        aside. None does what the model is known to take. column, id_column: of a Parquet source. storage_options: as
-        `fsspec` takes them, for `source` and `out`. weights, safe_mode, scale, size: as in `ke.load`. labels: as in
-        `ke.explain`. max_attempts: a part with which so many processes have died is given up. retry: explain parts with
-        images that were set aside or given up once more. verify: compare all that is there with what was committed, and
-        redo what is damaged. verbose: 0 shows no progress. method_params: parameters of the method, and others of
-        `ke.explain`.
+            lists is frozen when the run begins.
+        out: the folder or URL of the output.
+        unit: a number, "predicted", "top-3", "all", with `labels` a name, or "column:NAME" of a Parquet source.
+        engine: "local" runs in this process, "ray" on a Ray cluster or on all of this machine, and "shard" explains
+            this rank's share of the parts, by the variables of SLURM, torchrun or Kubernetes. "auto" is "shard" if
+            there are such variables, "ray" on a cluster or if `num_workers` is given, and otherwise "local".
+        num_workers, num_cpus, num_gpus: of Ray: how many workers, and what each of them takes. Of "shard":
+            `num_workers` is the number of ranks, where no variable says it.
+        batch_size: how many images are explained at once.
+        part_size: the images of a part, which is written and committed as a whole: a multiple of `batch_size`. None
+            chooses it.
+        format: "zarr" or "parquet".
+        dtype: "uint8" and "float16" store each map between its smallest and largest value, "float32" as it is.
+        resolution: "signal" stores maps of a layer as small as they are, and resizes them when they are read. "image"
+            stores them at the size of the images.
+        fit: how images of another size are fitted: "squash", "crop", or "exact", which sets them aside. None does what
+            the model is known to take.
+        column, id_column: of a Parquet source.
+        storage_options: as `fsspec` takes them, for `source` and `out`.
+        weights, safe_mode, scale, size: as in `ke.load`.
+        labels: as in `ke.explain`.
+        max_attempts: a part with which so many processes have died is given up.
+        retry: explain parts with images that were set aside or given up once more.
+        verify: compare all that is there with what was committed, and redo what is damaged.
+        verbose: 0 shows no progress.
+        method_params: parameters of the method, and others of `ke.explain`.
 
     Raises:
         InputError: something does not fit, or `out` holds another run; each difference is named.

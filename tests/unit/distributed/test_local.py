@@ -10,13 +10,12 @@ from keras_explainable import distributed
 from keras_explainable.errors import InputError
 from support import tiny_network
 from support.compare import close
+from support.killed_runs import HOW, NETWORK
 from support.selection import fast_on_torch
 
 pytestmark = fast_on_torch
 N = 43
-HOW = {"engine": "local", "batch_size": 8, "part_size": 16, "verbose": 0}
 HALF_STEP = 0.5 / 255 + 1e-5  # of maps between 0 and 1, as 8-bit numbers
-NETWORK = "support.tiny_network:make"
 
 
 @pytest.fixture(scope="module")
